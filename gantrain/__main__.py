@@ -1,0 +1,7 @@
+"""``python -m gantrain`` is ``gantrain``."""
+
+import sys
+
+from gantrain.cli import main
+
+sys.exit(main())

@@ -1,0 +1,239 @@
+"""The ``gantrain`` command: one sub-command, one function. The only module that knows Hydra.
+
+Nothing heavy is imported before it is needed: help and completion do without torch.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+HELP = """\
+gantrain trains the classic GANs from a configuration.
+
+  gantrain train [KEY=VALUE ...]      train a model: gantrain train model=wgan_gp data=single data.root=pictures
+  gantrain test run=checkpoints/NAME  make pictures with a trained model
+  gantrain list                       the models, networks, data modes, optimizers and schedules there are
+
+  gantrain train --help               every key that can be set, and its value now
+  gantrain train -m KEY=A,B           one run for every combination
+  gantrain --version
+
+Tab completion for bash: eval "$(gantrain -sc install=bash)"
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: What follows ``gantrain`` on the command line; by default this process's own.
+
+    Returns:
+        Exit status: 0, 1 or 2 for mistakes, 128 + signal after an interruption.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if "-sc" in arguments or "--shell-completion" in arguments:
+        return _complete(arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"gantrain {version('gantrain')}")
+        return 0
+    command, *rest = arguments
+    if command not in COMMANDS:
+        import difflib
+
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(COMMANDS)}"
+        return _fail(f"no command '{command}'; {hint}")
+    return COMMANDS[command](rest)
+
+
+def _train(arguments: list[str]) -> int:
+    def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
+        from gantrain.naming import run_name, split_override
+        from gantrain.resume import LENGTH
+        from gantrain.train import train
+
+        if config["name"] is None:
+            config["name"] = run_name(choices.get("experiment") or f"{choices['model']}_{choices['data']}", overrides)
+        typed = {split_override(override)[0] for override in overrides}
+        if typed.intersection(LENGTH):  # the length that was typed replaces the data set's, whatever its unit
+            config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in typed}
+        return train(config, overrides)
+
+    return _hydra("train", arguments, job)
+
+
+def _test(arguments: list[str]) -> int:
+    def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
+        from gantrain.test import test
+
+        return test(config, overrides, data_name=choices.get("data"))
+
+    return _hydra("test", arguments, job)
+
+
+def _list(arguments: list[str]) -> int:
+    import gantrain.train  # noqa: F401 - files every class
+    from gantrain.registry import REGISTRIES, ConfigError
+    from gantrain.settings import import_plugins
+
+    try:
+        import_plugins(arguments)
+    except ConfigError as error:
+        return _fail(str(error))
+    for registry in REGISTRIES:
+        print(f"{registry.kind} ({registry.key}.{registry.choose_by})")
+        for name in registry:
+            print(f"  {name:<12} {(registry[name].__doc__ or '').strip().splitlines()[0]}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "test": _test, "list": _list}
+
+Job = Callable[[dict[str, Any], list[str], dict[str, Any]], int]
+
+
+def _hydra(command: str, arguments: list[str], job: Job) -> int:
+    """Compose ``configs/<command>.yaml`` with the overrides among ``arguments`` and run ``job`` on each result."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    from gantrain.registry import ConfigError
+
+    statuses: list[int] = []
+
+    def task(config: DictConfig) -> None:
+        runtime = HydraConfig.get()
+        try:
+            plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            assert isinstance(plain, dict)
+            status = job(plain, list(runtime.overrides.task), dict(runtime.runtime.choices))
+        except ConfigError as error:
+            status = _fail(str(error))
+        except OmegaConfBaseException as error:
+            status = _fail(_in_one_line(error))
+        statuses.append(status)
+        if status > 128:  # interrupted: the rest of a sweep is not wanted either
+            raise SystemExit(status)
+
+    trace_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    with _process(["gantrain", *arguments], HYDRA_FULL_ERROR="1"):  # Hydra then raises what it would print
+        try:
+            hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
+        except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+            if trace_wanted or (isinstance(error, ValueError) and not _is_hydras(error)):
+                raise
+            return _fail(_in_one_line(error))
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else 0
+    return max(statuses, default=0)
+
+
+def _is_hydras(error: ValueError) -> bool:
+    """Whether Hydra or OmegaConf raised it, before any job began; a job's own ValueError is a fault of ours."""
+    trace, module = error.__traceback__, ""
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    return module.startswith(("hydra.", "omegaconf."))
+
+
+def _in_one_line(error: Exception) -> str:
+    """What Hydra or OmegaConf complain of, as one line that says what would work."""
+    from gantrain.registry import nearest
+
+    text = str(error)
+    if found := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+(.*)", text, re.DOTALL):
+        group, option = found[2], found[1].removeprefix(f"{found[2]}/")
+        return f"{group}={option}: no such {group}; {nearest(option, found[3].split())}"
+    if found := re.search(r"Could not override '([^']+)'\. No match in the defaults list", text):
+        return f"{found[1]}: no such group or key; {nearest(found[1], _known_keys())}"
+    if found := re.search(r"Could not (?:override|append to config\.[^']*) ?'?([\w./@]+)'?", text):
+        return f"{found[1]}: unknown key; {nearest(found[1], _known_keys())}"
+    if found := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{found[1]} is missing: give {found[1]}=..."
+    parts = [line.strip() for line in text.splitlines() if line.strip()]
+    parts = [line for line in parts if not line.startswith(("full_key", "object_type", "See https"))]
+    return "; ".join(parts)[:400] or type(error).__name__
+
+
+def _known_keys() -> set[str]:
+    """Every key and group of the default configurations, for suggestions."""
+    from hydra import compose, initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    from gantrain.resume import flatten
+
+    keys: set[str] = set()
+    GlobalHydra.instance().clear()
+    with initialize_config_module("gantrain.configs", version_base="1.3"):
+        for name in ("train", "test"):
+            config = compose(name, return_hydra_config=True)
+            keys |= set(config.hydra.runtime.choices) - {"hydra"}
+            plain = OmegaConf.to_container(config, resolve=False)
+            assert isinstance(plain, dict)
+            keys |= set(flatten({str(key): value for key, value in plain.items() if key != "hydra"}))
+    return {key for key in keys if not key.startswith("hydra")}
+
+
+def _complete(arguments: list[str]) -> int:
+    """Answer Hydra's completion protocol, which knows nothing of sub-commands: take ours out of ``COMP_LINE``."""
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    rest = [word for word in arguments if word not in COMMANDS]
+    if "query" not in " ".join(rest):
+        return _hydra("train", rest, lambda *_: 0)
+    if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
+        print(" ".join(command for command in COMMANDS if command.startswith(words[1] if len(words) > 1 else "")))
+        return 0
+    program, command, *typed = words
+    if command not in ("train", "test"):
+        return 0
+    for place, word in enumerate(typed[:-1]):
+        if word in ("--config-dir", "-cd"):  # Hydra looks there only if it stands among its own arguments
+            rest += typed[place : place + 2]
+            del typed[place : place + 2]
+            break
+    tail = " " if line.endswith(" ") else ""
+    with _process(sys.argv, COMP_LINE=shlex.join([program, *typed]).replace("'", "") + tail):
+        return _hydra(command, rest, lambda *_: 0)
+
+
+@contextmanager
+def _process(argv: list[str], **environment: str) -> Iterator[None]:
+    """Another command line and more environment variables inside; the old ones after."""
+    before, variables = sys.argv, {name: os.environ.get(name) for name in environment}
+    sys.argv = argv
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        sys.argv = before
+        for name, value in variables.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _fail(message: str) -> int:
+    # under torchrun every rank finds the same mistake
+    if os.environ.get("RANK", "0") == "0":
+        print(f"gantrain: {message}", file=sys.stderr)
+    return 2

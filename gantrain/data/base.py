@@ -1,0 +1,145 @@
+"""What every data set is: items in their stored depth, and a description from which networks are sized."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+# Keys: `image` (N, C, H, W) and `label` (N,) for models that start from noise, `a` and `b` for those that translate,
+# `name` (N names). Images leave the data set in their stored depth and the stream in [-1, 1].
+Batch: TypeAlias = dict[str, Any]
+
+IMAGE_KEYS = ("image", "a", "b")
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What networks need to know of a data set; kept in checkpoints, so that testing needs no training data.
+
+    Attributes:
+        height: Pixels.
+        width: Pixels.
+        channels: Per domain: ``{"image": 1}``, or ``{"a": 3, "b": 1}``.
+        depth: Per domain, the stored type: ``uint8``, ``uint16`` or ``float32``.
+        class_names: Empty if the images have no labels.
+    """
+
+    height: int
+    width: int
+    channels: dict[str, int]
+    depth: dict[str, str]
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """How many labels there are; 0 without labels."""
+        return len(self.class_names)
+
+    def shape(self, domain: str) -> tuple[int, int, int]:
+        """Channels, height and width of the images of a domain."""
+        return self.channels[domain], self.height, self.width
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ImageSpec:
+        """The inverse of ``to_dict``."""
+        return cls(**{**values, "class_names": tuple(values["class_names"])})
+
+
+class ImageDataset(Dataset[Batch], ABC):
+    """A data set whose random choices are functions of a seed.
+
+    Attributes:
+        spec: Sizes, channels and classes.
+        labels: One class number per item, or None.
+        in_memory: Whether an item costs so little that worker processes would only be in the way.
+    """
+
+    spec: ImageSpec
+    labels: Sequence[int] | None = None
+    in_memory: ClassVar[bool] = False
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many items there are."""
+
+    @abstractmethod
+    def item(self, index: int, seed: int) -> Batch:
+        """One item without its batch dimension; crops and flips depend on ``seed`` alone."""
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """What its items hold."""
+        return frozenset(self.spec.channels) | ({"label"} if self.labels is not None else set())
+
+
+class Selection(ImageDataset):
+    """Some items of a data set, of which only some may show their labels.
+
+    Semi-supervised learning (``known`` given): the label of every other item reads -1, and the known items are
+    repeated until they make about half of an epoch, so that each batch holds some.
+
+    Args:
+        dataset: Whose items these are.
+        indices: Which.
+        known: Those of ``indices`` that keep their labels; None for all.
+    """
+
+    def __init__(self, dataset: ImageDataset, indices: Sequence[int], known: Sequence[int] | None = None) -> None:
+        self.spec = dataset.spec
+        self.labels = dataset.labels
+        self._dataset = dataset
+        self._known = None if known is None else frozenset(known)
+        self._indices = list(indices)
+        if known:
+            self._indices += list(known) * max(0, round(len(indices) / len(known)) - 1)
+
+    @property
+    def in_memory(self) -> bool:  # type: ignore[override]  # as cheap as the data set below
+        """As the data set that it selects from."""
+        return self._dataset.in_memory
+
+    def __len__(self) -> int:
+        """How many items there are, repetitions counted."""
+        return len(self._indices)
+
+    def item(self, index: int, seed: int) -> Batch:
+        """An item of the data set below, its label hidden (-1) unless it is known."""
+        index = self._indices[index]
+        item = self._dataset.item(index, seed)
+        if self._known is not None and index not in self._known:
+            item["label"] = -1
+        return item
+
+
+def first_of_each_class(labels: Sequence[int], count: int) -> list[int]:
+    """The first ``count`` indices in which every class comes up as often as any other (within one)."""
+    seen: dict[int, int] = {}
+    ranked = []
+    for index, label in enumerate(labels):
+        ranked.append((seen.get(label, 0), index))
+        seen[label] = seen.get(label, 0) + 1
+    return sorted(index for _, index in sorted(ranked)[:count])
+
+
+def to_unit_range(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Stored images to [-1, 1] in ``dtype``; floating-point images are taken to be there already."""
+    if images.dtype == torch.uint8:
+        return images.to(dtype).div_(127.5).sub_(1)
+    if images.dtype == torch.uint16:
+        return images.to(dtype).div_(32767.5).sub_(1)
+    return images.to(dtype)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [-1, 1] to 8 bits, rounded to the nearest."""
+    return images.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)

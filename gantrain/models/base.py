@@ -1,0 +1,304 @@
+"""What every model is: networks, and the rule by which they play."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from gantrain.data.base import Batch, ImageSpec
+from gantrain.losses import adversarial_loss, gradient_penalty, r1_penalty
+from gantrain.networks.common import full_precision
+from gantrain.optim import Updates
+from gantrain.registry import ConfigError
+from gantrain.seeding import Draws
+
+# From train.py: builds one network of the configured kind, given the sizes that the model asks for.
+MakeNetwork: TypeAlias = Callable[..., nn.Module]
+
+COLUMNS = 10  # of the sample grids
+
+
+class GAN(nn.Module, ABC):
+    """Networks and the rule by which they play. All that a resumed run needs is in its ``state_dict``."""
+
+    needs: ClassVar[frozenset[str]]  # batch keys it reads: checked against the data before training
+    ema: float  # decay of the generators' moving averages per update; 0 is off
+
+    @abstractmethod
+    def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
+        """One generator update, on as many batches as it takes; detached scalars, left on the device."""
+
+    @abstractmethod
+    def visuals(self, batch: Batch) -> dict[str, Tensor]:
+        """Images (N, C, H, W) in [-1, 1] for the pages, C being 1 or 3; models that start from noise ignore ``batch``."""
+
+    @abstractmethod
+    def generators(self) -> list[nn.Module]:
+        """The networks that ``update.generator`` trains."""
+
+    @abstractmethod
+    def discriminators(self) -> list[nn.Module]:
+        """The networks that ``update.discriminator`` trains."""
+
+    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Figures on held-out batches (N first, as many as there are); none by default."""
+        return {}
+
+
+class ImagePool(nn.Module):
+    """A history of generated images: with probability 1/2 an image is exchanged for an older one.
+
+    Shrivastava et al. 2017 (arXiv:1612.07828). The pool fills first, passing images through. Choices are made on the
+    host with torch's default generator; the contents are part of the state, and differ from rank to rank.
+
+    Args:
+        size: Images kept; 0 passes everything through.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        if size < 0:
+            raise ConfigError(f"model.pool_size ({size}) must not be negative; 0 is off")
+        self.size = size
+        self._kept: list[list[Tensor]] = []
+
+    def forward(self, images: Tensor, *companions: Tensor | None) -> tuple[Any, ...]:
+        """Some new images, some older ones, without gradients.
+
+        Args:
+            images: (N, C, H, W).
+            companions: (N, ...) each, what the images were made from; they stay with their images. None stays None.
+
+        Returns:
+            Images and companions, shaped as given.
+        """
+        given = [tensor.detach() for tensor in (images, *companions) if tensor is not None]
+        if self.size:
+            exchanged = [self._exchange(list(row)) for row in zip(*given, strict=True)]
+            given = [torch.stack(column) for column in zip(*exchanged, strict=True)]
+        rest = iter(given)
+        return tuple(None if tensor is None else next(rest) for tensor in (images, *companions))
+
+    def _exchange(self, new: list[Tensor]) -> list[Tensor]:
+        if len(self._kept) < self.size:
+            self._kept.append([tensor.clone() for tensor in new])
+            return new
+        if torch.rand(()) < 0.5:
+            return new
+        place = int(torch.randint(self.size, ()))
+        old, self._kept[place] = self._kept[place], [tensor.clone() for tensor in new]
+        return old
+
+    def get_extra_state(self) -> list[list[Tensor]]:
+        """The images and their companions."""
+        return [list(row) for row in self._kept]
+
+    def set_extra_state(self, state: list[list[Tensor]]) -> None:
+        """Go on from ``get_extra_state``."""
+        self._kept = [list(row) for row in state]
+
+
+class LatentGAN(GAN):
+    """A GAN that makes images from noise, and the training step that most of them share.
+
+    One step is ``critic_steps`` discriminator updates, each on a fresh batch, then one generator update (Goodfellow et
+    al. 2014, arXiv:1406.2661, Algorithm 1). Models change its parts, not the step.
+
+    Args:
+        spec: Of the training images.
+        make_generator: Builds the generator.
+        make_discriminator: Builds the discriminator.
+        latent_dim: Length of the noise vector.
+        noise: ``normal`` is N(0, 1), ``uniform`` is uniform in [-1, 1].
+        loss: Name of an adversarial loss.
+        critic_steps: Discriminator updates per generator update.
+        label_smoothing: How far the target for real images lies below 1; 0 is off.
+        gradient_penalty: Weight of the penalty of Gulrajani et al. 2017 (arXiv:1704.00028); 0 is off.
+        r1: gamma of the penalty gamma/2 |grad D|^2 on real images (Mescheder et al. 2018, arXiv:1801.04406); 0 is off.
+        pool_size: Generated images kept to be shown to the discriminator again; 0 is off.
+        ema: Decay of the generator's moving average per update, used for samples and tests; 0 is off.
+    """
+
+    needs = frozenset({"image"})
+    uses_labels: ClassVar[bool] = False  # whether the generator is told what to make
+
+    def __init__(
+        self,
+        *,
+        spec: ImageSpec,
+        make_generator: MakeNetwork,
+        make_discriminator: MakeNetwork,
+        latent_dim: int,
+        noise: Literal["normal", "uniform"],
+        loss: str,
+        critic_steps: int,
+        label_smoothing: float,
+        gradient_penalty: float,
+        r1: float,
+        pool_size: int,
+        ema: float,
+    ) -> None:
+        super().__init__()
+        if critic_steps < 1:
+            raise ConfigError(f"model.critic_steps ({critic_steps}) must be at least 1")
+        if not 0 <= ema < 1:
+            raise ConfigError(f"model.ema ({ema}) must be at least 0 (off) and below 1")
+        self.spec = spec
+        self.latent_dim = latent_dim
+        self.noise = noise
+        self.loss = adversarial_loss(loss, label_smoothing=label_smoothing)
+        self.critic_steps = critic_steps
+        self.label_smoothing = label_smoothing
+        self.gradient_penalty = gradient_penalty
+        self.r1 = r1
+        self.ema = ema
+        self.pool = ImagePool(pool_size)
+        shape = spec.shape("image")
+        self.generator = make_generator(
+            latent_dim=self.latent_size, shape=shape, num_classes=spec.num_classes if self.uses_labels else 0
+        )
+        self.discriminator = make_discriminator(
+            shape=shape, num_classes=self.discriminator_classes, num_outputs=self.num_outputs
+        )
+        latent, labels = self.preview()
+        self.register_buffer("preview_latent", latent)
+        self.register_buffer("preview_labels", labels)
+
+    # ---- sizes that a model may change
+
+    @property
+    def latent_size(self) -> int:
+        """Length of the generator's input: the noise, and codes where there are any."""
+        return self.latent_dim
+
+    @property
+    def num_outputs(self) -> int:
+        """Logits that the discriminator puts out per image."""
+        return 1
+
+    @property
+    def discriminator_classes(self) -> int:
+        """How many labels the discriminator is told; 0 for none."""
+        return 0
+
+    # ---- the step
+
+    def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
+        """Critic updates, each with a fresh batch and fresh noise, then the generator's."""
+        losses: dict[str, Tensor] = {}
+        for _ in range(self.critic_steps_at(update.step)):
+            real = next(batches)
+            latent, labels = self.draw(len(real["image"]), update.draws)
+            with torch.no_grad():
+                fake = self.generator(latent, labels)
+            losses |= self.update_discriminator(real, *self.pool(fake, latent, labels), update)
+        latent, labels = self.draw(len(real["image"]), update.draws)
+        loss, parts = self.generator_loss(self.generator(latent, labels), latent, labels)
+        update.generator(loss)
+        return {name: value.detach() for name, value in (losses | parts).items()}
+
+    def critic_steps_at(self, step: int) -> int:
+        """Discriminator updates before generator update number ``step`` (from 0)."""
+        return self.critic_steps
+
+    def update_discriminator(
+        self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None, update: Updates
+    ) -> dict[str, Tensor]:
+        """One discriminator update: the model's loss and the penalties that are switched on."""
+        loss, parts = self.discriminator_loss(real, fake, latent, labels)
+        if self.gradient_penalty or self.r1:
+            penalties = self.penalties(real, fake, update.draws)
+            parts |= penalties
+            loss = loss + self.gradient_penalty * penalties.get("gradient_penalty", 0)
+            loss = loss + self.r1 / 2 * penalties.get("r1", 0)
+        update.discriminator(loss)
+        return parts
+
+    def discriminator_loss(
+        self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to minimise, and its parts for the log; ``latent`` and ``labels`` are what ``fake`` was made from."""
+        real_logits = self.discriminator(real["image"])
+        fake_logits = self.discriminator(fake)
+        return self.adversarial_terms(real_logits, fake_logits)
+
+    def adversarial_terms(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The discriminator's adversarial loss and its two terms."""
+        d_real = self.loss.real(real_logits, self.label_smoothing)
+        d_fake = self.loss.fake(fake_logits)
+        return d_real + d_fake, {"d_real": d_real, "d_fake": d_fake}
+
+    def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to minimise, and its parts for the log."""
+        loss = self.loss.generator(self.discriminator(fake))
+        return loss, {"g": loss}
+
+    def judge(self, real: Batch) -> Callable[[Tensor], Tensor]:
+        """Images, (N, C, H, W) beside the batch ``real``, to the logits of which penalties take the gradient."""
+        return self.discriminator
+
+    def penalties(self, real: Batch, fake: Tensor, draws: Draws) -> dict[str, Tensor]:
+        """The unweighted penalties that are switched on, in the precision of the weights."""
+        found = {}
+        images = real["image"]
+        judge = self.judge(real)
+        with full_precision():
+            if self.gradient_penalty:
+                mix = draws.uniform(len(images))
+                found["gradient_penalty"] = gradient_penalty(judge, images, fake.to(images.dtype), mix)
+            if self.r1:
+                found["r1"] = r1_penalty(judge, images)
+        return found
+
+    # ---- noise and samples
+
+    def draw(self, count: int, draws: Draws) -> tuple[Tensor, Tensor | None]:
+        """Noise (count, latent_size), and (count,) labels for models that use them."""
+        labels = draws.integers(count, self.spec.num_classes) if self.uses_labels else None
+        if self.noise == "normal":
+            latent = draws.normal(count, self.latent_dim)
+        else:
+            latent = draws.uniform(count, self.latent_dim) * 2 - 1
+        return latent.to(next(self.parameters()).dtype), labels
+
+    def latents(self, count: int, *, seed: int) -> Tensor:
+        """(count, latent_size), the input of ``sample``: always the same for the same seed."""
+        latent, _ = self.draw(count, Draws(seed, torch.device("cpu")))
+        return latent.to(next(self.parameters()))
+
+    def preview(self) -> tuple[Tensor, Tensor | None]:
+        """The noise and labels of the sample grid, in rows of ``COLUMNS``: one class a row where there are classes."""
+        seed = int(torch.randint(2**31, ()))  # of the run, whose seed the default generator has
+        if not self.uses_labels:
+            return self.latents(COLUMNS * COLUMNS, seed=seed), None
+        rows = min(COLUMNS, self.spec.num_classes)
+        return self.latents(COLUMNS, seed=seed).repeat(rows, 1), torch.arange(rows).repeat_interleave(COLUMNS)
+
+    @torch.no_grad()
+    def sample(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (N, C, H, W) in [-1, 1] from (N, latent_size) and, for models that use them, (N,) labels.
+
+        Raises:
+            ConfigError: Labels are missing, or given to a model without any.
+        """
+        if self.uses_labels and labels is None:
+            raise ConfigError("this model needs labels: one class number per latent vector")
+        if labels is not None and not self.uses_labels:
+            raise ConfigError("this model makes images without labels")
+        return self.generator(latent, labels)
+
+    def visuals(self, batch: Batch) -> dict[str, Tensor]:
+        """The grid of samples, from the same noise all along."""
+        return {"samples": self.sample(self.preview_latent, self.preview_labels)}
+
+    def generators(self) -> list[nn.Module]:
+        """The generator."""
+        return [self.generator]
+
+    def discriminators(self) -> list[nn.Module]:
+        """The discriminator."""
+        return [self.discriminator]

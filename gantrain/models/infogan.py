@@ -1,0 +1,117 @@
+"""InfoGAN: codes in the noise that the images must show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name that the field uses
+
+from gantrain.data.base import Batch
+from gantrain.models.base import COLUMNS, LatentGAN
+from gantrain.registry import MODELS, ConfigError
+from gantrain.seeding import Draws
+
+
+@MODELS.register("infogan")
+class InfoGAN(LatentGAN):
+    """GAN whose codes are recovered from its images: Chen et al. 2016, arXiv:1606.03657.
+
+    The latent vector is noise, one categorical code (one-hot) and continuous codes (uniform in [-1, 1]). Q, further
+    outputs on the discriminator's trunk, recovers them: cross entropy for the first, the negative log likelihood of
+    a unit Gaussian without its constant, (c - q)^2 / 2, for each of the others. Both networks lower that loss.
+
+    Args:
+        categories: Values of the categorical code, at least 2.
+        continuous: How many continuous codes there are.
+        lambda_categorical: Weight of the first.
+        lambda_continuous: Weight of the others.
+        others: The keys of ``LatentGAN``; ``latent_dim`` is the noise alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        categories: int,
+        continuous: int,
+        lambda_categorical: float,
+        lambda_continuous: float,
+        **others: Any,
+    ) -> None:
+        if categories < 2 or continuous < 0:
+            raise ConfigError(
+                f"model.categories ({categories}) must be at least 2, model.continuous ({continuous}) at least 0"
+            )
+        # before the networks are built, which ask for the sizes
+        self.codes = (categories, continuous)
+        self.weights = (lambda_categorical, lambda_continuous)
+        super().__init__(**others)
+
+    @property
+    def latent_size(self) -> int:
+        """Noise and codes."""
+        return self.latent_dim + sum(self.codes)
+
+    @property
+    def num_outputs(self) -> int:
+        """One, and Q's."""
+        return 1 + sum(self.codes)
+
+    def draw(self, count: int, draws: Draws) -> tuple[Tensor, None]:
+        """Noise and codes (count, latent_size)."""
+        noise, _ = super().draw(count, draws)
+        categories, continuous = self.codes
+        category = F.one_hot(draws.integers(count, categories), categories)
+        return torch.cat([noise, category.to(noise), (draws.uniform(count, continuous) * 2 - 1).to(noise)], dim=1), None
+
+    def information_loss(self, logits: Tensor, latent: Tensor) -> dict[str, Tensor]:
+        """How badly Q recovers each kind of code from the discriminator's logits (N, 1 + codes), unweighted."""
+        categories, continuous = self.codes
+        category, values = latent[:, self.latent_dim :].split([categories, continuous], dim=1)
+        q_category, q_values = logits[:, 1:].split([categories, continuous], dim=1)
+        parts = {"info_categorical": F.cross_entropy(q_category, category.argmax(dim=1))}
+        if continuous:
+            parts["info_continuous"] = (values - q_values).square().sum(dim=1).mean() / 2
+        return parts
+
+    def weighted(self, information: dict[str, Tensor]) -> Tensor:
+        """The sum of the parts, each with its weight."""
+        return torch.stack([w * part for w, part in zip(self.weights, information.values(), strict=False)]).sum()
+
+    def discriminator_loss(
+        self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The adversarial terms, and Q's loss on generated images."""
+        fake_logits = self.discriminator(fake)
+        loss, parts = self.adversarial_terms(self.discriminator(real["image"])[:, :1], fake_logits[:, :1])
+        return loss + self.weighted(self.information_loss(fake_logits, latent)), parts
+
+    def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """To pass for real, and to show the codes."""
+        logits = self.discriminator(fake)
+        information = self.information_loss(logits, latent)
+        adversarial = self.loss.generator(logits[:, :1])
+        return adversarial + self.weighted(information), {"g": adversarial, **information}
+
+    def judge(self, real: Batch) -> Callable[[Tensor], Tensor]:
+        """The logit for real against generated."""
+        return lambda images: self.discriminator(images)[:, :1]
+
+    def preview(self) -> tuple[Tensor, None]:
+        """Rows of ``COLUMNS`` images in each of which one code runs through its values and all else stands still.
+
+        The categorical code's rows come first, then those of each continuous code (from -1 to 1).
+        """
+        categories, continuous = self.codes
+        seed = int(torch.randint(2**31, ()))  # of the run, whose seed the default generator has
+        rows = self.latents(COLUMNS, seed=seed)[:, None].repeat(1, COLUMNS, 1)  # (row, column, latent_size)
+        for number, row in enumerate(rows):
+            code = number * (1 + continuous) // COLUMNS
+            if code == 0:
+                values = torch.arange(COLUMNS) % categories
+                row[:, self.latent_dim : self.latent_dim + categories] = F.one_hot(values, categories).to(row)
+            else:
+                row[:, self.latent_dim + categories + code - 1] = torch.linspace(-1, 1, COLUMNS)
+        return rows.flatten(0, 1), None

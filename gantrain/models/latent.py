@@ -1,0 +1,113 @@
+"""The GANs that differ from one another in their loss, their networks or their number of critic steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gantrain.data.base import Batch
+from gantrain.models.base import LatentGAN
+from gantrain.optim import Updates
+from gantrain.registry import MODELS, ConfigError
+
+
+@MODELS.register("gan")
+class VanillaGAN(LatentGAN):
+    """GAN on fully connected networks: Goodfellow et al. 2014, arXiv:1406.2661.
+
+    Label smoothing, dropout and uniform noise as in the usual lecture version.
+    """
+
+
+@MODELS.register("dcgan")
+class DCGAN(LatentGAN):
+    """GAN on convolutional networks: Radford et al. 2016, arXiv:1511.06434."""
+
+
+@MODELS.register("lsgan")
+class LSGAN(LatentGAN):
+    """GAN with least squares losses: Mao et al. 2017, arXiv:1611.04076."""
+
+
+@MODELS.register("wgan")
+class WGAN(LatentGAN):
+    """Wasserstein GAN with clipped weights: Arjovsky et al. 2017, arXiv:1701.07875, Algorithm 1.
+
+    Args:
+        clip: The critic's weights are clipped to [-clip, clip] after each of its updates; 0 is off.
+        warmup_critic_steps: Critic updates in the steps named below (100 in the authors' code); 0 is off.
+        warmup_steps: Generator updates at the start that are warm-up steps (25 there).
+        warmup_every: Every so many generator updates one is a warm-up step (500 there); 0 is off.
+        others: The keys of ``LatentGAN``.
+    """
+
+    def __init__(
+        self,
+        *,
+        clip: float,
+        warmup_critic_steps: int,
+        warmup_steps: int,
+        warmup_every: int,
+        **others: Any,
+    ) -> None:
+        super().__init__(**others)
+        if clip < 0:
+            raise ConfigError(f"model.clip ({clip}) must not be negative; 0 is off")
+        self.clip = clip
+        self.warmup_critic_steps = warmup_critic_steps
+        self.warmup_steps = warmup_steps
+        self.warmup_every = warmup_every
+
+    def critic_steps_at(self, step: int) -> int:
+        """``warmup_critic_steps`` in the first steps and at every ``warmup_every``-th, else ``critic_steps``."""
+        warmup = step < self.warmup_steps or (self.warmup_every and step % self.warmup_every == 0)
+        return self.warmup_critic_steps if self.warmup_critic_steps and warmup else self.critic_steps
+
+    def update_discriminator(
+        self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None, update: Updates
+    ) -> dict[str, Tensor]:
+        """The critic's update, then the clipping of its weights."""
+        parts = super().update_discriminator(real, fake, latent, labels, update)
+        if self.clip:
+            with torch.no_grad():
+                for parameter in self.discriminator.parameters():
+                    parameter.clamp_(-self.clip, self.clip)
+        return parts
+
+
+@MODELS.register("wgan_gp")
+class WGANGP(LatentGAN):
+    """Wasserstein GAN with gradient penalty: Gulrajani et al. 2017, arXiv:1704.00028, Algorithm 1."""
+
+
+@MODELS.register("cgan")
+class CGAN(LatentGAN):
+    """Conditional GAN: both networks see the label. Mirza and Osindero 2014, arXiv:1411.1784."""
+
+    needs = frozenset({"image", "label"})
+    uses_labels = True
+
+    @property
+    def discriminator_classes(self) -> int:
+        """As many as the data has."""
+        return self.spec.num_classes
+
+    def discriminator_loss(
+        self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Real images are judged with their labels, generated ones with those they were made for."""
+        return self.adversarial_terms(
+            self.discriminator(real["image"], real["label"]), self.discriminator(fake, labels)
+        )
+
+    def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Generated images are judged with the labels they were made for."""
+        loss = self.loss.generator(self.discriminator(fake, labels))
+        return loss, {"g": loss}
+
+    def judge(self, real: Batch) -> Callable[[Tensor], Tensor]:
+        """The discriminator, told the labels of the real images."""
+        return lambda images: self.discriminator(images, real["label"])

@@ -1,0 +1,45 @@
+"""What a run's folder is called when nobody says."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+from gantrain.resume import LENGTH, NOT_MATHEMATICS
+
+LONGEST = 120  # characters
+# a run keeps its folder when it is made longer or moved; but other pictures and other beginnings are other runs
+_UNNAMED = {*NOT_MATHEMATICS, *LENGTH, "model", "data", "experiment"} - {"data.root", "init_from"}
+
+
+def split_override(override: str) -> tuple[str, str]:
+    """``++a.b=c`` to ``("a.b", "c")``."""
+    key, _, value = override.partition("=")
+    return key.lstrip("+~"), value
+
+
+def run_name(what: str, overrides: Sequence[str]) -> str:
+    """``what`` and the overrides that change the mathematics, in characters that can be typed back.
+
+    Args:
+        what: The experiment, or model and data.
+        overrides: As typed: ``optimizer.lr=1e-4`` becomes ``optimizer.lr-1e-4``. Where characters are lost or the name
+            gets too long, a short hash of the overrides tells it from its like.
+    """
+    pairs = sorted(pair for pair in map(split_override, overrides) if pair[0] not in _UNNAMED)
+    parts = [what]
+    lossy = False
+    for key, value in pairs:
+        if key in ("data.root", "init_from"):
+            value = value.rstrip("/").rpartition("/")[2]
+            lossy = True
+        readable = re.sub(r"[^A-Za-z0-9.]+", "_", value.replace("-", "m" if value.startswith("-") else "-")).strip("_")
+        plain = re.fullmatch(r"[A-Za-z0-9._]+([-][0-9]+)?", value)
+        lossy = lossy or not plain
+        parts.append(f"{key.replace('/', '_')}-{value if plain else readable}")
+    name = "_".join(parts)
+    if lossy or len(name) > LONGEST:
+        digest = hashlib.blake2b(repr(pairs).encode(), digest_size=3).hexdigest()
+        name = f"{name[:LONGEST]}_{digest}"
+    return name

@@ -1,0 +1,5 @@
+"""Generators and discriminators: plain modules that know nothing of GANs. Importing this files them by name."""
+
+from gantrain.networks import dcgan, mlp
+
+__all__ = ["dcgan", "mlp"]

@@ -1,0 +1,186 @@
+"""Names for classes, and the one place where a configuration meets a constructor.
+
+A class's constructor is its schema: a YAML key is a keyword argument, spelt the same and checked against the annotation.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class ConfigError(Exception):
+    """A mistake that the user can mend: one line that names the key, what was given and what would work."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """A hint for a mistyped word: the closest choice, or else the list of them."""
+    choices = sorted(choices)
+    close = difflib.get_close_matches(word, choices, n=1)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"there are: {', '.join(choices)}" if choices else "there are none"
+
+
+class Registry(Generic[T]):
+    """Classes by name.
+
+    Args:
+        kind: What the classes are, in words ("model"), for messages.
+        key: Where their configuration stands ("model", "network.generator"), for messages.
+        choose_by: The key whose value is the name: ``name``, or ``mode`` for data sets.
+    """
+
+    def __init__(self, kind: str, key: str, *, choose_by: str = "name") -> None:
+        self.kind = kind
+        self.key = key
+        self.choose_by = choose_by
+        self._classes: dict[str, type[T]] = {}
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """File the decorated class under ``name``; a name that is taken is refused."""
+
+        def file(cls: type[T]) -> type[T]:
+            if name in self._classes:
+                raise ConfigError(f"the {self.kind} '{name}' is registered twice ({self._classes[name].__module__})")
+            self._classes[name] = cls
+            return cls
+
+        return file
+
+    def __getitem__(self, name: str) -> type[T]:
+        try:
+            return self._classes[name]
+        except KeyError:
+            choice = f"{self.key}.{self.choose_by}"
+            raise ConfigError(f"{choice}: no {self.kind} '{name}'; {nearest(str(name), self._classes)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._classes))
+
+    def build(self, config: Mapping[str, Any], **runtime: Any) -> T:
+        """Make one from ``{name: ..., **arguments}``; ``runtime`` are the arguments that no YAML file can hold.
+
+        Raises:
+            ConfigError: The name is unknown, or a key is unknown, missing or of the wrong type.
+        """
+        arguments = dict(config)
+        if self.choose_by not in arguments:
+            raise ConfigError(f"{self.key}.{self.choose_by} is missing; {nearest('', self._classes)}")
+        cls = self[arguments.pop(self.choose_by)]
+        return construct(cls, arguments, key=self.key, **runtime)
+
+
+def construct(target: Callable[..., T], config: Mapping[str, Any], *, key: str, **runtime: Any) -> T:
+    """Call ``target`` with the keys of ``config``, checked against its signature.
+
+    Args:
+        target: A class or function whose keyword arguments are the schema.
+        config: Plain values.
+        key: Where ``config`` stands in the whole configuration, for messages; may be empty.
+        runtime: Arguments that are not configuration; those that ``target`` does not take are left out.
+
+    Raises:
+        ConfigError: A key is unknown, missing or of the wrong type.
+    """
+    parameters, hints = _signature(target)
+    schema = {name: p for name, p in parameters.items() if name not in runtime}
+    prefix = f"{key}." if key else ""
+    for name in config:
+        if name in runtime:
+            raise ConfigError(f"{prefix}{name} is set by gantrain itself and can't be configured")
+        if name not in schema:
+            raise ConfigError(f"{prefix}{name}: unknown key; {nearest(name, schema)}")
+    missing = [name for name, p in schema.items() if p.default is p.empty and name not in config]
+    if missing:
+        raise ConfigError(f"{prefix}{missing[0]} is missing (needed by {target.__name__})")
+    values = {name: checked(value, hints.get(name, Any), f"{prefix}{name}") for name, value in config.items()}
+    return target(**values, **{name: value for name, value in runtime.items() if name in parameters})
+
+
+def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
+    """The named parameters and their types; ``**others`` in a constructor stands for its parent's parameters."""
+    constructors = [target]
+    if inspect.isclass(target):
+        constructors = [base.__init__ for base in target.__mro__ if "__init__" in vars(base)]
+    parameters: dict[str, inspect.Parameter] = {}
+    hints: dict[str, Any] = {}
+    for constructor in constructors:
+        own = inspect.signature(constructor).parameters
+        named = {name: p for name, p in own.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+        parameters = named | parameters
+        hints = typing.get_type_hints(constructor) | hints
+        if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
+            break
+    parameters.pop("self", None)
+    return parameters, hints
+
+
+def checked(value: Any, annotation: Any, key: str) -> Any:
+    """``value`` as the annotated type, or a ConfigError that names ``key``.
+
+    A whole number passes for a float, and a float without a fraction (``1e3``) for an int; nothing else is converted.
+    """
+    for accepted, converted in _candidates(value, annotation):
+        if accepted:
+            return converted
+    raise ConfigError(f"{key}: expected {_describe(annotation)}, got {value!r}")
+
+
+def _candidates(value: Any, annotation: Any) -> Iterator[tuple[bool, Any]]:
+    """For each alternative of the annotation: does the value fit, and what does it become."""
+    origin = typing.get_origin(annotation)
+    if annotation is Any:
+        yield True, value
+    elif origin in (typing.Union, types.UnionType):
+        for alternative in typing.get_args(annotation):
+            yield from _candidates(value, alternative)
+    elif origin is typing.Literal:
+        yield value in typing.get_args(annotation) and not isinstance(value, float), value
+    elif origin is list:
+        (inner,) = typing.get_args(annotation)
+        if isinstance(value, list):
+            items = [next((new for fits, new in _candidates(item, inner) if fits), _MISFIT) for item in value]
+            yield _MISFIT not in items, items
+    elif annotation in (None, type(None)):
+        yield value is None, None
+    elif annotation is float:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        yield number, float(value) if number else None
+    elif annotation is int:
+        whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value // 1
+        yield whole, int(value) if whole else None
+    elif inspect.isclass(origin or annotation):
+        yield isinstance(value, origin or annotation), value
+
+
+_MISFIT = object()
+
+
+def _describe(annotation: Any) -> str:
+    """An annotation in a user's words: ``one of 'adam', 'sgd'``, ``a whole number or null``."""
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_describe(alternative) for alternative in typing.get_args(annotation))
+    if origin is typing.Literal:
+        choices = ", ".join(repr(choice) for choice in typing.get_args(annotation))
+        return f"one of {choices}" if len(typing.get_args(annotation)) > 1 else choices
+    if origin is list:
+        return f"a list ({_describe(typing.get_args(annotation)[0])} each)"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+MODELS: Registry[Any] = Registry("model", "model")
+GENERATORS: Registry[Any] = Registry("generator", "network.generator")
+DISCRIMINATORS: Registry[Any] = Registry("discriminator", "network.discriminator")
+DATASETS: Registry[Any] = Registry("data mode", "data", choose_by="mode")
+OPTIMIZERS: Registry[Any] = Registry("optimizer", "optimizer")
+SCHEDULES: Registry[Any] = Registry("schedule", "schedule")
+REGISTRIES = (MODELS, GENERATORS, DISCRIMINATORS, DATASETS, OPTIMIZERS, SCHEDULES)

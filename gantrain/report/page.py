@@ -1,0 +1,92 @@
+"""The pages: static HTML without scripts, readable from disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dominate
+from dominate.tags import code, figcaption, figure, h1, h2, html_tag, img, main, meta, p, pre, style, table, td, th, tr
+from omegaconf import OmegaConf
+
+from gantrain.report.curves import charts
+
+STYLE = """
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
+body { margin: 0 auto; max-width: 72rem; padding: 1rem }
+img { image-rendering: pixelated; max-width: 100%; min-width: min(100%, 24rem); height: auto }
+figure { display: inline-block; margin: 0 1rem 1rem 0; vertical-align: top }
+figcaption { font-size: .9rem; opacity: .8 }
+pre { overflow-x: auto; padding: .75rem; background: #8881; border-radius: .4rem }
+th { padding-right: 1.5rem; text-align: left }
+svg { width: 360px; max-width: 100%; color: #2a7de1; background: #8881; border-radius: .4rem }
+svg text { font-size: 11px; fill: CanvasText }
+"""
+
+
+def run_page(
+    folder: Path,
+    *,
+    name: str,
+    command: str,
+    status: dict[str, str],
+    lines: Sequence[dict[str, float]],
+    config: dict[str, Any],
+) -> None:
+    """Write ``index.html`` of a run folder: samples newest first, curves, configuration, command.
+
+    Args:
+        folder: The run folder; its ``images`` are those named ``step_<n>_<what>.png``.
+        name: Of the run.
+        command: What made it, as typed.
+        status: Facts for the table at the top.
+        lines: Of ``losses.jsonl``.
+        config: The composed configuration.
+    """
+    pictures = sorted((folder / "images").glob("step_*.png"), key=lambda path: int(path.stem.split("_")[1]))
+    document, body = _document(name)
+    body.add(_facts(status))
+    if pictures:
+        body.add(h2("Samples"))
+    for path in reversed(pictures):
+        _, step, what = path.stem.split("_", 2)
+        body.add(_figure(path.relative_to(folder), f"{what}, step {step}"))
+    if lines:
+        body.add(h2("Losses"), charts(lines))
+    body.add(h2("Command"), pre(code(command)))
+    body.add(h2("Configuration"), pre(code(OmegaConf.to_yaml(OmegaConf.create(config)))))
+    _write(folder / "index.html", document)
+
+
+def results_page(folder: Path, *, name: str, command: str, facts: dict[str, str], pictures: dict[str, Path]) -> None:
+    """Write ``index.html`` of a results folder: facts, then the pictures by caption."""
+    document, body = _document(name)
+    body.add(_facts(facts))
+    for caption, path in pictures.items():
+        body.add(_figure(path.relative_to(folder), caption))
+    body.add(h2("Command"), pre(code(command)))
+    _write(folder / "index.html", document)
+
+
+def _document(title: str) -> tuple[dominate.document, html_tag]:
+    document = dominate.document(title=title)
+    document["lang"] = "en"
+    document.head.add(meta(charset="utf-8"), meta(name="viewport", content="width=device-width"), style(STYLE))
+    body = document.add(main())
+    body.add(h1(title))
+    return document, body
+
+
+def _facts(facts: dict[str, str]) -> html_tag:
+    return table(*(tr(th(key), td(value)) for key, value in facts.items())) if facts else p()
+
+
+def _figure(path: Path, caption: str) -> html_tag:
+    return figure(img(src=path.as_posix(), alt=caption, loading="lazy"), figcaption(caption))
+
+
+def _write(path: Path, document: dominate.document) -> None:
+    temporary = path.with_suffix(".tmp")  # a reader never sees half a page
+    temporary.write_text(document.render(), encoding="utf-8")
+    temporary.replace(path)

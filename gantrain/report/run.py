@@ -1,0 +1,151 @@
+"""What a run leaves behind beside its checkpoints: logs, pictures, a page, and a progress bar on the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from torch import Tensor
+from tqdm import tqdm
+
+from gantrain.report.images import grid
+from gantrain.report.page import run_page
+
+
+class Report:
+    """The record of one run, kept by rank 0; on other ranks every method does nothing.
+
+    Args:
+        folder: The run folder, made by ``open``.
+        command: What made the run, as typed.
+        config: The composed configuration.
+        columns: Of the sample grids.
+        active: Whether this process writes.
+    """
+
+    def __init__(self, folder: Path, *, command: str, config: dict[str, Any], columns: int, active: bool) -> None:
+        self.folder = folder
+        self.page = folder / "index.html"
+        self._command = command
+        self._config = config
+        self._columns = columns
+        self._active = active
+        self._lines: list[dict[str, float]] = []
+        self._bar: tqdm[Any] | None = None
+        self._mark = (0.0, 0, 0.0)
+
+    def open(self, *, step: int, total: int | None) -> None:
+        """Make the folder, or go on in it: what was logged after ``step`` is cut off, to be done again.
+
+        Args:
+            step: Steps already made.
+            total: Steps in all, if they are known, for the progress bar.
+        """
+        if not self._active:
+            return
+        (self.folder / "images").mkdir(parents=True, exist_ok=True)
+        (self.folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(self._config)), encoding="utf-8")
+        self._lines = _cut(self.folder / "losses.jsonl", step)
+        _cut(self.folder / "speed.jsonl", step)
+        for path in (self.folder / "images").glob("step_*.png"):
+            if int(path.stem.split("_")[1]) > step:
+                path.unlink()
+        self._bar = tqdm(total=total, initial=step, unit="step", desc=self.folder.name, dynamic_ncols=True)
+        self._mark = (time.perf_counter(), -1, 0.0)
+
+    def step(self) -> None:
+        """One more step is made."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def log(self, *, step: int, epoch: float, images: int, losses: dict[str, float], waited: float) -> None:
+        """Add a line to the logs and the progress bar.
+
+        Args:
+            step: Steps made.
+            epoch: As a fraction.
+            images: Images seen by all ranks.
+            losses: Means since the last line; a held-out figure may come in a line of its own.
+            waited: Seconds that the run has waited for data in this process.
+        """
+        if not self._active:
+            return
+        clock = {"step": step, "epoch": round(epoch, 4), "kimg": round(images / 1000, 4)}
+        self._lines.append({**clock, **losses})
+        _append(self.folder / "losses.jsonl", self._lines[-1])
+        now, (then, before, waited_before) = time.perf_counter(), self._mark
+        self._mark = (now, images, waited)
+        speed = {}
+        if before >= 0 and images > before:
+            speed = {
+                "images_per_second": round((images - before) / (now - then), 1),
+                "data_wait": round((waited - waited_before) / (now - then), 4),
+            }
+            _append(self.folder / "speed.jsonl", {**clock, **speed, "time": round(time.time(), 1)})
+        if self._bar is not None:
+            rate = {"img/s": f"{speed['images_per_second']:.0f}"} if speed else {}
+            self._bar.set_postfix({**rate, **{name: f"{value:.3f}" for name, value in losses.items()}})
+
+    def images(self, step: int, visuals: dict[str, Tensor]) -> None:
+        """Keep pictures of the networks at ``step``, and write the page anew."""
+        if not self._active:
+            return
+        for what, images in visuals.items():
+            grid(images, self._columns).save(self.folder / "images" / f"step_{step}_{what}.png")
+        self.write_page("running", step)
+
+    def write_page(self, status: str, step: int) -> None:
+        """Write ``index.html`` with what there is."""
+        if not self._active:
+            return
+        facts = {"status": status, "steps": str(step)}
+        if self._lines:
+            facts |= {"epochs": f"{self._lines[-1]['epoch']:.1f}", "thousand images": f"{self._lines[-1]['kimg']:.1f}"}
+        run_page(
+            self.folder,
+            name=self.folder.name,
+            command=self._command,
+            status=facts,
+            lines=self._lines,
+            config=self._config,
+        )
+
+    def close(self, status: str, step: int) -> None:
+        """End the progress bar and write the page for the last time."""
+        if self._bar is not None:
+            self._bar.close()
+        self.write_page(status, step)
+
+
+def remove_report(folder: Path) -> None:
+    """Delete the logs, pictures and page of a run that starts over."""
+    for name in ("losses.jsonl", "speed.jsonl", "index.html", "config.yaml"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "images", ignore_errors=True)
+
+
+def _append(path: Path, line: dict[str, float]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _cut(path: Path, step: int) -> list[dict[str, float]]:
+    """Drop the lines after ``step``, and a last one that was cut short; return the others."""
+    kept = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            break
+        if line["step"] > step:
+            break
+        kept.append(line)
+    if path.exists():
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        temporary.replace(path)
+    return kept

@@ -1,0 +1,172 @@
+"""The parts of a configuration that are not a registered class: how a run runs, and on what."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from gantrain.registry import ConfigError
+
+HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """The keys under ``trainer``: where and how precisely a run runs, how long, and what it leaves when.
+
+    Attributes:
+        accelerator: ``auto`` takes the first there is of cuda, mps and cpu.
+        devices: Processes, one device each; ``auto`` is every GPU of the machine.
+        precision: ``bfloat16`` and ``float16`` are autocast in the networks alone.
+        deterministic: Refuse GPU kernels whose results vary.
+        compile: Run networks through ``torch.compile``.
+        channels_last: Memory layout of images and convolutions.
+        steps: Generator updates; of ``steps``, ``epochs`` and ``kimg`` (thousand images) exactly one is given.
+        epochs: See ``steps``.
+        kimg: See ``steps``.
+        log_every: In steps, as the next two.
+        image_every: Pictures, page and held-out figures.
+        save_every: Checkpoints.
+        keep: How many of the newest checkpoints stay; 0 keeps all.
+    """
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"]
+    devices: int | Literal["auto"]
+    precision: Literal["float32", "bfloat16", "float16", "float64"]
+    deterministic: bool
+    compile: bool
+    channels_last: bool
+    steps: int | None
+    epochs: float | None
+    kimg: float | None
+    log_every: int
+    image_every: int
+    save_every: int
+    keep: int
+
+    def __post_init__(self) -> None:
+        for key in ("log_every", "image_every", "save_every"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"trainer.{key} ({getattr(self, key)}) must be at least 1")
+        if self.keep < 0:
+            raise ConfigError(f"trainer.keep ({self.keep}) must be at least 0 (all)")
+        given = {key: value for key, value in self.length.items() if value is not None}
+        if len(given) != 1:
+            raise ConfigError(
+                "exactly one of trainer.steps, trainer.epochs and trainer.kimg says how long to train; given: "
+                + (", ".join(f"{key}={value}" for key, value in given.items()) or "none")
+            )
+        ((key, value),) = given.items()
+        if value <= 0:
+            raise ConfigError(f"{key} ({value}) must be more than 0")
+
+    @property
+    def length(self) -> dict[str, float | None]:
+        """The three ways to say how long, two of them None."""
+        return {"trainer.steps": self.steps, "trainer.epochs": self.epochs, "trainer.kimg": self.kimg}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and images."""
+        return torch.float64 if self.precision == "float64" else torch.float32
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """Of the networks' insides, where it differs."""
+        return HALF.get(self.precision)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """The top level of a training configuration. The dictionaries are read by those that they configure.
+
+    Attributes:
+        name: Of the run folder below ``checkpoints``.
+        seed: Decides everything.
+        resume: ``auto`` goes on where the folder's newest checkpoint stands, ``never`` starts over.
+        init_from: A run folder whose networks to start from.
+        plugins: Modules that register classes.
+        dry_run: Print sizes and stop.
+    """
+
+    name: str
+    seed: int
+    resume: Literal["auto", "never"]
+    init_from: str | None
+    plugins: list[str]
+    dry_run: bool
+    trainer: dict[str, Any]
+    model: dict[str, Any]
+    network: dict[str, Any]
+    data: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+
+
+def choose_device(accelerator: str, index: int = 0) -> torch.device:
+    """The device that the configuration names.
+
+    Raises:
+        ConfigError: This machine has no such device.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if accelerator == "auto":
+        accelerator = next(name for name, is_there in present.items() if is_there)
+    if not present[accelerator]:
+        there = ", ".join(name for name, is_there in present.items() if is_there)
+        raise ConfigError(f"trainer.accelerator={accelerator}: this machine has none (it has: {there})")
+    if accelerator == "cuda" and index >= torch.cuda.device_count():
+        raise ConfigError(f"trainer.devices: GPU number {index} asked for, {torch.cuda.device_count()} there")
+    return torch.device(accelerator, index) if accelerator == "cuda" else torch.device(accelerator)
+
+
+def count_processes(settings: TrainerSettings) -> int:
+    """How many processes ``trainer.devices`` asks for on this machine.
+
+    Raises:
+        ConfigError: That many devices are not there.
+    """
+    device = choose_device(settings.accelerator)
+    gpus = torch.cuda.device_count() if device.type == "cuda" else 1
+    count = gpus if settings.devices == "auto" else settings.devices
+    if count < 1:
+        raise ConfigError(f"trainer.devices ({count}) must be at least 1, or auto")
+    if device.type == "cuda" and count > gpus:
+        raise ConfigError(f"trainer.devices ({count}): this machine has {gpus} GPU{'s' * (gpus > 1)}")
+    if device.type == "mps" and count > 1:
+        raise ConfigError(f"trainer.devices ({count}): mps is one device")
+    return count
+
+
+def set_up_torch(settings: TrainerSettings, device: torch.device) -> None:
+    """The global switches: TF32 and cuDNN's search on a GPU, or deterministic kernels."""
+    torch.use_deterministic_algorithms(settings.deterministic)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.deterministic = settings.deterministic
+        torch.backends.cudnn.benchmark = not settings.deterministic
+        torch.set_float32_matmul_precision("highest" if settings.deterministic else "high")
+
+
+def import_plugins(plugins: list[str]) -> None:
+    """Import the modules that register classes of users: those named, and installed packages' entry points.
+
+    Raises:
+        ConfigError: A module can't be imported.
+    """
+    for entry in importlib.metadata.entry_points(group="gantrain.plugins"):
+        entry.load()
+    here = str(Path.cwd())
+    if plugins and here not in sys.path:
+        sys.path.insert(0, here)  # as for `python script.py`: a file beside the user is importable
+    for name in plugins:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ConfigError(f"plugins: can't import '{name}' ({error}); it was looked for in {here} too") from None
