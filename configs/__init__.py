@@ -1,0 +1,1 @@
+"""Configuration files: YAML only. Importable so that a wheel carries them."""

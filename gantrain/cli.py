@@ -122,11 +122,15 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
         try:
             plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             assert isinstance(plain, dict)
-            status = job(plain, list(runtime.overrides.task), dict(runtime.runtime.choices))
+            status = job(
+                {str(key): value for key, value in plain.items()},
+                list(runtime.overrides.task),
+                dict(runtime.runtime.choices),
+            )
         except ConfigError as error:
             status = _fail(str(error))
         except OmegaConfBaseException as error:
-            status = _fail(_in_one_line(error))
+            status = _fail(_in_one_line(error, arguments))
         statuses.append(status)
         if status > 128:  # interrupted: the rest of a sweep is not wanted either
             raise SystemExit(status)
@@ -138,7 +142,7 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
             if trace_wanted or (isinstance(error, ValueError) and not _is_hydras(error)):
                 raise
-            return _fail(_in_one_line(error))
+            return _fail(_in_one_line(error, arguments))
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else 0
     return max(statuses, default=0)
@@ -153,7 +157,7 @@ def _is_hydras(error: ValueError) -> bool:
     return module.startswith(("hydra.", "omegaconf."))
 
 
-def _in_one_line(error: Exception) -> str:
+def _in_one_line(error: Exception, arguments: list[str]) -> str:
     """What Hydra or OmegaConf complain of, as one line that says what would work."""
     from gantrain.registry import nearest
 
@@ -161,12 +165,12 @@ def _in_one_line(error: Exception) -> str:
     if found := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+(.*)", text, re.DOTALL):
         group, option = found[2], found[1].removeprefix(f"{found[2]}/")
         return f"{group}={option}: no such {group}; {nearest(option, found[3].split())}"
-    if found := re.search(r"Could not override '([^']+)'\. No match in the defaults list", text):
-        return f"{found[1]}: no such group or key; {nearest(found[1], _known_keys())}"
     if found := re.search(r"Could not (?:override|append to config\.[^']*) ?'?([\w./@]+)'?", text):
-        return f"{found[1]}: unknown key; {nearest(found[1], _known_keys())}"
-    if found := re.search(r"Missing mandatory value: (\S+)", text):
-        return f"{found[1]} is missing: give {found[1]}=..."
+        typed = next((word for word in arguments if word.lstrip("+~").startswith(found[1])), found[1])
+        return f"{typed}: unknown key or group; {nearest(found[1], _known_keys())}"
+    if "Missing mandatory value" in text:
+        key = getattr(error, "full_key", None) or text.split(": ")[1].split()[0]
+        return f"{key} is missing: give {key}=..."
     parts = [line.strip() for line in text.splitlines() if line.strip()]
     parts = [line for line in parts if not line.startswith(("full_key", "object_type", "See https"))]
     return "; ".join(parts)[:400] or type(error).__name__

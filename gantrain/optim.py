@@ -81,13 +81,14 @@ class Averages:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The networks hold their averages inside, and their own values again after."""
-        self._swap()
+        self.swap()
         try:
             yield
         finally:
-            self._swap()
+            self.swap()
 
-    def _swap(self) -> None:
+    def swap(self) -> None:
+        """Exchange the averages and the networks' own values."""
         for key, live in self._live().items():
             live.data, self._kept[key].data = self._kept[key].data, live.data
 
@@ -120,11 +121,6 @@ class Player:
         """Multiply the base learning rates by ``factor``."""
         for group, base in zip(self.optimizer.param_groups, self._base_rates, strict=True):
             group["lr"] = base * factor
-
-    @property
-    def rate(self) -> float:
-        """The learning rate now (of the first group)."""
-        return self.optimizer.param_groups[0]["lr"]
 
     def update(self, loss: Tensor) -> None:
         """Minimise ``loss`` by one step; only this side's parameters receive gradients."""
@@ -160,6 +156,7 @@ class Updates:
     Attributes:
         step: Generator updates made before this one, on the host.
         draws: See above; reset at every step.
+        players: The generators' side and the discriminators'.
     """
 
     def __init__(
@@ -169,8 +166,7 @@ class Updates:
         self.draws = draws
         self.schedule = schedule
         self.averages = averages
-        self._generator = generator
-        self._discriminator = discriminator
+        self.players = (generator, discriminator)
 
     def begin(self, step: int, progress: float) -> None:
         """Prepare for generator update number ``step`` (from 0), at ``progress`` in [0, 1) of the run."""
@@ -179,22 +175,18 @@ class Updates:
         # torch's own generators (dropout, pools) too, and each rank's differently
         torch.manual_seed(derive_seed(self.draws.seed, "step", step, self.draws.rank))
         factor = self.schedule.factor(progress)
-        self._generator.set_rate(factor)
-        self._discriminator.set_rate(factor)
+        for player in self.players:
+            player.set_rate(factor)
 
     def generator(self, loss: Tensor) -> None:
         """Update the generators to lower ``loss``."""
-        self._generator.update(loss)
+        self.players[0].update(loss)
         if self.averages is not None:
             self.averages.update()
 
     def discriminator(self, loss: Tensor) -> None:
         """Update the discriminators to lower ``loss``."""
-        self._discriminator.update(loss)
-
-    def rates(self) -> dict[str, float]:
-        """The learning rates in force."""
-        return {"generator": self._generator.rate, "discriminator": self._discriminator.rate}
+        self.players[1].update(loss)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -208,14 +200,13 @@ class Updates:
     def state_dict(self) -> dict[str, Any]:
         """Optimizers, scalers and averages; the schedule is kept per rank, by the trainer."""
         return {
-            "generator": self._generator.state_dict(),
-            "discriminator": self._discriminator.state_dict(),
+            "players": [player.state_dict() for player in self.players],
             "averages": self.averages.state_dict() if self.averages is not None else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state_dict``."""
-        self._generator.load_state_dict(state["generator"])
-        self._discriminator.load_state_dict(state["discriminator"])
+        for player, kept in zip(self.players, state["players"], strict=True):
+            player.load_state_dict(kept)
         if self.averages is not None:
             self.averages.load_state_dict(state["averages"])

@@ -1,6 +1,6 @@
 """Names for classes, and the one place where a configuration meets a constructor.
 
-A class's constructor is its schema: a YAML key is a keyword argument, spelt the same and checked against the annotation.
+A class's constructor is its schema: a YAML key is a keyword argument, spelt the same, checked against the annotation.
 """
 
 from __future__ import annotations
@@ -59,13 +59,18 @@ class Registry(Generic[T]):
             return self._classes[name]
         except KeyError:
             choice = f"{self.key}.{self.choose_by}"
-            raise ConfigError(f"{choice}: no {self.kind} '{name}'; {nearest(str(name), self._classes)}") from None
+            raise ConfigError(f"{choice}={name}: no such {self.kind}; {nearest(str(name), self._classes)}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._classes))
 
-    def build(self, config: Mapping[str, Any], **runtime: Any) -> T:
-        """Make one from ``{name: ..., **arguments}``; ``runtime`` are the arguments that no YAML file can hold.
+    def build(self, config: Mapping[str, Any], *, also: Iterable[str] = (), **runtime: Any) -> T:
+        """Make one from ``{name: ..., **arguments}``.
+
+        Args:
+            config: The name and the keys of the class.
+            also: Keys beside them that somebody else reads, to be suggested for a mistyped one.
+            runtime: Arguments that no YAML file can hold.
 
         Raises:
             ConfigError: The name is unknown, or a key is unknown, missing or of the wrong type.
@@ -74,16 +79,19 @@ class Registry(Generic[T]):
         if self.choose_by not in arguments:
             raise ConfigError(f"{self.key}.{self.choose_by} is missing; {nearest('', self._classes)}")
         cls = self[arguments.pop(self.choose_by)]
-        return construct(cls, arguments, key=self.key, **runtime)
+        return construct(cls, arguments, key=self.key, also=(self.choose_by, *also), **runtime)
 
 
-def construct(target: Callable[..., T], config: Mapping[str, Any], *, key: str, **runtime: Any) -> T:
+def construct(
+    target: Callable[..., T], config: Mapping[str, Any], *, key: str, also: Iterable[str] = (), **runtime: Any
+) -> T:
     """Call ``target`` with the keys of ``config``, checked against its signature.
 
     Args:
         target: A class or function whose keyword arguments are the schema.
         config: Plain values.
         key: Where ``config`` stands in the whole configuration, for messages; may be empty.
+        also: Keys that stand beside it and are read by somebody else, for suggestions.
         runtime: Arguments that are not configuration; those that ``target`` does not take are left out.
 
     Raises:
@@ -92,11 +100,11 @@ def construct(target: Callable[..., T], config: Mapping[str, Any], *, key: str, 
     parameters, hints = _signature(target)
     schema = {name: p for name, p in parameters.items() if name not in runtime}
     prefix = f"{key}." if key else ""
-    for name in config:
+    for name, value in config.items():
         if name in runtime:
             raise ConfigError(f"{prefix}{name} is set by gantrain itself and can't be configured")
         if name not in schema:
-            raise ConfigError(f"{prefix}{name}: unknown key; {nearest(name, schema)}")
+            raise ConfigError(f"{prefix}{name}={value}: unknown key; {nearest(name, [*schema, *also])}")
     missing = [name for name, p in schema.items() if p.default is p.empty and name not in config]
     if missing:
         raise ConfigError(f"{prefix}{missing[0]} is missing (needed by {target.__name__})")
@@ -108,7 +116,7 @@ def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
     """The named parameters and their types; ``**others`` in a constructor stands for its parent's parameters."""
     constructors = [target]
     if inspect.isclass(target):
-        constructors = [base.__init__ for base in target.__mro__ if "__init__" in vars(base)]
+        constructors = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)]
     parameters: dict[str, inspect.Parameter] = {}
     hints: dict[str, Any] = {}
     for constructor in constructors:

@@ -53,6 +53,8 @@ from gantrain.trainer import Clock, Trainer
 CHECKPOINTS = Path("checkpoints")
 INTERRUPTED = 130  # exit status after Ctrl-C, by convention 128 + SIGINT
 EVALUATION_BATCH = 100
+STREAM_KEYS = ("batch_size", "num_workers")  # under `data`, but not the data set's own
+SELECTION_KEYS = ("max_size", "labelled")
 
 
 def train(config: dict[str, Any], overrides: list[str]) -> int:
@@ -145,9 +147,7 @@ def _resume(trainer: Trainer, settings: RunSettings, config: dict[str, Any], ove
         # every rank has looked before rank 0 deletes
         distributed.gather(None)
         if steps or (checkpoints.folder / "losses.jsonl").exists():
-            _say(
-                f"resume=never: starting over, {checkpoints.folder} is overwritten (it was at step {max(steps, default=0)})"
-            )
+            _say(f"resume=never: overwriting {checkpoints.folder}, which was at step {max(steps, default=0)}")
             if distributed.rank() == 0:
                 checkpoints.remove_all()
                 remove_report(checkpoints.folder)
@@ -203,7 +203,7 @@ class _Parts:
         """Build everything, which checks everything, and write nothing."""
         import_plugins(settings.plugins)
         data = dict(settings.data)
-        stream_keys = {key: data.pop(key) for key in ("batch_size", "num_workers") if key in data}
+        stream_keys: dict[str, Any] = {key: data.pop(key) for key in STREAM_KEYS if key in data}
         dataset = build_dataset(data, phase="train")
         torch.manual_seed(settings.seed)
         model = build_model(config, dataset.spec)
@@ -215,10 +215,10 @@ class _Parts:
                 + ("; pictures get labels from one sub-folder per class" if "label" in missing else "")
             )
         layout = torch.channels_last if trainer.channels_last else torch.contiguous_format
-        model.to(device=device, dtype=trainer.dtype, memory_format=layout)
+        model.to(device=device, dtype=trainer.dtype).to(memory_format=layout)
         for network in (*model.generators(), *model.discriminators()):
             set_precision(network, device=device, autocast=trainer.autocast, compiled=trainer.compile)
-        world = {"rank": distributed.rank(), "world_size": distributed.world_size()}
+        rank, world_size = distributed.rank(), distributed.world_size()
         stream = construct(
             BatchStream,
             stream_keys,
@@ -228,7 +228,8 @@ class _Parts:
             device=device,
             dtype=trainer.dtype,
             channels_last=trainer.channels_last,
-            **world,
+            rank=rank,
+            world_size=world_size,
         )
         schedule: Schedule = SCHEDULES.build(settings.schedule)
         scaled = trainer.precision == "float16"
@@ -239,7 +240,7 @@ class _Parts:
             ),
             schedule=schedule,
             averages=Averages(model.generators(), model.ema) if model.ema else None,
-            draws=Draws(settings.seed, device, **world),
+            draws=Draws(settings.seed, device, rank=rank, world_size=world_size),
         )
         held_out = _held_out(data, device, trainer.dtype)
         return cls(model=model, model_spec=dataset.spec, update=update, stream=stream, held_out=held_out)
@@ -251,8 +252,8 @@ def build_dataset(data: dict[str, Any], *, phase: str) -> ImageDataset:
     ``data.max_size`` takes the first so many items, ``data.labelled`` hides the labels of all but so many.
     """
     data = dict(data)
-    max_size, labelled = data.pop("max_size", None), data.pop("labelled", None)
-    dataset: ImageDataset = DATASETS.build(data, phase=phase)
+    max_size, labelled = (data.pop(key, None) for key in SELECTION_KEYS)
+    dataset: ImageDataset = DATASETS.build(data, also=(*STREAM_KEYS, *SELECTION_KEYS), phase=phase)
     for key, value in (("max_size", max_size), ("labelled", labelled)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise ConfigError(f"data.{key}: expected a whole number from 1 upward or null, got {value!r}")

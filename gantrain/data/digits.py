@@ -35,7 +35,7 @@ class Digits(ImageDataset):
         with resources.files("gantrain.data").joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
             part = slice(TRAINING_IMAGES) if phase == "train" else slice(TRAINING_IMAGES, None)
             images = torch.from_numpy(stored["images"][part])[:, None]
-            self.labels = stored["labels"][part].tolist()
+            self.labels: list[int] = stored["labels"][part].tolist()
         if load_size != 28:
             images = F.pad(images, (2, 2, 2, 2))
         if load_size not in (28, 32):

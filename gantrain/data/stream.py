@@ -92,7 +92,7 @@ class BatchStream(Iterator[Batch]):
     def _open(self) -> Iterator[Batch]:
         loader = DataLoader(
             self._source,
-            batch_sampler=self._batches(self.position),  # type: ignore[arg-type]  # an endless one
+            batch_sampler=self._batches(self.position),
             num_workers=self._num_workers,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else the loader draws from the global one

@@ -34,7 +34,7 @@ class GAN(nn.Module, ABC):
 
     @abstractmethod
     def visuals(self, batch: Batch) -> dict[str, Tensor]:
-        """Images (N, C, H, W) in [-1, 1] for the pages, C being 1 or 3; models that start from noise ignore ``batch``."""
+        """Images (N, 1 or 3, H, W) in [-1, 1] for the pages; a model that starts from noise needs no batch."""
 
     @abstractmethod
     def generators(self) -> list[nn.Module]:
@@ -125,6 +125,8 @@ class LatentGAN(GAN):
 
     needs = frozenset({"image"})
     uses_labels: ClassVar[bool] = False  # whether the generator is told what to make
+    preview_latent: Tensor
+    preview_labels: Tensor | None
 
     def __init__(
         self,
@@ -195,7 +197,8 @@ class LatentGAN(GAN):
             latent, labels = self.draw(len(real["image"]), update.draws)
             with torch.no_grad():
                 fake = self.generator(latent, labels)
-            losses |= self.update_discriminator(real, *self.pool(fake, latent, labels), update)
+            fake, latent, labels = self.pool(fake, latent, labels)
+            losses |= self.update_discriminator(real, fake, latent, labels, update)
         latent, labels = self.draw(len(real["image"]), update.draws)
         loss, parts = self.generator_loss(self.generator(latent, labels), latent, labels)
         update.generator(loss)
@@ -221,7 +224,7 @@ class LatentGAN(GAN):
     def discriminator_loss(
         self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to minimise, and its parts for the log; ``latent`` and ``labels`` are what ``fake`` was made from."""
+        """The loss to minimise, and its parts for the log; ``fake`` was made from ``latent`` and ``labels``."""
         real_logits = self.discriminator(real["image"])
         fake_logits = self.discriminator(fake)
         return self.adversarial_terms(real_logits, fake_logits)

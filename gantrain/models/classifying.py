@@ -79,7 +79,7 @@ class SGAN(LatentGAN):
 
     The critic's probability of "real" is that of not being fake, so its logit is logsumexp(classes) - fake; with the
     logistic loss, that term and the classification among the K classes add up to the cross entropy over all K + 1.
-    The generator asks for its own label. Real images of unknown label (-1; see ``data.labelled``) count only as not fake.
+    The generator asks for its own label. Real images of unknown label (-1, see ``data.labelled``) count as not fake.
     """
 
     needs = frozenset({"image", "label"})
