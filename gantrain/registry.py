@@ -57,7 +57,7 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> type[T]:
         try:
             return self._classes[name]
-        except KeyError:
+        except (KeyError, TypeError):  # a list or a dict can't be looked up
             choice = f"{self.key}.{self.choose_by}"
             raise ConfigError(f"{choice}={name}: no such {self.kind}; {nearest(str(name), self._classes)}") from None
 
@@ -104,7 +104,7 @@ def construct(
         if name in runtime:
             raise ConfigError(f"{prefix}{name} is set by gantrain itself and can't be configured")
         if name not in schema:
-            raise ConfigError(f"{prefix}{name}={value}: unknown key; {nearest(name, [*schema, *also])}")
+            raise ConfigError(f"{prefix}{name}={value}: unknown key; {nearest(str(name), [*schema, *also])}")
     missing = [name for name, p in schema.items() if p.default is p.empty and name not in config]
     if missing:
         raise ConfigError(f"{prefix}{missing[0]} is missing (needed by {target.__name__})")
@@ -150,7 +150,8 @@ def _candidates(value: Any, annotation: Any) -> Iterator[tuple[bool, Any]]:
         for alternative in typing.get_args(annotation):
             yield from _candidates(value, alternative)
     elif origin is typing.Literal:
-        yield value in typing.get_args(annotation) and not isinstance(value, float), value
+        # true equals 1 in Python
+        yield any(value == choice and type(value) is type(choice) for choice in typing.get_args(annotation)), value
     elif origin is list:
         (inner,) = typing.get_args(annotation)
         if isinstance(value, list):

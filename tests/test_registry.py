@@ -1,0 +1,241 @@
+"""What a configuration may say to a constructor, and what the user is told otherwise."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any, Literal
+
+import pytest
+
+from gantrain import data, models, networks, optim, schedules  # noqa: F401 - they file the classes
+from gantrain.registry import REGISTRIES, ConfigError, Registry, checked, construct, nearest
+
+
+class Parent:
+    def __init__(self, *, spec: str, width: int, rate: float) -> None:
+        self.spec, self.width, self.rate = spec, width, rate
+
+
+class Child(Parent):
+    def __init__(self, *, depth: int, **others: Any) -> None:
+        super().__init__(**others)
+        self.depth = depth
+
+
+class Stranger(Parent):
+    """Its constructor does not pass keys on, so the parent's are not its own."""
+
+    def __init__(self, *, depth: int) -> None:
+        super().__init__(spec="", width=depth, rate=0.0)
+
+
+class Grandchild(Child):
+    def __init__(self, *, width: bool, **others: Any) -> None:
+        super().__init__(width=int(width), **others)
+
+
+class Keyless:
+    pass
+
+
+def registry() -> Registry[Any]:
+    made: Registry[Any] = Registry("model", "model")
+    for name, cls in {"child": Child, "parent": Parent, "keyless": Keyless}.items():
+        made.register(name)(cls)
+    return made
+
+
+GOOD = {"name": "child", "depth": 2, "width": 3, "rate": 0.5}
+
+
+def said(config: dict[str, Any], **runtime: Any) -> str:
+    with pytest.raises(ConfigError) as error:
+        registry().build(config, **runtime)
+    return str(error.value)
+
+
+def test_a_class_is_built_from_its_keys_and_its_parents() -> None:
+    made = registry().build(GOOD, spec="images")
+    assert type(made) is Child
+    assert (made.depth, made.width, made.rate, made.spec) == (2, 3, 0.5, "images")
+
+
+def test_building_leaves_the_configuration_as_it_was() -> None:
+    config = dict(GOOD)
+    registry().build(config, spec="images")
+    assert config == GOOD
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_one() -> None:
+    assert said(GOOD | {"widht": 3}, spec="") == "model.widht=3: unknown key; did you mean 'width'?"
+
+
+def test_an_unknown_key_like_no_other_is_refused_with_the_list() -> None:
+    assert said(GOOD | {"zzz": 3}, spec="") == "model.zzz=3: unknown key; there are: depth, name, rate, width"
+
+
+def test_an_unknown_key_of_a_class_without_any_is_refused() -> None:
+    assert said({"name": "keyless", "width": 1}) == "model.width=1: unknown key; there are: name"
+
+
+def test_a_key_of_the_wrong_type_is_refused() -> None:
+    assert said(GOOD | {"width": "3"}, spec="") == "model.width: expected a whole number, got '3'"
+
+
+def test_a_missing_key_is_named_with_who_needs_it() -> None:
+    config = {key: value for key, value in GOOD.items() if key != "rate"}
+    assert said(config, spec="") == "model.rate is missing (needed by Child)"
+
+
+def test_a_key_that_gantrain_sets_cannot_be_configured() -> None:
+    assert said(GOOD | {"spec": "mine"}, spec="") == "model.spec is set by gantrain itself and can't be configured"
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
+    assert said(GOOD | {"name": "chlid"}, spec="") == "model.name=chlid: no such model; did you mean 'child'?"
+
+
+def test_an_unknown_name_like_no_other_is_refused_with_the_list() -> None:
+    assert said({"name": "xyz"}) == "model.name=xyz: no such model; there are: child, keyless, parent"
+
+
+def test_a_missing_name_is_refused_with_the_list() -> None:
+    assert said({"width": 3}) == "model.name is missing; there are: child, keyless, parent"
+
+
+@pytest.mark.parametrize("name", [None, 3, ["child"], {"child": 1}])
+def test_a_name_that_is_no_word_is_refused_like_any_other(name: Any) -> None:
+    assert said({"name": name}).startswith(f"model.name={name}: no such model; ")
+
+
+def test_a_key_that_is_no_word_is_refused_like_any_other() -> None:
+    assert said(GOOD | {5: 3}, spec="") == "model.5=3: unknown key; there are: depth, name, rate, width"
+
+
+def test_keys_that_somebody_else_reads_are_suggested_but_not_taken() -> None:
+    with pytest.raises(ConfigError, match=re.escape("model.batch_siz=3: unknown key; did you mean 'batch_size'?")):
+        registry().build(GOOD | {"batch_siz": 3}, also=["batch_size"], spec="")
+    with pytest.raises(ConfigError, match=re.escape("model.batch_size=3: unknown key")):
+        registry().build(GOOD | {"batch_size": 3}, also=["batch_size"], spec="")
+
+
+def test_data_sets_are_chosen_by_mode() -> None:
+    made: Registry[Any] = Registry("data mode", "data", choose_by="mode")
+    made.register("plain")(Keyless)
+    assert type(made.build({"mode": "plain"})) is Keyless
+    with pytest.raises(ConfigError, match=re.escape("data.mode=plian: no such data mode; did you mean 'plain'?")):
+        made.build({"mode": "plian"})
+
+
+def test_a_name_is_taken_only_once() -> None:
+    made = registry()
+    with pytest.raises(ConfigError, match=f"the model 'child' is registered twice .*{__name__}"):
+        made.register("child")(Parent)
+    assert made["child"] is Child
+
+
+def test_names_are_listed_in_order() -> None:
+    assert list(registry()) == ["child", "keyless", "parent"]
+
+
+def test_runtime_arguments_that_a_class_does_not_take_are_left_out() -> None:
+    assert type(registry().build({"name": "keyless"}, spec="images")) is Keyless
+
+
+def test_a_constructor_without_others_does_not_inherit_its_parents_keys() -> None:
+    assert construct(Stranger, {"depth": 4}, key="model").width == 4
+    with pytest.raises(ConfigError, match=re.escape("model.rate=1.0: unknown key; there are: depth")):
+        construct(Stranger, {"depth": 4, "rate": 1.0}, key="model")
+
+
+def test_keys_are_inherited_through_two_constructors_and_the_nearest_annotation_counts() -> None:
+    made = construct(Grandchild, {"width": True, "depth": 2, "rate": 1}, key="model", spec="s")
+    assert (made.width, made.depth, made.rate) == (1, 2, 1.0)
+    with pytest.raises(ConfigError, match=re.escape("model.width: expected true or false, got 3")):
+        construct(Grandchild, {"width": 3, "depth": 2, "rate": 1}, key="model", spec="s")
+
+
+def test_a_key_at_the_top_has_no_prefix() -> None:
+    with pytest.raises(ConfigError, match="^deep=4: unknown key; did you mean 'depth'?"):
+        construct(Stranger, {"deep": 4}, key="")
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "expected"),
+    [
+        (3, int, 3),
+        (1e3, int, 1000),
+        (-2.0, int, -2),
+        (3, float, 3.0),
+        (2e-4, float, 2e-4),
+        (True, bool, True),
+        ("a", str, "a"),
+        (None, int | None, None),
+        (4.0, int | None, 4),
+        (None, float | None, None),
+        ("auto", int | Literal["auto"], "auto"),
+        (2, int | Literal["auto"], 2),
+        ("min", Literal["min", "max"], "min"),
+        (3, Literal[1, 3], 3),
+        ([1, 0.5], list[float], [1.0, 0.5]),
+        ([], list[float], []),
+        ([2.0], list[int], [2]),
+        ([[1], [2, 3]], list[list[int]], [[1], [2, 3]]),
+        ({"a": 1}, dict[str, int], {"a": 1}),
+        ("anything", Any, "anything"),
+    ],
+)
+def test_a_fitting_value_becomes_the_annotated_type(value: Any, annotation: Any, expected: Any) -> None:
+    result = checked(value, annotation, "key")
+    assert result == expected
+    assert type(result) is type(expected)
+    if isinstance(expected, list):
+        assert [type(item) for item in result] == [type(item) for item in expected]
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "text"),
+    [
+        (0.5, int, "expected a whole number, got 0.5"),
+        (float("nan"), int, "expected a whole number, got nan"),
+        (float("inf"), int, "expected a whole number, got inf"),
+        (True, int, "expected a whole number, got True"),
+        ("3", int, "expected a whole number, got '3'"),
+        (None, int, "expected a whole number, got None"),
+        (False, float, "expected a number, got False"),
+        ("2e-4", float, "expected a number, got '2e-4'"),
+        (1, bool, "expected true or false, got 1"),
+        ("true", bool, "expected true or false, got 'true'"),
+        (3, str, "expected text, got 3"),
+        ("x", int | None, "expected a whole number or null, got 'x'"),
+        ("x", int | Literal["auto"], "expected a whole number or 'auto', got 'x'"),
+        ("mean", Literal["min", "max"], "expected one of 'min', 'max', got 'mean'"),
+        (2, Literal[1, 3], "expected one of 1, 3, got 2"),
+        (3.0, Literal[1, 3], "expected one of 1, 3, got 3.0"),
+        (True, Literal[1, 3], "expected one of 1, 3, got True"),
+        (0.5, list[float], "expected a list (a number each), got 0.5"),
+        ([0.5, "x"], list[float], "expected a list (a number each), got [0.5, 'x']"),
+        ([0.5], list[int], "expected a list (a whole number each), got [0.5]"),
+        ([1, 2], dict[str, int], "got [1, 2]"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused(value: Any, annotation: Any, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"^group.key: .*{re.escape(text)}$"):
+        checked(value, annotation, "group.key")
+
+
+def test_the_nearest_word_is_hinted_at_only_where_there_is_one() -> None:
+    assert nearest("adm", ["sgd", "adam"]) == "did you mean 'adam'?"
+    assert nearest("xyz", ["sgd", "adam"]) == "there are: adam, sgd"
+    assert nearest("xyz", []) == "there are none"
+
+
+@pytest.mark.parametrize(
+    ("name", "cls"), [(name, registry[name]) for registry in REGISTRIES for name in registry], ids=str
+)
+def test_no_registered_class_has_a_default_or_an_unannotated_key(name: str, cls: type) -> None:
+    if "__init__" not in vars(cls):
+        return
+    keys = [p for p in inspect.signature(cls.__init__).parameters.values() if p.kind is not p.VAR_KEYWORD][1:]
+    assert [p.name for p in keys if p.default is not p.empty or p.annotation is p.empty] == []

@@ -1,0 +1,159 @@
+"""Tiny models, data and updates: the smallest things that the package's rules can be checked on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gantrain import models  # noqa: F401 - files the models by name
+from gantrain.data.base import Batch, ImageSpec
+from gantrain.models.base import LatentGAN
+from gantrain.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from gantrain.networks.mlp import MLPDiscriminator, MLPGenerator
+from gantrain.optim import SGD, Averages, Player, Updates
+from gantrain.registry import MODELS
+from gantrain.schedules import Constant, Schedule
+from gantrain.seeding import Draws
+
+CPU = torch.device("cpu")
+SPEC = ImageSpec(height=4, width=4, channels={"image": 1}, depth={"image": "uint8"}, class_names=("zero", "one", "two"))
+LATENT_KEYS = {
+    "latent_dim": 3,
+    "noise": "normal",
+    "loss": "logistic",
+    "critic_steps": 1,
+    "label_smoothing": 0.0,
+    "gradient_penalty": 0.0,
+    "r1": 0.0,
+    "pool_size": 0,
+    "ema": 0.0,
+}
+MLP_KEYS = {
+    "num_classes": 0,
+    "hidden": 5,
+    "num_layers": 1,
+    "doubling": True,
+    "label_dim": 2,
+    "dropout": 0.0,
+    "norm": "none",
+    "init": "default",
+    "init_gain": 1.0,
+}
+DCGAN_KEYS = {
+    "num_classes": 0,
+    "width": 2,
+    "extra_layers": 0,
+    "norm": "batch",
+    "order": "conv_norm_act",
+    "init": "normal",
+    "init_gain": 0.02,
+}
+
+
+def mlp_generator(**keys: Any) -> MLPGenerator:
+    return MLPGenerator(**{"latent_dim": 3, "shape": (1, 4, 4), **MLP_KEYS, **keys})
+
+
+def mlp_discriminator(**keys: Any) -> MLPDiscriminator:
+    return MLPDiscriminator(**{"shape": (1, 4, 4), "num_outputs": 1, **MLP_KEYS, **keys})
+
+
+def dcgan_generator(**keys: Any) -> DCGANGenerator:
+    return DCGANGenerator(**{"latent_dim": 3, "shape": (3, 16, 16), "label_dim": 2, **DCGAN_KEYS, **keys})
+
+
+def dcgan_discriminator(**keys: Any) -> DCGANDiscriminator:
+    return DCGANDiscriminator(**{"shape": (3, 16, 16), "num_outputs": 1, "dropout": 0.0, **DCGAN_KEYS, **keys})
+
+
+def build(name: str, *, spec: ImageSpec = SPEC, seed: int = 0, **keys: Any) -> Any:
+    """The model of that name on tiny fully connected networks, in float64."""
+    torch.manual_seed(seed)
+    config = {"name": name, **LATENT_KEYS, **keys}
+    model = MODELS.build(config, spec=spec, make_generator=mlp_generator, make_discriminator=mlp_discriminator)
+    return model.double()
+
+
+def image_batches(size: int = 6, *, seed: int = 1, labels: bool = False) -> Iterator[Batch]:
+    """An endless stream of float64 batches in [-1, 1], each different."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        batch: Batch = {"image": torch.rand(size, 1, 4, 4, dtype=torch.float64, generator=generator) * 2 - 1}
+        if labels:
+            batch["label"] = torch.randint(3, (size,), generator=generator)
+        yield batch
+
+
+class Counted(Iterator[Batch]):
+    """A stream that counts what is drawn from it."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.batches = batches
+        self.drawn = 0
+
+    def __next__(self) -> Batch:
+        self.drawn += 1
+        return next(self.batches)
+
+
+def sgd(networks: list[nn.Module], lr: float = 0.1) -> SGD:
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    return SGD(params=parameters, fused=False, lr=lr, momentum=0.0, weight_decay=0.0)
+
+
+def updates_of(
+    generator: torch.optim.Optimizer,
+    discriminator: torch.optim.Optimizer,
+    *,
+    schedule: Schedule | None = None,
+    averages: Averages | None = None,
+    seed: int = 7,
+    scaled: bool = False,
+) -> Updates:
+    return Updates(
+        generator=Player(generator, CPU, scaled=scaled),
+        discriminator=Player(discriminator, CPU, scaled=scaled),
+        schedule=schedule or Constant(),
+        averages=averages,
+        draws=Draws(seed, CPU),
+    )
+
+
+class Watched(Updates):
+    """Updates by plain gradient descent that write down who moved in each."""
+
+    def __init__(self, model: LatentGAN, *, lr: float = 0.1, seed: int = 7) -> None:
+        players = [Player(sgd(side, lr), CPU, scaled=False) for side in (model.generators(), model.discriminators())]
+        averages = Averages(model.generators(), model.ema) if model.ema else None
+        super().__init__(
+            generator=players[0],
+            discriminator=players[1],
+            schedule=Constant(),
+            averages=averages,
+            draws=Draws(seed, CPU),
+        )
+        self._model = model
+        self.log: list[tuple[str, set[str]]] = []
+
+    def generator(self, loss: Tensor) -> None:
+        before = weights(self._model)
+        super().generator(loss)
+        self.log.append(("generator", moved(before, weights(self._model))))
+
+    def discriminator(self, loss: Tensor) -> None:
+        before = weights(self._model)
+        super().discriminator(loss)
+        self.log.append(("discriminator", moved(before, weights(self._model))))
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of the parameters, by name."""
+    return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+
+
+def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    """The names of the parameters that are not bitwise what they were."""
+    return {name for name, value in before.items() if not torch.equal(value, after[name])}
