@@ -75,7 +75,8 @@ def train(config: dict[str, Any], overrides: list[str]) -> int:
     processes = count_processes(trainer)
     if processes == 1 or distributed.ranks_are_here() or settings.dry_run:
         return _train_here(config, overrides, settings, trainer)
-    _Parts.build(config, settings, trainer, torch.device("cpu"))  # a mistake is told once, before there are ranks
+    # a mistake is told once, before there are ranks
+    _Parts.build(config, settings, trainer, torch.device("cpu"), world_size=processes)
     return distributed.launch({"config": config, "overrides": overrides}, processes)
 
 
@@ -84,7 +85,7 @@ def _train_here(config: dict[str, Any], overrides: list[str], settings: RunSetti
     device = choose_device(trainer.accelerator, distributed.local_rank())
     set_up_torch(trainer, device)
     with distributed.process_group(device), _interruptible() as interruption:
-        parts = _Parts.build(config, settings, trainer, device)
+        parts = _Parts.build(config, settings, trainer, device, world_size=distributed.world_size())
         if settings.dry_run:
             from gantrain.dry_run import describe
 
@@ -198,7 +199,13 @@ class _Parts:
 
     @classmethod
     def build(
-        cls, config: dict[str, Any], settings: RunSettings, trainer: TrainerSettings, device: torch.device
+        cls,
+        config: dict[str, Any],
+        settings: RunSettings,
+        trainer: TrainerSettings,
+        device: torch.device,
+        *,
+        world_size: int,
     ) -> _Parts:
         """Build everything, which checks everything, and write nothing."""
         import_plugins(settings.plugins)
@@ -218,7 +225,7 @@ class _Parts:
         model.to(device=device, dtype=trainer.dtype).to(memory_format=layout)
         for network in (*model.generators(), *model.discriminators()):
             set_precision(network, device=device, autocast=trainer.autocast, compiled=trainer.compile)
-        rank, world_size = distributed.rank(), distributed.world_size()
+        rank = distributed.rank()
         stream = construct(
             BatchStream,
             stream_keys,
