@@ -84,7 +84,7 @@ def _test(arguments: list[str]) -> int:
 
 
 def _list(arguments: list[str]) -> int:
-    import gantrain.train  # noqa: F401 - files every class
+    import gantrain.build  # noqa: F401 - files every class
     from gantrain.registry import REGISTRIES, ConfigError
     from gantrain.settings import import_plugins
 

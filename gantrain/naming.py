@@ -34,6 +34,7 @@ def run_name(what: str, overrides: Sequence[str]) -> str:
         if key in ("data.root", "init_from"):
             value = value.rstrip("/").rpartition("/")[2]
             lossy = True
+        value = _plain_number(value)
         readable = re.sub(r"[^A-Za-z0-9.]+", "_", value.replace("-", "m" if value.startswith("-") else "-")).strip("_")
         plain = re.fullmatch(r"[A-Za-z0-9._]+([-][0-9]+)?", value)
         lossy = lossy or not plain
@@ -43,3 +44,11 @@ def run_name(what: str, overrides: Sequence[str]) -> str:
         digest = hashlib.blake2b(repr(pairs).encode(), digest_size=3).hexdigest()
         name = f"{name[:LONGEST]}_{digest}"
     return name
+
+
+def _plain_number(value: str) -> str:
+    """``1e-4`` as Hydra writes it in a sweep, ``0.0001``: alone or in a sweep, a run has one name."""
+    try:
+        return str(float(value)) if not re.fullmatch(r"[-+]?\d+", value) else value
+    except ValueError:
+        return value

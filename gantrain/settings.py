@@ -108,6 +108,10 @@ class RunSettings:
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        if not self.name or self.name.startswith(".") or Path(self.name).name != self.name:
+            raise ConfigError(f"name={self.name}: must be the plain name of a folder below checkpoints")
+
 
 def choose_device(accelerator: str, index: int = 0) -> torch.device:
     """The device that the configuration names.

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gantrain.build import EVALUATION_BATCH, STREAM_KEYS, build_dataset, build_model
 from gantrain.checkpoint import Checkpoints
 from gantrain.data.base import ImageSpec
 from gantrain.data.stream import in_order
@@ -21,7 +22,6 @@ from gantrain.report.images import grid, to_picture
 from gantrain.report.page import results_page
 from gantrain.resume import command
 from gantrain.settings import choose_device, import_plugins
-from gantrain.train import EVALUATION_BATCH, STREAM_KEYS, build_dataset, build_model
 
 INTERPOLATIONS = 5  # rows of the interpolation grid
 BATCH = 100  # samples made at a time
@@ -125,19 +125,19 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
     for number, image in enumerate(samples):
         kind = f"_{model.spec.class_names[int(labels[number])]}" if labels is not None else ""
         to_picture(image).save(folder / "samples" / f"{number:05}{_safe(kind)}.png")
-    columns = COLUMNS if labels is None else max(1, len(labels) // len(labels.unique()))
+    columns = min(COLUMNS, math.isqrt(len(samples))) if labels is None else len(labels) // len(labels.unique())
     pictures = {"samples": folder / "grid.png", "interpolations": folder / "interpolations.png"}
     grid(samples, columns).save(pictures["samples"])
     grid(_interpolations(model, settings.seed, labels), COLUMNS).save(pictures["interpolations"])
-    visuals = model.visuals({})["samples"]
-    pictures["training's own samples"] = folder / "preview.png"
-    grid(visuals, COLUMNS).save(pictures["training's own samples"])
+    for name, images in model.visuals({}).items():
+        pictures[f"{name}, from the noise of the training page"] = folder / f"training_{name}.png"
+        grid(images, COLUMNS).save(folder / f"training_{name}.png")
     results_page(
         folder,
         name=f"{run.name}, step {state['step']}",
         command=command(overrides).replace("gantrain train", "gantrain test", 1),
         facts={
-            "samples": str(len(samples)),
+            "samples": f"{len(samples)}, of seed {settings.seed}",
             "weights": "moving average" if _takes_average(state, settings.network_weights) else "as trained",
             **{name: f"{value:.4f}" for name, value in figures.items()},
         },

@@ -16,6 +16,7 @@ STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { margin: 0 auto; max-width: 72rem; padding: 1rem }
 img { image-rendering: pixelated; max-width: 100%; min-width: min(100%, 24rem); height: auto }
+table { margin-bottom: 1rem }
 figure { display: inline-block; margin: 0 1rem 1rem 0; vertical-align: top }
 figcaption { font-size: .9rem; opacity: .8 }
 pre { overflow-x: auto; padding: .75rem; background: #8881; border-radius: .4rem }

@@ -1,0 +1,139 @@
+"""``gantrain test`` and ``gantrain.load``: a run needs nothing but its folder."""
+
+from __future__ import annotations
+
+import html.parser
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import MODELS, TINY
+from PIL import Image
+
+import gantrain
+from gantrain.cli import main
+from gantrain.registry import ConfigError
+
+
+class Links(html.parser.HTMLParser):
+    """The pictures that a page shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.images += [value for key, value in attrs if tag == "img" and key == "src" and value]
+
+
+def images_of(page: Path) -> list[Path]:
+    links = Links()
+    links.feed(page.read_text())
+    return [page.parent / image for image in links.images]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_is_tested_with_no_flag_repeated(model: str, train) -> None:
+    train("run", f"model={model}", "trainer.steps=2", "model.ema=0.5", "data.load_size=32")
+    run = Path("checkpoints/run")
+    for picture in images_of(run / "index.html"):
+        assert Image.open(picture).size[0] > 300
+    shutil.move(run, "elsewhere")
+    assert main(["test", "run=elsewhere", "num=20"]) == 0
+    page = Path("elsewhere/results/test_2/index.html")
+    pictures = images_of(page)
+    assert len(pictures) == 3
+    for picture in pictures:
+        with Image.open(picture) as opened:
+            assert opened.getextrema() != (0, 0)  # something is on it
+    singles = sorted((page.parent / "samples").glob("*.png"))
+    assert len(singles) == 20
+    assert {Image.open(single).size for single in singles} == {(32, 32)}
+    assert "moving average" in page.read_text()
+    assert ("accuracy" in page.read_text()) == (model == "sgan")
+
+
+def test_labels_choose_the_classes(train) -> None:
+    train("run", "model=cgan", "trainer.steps=1")
+    assert main(["test", "run=checkpoints/run", "num=5", "labels=[3,7]", "out=mine"]) == 0
+    names = sorted(path.name for path in Path("mine/samples").iterdir())
+    assert names == ["00000_3.png", "00001_3.png", "00002_3.png", "00003_7.png", "00004_7.png", "00005_7.png"]
+    assert not Path("checkpoints/run/results").exists()
+
+
+def test_without_labels_every_class_is_a_row(train) -> None:
+    train("run", "model=cgan", "trainer.steps=1")
+    assert main(["test", "run=checkpoints/run", "num=25", "out=mine"]) == 0
+    names = sorted(path.name for path in Path("mine/samples").iterdir())
+    assert len(names) == 30
+    assert names[0].endswith("_0.png")
+    assert names[-1].endswith("_9.png")
+    assert Image.open("mine/grid.png").size == (3 * 18 + 2, 10 * 18 + 2)
+
+
+def test_other_data_adds_its_name_to_the_folder(train) -> None:
+    train("run", "model=sgan", "trainer.steps=1")
+    pictures = Path("pictures")
+    for number in range(10):
+        (pictures / str(number)).mkdir(parents=True)
+        Image.new("L", (16, 16), number * 20).save(pictures / str(number) / "a.png")
+    other = ["data=single", "data.root=pictures", "data.channels=1", "data.load_size=16"]
+    assert main(["test", "run=checkpoints/run", "num=10", *other]) == 0
+    assert Path("checkpoints/run/results/test_1_single/index.html").exists()
+    assert main(["test", "run=checkpoints/run", "num=10", "data=digits", "data.load_size=16"]) == 0
+    assert Path("checkpoints/run/results/test_1/index.html").exists()
+
+
+def test_load_gives_the_generator_as_trained_or_averaged(train) -> None:
+    state = train("run", "trainer.steps=3", "model.ema=0.5")
+    last = gantrain.load("checkpoints/run", network_weights="last")
+    average = gantrain.load("checkpoints/run")
+    key = "layers.0.weight"
+    assert torch.equal(last.generator.state_dict()[key], state["model"][f"generator.{key}"])
+    assert torch.equal(average.generator.state_dict()[key], state["updates"]["averages"][f"0.{key}"])
+    assert not torch.equal(last.generator.state_dict()[key], average.generator.state_dict()[key])
+    images = average.sample(average.latents(3, seed=1))
+    assert images.shape == (3, 1, 16, 16)
+    assert images.abs().max() <= 1
+    assert not images.requires_grad
+    torch.testing.assert_close(images[:1], average.sample(average.latents(3, seed=1)[:1]))  # no image sees another
+
+
+def test_the_pictures_on_the_page_are_those_of_the_loaded_model(train) -> None:
+    from gantrain.report.images import grid
+
+    train("run", "model=cgan", "trainer.steps=2", "model.ema=0.5")
+    model = gantrain.load("checkpoints/run")
+    on_page = Image.open("checkpoints/run/images/step_2_samples.png")
+    again = grid(model.visuals({})["samples"], 10)
+    assert on_page.tobytes() == again.tobytes()
+
+
+def test_load_names_the_steps_that_are_there(train) -> None:
+    train("run", "trainer.steps=4", "trainer.save_every=2")
+    with pytest.raises(ConfigError, match=r"no step 3 in checkpoints/run \(found: step_2, step_4\)"):
+        gantrain.load("checkpoints/run", step=3)
+
+
+def test_a_checkpoint_that_carries_code_is_refused(train, capsys) -> None:
+    train("run", "trainer.steps=1")
+
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (Path("owned"),))
+
+    torch.save({"format": 1, "evil": Evil()}, "checkpoints/run/step_9.pt")
+    assert main(["test", "run=checkpoints/run"]) == 2
+    assert "step_9.pt" in capsys.readouterr().err
+    assert not Path("owned").exists()
+
+
+def test_a_checkpoint_of_the_future_is_refused_with_the_remedy(train, capsys) -> None:
+    train("run", "trainer.steps=1")
+    torch.save({"format": 99}, "checkpoints/run/step_9.pt")
+    capsys.readouterr()
+    assert main(["train", *TINY, "name=run"]) == 2
+    message = capsys.readouterr().err
+    assert "newer gantrain" in message
+    assert message.count("\n") == 1
