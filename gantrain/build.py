@@ -22,6 +22,7 @@ from gantrain.registry import (
     DATASETS,
     DISCRIMINATORS,
     GENERATORS,
+    LOGGERS,
     MODELS,
     OPTIMIZERS,
     SCHEDULES,
@@ -29,6 +30,7 @@ from gantrain.registry import (
     construct,
     nearest,
 )
+from gantrain.report.loggers import Logger
 from gantrain.schedules import Schedule
 from gantrain.seeding import Draws
 from gantrain.settings import RunSettings, TrainerSettings, import_plugins
@@ -46,6 +48,7 @@ class Parts:
         model: On its device.
         spec: Of the training images.
         update: The model's updates.
+        logger: Where losses and pictures go besides the run folder.
         stream: Its batches, from the first on.
         held_out: Makes the batches of the test phase, in order.
     """
@@ -53,6 +56,7 @@ class Parts:
     model: GAN
     spec: ImageSpec
     update: Updates
+    logger: Logger
     stream: BatchStream
     held_out: Callable[[], Iterable[Batch]] = field(repr=False)
 
@@ -108,8 +112,9 @@ class Parts:
             averages=Averages(model.generators(), model.ema) if model.ema else None,
             draws=Draws(settings.seed, device, rank=rank, world_size=world_size),
         )
+        logger = LOGGERS.build(settings.logger, run=settings.name)
         held_out = _held_out(data, device, trainer.dtype)
-        return cls(model=model, spec=dataset.spec, update=update, stream=stream, held_out=held_out)
+        return cls(model=model, spec=dataset.spec, update=update, logger=logger, stream=stream, held_out=held_out)
 
 
 def build_dataset(data: dict[str, Any], *, phase: str) -> ImageDataset:

@@ -6,11 +6,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-from gantrain.resume import LENGTH, NOT_MATHEMATICS
+from gantrain.resume import LENGTH, NOT_MATHEMATICS, UNCOUNTED_GROUPS
 
 LONGEST = 120  # characters
 # a run keeps its folder when it is made longer or moved; but other pictures and other beginnings are other runs
-_UNNAMED = {*NOT_MATHEMATICS, *LENGTH, "model", "data", "experiment"} - {"data.root", "init_from"}
+_UNNAMED = {*NOT_MATHEMATICS, *LENGTH, "model", "data", "experiment", "logger"} - {"data.root", "init_from"}
 
 
 def split_override(override: str) -> tuple[str, str]:
@@ -27,7 +27,11 @@ def run_name(what: str, overrides: Sequence[str]) -> str:
         overrides: As typed: ``optimizer.lr=1e-4`` becomes ``optimizer.lr-1e-4``. Where characters are lost or the name
             gets too long, a short hash of the overrides tells it from its like.
     """
-    pairs = sorted(pair for pair in map(split_override, overrides) if pair[0] not in _UNNAMED)
+    pairs = sorted(
+        pair
+        for pair in map(split_override, overrides)
+        if pair[0] not in _UNNAMED and not pair[0].startswith(UNCOUNTED_GROUPS)
+    )
     parts = [what]
     lossy = False
     for key, value in pairs:

@@ -192,4 +192,5 @@ DISCRIMINATORS: Registry[Any] = Registry("discriminator", "network.discriminator
 DATASETS: Registry[Any] = Registry("data mode", "data", choose_by="mode")
 OPTIMIZERS: Registry[Any] = Registry("optimizer", "optimizer")
 SCHEDULES: Registry[Any] = Registry("schedule", "schedule")
-REGISTRIES = (MODELS, GENERATORS, DISCRIMINATORS, DATASETS, OPTIMIZERS, SCHEDULES)
+LOGGERS: Registry[Any] = Registry("logger", "logger")
+REGISTRIES = (MODELS, GENERATORS, DISCRIMINATORS, DATASETS, OPTIMIZERS, SCHEDULES, LOGGERS)

@@ -27,6 +27,7 @@ NOT_MATHEMATICS = (
     "data.num_workers",
     "data.root",
 )
+UNCOUNTED_GROUPS = ("logger.",)
 LENGTH = ("trainer.steps", "trainer.epochs", "trainer.kimg")
 
 
@@ -45,7 +46,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The keys that differ between two configurations and change the mathematics, each in a line; not the length."""
     before, after = flatten(old), flatten(new)
     keys = sorted(set(before) | set(after))
-    counted = [key for key in keys if key not in NOT_MATHEMATICS and key not in LENGTH]
+    counted = [
+        key for key in keys if key not in NOT_MATHEMATICS and key not in LENGTH and not key.startswith(UNCOUNTED_GROUPS)
+    ]
     absent = "(nothing)"
     return [
         f"  {key}: {before.get(key, absent)} there, {after.get(key, absent)} here"

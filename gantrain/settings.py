@@ -107,6 +107,7 @@ class RunSettings:
     data: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
+    logger: dict[str, Any]
 
     def __post_init__(self) -> None:
         if not self.name or self.name.startswith(".") or Path(self.name).name != self.name:

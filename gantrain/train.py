@@ -79,6 +79,7 @@ def _run(
         command=resume.command(overrides),
         config=config,
         columns=COLUMNS,
+        logger=parts.logger,
         active=distributed.rank() == 0,
     )
     trainer = Trainer(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+# one thread per worker, and per process that a test starts: two workers with two threads each are slower than with one
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
 
 from gantrain.checkpoint import Checkpoints
 from gantrain.cli import main
-
-# one thread per worker: two workers with two threads each are slower than with one
-torch.set_num_threads(1)
 
 TINY = ["data.load_size=16", "data.batch_size=4", "network.width=4", "trainer.accelerator=cpu"]
 MODELS = ["gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan"]

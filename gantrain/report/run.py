@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gantrain.report.images import grid
+from gantrain.report.loggers import Logger
 from gantrain.report.page import run_page
 
 
@@ -24,15 +25,19 @@ class Report:
         command: What made the run, as typed.
         config: The composed configuration.
         columns: Of the sample grids.
+        logger: Where losses and pictures go besides.
         active: Whether this process writes.
     """
 
-    def __init__(self, folder: Path, *, command: str, config: dict[str, Any], columns: int, active: bool) -> None:
+    def __init__(
+        self, folder: Path, *, command: str, config: dict[str, Any], columns: int, logger: Logger, active: bool
+    ) -> None:
         self.folder = folder
         self.page = folder / "index.html"
         self._command = command
         self._config = config
         self._columns = columns
+        self._logger = logger
         self._active = active
         self._lines: list[dict[str, float]] = []
         self._bar: tqdm[Any] | None = None
@@ -77,6 +82,7 @@ class Report:
         clock = {"step": step, "epoch": round(epoch, 4), "kimg": round(images / 1000, 4)}
         self._lines.append({**clock, **losses})
         _append(self.folder / "losses.jsonl", self._lines[-1])
+        self._logger.scalars(step, losses)
         now, (then, before, waited_before) = time.perf_counter(), self._mark
         self._mark = (now, images, waited)
         speed = {}
@@ -95,7 +101,9 @@ class Report:
         if not self._active:
             return
         for what, images in visuals.items():
-            grid(images, self._columns).save(self.folder / "images" / f"step_{step}_{what}.png")
+            picture = grid(images, self._columns)
+            picture.save(self.folder / "images" / f"step_{step}_{what}.png")
+            self._logger.picture(step, what, picture)
         self.write_page("running", step)
 
     def write_page(self, status: str, step: int) -> None:

@@ -1,0 +1,227 @@
+"""Initialisation, spectral norm and the precision that a network computes in."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from tiny import CPU, dcgan_discriminator, dcgan_generator, mlp_discriminator, mlp_generator
+from torch import Tensor, nn
+
+from gantrain.losses import gradient_penalty
+from gantrain.networks.common import full_precision, set_precision
+
+MAKERS = [dcgan_generator, dcgan_discriminator, mlp_generator, mlp_discriminator]
+
+
+def inputs_of(network: nn.Module, count: int = 4) -> Tensor:
+    """Noise that the network can take, in the type of its weights."""
+    generator = torch.Generator().manual_seed(5)
+    shape = {"DCGANDiscriminator": (3, 16, 16), "MLPDiscriminator": (1, 4, 4)}.get(type(network).__name__, (3,))
+    return torch.randn(count, *shape, generator=generator).to(next(network.parameters()).dtype)
+
+
+def spread(weight: Tensor) -> tuple[float, float]:
+    return weight.mean().item(), weight.std().item()
+
+
+def assert_normal(weight: Tensor, mean: float, std: float) -> None:
+    """Within five standard errors: std / sqrt(n) of a mean, std / sqrt(2 n) of a standard deviation."""
+    error = std / weight.numel() ** 0.5
+    assert spread(weight)[0] == pytest.approx(mean, abs=5 * error)
+    assert spread(weight)[1] == pytest.approx(std, abs=5 * error / 2**0.5)
+
+
+@pytest.mark.parametrize("gain", [0.02, 0.1])
+@pytest.mark.parametrize("make", [dcgan_generator, dcgan_discriminator])
+def test_normal_weights_have_the_standard_deviation_asked_for(make: Any, gain: float) -> None:
+    torch.manual_seed(0)
+    network = make(shape=(3, 64, 64), width=32, init="normal", init_gain=gain)
+    kinds = (nn.Conv2d, nn.ConvTranspose2d)
+    for layer in network.layers:
+        if isinstance(layer, kinds):
+            assert_normal(layer.weight, 0.0, gain)
+    scales = torch.cat([layer.weight for layer in network.layers if isinstance(layer, nn.BatchNorm2d)])
+    shifts = torch.cat([layer.bias for layer in network.layers if isinstance(layer, nn.BatchNorm2d)])
+    assert_normal(scales, 1.0, gain)
+    assert torch.equal(shifts, torch.zeros_like(shifts))
+
+
+@pytest.mark.parametrize(
+    ("init", "gain", "std"),
+    [
+        ("xavier", 0.5, 0.5 * (2 / (400 + 16)) ** 0.5),  # gain sqrt(2 / (in + out))
+        ("kaiming", 9.9, (2 / (1 + 0.2**2) / 400) ** 0.5),  # sqrt(2 / (1 + slope^2) / in), whatever the gain
+    ],
+)
+def test_xavier_and_kaiming_have_the_spread_of_their_formula(init: str, gain: float, std: float) -> None:
+    torch.manual_seed(0)
+    network = mlp_generator(hidden=400, init=init, init_gain=gain)
+    last = network.layers[-2]
+    assert_normal(last.weight, 0.0, std)
+    assert torch.equal(last.bias, torch.zeros(16))
+
+
+def test_orthogonal_rows_have_the_length_of_the_gain() -> None:
+    weight = mlp_generator(hidden=400, init="orthogonal", init_gain=0.5).layers[-2].weight
+    torch.testing.assert_close(weight @ weight.T, 0.25 * torch.eye(16), atol=1e-5, rtol=0)
+
+
+def test_the_default_initialisation_is_torchs_own() -> None:
+    torch.manual_seed(0)
+    network = mlp_generator(init="default", init_gain=99.0)
+    torch.manual_seed(0)
+    first, last = nn.Linear(3, 5), nn.Linear(5, 16)
+    assert torch.equal(network.layers[0].weight, first.weight)
+    assert torch.equal(network.layers[-2].bias, last.bias)
+
+
+# ---- spectral norm
+
+
+def largest_singular_values(network: nn.Module) -> list[float]:
+    values = []
+    for layer in network.layers:
+        if hasattr(layer, "weight"):
+            weight = layer.weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else layer.weight
+            values.append(torch.linalg.matrix_norm(weight.flatten(1), ord=2).item())
+    return values
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("init", ["normal", "default"])
+def test_spectral_norm_makes_every_largest_singular_value_one(make: Any, init: str) -> None:
+    torch.manual_seed(0)
+    network = make(norm="spectral", init=init).double()
+    with torch.no_grad():
+        for parameter in network.parameters():  # far from where the singular vectors were first found
+            parameter.copy_(5 * torch.randn_like(parameter))
+        for _ in range(150):
+            network(inputs_of(network))
+    network.eval()
+    values = largest_singular_values(network)
+    assert len(values) >= 2
+    assert values == pytest.approx([1.0] * len(values), abs=1e-2)
+
+
+def test_without_spectral_norm_singular_values_are_what_they_are() -> None:
+    torch.manual_seed(0)
+    plain = dcgan_discriminator(norm="none", init="normal", init_gain=0.5)
+    assert min(largest_singular_values(plain)) > 1.1
+    assert not any("parametrizations" in key for key in plain.state_dict())
+
+
+# ---- precision
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_under_bfloat16_the_output_is_float32_and_close(make: Any) -> None:
+    torch.manual_seed(0)
+    network = make(init="default")
+    x = inputs_of(network)
+    expected = network(x)
+    set_precision(network, device=CPU, autocast=torch.bfloat16, compiled=False)
+    output = network(x)
+    assert output.dtype == torch.float32
+    torch.testing.assert_close(output, expected, atol=0.05, rtol=0)
+    assert not torch.equal(output, expected)  # it did compute in less
+    assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_full_precision_goes_round_autocast_and_comes_back_even_after_an_error(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    network = mlp_discriminator().to(dtype)
+    x = inputs_of(network)
+    expected = network(x)
+    set_precision(network, device=CPU, autocast=torch.bfloat16, compiled=False)
+    with full_precision():
+        assert network(x).dtype == dtype
+        assert torch.equal(network(x), expected)
+        with full_precision():
+            pass
+        assert torch.equal(network(x), expected)
+    with pytest.raises(KeyError, match="inside"), full_precision():
+        raise KeyError("inside")
+    assert not torch.equal(network(x).to(dtype), expected)
+
+
+def test_a_penalty_of_an_autocast_critic_is_that_of_the_plain_one() -> None:
+    torch.manual_seed(0)
+    critic = mlp_discriminator()
+    real, fake = inputs_of(critic, 8).chunk(2)
+    mix = torch.tensor([0.1, 0.4, 0.6, 0.9])
+    expected = gradient_penalty(critic, real, fake, mix)
+    set_precision(critic, device=CPU, autocast=torch.bfloat16, compiled=False)
+    with full_precision():
+        assert torch.equal(gradient_penalty(critic, real, fake, mix), expected)
+    assert not torch.equal(gradient_penalty(critic, real, fake, mix), expected)
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("make", MAKERS)
+def test_the_keys_of_the_state_stay_as_they_are(make: Any, compiled: bool) -> None:
+    network = make()
+    before = copy.deepcopy(network.state_dict())
+    set_precision(network, device=CPU, autocast=torch.bfloat16, compiled=compiled)
+    torch.testing.assert_close(network.state_dict(), before, atol=0, rtol=0)
+
+
+def test_gradients_of_an_autocast_network_are_float32() -> None:
+    torch.manual_seed(0)
+    network = dcgan_discriminator()
+    set_precision(network, device=CPU, autocast=torch.bfloat16, compiled=False)
+    network(inputs_of(network)).sum().backward()
+    assert {p.grad.dtype for p in network.parameters() if p.grad is not None} == {torch.float32}
+
+
+def outputs_and_gradients(network: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    output = network(x)
+    weight = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
+    return output.detach(), list(torch.autograd.grad((output * weight).sum(), list(network.parameters())))
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance", "none", "spectral"])
+@pytest.mark.parametrize("make", [dcgan_generator, dcgan_discriminator])
+def test_channels_last_computes_the_same(make: Any, norm: str) -> None:
+    torch.manual_seed(0)
+    plain = make(norm=norm, init="default").double()
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    assert any(p.is_contiguous(memory_format=torch.channels_last) for p in last.parameters() if p.ndim == 4)
+    x = inputs_of(plain)
+    moved = x.to(memory_format=torch.channels_last) if x.ndim == 4 else x
+    torch.testing.assert_close(
+        outputs_and_gradients(last, moved), outputs_and_gradients(plain, x), atol=1e-10, rtol=1e-10
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", MAKERS)
+def test_compiled_networks_compute_the_same(make: Any) -> None:
+    torch.manual_seed(0)
+    plain = make(init="default").double()
+    fast = copy.deepcopy(plain)
+    set_precision(fast, device=CPU, autocast=None, compiled=True)
+    x = inputs_of(plain)
+    expected = outputs_and_gradients(plain, x)
+    torch.testing.assert_close(outputs_and_gradients(fast, x), expected, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(fast.state_dict(), plain.state_dict(), atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.slow
+def test_a_gradient_penalty_works_beside_a_compiled_critic() -> None:
+    torch.manual_seed(0)
+    plain = dcgan_discriminator(norm="none", init="default").double()
+    fast = copy.deepcopy(plain)
+    set_precision(fast, device=CPU, autocast=None, compiled=True)
+    real, fake = inputs_of(plain, 8).chunk(2)
+    mix = torch.tensor([0.1, 0.4, 0.6, 0.9])
+    slopes = []
+    for critic in (plain, fast):
+        loss = critic(fake).mean() - critic(real).mean()
+        with full_precision():
+            loss = loss + 10 * gradient_penalty(critic, real, fake, mix)
+        slopes.append(torch.autograd.grad(loss, list(critic.parameters())))
+    torch.testing.assert_close(slopes[1], slopes[0], atol=1e-10, rtol=1e-10)
