@@ -55,7 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(COMMANDS)}"
         return _fail(f"no command '{command}'; {hint}")
-    return COMMANDS[command](rest)
+    try:
+        return COMMANDS[command](rest)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from the newest checkpoint")
+        return 130
 
 
 def _train(arguments: list[str]) -> int:
@@ -168,6 +172,10 @@ def _in_one_line(error: Exception, arguments: list[str]) -> str:
     if found := re.search(r"Could not (?:override|append to config\.[^']*) ?'?([\w./@]+)'?", text):
         typed = next((word for word in arguments if word.lstrip("+~").startswith(found[1])), found[1])
         return f"{typed}: unknown key or group; {nearest(found[1], _known_keys())}"
+    if "LexerNoViableAltException" in text:
+        typed = text.split(": ", 1)[1].split("\n")[0]
+        key, _, value = typed.partition("=")
+        return f"{typed}: can't be read; quote the value, for the shell too: \"{key}='{value}'\""
     if "Missing mandatory value" in text:
         key = getattr(error, "full_key", None) or text.split(": ")[1].split()[0]
         return f"{key} is missing: give {key}=..."

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -101,6 +102,7 @@ def launch(job: dict[str, Any], processes: int) -> int:
     Returns:
         The first non-zero exit status of a worker, or 0.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -124,6 +126,10 @@ def launch(job: dict[str, Any], processes: int) -> int:
         except ChildFailedError as error:
             status = error.get_first_failure()[1].exitcode
             return status if status > 0 else 128 - status
+        except SignalException as stop:
+            if stop.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            return 128 + stop.sigval
     return 0
 
 

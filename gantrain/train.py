@@ -209,6 +209,8 @@ def worker(path: str) -> int:
     except ConfigError as error:
         _say(f"gantrain: {error}")
         return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -104,14 +105,15 @@ def test_a_kill_after_a_checkpoint_loses_nothing_but_time(train) -> None:
     assert losses("cut") == losses("whole")
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on() -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_saves_and_the_same_command_goes_on(workers: int) -> None:
     command = [sys.executable, "-m", "gantrain", "train", *TINY, "trainer.steps=100000", "name=long"]
-    command += ["trainer.log_every=1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    command += ["trainer.log_every=1", f"data.num_workers={workers}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     log = Path("checkpoints/long/losses.jsonl")
     while process.poll() is None and not (log.exists() and log.read_text().count("\n") > 3):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 
@@ -96,6 +97,7 @@ class BatchStream(Iterator[Batch]):
             num_workers=self._num_workers,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else the loader draws from the global one
+            worker_init_fn=_outlive_ctrl_c,
         )
         return iter(loader)
 
@@ -119,6 +121,11 @@ class BatchStream(Iterator[Batch]):
     def _permutation(self, epoch: int) -> list[int]:
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
         return torch.randperm(self.size, generator=generator).tolist()
+
+
+def _outlive_ctrl_c(worker: int) -> None:
+    """The terminal interrupts every process; workers go on, so that the main one can finish its step and save."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Seeded(Dataset[Batch]):

@@ -48,7 +48,7 @@ class TorchvisionDataset(ImageDataset):
             with distributed.first_alone():
                 self._set = getattr(datasets, dataset)(root, download=True, **choose)
         except (RuntimeError, OSError, ImportError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
             raise ConfigError(
                 f"{dataset} is not in data.root ({root}) and could not be downloaded ({reason}): run once with a "
                 "connection, or copy torchvision's files there; data=digits needs no download"

@@ -63,7 +63,9 @@ class InfoGAN(LatentGAN):
         """Noise and codes (count, latent_size)."""
         noise, _ = super().draw(count, draws)
         categories, continuous = self.codes
-        category = F.one_hot(draws.integers(count, categories), categories)
+        # not F.one_hot, which may read its input back to check it
+        drawn = draws.integers(count, categories)
+        category = drawn[:, None] == torch.arange(categories, device=drawn.device)
         return torch.cat([noise, category.to(noise), (draws.uniform(count, continuous) * 2 - 1).to(noise)], dim=1), None
 
     def information_loss(self, logits: Tensor, latent: Tensor) -> dict[str, Tensor]:

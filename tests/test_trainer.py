@@ -1,0 +1,134 @@
+"""The loop and what it leaves: when it logs, what it reads from the device, what its page shows."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import MODELS, TINY
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gantrain.cli import main
+from gantrain.trainer import Trainer
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often a tensor's value is brought to Python: on a GPU, each would wait for all work in flight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        if function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
+            self.count += 1
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_step_reads_nothing_back_from_the_device(model: str, train, monkeypatch) -> None:
+    counts = []
+    fit = Trainer.fit
+
+    def counted(self: Trainer) -> bool:
+        step = self.model.train_step
+
+        def watched(batches, update):
+            batch = [next(batches) for _ in range(5)]  # loading is not the step
+            with Reads() as reads:
+                losses = step(iter(batch), update)
+            counts.append(reads.count)
+            return losses
+
+        self.model.train_step = watched
+        return fit(self)
+
+    monkeypatch.setattr(Trainer, "fit", counted)
+    train("run", f"model={model}", "model.ema=0.9", "model.gradient_penalty=1", "model.r1=1", "trainer.steps=2")
+    assert counts == [0, 0]
+
+
+def test_the_watch_sees_a_read() -> None:
+    with Reads() as reads:
+        torch.ones(()).item()
+    assert reads.count == 1
+
+
+def test_what_is_due_is_done_at_its_steps_and_at_the_last(train) -> None:
+    every = ["trainer.log_every=2", "trainer.image_every=3", "trainer.save_every=4", "trainer.keep=0"]
+    train("run", "trainer.steps=7", *every)
+    run = Path("checkpoints/run")
+    steps = [json.loads(line)["step"] for line in (run / "losses.jsonl").read_text().splitlines()]
+    assert steps == [2, 4, 6, 7]
+    assert sorted(path.name for path in (run / "images").iterdir()) == [
+        "step_3_samples.png",
+        "step_6_samples.png",
+        "step_7_samples.png",
+    ]
+    assert sorted(path.name for path in run.glob("*.pt")) == ["step_4.pt", "step_7.pt"]
+
+
+def test_logged_losses_are_means_over_the_steps_between(train) -> None:
+    train("each", "trainer.steps=4", "trainer.log_every=1")
+    train("both", "trainer.steps=4", "trainer.log_every=2")
+    each, both = (
+        [json.loads(line) for line in Path(f"checkpoints/{name}/losses.jsonl").read_text().splitlines()]
+        for name in ("each", "both")
+    )
+    for number, line in enumerate(both):
+        for name in ("d_real", "d_fake", "g"):
+            mean = (each[2 * number][name] + each[2 * number + 1][name]) / 2
+            assert line[name] == pytest.approx(mean, rel=1e-6)
+
+
+class Text(html.parser.HTMLParser):
+    """The words of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = ""
+        self.pictures: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.pictures += [dict(attrs)["src"] or ""] if tag == "img" else []
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_the_page_shows_samples_newest_first_curves_configuration_and_command(train) -> None:
+    typed = ["model=sgan", "trainer.steps=4", "trainer.image_every=2", "trainer.log_every=1"]
+    train("run", *typed)
+    page = Text()
+    source = Path("checkpoints/run/index.html").read_text()
+    page.feed(source)
+    assert page.pictures == ["images/step_4_samples.png", "images/step_2_samples.png"]
+    assert source.count("<polyline") == 6  # d_real d_fake d_class g g_class, and accuracy
+    assert "accuracy:" in page.words
+    assert "name: sgan" in page.words
+    assert "gantrain train " + " ".join([*TINY, "name=run", *typed]) in page.words
+    assert "done" in page.words
+
+
+def test_names_and_values_are_escaped_on_the_page() -> None:
+    Path("a<b").mkdir()
+    from PIL import Image
+
+    Image.new("RGB", (20, 20)).save("a<b/x.png")
+    tiny = [*TINY, "trainer.steps=1", "data.batch_size=1", "network.generator.norm=none"]
+    assert (
+        main(["train", *tiny, "network.discriminator.norm=none", "data=single", "data.root='a<b'", "name='x<b>y'"]) == 0
+    )
+    source = Path("checkpoints/x<b>y/index.html").read_text()
+    assert "<b>" not in source
+    assert "x&lt;b&gt;y" in source
+
+
+@pytest.mark.parametrize("name", ["../out", "a/b", ".", "..", ".hidden", "''"])
+def test_a_run_never_leaves_its_folder(name: str, capsys) -> None:
+    assert main(["train", *TINY, f"name={name}"]) == 2
+    assert capsys.readouterr().err.startswith("gantrain: name=")
+    assert list(Path().iterdir()) == []
