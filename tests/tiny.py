@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -123,7 +123,12 @@ def updates_of(
 
 
 class Watched(Updates):
-    """Updates by plain gradient descent that write down who moved in each."""
+    """Updates by plain gradient descent that write down the loss of each and who moved.
+
+    Attributes:
+        log: The side and the names of the parameters that moved, per update.
+        losses: The side and the loss that it was given, per update.
+    """
 
     def __init__(self, model: LatentGAN, *, lr: float = 0.1, seed: int = 7) -> None:
         players = [Player(sgd(side, lr), CPU, scaled=False) for side in (model.generators(), model.discriminators())]
@@ -137,16 +142,19 @@ class Watched(Updates):
         )
         self._model = model
         self.log: list[tuple[str, set[str]]] = []
+        self.losses: list[tuple[str, Tensor]] = []
 
     def generator(self, loss: Tensor) -> None:
-        before = weights(self._model)
-        super().generator(loss)
-        self.log.append(("generator", moved(before, weights(self._model))))
+        self._note("generator", loss, super().generator)
 
     def discriminator(self, loss: Tensor) -> None:
+        self._note("discriminator", loss, super().discriminator)
+
+    def _note(self, side: str, loss: Tensor, act: Callable[[Tensor], None]) -> None:
         before = weights(self._model)
-        super().discriminator(loss)
-        self.log.append(("discriminator", moved(before, weights(self._model))))
+        act(loss)
+        self.log.append((side, moved(before, weights(self._model))))
+        self.losses.append((side, loss.detach()))
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
@@ -157,3 +165,20 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
 def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     """The names of the parameters that are not bitwise what they were."""
     return {name for name, value in before.items() if not torch.equal(value, after[name])}
+
+
+class ReadOff(nn.Module):
+    """A discriminator whose logits are the first pixels of the image."""
+
+    def __init__(self, num_outputs: int) -> None:
+        super().__init__()
+        self.num_outputs = num_outputs
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image.flatten(1)[:, : self.num_outputs]
+
+
+def written(logits: list[list[float]] | Tensor) -> Tensor:
+    """Images (N, 1, 4, 4) in which ``ReadOff`` finds these logits (N, up to 16)."""
+    logits = torch.as_tensor(logits, dtype=torch.float64)
+    return nn.functional.pad(logits, (0, 16 - logits.size(1))).view(-1, 1, 4, 4)
