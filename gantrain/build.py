@@ -28,12 +28,11 @@ from gantrain.registry import (
     SCHEDULES,
     ConfigError,
     construct,
-    nearest,
 )
 from gantrain.report.loggers import Logger
 from gantrain.schedules import Schedule
 from gantrain.seeding import Draws
-from gantrain.settings import RunSettings, TrainerSettings, import_plugins
+from gantrain.settings import NetworkSettings, RunSettings, TrainerSettings, import_plugins
 
 EVALUATION_BATCH = 100
 STREAM_KEYS = ("batch_size", "num_workers")  # under `data`, but not the data set's own
@@ -142,16 +141,13 @@ def build_dataset(data: dict[str, Any], *, phase: str) -> ImageDataset:
 
 def build_model(config: dict[str, Any], spec: ImageSpec) -> GAN:
     """The model with its networks, sized for ``spec``, on the CPU."""
-    network = config["network"]
-    for key in network:
-        if key not in ("generator", "discriminator", "width"):
-            raise ConfigError(f"network.{key}: unknown key; {nearest(key, ('generator', 'discriminator', 'width'))}")
+    network = construct(NetworkSettings, config["network"], key="network")
 
     def make_generator(**sizes: Any) -> nn.Module:
-        return GENERATORS.build(network["generator"], **sizes)
+        return GENERATORS.build(network.generator, **sizes)
 
     def make_discriminator(**sizes: Any) -> nn.Module:
-        return DISCRIMINATORS.build(network["discriminator"], **sizes)
+        return DISCRIMINATORS.build(network.discriminator, **sizes)
 
     return MODELS.build(
         config["model"], spec=spec, make_generator=make_generator, make_discriminator=make_discriminator
@@ -172,13 +168,13 @@ def build_player(
 
 
 def _held_out(data: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Callable[[], Iterable[Batch]]:
-    """Makes the batches of the test phase, in order; the data set is opened at the first call."""
+    """Makes the batches of the test phase, in order, if they are others; the data set is opened at the first call."""
     opened: list[ImageDataset] = []
 
     def batches() -> Iterable[Batch]:
         if not opened:
             opened.append(build_dataset(data, phase="test"))
-        return in_order(opened[0], EVALUATION_BATCH, device, dtype)
+        return in_order(opened[0], EVALUATION_BATCH, device, dtype) if opened[0].held_out else ()
 
     return batches
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name that the field uses
+from torch.nn import functional as F
 
 from gantrain.registry import ConfigError, nearest
 

@@ -29,14 +29,14 @@ class Schedule(ABC):
     def factor(self, progress: float) -> float:
         """The multiplier at ``progress`` in [0, 1)."""
 
-    def observe(self, losses: dict[str, Tensor]) -> None:  # noqa: B027 - most schedules watch nothing
+    def observe(self, losses: dict[str, Tensor]) -> None:
         """See the losses of one step (scalars on the device)."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most schedules hold nothing
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state_dict``."""
 
 

@@ -83,6 +83,21 @@ class TrainerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """The keys under ``network``.
+
+    Attributes:
+        width: What convolutional networks take as theirs unless told otherwise.
+        generator: Its name and keys.
+        discriminator: Its name and keys.
+    """
+
+    width: int
+    generator: dict[str, Any]
+    discriminator: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """The top level of a training configuration. The dictionaries are read by those that they configure.
 

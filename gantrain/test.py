@@ -229,6 +229,8 @@ def _figures(model: GAN, state: dict[str, Any], settings: TestSettings, device: 
             raise
         print(f"no figures on held-out data: {error}", file=sys.stderr)
         return {}
+    if own and not dataset.held_out:
+        return {}
     if dataset.spec != model_spec(state):
         raise ConfigError("data: its image size, channels or classes are not those that the run was trained on")
     dtype = next(model.parameters()).dtype

@@ -102,7 +102,7 @@ def _run(
         stop=interruption.is_asked_for,
     )
     _resume(trainer, settings, config, overrides)
-    if trainer.clock.progress(trainer.step, trainer.stream.images) >= 1:
+    if trainer.progress >= 1:
         _say(f"{folder} is finished at step {trainer.step}: raise trainer.steps to go on, or give resume=never")
     elif not trainer.fit():
         _say(f"Stopped at step {trainer.step} and saved; the same command goes on: {resume.command(overrides)}")
@@ -160,9 +160,8 @@ def _load_networks(model: GAN, run: Path) -> None:
 
 def _clock(settings: TrainerSettings, size: int) -> Clock:
     if settings.steps is not None:
-        return Clock(steps=settings.steps, images=None)
-    images = settings.epochs * size if settings.epochs is not None else (settings.kimg or 0) * 1000
-    return Clock(steps=None, images=images)
+        return Clock(settings.steps, "step")
+    return Clock(settings.epochs * size if settings.epochs is not None else (settings.kimg or 0) * 1000, "image")
 
 
 def _say(message: str) -> None:

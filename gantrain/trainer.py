@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -18,21 +18,24 @@ from gantrain.report import Means, Report
 
 
 class Clock:
-    """How long a run is: a number of steps or a number of images, exactly one of them.
+    """How long a run is, in steps or in images.
 
     Args:
-        steps: Generator updates, or None.
-        images: Images drawn; the run ends at the first step that has drawn so many. Or None.
+        amount: How much there is to do; a run ends at the first step that has done it.
+        unit: ``step`` for generator updates, ``image`` for images drawn by all ranks.
     """
 
-    def __init__(self, *, steps: int | None, images: float | None) -> None:
-        assert (steps is None) != (images is None)
-        self.steps = steps
-        self._images = images
+    def __init__(self, amount: float, unit: Literal["step", "image"]) -> None:
+        self.amount = amount
+        self.unit = unit
+
+    def done(self, step: int, images: int) -> int:
+        """How much lies behind, in the clock's unit."""
+        return step if self.unit == "step" else images
 
     def progress(self, step: int, images: int) -> float:
         """The share of the run that lies behind, 1 or more at its end."""
-        return step / self.steps if self.steps is not None else images / (self._images or 1)
+        return self.done(step, images) / self.amount
 
 
 class Trainer:
@@ -79,16 +82,16 @@ class Trainer:
     def fit(self) -> bool:
         """Train to the end of the clock; False if stopped before. Nothing is read from the device between log lines."""
         self.model.train()
-        self.report.open(step=self.step, total=self.clock.steps)
+        self.report.open(self.step, done=self._done, total=self.clock.amount, unit=self.clock.unit)
         stopped = False
-        while (progress := self.clock.progress(self.step, self.stream.images)) < 1 and not stopped:
+        while (progress := self.progress) < 1 and not stopped:
             self.update.begin(self.step, progress)
             losses = self.model.train_step(self.stream, self.update)
             self.update.schedule.observe(losses)
             self.means.add(losses)
             self.step += 1
-            self.report.step()
-            last = self.clock.progress(self.step, self.stream.images) >= 1
+            self.report.advance(self._done)
+            last = self.progress >= 1
             stopped = self.stop() and not last
             if last or self.step % self.log_every == 0:
                 self._log(self.means.take())
@@ -98,6 +101,15 @@ class Trainer:
                 self._save()
         self.report.close("stopped" if stopped else "done", self.step)
         return not stopped
+
+    @property
+    def progress(self) -> float:
+        """The share of the run that lies behind, 1 or more at its end."""
+        return self.clock.progress(self.step, self.stream.images)
+
+    @property
+    def _done(self) -> int:
+        return self.clock.done(self.step, self.stream.images)
 
     def _log(self, values: dict[str, float]) -> None:
         stream = self.stream

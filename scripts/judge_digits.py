@@ -26,7 +26,7 @@ import sys
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the name that the field uses
+from torch.nn import functional as F
 
 import gantrain
 from gantrain.data.base import to_unit_range

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -62,11 +62,13 @@ class ImageDataset(Dataset[Batch], ABC):
         spec: Sizes, channels and classes.
         labels: One class number per item, or None.
         in_memory: Whether an item costs so little that worker processes would only be in the way.
+        held_out: Whether the test phase shows other images than the training phase.
     """
 
     spec: ImageSpec
     labels: Sequence[int] | None = None
-    in_memory: ClassVar[bool] = False
+    in_memory: bool = False
+    held_out: bool = True
 
     @abstractmethod
     def __len__(self) -> int:
@@ -97,16 +99,13 @@ class Selection(ImageDataset):
     def __init__(self, dataset: ImageDataset, indices: Sequence[int], known: Sequence[int] | None = None) -> None:
         self.spec = dataset.spec
         self.labels = dataset.labels
+        self.in_memory = dataset.in_memory
+        self.held_out = dataset.held_out
         self._dataset = dataset
         self._known = None if known is None else frozenset(known)
         self._indices = list(indices)
         if known:
             self._indices += list(known) * max(0, round(len(indices) / len(known)) - 1)
-
-    @property
-    def in_memory(self) -> bool:  # type: ignore[override]  # as cheap as the data set below
-        """As the data set that it selects from."""
-        return self._dataset.in_memory
 
     def __len__(self) -> int:
         """How many items there are, repetitions counted."""

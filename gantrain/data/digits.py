@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch.nn import functional as F  # noqa: N812 - the name that the field uses
+from torch.nn import functional as F
 
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.registry import DATASETS, ConfigError

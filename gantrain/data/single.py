@@ -44,7 +44,8 @@ class SingleFolder(ImageDataset):
         if not 1 <= crop_size <= load_size:
             raise ConfigError(f"data.crop_size ({crop_size}) must be from 1 to data.load_size ({load_size})")
         folder = Path(root).expanduser()
-        if (folder / "train").is_dir() and (folder / "test").is_dir():
+        self.held_out = (folder / "train").is_dir() and (folder / "test").is_dir()
+        if self.held_out:
             folder /= phase
         self._paths = find_images(folder)
         self._folder = folder

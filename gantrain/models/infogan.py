@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name that the field uses
+from torch.nn import functional as F
 
 from gantrain.data.base import Batch
 from gantrain.models.base import COLUMNS, LatentGAN

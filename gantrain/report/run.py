@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,14 @@ class Report:
         self._bar: tqdm[Any] | None = None
         self._mark = (0.0, 0, 0.0)
 
-    def open(self, *, step: int, total: int | None) -> None:
+    def open(self, step: int, *, done: int, total: float, unit: str) -> None:
         """Make the folder, or go on in it: what was logged after ``step`` is cut off, to be done again.
 
         Args:
             step: Steps already made.
-            total: Steps in all, if they are known, for the progress bar.
+            done: The same in the unit of the run's length.
+            total: The run's length.
+            unit: Its unit.
         """
         if not self._active:
             return
@@ -59,13 +62,20 @@ class Report:
         for path in (self.folder / "images").glob("step_*.png"):
             if int(path.stem.split("_")[1]) > step:
                 path.unlink()
-        self._bar = tqdm(total=total, initial=step, unit="step", desc=self.folder.name, dynamic_ncols=True)
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            unit=unit,
+            desc=self.folder.name,
+            dynamic_ncols=True,
+            mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds; a log file wants few lines
+        )
         self._mark = (time.perf_counter(), -1, 0.0)
 
-    def step(self) -> None:
-        """One more step is made."""
+    def advance(self, done: int) -> None:
+        """So much of the run lies behind now, in the unit of its length."""
         if self._bar is not None:
-            self._bar.update()
+            self._bar.update(done - self._bar.n)
 
     def log(self, *, step: int, epoch: float, images: int, losses: dict[str, float], waited: float) -> None:
         """Add a line to the logs and the progress bar.
