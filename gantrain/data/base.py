@@ -98,7 +98,6 @@ class Selection(ImageDataset):
 
     def __init__(self, dataset: ImageDataset, indices: Sequence[int], known: Sequence[int] | None = None) -> None:
         self.spec = dataset.spec
-        self.labels = dataset.labels
         self.in_memory = dataset.in_memory
         self.held_out = dataset.held_out
         self._dataset = dataset
@@ -106,6 +105,9 @@ class Selection(ImageDataset):
         self._indices = list(indices)
         if known:
             self._indices += list(known) * max(0, round(len(indices) / len(known)) - 1)
+        if dataset.labels is not None:
+            labels = dataset.labels
+            self.labels = [-1 if self._hides(index) else labels[index] for index in self._indices]
 
     def __len__(self) -> int:
         """How many items there are, repetitions counted."""
@@ -115,9 +117,12 @@ class Selection(ImageDataset):
         """An item of the data set below, its label hidden (-1) unless it is known."""
         index = self._indices[index]
         item = self._dataset.item(index, seed)
-        if self._known is not None and index not in self._known:
+        if self._hides(index):
             item["label"] = -1
         return item
+
+    def _hides(self, index: int) -> bool:
+        return self._known is not None and index not in self._known
 
 
 def first_of_each_class(labels: Sequence[int], count: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -93,7 +94,7 @@ class BatchStream(Iterator[Batch]):
     def _open(self) -> Iterator[Batch]:
         loader = DataLoader(
             self._source,
-            batch_sampler=self._batches(self.position),
+            batch_sampler=_batches(self.position, self.batch_size, self._slice, self.size, self._seed),
             num_workers=self._num_workers,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else the loader draws from the global one
@@ -101,26 +102,28 @@ class BatchStream(Iterator[Batch]):
         )
         return iter(loader)
 
-    def _batches(self, start: int) -> Iterator[list[tuple[int, int]]]:
-        """From global batch ``start`` on, this rank's (epoch, index) pairs."""
-        order: list[int] = []
-        drawn = -1
-        batch = start
-        while True:
-            first = batch * self.batch_size
-            places = range(first + self._slice.start, first + self._slice.stop)
-            pairs = []
-            for place_ in places:
-                epoch, within = divmod(place_, self.size)
-                if epoch != drawn:
-                    order, drawn = self._permutation(epoch), epoch
-                pairs.append((epoch, order[within]))
-            yield pairs
-            batch += 1
 
-    def _permutation(self, epoch: int) -> list[int]:
-        generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
-        return torch.randperm(self.size, generator=generator).tolist()
+def _batches(start: int, batch_size: int, share: slice, size: int, seed: int) -> Iterator[list[tuple[int, int]]]:
+    """From global batch ``start`` on, a rank's (epoch, index) pairs.
+
+    No method of the stream, whose loader would then hold it: a ring that only the garbage collector opens, too late for
+    the workers to hear of it, and each is waited for for five seconds.
+    """
+    order: list[int] = []
+    drawn = -1
+    for first in itertools.count(start * batch_size, batch_size):
+        pairs = []
+        for place_ in range(first + share.start, first + share.stop):
+            epoch, within = divmod(place_, size)
+            if epoch != drawn:
+                order, drawn = _permutation(size, seed, epoch), epoch
+            pairs.append((epoch, order[within]))
+        yield pairs
+
+
+def _permutation(size: int, seed: int, epoch: int) -> list[int]:
+    generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
+    return torch.randperm(size, generator=generator).tolist()
 
 
 def _outlive_ctrl_c(worker: int) -> None:

@@ -1,0 +1,168 @@
+"""Descriptions of data, selections from it, and the way from stored pixels to [-1, 1] and back."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from gantrain.build import build_dataset
+from gantrain.data.base import (
+    Batch,
+    ImageDataset,
+    ImageSpec,
+    Selection,
+    first_of_each_class,
+    to_uint8,
+    to_unit_range,
+)
+from gantrain.registry import ConfigError
+
+
+class Numbered(ImageDataset):
+    """Items that say which they are; number i is of class i % 3."""
+
+    in_memory = True
+    held_out = False
+
+    def __init__(self, size: int) -> None:
+        self.labels = [index % 3 for index in range(size)]
+        self.spec = ImageSpec(2, 2, {"image": 1}, {"image": "uint8"}, ("a", "b", "c"))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def item(self, index: int, seed: int) -> Batch:
+        return {"image": torch.full((1, 2, 2), index), "label": self.labels[index], "name": f"{index} by {seed}"}
+
+
+def names(dataset: ImageDataset) -> list[int]:
+    return [int(dataset.item(place, 0)["image"][0, 0, 0]) for place in range(len(dataset))]
+
+
+def labels(dataset: ImageDataset) -> list[int]:
+    return [dataset.item(place, 0)["label"] for place in range(len(dataset))]
+
+
+def test_a_selection_holds_the_items_asked_for_in_their_order() -> None:
+    selection = Selection(Numbered(10), [7, 1, 4])
+    assert names(selection) == [7, 1, 4]
+    assert labels(selection) == [1, 1, 1]
+    assert selection.item(0, 99)["name"] == "7 by 99"
+    assert selection.keys == {"image", "label"}
+    assert selection.spec == Numbered(10).spec
+    assert (selection.in_memory, selection.held_out) == (True, False)
+
+
+def test_all_but_the_known_labels_are_hidden_and_no_item_is_lost() -> None:
+    selection = Selection(Numbered(12), range(12), known=[0, 4])
+    items = list(zip(names(selection), labels(selection), strict=True))
+    assert {label for name, label in items if name not in (0, 4)} == {-1}
+    assert {(name, label) for name, label in items if name in (0, 4)} == {(0, 0), (4, 1)}
+    assert set(names(selection)) == set(range(12))
+
+
+@pytest.mark.parametrize(("size", "known"), [(1000, 10), (1000, 100), (1000, 300), (1000, 499)])
+def test_known_items_make_about_half_of_an_epoch(size: int, known: int) -> None:
+    selection = Selection(Numbered(size), range(size), known=range(known))
+    counts = Counter(names(selection))
+    assert {counts[index] for index in range(known, size)} == {1}
+    assert len({counts[index] for index in range(known)}) == 1
+    share = sum(counts[index] for index in range(known)) / len(selection)
+    # of n and k: k round(n / k) / (n + k round(n / k) - k), from 1/2 upward
+    assert 0.45 < share < 0.7
+    assert len(selection) == size - known + known * round(size / known)
+
+
+def test_where_most_labels_are_known_nothing_is_repeated() -> None:
+    assert names(Selection(Numbered(10), range(10), known=range(8))) == list(range(10))
+
+
+def test_no_known_label_hides_them_all() -> None:
+    assert labels(Selection(Numbered(4), range(4), known=[])) == [-1] * 4
+
+
+@pytest.mark.parametrize("known", [None, [0, 4], []])
+def test_the_labels_of_a_selection_are_those_of_its_items(known: list[int] | None) -> None:
+    selection = Selection(Numbered(12), [0, 4, 5, 7], known)
+    assert list(selection.labels) == labels(selection)
+
+
+def test_the_first_of_each_class_are_as_many_of_each() -> None:
+    given = [0, 0, 0, 0, 1, 0, 1, 2, 2, 1, 0]
+    assert first_of_each_class(given, 3) == [0, 4, 7]
+    assert first_of_each_class(given, 6) == [0, 1, 4, 6, 7, 8]
+    assert first_of_each_class(given, 4) == [0, 1, 4, 7]  # one class is one ahead
+    assert first_of_each_class(given, 0) == []
+
+
+def test_a_class_that_runs_out_leaves_its_share_to_the_others() -> None:
+    assert first_of_each_class([0, 1, 0, 0], 3) == [0, 1, 2]
+    assert first_of_each_class([0, 1, 0, 0], 9) == [0, 1, 2, 3]
+
+
+DIGITS = {"mode": "digits", "load_size": 28}
+
+
+def test_max_size_takes_the_first_items_of_either_phase() -> None:
+    whole = build_dataset(DIGITS, phase="train")
+    some = build_dataset(DIGITS | {"max_size": 20}, phase="train")
+    assert len(some) == 20
+    assert all(torch.equal(some.item(i, 0)["image"], whole.item(i, 0)["image"]) for i in range(20))
+    assert len(build_dataset(DIGITS | {"max_size": 20}, phase="test")) == 20
+    assert len(build_dataset(DIGITS | {"max_size": 99_999}, phase="train")) == 4500
+
+
+def test_labelled_keeps_as_many_labels_of_each_class_in_training_and_all_in_testing() -> None:
+    train = build_dataset(DIGITS | {"max_size": 600, "labelled": 30}, phase="train")
+    of_known = Counter(label for label in train.labels if label >= 0)
+    assert set(of_known) == set(range(10))
+    assert len(set(of_known.values())) == 1
+    assert -1 not in labels(build_dataset(DIGITS | {"labelled": 30}, phase="test"))
+
+
+@pytest.mark.parametrize("key", ["max_size", "labelled"])
+@pytest.mark.parametrize("value", [0, -3, 2.5, "x", True])
+def test_a_size_that_is_none_is_refused(key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"^data\.{key}: expected a whole number from 1 upward or null, got"):
+        build_dataset(DIGITS | {key: value}, phase="train")
+
+
+def test_a_spec_survives_its_way_through_a_checkpoint() -> None:
+    spec = ImageSpec(16, 24, {"a": 3, "b": 1}, {"a": "uint8", "b": "uint16"}, ("x", "y"))
+    assert ImageSpec.from_dict(spec.to_dict()) == spec
+    assert ImageSpec.from_dict({**spec.to_dict(), "class_names": ["x", "y"]}) == spec
+    assert (spec.shape("a"), spec.shape("b"), spec.num_classes) == ((3, 16, 24), (1, 16, 24), 2)
+    assert ImageSpec(1, 1, {"image": 1}, {"image": "uint8"}).num_classes == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("stored", "largest"), [(torch.uint8, 255), (torch.uint16, 65535)])
+def test_stored_pixels_reach_the_ends_of_the_range_exactly(
+    stored: torch.dtype, largest: int, dtype: torch.dtype
+) -> None:
+    pixels = torch.tensor([0, largest // 3, largest]).to(stored)
+    # a third of the way from -1 to 1
+    expected = torch.tensor([-1, -1 / 3, 1], dtype=dtype)
+    result = to_unit_range(pixels, dtype)
+    assert result.dtype == dtype
+    assert result[0] == -1
+    assert result[2] == 1
+    torch.testing.assert_close(result, expected)
+
+
+def test_floating_point_images_are_in_the_range_already() -> None:
+    images = torch.tensor([-1.0, 0.25, 1.0])
+    torch.testing.assert_close(to_unit_range(images, torch.float64), images.double(), atol=0, rtol=0)
+
+
+def test_every_8_bit_value_survives_the_way_there_and_back() -> None:
+    values = torch.arange(256, dtype=torch.uint8)
+    for dtype in (torch.float32, torch.float64):
+        assert torch.equal(to_uint8(to_unit_range(values, dtype)), values)
+
+
+def test_images_beyond_the_range_are_clipped_and_others_rounded() -> None:
+    # (x + 1) 127.5: -0.5 is 63.75, 0 is 127.5 (to the even 128), 0.1 is 140.25
+    assert to_uint8(torch.tensor([-7.0, -1.0, -0.5, 0.0, 0.1, 1.0, 9.0])).tolist() == [0, 0, 64, 128, 140, 255, 255]

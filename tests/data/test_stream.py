@@ -1,0 +1,190 @@
+"""The stream of batches: a function of the seed and of the batch's number alone."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+
+from gantrain.data.base import Batch, ImageDataset, ImageSpec
+from gantrain.data.stream import BatchStream, in_order
+from gantrain.registry import ConfigError
+from gantrain.seeding import derive_seed
+
+CPU = torch.device("cpu")
+
+
+class Telling(ImageDataset):
+    """Items that tell their number and the seed they were asked for."""
+
+    def __init__(self, size: int = 10, stored: torch.dtype = torch.uint8, in_memory: bool = True) -> None:
+        self.size = size
+        self.stored = stored
+        self.in_memory = in_memory
+        self.labels = list(range(size))
+        self.spec = ImageSpec(2, 3, {"image": 2}, {"image": "uint8"})
+
+    def __len__(self) -> int:
+        return self.size
+
+    def item(self, index: int, seed: int) -> Batch:
+        largest = 1 if self.stored.is_floating_point else torch.iinfo(self.stored).max
+        image = torch.zeros(2, 2, 3, dtype=torch.int64)
+        image[1] = largest
+        return {"image": image.to(self.stored), "label": index, "name": f"{index} by {seed}"}
+
+
+def stream(dataset: ImageDataset | None = None, **keys: Any) -> BatchStream:
+    defaults = {"batch_size": 4, "seed": 3, "num_workers": 0, "device": CPU, "dtype": torch.float32}
+    return BatchStream(dataset or Telling(), **{**defaults, "channels_last": False, **keys})
+
+
+def names(batches: Iterable[Batch], count: int) -> list[list[str]]:
+    return [batch["name"] for batch in islice(batches, count)]
+
+
+def numbers(batches: Iterable[Batch], count: int) -> list[int]:
+    return [label for batch in islice(batches, count) for label in batch["label"].tolist()]
+
+
+def test_the_same_batches_come_with_and_without_workers() -> None:
+    assert names(stream(num_workers=2), 12) == names(stream(num_workers=0), 12)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("position", [1, 4, 7])
+def test_a_stream_set_to_a_position_goes_on_as_if_it_had_come_there(position: int, workers: int) -> None:
+    later = stream(num_workers=workers)
+    later.position = position
+    assert names(later, 5) == names(stream(), position + 5)[position:]
+    assert later.position == position + 5
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_the_slices_of_all_ranks_make_up_the_global_batch(world_size: int) -> None:
+    whole = names(stream(), 8)
+    ranks = [names(stream(rank=rank, world_size=world_size), 8) for rank in range(world_size)]
+    assert [[name for share in shares for name in share] for shares in zip(*ranks, strict=True)] == whole
+    assert {len(share) for rank in ranks for share in rank} == {4 // world_size}
+
+
+def test_every_item_comes_once_an_epoch_and_each_epoch_in_another_order() -> None:
+    drawn = numbers(stream(), 10)  # 40 images: four epochs of ten, whose ends fall within batches
+    epochs = [drawn[start : start + 10] for start in range(0, 40, 10)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_no_batch_is_short_even_where_the_data_is_smaller_than_a_batch() -> None:
+    assert {len(batch["label"]) for batch in islice(stream(), 10)} == {4}
+    drawn = numbers(stream(Telling(size=3), batch_size=8), 3)
+    assert len(drawn) == 24
+    assert all(sorted(drawn[start : start + 3]) == [0, 1, 2] for start in range(0, 24, 3))
+
+
+def test_an_items_seed_depends_on_the_runs_seed_the_epoch_and_the_item() -> None:
+    drawn = [name for batch in names(stream(), 5) for name in batch]  # two epochs
+    expected = {f"{index} by {derive_seed(3, 'item', epoch, index)}" for epoch in (0, 1) for index in range(10)}
+    assert set(drawn) == expected
+    assert len(expected) == 20
+
+
+def test_the_order_does_not_depend_on_the_size_of_the_batch() -> None:
+    assert numbers(stream(batch_size=2), 10) == numbers(stream(batch_size=5), 4)
+
+
+def test_another_seed_is_another_order() -> None:
+    assert numbers(stream(seed=4), 5) != numbers(stream(seed=3), 5)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_torchs_own_numbers_are_left_alone(workers: int) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    names(stream(num_workers=workers), 3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_position_is_what_was_handed_out_not_what_was_prepared(workers: int) -> None:
+    batches = stream(num_workers=workers)
+    assert (batches.position, batches.images, batches.epoch) == (0, 0, 0.0)
+    for expected in (1, 2, 3):
+        next(batches)
+        assert (batches.position, batches.images, batches.epoch) == (expected, 4 * expected, 4 * expected / 10)
+
+
+def test_time_spent_waiting_is_added_up() -> None:
+    batches = stream()
+    waited = [batches.seconds_waited]
+    for _ in range(3):
+        next(batches)
+        waited.append(batches.seconds_waited)
+    assert waited[0] == 0
+    assert waited == sorted(waited)
+    assert waited[-1] > 0
+
+
+@pytest.mark.parametrize(("batch_size", "world_size"), [(5, 2), (2, 4), (0, 1), (-4, 1)])
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(batch_size: int, world_size: int) -> None:
+    text = rf"^data\.batch_size \({batch_size}\) must be a positive multiple of trainer\.devices \({world_size}\)$"
+    with pytest.raises(ConfigError, match=text):
+        stream(batch_size=batch_size, world_size=world_size)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("stored", [torch.uint8, torch.uint16])
+def test_images_arrive_from_minus_one_to_one_in_the_type_asked_for(
+    stored: torch.dtype, dtype: torch.dtype, workers: int
+) -> None:
+    batch = next(stream(Telling(stored=stored), dtype=dtype, num_workers=workers))
+    assert batch["image"].dtype == dtype
+    assert batch["image"].shape == (4, 2, 2, 3)
+    assert torch.equal(batch["image"][:, 0], -torch.ones(4, 2, 3, dtype=dtype))
+    assert torch.equal(batch["image"][:, 1], torch.ones(4, 2, 3, dtype=dtype))
+    assert batch["label"].dtype == torch.int64
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_images_are_laid_out_as_asked(channels_last: bool) -> None:
+    image = next(stream(channels_last=channels_last))["image"]
+    assert image.is_contiguous(memory_format=torch.channels_last) == channels_last
+    assert image.is_contiguous() == (not channels_last)
+    torch.testing.assert_close(image, next(stream())["image"], atol=0, rtol=0)
+
+
+def test_workers_are_started_only_where_items_cost_something() -> None:
+    counts = []
+    for in_memory in (True, False):
+        made = stream(Telling(in_memory=in_memory), num_workers=None)
+        counts.append(made._num_workers)
+    assert counts[0] == 0
+    assert 1 <= counts[1] <= 4
+
+
+def test_workers_end_with_the_last_reference_to_their_stream() -> None:
+    batches = stream(num_workers=2)
+    next(batches)
+    workers = list(batches._loader._workers)
+    assert all(worker.is_alive() for worker in workers)
+    gc.disable()  # which would find them too late to tell them
+    try:
+        del batches
+        assert not any(worker.is_alive() for worker in workers)
+    finally:
+        gc.enable()
+
+
+def test_in_order_every_item_comes_once_and_the_last_batch_is_what_is_left() -> None:
+    def batches() -> list[Batch]:
+        return list(in_order(Telling(), 4, CPU, torch.float64))
+
+    assert [batch["label"].tolist() for batch in batches()] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [batch["name"] for batch in batches()] == [batch["name"] for batch in batches()]
+    assert {batch["image"].dtype for batch in batches()} == {torch.float64}
+    assert batches()[0]["image"][0, 1, 0, 0] == 1
