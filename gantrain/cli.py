@@ -73,7 +73,7 @@ def _train(arguments: list[str]) -> int:
         typed = {split_override(override)[0] for override in overrides}
         if typed.intersection(LENGTH):  # the length that was typed replaces the data set's, whatever its unit
             config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in typed}
-        return train(config, overrides)
+        return train(config, [*_config_flags(arguments), *overrides])
 
     return _hydra("train", arguments, job)
 
@@ -82,7 +82,7 @@ def _test(arguments: list[str]) -> int:
     def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
         from gantrain.test import test
 
-        return test(config, overrides, data_name=choices.get("data"))
+        return test(config, [*_config_flags(arguments), *overrides], data_name=choices.get("data"))
 
     return _hydra("test", arguments, job)
 
@@ -150,6 +150,17 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else 0
     return max(statuses, default=0)
+
+
+def _config_flags(arguments: list[str]) -> list[str]:
+    """The flags without which the same overrides would compose something else, for the record of what was typed."""
+    found = []
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if flag in ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"):
+            found += [flag, value]
+        elif flag.startswith(("--config-dir=", "--config-name=", "--config-path=")):
+            found.append(flag)
+    return found
 
 
 def _is_hydras(error: ValueError) -> bool:

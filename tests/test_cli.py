@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -218,6 +220,10 @@ def test_a_model_from_outside_trains_resumes_and_tests_through_plugins(capsys) -
     assert "mine" in json.loads(Path("checkpoints/mine/losses.jsonl").read_text().splitlines()[-1])
     tested = run_in_process(["test", "run=checkpoints/mine", "num=4", "plugins=[my_models]"])
     assert tested.returncode == 0, tested.stderr
+    refused = run_in_process([*typed, "trainer.steps=2", "model.strength=3"])
+    own = re.search(r"Go on with its own: +gantrain (.*)", refused.stderr)
+    assert own is not None, refused.stderr
+    assert run_in_process(shlex.split(own[1])).returncode == 0  # it names the folder of the configuration too
     untrusted = run_in_process(["test", "run=checkpoints/mine", "num=4"])
     assert untrusted.returncode == 2
     assert "plugins=[my_models]" in untrusted.stderr
