@@ -27,6 +27,8 @@ from gantrain.registry import (
     OPTIMIZERS,
     SCHEDULES,
     ConfigError,
+    Positive,
+    checked,
     construct,
 )
 from gantrain.report.loggers import Logger
@@ -74,15 +76,9 @@ class Parts:
         data = dict(settings.data)
         stream_keys: dict[str, Any] = {key: data.pop(key) for key in STREAM_KEYS if key in data}
         dataset = build_dataset(data, phase="train")
+        _check_needs(config, dataset)
         torch.manual_seed(settings.seed)
         model = build_model(config, dataset.spec)
-        missing = model.needs - dataset.keys
-        if missing:
-            raise ConfigError(
-                f"model={config['model']['name']} needs {', '.join(sorted(missing))} and data={_data_name(config)} "
-                f"has only {', '.join(sorted(dataset.keys))}"
-                + ("; pictures get labels from one sub-folder per class" if "label" in missing else "")
-            )
         layout = torch.channels_last if trainer.channels_last else torch.contiguous_format
         model.to(device=device, dtype=trainer.dtype).to(memory_format=layout)
         for network in (*model.generators(), *model.discriminators()):
@@ -116,17 +112,32 @@ class Parts:
         return cls(model=model, spec=dataset.spec, update=update, logger=logger, stream=stream, held_out=held_out)
 
 
+def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
+    """Refuse a model that reads what the data does not hold."""
+    name = config["model"].get("name")
+    missing = MODELS[name].needs - dataset.keys
+    if missing:
+        raise ConfigError(
+            f"model={name} needs {', '.join(sorted(missing))}, and data={_data_name(config)} has only "
+            + ", ".join(sorted(dataset.keys))
+            + ("; pictures get labels from one sub-folder per class" if "label" in missing else "")
+        )
+
+    if config["data"].get("labelled") is not None and not MODELS[name].reads_unknown_labels:
+        can = ", ".join(model for model in MODELS if MODELS[model].reads_unknown_labels)
+        raise ConfigError(
+            f"data.labelled={config['data']['labelled']}: model={name} can't do without labels; {can} can"
+        )
+
+
 def build_dataset(data: dict[str, Any], *, phase: str) -> ImageDataset:
     """The data set of a phase, from the keys under ``data`` without those of the stream.
 
     ``data.max_size`` takes the first so many items, ``data.labelled`` hides the labels of all but so many.
     """
     data = dict(data)
-    max_size, labelled = (data.pop(key, None) for key in SELECTION_KEYS)
+    max_size, labelled = (checked(data.pop(key, None), Positive | None, f"data.{key}") for key in SELECTION_KEYS)
     dataset: ImageDataset = DATASETS.build(data, also=(*STREAM_KEYS, *SELECTION_KEYS), phase=phase)
-    for key, value in (("max_size", max_size), ("labelled", labelled)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ConfigError(f"data.{key}: expected a whole number from 1 upward or null, got {value!r}")
     if labelled is not None and dataset.labels is None:
         raise ConfigError(f"data.labelled={labelled}: this data set has no labels")
     if max_size is None and (labelled is None or phase == "test"):

@@ -5,6 +5,7 @@ Nothing heavy is imported before it is needed: help and completion do without to
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -55,14 +56,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(COMMANDS)}"
         return _fail(f"no command '{command}'; {hint}")
+    from gantrain.registry import ConfigError
+
     try:
         return COMMANDS[command](rest)
+    except ConfigError as error:
+        return _fail(str(error))
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on from the newest checkpoint")
         return 130
 
 
 def _train(arguments: list[str]) -> int:
+    flags, _ = _split(arguments)
+
     def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
         from gantrain.naming import run_name, split_override
         from gantrain.resume import LENGTH
@@ -73,29 +80,28 @@ def _train(arguments: list[str]) -> int:
         typed = {split_override(override)[0] for override in overrides}
         if typed.intersection(LENGTH):  # the length that was typed replaces the data set's, whatever its unit
             config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in typed}
-        return train(config, [*_config_flags(arguments), *overrides])
+        return train(config, [*_config_flags(flags), *overrides])
 
     return _hydra("train", arguments, job)
 
 
 def _test(arguments: list[str]) -> int:
+    flags, _ = _split(arguments)
+
     def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
         from gantrain.test import test
 
-        return test(config, [*_config_flags(arguments), *overrides], data_name=choices.get("data"))
+        return test(config, [*_config_flags(flags), *overrides], data_name=choices.get("data"))
 
     return _hydra("test", arguments, job)
 
 
 def _list(arguments: list[str]) -> int:
     import gantrain.build  # noqa: F401 - files every class
-    from gantrain.registry import REGISTRIES, ConfigError
+    from gantrain.registry import REGISTRIES
     from gantrain.settings import import_plugins
 
-    try:
-        import_plugins(arguments)
-    except ConfigError as error:
-        return _fail(str(error))
+    import_plugins(arguments)
     for registry in REGISTRIES:
         print(f"{registry.kind} ({registry.key}.{registry.choose_by})")
         for name in registry:
@@ -120,6 +126,7 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
     from gantrain.registry import ConfigError
 
     statuses: list[int] = []
+    flags, typed = _split(arguments)
 
     def task(config: DictConfig) -> None:
         runtime = HydraConfig.get()
@@ -134,33 +141,60 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
         except ConfigError as error:
             status = _fail(str(error))
         except OmegaConfBaseException as error:
-            status = _fail(_in_one_line(error, arguments))
+            status = _fail(_in_one_line(error, command, typed))
         statuses.append(status)
         if status > 128:  # interrupted: the rest of a sweep is not wanted either
             raise SystemExit(status)
 
     trace_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    with _process(["gantrain", *arguments], HYDRA_FULL_ERROR="1"):  # Hydra then raises what it would print
+    with _process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1"):  # Hydra then raises what it would print
         try:
             hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
             if trace_wanted or (isinstance(error, ValueError) and not _is_hydras(error)):
                 raise
-            return _fail(_in_one_line(error, arguments))
+            return _fail(_in_one_line(error, command, typed))
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else 0
     return max(statuses, default=0)
 
 
-def _config_flags(arguments: list[str]) -> list[str]:
+# Hydra's flags, and whether a value follows
+FLAGS = {
+    **dict.fromkeys(
+        ["--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"], False
+    ),
+    **dict.fromkeys(["--cfg", "-c", "--package", "-p", "--info", "-i", "--shell-completion", "-sc"], True),
+    **dict.fromkeys(["--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"], True),
+    "--experimental-rerun": True,
+}
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Hydra's flags with their values, and the overrides, which Hydra wants in one block."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    rest = iter(arguments)
+    for word in rest:
+        if not word.startswith("-"):
+            overrides.append(word)
+            continue
+        name = word.split("=")[0]
+        if name not in FLAGS:
+            from gantrain.registry import ConfigError, nearest
+
+            raise ConfigError(f"no flag {name}; {nearest(name, FLAGS)}")
+        flags += [word, next(rest, "")] if FLAGS[name] and "=" not in word else [word]
+    return flags, overrides
+
+
+def _config_flags(flags: list[str]) -> list[str]:
     """The flags without which the same overrides would compose something else, for the record of what was typed."""
-    found = []
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        if flag in ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"):
-            found += [flag, value]
-        elif flag.startswith(("--config-dir=", "--config-name=", "--config-path=")):
-            found.append(flag)
-    return found
+    kept: list[str] = []
+    for flag, value in itertools.zip_longest(flags, flags[1:]):
+        if flag.startswith(("--config-", "-cd", "-cn", "-cp")):
+            kept += [flag] if "=" in flag else [flag, value]
+    return kept
 
 
 def _is_hydras(error: ValueError) -> bool:
@@ -172,47 +206,63 @@ def _is_hydras(error: ValueError) -> bool:
     return module.startswith(("hydra.", "omegaconf."))
 
 
-def _in_one_line(error: Exception, arguments: list[str]) -> str:
+def _in_one_line(error: Exception, command: str, typed: list[str]) -> str:
     """What Hydra or OmegaConf complain of, as one line that says what would work."""
+    from hydra.errors import OverrideParseException
+
     from gantrain.registry import nearest
 
     text = str(error)
-    if found := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+(.*)", text, re.DOTALL):
+    if isinstance(error, OverrideParseException):
+        key = error.override.partition("=")[0]
+        return f"{error.override}: can't be read as KEY=VALUE; quote a value that is no plain word: \"{key}='...'\""
+    if found := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':((?:\s*\n\t\S+)*)", text):
         group, option = found[2], found[1].removeprefix(f"{found[2]}/")
         return f"{group}={option}: no such {group}; {nearest(option, found[3].split())}"
     if found := re.search(r"Could not (?:override|append to config\.[^']*) ?'?([\w./@]+)'?", text):
-        typed = next((word for word in arguments if word.lstrip("+~").startswith(found[1])), found[1])
-        return f"{typed}: unknown key or group; {nearest(found[1], _known_keys())}"
-    if "LexerNoViableAltException" in text:
-        typed = text.split(": ", 1)[1].split("\n")[0]
-        key, _, value = typed.partition("=")
-        return f"{typed}: can't be read; quote the value, for the shell too: \"{key}='{value}'\""
+        key = found[1]
+        whole = next((word for word in typed if word.lstrip("+~").startswith(key)), key)
+        return f"{whole}: unknown key or group; {_nearest_key(key, _known_keys(command, typed))}"
     if "Missing mandatory value" in text:
         key = getattr(error, "full_key", None) or text.split(": ")[1].split()[0]
         return f"{key} is missing: give {key}=..."
-    parts = [line.strip() for line in text.splitlines() if line.strip()]
-    parts = [line for line in parts if not line.startswith(("full_key", "object_type", "See https"))]
-    return "; ".join(parts)[:400] or type(error).__name__
+    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
 
 
-def _known_keys() -> set[str]:
-    """Every key and group of the default configurations, for suggestions."""
+def _nearest_key(key: str, known: set[str]) -> str:
+    """A hint for a mistyped key: the closest beside it, else the closest of the same last word, else what is there."""
+    from gantrain.registry import nearest
+
+    prefix, dot, last = key.rpartition(".")
+    beside = {name.removeprefix(prefix + dot).split(".")[0] for name in known if name.startswith(prefix + dot)}
+    hint = nearest(last, beside)
+    if hint.startswith("did you mean"):
+        return f"did you mean '{prefix}{dot}{hint.split(chr(39))[1]}'?"
+    return hint if beside else nearest(key, {name.split(".")[0] for name in known})
+
+
+def _known_keys(command: str, typed: list[str]) -> set[str]:
+    """Every key and group of the configuration that the groups among ``typed`` compose, for suggestions."""
     from hydra import compose, initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     from gantrain.resume import flatten
 
-    keys: set[str] = set()
+    groups = [word for word in typed if re.fullmatch(r"(model|data|optimizer|schedule|network/\w+)=\w+", word)]
     GlobalHydra.instance().clear()
     with initialize_config_module("gantrain.configs", version_base="1.3"):
-        for name in ("train", "test"):
-            config = compose(name, return_hydra_config=True)
-            keys |= set(config.hydra.runtime.choices) - {"hydra"}
-            plain = OmegaConf.to_container(config, resolve=False)
-            assert isinstance(plain, dict)
-            keys |= set(flatten({str(key): value for key, value in plain.items() if key != "hydra"}))
-    return {key for key in keys if not key.startswith("hydra")}
+        try:
+            config = compose(command, overrides=groups, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException):
+            config = compose(command, return_hydra_config=True)
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    keys = flatten({str(key): value for key, value in plain.items() if key != "hydra"})
+    groups = [str(group) for group in config.hydra.runtime.choices if not str(group).startswith("hydra")]
+    return {*keys, *groups}
 
 
 def _complete(arguments: list[str]) -> int:

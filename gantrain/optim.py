@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from gantrain import distributed
-from gantrain.registry import OPTIMIZERS
+from gantrain.registry import OPTIMIZERS, Share, Weight
 from gantrain.schedules import Schedule
 from gantrain.seeding import Draws, derive_seed
 
@@ -21,9 +21,9 @@ class Adam(torch.optim.Adam):
     """Kingma and Ba 2015 (arXiv:1412.6980)."""
 
     def __init__(
-        self, *, params: list[nn.Parameter], fused: bool, lr: float, betas: list[float], weight_decay: float
+        self, *, params: list[nn.Parameter], fused: bool, lr: Weight, betas: tuple[Share, Share], weight_decay: Weight
     ) -> None:
-        super().__init__(params, lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay, fused=fused)
+        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
 
 
 @OPTIMIZERS.register("adamw")
@@ -31,16 +31,16 @@ class AdamW(torch.optim.AdamW):
     """Adam with decoupled weight decay: Loshchilov and Hutter 2019 (arXiv:1711.05101)."""
 
     def __init__(
-        self, *, params: list[nn.Parameter], fused: bool, lr: float, betas: list[float], weight_decay: float
+        self, *, params: list[nn.Parameter], fused: bool, lr: Weight, betas: tuple[Share, Share], weight_decay: Weight
     ) -> None:
-        super().__init__(params, lr=lr, betas=(betas[0], betas[1]), weight_decay=weight_decay, fused=fused)
+        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
 
 
 @OPTIMIZERS.register("rmsprop")
 class RMSprop(torch.optim.RMSprop):
     """Gradients divided by their running root mean square (Hinton's lecture; the optimizer of WGAN)."""
 
-    def __init__(self, *, params: list[nn.Parameter], lr: float, alpha: float, momentum: float) -> None:
+    def __init__(self, *, params: list[nn.Parameter], lr: Weight, alpha: Share, momentum: Share) -> None:
         super().__init__(params, lr=lr, alpha=alpha, momentum=momentum)
 
 
@@ -49,7 +49,7 @@ class SGD(torch.optim.SGD):
     """Stochastic gradient descent, with momentum or without."""
 
     def __init__(
-        self, *, params: list[nn.Parameter], fused: bool, lr: float, momentum: float, weight_decay: float
+        self, *, params: list[nn.Parameter], fused: bool, lr: Weight, momentum: Share, weight_decay: Weight
     ) -> None:
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=fused)
 

@@ -10,7 +10,8 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -82,6 +83,36 @@ class Registry(Generic[T]):
         return construct(cls, arguments, key=self.key, also=(self.choose_by, *also), **runtime)
 
 
+@dataclass(frozen=True)
+class Range:
+    """The values that an annotated number may take: ``Annotated[float, Range(at_least=0, below=1)]``."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether ``value`` lies inside; nan does not."""
+        return (
+            value == value
+            and (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        words = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
+        return " and ".join(f"{word} {bound:g}" for word, bound in words.items() if bound is not None)
+
+
+Count: TypeAlias = Annotated[int, Range(at_least=0)]
+Positive: TypeAlias = Annotated[int, Range(at_least=1)]
+Weight: TypeAlias = Annotated[float, Range(at_least=0)]
+Share: TypeAlias = Annotated[float, Range(at_least=0, below=1)]
+
+
 def construct(
     target: Callable[..., T], config: Mapping[str, Any], *, key: str, also: Iterable[str] = (), **runtime: Any
 ) -> T:
@@ -123,7 +154,7 @@ def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
         own = inspect.signature(constructor).parameters
         named = {name: p for name, p in own.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
         parameters = named | parameters
-        hints = typing.get_type_hints(constructor) | hints
+        hints = typing.get_type_hints(constructor, include_extras=True) | hints
         if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
             break
     parameters.pop("self", None)
@@ -152,6 +183,18 @@ def _candidates(value: Any, annotation: Any) -> Iterator[tuple[bool, Any]]:
     elif origin is typing.Literal:
         # true equals 1 in Python
         yield any(value == choice and type(value) is type(choice) for choice in typing.get_args(annotation)), value
+    elif origin is Annotated:
+        inner, bounds = typing.get_args(annotation)
+        for fits, converted in _candidates(value, inner):
+            yield fits and bounds.holds(converted), converted
+    elif origin is tuple:
+        inners = typing.get_args(annotation)
+        if isinstance(value, list) and len(value) == len(inners):
+            items = [
+                next((new for fits, new in _candidates(item, inner) if fits), _MISFIT)
+                for item, inner in zip(value, inners, strict=True)
+            ]
+            yield _MISFIT not in items, tuple(items)
     elif origin is list:
         (inner,) = typing.get_args(annotation)
         if isinstance(value, list):
@@ -180,6 +223,13 @@ def _describe(annotation: Any) -> str:
     if origin is typing.Literal:
         choices = ", ".join(repr(choice) for choice in typing.get_args(annotation))
         return f"one of {choices}" if len(typing.get_args(annotation)) > 1 else choices
+    if origin is Annotated:
+        inner, bounds = typing.get_args(annotation)
+        return f"{_describe(inner)} {bounds}"
+    if origin is tuple:
+        return f"a list of {len(typing.get_args(annotation))} ({_describe(typing.get_args(annotation)[0])} each)"
+    if origin is dict:
+        return "a group of keys"
     if origin is list:
         return f"a list ({_describe(typing.get_args(annotation)[0])} each)"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from gantrain import distributed
-from gantrain.registry import SCHEDULES, ConfigError
+from gantrain.registry import SCHEDULES, ConfigError, Count, Positive, Range, Share, Weight
+
+Between: TypeAlias = Annotated[float, Range(above=0, below=1)]
 
 
 class Schedule(ABC):
@@ -59,8 +61,7 @@ class Linear(Schedule):
         start: Share of the run at which the decay begins, in [0, 1).
     """
 
-    def __init__(self, *, start: float) -> None:
-        _require(0 <= start < 1, "schedule.start", start, "at least 0 and below 1")
+    def __init__(self, *, start: Share) -> None:
         self.start = start
 
     def factor(self, progress: float) -> float:
@@ -77,9 +78,7 @@ class Step(Schedule):
         gamma: What the rate is multiplied by at each.
     """
 
-    def __init__(self, *, milestones: list[float], gamma: float) -> None:
-        for milestone in milestones:
-            _require(0 < milestone < 1, "schedule.milestones", milestone, "between 0 and 1: shares of the run")
+    def __init__(self, *, milestones: list[Between], gamma: Weight) -> None:
         self.milestones = milestones
         self.gamma = gamma
 
@@ -96,8 +95,7 @@ class Cosine(Schedule):
         final: What is left at the end, as a share of the base rate, in [0, 1].
     """
 
-    def __init__(self, *, final: float) -> None:
-        _require(0 <= final <= 1, "schedule.final", final, "from 0 to 1")
+    def __init__(self, *, final: Annotated[float, Range(at_least=0, at_most=1)]) -> None:
         self.final = final
 
     def factor(self, progress: float) -> float:
@@ -127,12 +125,11 @@ class Plateau(Schedule):
         *,
         metric: str,
         mode: Literal["min", "max"],
-        interval: int,
-        patience: int,
-        threshold: float,
-        gamma: float,
+        interval: Positive,
+        patience: Count,
+        threshold: Weight,
+        gamma: Weight,
     ) -> None:
-        _require(interval > 0, "schedule.interval", interval, "at least 1")
         self.metric = metric
         self.sign = 1 if mode == "min" else -1
         self.interval = interval
@@ -186,8 +183,3 @@ class Plateau(Schedule):
         """Go on from ``state_dict``."""
         self._best, self._bad, self._factor = state["best"], state["bad"], state["factor"]
         self._sum, self._count = state["sum"], state["count"]
-
-
-def _require(holds: bool, key: str, value: Any, wanted: str) -> None:
-    if not holds:
-        raise ConfigError(f"{key} ({value}) must be {wanted}")

@@ -7,11 +7,13 @@ import importlib.metadata
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 
-from gantrain.registry import ConfigError
+from gantrain.registry import ConfigError, Count, Positive, Range
+
+MoreThanNone: TypeAlias = Annotated[float, Range(above=0)]
 
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -37,34 +39,26 @@ class TrainerSettings:
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"]
-    devices: int | Literal["auto"]
+    devices: Positive | Literal["auto"]
     precision: Literal["float32", "bfloat16", "float16", "float64"]
     deterministic: bool
     compile: bool
     channels_last: bool
-    steps: int | None
-    epochs: float | None
-    kimg: float | None
-    log_every: int
-    image_every: int
-    save_every: int
-    keep: int
+    steps: Positive | None
+    epochs: MoreThanNone | None
+    kimg: MoreThanNone | None
+    log_every: Positive
+    image_every: Positive
+    save_every: Positive
+    keep: Count
 
     def __post_init__(self) -> None:
-        for key in ("log_every", "image_every", "save_every"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"trainer.{key} ({getattr(self, key)}) must be at least 1")
-        if self.keep < 0:
-            raise ConfigError(f"trainer.keep ({self.keep}) must be at least 0 (all)")
         given = {key: value for key, value in self.length.items() if value is not None}
         if len(given) != 1:
             raise ConfigError(
                 "exactly one of trainer.steps, trainer.epochs and trainer.kimg says how long to train; given: "
                 + (", ".join(f"{key}={value}" for key, value in given.items()) or "none")
             )
-        ((key, value),) = given.items()
-        if value <= 0:
-            raise ConfigError(f"{key} ({value}) must be more than 0")
 
     @property
     def length(self) -> dict[str, float | None]:
@@ -92,7 +86,7 @@ class NetworkSettings:
         discriminator: Its name and keys.
     """
 
-    width: int
+    width: Positive
     generator: dict[str, Any]
     discriminator: dict[str, Any]
 
@@ -155,8 +149,6 @@ def count_processes(settings: TrainerSettings) -> int:
     device = choose_device(settings.accelerator)
     gpus = torch.cuda.device_count() if device.type == "cuda" else 1
     count = gpus if settings.devices == "auto" else settings.devices
-    if count < 1:
-        raise ConfigError(f"trainer.devices ({count}) must be at least 1, or auto")
     if device.type == "cuda" and count > gpus:
         raise ConfigError(f"trainer.devices ({count}): this machine has {gpus} GPU{'s' * (gpus > 1)}")
     if device.type == "mps" and count > 1:

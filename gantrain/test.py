@@ -17,7 +17,7 @@ from gantrain.data.base import ImageSpec
 from gantrain.data.stream import in_order
 from gantrain.models.base import COLUMNS, GAN, LatentGAN
 from gantrain.optim import Averages
-from gantrain.registry import MODELS, ConfigError, construct
+from gantrain.registry import MODELS, ConfigError, Count, Positive, construct
 from gantrain.report.images import grid, to_picture
 from gantrain.report.page import results_page
 from gantrain.resume import command
@@ -48,11 +48,11 @@ class TestSettings:
     __test__ = False  # not a test of pytest's
 
     run: str | None
-    step: int | None
+    step: Count | None
     out: str | None
-    num: int
-    labels: list[int] | None
-    seed: int
+    num: Positive
+    labels: list[Count] | None
+    seed: Count
     network_weights: Literal["auto", "average", "last"]
     accelerator: Literal["auto", "cpu", "cuda", "mps"]
     plugins: list[str]
@@ -179,16 +179,13 @@ def _rebuild(state: dict[str, Any], device: torch.device, network_weights: str) 
 
 def _labels(model: LatentGAN, settings: TestSettings) -> Tensor | None:
     """(N,), each wanted class as often as any other; None for models without labels."""
-    if settings.num < 1:
-        raise ConfigError(f"num ({settings.num}) must be at least 1")
     if not model.uses_labels:
         if settings.labels is not None:
             raise ConfigError(f"labels={settings.labels}: this model makes images without labels")
         return None
     wanted = settings.labels if settings.labels is not None else list(range(model.spec.num_classes))
-    for label in wanted:
-        if not 0 <= label < model.spec.num_classes:
-            raise ConfigError(f"labels={settings.labels}: there are classes 0 to {model.spec.num_classes - 1}")
+    if not wanted or max(wanted) >= model.spec.num_classes:
+        raise ConfigError(f"labels={settings.labels}: name some of the classes 0 to {model.spec.num_classes - 1}")
     return torch.tensor(wanted).repeat_interleave(math.ceil(settings.num / len(wanted)))
 
 

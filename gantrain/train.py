@@ -146,7 +146,10 @@ def _resume(trainer: Trainer, settings: RunSettings, config: dict[str, Any], ove
 
 def _load_networks(model: GAN, run: Path) -> None:
     """Take the networks of another run, and nothing else of it."""
-    state = Checkpoints(run).load()["model"]
+    try:
+        state = Checkpoints(run).load()["model"]
+    except ConfigError as error:
+        raise ConfigError(f"init_from={run}: {error}") from None
     for name, module in model.named_children():
         own = {key[len(name) + 1 :]: value for key, value in state.items() if key.startswith(f"{name}.")}
         if not any(True for _ in module.parameters()):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
-from gantrain.registry import DATASETS, ConfigError
+from gantrain.registry import DATASETS, Range
 
 TRAINING_IMAGES = 4500
 
@@ -29,9 +29,7 @@ class Digits(ImageDataset):
 
     in_memory = True
 
-    def __init__(self, *, load_size: int, phase: Literal["train", "test"]) -> None:
-        if load_size < 8:
-            raise ConfigError(f"data.load_size ({load_size}) must be at least 8")
+    def __init__(self, *, load_size: Annotated[int, Range(at_least=8)], phase: Literal["train", "test"]) -> None:
         with resources.files("gantrain.data").joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
             part = slice(TRAINING_IMAGES) if phase == "train" else slice(TRAINING_IMAGES, None)
             images = torch.from_numpy(stored["images"][part])[:, None]

@@ -9,7 +9,7 @@ import torch
 
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.data.transforms import crop, find_images, read_image, resize_shorter_side, to_tensor
-from gantrain.registry import DATASETS, ConfigError
+from gantrain.registry import DATASETS, ConfigError, Positive
 from gantrain.seeding import derive_seed
 
 
@@ -35,14 +35,14 @@ class SingleFolder(ImageDataset):
         *,
         root: str,
         channels: Literal[1, 3],
-        load_size: int,
-        crop_size: int,
+        load_size: Positive,
+        crop_size: Positive,
         crop: Literal["random", "center"],
         flip: bool,
         phase: Literal["train", "test"],
     ) -> None:
-        if not 1 <= crop_size <= load_size:
-            raise ConfigError(f"data.crop_size ({crop_size}) must be from 1 to data.load_size ({load_size})")
+        if crop_size > load_size:
+            raise ConfigError(f"data.crop_size ({crop_size}) must not exceed data.load_size ({load_size})")
         folder = Path(root).expanduser()
         self.held_out = (folder / "train").is_dir() and (folder / "test").is_dir()
         if self.held_out:
@@ -54,18 +54,19 @@ class SingleFolder(ImageDataset):
         self._crop_size = crop_size
         self._random_crop = crop == "random" and phase == "train"
         self._flip = flip and phase == "train"
-        parts = [path.relative_to(folder).parts for path in self._paths]
-        classes = sorted({part[0] for part in parts})
-        has_classes = all(len(part) > 1 for part in parts) and len(classes) > 1
-        if has_classes:
+        classes = _classes(folder.parent / "train") if self.held_out else _classes(folder)
+        if classes:
             numbers = {name: number for number, name in enumerate(classes)}
-            self.labels = [numbers[part[0]] for part in parts]
+            self.labels = [numbers.get(path.relative_to(folder).parts[0], -1) for path in self._paths]
+            if -1 in self.labels:
+                stray = self._paths[self.labels.index(-1)]
+                raise ConfigError(f"data.root: {stray} is in none of the classes of the training pictures: {classes}")
         self.spec = ImageSpec(
             height=crop_size,
             width=crop_size,
             channels={"image": channels},
             depth={"image": "uint8"},
-            class_names=tuple(classes) if has_classes else (),
+            class_names=tuple(classes),
         )
 
     def __len__(self) -> int:
@@ -84,3 +85,10 @@ class SingleFolder(ImageDataset):
         if self.labels is not None:
             item["label"] = self.labels[index]
         return item
+
+
+def _classes(folder: Path) -> list[str]:
+    """The sub-folders that hold every picture of the folder, sorted; none if there are fewer than two."""
+    parts = [path.relative_to(folder).parts for path in find_images(folder)]
+    names = sorted({part[0] for part in parts})
+    return names if all(len(part) > 1 for part in parts) and len(names) > 1 else []

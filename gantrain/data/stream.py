@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, to_unit_range
-from gantrain.registry import ConfigError
+from gantrain.registry import ConfigError, Count, Positive
 from gantrain.seeding import derive_seed
 
 
@@ -45,19 +45,17 @@ class BatchStream(Iterator[Batch]):
         self,
         dataset: ImageDataset,
         *,
-        batch_size: int,
+        batch_size: Positive,
         seed: int,
-        num_workers: int | None,
+        num_workers: Count | None,
         device: torch.device,
         dtype: torch.dtype,
         channels_last: bool,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if batch_size < 1 or batch_size % world_size:
-            raise ConfigError(
-                f"data.batch_size ({batch_size}) must be a positive multiple of trainer.devices ({world_size})"
-            )
+        if batch_size % world_size:
+            raise ConfigError(f"data.batch_size ({batch_size}) must be a multiple of trainer.devices ({world_size})")
         self.position = 0
         self.seconds_waited = 0.0
         self.batch_size = batch_size

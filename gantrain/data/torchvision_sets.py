@@ -10,7 +10,7 @@ from PIL import Image
 from gantrain import distributed
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.data.transforms import crop, resize_shorter_side, to_tensor
-from gantrain.registry import DATASETS, ConfigError
+from gantrain.registry import DATASETS, ConfigError, Positive
 from gantrain.seeding import derive_seed
 
 
@@ -34,15 +34,15 @@ class TorchvisionDataset(ImageDataset):
         *,
         dataset: Literal["MNIST", "FashionMNIST", "CIFAR10", "CelebA"],
         root: str,
-        load_size: int,
-        crop_size: int,
+        load_size: Positive,
+        crop_size: Positive,
         flip: bool,
         phase: Literal["train", "test"],
     ) -> None:
         from torchvision import datasets  # costs more to import than torch itself
 
-        if not 1 <= crop_size <= load_size:
-            raise ConfigError(f"data.crop_size ({crop_size}) must be from 1 to data.load_size ({load_size})")
+        if crop_size > load_size:
+            raise ConfigError(f"data.crop_size ({crop_size}) must not exceed data.load_size ({load_size})")
         choose: dict[str, Any] = {"split": phase} if dataset == "CelebA" else {"train": phase == "train"}
         try:
             with distributed.first_alone():

@@ -14,7 +14,7 @@ from gantrain.losses import adversarial_loss, gradient_penalty, r1_penalty
 from gantrain.models.pool import ImagePool
 from gantrain.networks.common import full_precision
 from gantrain.optim import Updates
-from gantrain.registry import ConfigError
+from gantrain.registry import ConfigError, Count, Positive, Share, Weight
 from gantrain.seeding import Draws
 
 # From train.py: builds one network of the configured kind, given the sizes that the model asks for.
@@ -27,6 +27,7 @@ class GAN(nn.Module, ABC):
     """Networks and the rule by which they play. All that a resumed run needs is in its ``state_dict``."""
 
     needs: ClassVar[frozenset[str]]  # batch keys it reads: checked against the data before training
+    reads_unknown_labels: ClassVar[bool] = False  # whether a label of -1 (see `data.labelled`) makes sense to it
     ema: float  # decay of the generators' moving averages per update; 0 is off
 
     @abstractmethod
@@ -82,21 +83,17 @@ class LatentGAN(GAN):
         spec: ImageSpec,
         make_generator: MakeNetwork,
         make_discriminator: MakeNetwork,
-        latent_dim: int,
+        latent_dim: Positive,
         noise: Literal["normal", "uniform"],
         loss: str,
-        critic_steps: int,
-        label_smoothing: float,
-        gradient_penalty: float,
-        r1: float,
-        pool_size: int,
-        ema: float,
+        critic_steps: Positive,
+        label_smoothing: Share,
+        gradient_penalty: Weight,
+        r1: Weight,
+        pool_size: Count,
+        ema: Share,
     ) -> None:
         super().__init__()
-        if critic_steps < 1:
-            raise ConfigError(f"model.critic_steps ({critic_steps}) must be at least 1")
-        if not 0 <= ema < 1:
-            raise ConfigError(f"model.ema ({ema}) must be at least 0 (off) and below 1")
         self.spec = spec
         self.latent_dim = latent_dim
         self.noise = noise

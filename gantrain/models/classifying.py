@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from gantrain.data.base import Batch
 from gantrain.models.base import LatentGAN
-from gantrain.registry import MODELS
+from gantrain.registry import MODELS, Weight
 
 
 def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -36,8 +36,9 @@ class ACGAN(LatentGAN):
 
     needs = frozenset({"image", "label"})
     uses_labels = True
+    reads_unknown_labels = True
 
-    def __init__(self, *, lambda_class: float, **others: Any) -> None:
+    def __init__(self, *, lambda_class: Weight, **others: Any) -> None:
         super().__init__(**others)
         self.lambda_class = lambda_class
 
@@ -84,6 +85,7 @@ class SGAN(LatentGAN):
 
     needs = frozenset({"image", "label"})
     uses_labels = True
+    reads_unknown_labels = True
 
     @property
     def num_outputs(self) -> int:

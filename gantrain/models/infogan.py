@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from gantrain.data.base import Batch
 from gantrain.models.base import COLUMNS, LatentGAN
-from gantrain.registry import MODELS, ConfigError
+from gantrain.registry import MODELS, Count, Range, Weight
 from gantrain.seeding import Draws
 
 
@@ -34,16 +34,12 @@ class InfoGAN(LatentGAN):
     def __init__(
         self,
         *,
-        categories: int,
-        continuous: int,
-        lambda_categorical: float,
-        lambda_continuous: float,
+        categories: Annotated[int, Range(at_least=2)],
+        continuous: Count,
+        lambda_categorical: Weight,
+        lambda_continuous: Weight,
         **others: Any,
     ) -> None:
-        if categories < 2 or continuous < 0:
-            raise ConfigError(
-                f"model.categories ({categories}) must be at least 2, model.continuous ({continuous}) at least 0"
-            )
         # before the networks are built, which ask for the sizes
         self.codes = (categories, continuous)
         self.weights = (lambda_categorical, lambda_continuous)

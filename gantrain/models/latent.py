@@ -11,7 +11,7 @@ from torch import Tensor
 from gantrain.data.base import Batch
 from gantrain.models.base import LatentGAN
 from gantrain.optim import Updates
-from gantrain.registry import MODELS, ConfigError
+from gantrain.registry import MODELS, Count, Weight
 
 
 @MODELS.register("gan")
@@ -47,15 +47,13 @@ class WGAN(LatentGAN):
     def __init__(
         self,
         *,
-        clip: float,
-        warmup_critic_steps: int,
-        warmup_steps: int,
-        warmup_every: int,
+        clip: Weight,
+        warmup_critic_steps: Count,
+        warmup_steps: Count,
+        warmup_every: Count,
         **others: Any,
     ) -> None:
         super().__init__(**others)
-        if clip < 0:
-            raise ConfigError(f"model.clip ({clip}) must not be negative; 0 is off")
         self.clip = clip
         self.warmup_critic_steps = warmup_critic_steps
         self.warmup_steps = warmup_steps

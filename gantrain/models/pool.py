@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantrain.registry import ConfigError
-
 
 class ImagePool(nn.Module):
     """A history of generated images: with probability 1/2 an image is exchanged for an older one.
@@ -22,8 +20,6 @@ class ImagePool(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        if size < 0:
-            raise ConfigError(f"model.pool_size ({size}) must not be negative; 0 is off")
         self.size = size
         self._kept: list[list[Tensor]] = []
 

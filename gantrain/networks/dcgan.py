@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.networks.common import ImageShape, Init, Norm, Order, doublings, finish, norm_2d, uses_bias
-from gantrain.registry import DISCRIMINATORS, GENERATORS
+from gantrain.registry import DISCRIMINATORS, GENERATORS, Count, Positive, Share, Weight
 
 
 def _block(layer: nn.Module, norm: list[nn.Module], activation: nn.Module, order: Order) -> list[nn.Module]:
@@ -33,16 +33,16 @@ class DCGANGenerator(nn.Module):
     def __init__(
         self,
         *,
-        latent_dim: int,
+        latent_dim: Positive,
         shape: ImageShape,
-        num_classes: int,
-        width: int,
-        extra_layers: int,
-        label_dim: int,
+        num_classes: Count,
+        width: Positive,
+        extra_layers: Count,
+        label_dim: Positive,
         norm: Norm,
         order: Order,
         init: Init,
-        init_gain: float,
+        init_gain: Weight,
     ) -> None:
         super().__init__()
         bias = uses_bias(norm)
@@ -90,15 +90,15 @@ class DCGANDiscriminator(nn.Module):
         self,
         *,
         shape: ImageShape,
-        num_classes: int,
-        num_outputs: int,
-        width: int,
-        extra_layers: int,
-        dropout: float,
+        num_classes: Count,
+        num_outputs: Positive,
+        width: Positive,
+        extra_layers: Count,
+        dropout: Share,
         norm: Norm,
         order: Order,
         init: Init,
-        init_gain: float,
+        init_gain: Weight,
     ) -> None:
         super().__init__()
         bias = uses_bias(norm)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.networks.common import ImageShape, Init, Norm, finish, uses_bias
-from gantrain.registry import DISCRIMINATORS, GENERATORS, ConfigError
+from gantrain.registry import DISCRIMINATORS, GENERATORS, ConfigError, Count, Positive, Share, Weight
 
 
 def _hidden_layers(sizes: list[int], norm: Norm, dropout: float) -> list[nn.Module]:
@@ -46,17 +46,17 @@ class MLPGenerator(nn.Module):
     def __init__(
         self,
         *,
-        latent_dim: int,
+        latent_dim: Positive,
         shape: ImageShape,
-        num_classes: int,
-        hidden: int,
-        num_layers: int,
+        num_classes: Count,
+        hidden: Positive,
+        num_layers: Count,
         doubling: bool,
-        label_dim: int,
-        dropout: float,
+        label_dim: Positive,
+        dropout: Share,
         norm: Norm,
         init: Init,
-        init_gain: float,
+        init_gain: Weight,
     ) -> None:
         super().__init__()
         self.shape = shape
@@ -95,16 +95,16 @@ class MLPDiscriminator(nn.Module):
         self,
         *,
         shape: ImageShape,
-        num_classes: int,
-        num_outputs: int,
-        hidden: int,
-        num_layers: int,
+        num_classes: Count,
+        num_outputs: Positive,
+        hidden: Positive,
+        num_layers: Count,
         doubling: bool,
-        label_dim: int,
-        dropout: float,
+        label_dim: Positive,
+        dropout: Share,
         norm: Norm,
         init: Init,
-        init_gain: float,
+        init_gain: Weight,
     ) -> None:
         super().__init__()
         self.label = nn.Embedding(num_classes, label_dim) if num_classes else None
