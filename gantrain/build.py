@@ -28,6 +28,7 @@ from gantrain.registry import (
     SCHEDULES,
     ConfigError,
     Positive,
+    Weight,
     checked,
     construct,
 )
@@ -172,7 +173,8 @@ def build_player(
     rates = {key: config[key] for key in ("lr", "discriminator_lr") if key in config}
     if rate not in rates:
         raise ConfigError(f"optimizer.{rate} is missing")
-    arguments = {key: value for key, value in config.items() if key not in rates} | {"lr": rates[rate]}
+    lr = checked(rates[rate], Weight, f"optimizer.{rate}")
+    arguments = {key: value for key, value in config.items() if key not in rates} | {"lr": lr}
     parameters = [parameter for network in networks for parameter in network.parameters()]
     fused = device.type in ("cpu", "cuda")
     return Player(OPTIMIZERS.build(arguments, params=parameters, fused=fused), device, scaled=scaled)

@@ -1,4 +1,4 @@
-"""The ``gantrain`` command: one sub-command, one function. The only module that knows Hydra.
+"""The ``gantrain`` command: one sub-command, one function. With ``cli_errors``, the only module that knows Hydra.
 
 Nothing heavy is imported before it is needed: help and completion do without torch.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -123,6 +122,7 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    from gantrain.cli_errors import in_one_line
     from gantrain.registry import ConfigError
 
     statuses: list[int] = []
@@ -141,7 +141,7 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
         except ConfigError as error:
             status = _fail(str(error))
         except OmegaConfBaseException as error:
-            status = _fail(_in_one_line(error, command, typed))
+            status = _fail(in_one_line(error, command, typed))
         statuses.append(status)
         if status > 128:  # interrupted: the rest of a sweep is not wanted either
             raise SystemExit(status)
@@ -153,7 +153,7 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
             if trace_wanted or (isinstance(error, ValueError) and not _is_hydras(error)):
                 raise
-            return _fail(_in_one_line(error, command, typed))
+            return _fail(in_one_line(error, command, typed))
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else 0
     return max(statuses, default=0)
@@ -204,65 +204,6 @@ def _is_hydras(error: ValueError) -> bool:
         module = trace.tb_frame.f_globals.get("__name__", "")
         trace = trace.tb_next
     return module.startswith(("hydra.", "omegaconf."))
-
-
-def _in_one_line(error: Exception, command: str, typed: list[str]) -> str:
-    """What Hydra or OmegaConf complain of, as one line that says what would work."""
-    from hydra.errors import OverrideParseException
-
-    from gantrain.registry import nearest
-
-    text = str(error)
-    if isinstance(error, OverrideParseException):
-        key = error.override.partition("=")[0]
-        return f"{error.override}: can't be read as KEY=VALUE; quote a value that is no plain word: \"{key}='...'\""
-    if found := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':((?:\s*\n\t\S+)*)", text):
-        group, option = found[2], found[1].removeprefix(f"{found[2]}/")
-        return f"{group}={option}: no such {group}; {nearest(option, found[3].split())}"
-    if found := re.search(r"Could not (?:override|append to config\.[^']*) ?'?([\w./@]+)'?", text):
-        key = found[1]
-        whole = next((word for word in typed if word.lstrip("+~").startswith(key)), key)
-        return f"{whole}: unknown key or group; {_nearest_key(key, _known_keys(command, typed))}"
-    if "Missing mandatory value" in text:
-        key = getattr(error, "full_key", None) or text.split(": ")[1].split()[0]
-        return f"{key} is missing: give {key}=..."
-    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
-
-
-def _nearest_key(key: str, known: set[str]) -> str:
-    """A hint for a mistyped key: the closest beside it, else the closest of the same last word, else what is there."""
-    from gantrain.registry import nearest
-
-    prefix, dot, last = key.rpartition(".")
-    beside = {name.removeprefix(prefix + dot).split(".")[0] for name in known if name.startswith(prefix + dot)}
-    hint = nearest(last, beside)
-    if hint.startswith("did you mean"):
-        return f"did you mean '{prefix}{dot}{hint.split(chr(39))[1]}'?"
-    return hint if beside else nearest(key, {name.split(".")[0] for name in known})
-
-
-def _known_keys(command: str, typed: list[str]) -> set[str]:
-    """Every key and group of the configuration that the groups among ``typed`` compose, for suggestions."""
-    from hydra import compose, initialize_config_module
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    from gantrain.resume import flatten
-
-    groups = [word for word in typed if re.fullmatch(r"(model|data|optimizer|schedule|network/\w+)=\w+", word)]
-    GlobalHydra.instance().clear()
-    with initialize_config_module("gantrain.configs", version_base="1.3"):
-        try:
-            config = compose(command, overrides=groups, return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException):
-            config = compose(command, return_hydra_config=True)
-    plain = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(plain, dict)
-    keys = flatten({str(key): value for key, value in plain.items() if key != "hydra"})
-    groups = [str(group) for group in config.hydra.runtime.choices if not str(group).startswith("hydra")]
-    return {*keys, *groups}
 
 
 def _complete(arguments: list[str]) -> int:

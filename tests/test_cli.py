@@ -166,7 +166,7 @@ def test_logs_are_the_same_on_every_repetition_and_carry_the_clock(train) -> Non
 
 
 def test_dry_run_prints_sizes_and_leaves_nothing(capsys) -> None:
-    assert main(["train", "dry_run=true", "model=infogan", "trainer.accelerator=cpu"]) == 0
+    assert main(["train", "dry_run=true", "model=infogan", "model.latent_dim=62", "data.batch_size=64"]) == 0
     out = capsys.readouterr().out
     assert "(N, 74)" in out  # 62 of noise, 10 categories, 2 continuous codes
     assert "(N, 1, 32, 32)" in out

@@ -80,13 +80,13 @@ WRONG_TYPE = [
     ("trainer.precision=half", ["trainer.precision", "'bfloat16'", "'half'"]),
 ]
 OUT_OF_RANGE = [
-    ("trainer.steps=0", ["trainer.steps", "(0)", "more than 0"]),
-    ("trainer.steps=-1", ["trainer.steps", "(-1)"]),
-    ("trainer.devices=0", ["trainer.devices", "(0)", "at least 1"]),
-    ("trainer.log_every=0", ["trainer.log_every", "(0)", "at least 1"]),
-    ("data.batch_size=-4", ["data.batch_size", "(-4)", "positive"]),
+    ("trainer.steps=0", ["trainer.steps", "got 0", "at least 1"]),
+    ("trainer.steps=-1", ["trainer.steps", "got -1"]),
+    ("trainer.devices=0", ["trainer.devices", "got 0", "at least 1"]),
+    ("trainer.log_every=0", ["trainer.log_every", "got 0", "at least 1"]),
+    ("data.batch_size=-4", ["data.batch_size", "got -4", "at least 1"]),
     ("data.num_workers=-1", ["data.num_workers", "-1"]),
-    ("data.max_size=0", ["data.max_size", "0", "from 1"]),
+    ("data.max_size=0", ["data.max_size", "got 0", "at least 1"]),
     ("network.width=0", ["width", "0"]),
     ("network.width=-4", ["width", "-4"]),
     ("network.discriminator.dropout=2", ["dropout", "2"]),
@@ -98,16 +98,16 @@ OUT_OF_RANGE = [
     ("optimizer.weight_decay=-1", ["optimizer.weight_decay", "-1"]),
     ("optimizer.betas=[0.5,1.5]", ["optimizer.betas", "1.5"]),
     ("model.latent_dim=0", ["model.latent_dim", "0"]),
-    ("model.critic_steps=0", ["model.critic_steps", "(0)", "at least 1"]),
-    ("model.pool_size=-1", ["model.pool_size", "(-1)", "0 is off"]),
+    ("model.critic_steps=0", ["model.critic_steps", "got 0", "at least 1"]),
+    ("model.pool_size=-1", ["model.pool_size", "got -1"]),
     ("model.ema=1", ["model.ema", "below 1"]),
     ("model.r1=-1", ["model.r1", "-1"]),
     ("model.gradient_penalty=-1", ["model.gradient_penalty", "-1"]),
     ("model.label_smoothing=-0.1", ["model.label_smoothing", "-0.1"]),
     ("model.label_smoothing=2", ["model.label_smoothing", "2"]),
-    ("model=wgan model.clip=-1", ["model.clip", "(-1.0)", "0 is off"]),
+    ("model=wgan model.clip=-1", ["model.clip", "got -1"]),
     ("model=wgan model.warmup_every=-1", ["model.warmup_every", "-1"]),
-    ("schedule=linear schedule.start=2", ["schedule.start", "(2.0)", "below 1"]),
+    ("schedule=linear schedule.start=2", ["schedule.start", "got 2", "below 1"]),
 ]
 DO_NOT_FIT = [
     ("model=cgan data=single data.root={pictures}", ["model=cgan", "label", "sub-folder"]),
@@ -211,13 +211,13 @@ def test_other_commands_refuse_mistakes_in_the_same_way(typed: list[str], said: 
         ("cgan", "labels=[10]", ["labels=[10]", "0 to 9"]),
         ("cgan", "labels=[]", ["labels"]),
         ("dcgan", "step=7", ["step 7", "step_1"]),
-        ("dcgan", "num=0", ["num", "(0)"]),
+        ("dcgan", "num=0", ["num", "got 0"]),
         ("dcgan", "network_weights=average", ["network_weights=average", "model.ema"]),
         ("dcgan", "network_weights=best", ["network_weights", "'best'", "'last'"]),
     ],
 )
 def test_test_refuses_what_the_run_does_not_have(model: str, typed: str, said: list[str], train, capsys) -> None:
-    train("run", f"model={model}", "trainer.steps=1")
+    train("run", f"model={model}", "model.ema=0", "trainer.steps=1")
     capsys.readouterr()
     told = refusal(["test", "run=checkpoints/run", "accelerator=cpu", typed], capsys)
     for words in said:

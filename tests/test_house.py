@@ -18,7 +18,7 @@ LAYERS = [
     {"trainer", "dry_run"},
     {"build"},
     {"train", "test"},
-    {"cli"},
+    {"cli", "cli_errors"},
     {"__init__", "__main__"},
 ]
 LEVEL = {name: number for number, layer in enumerate(LAYERS) for name in layer}
@@ -53,7 +53,10 @@ def test_each_layer_imports_only_from_those_below() -> None:
 
 
 def test_only_the_command_knows_hydra() -> None:
-    assert [path.name for path in files() if any(m.split(".")[0] == "hydra" for m in imports(path))] == ["cli.py"]
+    assert [path.name for path in files() if any(m.split(".")[0] == "hydra" for m in imports(path))] == [
+        "cli.py",
+        "cli_errors.py",
+    ]
 
 
 def test_torchvision_is_imported_only_where_its_data_sets_are() -> None:
@@ -67,4 +70,4 @@ def test_the_loop_fits_on_a_screen() -> None:
 
 def test_no_file_is_two_ideas() -> None:
     for path in files():
-        assert len(path.read_text().splitlines()) <= 320, path
+        assert len(path.read_text().splitlines()) <= 300, path

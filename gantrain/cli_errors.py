@@ -1,0 +1,66 @@
+"""What Hydra and OmegaConf complain of, as one line that says what would work."""
+
+from __future__ import annotations
+
+import re
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
+
+from gantrain.registry import nearest
+from gantrain.resume import flatten
+
+
+def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
+    """What Hydra or OmegaConf complain of, as one line that says what would work."""
+    text = str(error)
+    if isinstance(error, OverrideParseException):
+        key = error.override.partition("=")[0]
+        return f"{error.override}: can't be read as KEY=VALUE; quote a value that is no plain word: \"{key}='...'\""
+    if found := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':((?:\s*\n\t\S+)*)", text):
+        group, option = found[2], found[1].removeprefix(f"{found[2]}/")
+        return f"{group}={option}: no such {group}; {nearest(option, found[3].split())}"
+    if found := re.search(r"Could not (?:override|append to config\.[^']*) ?'?([\w./@]+)'?", text):
+        key = found[1]
+        whole = next((word for word in typed if word.lstrip("+~").startswith(key)), key)
+        return f"{whole}: unknown key or group; {_nearest_key(key, _known_keys(command, typed))}"
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        key, _, values = found[1].partition("=")
+        return f"{found[1]}: for one run after another add --multirun; for a list write {key}=[{values}]"
+    if "Missing mandatory value" in text:
+        key = getattr(error, "full_key", None) or text.split(": ")[1].split()[0]
+        return f"{key} is missing: give {key}=..."
+    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+
+
+def _nearest_key(key: str, known: set[str]) -> str:
+    """A hint for a mistyped key: the closest beside it, else the closest of the same last word, else what is there."""
+    prefix, dot, last = key.rpartition(".")
+    beside = {name.removeprefix(prefix + dot).split(".")[0] for name in known if name.startswith(prefix + dot)}
+    hint = nearest(last, beside)
+    if hint.startswith("did you mean"):
+        return f"did you mean '{prefix}{dot}{hint.split(chr(39))[1]}'?"
+    return hint if beside else nearest(key, {name.split(".")[0] for name in known})
+
+
+def _known_keys(command: str, typed: list[str]) -> set[str]:
+    """Every key and group of the configuration that the groups among ``typed`` compose, for suggestions."""
+    groups = [word for word in typed if re.fullmatch(r"(model|data|optimizer|schedule|network/\w+)=\w+", word)]
+    GlobalHydra.instance().clear()
+    with initialize_config_module("gantrain.configs", version_base="1.3"):
+        try:
+            config = compose(command, overrides=groups, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException):
+            config = compose(command, return_hydra_config=True)
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    keys = flatten({str(key): value for key, value in plain.items() if key != "hydra"})
+    groups = [str(group) for group in config.hydra.runtime.choices if not str(group).startswith("hydra")]
+    return {*keys, *groups}
