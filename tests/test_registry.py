@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
 from gantrain import data, models, networks, optim, schedules  # noqa: F401 - they file the classes
-from gantrain.registry import REGISTRIES, ConfigError, Registry, checked, construct, nearest
+from gantrain.registry import (
+    REGISTRIES,
+    ConfigError,
+    Count,
+    Positive,
+    Range,
+    Registry,
+    Share,
+    Weight,
+    checked,
+    construct,
+    nearest,
+)
 
 
 class Parent:
@@ -161,6 +173,10 @@ def test_a_key_at_the_top_has_no_prefix() -> None:
         construct(Stranger, {"deep": 4}, key="")
 
 
+HALF_OPEN = Range(above=0, at_most=1)
+BETAS = "a list of 2 (a number at least 0 and below 1 each)"
+
+
 @pytest.mark.parametrize(
     ("value", "annotation", "expected"),
     [
@@ -183,6 +199,16 @@ def test_a_key_at_the_top_has_no_prefix() -> None:
         ([2.0], list[int], [2]),
         ([[1], [2, 3]], list[list[int]], [[1], [2, 3]]),
         ({"a": 1}, dict[str, int], {"a": 1}),
+        (0, Count, 0),
+        (1.0, Positive, 1),
+        (0, Weight, 0.0),
+        (None, Positive | None, None),
+        (2.0, Positive | None, 2),
+        (1, Annotated[float, HALF_OPEN], 1.0),
+        (0.001, Annotated[float, HALF_OPEN], 0.001),
+        ([0.5, 1], list[Annotated[float, HALF_OPEN]], [0.5, 1.0]),
+        ([0, 0.5], tuple[Share, Share], (0.0, 0.5)),
+        (None, tuple[Share, Share] | None, None),
         ("anything", Any, "anything"),
     ],
 )
@@ -190,7 +216,7 @@ def test_a_fitting_value_becomes_the_annotated_type(value: Any, annotation: Any,
     result = checked(value, annotation, "key")
     assert result == expected
     assert type(result) is type(expected)
-    if isinstance(expected, list):
+    if isinstance(expected, (list, tuple)):
         assert [type(item) for item in result] == [type(item) for item in expected]
 
 
@@ -217,12 +243,50 @@ def test_a_fitting_value_becomes_the_annotated_type(value: Any, annotation: Any,
         (0.5, list[float], "expected a list (a number each), got 0.5"),
         ([0.5, "x"], list[float], "expected a list (a number each), got [0.5, 'x']"),
         ([0.5], list[int], "expected a list (a whole number each), got [0.5]"),
-        ([1, 2], dict[str, int], "got [1, 2]"),
+        ([1, 2], dict[str, int], "expected a group of keys, got [1, 2]"),
+        (-1, Count, "expected a whole number at least 0, got -1"),
+        (0, Positive, "expected a whole number at least 1, got 0"),
+        (1.5, Positive, "expected a whole number at least 1, got 1.5"),
+        ("x", Positive, "expected a whole number at least 1, got 'x'"),
+        (True, Positive, "expected a whole number at least 1, got True"),
+        (-0.1, Weight, "expected a number at least 0, got -0.1"),
+        (float("nan"), Weight, "expected a number at least 0, got nan"),
+        (1, Share, "expected a number at least 0 and below 1, got 1"),
+        (0, Annotated[float, HALF_OPEN], "expected a number above 0 and at most 1, got 0"),
+        (1.001, Annotated[float, HALF_OPEN], "expected a number above 0 and at most 1, got 1.001"),
+        (0, Positive | None, "expected a whole number at least 1 or null, got 0"),
+        (0, Positive | Literal["auto"], "expected a whole number at least 1 or 'auto', got 0"),
+        ([1, 0], list[Positive], "expected a list (a whole number at least 1 each), got [1, 0]"),
+        ([0.5], tuple[Share, Share], f"expected {BETAS}, got [0.5]"),
+        ([0.5] * 3, tuple[Share, Share], f"expected {BETAS}, got [0.5, 0.5, 0.5]"),
+        ([0.5, 1.5], tuple[Share, Share], f"expected {BETAS}, got [0.5, 1.5]"),
+        ([0.5, "x"], tuple[Share, Share], f"expected {BETAS}, got [0.5, 'x']"),
+        (0.5, tuple[Share, Share] | None, f"expected {BETAS} or null, got 0.5"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(value: Any, annotation: Any, text: str) -> None:
-    with pytest.raises(ConfigError, match=f"^group.key: .*{re.escape(text)}$"):
+    with pytest.raises(ConfigError, match=f"^group.key: {re.escape(text)}$"):
         checked(value, annotation, "group.key")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "inside", "outside", "text"),
+    [
+        (Range(), [-1e9, 0, float("inf")], [], ""),
+        (Range(at_least=2), [2, 3], [1.99], "at least 2"),
+        (Range(above=2), [2.01], [2, 1], "above 2"),
+        (Range(at_most=0.5), [0.5, -9], [0.51], "at most 0.5"),
+        (Range(below=0.5), [0.49], [0.5, 9], "below 0.5"),
+        (Range(at_least=-1, below=1), [-1, 0], [-2, 1], "at least -1 and below 1"),
+    ],
+    ids=str,
+)
+def test_a_range_holds_what_its_text_says_and_never_nan(
+    bounds: Range, inside: list[float], outside: list[float], text: str
+) -> None:
+    assert str(bounds) == text
+    assert all(bounds.holds(value) for value in inside)
+    assert not any(bounds.holds(value) for value in [*outside, float("nan")])
 
 
 def test_the_nearest_word_is_hinted_at_only_where_there_is_one() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gantrain.build import build_dataset
+from gantrain.cli import main
 from gantrain.data.base import (
     Batch,
     ImageDataset,
@@ -125,8 +126,14 @@ def test_labelled_keeps_as_many_labels_of_each_class_in_training_and_all_in_test
 @pytest.mark.parametrize("key", ["max_size", "labelled"])
 @pytest.mark.parametrize("value", [0, -3, 2.5, "x", True])
 def test_a_size_that_is_none_is_refused(key: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=rf"^data\.{key}: expected a whole number from 1 upward or null, got"):
+    with pytest.raises(ConfigError, match=rf"^data\.{key}: expected a whole number at least 1 or null, got"):
         build_dataset(DIGITS | {key: value}, phase="train")
+
+
+def test_labels_are_hidden_only_from_models_that_can_do_without(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "trainer.accelerator=cpu", "data.labelled=10", "model=cgan"]) == 2
+    told = capsys.readouterr().err
+    assert all(word in told for word in ("data.labelled=10", "model=cgan", "acgan, sgan"))
 
 
 def test_a_spec_survives_its_way_through_a_checkpoint() -> None:

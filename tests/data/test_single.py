@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from gantrain.data.single import SingleFolder
-from gantrain.registry import ConfigError
+from gantrain.registry import DATASETS, ConfigError
 
 FORMATS = ["png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff", "PNG", "JPG", "Jpeg", "TIFF"]
 
@@ -38,7 +38,7 @@ def noise(height: int, width: int, seed: int = 0) -> Tensor:
 
 def folder(root: Path, *, phase: str = "train", **keys: Any) -> SingleFolder:
     defaults = {"channels": 3, "load_size": 16, "crop_size": 16, "crop": "center", "flip": False}
-    return SingleFolder(root=str(root), phase=phase, **(defaults | keys))
+    return DATASETS.build({"mode": "single", "root": str(root), **defaults, **keys}, phase=phase)
 
 
 def image(dataset: SingleFolder, index: int = 0, seed: int = 0) -> Tensor:
@@ -109,14 +109,43 @@ def test_folders_named_train_and_test_are_the_phases(tmp_path: Path) -> None:
     assert [train.item(index, 0)["name"] for index in range(len(train))] == ["cat/1.png", "dog/2.png"]
     assert [test.item(index, 0)["name"] for index in range(len(test))] == ["cat/3.png", "dog/4.png", "dog/5.png"]
     assert train.held_out
+    assert test.held_out
     assert train.spec.class_names == test.spec.class_names == ("cat", "dog")
 
 
-def test_without_a_test_folder_both_phases_read_the_same_pictures(tmp_path: Path) -> None:
-    paint(tmp_path / "train/1.png")
-    paint(tmp_path / "other/2.png")
-    assert len(folder(tmp_path)) == len(folder(tmp_path, phase="test")) == 2
-    assert not folder(tmp_path).held_out
+@pytest.mark.parametrize("names", [("train/1.png", "other/2.png"), ("test/1.png", "other/2.png"), ("1.png", "2.png")])
+def test_without_both_folders_both_phases_read_the_same_pictures(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        paint(tmp_path / name)
+    for phase in ("train", "test"):
+        found = folder(tmp_path, phase=phase)
+        assert {found.item(index, 0)["name"] for index in range(len(found))} == set(names)
+        assert not found.held_out
+
+
+def test_the_classes_are_those_of_the_training_pictures_in_both_phases(tmp_path: Path) -> None:
+    for name in ("train/ant/1.png", "train/cat/2.png", "train/dog/3.png", "test/dog/4.png"):
+        paint(tmp_path / name)
+    test = folder(tmp_path, phase="test")
+    assert folder(tmp_path).spec == test.spec
+    assert test.spec.class_names == ("ant", "cat", "dog")
+    assert test.labels == [2]
+
+
+@pytest.mark.parametrize("stray", ["bird/4.png", "4.png"])
+def test_a_test_picture_of_an_unknown_class_is_refused_by_name(tmp_path: Path, stray: str) -> None:
+    for name in ("train/cat/1.png", "train/dog/2.png", "test/cat/3.png", f"test/{stray}"):
+        paint(tmp_path / name)
+    with pytest.raises(
+        ConfigError, match=rf"^data\.root: {tmp_path}/test/{stray} is in none of the classes .*cat.*dog"
+    ):
+        folder(tmp_path, phase="test")
+
+
+def test_classes_of_test_pictures_alone_are_none(tmp_path: Path) -> None:
+    for name in ("train/1.png", "test/cat/2.png", "test/dog/3.png"):
+        paint(tmp_path / name)
+    assert folder(tmp_path, phase="test").labels is None
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -215,13 +244,19 @@ def test_the_shorter_side_becomes_load_size_and_the_square_is_cut_from_the_middl
         assert torch.equal(image(folder(tmp_path, load_size=load, crop_size=crop)), expected)
 
 
-@pytest.mark.parametrize(("load", "crop"), [(16, 17), (16, 0), (16, -1)])
-def test_a_crop_that_does_not_fit_is_refused(tmp_path: Path, load: int, crop: int) -> None:
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ({"crop_size": 17}, r"data\.crop_size \(17\) must not exceed data\.load_size \(16\)"),
+        ({"crop_size": 0}, r"data\.crop_size: expected a whole number at least 1, got 0"),
+        ({"load_size": 0}, r"data\.load_size: expected a whole number at least 1, got 0"),
+        ({"channels": 2}, r"data\.channels: expected one of 1, 3, got 2"),
+    ],
+)
+def test_a_size_that_does_not_fit_is_refused(tmp_path: Path, keys: dict[str, int], text: str) -> None:
     paint(tmp_path / "1.png")
-    with pytest.raises(
-        ConfigError, match=rf"^data\.crop_size \({crop}\) must be from 1 to data\.load_size \({load}\)$"
-    ):
-        folder(tmp_path, load_size=load, crop_size=crop)
+    with pytest.raises(ConfigError, match=f"^{text}$"):
+        folder(tmp_path, **keys)
 
 
 # ---- what is random

@@ -12,7 +12,7 @@ import torch
 
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.data.stream import BatchStream, in_order
-from gantrain.registry import ConfigError
+from gantrain.registry import ConfigError, construct
 from gantrain.seeding import derive_seed
 
 CPU = torch.device("cpu")
@@ -39,8 +39,9 @@ class Telling(ImageDataset):
 
 
 def stream(dataset: ImageDataset | None = None, **keys: Any) -> BatchStream:
-    defaults = {"batch_size": 4, "seed": 3, "num_workers": 0, "device": CPU, "dtype": torch.float32}
-    return BatchStream(dataset or Telling(), **{**defaults, "channels_last": False, **keys})
+    config = {key: keys.pop(key, default) for key, default in {"batch_size": 4, "num_workers": 0}.items()}
+    runtime = {"seed": 3, "device": CPU, "dtype": torch.float32, "channels_last": False, **keys}
+    return construct(BatchStream, config, key="data", dataset=dataset or Telling(), **runtime)
 
 
 def names(batches: Iterable[Batch], count: int) -> list[list[str]]:
@@ -129,11 +130,18 @@ def test_time_spent_waiting_is_added_up() -> None:
     assert waited[-1] > 0
 
 
-@pytest.mark.parametrize(("batch_size", "world_size"), [(5, 2), (2, 4), (0, 1), (-4, 1)])
-def test_a_batch_that_cannot_be_shared_evenly_is_refused(batch_size: int, world_size: int) -> None:
-    text = rf"^data\.batch_size \({batch_size}\) must be a positive multiple of trainer\.devices \({world_size}\)$"
-    with pytest.raises(ConfigError, match=text):
-        stream(batch_size=batch_size, world_size=world_size)
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ({"batch_size": 5, "world_size": 2}, r"batch_size \(5\) must be a multiple of trainer\.devices \(2\)"),
+        ({"batch_size": 2, "world_size": 4}, r"batch_size \(2\) must be a multiple of trainer\.devices \(4\)"),
+        ({"batch_size": 0}, "batch_size: expected a whole number at least 1, got 0"),
+        ({"num_workers": -1}, "num_workers: expected a whole number at least 0 or null, got -1"),
+    ],
+)
+def test_a_batch_that_cannot_be_made_is_refused(keys: dict[str, int], text: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^data\.{text}$"):
+        stream(**keys)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from gantrain.models.pool import ImagePool
-from gantrain.registry import ConfigError
 
 
 def numbered(start: int, count: int) -> Tensor:
@@ -130,8 +129,3 @@ def test_a_saved_pool_does_not_change_when_the_run_goes_on() -> None:
     resumed = ImagePool(3)
     resumed.load_state_dict(state)
     assert kept(resumed) == [0, 1, 2]
-
-
-def test_a_negative_size_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^model\.pool_size \(-1\) must not be negative; 0 is off$"):
-        ImagePool(-1)
