@@ -52,7 +52,7 @@ class Parts:
         update: The model's updates.
         logger: Where losses and pictures go besides the run folder.
         stream: Its batches, from the first on.
-        held_out: Makes the batches of the test phase, in order.
+        held_out: Makes the batches of the test phase, in order; none if its images are those of training.
     """
 
     model: GAN
@@ -109,7 +109,11 @@ class Parts:
             draws=Draws(settings.seed, device, rank=rank, world_size=world_size),
         )
         logger = LOGGERS.build(settings.logger, run=settings.name)
-        held_out = _held_out(data, device, trainer.dtype)
+        test_set = build_dataset(data, phase="test") if dataset.held_out else None
+
+        def held_out() -> Iterable[Batch]:
+            return in_order(test_set, EVALUATION_BATCH, device, trainer.dtype) if test_set is not None else ()
+
         return cls(model=model, spec=dataset.spec, update=update, logger=logger, stream=stream, held_out=held_out)
 
 
@@ -123,12 +127,10 @@ def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
             + ", ".join(sorted(dataset.keys))
             + ("; pictures get labels from one sub-folder per class" if "label" in missing else "")
         )
-
-    if config["data"].get("labelled") is not None and not MODELS[name].reads_unknown_labels:
+    labelled = config["data"].get("labelled")
+    if labelled is not None and not MODELS[name].reads_unknown_labels:
         can = ", ".join(model for model in MODELS if MODELS[model].reads_unknown_labels)
-        raise ConfigError(
-            f"data.labelled={config['data']['labelled']}: model={name} can't do without labels; {can} can"
-        )
+        raise ConfigError(f"data.labelled={labelled}: model={name} has no use for unknown labels; these have: {can}")
 
 
 def build_dataset(data: dict[str, Any], *, phase: str) -> ImageDataset:
@@ -178,18 +180,6 @@ def build_player(
     parameters = [parameter for network in networks for parameter in network.parameters()]
     fused = device.type in ("cpu", "cuda")
     return Player(OPTIMIZERS.build(arguments, params=parameters, fused=fused), device, scaled=scaled)
-
-
-def _held_out(data: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Callable[[], Iterable[Batch]]:
-    """Makes the batches of the test phase, in order, if they are others; the data set is opened at the first call."""
-    opened: list[ImageDataset] = []
-
-    def batches() -> Iterable[Batch]:
-        if not opened:
-            opened.append(build_dataset(data, phase="test"))
-        return in_order(opened[0], EVALUATION_BATCH, device, dtype) if opened[0].held_out else ()
-
-    return batches
 
 
 def _data_name(config: dict[str, Any]) -> str:

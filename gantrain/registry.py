@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -93,9 +94,9 @@ class Range:
     below: float | None = None
 
     def holds(self, value: float) -> bool:
-        """Whether ``value`` lies inside; nan does not."""
+        """Whether ``value`` lies inside; nan and infinity never do."""
         return (
-            value == value
+            math.isfinite(value)
             and (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.at_most is None or value <= self.at_most)

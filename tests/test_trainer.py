@@ -132,3 +132,14 @@ def test_a_run_never_leaves_its_folder(name: str, capsys) -> None:
     assert main(["train", *TINY, f"name={name}"]) == 2
     assert capsys.readouterr().err.startswith("gantrain: name=")
     assert list(Path().iterdir()) == []
+
+
+def test_what_is_wrong_with_the_held_out_pictures_is_told_before_training(capsys) -> None:
+    from PIL import Image
+
+    for folder in ("train/cat", "train/dog", "test/bird"):
+        (Path("pictures") / folder).mkdir(parents=True)
+        Image.new("L", (16, 16)).save(Path("pictures") / folder / "a.png")
+    assert main(["train", *TINY, "data=single", "data.root=pictures", "name=run"]) == 2
+    assert "bird" in capsys.readouterr().err
+    assert not Path("checkpoints").exists()
