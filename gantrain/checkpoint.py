@@ -15,6 +15,15 @@ from gantrain.registry import ConfigError
 FORMAT = 1
 
 
+def on_cpu(state: Any) -> Any:
+    """A nested state with its tensors on the CPU."""
+    if isinstance(state, torch.Tensor):
+        return state.cpu()
+    if isinstance(state, dict):
+        return {key: on_cpu(value) for key, value in state.items()}
+    return [on_cpu(value) for value in state] if isinstance(state, list) else state
+
+
 class Checkpoints:
     """The ``step_<n>.pt`` files of a run folder.
 

@@ -49,7 +49,8 @@ def process_group(device: torch.device) -> Iterator[None]:
         yield
         return
     on_gpu = device.type == "cuda"
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(minutes=30))
+    backend = "nccl" if on_gpu else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=30), device_id=device if on_gpu else None)
     try:
         yield
     finally:
@@ -82,7 +83,7 @@ def average(tensors: Sequence[Tensor]) -> None:
 
 
 def gather(item: Any) -> list[Any] | None:
-    """Every rank's ``item`` in the order of ranks, on rank 0; None on the others."""
+    """Every rank's ``item`` (its tensors on the CPU) in the order of ranks, on rank 0; None on the others."""
     if not dist.is_initialized():
         return [item]
     items: list[Any] | None = [None] * world_size() if rank() == 0 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,7 @@ def count_processes(settings: TrainerSettings) -> int:
 
 def set_up_torch(settings: TrainerSettings, device: torch.device) -> None:
     """The global switches: TF32 and cuDNN's search on a GPU, or deterministic kernels."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, deterministic matrix products are refused
     torch.use_deterministic_algorithms(settings.deterministic)
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from gantrain import distributed
-from gantrain.checkpoint import Checkpoints
+from gantrain.checkpoint import Checkpoints, on_cpu
 from gantrain.data.base import Batch
 from gantrain.data.stream import BatchStream
 from gantrain.models.base import GAN
@@ -141,7 +141,7 @@ class Trainer:
             "position": self.stream.position,
             "model": model,
             "updates": self.update.state_dict(),
-            "ranks": distributed.gather(rank),
+            "ranks": distributed.gather(on_cpu(rank)),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

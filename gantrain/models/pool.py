@@ -48,7 +48,8 @@ class ImagePool(nn.Module):
             return new
         place = int(torch.randint(self.size, ()))
         old, self._kept[place] = self._kept[place], [tensor.clone() for tensor in new]
-        return old
+        # a checkpoint gives them back on the CPU
+        return [kept.to(tensor.device) for kept, tensor in zip(old, new, strict=True)]
 
     def get_extra_state(self) -> list[list[Tensor]]:
         """The images and their companions."""

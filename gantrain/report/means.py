@@ -29,7 +29,7 @@ class Means:
         if not self._sums:
             return {}
         names = sorted(self._sums)
-        means = torch.stack([self._sums[name].double() / self._counts[name] for name in names])
+        means = torch.stack([self._sums[name] / self._counts[name] for name in names])
         distributed.average([means])
         self._sums, self._counts = {}, {}
         return dict(zip(names, means.tolist(), strict=True))
