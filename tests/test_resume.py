@@ -149,7 +149,7 @@ def test_other_hyper_parameters_are_refused_with_the_differences_and_commands_th
     assert main(typed) == 2
     message = capsys.readouterr().err
     assert "optimizer.lr: 0.001 there, 0.002 here" in message
-    assert "model.ema: 0.0 there, 0.5 here" in message
+    assert "model.ema: 0 there, 0.5 here" in message
     assert "trainer" not in message.split("Go on")[0]
     commands = re.findall(r"gantrain train .*", message)
     assert len(commands) == 3
