@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 __all__ = ["load"]
+
+# Installed, the configurations are a package inside this one. In a clone they stand beside it, and `python -m gantrain`
+# there shall find them too.
+_clone = Path(__file__).parent.parent
+if not (Path(__file__).parent / "configs").is_dir() and (_clone / "configs" / "train.yaml").is_file():
+    __path__.append(str(_clone))
 
 
 def __getattr__(name: str) -> Any:

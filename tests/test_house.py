@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import gantrain
@@ -71,3 +74,13 @@ def test_the_loop_fits_on_a_screen() -> None:
 def test_no_file_is_two_ideas() -> None:
     for path in files():
         assert len(path.read_text().splitlines()) <= 300, path
+
+
+def test_the_command_works_in_a_clone_without_an_installation_of_it(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    shutil.copytree(root / "configs", tmp_path / "clone" / "configs")
+    shutil.copytree(root / "gantrain", tmp_path / "clone" / "gantrain")
+    command = [sys.executable, "-m", "gantrain", "train", "--cfg", "job"]
+    result = subprocess.run(command, cwd=tmp_path / "clone", capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "name: dcgan" in result.stdout
