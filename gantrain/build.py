@@ -74,6 +74,8 @@ class Parts:
     ) -> Parts:
         """Build everything, which checks everything, and write nothing."""
         import_plugins(settings.plugins)
+        if device.type == "mps" and trainer.dtype == torch.float64:
+            raise ConfigError("trainer.precision=float64: mps has no such numbers; give trainer.accelerator=cpu")
         data = dict(settings.data)
         stream_keys: dict[str, Any] = {key: data.pop(key) for key in STREAM_KEYS if key in data}
         dataset = build_dataset(data, phase="train")

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -61,8 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return COMMANDS[command](rest)
     except ConfigError as error:
         return _fail(str(error))
+    except OSError as error:
+        _fail(str(error))
+        return 1
     except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from the newest checkpoint")
+        _fail("interrupted; the same command goes on from the newest checkpoint, if there was one yet")
         return 130
 
 
@@ -100,7 +105,13 @@ def _list(arguments: list[str]) -> int:
     from gantrain.registry import REGISTRIES
     from gantrain.settings import import_plugins
 
-    import_plugins(arguments)
+    if any(word.startswith("-") for word in arguments):
+        print(HELP, end="")
+        return 0
+    listed = [re.fullmatch(r"plugins=\[(.*)\]", word) for word in arguments]
+    if None in listed:
+        return _fail(f"{arguments[listed.index(None)]}: gantrain list takes nothing but plugins=[MODULE,...]")
+    import_plugins([name for found in listed if found for name in found[1].split(",")])
     for registry in REGISTRIES:
         print(f"{registry.kind} ({registry.key}.{registry.choose_by})")
         for name in registry:
@@ -147,7 +158,11 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
             raise SystemExit(status)
 
     trace_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    with _process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1"):  # Hydra then raises what it would print
+    # Hydra then raises what it would print, and puts its record of a sweep where nobody has to look at it
+    with (
+        tempfile.TemporaryDirectory(prefix="gantrain-") as scratch,
+        _process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", GANTRAIN_SCRATCH=scratch),
+    ):
         try:
             hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
@@ -220,6 +235,9 @@ def _complete(arguments: list[str]) -> int:
     if command not in ("train", "test"):
         return 0
     for place, word in enumerate(typed[:-1]):
+        if word.startswith("--config-dir="):
+            rest.append(typed.pop(place))
+            break
         if word in ("--config-dir", "-cd"):  # Hydra looks there only if it stands among its own arguments
             rest += typed[place : place + 2]
             del typed[place : place + 2]

@@ -19,7 +19,9 @@ def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
     """What Hydra or OmegaConf complain of, as one line that says what would work."""
     text = str(error)
     if isinstance(error, OverrideParseException):
-        key = error.override.partition("=")[0]
+        key, equals, _ = str(error.override).partition("=")
+        if not equals:
+            return f"{key}: KEY=VALUE is wanted, {key}=..."
         return f"{error.override}: can't be read as KEY=VALUE; quote a value that is no plain word: \"{key}='...'\""
     if found := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':((?:\s*\n\t\S+)*)", text):
         group, option = found[2], found[1].removeprefix(f"{found[2]}/")

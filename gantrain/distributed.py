@@ -5,6 +5,7 @@ Every function also works in a run of one process, where it does the obvious thi
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -42,18 +43,18 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-@contextmanager
-def process_group(device: torch.device) -> Iterator[None]:
-    """Join the other ranks for as long as the context lasts; nothing happens in a run of one process."""
-    if not ranks_are_here():
-        yield
-        return
-    on_gpu = device.type == "cuda"
-    backend = "nccl" if on_gpu else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(minutes=30), device_id=device if on_gpu else None)
-    try:
-        yield
-    finally:
+def join(device: torch.device) -> None:
+    """Join the other ranks, for good: the jobs of a sweep share the group. Nothing happens in a run of one process."""
+    if ranks_are_here() and not dist.is_initialized():
+        on_gpu = device.type == "cuda"
+        backend = "nccl" if on_gpu else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(minutes=30), device_id=device if on_gpu else None)
+        atexit.register(leave)
+
+
+def leave() -> None:
+    """Part from the other ranks at the end of the process."""
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 

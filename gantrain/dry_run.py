@@ -63,8 +63,11 @@ def describe(model: GAN, update: Updates, stream: BatchStream, settings: Trainer
 
     first = {key: value[:TRIAL] for key, value in next(stream).items()}
 
+    parameters = {p.untyped_storage().data_ptr() for network in networks for p in network.parameters()}
+
     def keep(tensor: Tensor) -> Tensor:
-        trial.saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        if tensor.untyped_storage().data_ptr() not in parameters:
+            trial.saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     trial.begin(_AN_ORDINARY_STEP, 0.0)
@@ -82,8 +85,8 @@ def describe(model: GAN, update: Updates, stream: BatchStream, settings: Trainer
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
     weights = sum(p.numel() * p.element_size() for network in networks for p in network.parameters())
-    share = stream.batch_size // TRIAL / update.draws.world_size
-    activations = (trial.most - weights if trial.most > weights else trial.most) * share
+    share = stream.batch_size / TRIAL / update.draws.world_size
+    activations = trial.most * share
     per_step = drawn[0] * stream.batch_size
     images = ", ".join(f"{key} {_shape(first[key])}" for key in IMAGE_KEYS if key in first)
     return "\n".join(

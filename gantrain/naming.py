@@ -27,18 +27,16 @@ def run_name(what: str, overrides: Sequence[str]) -> str:
         overrides: As typed: ``optimizer.lr=1e-4`` becomes ``optimizer.lr-1e-4``. Where characters are lost or the name
             gets too long, a short hash of the overrides tells it from its like.
     """
-    pairs = sorted(
-        pair
-        for pair in map(split_override, overrides)
-        if pair[0] not in _UNNAMED and not pair[0].startswith(UNCOUNTED_GROUPS)
-    )
+    typed = [(key, _plain_number(value)) for key, value in map(split_override, overrides)]
+    # an experiment chooses model and data; what was typed over its choice is another run
+    unnamed = _UNNAMED - ({"model", "data"} if any(key == "experiment" for key, _ in typed) else set())
+    pairs = sorted(pair for pair in typed if pair[0] not in unnamed and not pair[0].startswith(UNCOUNTED_GROUPS))
     parts = [what]
     lossy = False
     for key, value in pairs:
         if key in ("data.root", "init_from"):
             value = value.rstrip("/").rpartition("/")[2]
             lossy = True
-        value = _plain_number(value)
         readable = re.sub(r"[^A-Za-z0-9.]+", "_", value.replace("-", "m" if value.startswith("-") else "-")).strip("_")
         plain = re.fullmatch(r"[A-Za-z0-9._]+([-][0-9]+)?", value)
         lossy = lossy or not plain

@@ -65,6 +65,11 @@ class Averages:
     def __init__(self, modules: Iterable[nn.Module], decay: float) -> None:
         self._modules = nn.ModuleList(modules)
         self._average = get_ema_multi_avg_fn(decay)
+        self._kept: dict[str, Tensor] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the past: the averages are the networks as they are now."""
         self._kept = {key: value.detach().clone() for key, value in self._live().items()}
 
     def _live(self) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ class ConfigError(Exception):
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A hint for a mistyped word: the closest choice, or else the list of them."""
-    choices = sorted(choices)
+    choices = sorted(set(choices) - {word})
     close = difflib.get_close_matches(word, choices, n=1)
     if close:
         return f"did you mean '{close[0]}'?"

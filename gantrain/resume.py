@@ -69,6 +69,7 @@ def check(
     *,
     config: Mapping[str, Any],
     images: int,
+    spec: Mapping[str, Any],
     overrides: Sequence[str],
     depends_on_length: bool,
 ) -> None:
@@ -78,6 +79,7 @@ def check(
         state: A checkpoint.
         config: The configuration now.
         images: Training images now.
+        spec: Their description now.
         overrides: As typed now.
         depends_on_length: Whether the learning rate schedule does.
 
@@ -86,6 +88,9 @@ def check(
     """
     name = config["name"]
     found = differences(state["config"], config)
+    found += [
+        f"  {key}: {state['spec'][key]} there, {spec[key]} here" for key in spec if state["spec"][key] != spec[key]
+    ]
     if state["images"] != images:
         found.append(f"  training images: {state['images']} there, {images} here")
     if found:

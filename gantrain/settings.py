@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,8 +121,8 @@ class RunSettings:
     logger: dict[str, Any]
 
     def __post_init__(self) -> None:
-        if not self.name or self.name.startswith(".") or Path(self.name).name != self.name:
-            raise ConfigError(f"name={self.name}: must be the plain name of a folder below checkpoints")
+        if not re.fullmatch(r"[\w+-][\w.+-]*", self.name):
+            raise ConfigError(f"name={self.name}: must be of letters, digits and . _ + - alone, the first no dot")
 
 
 def choose_device(accelerator: str, index: int = 0) -> torch.device:

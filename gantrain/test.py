@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,7 +83,7 @@ def load(
         ConfigError: There is no such run, or it can't be rebuilt.
     """
     import_plugins(plugins or [])
-    return _rebuild(_read(Path(run), step), torch.device(device), network_weights)
+    return _rebuild(_read(Path(run).expanduser(), step), choose_device(device), network_weights)
 
 
 def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None) -> int:
@@ -103,10 +103,12 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
     # a data set's configuration may also say how to train on it
     keys = {"data": None, **{key: value for key, value in config.items() if key not in ("trainer", "network", "model")}}
     settings = construct(TestSettings, keys, key="")
+    if settings.data is not None:
+        settings = replace(settings, data=_without_stream(settings.data))
     if settings.run is None:
         runs = ", ".join(sorted(str(path.parent) for path in Path("checkpoints").glob("*/config.yaml"))) or "none yet"
         raise ConfigError(f"run is missing: give run=checkpoints/NAME (there are: {runs})")
-    run = Path(settings.run)
+    run = Path(settings.run).expanduser()
     device = choose_device(settings.accelerator)
     import_plugins(settings.plugins)
     state = _read(run, settings.step)
@@ -116,10 +118,12 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
     labels = _labels(model, settings)
     figures = _figures(model, state, settings, device)
 
-    folder = Path(settings.out) if settings.out is not None else run / "results" / f"test_{state['step']}"
+    folder = Path(settings.out).expanduser() if settings.out is not None else run / "results" / f"test_{state['step']}"
     if settings.out is None and settings.data not in (None, _own_data(state)):
         folder = folder.with_name(f"{folder.name}_{data_name}")
     (folder / "samples").mkdir(parents=True, exist_ok=True)
+    for old in (folder / "samples").glob("[0-9]*.png"):  # else those of an earlier call would count as of this one
+        old.unlink()
     latent = model.latents(len(labels) if labels is not None else settings.num, seed=settings.seed).to(device)
     samples = _sample(model, latent, labels)
     for number, image in enumerate(samples):
@@ -206,7 +210,8 @@ def _interpolations(model: LatentGAN, seed: int, labels: Tensor | None) -> Tenso
     between = start + share * (end - start)
     if model.noise == "normal":
         # keep the variance of the noise, which the midpoint of two draws would halve
-        between = between / (share.square() + (1 - share).square()).sqrt()
+        noise = slice(model.latent_dim)  # and not that of codes
+        between[..., noise] /= (share.square() + (1 - share).square()).sqrt()
     rows = None
     if labels is not None:
         classes = labels.unique()
@@ -216,9 +221,11 @@ def _interpolations(model: LatentGAN, seed: int, labels: Tensor | None) -> Tenso
 
 def _figures(model: GAN, state: dict[str, Any], settings: TestSettings, device: torch.device) -> dict[str, float]:
     """The model's own figures on held-out data: on the run's own if it is at hand, on other data if asked for."""
-    if type(model).evaluate is GAN.evaluate:
-        return {}
     own = settings.data is None
+    if type(model).evaluate is GAN.evaluate:
+        if not own:
+            raise ConfigError(f"data: {type(model).__name__} has no figures on data, so there is nothing to do with it")
+        return {}
     try:
         dataset = build_dataset(settings.data or _own_data(state), phase="test")
     except ConfigError as error:
@@ -236,7 +243,12 @@ def _figures(model: GAN, state: dict[str, Any], settings: TestSettings, device: 
 
 def _own_data(state: dict[str, Any]) -> dict[str, Any]:
     """What the run was trained on, as a data configuration names it."""
-    return {key: value for key, value in state["config"]["data"].items() if key not in STREAM_KEYS}
+    return _without_stream(state["config"]["data"])
+
+
+def _without_stream(data: dict[str, Any]) -> dict[str, Any]:
+    """The keys of the data set alone."""
+    return {key: value for key, value in data.items() if key not in STREAM_KEYS}
 
 
 def model_spec(state: dict[str, Any]) -> ImageSpec:

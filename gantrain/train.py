@@ -16,6 +16,7 @@ import torch
 from gantrain import distributed, resume
 from gantrain.build import Parts
 from gantrain.checkpoint import Checkpoints
+from gantrain.data.base import ImageSpec
 from gantrain.models.base import COLUMNS, GAN
 from gantrain.registry import ConfigError, construct
 from gantrain.report import Report
@@ -54,7 +55,8 @@ def _train_here(config: dict[str, Any], overrides: list[str], settings: RunSetti
     """Train in this process, alone or as one of the ranks that are there."""
     device = choose_device(trainer.accelerator, distributed.local_rank())
     set_up_torch(trainer, device)
-    with distributed.process_group(device), _interruptible() as interruption:
+    distributed.join(device)
+    with _interruptible() as interruption:
         parts = Parts.build(config, settings, trainer, device, world_size=distributed.world_size())
         if settings.dry_run:
             from gantrain.dry_run import describe
@@ -101,9 +103,10 @@ def _run(
         save_every=trainer_settings.save_every,
         stop=interruption.is_asked_for,
     )
-    _resume(trainer, settings, config, overrides)
+    _resume(trainer, settings, config, overrides, parts.spec)
     if trainer.progress >= 1:
-        _say(f"{folder} is finished at step {trainer.step}: raise trainer.steps to go on, or give resume=never")
+        length = next(key for key, value in trainer_settings.length.items() if value is not None)
+        _say(f"{folder} is finished at step {trainer.step}: raise {length} to go on, or give resume=never")
     elif not trainer.fit():
         _say(f"Stopped at step {trainer.step} and saved; the same command goes on: {resume.command(overrides)}")
         return INTERRUPTED
@@ -111,25 +114,19 @@ def _run(
     return 0
 
 
-def _resume(trainer: Trainer, settings: RunSettings, config: dict[str, Any], overrides: list[str]) -> None:
-    """Go on from the folder's newest checkpoint, or make way for a new run."""
+def _resume(
+    trainer: Trainer, settings: RunSettings, config: dict[str, Any], overrides: list[str], spec: ImageSpec
+) -> None:
+    """Go on from the folder's newest checkpoint, or make way for a new run; whatever can be refused, is so first."""
     checkpoints, schedule = trainer.checkpoints, trainer.update.schedule
     steps = checkpoints.steps()
-    if settings.resume == "never":
-        # every rank has looked before rank 0 deletes
-        distributed.gather(None)
-        if steps or (checkpoints.folder / "losses.jsonl").exists():
-            _say(f"resume=never: overwriting {checkpoints.folder}, which was at step {max(steps, default=0)}")
-            if distributed.rank() == 0:
-                checkpoints.remove_all()
-                remove_report(checkpoints.folder)
-        steps = []
-    if steps:
+    if steps and settings.resume == "auto":
         state = checkpoints.load()
         resume.check(
             state,
             config=config,
             images=trainer.stream.size,
+            spec=spec.to_dict(),
             overrides=overrides,
             depends_on_length=schedule.depends_on_length,
         )
@@ -140,8 +137,18 @@ def _resume(trainer: Trainer, settings: RunSettings, config: dict[str, Any], ove
             )
         trainer.load_state_dict(state)
         _say(f"Resuming {checkpoints.folder} at step {trainer.step}")
-    elif settings.init_from is not None:
-        _load_networks(trainer.model, Path(settings.init_from))
+        return
+    if settings.init_from is not None:
+        _load_networks(trainer.model, Path(settings.init_from).expanduser())
+        if trainer.update.averages is not None:
+            trainer.update.averages.restart()
+    distributed.gather(None)  # every rank has looked before rank 0 deletes
+    if steps or (checkpoints.folder / "losses.jsonl").exists():
+        if settings.resume == "never":
+            _say(f"resume=never: overwriting {checkpoints.folder}, which was at step {max(steps, default=0)}")
+        if distributed.rank() == 0:
+            checkpoints.remove_all()
+            remove_report(checkpoints.folder)
 
 
 def _load_networks(model: GAN, run: Path) -> None:
@@ -218,6 +225,7 @@ def worker(path: str) -> int:
 if __name__ == "__main__":
     # torch's launcher waits for the processes, not for their atexit handlers
     status = worker(sys.argv[1])
+    distributed.leave()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

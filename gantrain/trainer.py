@@ -82,12 +82,14 @@ class Trainer:
     def fit(self) -> bool:
         """Train to the end of the clock; False if stopped before. Nothing is read from the device between log lines."""
         self.model.train()
-        self.report.open(self.step, done=self._done, total=self.clock.amount, unit=self.clock.unit)
-        stopped = False
+        stopped = opened = False
         while (progress := self.progress) < 1 and not stopped:
             self.update.begin(self.step, progress)
             losses = self.model.train_step(self.stream, self.update)
             self.update.schedule.observe(losses)
+            if not opened:  # not before a step has shown that everything fits
+                self.report.open(self.step, done=self._done, total=self.clock.amount, unit=self.clock.unit)
+                opened = True
             self.means.add(losses)
             self.step += 1
             self.report.advance(self._done)

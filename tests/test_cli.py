@@ -123,6 +123,18 @@ def test_a_run_is_named_by_what_changes_the_mathematics(overrides: list[str], na
     assert run_name("dcgan_digits", overrides) == name
 
 
+def test_what_is_typed_over_an_experiment_names_another_run() -> None:
+    names = [
+        run_name("dcgan_cifar10", ["experiment=dcgan_cifar10", *more]) for more in ([], ["model=lsgan"], ["data=x"])
+    ]
+    assert names == ["dcgan_cifar10", "dcgan_cifar10_model-lsgan", "dcgan_cifar10_data-x"]
+
+
+def test_a_refused_sweep_leaves_nothing() -> None:
+    assert main(["train", "-m", "data=single", "data.root=nowhere,nothing"]) == 2
+    assert list(Path().iterdir()) == []
+
+
 def test_names_can_be_typed_back_and_do_not_collide() -> None:
     variants = [
         ["data.root=/home/me/a b"],

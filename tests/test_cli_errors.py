@@ -195,7 +195,8 @@ def test_a_file_that_overrides_a_group_that_is_not_there_is_refused(capsys) -> N
         (["test", "rnu=x"], ["rnu=x", "'run'"]),
         (["test", "+foo=1"], ["foo=1", "run"]),
         (["test", "run=x", "labels=[a]"], ["labels", "['a']"]),
-        (["list", "nope"], ["'nope'"]),
+        (["list", "plugins=[nope]"], ["'nope'"]),
+        (["list", "models"], ["models", "plugins=[MODULE,...]"]),
     ],
 )
 def test_other_commands_refuse_mistakes_in_the_same_way(typed: list[str], said: list[str], capsys) -> None:

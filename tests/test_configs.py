@@ -29,6 +29,7 @@ GROUPS = (
     "network/generator",
     "optimizer",
     "recipe",
+    "recipe/rates",
     "schedule",
     "trainer",
 )

@@ -199,6 +199,32 @@ def test_init_from_takes_the_networks_and_nothing_else(train, monkeypatch) -> No
     assert second["updates"]["players"][0]["optimizer"]["state"][0]["step"] == 1
 
 
+def test_init_from_starts_the_averages_from_the_networks_too(train) -> None:
+    first = train("first", "trainer.steps=2")
+    still = ["optimizer.lr=0", "optimizer.discriminator_lr=0", "seed=5", "model.ema=0.9"]
+    second = train("second", "init_from=checkpoints/first", *still, "trainer.steps=2")
+    for key, value in second["updates"]["averages"].items():
+        if key.endswith("layers.0.weight"):
+            torch.testing.assert_close(value, first["model"][f"generator.{key[2:]}"])
+
+
+def test_a_refusal_after_resume_never_leaves_the_old_run(train, capsys) -> None:
+    before = train("run", "trainer.steps=2")
+    assert main(["train", *TINY, "name=run", "resume=never", "init_from=checkpoints/nothing"]) == 2
+    assert "overwriting" not in capsys.readouterr().err
+    assert_same_bits(newest("run")["model"], before["model"])
+    # a run may even start over from its own networks
+    again = train("run", "resume=never", "init_from=checkpoints/run", "optimizer.lr=0", "trainer.steps=1")
+    key = "generator.layers.0.weight"
+    assert torch.equal(again["model"][key], before["model"][key])
+
+
+def test_a_mistake_that_only_the_first_step_shows_leaves_nothing(capsys) -> None:
+    assert main(["train", *TINY, "name=run", "schedule=plateau", "schedule.metric=nonsense"]) == 2
+    assert "schedule.metric" in capsys.readouterr().err
+    assert not Path("checkpoints").exists()
+
+
 def test_only_the_newest_checkpoints_are_kept(train) -> None:
     train("run", "trainer.steps=5", "trainer.save_every=1", "trainer.keep=2")
     assert sorted(path.name for path in Path("checkpoints/run").glob("step_*")) == ["step_4.pt", "step_5.pt"]

@@ -54,7 +54,8 @@ class SingleFolder(ImageDataset):
         self._crop_size = crop_size
         self._random_crop = crop == "random" and phase == "train"
         self._flip = flip and phase == "train"
-        classes = _classes(folder.parent / "train") if self.held_out else _classes(folder)
+        below = folder.parent / "train" if self.held_out else folder
+        classes = _classes(below, self._paths if below == folder else find_images(below))
         if classes:
             numbers = {name: number for number, name in enumerate(classes)}
             self.labels = [numbers.get(path.relative_to(folder).parts[0], -1) for path in self._paths]
@@ -87,8 +88,8 @@ class SingleFolder(ImageDataset):
         return item
 
 
-def _classes(folder: Path) -> list[str]:
+def _classes(folder: Path, pictures: list[Path]) -> list[str]:
     """The sub-folders that hold every picture of the folder, sorted; none if there are fewer than two."""
-    parts = [path.relative_to(folder).parts for path in find_images(folder)]
+    parts = [path.relative_to(folder).parts for path in pictures]
     names = sorted({part[0] for part in parts})
     return names if all(len(part) > 1 for part in parts) and len(names) > 1 else []

@@ -84,7 +84,10 @@ class BatchStream(Iterator[Batch]):
         start = time.perf_counter()
         if self._loader is None:
             self._loader = self._open()
-        stored = next(self._loader)
+        try:
+            stored = next(self._loader)
+        except ConfigError as error:  # from a worker, torch wraps it in the trace there
+            raise ConfigError(str(error).rstrip().rpartition("ConfigError: ")[2]) from None
         self.seconds_waited += time.perf_counter() - start
         self.position += 1
         return place(stored, device=self._device, dtype=self._dtype, channels_last=self._channels_last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -46,7 +47,7 @@ class TorchvisionDataset(ImageDataset):
         choose: dict[str, Any] = {"split": phase} if dataset == "CelebA" else {"train": phase == "train"}
         try:
             with distributed.first_alone():
-                self._set = getattr(datasets, dataset)(root, download=True, **choose)
+                self._set = getattr(datasets, dataset)(Path(root).expanduser(), download=True, **choose)
         except (RuntimeError, OSError, ImportError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
             raise ConfigError(

@@ -17,7 +17,7 @@ from gantrain.optim import Updates
 from gantrain.registry import ConfigError, Count, Positive, Share, Weight
 from gantrain.seeding import Draws
 
-# From train.py: builds one network of the configured kind, given the sizes that the model asks for.
+# From build.py: builds one network of the configured kind, given the sizes that the model asks for.
 MakeNetwork: TypeAlias = Callable[..., nn.Module]
 
 COLUMNS = 10  # of the sample grids

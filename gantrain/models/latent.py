@@ -107,5 +107,5 @@ class CGAN(LatentGAN):
         return loss, {"g": loss}
 
     def judge(self, real: Batch) -> Callable[[Tensor], Tensor]:
-        """The discriminator, told the labels of the real images."""
+        """The discriminator, told the labels of the real images; mixed points, half generated, take them too."""
         return lambda images: self.discriminator(images, real["label"])
