@@ -89,7 +89,7 @@ def adversarial_loss(name: str, *, label_smoothing: float = 0.0) -> AdversarialL
     loss = ADVERSARIAL_LOSSES[name]
     if label_smoothing and not loss.has_target:
         raise ConfigError(
-            f"model.label_smoothing ({label_smoothing}) has no meaning for model.loss={name}: give model.label_smoothing=0"
+            f"model.label_smoothing ({label_smoothing}) has no meaning for model.loss={name}: set it to 0"
         )
     return loss
 
