@@ -49,6 +49,7 @@ class Parts:
     Attributes:
         model: On its device.
         spec: Of the training images.
+        fingerprint: Theirs.
         update: The model's updates.
         logger: Where losses and pictures go besides the run folder.
         stream: Its batches, from the first on.
@@ -57,6 +58,7 @@ class Parts:
 
     model: GAN
     spec: ImageSpec
+    fingerprint: str
     update: Updates
     logger: Logger
     stream: BatchStream
@@ -116,7 +118,15 @@ class Parts:
         def held_out() -> Iterable[Batch]:
             return in_order(test_set, EVALUATION_BATCH, device, trainer.dtype) if test_set is not None else ()
 
-        return cls(model=model, spec=dataset.spec, update=update, logger=logger, stream=stream, held_out=held_out)
+        return cls(
+            model=model,
+            spec=dataset.spec,
+            fingerprint=dataset.fingerprint,
+            update=update,
+            logger=logger,
+            stream=stream,
+            held_out=held_out,
+        )
 
 
 def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:

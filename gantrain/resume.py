@@ -64,35 +64,27 @@ def command(overrides: Sequence[str], *changes: str) -> str:
     return shlex.join(["gantrain", "train", *kept, *changes])
 
 
-def check(
-    state: Mapping[str, Any],
-    *,
-    config: Mapping[str, Any],
-    images: int,
-    spec: Mapping[str, Any],
-    overrides: Sequence[str],
-    depends_on_length: bool,
-) -> None:
+def check(state: Mapping[str, Any], now: Mapping[str, Any], *, depends_on_length: bool) -> None:
     """Refuse to go on from ``state`` under other mathematics.
 
     Args:
         state: A checkpoint.
-        config: The configuration now.
-        images: Training images now.
-        spec: Their description now.
-        overrides: As typed now.
+        now: What this run would write into its checkpoints: config, overrides, spec, images, fingerprint.
         depends_on_length: Whether the learning rate schedule does.
 
     Raises:
         ConfigError: With the differences, and with commands that work.
     """
+    config, overrides, spec = now["config"], now["overrides"], now["spec"]
     name = config["name"]
     found = differences(state["config"], config)
     found += [
         f"  {key}: {state['spec'][key]} there, {spec[key]} here" for key in spec if state["spec"][key] != spec[key]
     ]
-    if state["images"] != images:
-        found.append(f"  training images: {state['images']} there, {images} here")
+    if state["images"] != now["images"]:
+        found.append(f"  training images: {state['images']} there, {now['images']} here")
+    elif state["fingerprint"] != now["fingerprint"]:
+        found.append("  training images: as many, but their names are others")
     if found:
         raise ConfigError(
             f"checkpoints/{name} was trained with other settings, so it can't go on with these:\n"

@@ -16,7 +16,6 @@ import torch
 from gantrain import distributed, resume
 from gantrain.build import Parts
 from gantrain.checkpoint import Checkpoints
-from gantrain.data.base import ImageSpec
 from gantrain.models.base import COLUMNS, GAN
 from gantrain.registry import ConfigError, construct
 from gantrain.report import Report
@@ -96,6 +95,7 @@ def _run(
             "overrides": overrides,
             "spec": parts.spec.to_dict(),
             "images": parts.stream.size,
+            "fingerprint": parts.fingerprint,
         },
         held_out=parts.held_out,
         log_every=trainer_settings.log_every,
@@ -103,7 +103,7 @@ def _run(
         save_every=trainer_settings.save_every,
         stop=interruption.is_asked_for,
     )
-    _resume(trainer, settings, config, overrides, parts.spec)
+    _resume(trainer, settings)
     if trainer.progress >= 1:
         length = next(key for key, value in trainer_settings.length.items() if value is not None)
         _say(f"{folder} is finished at step {trainer.step}: raise {length} to go on, or give resume=never")
@@ -114,22 +114,13 @@ def _run(
     return 0
 
 
-def _resume(
-    trainer: Trainer, settings: RunSettings, config: dict[str, Any], overrides: list[str], spec: ImageSpec
-) -> None:
+def _resume(trainer: Trainer, settings: RunSettings) -> None:
     """Go on from the folder's newest checkpoint, or make way for a new run; whatever can be refused, is so first."""
     checkpoints, schedule = trainer.checkpoints, trainer.update.schedule
     steps = checkpoints.steps()
     if steps and settings.resume == "auto":
         state = checkpoints.load()
-        resume.check(
-            state,
-            config=config,
-            images=trainer.stream.size,
-            spec=spec.to_dict(),
-            overrides=overrides,
-            depends_on_length=schedule.depends_on_length,
-        )
+        resume.check(state, trainer.constants, depends_on_length=schedule.depends_on_length)
         if len(state["ranks"]) != distributed.world_size():
             _say(
                 f"warning: saved by {len(state['ranks'])} processes, resumed by {distributed.world_size()}: "

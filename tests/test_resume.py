@@ -169,10 +169,16 @@ def test_what_does_not_change_the_mathematics_may_change(train) -> None:
 def test_other_pictures_are_other_mathematics(train, capsys) -> None:
     make_pictures(Path("few"), 5)
     make_pictures(Path("many"), 6)
+    make_pictures(Path("others"), 5)
+    Path("others/4.png").rename("others/x.png")
     settings = ["data=single", "trainer.steps=2"]
     train("run", *settings, "data.root=few")
     assert main(["train", *TINY, "name=run", *settings, "data.root=many"]) == 2
     assert "training images: 5 there, 6 here" in capsys.readouterr().err
+    assert main(["train", *TINY, "name=run", *settings, "data.root=others"]) == 2
+    assert "training images: as many, but their names are others" in capsys.readouterr().err
+    Path("few").rename("moved")
+    train("run", "data=single", "trainer.steps=3", "data.root=moved")
 
 
 def test_resume_never_starts_over_and_says_what_it_overwrites(train, capsys) -> None:

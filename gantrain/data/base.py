@@ -63,12 +63,14 @@ class ImageDataset(Dataset[Batch], ABC):
         labels: One class number per item, or None.
         in_memory: Whether an item costs so little that worker processes would only be in the way.
         held_out: Whether the test phase shows other images than the training phase.
+        fingerprint: Tells these images from others of the same number; empty where the configuration does.
     """
 
     spec: ImageSpec
     labels: Sequence[int] | None = None
     in_memory: bool = False
     held_out: bool = True
+    fingerprint: str = ""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -100,6 +102,7 @@ class Selection(ImageDataset):
         self.spec = dataset.spec
         self.in_memory = dataset.in_memory
         self.held_out = dataset.held_out
+        self.fingerprint = dataset.fingerprint
         self._dataset = dataset
         self._known = None if known is None else frozenset(known)
         self._indices = list(indices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +49,8 @@ class SingleFolder(ImageDataset):
         if self.held_out:
             folder /= phase
         self._paths = find_images(folder)
+        names = "\n".join(path.relative_to(folder).as_posix() for path in self._paths)
+        self.fingerprint = hashlib.blake2b(names.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         self._folder = folder
         self._channels = channels
         self._load_size = load_size
