@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,9 +43,9 @@ EPOCHS = 12
 MIN_ACCURACY = 0.97
 
 
-def digits(phase: str) -> tuple[Tensor, Tensor]:
+def digits(phase: Literal["train", "test"]) -> tuple[Tensor, Tensor]:
     """Images (N, 1, 32, 32) in [-1, 1] and labels (N,) of ``train`` or ``test``."""
-    data = Digits(load_size=SIZE, phase=phase)  # type: ignore[arg-type]  # checked by the class
+    data = Digits(load_size=SIZE, phase=phase)
     images = torch.stack([data.item(index, seed=0)["image"] for index in range(len(data))])
     return to_unit_range(images, torch.float32), torch.tensor(data.labels)
 
