@@ -314,7 +314,7 @@ def test_precedence_among_the_files_that_are_shipped() -> None:
     assert composed("experiment=lsgan_lsun_bedroom")["network"]["width"] == 128
     assert composed("experiment=lsgan_lsun_bedroom", "network.width=16")["network"]["width"] == 16
     assert composed("model=wgan_gp")["network"]["discriminator"]["norm"] == "none"  # the file of the network: batch
-    assert composed("model=gan")["optimizer"]["betas"] == [0.9, 0.999]
+    assert composed("model=gan")["optimizer"]["lr"] == 2e-3  # the file of the optimizer: 2e-4
     assert composed("experiment=gan_mnist")["optimizer"]["betas"] == [0.5, 0.999]
 
 
