@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ from gantrain.registry import (
     Weight,
     checked,
     construct,
+    takes,
 )
 from gantrain.report.loggers import Logger
 from gantrain.schedules import Schedule
@@ -54,6 +55,8 @@ class Parts:
         logger: Where losses and pictures go besides the run folder.
         stream: Its batches, from the first on.
         held_out: Makes the batches of the test phase, in order; none if its images are those of training.
+        preview: Makes the batch that the model's visuals are of: the first images of the test phase, or else of
+            training.
     """
 
     model: GAN
@@ -63,6 +66,7 @@ class Parts:
     logger: Logger
     stream: BatchStream
     held_out: Callable[[], Iterable[Batch]] = field(repr=False)
+    preview: Callable[[], Batch] = field(repr=False)
 
     @classmethod
     def build(
@@ -118,6 +122,12 @@ class Parts:
         def held_out() -> Iterable[Batch]:
             return in_order(test_set, EVALUATION_BATCH, device, trainer.dtype) if test_set is not None else ()
 
+        def preview() -> Batch:
+            if not model.previews:
+                return {}
+            shown = dataset if test_set is None else test_set
+            return next(in_order(shown, model.previews, device, trainer.dtype))
+
         return cls(
             model=model,
             spec=dataset.spec,
@@ -126,6 +136,7 @@ class Parts:
             logger=logger,
             stream=stream,
             held_out=held_out,
+            preview=preview,
         )
 
 
@@ -170,6 +181,7 @@ def build_model(config: dict[str, Any], spec: ImageSpec) -> GAN:
     network = construct(NetworkSettings, config["network"], key="network")
 
     def make_generator(**sizes: Any) -> nn.Module:
+        _check_kind(network.generator.get("name"), config["model"].get("name"), sizes)
         return GENERATORS.build(network.generator, **sizes)
 
     def make_discriminator(**sizes: Any) -> nn.Module:
@@ -178,6 +190,20 @@ def build_model(config: dict[str, Any], spec: ImageSpec) -> GAN:
     return MODELS.build(
         config["model"], spec=spec, make_generator=make_generator, make_discriminator=make_discriminator
     )
+
+
+def _check_kind(generator: Any, model: Any, sizes: Mapping[str, Any]) -> None:
+    """Refuse a generator that starts from noise for a model that translates images, and the other way round."""
+    makes = {"latent_dim": "makes images from noise", "input_shape": "translates images"}
+    for start, does in makes.items():
+        if start not in sizes and takes(GENERATORS[generator], start):
+            fitting = [
+                name for name in GENERATORS if any(takes(GENERATORS[name], size) for size in sizes if size in makes)
+            ]
+            raise ConfigError(
+                f"network.generator.name={generator} {does}, which is not what model={model} needs; "
+                f"give network/generator=...; these fit: {', '.join(fitting)}"
+            )
 
 
 def build_player(

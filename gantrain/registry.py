@@ -144,6 +144,11 @@ def construct(
     return target(**values, **{name: value for name, value in runtime.items() if name in parameters})
 
 
+def takes(target: Callable[..., Any], parameter: str) -> bool:
+    """Whether the constructor of ``target`` has a parameter of that name."""
+    return parameter in _signature(target)[0]
+
+
 def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
     """The named parameters and their types; ``**others`` in a constructor stands for its parent's parameters."""
     constructors = [target]

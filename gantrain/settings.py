@@ -83,14 +83,19 @@ class NetworkSettings:
     """The keys under ``network``.
 
     Attributes:
-        width: What convolutional networks take as theirs unless told otherwise.
         generator: Its name and keys.
         discriminator: Its name and keys.
+        width: What convolutional networks take as theirs unless told otherwise, as the next two; the YAML files of the
+            networks refer to these three.
+        norm: See above.
+        dropout: See above.
     """
 
-    width: Positive
     generator: dict[str, Any]
     discriminator: dict[str, Any]
+    width: Positive
+    norm: str = ""  # what a checkpoint from before there was the key need not say, as the next one
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

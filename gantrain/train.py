@@ -16,7 +16,7 @@ import torch
 from gantrain import distributed, resume
 from gantrain.build import Parts
 from gantrain.checkpoint import Checkpoints
-from gantrain.models.base import COLUMNS, GAN
+from gantrain.models.base import GAN
 from gantrain.registry import ConfigError, construct
 from gantrain.report import Report
 from gantrain.report.run import remove_report
@@ -79,7 +79,7 @@ def _run(
         folder,
         command=resume.command(overrides),
         config=config,
-        columns=COLUMNS,
+        columns=parts.model.columns,
         logger=parts.logger,
         active=distributed.rank() == 0,
     )
@@ -98,6 +98,7 @@ def _run(
             "fingerprint": parts.fingerprint,
         },
         held_out=parts.held_out,
+        preview=parts.preview,
         log_every=trainer_settings.log_every,
         image_every=trainer_settings.image_every,
         save_every=trainer_settings.save_every,

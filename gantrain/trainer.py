@@ -49,7 +49,8 @@ class Trainer:
         report: Where logs and pictures go.
         checkpoints: Where states go.
         constants: What every checkpoint carries beside the state (configuration, data).
-        held_out: Makes held-out batches, from the first on, for pictures and the model's own figures.
+        held_out: Makes held-out batches, from the first on, for the model's own figures.
+        preview: Makes the batch that the model's pictures are of.
         log_every: Steps between log lines; as the next two, also at the last step.
         image_every: Steps between pictures.
         save_every: Steps between checkpoints.
@@ -67,13 +68,15 @@ class Trainer:
         checkpoints: Checkpoints,
         constants: dict[str, Any],
         held_out: Callable[[], Iterable[Batch]],
+        preview: Callable[[], Batch],
         log_every: int,
         image_every: int,
         save_every: int,
         stop: Callable[[], bool],
     ) -> None:
         self.model, self.update, self.stream, self.clock = model, update, stream, clock
-        self.report, self.checkpoints, self.constants, self.held_out = report, checkpoints, constants, held_out
+        self.report, self.checkpoints, self.constants = report, checkpoints, constants
+        self.held_out, self.preview = held_out, preview
         self.log_every, self.image_every, self.save_every = log_every, image_every, save_every
         self.stop = stop
         self.step = 0
@@ -123,7 +126,7 @@ class Trainer:
         if distributed.rank() == 0:
             with shown(self.model, self.update):
                 figures = self.model.evaluate(self.held_out())
-                self.report.images(self.step, self.model.visuals(next(iter(self.held_out()), {})))
+                self.report.images(self.step, self.model.visuals(self.preview()))
             if figures:
                 self._log(figures)
 

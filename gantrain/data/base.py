@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 import torch
@@ -28,6 +28,7 @@ class ImageSpec:
         channels: Per domain: ``{"image": 1}``, or ``{"a": 3, "b": 1}``.
         depth: Per domain, the stored type: ``uint8``, ``uint16`` or ``float32``.
         class_names: Empty if the images have no labels.
+        ranges: Per domain, the stored values that become -1 and 1, where they are not the whole range of the type.
     """
 
     height: int
@@ -35,6 +36,7 @@ class ImageSpec:
     channels: dict[str, int]
     depth: dict[str, str]
     class_names: tuple[str, ...] = ()
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -52,7 +54,8 @@ class ImageSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ImageSpec:
         """The inverse of ``to_dict``."""
-        return cls(**{**values, "class_names": tuple(values["class_names"])})
+        ranges = {domain: (low, high) for domain, (low, high) in values.get("ranges", {}).items()}
+        return cls(**{**values, "class_names": tuple(values["class_names"]), "ranges": ranges})
 
 
 class ImageDataset(Dataset[Batch], ABC):
@@ -64,6 +67,7 @@ class ImageDataset(Dataset[Batch], ABC):
         in_memory: Whether an item costs so little that worker processes would only be in the way.
         held_out: Whether the test phase shows other images than the training phase.
         fingerprint: Tells these images from others of the same number; empty where the configuration does.
+        shuffled: Whether each epoch of training goes through the items in an order of its own.
     """
 
     spec: ImageSpec
@@ -71,6 +75,7 @@ class ImageDataset(Dataset[Batch], ABC):
     in_memory: bool = False
     held_out: bool = True
     fingerprint: str = ""
+    shuffled: bool = True
 
     @abstractmethod
     def __len__(self) -> int:
@@ -79,6 +84,10 @@ class ImageDataset(Dataset[Batch], ABC):
     @abstractmethod
     def item(self, index: int, seed: int) -> Batch:
         """One item without its batch dimension; crops and flips depend on ``seed`` alone."""
+
+    def of_domain(self, domain: str) -> ImageDataset:
+        """The items that hold an image of ``domain``, each image once: all of them, unless domains differ in number."""
+        return self
 
     @property
     def keys(self) -> frozenset[str]:
@@ -103,6 +112,7 @@ class Selection(ImageDataset):
         self.in_memory = dataset.in_memory
         self.held_out = dataset.held_out
         self.fingerprint = dataset.fingerprint
+        self.shuffled = dataset.shuffled
         self._dataset = dataset
         self._known = None if known is None else frozenset(known)
         self._indices = list(indices)
@@ -123,6 +133,11 @@ class Selection(ImageDataset):
         if self._hides(index):
             item["label"] = -1
         return item
+
+    def of_domain(self, domain: str) -> ImageDataset:
+        """The same selection among the items of the data set below that hold an image of ``domain``."""
+        below = self._dataset.of_domain(domain)
+        return self if below is self._dataset else Selection(below, [i for i in self._indices if i < len(below)])
 
     def _hides(self, index: int) -> bool:
         return self._known is not None and index not in self._known

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, to_unit_range
 from gantrain.registry import ConfigError, Count, Positive
@@ -61,7 +61,7 @@ class BatchStream(Iterator[Batch]):
         self.batch_size = batch_size
         self.size = len(dataset)
         self._source = _Seeded(dataset, seed)
-        self._seed = seed
+        self._seed = seed if dataset.shuffled else None
         self._num_workers = _good_number_of_workers(dataset) if num_workers is None else num_workers
         self._device = device
         self._dtype = dtype
@@ -99,13 +99,14 @@ class BatchStream(Iterator[Batch]):
             num_workers=self._num_workers,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else the loader draws from the global one
+            collate_fn=_collate,
             worker_init_fn=_outlive_ctrl_c,
         )
         return iter(loader)
 
 
-def _batches(start: int, batch_size: int, share: slice, size: int, seed: int) -> Iterator[list[tuple[int, int]]]:
-    """From global batch ``start`` on, a rank's (epoch, index) pairs.
+def _batches(start: int, batch_size: int, share: slice, size: int, seed: int | None) -> Iterator[list[tuple[int, int]]]:
+    """From global batch ``start`` on, a rank's (epoch, index) pairs; without a seed, every epoch goes in order.
 
     No method of the stream, whose loader would then hold it: a ring that only the garbage collector opens, too late for
     the workers to hear of it, and each is waited for for five seconds.
@@ -122,7 +123,9 @@ def _batches(start: int, batch_size: int, share: slice, size: int, seed: int) ->
         yield pairs
 
 
-def _permutation(size: int, seed: int, epoch: int) -> list[int]:
+def _permutation(size: int, seed: int | None, epoch: int) -> list[int]:
+    if seed is None:
+        return list(range(size))
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
     return torch.randperm(size, generator=generator).tolist()
 
@@ -145,11 +148,43 @@ class _Seeded(Dataset[Batch]):
 
 
 def in_order(dataset: ImageDataset, batch_size: int, device: torch.device, dtype: torch.dtype) -> Iterator[Batch]:
-    """Every item once, in order and without randomness beyond its index: for previews, metrics and tests."""
-    for start in range(0, len(dataset), batch_size):
-        indices = range(start, min(start + batch_size, len(dataset)))
-        items = [dataset.item(index, derive_seed("in order", index)) for index in indices]
-        yield place(torch.utils.data.default_collate(items), device=device, dtype=dtype)
+    """Every item once, in order and without randomness beyond its index: for previews, metrics and tests.
+
+    A batch ends early where the size of the images changes.
+    """
+    items: list[Batch] = []
+    for index in range(len(dataset)):
+        item = dataset.item(index, derive_seed("in order", index))
+        if items and (len(items) == batch_size or _shapes(item) != _shapes(items[0])):
+            yield place(_collate(items), device=device, dtype=dtype)
+            items = []
+        items.append(item)
+    if items:
+        yield place(_collate(items), device=device, dtype=dtype)
+
+
+def _shapes(item: Batch) -> list[torch.Size]:
+    return [item[key].shape for key in IMAGE_KEYS if key in item]
+
+
+def _collate(items: list[Batch]) -> Batch:
+    """Items as one batch.
+
+    Raises:
+        ConfigError: Their images differ in size.
+    """
+    for item in items:
+        if _shapes(item) != _shapes(items[0]):
+            sizes = " and ".join(
+                f"{one.get('name', 'a picture')} ({' and '.join(f'{h} x {w}' for _, h, w in _shapes(one))})"
+                for one in (items[0], item)
+            )
+            raise ConfigError(
+                f"data.preprocess leaves pictures of unlike sizes in one batch: {sizes}; take a mode that crops "
+                "(resize_and_crop, scale_width_and_crop, scale_shortside_and_crop), or data.batch_size=1"
+            )
+    batch: Batch = default_collate(items)
+    return batch
 
 
 def place(batch: Batch, *, device: torch.device, dtype: torch.dtype, channels_last: bool = False) -> Batch:

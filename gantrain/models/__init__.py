@@ -1,5 +1,5 @@
 """The GANs. Importing this files them by name."""
 
-from gantrain.models import classifying, infogan, latent
+from gantrain.models import classifying, colorization, cyclegan, infogan, latent, pix2pix
 
-__all__ = ["classifying", "infogan", "latent"]
+__all__ = ["classifying", "colorization", "cyclegan", "infogan", "latent", "pix2pix"]

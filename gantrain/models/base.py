@@ -28,6 +28,8 @@ class GAN(nn.Module, ABC):
 
     needs: ClassVar[frozenset[str]]  # batch keys it reads: checked against the data before training
     reads_unknown_labels: ClassVar[bool] = False  # whether a label of -1 (see `data.labelled`) makes sense to it
+    previews: ClassVar[int] = 0  # held-out images that `visuals` is shown
+    columns: ClassVar[int | None] = COLUMNS  # of the grids of visuals; None lays them side by side, a row per image
     ema: float  # decay of the generators' moving averages per update; 0 is off
 
     @abstractmethod
@@ -36,7 +38,7 @@ class GAN(nn.Module, ABC):
 
     @abstractmethod
     def visuals(self, batch: Batch) -> dict[str, Tensor]:
-        """Images (N, 1 or 3, H, W) in [-1, 1] for the pages; a model that starts from noise needs no batch."""
+        """Images (N, C, H, W) in [-1, 1] for the pages; ``batch`` is empty for models without ``previews``."""
 
     @abstractmethod
     def generators(self) -> list[nn.Module]:

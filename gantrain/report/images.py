@@ -17,6 +17,19 @@ def to_picture(image: Tensor) -> Image.Image:
     return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy())
 
 
+def viewable(images: Tensor) -> Tensor:
+    """(N, 1 or 3, H, W) of (N, C, H, W): as they are, or else their first channel, or three."""
+    return images if images.size(1) in (1, 3) else images[:, : 3 if images.size(1) > 3 else 1]
+
+
+def side_by_side(columns: list[Tensor]) -> Image.Image:
+    """Equally many images (N, C, H, W) per column, in [-1, 1], as one picture: a row for each n."""
+    shown = [viewable(images).float().cpu() for images in columns]
+    if len({images.size(1) for images in shown}) > 1:
+        shown = [images.expand(-1, 3, -1, -1) for images in shown]
+    return grid(torch.stack(shown, dim=1).flatten(0, 1), len(columns))
+
+
 def grid(images: Tensor, columns: int) -> Image.Image:
     """(N, C, H, W) in [-1, 1] as one picture, row by row, on black."""
     count, channels, height, width = images.shape

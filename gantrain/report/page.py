@@ -52,7 +52,7 @@ def run_page(
         body.add(h2("Samples"))
     for path in reversed(pictures):
         _, step, what = path.stem.split("_", 2)
-        body.add(_figure(path.relative_to(folder), f"{what}, step {step}"))
+        body.add(_figure(path.relative_to(folder), f"{what.replace('-', ' | ')}, step {step}"))
     if lines:
         body.add(h2("Losses"), charts(lines))
     body.add(h2("Command"), pre(code(command)))

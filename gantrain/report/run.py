@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
-from gantrain.report.images import grid
+from gantrain.report.images import grid, side_by_side
 from gantrain.report.loggers import Logger
 from gantrain.report.page import run_page
 
@@ -25,13 +25,13 @@ class Report:
         folder: The run folder, made by ``open``.
         command: What made the run, as typed.
         config: The composed configuration.
-        columns: Of the sample grids.
+        columns: Of the sample grids; None for one picture of all visuals side by side.
         logger: Where losses and pictures go besides.
         active: Whether this process writes.
     """
 
     def __init__(
-        self, folder: Path, *, command: str, config: dict[str, Any], columns: int, logger: Logger, active: bool
+        self, folder: Path, *, command: str, config: dict[str, Any], columns: int | None, logger: Logger, active: bool
     ) -> None:
         self.folder = folder
         self.page = folder / "index.html"
@@ -110,8 +110,11 @@ class Report:
         """Keep pictures of the networks at ``step``, and write the page anew."""
         if not self._active:
             return
-        for what, images in visuals.items():
-            picture = grid(images, self._columns)
+        if self._columns is None:
+            pictures = {"-".join(visuals): side_by_side(list(visuals.values()))}
+        else:
+            pictures = {what: grid(images, self._columns) for what, images in visuals.items()}
+        for what, picture in pictures.items():
             picture.save(self.folder / "images" / f"step_{step}_{what}.png")
             self._logger.picture(step, what, picture)
         self.write_page("running", step)

@@ -1,0 +1,100 @@
+"""Colour for gray pictures: pix2pix from lightness to colour, in CIE Lab."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gantrain.data.base import Batch, ImageSpec
+from gantrain.models.pix2pix import Pix2Pix
+from gantrain.models.translation import Direction, NetworkMode, seeds_of
+from gantrain.optim import Updates
+from gantrain.registry import MODELS, ConfigError
+
+# sRGB (IEC 61966-2-1) to XYZ, rows X, Y, Z, and the white of D65 in XYZ
+RGB_TO_XYZ = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+WHITE = (0.95047, 1.0, 1.08883)
+# CIE: where the cube root gives way to a line
+KNEE = 6 / 29
+LIGHTNESS, COLOUR = 50.0, 110.0  # L / 50 - 1 and (a, b) / 110 lie in [-1, 1], as in the authors' code
+
+
+def rgb_to_lab(rgb: Tensor) -> Tensor:
+    """sRGB (N, 3, H, W) in [-1, 1] to CIE Lab under D65: L in [0, 100], a and b within +-110."""
+    display = (rgb + 1) / 2
+    linear = torch.where(display > 0.04045, ((display + 0.055) / 1.055).clamp(min=0) ** 2.4, display / 12.92)
+    xyz = _mixed(rgb.new_tensor(RGB_TO_XYZ), linear) / _per_channel(rgb, WHITE)
+    root = torch.where(xyz > KNEE**3, xyz.clamp(min=KNEE**3) ** (1 / 3), xyz / (3 * KNEE**2) + 4 / 29)
+    x, y, z = root.unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
+
+
+def lab_to_rgb(lab: Tensor) -> Tensor:
+    """The inverse of ``rgb_to_lab``; colours that no screen shows are clipped to [-1, 1]."""
+    lightness, a, b = lab.unbind(1)
+    y = (lightness + 16) / 116
+    root = torch.stack([y + a / 500, y, y - b / 200], dim=1)
+    xyz = torch.where(root > KNEE, root**3, (root - 4 / 29) * 3 * KNEE**2) * _per_channel(lab, WHITE)
+    linear = _mixed(torch.linalg.inv(lab.new_tensor(RGB_TO_XYZ)), xyz).clamp(0, 1)
+    display = torch.where(linear > 0.0031308, 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055, linear * 12.92)
+    return (display * 2 - 1).clamp(-1, 1)
+
+
+def _mixed(matrix: Tensor, channels: Tensor) -> Tensor:
+    return torch.einsum("ij,njhw->nihw", matrix, channels)
+
+
+def _per_channel(like: Tensor, values: tuple[float, ...]) -> Tensor:
+    return like.new_tensor(values).view(1, -1, 1, 1)
+
+
+@MODELS.register("colorization")
+class Colorization(Pix2Pix):
+    """pix2pix from the lightness of colour pictures to their colour (Isola et al. 2017, arXiv:1611.07004).
+
+    It learns from any colour pictures: the first domain is their lightness (1 channel), the second their a and b in Lab
+    (2 channels).
+
+    Args:
+        spec: Of the training images, which have 3 channels.
+        others: Those of ``Pix2Pix``.
+
+    Raises:
+        ConfigError: The pictures have no colour.
+    """
+
+    needs = frozenset({"image"})
+
+    def __init__(self, *, spec: ImageSpec, **others: Any) -> None:
+        if spec.channels["image"] != 3:
+            raise ConfigError(
+                f"model=colorization learns from colour: these pictures have {spec.channels['image']} channels"
+            )
+        super().__init__(spec=replace(spec, channels={"a": 1, "b": 2}), **others)
+        self.spec = spec
+
+    def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
+        """As pix2pix, in Lab."""
+        return super().train_step((lightness_and_colour(batch["image"]) for batch in batches), update)
+
+    def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
+        """The picture in gray, in the colours that the generator finds, and in its own."""
+        a = lightness_and_colour(batch["image"])["a"]
+        colour = self.translate(a, direction, seeds=seeds_of(batch, network_mode))
+        lab = torch.cat([(a + 1) * LIGHTNESS, colour * COLOUR], dim=1)
+        gray = torch.cat([lab[:, :1], torch.zeros_like(colour)], dim=1)
+        return {"real_a": lab_to_rgb(gray), "fake_b_rgb": lab_to_rgb(lab), "real_b_rgb": batch["image"]}
+
+
+def lightness_and_colour(rgb: Tensor) -> Batch:
+    """Colour pictures (N, 3, H, W) as a batch of ``a`` (N, 1, H, W) and ``b`` (N, 2, H, W), all in [-1, 1]."""
+    lab = rgb_to_lab(rgb)
+    return {"a": lab[:, :1] / LIGHTNESS - 1, "b": lab[:, 1:] / COLOUR}

@@ -1,0 +1,137 @@
+"""Translation learnt without pairs: CycleGAN and DiscoGAN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gantrain.data.base import Batch, ImageSpec
+from gantrain.models.base import MakeNetwork
+from gantrain.models.pool import ImagePool
+from gantrain.models.translation import Direction, NetworkMode, TranslationGAN, seeds_of
+from gantrain.optim import Updates
+from gantrain.registry import MODELS, ConfigError, Count, Weight
+
+
+@MODELS.register("cyclegan")
+class CycleGAN(TranslationGAN):
+    """Translates a to b and b to a, learnt without pairs: Zhu et al. 2017 (arXiv:1703.10593).
+
+    The paper calls ``generator_ab`` G and ``generator_ba`` F, its code G_A and G_B. ``discriminator_b``, which judges
+    images of b, is the paper's D_Y and its code's D_A. Losses are logged under the code's names: ``g_a`` and ``d_a``
+    are of ``generator_ab`` and of the judge of its images, ``idt_a`` is of ``generator_ab`` on images of b.
+
+    With squared reconstruction, the logistic loss and no pool it is DiscoGAN (Kim et al. 2017, arXiv:1703.05192).
+
+    Args:
+        spec: Of the training images.
+        make_generator: Builds a generator.
+        make_discriminator: Builds a discriminator.
+        lambda_a: Weight of the reconstruction of a by way of b.
+        lambda_b: Weight of the reconstruction of b by way of a.
+        lambda_identity: Weight, relative to those, of the mean absolute change that a generator makes in images which
+            are of its target domain already; 0 is off.
+        cycle_loss: ``l1`` is the mean absolute, ``l2`` the mean squared error of reconstruction.
+        pool_size: Generated images kept per domain to be shown to the discriminator again; 0 is off.
+        others: Those of ``TranslationGAN``.
+
+    Raises:
+        ConfigError: There is an identity loss between domains of unlike channels.
+    """
+
+    directions: tuple[Direction, ...] = ("a_to_b", "b_to_a")
+
+    def __init__(
+        self,
+        *,
+        spec: ImageSpec,
+        make_generator: MakeNetwork,
+        make_discriminator: MakeNetwork,
+        lambda_a: Weight,
+        lambda_b: Weight,
+        lambda_identity: Weight,
+        cycle_loss: Literal["l1", "l2"],
+        pool_size: Count,
+        **others: Any,
+    ) -> None:
+        super().__init__(spec=spec, **others)
+        self.same_channels = spec.channels["a"] == spec.channels["b"]
+        if lambda_identity and not self.same_channels:
+            raise ConfigError(
+                f"model.lambda_identity ({lambda_identity}): the identity loss compares images of both domains, which "
+                f"have {spec.channels['a']} and {spec.channels['b']} channels: set it to 0"
+            )
+        self.lambda_a, self.lambda_b, self.lambda_identity = lambda_a, lambda_b, lambda_identity
+        self.reconstruction = F.l1_loss if cycle_loss == "l1" else F.mse_loss
+        a, b = spec.shape("a"), spec.shape("b")
+        self.generator_ab = make_generator(input_shape=a, shape=b)
+        self.generator_ba = make_generator(input_shape=b, shape=a)
+        self.discriminator_b = make_discriminator(shape=b, num_classes=0, num_outputs=1)
+        self.discriminator_a = make_discriminator(shape=a, num_classes=0, num_outputs=1)
+        self.pool_b = ImagePool(pool_size)
+        self.pool_a = ImagePool(pool_size)
+
+    def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
+        """The generators' update, then the discriminators', on one batch."""
+        batch = next(batches)
+        a, b = batch["a"], batch["b"]
+        fake_b, fake_a = self.generator_ab(a), self.generator_ba(b)
+        losses = {
+            "g_a": self.loss.generator(self.discriminator_b(fake_b)),
+            "g_b": self.loss.generator(self.discriminator_a(fake_a)),
+            "cycle_a": self.lambda_a * self.reconstruction(self.generator_ba(fake_b), a),
+            "cycle_b": self.lambda_b * self.reconstruction(self.generator_ab(fake_a), b),
+            **self._identity_losses(a, b),
+        }
+        update.generator(torch.stack(list(losses.values())).sum())
+        (old_b,), (old_a,) = self.pool_b(fake_b), self.pool_a(fake_a)
+        losses["d_a"], _, _ = self.discriminator_loss(self.discriminator_b, b, old_b, update.draws)
+        losses["d_b"], _, _ = self.discriminator_loss(self.discriminator_a, a, old_a, update.draws)
+        update.discriminator(losses["d_a"] + losses["d_b"])
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _identity_losses(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        """How much each generator changes images that are as it makes them: taint and tone should stay."""
+        if not self.lambda_identity:
+            return {"idt_a": a.new_zeros(()), "idt_b": a.new_zeros(())}  # as the reference logs them
+        return {
+            "idt_a": self.lambda_identity * self.lambda_b * F.l1_loss(self.generator_ab(b), b),
+            "idt_b": self.lambda_identity * self.lambda_a * F.l1_loss(self.generator_ba(a), a),
+        }
+
+    def generator_of(self, direction: Direction) -> nn.Module:
+        """``generator_ab`` or ``generator_ba``."""
+        return self.generator_ab if direction == "a_to_b" else self.generator_ba
+
+    def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
+        """Input, output, what the way back makes of it, what the other generator makes of the input, and the target."""
+        source, target = direction[0], direction[-1]
+        back: Direction = "b_to_a" if direction == "a_to_b" else "a_to_b"
+        seeds = seeds_of(batch, network_mode)
+        made = super().results(batch, direction, network_mode=network_mode)
+        made[f"rec_{source}"] = self.translate(made[f"fake_{target}"], back, seeds=seeds)
+        if self.same_channels:
+            # named by the generator, as the reference has it: idt_b is what G_B makes of images of a
+            made[f"idt_{target}"] = self.translate(batch[source], back, seeds=seeds)
+        return made
+
+    def visuals(self, batch: Batch) -> dict[str, Tensor]:
+        """Both directions; there are no targets, and identity images only where there is an identity loss."""
+        names = {"a": batch["name"], "b": batch.get("name_b", batch["name"])}
+        shown: dict[str, Tensor] = {}
+        for direction in self.directions:
+            source = direction[0]
+            shown |= self.results({source: batch[source], "name": names[source]}, direction)
+        return {name: images for name, images in shown.items() if self.lambda_identity or not name.startswith("idt")}
+
+    def generators(self) -> list[nn.Module]:
+        """From a to b, and from b to a."""
+        return [self.generator_ab, self.generator_ba]
+
+    def discriminators(self) -> list[nn.Module]:
+        """The judge of b, and the judge of a."""
+        return [self.discriminator_b, self.discriminator_a]

@@ -1,0 +1,75 @@
+"""Translation learnt from pairs: pix2pix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gantrain.data.base import Batch, ImageSpec
+from gantrain.models.base import MakeNetwork
+from gantrain.models.translation import Direction, TranslationGAN
+from gantrain.optim import Updates
+from gantrain.registry import MODELS, Weight
+
+
+@MODELS.register("pix2pix")
+class Pix2Pix(TranslationGAN):
+    """Translates a to b, learnt from pairs: Isola et al. 2017 (arXiv:1611.07004).
+
+    The discriminator judges pairs of input and output. The dropout of the generator is its noise, in training and
+    after.
+
+    Args:
+        spec: Of the training images.
+        make_generator: Builds the generator.
+        make_discriminator: Builds the discriminator.
+        lambda_l1: Weight of the mean absolute difference between output and target.
+        others: Those of ``TranslationGAN``.
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: ImageSpec,
+        make_generator: MakeNetwork,
+        make_discriminator: MakeNetwork,
+        lambda_l1: Weight,
+        **others: Any,
+    ) -> None:
+        super().__init__(spec=spec, **others)
+        self.lambda_l1 = lambda_l1
+        channels = spec.channels["a"] + spec.channels["b"]
+        self.generator = make_generator(input_shape=spec.shape("a"), shape=spec.shape("b"))
+        self.discriminator = make_discriminator(shape=(channels, spec.height, spec.width), num_classes=0, num_outputs=1)
+
+    def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
+        """The discriminator's update, then the generator's, on one batch and one pass of the generator."""
+        batch = next(batches)
+        a, b = batch["a"], batch["b"]
+        fake = self.generator(a)
+        real_pair, fake_pair = torch.cat([a, b], dim=1), torch.cat([a, fake.to(a.dtype)], dim=1)
+        d_loss, d_real, d_fake = self.discriminator_loss(
+            self.discriminator, real_pair, fake_pair.detach(), update.draws
+        )
+        update.discriminator(d_loss)
+        g_gan = self.loss.generator(self.discriminator(fake_pair))
+        g_l1 = self.lambda_l1 * F.l1_loss(fake, b)
+        update.generator(g_gan + g_l1)
+        losses = {"g_gan": g_gan, "g_l1": g_l1, "d_real": d_real, "d_fake": d_fake}
+        return {name: value.detach() for name, value in losses.items()}
+
+    def generator_of(self, direction: Direction) -> nn.Module:
+        """The generator."""
+        return self.generator
+
+    def generators(self) -> list[nn.Module]:
+        """The generator."""
+        return [self.generator]
+
+    def discriminators(self) -> list[nn.Module]:
+        """The discriminator."""
+        return [self.discriminator]
