@@ -33,6 +33,26 @@ def norm_2d(norm: Norm, channels: int) -> list[nn.Module]:
     return []
 
 
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """The normalisation layer of image-to-image networks for (N, C, H, W): instance norm has neither weights nor state.
+
+    For ``none`` and ``spectral`` it is the identity, so that the layers after it keep their places in a sequence, and
+    with them the keys of their weights.
+    """
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.InstanceNorm2d(channels) if norm == "instance" else nn.Identity()
+
+
+def bias_before(norm: Norm) -> bool:
+    """Whether convolutions before ``norm_layer`` have a bias.
+
+    As in pytorch-CycleGAN-and-pix2pix, whose files could else not be read: with instance norm, which takes it out
+    again, and not with ``none``, which could use it. (With ``spectral``, which is not theirs, too.)
+    """
+    return norm in ("instance", "spectral")
+
+
 def finish(network: nn.Module, *, norm: Norm, init: Init, init_gain: float) -> None:
     """Initialise a network that has just been built, then normalise its weights if ``norm`` is ``spectral``.
 
@@ -51,9 +71,10 @@ def finish(network: nn.Module, *, norm: Norm, init: Init, init_gain: float) -> N
             _INITIALISERS[init](layer.weight, init_gain)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        for norm_layer in norms:
-            nn.init.normal_(norm_layer.weight, 1.0, init_gain if init == "normal" else 0.02)
-            nn.init.zeros_(norm_layer.bias)
+        for normalisation in norms:
+            if normalisation.weight is not None and normalisation.bias is not None:  # instance norm may have neither
+                nn.init.normal_(normalisation.weight, 1.0, init_gain if init == "normal" else 0.02)
+                nn.init.zeros_(normalisation.bias)
     if norm == "spectral":
         for layer in layers:
             spectral_norm(layer)
@@ -80,6 +101,51 @@ def doublings(shape: ImageShape, network: str) -> int:
             "set data.load_size (and data.crop_size) to one of them"
         )
     return (height // 4).bit_length() - 1
+
+
+def check_multiple(shape: ImageShape, multiple: int, network: str, *, else_set: str = "") -> None:
+    """Refuse images that can't be halved as often as the network does it.
+
+    Args:
+        shape: Channels, height and width.
+        multiple: What both sides must be multiples of.
+        network: Its registered name.
+        else_set: Another way out, to be offered beside ``data.crop_size``.
+
+    Raises:
+        ConfigError: A side is not such a multiple.
+    """
+    _, height, width = shape
+    if height % multiple or width % multiple:
+        raise ConfigError(
+            f"the network '{network}' takes images whose sides are multiples of {multiple}, not {height} x {width}: "
+            f"set data.crop_size (and data.load_size) to such numbers{else_set}"
+        )
+
+
+def check_at_least(shape: ImageShape, side: int, network: str) -> None:
+    """Refuse images with a side shorter than ``side``, for which a layer of the network would have no pixels.
+
+    Raises:
+        ConfigError: A side is.
+    """
+    _, height, width = shape
+    if min(height, width) < side:
+        raise ConfigError(
+            f"the network '{network}' takes images of at least {side} x {side} pixels, not {height} x {width}: "
+            "set data.crop_size (and data.load_size) to such numbers"
+        )
+
+
+def check_one_map(network: str, num_classes: int, num_outputs: int) -> None:
+    """Refuse what a discriminator that puts out one map of logits, and sees no labels, can't do.
+
+    Raises:
+        ConfigError: There are labels to be seen or several outputs to be made.
+    """
+    if num_classes or num_outputs != 1:
+        lack = "sees no labels" if num_classes else f"puts out one map of logits, not {num_outputs} logits per image"
+        raise ConfigError(f"the network '{network}' {lack}: choose another, like network/discriminator=dcgan")
 
 
 # ---- precision

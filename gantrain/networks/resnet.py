@@ -1,0 +1,128 @@
+"""The residual generator of CycleGAN (Zhu et al. 2017, arXiv:1703.10593), which is that of Johnson et al. 2016.
+
+The keys and shapes of its state are those of pytorch-CycleGAN-and-pix2pix.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from torch import Tensor, nn
+
+from gantrain.networks.common import (
+    ImageShape,
+    Init,
+    Norm,
+    bias_before,
+    check_at_least,
+    check_multiple,
+    finish,
+    norm_layer,
+)
+from gantrain.registry import GENERATORS, ConfigError, Count, Positive, Share, Weight
+
+Padding: TypeAlias = Literal["reflection", "replicate", "zero"]
+_PADS: dict[Padding, type[nn.Module]] = {"reflection": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d}
+
+
+def _same_size(inputs: int, outputs: int, kernel: int, padding: Padding, *, bias: bool) -> list[nn.Module]:
+    """A convolution that keeps the sides, after the module that pads for it; zeros it pads itself."""
+    if padding == "zero":
+        return [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)]
+    return [_PADS[padding](kernel // 2), nn.Conv2d(inputs, outputs, kernel, bias=bias)]
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions whose output is added to their input, with no activation after (Johnson et al. 2016)."""
+
+    def __init__(self, channels: int, *, padding: Padding, dropout: float, norm: Norm) -> None:
+        super().__init__()
+        bias = bias_before(norm)
+        self.conv_block = nn.Sequential(
+            *_same_size(channels, channels, 3, padding, bias=bias),
+            norm_layer(norm, channels),
+            nn.ReLU(inplace=True),
+            *([nn.Dropout(dropout)] if dropout else []),
+            *_same_size(channels, channels, 3, padding, bias=bias),
+            norm_layer(norm, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) to the same."""
+        return x + self.conv_block(x)
+
+
+@GENERATORS.register("resnet")
+class ResnetGenerator(nn.Module):
+    """Down by strided convolutions, residual blocks, up again, tanh (Johnson et al. 2016, arXiv:1603.08155).
+
+    With ``blocks`` 9 (6 for 128 pixels), ``downsamplings`` 2, ``kernel`` 3, ``stem`` 7 and ``reflection``, the
+    generator of CycleGAN (Zhu et al. 2017, arXiv:1703.10593).
+
+    Args:
+        input_shape: Channels, height and width of the images that are translated.
+        shape: Of those that come out; the sides are the same.
+        width: Channels of the first layer; they double with every halving of the sides.
+        blocks: Residual blocks, at the lowest resolution.
+        downsamplings: How often the sides are halved.
+        kernel: Of the strided and transposed convolutions.
+        stem: Kernel of the first and the last convolution; odd.
+        padding: Around all convolutions but the strided and transposed ones, which always have zeros.
+        dropout: In the middle of each block; 0 is off.
+        norm: After every convolution but the last.
+        upsample: ``transposed`` convolutions, or ``resize``: nearest neighbours, then a 3 x 3 convolution.
+        init: See ``gantrain.networks.common.finish``.
+        init_gain: See there.
+
+    Attributes:
+        multiple: Both sides of any image must be a multiple of this.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: ImageShape,
+        shape: ImageShape,
+        width: Positive,
+        blocks: Positive,
+        downsamplings: Count,
+        kernel: Literal[3, 4],
+        stem: Positive,
+        padding: Padding,
+        dropout: Share,
+        norm: Norm,
+        upsample: Literal["transposed", "resize"],
+        init: Init,
+        init_gain: Weight,
+    ) -> None:
+        super().__init__()
+        if stem % 2 == 0:
+            raise ConfigError(f"network.generator.stem={stem}: a kernel with a middle has an odd side, like 7")
+        self.multiple = 2**downsamplings
+        check_multiple(input_shape, self.multiple, "resnet")
+        # two pixels: fewer have nothing to reflect, and one alone is its own mean to a norm
+        check_at_least(input_shape, max(2 * self.multiple, stem // 2 + 1), "resnet")
+        bias = bias_before(norm)
+
+        def block(convolution: list[nn.Module], channels: int) -> list[nn.Module]:
+            return [*convolution, norm_layer(norm, channels), nn.ReLU(inplace=True)]
+
+        def up(inputs: int, outputs: int) -> list[nn.Module]:
+            if upsample == "resize":
+                return [nn.Upsample(scale_factor=2), *_same_size(inputs, outputs, 3, padding, bias=bias)]
+            # a kernel of 3 would come out one pixel short
+            return [nn.ConvTranspose2d(inputs, outputs, kernel, 2, 1, output_padding=4 - kernel, bias=bias)]
+
+        layers = block(_same_size(input_shape[0], width, stem, padding, bias=bias), width)
+        for channels in (width * 2**i for i in range(downsamplings)):
+            layers += block([nn.Conv2d(channels, channels * 2, kernel, 2, 1, bias=bias)], channels * 2)
+        channels = width * self.multiple
+        layers += [ResidualBlock(channels, padding=padding, dropout=dropout, norm=norm) for _ in range(blocks)]
+        for channels in (width * 2**i for i in reversed(range(downsamplings))):
+            layers += block(up(channels * 2, channels), channels)
+        self.model = nn.Sequential(*layers, *_same_size(width, shape[0], stem, padding, bias=True), nn.Tanh())
+        finish(self, norm=norm, init=init, init_gain=init_gain)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C', H, W) in [-1, 1]; both sides multiples of ``multiple``."""
+        return self.model(image)
