@@ -1,0 +1,206 @@
+"""The data sets that the authors of pix2pix and CycleGAN hand out: fetched, verified, and there whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import stat
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PureWindowsPath
+
+from tqdm import tqdm
+
+from gantrain.data.transforms import EXTENSIONS
+from gantrain.registry import ConfigError, nearest
+
+_UNPAIRED = "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets"
+_PAIRED = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets"
+_UNPAIRED_NAMES = (
+    "ae_photos",
+    "apple2orange",
+    "cezanne2photo",
+    "horse2zebra",
+    "iphone2dslr_flower",
+    "monet2photo",
+    "summer2winter_yosemite",
+    "ukiyoe2photo",
+    "vangogh2photo",
+)
+_PAIRED_NAMES = ("edges2handbags", "edges2shoes", "facades", "maps", "night2day")
+_BOTH = ("facades", "maps")  # handed out as pairs and as two domains, under one name
+
+# where the archive of each is
+NAMES: dict[str, str] = {
+    **{name: f"{_PAIRED}/{name}.tar.gz" for name in _PAIRED_NAMES},
+    **{name: f"{_UNPAIRED}/{name}.zip" for name in _UNPAIRED_NAMES},
+    **{f"{name}_unaligned": f"{_UNPAIRED}/{name}.zip" for name in _BOTH},
+}
+
+USAGE = f"""\
+gantrain data download NAME [root=datasets]
+
+Fetches a data set of the papers into root/NAME.
+
+  For model=pix2pix data=NAME:
+    {", ".join(_PAIRED_NAMES)}
+  For model=cyclegan data=NAME:
+    {", ".join(_UNPAIRED_NAMES[1:5])},
+    {", ".join(_UNPAIRED_NAMES[5:])}
+  For model=cyclegan data=unaligned data.root=datasets/NAME:
+    {", ".join(f"{name}_unaligned" for name in _BOTH)}
+  Photographs to test with:
+    ae_photos
+"""
+
+TIMEOUT = 30  # seconds without a byte
+CHUNK = 1 << 20  # bytes
+
+
+def download(name: str, root: Path) -> None:
+    """Fetch a data set into ``root/name`` and say what it holds; if it is there already, say so.
+
+    Raises:
+        ConfigError: No data set of that name is handed out, the server can't be reached, or what came is not whole.
+    """
+    if name == "cityscapes":
+        raise ConfigError(
+            f"cityscapes must be requested from cityscapes-dataset.com; {root / name}/train and {root / name}/test "
+            "then hold one picture for each photo: the photo on its left half, the labels on its right"
+        )
+    if name not in NAMES:
+        raise ConfigError(f"no data set '{name}' to download; {nearest(name, NAMES)}")
+    target = root / name
+    if target.exists():
+        print(f"{target} is already there")
+        return
+    address = NAMES[name]
+    with whole_or_nothing(target) as folder:
+        archive, unpacked = folder.with_name("archive"), folder.with_name("unpacked")
+        _fetch(address, archive, label=name)
+        with _broken_archives(address):
+            _unpack_zip(archive, unpacked) if address.endswith(".zip") else _unpack_tar(archive, unpacked)
+        top = unpacked / address.rpartition("/")[2].partition(".")[0]
+        phases = top if top.is_dir() else unpacked
+        pictures = _count_pictures(phases)
+        _check(pictures, name)
+        phases.rename(folder)
+    print(f"{target}: " + ", ".join(f"{phase} {count}" for phase, count in pictures.items()) + " pictures")
+
+
+@contextmanager
+def whole_or_nothing(target: Path) -> Iterator[Path]:
+    """Where to make a folder that becomes ``target`` if the block ends well, and of which otherwise nothing stays.
+
+    If somebody else has completed ``target`` in the meantime, theirs stays. What is put beside the yielded path
+    disappears in any case.
+    """
+    new = [parent for parent in target.parents if not parent.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+            folder = Path(scratch) / target.name
+            yield folder
+            try:
+                folder.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+    except BaseException:
+        with suppress(OSError):  # somebody else has put something there
+            for parent in new:
+                parent.rmdir()
+        raise
+
+
+def _fetch(address: str, path: Path, *, label: str) -> None:
+    with _reaching(address):
+        answer = urllib.request.urlopen(address, timeout=TIMEOUT)
+    length = answer.length  # None if it doesn't say
+    with (
+        answer,
+        path.open("wb") as file,
+        tqdm(total=length, desc=label, unit="B", unit_scale=True, leave=False, disable=None) as bar,
+    ):
+        while chunk := _read(answer, address):
+            file.write(chunk)
+            bar.update(len(chunk))
+        came = file.tell()
+    if length is not None and came != length:
+        raise ConfigError(f"{address}: the connection ended after {came:,} of {length:,} bytes; try again")
+
+
+def _read(answer: http.client.HTTPResponse, address: str) -> bytes:
+    with _reaching(address):
+        return answer.read(CHUNK)
+
+
+@contextmanager
+def _reaching(address: str) -> Iterator[None]:
+    """Whatever the network does becomes one line."""
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        raise ConfigError(f"can't fetch {address}: the server answers {error.code} ({error.reason})") from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        reason = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        raise ConfigError(f"can't reach {address}: {' '.join(reason.split())}") from None
+
+
+@contextmanager
+def _broken_archives(address: str) -> Iterator[None]:
+    """Whatever is wrong with an archive becomes one line."""
+    try:
+        yield
+    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{address}: what came is no good archive ({reason}); try again") from None
+
+
+def _unpack_zip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        for member in opened.infolist():
+            path = PureWindowsPath(member.filename)  # which knows both slashes
+            if path.anchor or ".." in path.parts or stat.S_ISLNK(member.external_attr >> 16):
+                raise zipfile.BadZipFile(f"it would write outside its folder: {member.filename}")
+        broken = opened.testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"wrong checksum of {broken}")
+        opened.extractall(folder)
+
+
+def _unpack_tar(archive: Path, folder: Path) -> None:
+    with gzip.open(archive) as stream:
+        with tarfile.open(fileobj=stream) as opened:
+            opened.extractall(folder, filter="data")
+        while stream.read(CHUNK):  # the checksum stands at the end, behind what tar reads
+            pass
+
+
+def _count_pictures(folder: Path) -> dict[str, int]:
+    """How many there are in each sub-folder."""
+    return {
+        part.name: sum(path.suffix.lower() in EXTENSIONS for path in part.rglob("*"))
+        for part in sorted(folder.iterdir())
+        if part.is_dir()
+    }
+
+
+def _check(pictures: dict[str, int], name: str) -> None:
+    """Refuse an archive without a folder that is needed, or with nothing in it."""
+    if name in _PAIRED_NAMES:
+        needed = ["train", "val" if "val" in pictures else "test"]
+    elif name == "ae_photos":  # nothing to train on
+        needed = [*pictures] or ["testA"]
+    else:
+        needed = ["trainA", "trainB", "testA", "testB"]
+    empty = [phase for phase in needed if not pictures.get(phase)]
+    if empty:
+        raise ConfigError(f"{NAMES[name]}: the archive holds no pictures in {', '.join(empty)}")

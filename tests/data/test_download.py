@@ -1,0 +1,352 @@
+"""Fetching data sets: whole or not at all, and one line for whatever goes wrong. The server is on this machine."""
+
+from __future__ import annotations
+
+import io
+import stat
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gantrain.cli import main
+from gantrain.data import download as module
+from gantrain.data.download import NAMES, download, whole_or_nothing
+from gantrain.registry import ConfigError
+
+UNPAIRED = {"horse2zebra/trainA/1.jpg", "horse2zebra/trainB/1.jpg", "horse2zebra/trainB/2.jpg"} | {
+    "horse2zebra/testA/1.jpg",
+    "horse2zebra/testB/1.jpg",
+}
+PAIRED = {"facades/train/1.jpg", "facades/train/2.jpg", "facades/test/1.jpg", "facades/val/1.jpg"}
+
+
+def picture() -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((16, 16), 50).save(file, "jpeg")
+    return file.getvalue()
+
+
+def zipped(names: set[str], *extra: tuple[zipfile.ZipInfo, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in sorted(names):
+            archive.writestr(name, picture())
+        for member, content in extra:
+            archive.writestr(member, content)
+    return file.getvalue()
+
+
+def tarred(names: set[str], *extra: tarfile.TarInfo) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for name in sorted(names):
+            member = tarfile.TarInfo(name)
+            content = picture()
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        for member in extra:
+            archive.addfile(member)
+    return file.getvalue()
+
+
+def link(
+    name: str, kind: type[zipfile.ZipInfo] | type[tarfile.TarInfo]
+) -> tuple[zipfile.ZipInfo, bytes] | tarfile.TarInfo:
+    """A symbolic link to /etc, as a member of an archive of that kind."""
+    member = kind(name)
+    if isinstance(member, tarfile.TarInfo):
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc"
+        return member
+    member.create_system, member.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    return member, b"/etc"
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """``serve(name, body)`` has the archive of ``name`` answered with ``body``, and returns its address."""
+    answers: dict[str, tuple[bytes, int | None]] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path not in answers:
+                self.send_error(404)
+                return
+            body, length = answers[self.path]
+            self.send_response(200)
+            if length is not None:
+                self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    def answer(name: str, body: bytes | None, *, says: int | None = -1) -> str:
+        path = "/" + NAMES[name].rpartition("/")[2]
+        address = f"http://127.0.0.1:{server.server_port}{path}"
+        monkeypatch.setitem(NAMES, name, address)
+        if body is not None:
+            answers[path] = body, len(body) if says == -1 else says
+        return address
+
+    yield answer
+    server.shutdown()
+    server.server_close()
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(name: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What ``gantrain data download`` says, which is one line, and of the data set nothing stays."""
+    before = set(Path().rglob("*"))
+    assert main(["data", "download", name]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("gantrain: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    assert set(Path().rglob("*")) == before
+    return err
+
+
+# ---- what is fetched
+
+
+def test_a_zip_becomes_the_folder_of_its_name(serve, capsys) -> None:
+    serve("horse2zebra", zipped(UNPAIRED))
+    assert main(["data", "download", "horse2zebra"]) == 0
+    assert files(Path("datasets")) == UNPAIRED
+    assert set(Path("datasets").iterdir()) == {Path("datasets/horse2zebra")}
+    assert Image.open("datasets/horse2zebra/trainB/2.jpg").size == (16, 16)
+    out, err = capsys.readouterr()
+    assert out == "datasets/horse2zebra: testA 1, testB 1, trainA 1, trainB 2 pictures\n"
+    assert err == ""  # a bar is for a terminal
+
+
+def test_a_tar_gz_becomes_the_folder_of_its_name_below_the_root_that_is_typed(serve, tmp_path: Path) -> None:
+    serve("facades", tarred(PAIRED))
+    assert main(["data", "download", "facades", f"root={tmp_path}/deep/er"]) == 0
+    assert files(tmp_path / "deep/er") == PAIRED
+    assert not Path("datasets").exists()
+
+
+@pytest.mark.parametrize("held_out", ["test", "val"])
+def test_pairs_are_held_out_under_either_name(serve, held_out: str) -> None:
+    names = {"maps/train/1.jpg", f"maps/{held_out}/1.jpg"}
+    serve("maps", tarred(names))
+    download("maps", Path("datasets"))
+    assert files(Path("datasets")) == names
+
+
+def test_two_domains_that_share_a_name_with_pairs_have_a_folder_of_their_own(serve) -> None:
+    assert NAMES["maps_unaligned"].endswith("cyclegan/datasets/maps.zip")
+    assert NAMES["maps"].endswith("pix2pix/datasets/maps.tar.gz")
+    names = {name.replace("horse2zebra", "maps") for name in UNPAIRED}
+    serve("maps_unaligned", zipped(names))
+    download("maps_unaligned", Path("datasets"))
+    assert files(Path("datasets")) == {name.replace("maps", "maps_unaligned") for name in names}
+
+
+def test_an_archive_without_a_folder_around_its_phases_is_taken_too(serve) -> None:
+    serve("horse2zebra", zipped({name.removeprefix("horse2zebra/") for name in UNPAIRED}))
+    download("horse2zebra", Path("datasets"))
+    assert files(Path("datasets")) == UNPAIRED
+
+
+def test_a_server_that_does_not_say_how_much_there_is_is_believed(serve) -> None:
+    serve("horse2zebra", zipped(UNPAIRED), says=None)
+    download("horse2zebra", Path("datasets"))
+    assert files(Path("datasets")) == UNPAIRED
+
+
+def test_what_is_there_is_left_alone(capsys) -> None:
+    Path("datasets/facades").mkdir(parents=True)
+    assert main(["data", "download", "facades"]) == 0
+    assert capsys.readouterr().out == "datasets/facades is already there\n"
+    assert files(Path("datasets")) == set()
+
+
+def test_the_addresses_are_those_that_the_authors_publish() -> None:
+    assert len(NAMES) == 16
+    for name, address in NAMES.items():
+        collection, file = address.removeprefix("http://efrosgans.eecs.berkeley.edu/").split("/datasets/")
+        assert file == name.removesuffix("_unaligned") + {"cyclegan": ".zip", "pix2pix": ".tar.gz"}[collection]
+
+
+# ---- what goes wrong
+
+
+def test_a_connection_that_ends_early_is_told_by_the_length(serve, capsys) -> None:
+    body = zipped(UNPAIRED)
+    address = serve("horse2zebra", body[:-100], says=len(body))
+    assert refused("horse2zebra", capsys) == (
+        f"gantrain: {address}: the connection ended after {len(body) - 100:,} of {len(body):,} bytes; try again\n"
+    )
+
+
+@pytest.mark.parametrize(("name", "archive"), [("horse2zebra", zipped(UNPAIRED)), ("facades", tarred(PAIRED))])
+@pytest.mark.parametrize("part", [0, 0.5, 0.99])
+def test_a_part_of_an_archive_is_refused(serve, capsys, name: str, archive: bytes, part: float) -> None:
+    address = serve(name, archive[: int(len(archive) * part)])
+    assert refused(name, capsys).startswith(f"gantrain: {address}: what came is no good archive (")
+
+
+def test_a_page_instead_of_an_archive_is_refused(serve, capsys) -> None:
+    for name in ("horse2zebra", "facades"):
+        serve(name, b"<html>We have moved</html>")
+        assert "what came is no good archive" in refused(name, capsys)
+
+
+def test_one_wrong_byte_in_a_zip_is_found_by_its_checksum(serve, capsys) -> None:
+    archive = bytearray(zipped(UNPAIRED))  # pictures are stored as they are, the first after its 30 bytes and its name
+    archive[200] ^= 1
+    serve("horse2zebra", bytes(archive))
+    assert "wrong checksum of horse2zebra/testA/1.jpg" in refused("horse2zebra", capsys)
+
+
+def test_a_wrong_checksum_at_the_end_of_a_tar_gz_is_found(serve, capsys) -> None:
+    archive = bytearray(tarred(PAIRED))
+    archive[-5] ^= 1  # the last eight bytes are the checksum and the length
+    serve("facades", bytes(archive))
+    assert "what came is no good archive (CRC check failed" in refused("facades", capsys)
+
+
+@pytest.mark.parametrize(
+    "member", ["../evil.jpg", "horse2zebra/../../evil.jpg", "/evil.jpg", "C:\\evil.jpg", "..\\e.jpg"]
+)
+def test_a_zip_that_would_write_elsewhere_is_refused_by_name(serve, capsys, member: str) -> None:
+    serve("horse2zebra", zipped(UNPAIRED | {member}))
+    assert f"it would write outside its folder: {member}" in refused("horse2zebra", capsys)
+
+
+def test_a_link_in_a_zip_is_refused(serve, capsys) -> None:
+    serve("horse2zebra", zipped(UNPAIRED, link("horse2zebra/trainA/etc", zipfile.ZipInfo)))
+    assert "it would write outside its folder: horse2zebra/trainA/etc" in refused("horse2zebra", capsys)
+
+
+def test_a_tar_that_would_write_elsewhere_is_refused(serve, capsys) -> None:
+    serve("facades", tarred(PAIRED | {"../evil.jpg"}))
+    assert "../evil.jpg" in refused("facades", capsys)
+
+
+def test_a_link_in_a_tar_that_leads_elsewhere_is_refused(serve, capsys) -> None:
+    serve("facades", tarred(PAIRED, link("facades/train/etc", tarfile.TarInfo)))
+    assert "facades/train/etc" in refused("facades", capsys)
+
+
+def test_an_absolute_name_in_a_tar_stays_below_the_folder(serve, tmp_path: Path) -> None:
+    serve("facades", tarred({*PAIRED, f"{tmp_path}/evil.jpg"}))
+    download("facades", Path("datasets"))
+    assert files(Path("datasets")) == PAIRED
+    assert not (tmp_path / "evil.jpg").exists()
+
+
+@pytest.mark.parametrize("missing", ["trainA", "testB"])
+def test_an_archive_without_pictures_of_a_phase_is_refused(serve, capsys, missing: str) -> None:
+    names = {name for name in UNPAIRED if missing not in name} | {f"horse2zebra/{missing}/notes.txt"}
+    address = serve("horse2zebra", zipped(names))
+    assert refused("horse2zebra", capsys) == f"gantrain: {address}: the archive holds no pictures in {missing}\n"
+
+
+def test_an_archive_that_the_server_does_not_have_is_named(serve, capsys) -> None:
+    address = serve("horse2zebra", None)
+    assert refused("horse2zebra", capsys) == (f"gantrain: can't fetch {address}: the server answers 404 (Not Found)\n")
+
+
+def test_without_a_server_one_line_says_so(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setitem(NAMES, "horse2zebra", "http://127.0.0.1:1/horse2zebra.zip")
+    assert refused("horse2zebra", capsys) == (
+        "gantrain: can't reach http://127.0.0.1:1/horse2zebra.zip: Connection refused\n"
+    )
+
+
+def test_an_interruption_leaves_nothing_and_says_so(serve, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    serve("horse2zebra", zipped(UNPAIRED))
+    monkeypatch.setattr(module, "_count_pictures", interrupted)
+    assert main(["data", "download", "horse2zebra"]) == 130
+    assert capsys.readouterr().err == "gantrain: interrupted; nothing of it was kept\n"
+    assert list(Path().iterdir()) == []
+
+
+def interrupted(*_: object) -> None:
+    assert any(path.name == "1.jpg" for path in Path().rglob("*"))  # there was something to clean up
+    raise KeyboardInterrupt
+
+
+# ---- whole or nothing
+
+
+def test_a_folder_that_somebody_else_completed_meanwhile_stays(tmp_path: Path) -> None:
+    with whole_or_nothing(tmp_path / "made") as folder:
+        folder.mkdir()
+        (folder / "ours").touch()
+        (tmp_path / "made").mkdir()
+        (tmp_path / "made/theirs").touch()
+    assert files(tmp_path) == {"made/theirs"}
+
+
+def test_folders_above_that_others_have_begun_to_use_stay(tmp_path: Path) -> None:
+    def fail() -> None:
+        with whole_or_nothing(tmp_path / "a/b/made") as folder:
+            folder.mkdir()
+            (tmp_path / "a/other").touch()
+            raise ConfigError("no")
+
+    with pytest.raises(ConfigError, match="no"):
+        fail()
+    assert files(tmp_path) == {"a/other"}
+    assert list((tmp_path / "a").iterdir()) == [tmp_path / "a/other"]
+
+
+# ---- the command
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["download", "-h"]])
+def test_the_help_lists_every_name(arguments: list[str], capsys) -> None:
+    assert main(["data", *arguments]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("gantrain data download NAME [root=datasets]\n")
+    assert set(NAMES) <= set(out.replace(",", " ").split())
+    assert max(len(line) for line in out.splitlines()) <= 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["download"], "takes one name and root=FOLDER; names: ae_photos, apple2orange"),
+        (["download", "maps", "facades"], "takes one name and root=FOLDER; names: "),
+        (["download", "name=maps"], "takes one name and root=FOLDER; names: "),
+        (["download", "horse2zbra"], "no data set 'horse2zbra' to download; did you mean 'horse2zebra'?"),
+        (["fetch", "maps"], "no command 'data fetch'; there is: gantrain data download NAME [root=FOLDER]"),
+        (["download", "cityscapes"], "requested from cityscapes-dataset.com; datasets/cityscapes/train and "),
+    ],
+)
+def test_a_mistake_is_answered_with_what_would_work(arguments: list[str], answer: str, capsys) -> None:
+    assert main(["data", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert answer in err
+    assert err.count("\n") == 1
+    assert list(Path().iterdir()) == []
+
+
+def test_the_script_is_the_command() -> None:
+    script = Path(__file__).parents[2] / "scripts/download_dataset.sh"
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    result = subprocess.run([script, "cityscape"], capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 2
+    assert "cityscape" in result.stderr
