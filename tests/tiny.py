@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,10 +11,13 @@ from torch import Tensor, nn
 
 from gantrain import models  # noqa: F401 - files the models by name
 from gantrain.data.base import Batch, ImageSpec
-from gantrain.models.base import LatentGAN
+from gantrain.models.base import GAN
 from gantrain.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gantrain.networks.mlp import MLPDiscriminator, MLPGenerator
-from gantrain.optim import SGD, Averages, Player, Updates
+from gantrain.networks.patchgan import PatchGANDiscriminator
+from gantrain.networks.resnet import ResnetGenerator
+from gantrain.networks.unet import UNetGenerator
+from gantrain.optim import SGD, Adam, Averages, Player, Updates
 from gantrain.registry import MODELS
 from gantrain.schedules import Constant, Schedule
 from gantrain.seeding import Draws
@@ -52,6 +56,38 @@ DCGAN_KEYS = {
     "init_gain": 0.02,
 }
 
+# of models that translate: pairs of pictures, and colour pictures
+PAIRS = ImageSpec(height=32, width=32, channels={"a": 2, "b": 2}, depth={"a": "uint8", "b": "uint8"})
+PICTURES = ImageSpec(height=32, width=32, channels={"image": 3}, depth={"image": "uint8"})
+PIX2PIX_KEYS = {"loss": "logistic", "lambda_l1": 100.0, "label_smoothing": 0.0, "gradient_penalty": 0.0, "ema": 0.0}
+TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
+    "pix2pix": PIX2PIX_KEYS,
+    "colorization": PIX2PIX_KEYS,
+    "cyclegan": {
+        "loss": "least_squares",
+        "lambda_a": 10.0,
+        "lambda_b": 7.0,  # unlike the other, so that one can't pass for the other
+        "lambda_identity": 0.5,
+        "cycle_loss": "l1",
+        "pool_size": 0,
+        "label_smoothing": 0.0,
+        "gradient_penalty": 0.0,
+        "ema": 0.0,
+    },
+}
+CONV_KEYS = {"width": 4, "norm": "instance", "init": "default", "init_gain": 1.0}
+RESNET_KEYS = {
+    **CONV_KEYS,
+    "blocks": 1,
+    "downsamplings": 2,
+    "kernel": 3,
+    "stem": 7,
+    "padding": "reflection",
+    "dropout": 0.0,
+    "upsample": "transposed",
+}
+UNET_KEYS = {**CONV_KEYS, "depth": None, "dropout": 0.0, "skips": True, "upsample": "transposed"}
+
 
 def mlp_generator(**keys: Any) -> MLPGenerator:
     return MLPGenerator(**{"latent_dim": 3, "shape": (1, 4, 4), **MLP_KEYS, **keys})
@@ -75,6 +111,53 @@ def build(name: str, *, spec: ImageSpec = SPEC, seed: int = 0, **keys: Any) -> A
     config = {"name": name, **LATENT_KEYS, **keys}
     model = MODELS.build(config, spec=spec, make_generator=mlp_generator, make_discriminator=mlp_discriminator)
     return model.double()
+
+
+def resnet(**keys: Any) -> ResnetGenerator:
+    return ResnetGenerator(**{**RESNET_KEYS, **keys})
+
+
+def unet(**keys: Any) -> UNetGenerator:
+    return UNetGenerator(**{**UNET_KEYS, **keys})
+
+
+def patchgan(**keys: Any) -> PatchGANDiscriminator:
+    return PatchGANDiscriminator(**{**CONV_KEYS, "layers": 2, **keys})
+
+
+def build_translator(
+    name: str,
+    *,
+    spec: ImageSpec | None = None,
+    seed: int = 0,
+    generator: Callable[..., nn.Module] = resnet,
+    discriminator: Callable[..., nn.Module] = patchgan,
+    norm: str = "instance",
+    dropout: float = 0.0,
+    **keys: Any,
+) -> Any:
+    """The model of that name on narrow networks for 32 x 32 pixels, in float64."""
+    torch.manual_seed(seed)
+    model = MODELS.build(
+        {"name": name, **TRANSLATION_KEYS[name], **keys},
+        spec=spec or (PICTURES if name == "colorization" else PAIRS),
+        make_generator=partial(generator, norm=norm, dropout=dropout),
+        make_discriminator=partial(discriminator, norm=norm),
+    )
+    return model.double()
+
+
+def translation_batches(size: int, *, spec: ImageSpec = PAIRS, seed: int = 1) -> Iterator[Batch]:
+    """An endless stream of float64 batches of every domain in [-1, 1], each different, every image with a name."""
+    generator = torch.Generator().manual_seed(seed)
+    number = 0
+    while True:
+        batch: Batch = {
+            domain: torch.rand(size, *spec.shape(domain), dtype=torch.float64, generator=generator) * 2 - 1
+            for domain in spec.channels
+        }
+        yield batch | {"name": [f"{number + place}.png" for place in range(size)]}
+        number += size
 
 
 def image_batches(size: int = 6, *, seed: int = 1, labels: bool = False) -> Iterator[Batch]:
@@ -122,6 +205,55 @@ def updates_of(
     )
 
 
+def adam_updates(model: GAN, lr: float = 2e-4) -> Updates:
+    """As image-to-image models are trained: Adam with beta1 0.5, one for each side."""
+    averages = Averages(model.generators(), model.ema) if model.ema else None
+    sides = [
+        Adam(
+            params=[parameter for network in side for parameter in network.parameters()],
+            fused=False,
+            lr=lr,
+            betas=(0.5, 0.999),
+            weight_decay=0.0,
+        )
+        for side in (model.generators(), model.discriminators())
+    ]
+    return updates_of(*sides, averages=averages)
+
+
+class AdamByHand:
+    """Algorithm 1 of Kingma and Ba 2015 (arXiv:1412.6980), line by line, with betas of 0.5 and 0.999."""
+
+    def __init__(self, *networks: nn.Module, lr: float = 2e-4) -> None:
+        self.lr = lr
+        self.weights = [parameter for network in networks for parameter in network.parameters()]
+        self.means = [torch.zeros_like(weight) for weight in self.weights]
+        self.squares = [torch.zeros_like(weight) for weight in self.weights]
+        self.number = 0
+
+    def step(self, loss: Tensor) -> None:
+        slopes = torch.autograd.grad(loss, self.weights)
+        self.number += 1
+        with torch.no_grad():
+            for place, (weight, slope) in enumerate(zip(self.weights, slopes, strict=True)):
+                self.means[place] = 0.5 * self.means[place] + 0.5 * slope
+                self.squares[place] = 0.999 * self.squares[place] + 0.001 * slope**2
+                mean = self.means[place] / (1 - 0.5**self.number)
+                square = self.squares[place] / (1 - 0.999**self.number)
+                weight -= self.lr * mean / (square.sqrt() + 1e-8)
+
+
+def play(
+    model: GAN, batches: Iterator[Batch], update: Updates, steps: int = 10, *, start: int = 0
+) -> list[dict[str, float]]:
+    """What so many steps log, of which the first has the number ``start``."""
+    logged = []
+    for step in range(start, start + steps):
+        update.begin(step, 0.0)
+        logged.append({key: value.item() for key, value in model.train_step(batches, update).items()})
+    return logged
+
+
 class Watched(Updates):
     """Updates by plain gradient descent that write down the loss of each and who moved.
 
@@ -130,7 +262,7 @@ class Watched(Updates):
         losses: The side and the loss that it was given, per update.
     """
 
-    def __init__(self, model: LatentGAN, *, lr: float = 0.1, seed: int = 7) -> None:
+    def __init__(self, model: GAN, *, lr: float = 0.1, seed: int = 7) -> None:
         players = [Player(sgd(side, lr), CPU, scaled=False) for side in (model.generators(), model.discriminators())]
         averages = Averages(model.generators(), model.ema) if model.ema else None
         super().__init__(

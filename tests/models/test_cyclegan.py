@@ -1,0 +1,330 @@
+"""CycleGAN and DiscoGAN against the games of their papers, written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import assert_same_bits
+from omegaconf import OmegaConf
+from tiny import (
+    CPU,
+    PAIRS,
+    AdamByHand,
+    Counted,
+    Watched,
+    adam_updates,
+    build_translator,
+    dcgan_discriminator,
+    play,
+    translation_batches,
+    unet,
+    weights,
+)
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gantrain.data.base import Batch, ImageSpec
+from gantrain.registry import ConfigError
+from gantrain.seeding import Draws
+
+UNLIKE = ImageSpec(height=32, width=32, channels={"a": 1, "b": 3}, depth={"a": "uint8", "b": "uint8"})
+
+Criterion = Callable[[Tensor, bool], Tensor]  # logits, and whether they are to say that the images are real
+CRITERIA: dict[str, Criterion] = {
+    "logistic": lambda x, real: F.binary_cross_entropy_with_logits(x, torch.full_like(x, float(real))),
+    "least_squares": lambda x, real: F.mse_loss(x, torch.full_like(x, float(real))),
+}
+# by the names of the authors' code: D_A judges what G_A makes, which are images of b
+CODE_NAMES = {"g_a": "generator_ab", "g_b": "generator_ba", "d_a": "discriminator_b", "d_b": "discriminator_a"}
+
+
+def copies(model: Any) -> dict[str, nn.Module]:
+    return {name: deepcopy(getattr(model, ours)) for name, ours in CODE_NAMES.items()}
+
+
+def play_by_hand(
+    networks: dict[str, nn.Module], batches: Iterator[Batch], criterion: Criterion, identity: float, steps: int = 10
+) -> list[dict[str, float]]:
+    """Zhu et al. 2017, arXiv:1703.10593, with lambdas of 10 and 7 and no pool; the networks are changed.
+
+    Returns:
+        The losses of each step.
+    """
+    g_a, g_b, d_a, d_b = networks["g_a"], networks["g_b"], networks["d_a"], networks["d_b"]
+    of_g, of_d = AdamByHand(g_a, g_b), AdamByHand(d_a, d_b)
+    logged = []
+    for _ in range(steps):
+        batch = next(batches)
+        a, b = batch["a"], batch["b"]
+        fake_b, fake_a = g_a(a), g_b(b)
+        terms = {
+            "g_a": criterion(d_a(fake_b), True),
+            "g_b": criterion(d_b(fake_a), True),
+            "cycle_a": 10 * (g_b(fake_b) - a).abs().mean(),
+            "cycle_b": 7 * (g_a(fake_a) - b).abs().mean(),
+            "idt_a": 7 * identity * (g_a(b) - b).abs().mean() if identity else torch.zeros(()).double(),
+            "idt_b": 10 * identity * (g_b(a) - a).abs().mean() if identity else torch.zeros(()).double(),
+        }
+        of_g.step(sum(terms.values()))
+        terms["d_a"] = (criterion(d_a(b), True) + criterion(d_a(fake_b.detach()), False)) * 0.5
+        terms["d_b"] = (criterion(d_b(a), True) + criterion(d_b(fake_a.detach()), False)) * 0.5
+        of_d.step(terms["d_a"] + terms["d_b"])
+        logged.append({key: value.item() for key, value in terms.items()})
+    return logged
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("loss", CRITERIA)
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("identity", [0.5, 0.0])
+def test_ten_steps_are_those_of_the_paper(identity: float, size: int, loss: str, norm: str) -> None:
+    spec = PAIRS if identity else UNLIKE
+    model = build_translator("cyclegan", spec=spec, loss=loss, norm=norm, lambda_identity=identity)
+    networks, first = copies(model), copies(model)
+    expected = play_by_hand(networks, translation_batches(size, spec=spec), CRITERIA[loss], identity)
+    logged = play(model, translation_batches(size, spec=spec), adam_updates(model))
+    torch.testing.assert_close(logged, expected, atol=1e-9, rtol=0)
+    batch = next(translation_batches(2, spec=spec, seed=5))
+    for name, source in (("g_a", "a"), ("g_b", "b"), ("d_a", "b"), ("d_b", "a")):
+        ours, by_hand = getattr(model, CODE_NAMES[name]), networks[name]
+        made = ours(batch[source])
+        torch.testing.assert_close(made, by_hand(batch[source]), atol=1e-6, rtol=0)
+        assert (made - first[name](batch[source])).abs().max() > 0.01  # or the line before would say nothing
+
+
+def test_a_step_takes_one_batch_and_moves_both_generators_first_then_both_discriminators() -> None:
+    model = build_translator("cyclegan", norm="none")
+    assert model.generators() == [model.generator_ab, model.generator_ba]
+    assert model.discriminators() == [model.discriminator_b, model.discriminator_a]
+    update, batches = Watched(model), Counted(translation_batches(2))
+    model.train_step(batches, update)
+    assert batches.drawn == 1
+    assert [side for side, _ in update.log] == ["generator", "discriminator"]
+    for side, moved in update.log:
+        assert moved == {name for name, _ in model.named_parameters() if name.startswith(side)}
+
+
+def test_what_is_logged_are_the_terms_of_the_losses() -> None:
+    model = build_translator("cyclegan", gradient_penalty=3.0)
+    update = Watched(model)
+    losses = model.train_step(translation_batches(2), update)
+    (_, g_loss), (_, d_loss) = update.losses
+    terms = ["g_a", "g_b", "cycle_a", "cycle_b", "idt_a", "idt_b"]
+    assert set(losses) == {*terms, "d_a", "d_b"}
+    torch.testing.assert_close(sum(losses[key] for key in terms), g_loss)
+    torch.testing.assert_close(losses["d_a"] + losses["d_b"], d_loss)
+
+
+# ---- the pools
+
+
+class Shown:
+    """What each discriminator is shown in its own update, beside what each generator made of the batch."""
+
+    def __init__(self, model: Any) -> None:
+        self.made: dict[str, list[Tensor]] = {"a": [], "b": []}
+        self.judged: dict[str, list[Tensor]] = {"a": [], "b": []}
+        for generator, domain in ((model.generator_ab, "b"), (model.generator_ba, "a")):
+            generator.register_forward_hook(lambda _, i, o, domain=domain: self.made[domain].append(o.detach()))
+        for judge, domain in ((model.discriminator_b, "b"), (model.discriminator_a, "a")):
+            judge.register_forward_pre_hook(lambda _, i, domain=domain: self.judged[domain].append(i[0].detach()))
+
+    def take(self, domain: str) -> tuple[Tensor, Tensor]:
+        """What was made first in this step, and what was judged last: after it for the generator, and the real."""
+        made, judged = self.made[domain][0], self.judged[domain]
+        assert len(judged) == 3
+        assert torch.equal(judged[0], made)
+        self.made[domain], self.judged[domain] = [], []
+        return made, judged[2]
+
+
+def test_discriminators_are_shown_what_their_own_pool_gives_for_the_images_made_before_the_update() -> None:
+    model = build_translator("cyclegan", pool_size=2)
+    update, batches, shown = adam_updates(model), translation_batches(1), Shown(model)
+    pools = {"a": model.pool_a, "b": model.pool_b}
+    kept: dict[str, list[Tensor]] = {"a": [], "b": []}  # of each pool, by hand
+    exchanged = {"a": [], "b": []}
+    for step in range(12):
+        play(model, batches, update, steps=1, start=step)
+        for domain, pool in pools.items():
+            made, judged = shown.take(domain)
+            old, kept[domain] = kept[domain], [row[0] for row in pool.get_extra_state()]
+            if step < 2:  # it fills first
+                assert torch.equal(judged, made)
+                expected = [*old, made[0]]
+            else:
+                places = [place for place, image in enumerate(old) if torch.equal(image, judged[0])]
+                exchanged[domain].append(bool(places))
+                assert places or torch.equal(judged, made)
+                expected = [made[0] if place in places else image for place, image in enumerate(old)]
+            assert_same_bits(kept[domain], expected)
+    for choices in exchanged.values():
+        assert set(choices) == {True, False}
+    assert exchanged["a"] != exchanged["b"]
+
+
+def test_with_pools_too_steps_are_functions_of_the_seed_and_a_resumed_model_goes_on_to_the_same_bits() -> None:
+    def state(model: Any, update: Any, logged: list[dict[str, float]]) -> dict[str, Any]:
+        return {"model": dict(model.state_dict()), "update": update.state_dict(), "logged": logged}
+
+    def fresh(seed: int) -> tuple[Any, Any, Iterator[Batch]]:
+        model = build_translator("cyclegan", pool_size=2, norm="batch", dropout=0.5, ema=0.9, seed=seed)
+        return model, adam_updates(model), translation_batches(1)
+
+    model, update, batches = fresh(seed=0)
+    play(model, batches, update, steps=4)
+    half = deepcopy(state(model, update, []))
+    assert [len(half["model"][f"pool_{domain}._extra_state"]) for domain in "ab"] == [2, 2]
+    whole = state(model, update, play(model, batches, update, steps=4, start=4))
+
+    model, update, batches = fresh(seed=3)
+    play(model, batches, update, steps=4)  # another past, with other pictures in the pools
+    model.load_state_dict(half["model"])
+    update.load_state_dict(half["update"])
+    assert_same_bits(state(model, update, play(model, batches, update, steps=4, start=4)), whole)
+
+
+# ---- options
+
+
+def first_step(**keys: Any) -> tuple[dict[str, Tensor], list[tuple[str, Tensor]], Any, Batch]:
+    """Losses of the first step, those that the updates were given, the model before its step, and the batch."""
+    model = build_translator("cyclegan", **keys)
+    before, update = deepcopy(model), Watched(model)
+    batch = next(translation_batches(2))
+    return model.train_step(iter([batch]), update), update.losses, before, batch
+
+
+def test_reconstruction_may_be_squared_and_the_identity_loss_stays_absolute() -> None:
+    losses, _, model, batch = first_step(cycle_loss="l2")
+    a, b, ab, ba = batch["a"], batch["b"], model.generator_ab, model.generator_ba
+    expected = {
+        "cycle_a": 10 * (ba(ab(a)) - a).square().mean(),
+        "cycle_b": 7 * (ab(ba(b)) - b).square().mean(),
+        "idt_a": 3.5 * (ab(b) - b).abs().mean(),
+        "idt_b": 5 * (ba(a) - a).abs().mean(),
+    }
+    for key, value in expected.items():
+        torch.testing.assert_close(losses[key], value.detach())
+
+
+def test_label_smoothing_moves_the_target_of_real_images_alone() -> None:
+    off, _, model, batch = first_step(loss="logistic")
+    on, _, _, _ = first_step(loss="logistic", label_smoothing=0.25)
+    for loss, judge, domain in (("d_a", model.discriminator_b, "b"), ("d_b", model.discriminator_a, "a")):
+        # softplus(-x) + s x against softplus(-x), and half of it
+        torch.testing.assert_close(on[loss] - off[loss], 0.25 * judge(batch[domain]).detach().mean() / 2)
+    for key in ("g_a", "g_b", "cycle_a", "idt_a"):
+        torch.testing.assert_close(on[key], off[key], atol=0, rtol=0)
+
+
+def test_the_gradient_penalty_joins_each_discriminators_loss_and_is_not_halved() -> None:
+    off, _, model, batch = first_step(loss="wasserstein", gradient_penalty=1e-300)
+    on, _, _, _ = first_step(loss="wasserstein", gradient_penalty=7.0)
+    draws = Draws(7, CPU)
+    made = {"b": model.generator_ab(batch["a"]), "a": model.generator_ba(batch["b"])}
+    for loss, judge, domain in (("d_a", model.discriminator_b, "b"), ("d_b", model.discriminator_a, "a")):
+        real, fake = batch[domain], made[domain].detach()
+        share = draws.uniform(2).double()[:, None, None, None]
+        points = (share * real + (1 - share) * fake).requires_grad_()
+        (slopes,) = torch.autograd.grad(judge(points).sum(), points)
+        norms = slopes.square().sum(dim=(1, 2, 3)).sqrt()
+        torch.testing.assert_close(on[loss] - off[loss], 7 * ((norms - 1) ** 2).mean())
+        torch.testing.assert_close(off[loss], (judge(fake).mean() - judge(real).mean()).detach() / 2)
+
+
+def test_an_identity_loss_between_unlike_channels_is_refused_and_without_it_they_may_be_unlike() -> None:
+    text = (
+        r"^model\.lambda_identity \(0\.5\): the identity loss compares images of both domains, which have 1 and 3 "
+        r"channels: set it to 0$"
+    )
+    with pytest.raises(ConfigError, match=text):
+        build_translator("cyclegan", spec=UNLIKE)
+    model = build_translator("cyclegan", spec=UNLIKE, lambda_identity=0.0)
+    batch = next(translation_batches(1, spec=UNLIKE))
+    assert model.generator_ab(batch["a"]).shape == batch["b"].shape
+    assert model.generator_ba(batch["b"]).shape == batch["a"].shape
+    assert "idt_b" not in model.results(batch, "a_to_b")
+
+
+def test_with_the_values_of_discogan_yaml_a_step_is_discogans() -> None:
+    """Kim et al. 2017, arXiv:1703.05192, section 2.3: reconstruction by mean squares, the logistic game, halves."""
+    path = Path(str(resources.files("gantrain.configs"))) / "model" / "discogan.yaml"
+    keys = dict(OmegaConf.load(path).model)
+    assert keys.pop("name") == "cyclegan"
+    encoder_decoder = {"generator": lambda **sizes: unet(skips=False, **sizes), "discriminator": dcgan_discriminator}
+    losses, _, model, batch = first_step(**encoder_decoder, norm="batch", **keys)
+    assert set(losses) == {"g_a", "g_b", "cycle_a", "cycle_b", "idt_a", "idt_b", "d_a", "d_b"}
+    assert not losses["idt_a"]
+    assert not losses["idt_b"]
+    a, b, ab, ba = batch["a"], batch["b"], model.generator_ab, model.generator_ba
+    fake_b = ab(a).detach()
+    judged_b, judged_fake = model.discriminator_b(b), model.discriminator_b(fake_b)
+    assert judged_b.shape == (2, 1)  # of whole images
+    torch.testing.assert_close(losses["g_a"], -judged_fake.sigmoid().log().mean().detach())
+    torch.testing.assert_close(losses["cycle_a"], ((ba(fake_b) - a) ** 2).mean().detach())
+    torch.testing.assert_close(losses["cycle_b"], ((ab(ba(b)) - b) ** 2).mean().detach())
+    real, fake = -judged_b.sigmoid().log().mean(), -(1 - judged_fake.sigmoid()).log().mean()
+    torch.testing.assert_close(losses["d_a"], ((real + fake) / 2).detach())
+
+
+def test_ema_keeps_averages_of_both_generators_by_its_decay() -> None:
+    model = build_translator("cyclegan", ema=0.75, norm="none")
+    update = adam_updates(model, lr=0.01)
+    first = [weights(network) for network in model.generators()]
+    play(model, translation_batches(1), update, steps=1)
+    last = [weights(network) for network in model.generators()]
+    discriminators = [weights(network) for network in model.discriminators()]
+    with update.averaged():
+        for network, before, after in zip(model.generators(), first, last, strict=True):
+            assert before
+            for name, value in weights(network).items():
+                assert not torch.equal(before[name], after[name])
+                torch.testing.assert_close(value, 0.75 * before[name] + 0.25 * after[name])
+        torch.testing.assert_close([weights(n) for n in model.discriminators()], discriminators, atol=0, rtol=0)
+    torch.testing.assert_close([weights(network) for network in model.generators()], last, atol=0, rtol=0)
+
+
+# ---- results
+
+
+def test_results_are_named_as_in_the_authors_code_in_each_direction() -> None:
+    model = build_translator("cyclegan")
+    batch = next(translation_batches(2))
+    a, b, ab, ba = batch["a"], batch["b"], model.generator_ab, model.generator_ba
+    expected = {
+        "a_to_b": {"real_a": a, "fake_b": ab(a), "rec_a": ba(ab(a)), "idt_b": ba(a), "real_b": b},
+        "b_to_a": {"real_b": b, "fake_a": ba(b), "rec_b": ab(ba(b)), "idt_a": ab(b), "real_a": a},
+    }
+    for direction, images in expected.items():
+        torch.testing.assert_close(model.results(batch, direction), {k: v.detach() for k, v in images.items()})
+        source, target = direction[0], direction[-1]
+        alone = {source: batch[source], "name": batch["name"]}
+        assert set(model.results(alone, direction)) == set(images) - {f"real_{target}"}
+
+
+@pytest.mark.parametrize("identity", [0.5, 0.0])
+def test_what_it_shows_are_both_directions_without_targets(identity: float) -> None:
+    model = build_translator("cyclegan", lambda_identity=identity)
+    batch = next(translation_batches(2))
+    names = ["real_a", "fake_b", "rec_a", "idt_b", "real_b", "fake_a", "rec_b", "idt_a"]
+    shown = model.visuals(batch)
+    assert list(shown) == [name for name in names if identity or not name.startswith("idt")]
+    both = model.results(batch, "a_to_b") | model.results(batch, "b_to_a")
+    torch.testing.assert_close(shown, {name: both[name] for name in shown}, atol=0, rtol=0)
+
+
+def test_dropout_of_what_it_shows_goes_by_the_names_of_each_domain() -> None:
+    model = build_translator("cyclegan", dropout=0.5)
+    batch = next(translation_batches(2)) | {"name": ["x", "y"], "name_b": ["u", "v"]}
+    shown = model.visuals(batch)
+    of_b = model.results({"b": batch["b"], "name": ["u", "v"]}, "b_to_a")
+    of_a = model.results({"a": batch["a"], "name": ["x", "y"]}, "a_to_b")
+    torch.testing.assert_close(shown, {name: (of_a | of_b)[name] for name in shown}, atol=0, rtol=0)
+    assert not torch.equal(shown["fake_a"], model.results({"b": batch["b"], "name": ["x", "y"]}, "b_to_a")["fake_a"])
