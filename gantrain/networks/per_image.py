@@ -16,13 +16,14 @@ def as_in_training(network: nn.Module, seeds: Sequence[int]) -> Iterator[None]:
     """Inside, dropout is on and batch norm takes the statistics of the image at hand, as if it were a batch of one.
 
     pix2pix samples so (Isola et al. 2017, arXiv:1611.07004): its dropout is the noise, and its batches hold one image.
-    No running statistics change, and neither an image's neighbours in the batch nor the device change its result: masks
-    are drawn on the CPU from the image's own seed.
+    Nothing in the network changes, running statistics and spectral norms included, and neither an image's neighbours in
+    the batch nor the device change its result: masks are drawn on the CPU from the image's own seed.
 
     Args:
         network: Called inside, on batches of ``len(seeds)`` images; its own mode does not matter.
         seeds: One per image.
     """
+    modes = [(module, module.training) for module in network.modules()]
     draws = [torch.Generator().manual_seed(seed) for seed in seeds]
     replaced: list[nn.Module] = []
     for module in network.modules():
@@ -35,11 +36,14 @@ def as_in_training(network: nn.Module, seeds: Sequence[int]) -> Iterator[None]:
             continue
         module.__dict__["forward"] = forward  # found before the class's own
         replaced.append(module)
+    network.eval()  # in training, a spectral norm would go on with every pass
     try:
         yield
     finally:
         for module in replaced:
             del module.__dict__["forward"]
+        for module, training in modes:
+            module.training = training
 
 
 def _normalised_alone(norm: nn.BatchNorm2d, features: Tensor) -> Tensor:
