@@ -53,8 +53,8 @@ class UNetBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', H, W), or to (N, C + C', H, W) with ``skip``."""
         inner = self.model(x)
-        # the first layer of the block is a LeakyReLU that works in place: what goes round is activated as well, as in
-        # the authors' code, although a drawing of the network would have it branch off before
+        # the block's first layer, a LeakyReLU, works in place: what goes round is activated as well, as in the authors'
+        # code (the ReLU that comes next outside would make it so anyway: relu(leaky_relu(x)) = relu(x))
         return torch.cat([x, inner], dim=1) if self.skip else inner
 
 

@@ -1,0 +1,242 @@
+"""PatchGAN and PixelGAN: the reference's keys, their formulas, what a logit sees."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from gantrain.networks.patchgan import PatchGANDiscriminator, TextbookPatchGANDiscriminator
+from gantrain.networks.pixelgan import PixelGANDiscriminator
+from gantrain.registry import DISCRIMINATORS, ConfigError
+
+REFERENCE = json.loads((Path(__file__).parents[1] / "data/reference-state-dicts.json").read_text())
+KEYS = {
+    "shape": (3, 32, 32),
+    "num_classes": 0,
+    "num_outputs": 1,
+    "width": 3,
+    "norm": "batch",
+    "init": "default",
+    "init_gain": 0.02,
+}
+
+
+def patchgan(**keys: Any) -> PatchGANDiscriminator:
+    return PatchGANDiscriminator(**{**KEYS, "layers": 3, **keys})
+
+
+def textbook(**keys: Any) -> TextbookPatchGANDiscriminator:
+    return TextbookPatchGANDiscriminator(**{**KEYS, **keys})
+
+
+def pixelgan(**keys: Any) -> PixelGANDiscriminator:
+    return PixelGANDiscriminator(**{**KEYS, **keys})
+
+
+MAKERS = [patchgan, textbook, pixelgan]
+
+
+def preset(name: str, channels: int) -> nn.Module:
+    """The discriminator of that YAML file, 64 channels wide, for 256 pixels, without memory for its weights."""
+    with initialize_config_module("gantrain.configs", version_base="1.3"):
+        config = compose("train", [f"network/discriminator={name}", "network.width=64", "network.norm=batch"])
+    with torch.device("meta"):
+        keys = OmegaConf.to_container(config.network, resolve=True)["discriminator"]
+        return DISCRIMINATORS.build(keys, shape=(channels, 256, 256), num_classes=0, num_outputs=1)
+
+
+# ---- the reference
+
+
+@pytest.mark.parametrize("entry", [name for name in REFERENCE if "netD" in name])
+def test_keys_and_shapes_are_those_of_the_reference_in_order(entry: str) -> None:
+    said = dict(word.split("=") for word in entry.split() if "=" in word)
+    keys = {"shape": (3, 256, 256), "width": 64, "norm": said["norm"]}
+    with torch.device("meta"):
+        network = pixelgan(**keys) if said["netD"] == "pixel" else patchgan(**keys, layers=int(said["n_layers_D"]))
+    assert [(key, list(value.shape)) for key, value in network.state_dict().items()] == list(REFERENCE[entry].items())
+
+
+# 4 x 4 kernels: c x 64 + 64; 64 x 128, 128 x 256 and 256 x 512, each with a scale and a shift per channel; 512 x 1 + 1
+@pytest.mark.parametrize(("channels", "count"), [(3, 2_765_633), (6, 2_768_705)])
+def test_the_preset_has_as_many_parameters_as_the_reference(channels: int, count: int) -> None:
+    weights = 16 * (channels * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512)
+    assert weights + 64 + 2 * (128 + 256 + 512) + 1 == count
+    network = preset("patchgan", channels)
+    assert sum(parameter.numel() for parameter in network.parameters()) == count
+
+
+@pytest.mark.parametrize(("name", "side"), [("patchgan", 30), ("patchgan_textbook", 16), ("pixelgan", 256)])
+def test_the_presets_map_256_pixels_to_so_many_logits(name: str, side: int) -> None:
+    image = torch.empty(1, 3, 256, 256, device="meta")
+    assert preset(name, 3)(image).shape == (1, 1, side, side)
+
+
+# ---- what a logit sees
+
+
+@pytest.mark.parametrize(("layers", "side", "seen"), [(1, 64, 16), (2, 96, 34), (3, 128, 70), (4, 192, 142)])
+def test_a_logit_sees_a_square_of_the_image(layers: int, side: int, seen: int) -> None:
+    torch.manual_seed(0)
+    network = patchgan(layers=layers, norm="none", width=2, shape=(3, side, side)).double()
+    image = torch.randn(1, 3, side, side, dtype=torch.float64, requires_grad=True)
+    logits = network(image)
+    middle = logits.size(-1) // 2
+    logits[0, 0, middle, middle].backward()
+    assert image.grad is not None
+    reached = (image.grad != 0).any(1)[0]
+    rows, columns = reached.any(1).nonzero().flatten(), reached.any(0).nonzero().flatten()
+    assert rows[0] > 0
+    assert rows[-1] < side - 1  # nothing is cut off by the edge
+    assert (rows[-1] - rows[0] + 1).item() == (columns[-1] - columns[0] + 1).item() == seen
+    assert reached.sum().item() == seen**2
+
+
+def test_a_logit_of_the_pixelgan_sees_its_pixel() -> None:
+    image = torch.randn(1, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+    pixelgan(norm="none").double()(image)[0, 0, 2, 5].backward()
+    assert image.grad is not None
+    assert image.grad.abs().sum(1)[0].nonzero().tolist() == [[2, 5]]
+
+
+# ---- the formulas
+
+
+def normalised(x: Tensor, norm: str, state: dict[str, Tensor], key: str) -> Tensor:
+    """``x`` less its mean over its standard deviation: of the batch, or of each image."""
+    over = (0, 2, 3) if norm == "batch" else (2, 3)
+    x = (x - x.mean(over, keepdim=True)) / (x.var(over, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    if norm == "batch":
+        x = x * state[f"{key}.weight"][:, None, None] + state[f"{key}.bias"][:, None, None]
+    return x
+
+
+def written_out(x: Tensor, state: dict[str, Tensor], norm: str, layers: list[tuple[str, int, int]]) -> Tensor:
+    """Convolutions (key, stride, padding), LeakyReLU between, norm on all but the first and the last."""
+    for number, (key, stride, padding) in enumerate(layers):
+        x = F.conv2d(x, state[f"{key}.weight"], state.get(f"{key}.bias"), stride=stride, padding=padding)
+        if 0 < number < len(layers) - 1:
+            name, place = key.rsplit(".", 1)
+            x = normalised(x, norm, state, f"{name}.{int(place) + 1}")
+        if number < len(layers) - 1:
+            x = torch.where(x > 0, x, 0.2 * x)
+    return x
+
+
+def shaken(network: nn.Module) -> nn.Module:
+    """In float64, with scales and shifts of batch norm that are not 1 and 0."""
+    network.double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return network
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_the_discriminators_are_what_their_formulas_say(norm: str) -> None:
+    torch.manual_seed(0)
+    image = torch.randn(2, 3, 33, 50, dtype=torch.float64)
+    network = shaken(patchgan(norm=norm))
+    layers = [("model.0", 2, 1), ("model.2", 2, 1), ("model.5", 2, 1), ("model.8", 1, 1), ("model.11", 1, 1)]
+    expected = written_out(image, network.state_dict(), norm, layers)
+    torch.testing.assert_close(network(image).detach(), expected, atol=1e-10, rtol=0)
+    network = shaken(pixelgan(norm=norm))
+    expected = written_out(image, network.state_dict(), norm, [("net.0", 1, 0), ("net.2", 1, 0), ("net.5", 1, 0)])
+    torch.testing.assert_close(network(image).detach(), expected, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_the_textbook_discriminator_pads_its_last_map_at_the_top_and_on_the_left(norm: str) -> None:
+    torch.manual_seed(0)
+    image = torch.randn(2, 3, 48, 64, dtype=torch.float64)
+    network = shaken(textbook(norm=norm))
+    state = network.state_dict()
+    layers = [("layers.0", 2, 1), ("layers.2", 2, 1), ("layers.5", 2, 1), ("layers.8", 2, 1)]
+    # the list's last is taken for one without norm and activation
+    x = written_out(image, state, norm, layers)
+    x = normalised(x, norm, state, "layers.9")
+    x = F.pad(torch.where(x > 0, x, 0.2 * x), (2, 1, 2, 1))  # one all round and one more
+    expected = F.conv2d(x, state["layers.12.weight"], state["layers.12.bias"])
+    assert expected.shape == (2, 1, 3, 4)
+    torch.testing.assert_close(network(image).detach(), expected, atol=1e-10, rtol=0)
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance", "none", "spectral"])
+@pytest.mark.parametrize("make", MAKERS)
+def test_gradients_reach_every_weight(make: Any, norm: str) -> None:
+    torch.manual_seed(0)
+    network = make(norm=norm)
+    logits = network(torch.randn(2, 3, 48, 64))
+    assert logits.shape[:2] == (2, 1)
+    (logits * torch.randn_like(logits)).sum().backward()
+    # instance norm takes out the bias before it, whose gradient is rounding; the first and the last have no norm
+    ends = [list(network.state_dict())[place] for place in (1, -1)]
+    counted = {n: p for n, p in network.named_parameters() if norm != "instance" or p.ndim > 1 or n in ends}
+    assert [name for name, p in counted.items() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_sides_of_any_length_from_the_smallest_on_make_a_map(layers: int) -> None:
+    least = 3 * 2**layers
+    for height, width in ((least, least), (least + 1, 2 * least + 3)):
+        network = patchgan(layers=layers, shape=(3, height, width), norm="instance")
+        expected = (1, 1, height // 2**layers - 2, width // 2**layers - 2)
+        assert network(torch.randn(1, 3, height, width)).shape == expected
+
+
+def test_the_smallest_image_of_the_textbook_trains_alone() -> None:
+    for norm in ("batch", "instance"):
+        assert textbook(norm=norm)(torch.randn(1, 3, 32, 32)).shape == (1, 1, 2, 2)
+
+
+def test_biases_are_those_of_the_reference() -> None:
+    for norm, there in {"batch": False, "none": False, "instance": True, "spectral": True}.items():
+        for make, always, depends in (
+            (patchgan, ["model.0", "model.11"], ["model.2", "model.5", "model.8"]),
+            (pixelgan, ["net.0"], ["net.2", "net.5"]),
+        ):
+            network = make(norm=norm)
+            assert all(network.get_submodule(name).bias is not None for name in always)
+            assert [network.get_submodule(name).bias is not None for name in depends] == [there] * len(depends)
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "side", "least"), [(patchgan, "patchgan", 23, 24), (textbook, "patchgan_textbook", 31, 32)]
+)
+def test_images_without_a_single_patch_are_refused(make: Any, name: str, side: int, least: int) -> None:
+    with pytest.raises(ConfigError) as refused:
+        make(shape=(3, 64, side))
+    assert str(refused.value) == (
+        f"the network '{name}' takes images of at least {least} x {least} pixels, not 64 x {side}: "
+        "set data.crop_size (and data.load_size) to such numbers"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "lack"),
+    [
+        ({"num_classes": 10}, "sees no labels"),
+        ({"num_outputs": 11}, "puts out one map of logits, not 11 logits per image"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("make", "name"), [(patchgan, "patchgan"), (textbook, "patchgan_textbook"), (pixelgan, "pixelgan")]
+)
+def test_labels_and_several_outputs_are_refused(make: Any, name: str, sizes: dict[str, int], lack: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        make(**sizes)
+    assert str(refused.value) == f"the network '{name}' {lack}: choose another, like network/discriminator=dcgan"

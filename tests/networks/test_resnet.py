@@ -1,0 +1,258 @@
+"""The residual generator: the reference's keys, its formula, sizes, gradients."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from gantrain.networks.resnet import ResnetGenerator
+from gantrain.registry import GENERATORS, ConfigError
+
+REFERENCE = json.loads((Path(__file__).parents[1] / "data/reference-state-dicts.json").read_text())
+KEYS = {
+    "input_shape": (3, 16, 16),
+    "shape": (2, 16, 16),
+    "width": 3,
+    "blocks": 2,
+    "downsamplings": 2,
+    "kernel": 3,
+    "stem": 7,
+    "padding": "reflection",
+    "dropout": 0.0,
+    "norm": "batch",
+    "upsample": "transposed",
+    "init": "default",
+    "init_gain": 0.02,
+}
+
+
+def resnet(**keys: Any) -> ResnetGenerator:
+    return ResnetGenerator(**{**KEYS, **keys})
+
+
+def preset(name: str, *, norm: str, **sizes: Any) -> ResnetGenerator:
+    """The generator of that YAML file, 64 channels wide, without memory for its weights."""
+    with initialize_config_module("gantrain.configs", version_base="1.3"):
+        config = compose("train", [f"network/generator={name}", "network.width=64", f"network.norm={norm}"])
+    with torch.device("meta"):
+        return GENERATORS.build(OmegaConf.to_container(config.network, resolve=True)["generator"], **sizes)
+
+
+def layers_of(block: nn.Sequential) -> list[str]:
+    return [type(layer).__name__.removeprefix("Parametrized") for layer in block]
+
+
+def assert_gradients_reach_every_weight(network: nn.Module, *, norm: str, shape: tuple[int, ...]) -> None:
+    output = network(torch.randn(shape))
+    (output * torch.randn_like(output)).sum().backward()
+    # instance norm takes out the bias before it, whose gradient is rounding; the last convolution has no norm
+    last = list(network.state_dict())[-1]
+    counted = {n: p for n, p in network.named_parameters() if norm != "instance" or p.ndim > 1 or n == last}
+    assert [name for name, p in counted.items() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+# ---- the reference
+
+
+@pytest.mark.parametrize("entry", [name for name in REFERENCE if "netG=resnet" in name])
+def test_keys_and_shapes_are_those_of_the_reference_in_order(entry: str) -> None:
+    said = dict(word.split("=") for word in entry.split() if "=" in word)
+    keys = {"width": 64, "blocks": int(said["netG"][len("resnet_")]), "norm": said["norm"], "shape": (3, 16, 16)}
+    with torch.device("meta"):
+        network = resnet(**keys, dropout=0.5 if said["dropout"] == "True" else 0.0)
+    assert [(key, list(value.shape)) for key, value in network.state_dict().items()] == list(REFERENCE[entry].items())
+
+
+# 7 x 7 stem, 3 to 64: 9408 + 64; down: 73728 + 128 and 294912 + 256; up: 294912 + 128 and 73728 + 64;
+# last, 64 to 3: 9408 + 3; together 756 739. Each block: two of 256 to 256, 2 (589824 + 256) = 1 180 160
+@pytest.mark.parametrize(("blocks", "count"), [(9, 11_378_179), (6, 7_837_699)])
+def test_the_presets_have_as_many_parameters_as_the_reference(blocks: int, count: int) -> None:
+    assert 756_739 + blocks * 1_180_160 == count
+    sizes = {"input_shape": (3, 256, 256), "shape": (3, 256, 256)}
+    network = preset(f"resnet_{blocks}blocks", norm="instance", **sizes)
+    assert sum(parameter.numel() for parameter in network.parameters()) == count
+
+
+def test_the_textbook_preset_halves_three_times_with_even_kernels_and_batch_norm() -> None:
+    network = preset("resnet_textbook", norm="instance", input_shape=(3, 64, 64), shape=(1, 64, 64))
+    assert network.multiple == 8
+    strided = [layer for layer in network.model if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)]
+    assert [(layer.kernel_size, layer.out_channels) for layer in strided] == [
+        ((4, 4), width * strided[0].in_channels) for width in (2, 4, 8)
+    ]
+    assert layers_of(network.model).count("ResidualBlock") == 6
+    assert any(isinstance(layer, nn.BatchNorm2d) for layer in network.model)
+    assert network(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 1, 64, 64)
+
+
+# ---- the formula
+
+
+def normalised(x: Tensor, norm: str, state: dict[str, Tensor], key: str) -> Tensor:
+    """``x`` less its mean over its standard deviation: of the batch, or of each image."""
+    over = (0, 2, 3) if norm == "batch" else (2, 3)
+    x = (x - x.mean(over, keepdim=True)) / (x.var(over, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    if norm == "batch":
+        x = x * state[f"{key}.weight"][:, None, None] + state[f"{key}.bias"][:, None, None]
+    return x
+
+
+def written_out(image: Tensor, state: dict[str, Tensor], keys: dict[str, Any]) -> Tensor:
+    """A network of two halvings and two blocks, layer by layer."""
+    norm, kernel = keys["norm"], keys["kernel"]
+    mode = {"reflection": "reflect", "replicate": "replicate", "zero": "constant"}[keys["padding"]]
+    pads = 0 if keys["padding"] == "zero" else 1  # modules before a convolution
+
+    def convolved(x: Tensor, key: str, pad: int) -> Tensor:
+        return F.conv2d(F.pad(x, [pad] * 4, mode), state[f"{key}.weight"], state.get(f"{key}.bias"))
+
+    def activated(x: Tensor, number: int) -> Tensor:
+        return normalised(x, norm, state, f"model.{number + 1}").relu()
+
+    x = activated(convolved(image, f"model.{pads}", 3), pads)
+    for number in (pads + 3, pads + 6):
+        weight, bias = state[f"model.{number}.weight"], state.get(f"model.{number}.bias")
+        x = activated(F.conv2d(x, weight, bias, stride=2, padding=1), number)
+    for block in (f"model.{pads + 9}.conv_block", f"model.{pads + 10}.conv_block"):
+        first, second = pads, 2 * pads + 3
+        inner = normalised(convolved(x, f"{block}.{first}", 1), norm, state, f"{block}.{first + 1}").relu()
+        x = x + normalised(convolved(inner, f"{block}.{second}", 1), norm, state, f"{block}.{second + 1}")
+    number = pads + 11
+    for _ in range(2):
+        if keys["upsample"] == "resize":
+            number += 1 + pads
+            x = convolved(x.repeat_interleave(2, 2).repeat_interleave(2, 3), f"model.{number}", 1)
+        else:
+            weight, bias = state[f"model.{number}.weight"], state.get(f"model.{number}.bias")
+            x = F.conv_transpose2d(x, weight, bias, stride=2, padding=1, output_padding=4 - kernel)
+        x = activated(x, number)
+        number += 3
+    return convolved(x, f"model.{number + pads}", 3).tanh()
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize("padding", ["reflection", "replicate", "zero"])
+@pytest.mark.parametrize(("kernel", "upsample"), [(3, "transposed"), (4, "transposed"), (3, "resize")])
+def test_the_generator_is_what_its_formula_says(norm: str, padding: str, kernel: int, upsample: str) -> None:
+    torch.manual_seed(0)
+    keys = {"norm": norm, "padding": padding, "kernel": kernel, "upsample": upsample}
+    network = resnet(**keys).double()
+    with torch.no_grad():
+        for parameter in network.parameters():  # the scales of batch norm too
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    image = torch.randn(2, 3, 16, 24, dtype=torch.float64)
+    expected = written_out(image, network.state_dict(), keys)
+    torch.testing.assert_close(network(image).detach(), expected, atol=1e-10, rtol=0)
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance", "none", "spectral"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"kernel": 4, "downsamplings": 3, "blocks": 1},
+        {"stem": 3, "padding": "replicate", "upsample": "resize"},
+        {"downsamplings": 0, "stem": 1},
+        {"padding": "zero", "downsamplings": 1, "dropout": 0.3, "upsample": "resize"},
+    ],
+)
+def test_every_setting_keeps_the_sides_and_learns_in_every_weight(norm: str, keys: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    network = resnet(norm=norm, width=5, **keys)
+    images = network(torch.randn(2, 3, 16, 32))
+    assert images.shape == (2, 2, 16, 32)
+    assert images.abs().max() <= 1
+    assert_gradients_reach_every_weight(network, norm=norm, shape=(2, 3, 32, 16))
+
+
+def test_convolutions_before_a_norm_have_the_biases_of_the_reference() -> None:
+    for norm, there in {"batch": False, "none": False, "instance": True, "spectral": True}.items():
+        biases = [key for key, value in resnet(norm=norm).named_parameters() if key.endswith("bias")]
+        of_convolutions = [key for key in biases if norm != "batch" or key == "model.19.bias"]
+        assert len(of_convolutions) == (10 if there else 1), norm
+        assert of_convolutions[-1] == "model.19.bias"
+
+
+def test_dropout_stands_only_in_the_middle_of_the_blocks() -> None:
+    network = resnet(dropout=0.3)
+    assert [name for name, layer in network.named_modules() if isinstance(layer, nn.Dropout)] == [
+        "model.10.conv_block.4",
+        "model.11.conv_block.4",
+    ]
+    assert network.get_submodule("model.10.conv_block.4").p == 0.3
+    image = torch.randn(1, 3, 16, 16)
+    assert not torch.equal(network(image), network(image))
+    network.eval()
+    assert torch.equal(network(image), network(image))
+    assert not any(isinstance(layer, nn.Dropout) for layer in resnet().modules())
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+def test_only_transposed_networks_have_transposed_convolutions(upsample: str) -> None:
+    transposed = [m for m in resnet(upsample=upsample).modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert len(transposed) == (2 if upsample == "transposed" else 0)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize(
+    ("init", "std"),
+    [
+        ("normal", 0.1),
+        ("xavier", 0.1 * (2 / (64 * 9 + 32 * 9)) ** 0.5),
+        ("kaiming", (2 / (1 + 0.2**2) / (32 * 9)) ** 0.5),  # torch counts the outputs of a transposed convolution
+        ("orthogonal", 0.1 / (32 * 9) ** 0.5),  # 64 rows of length 0.1
+    ],
+)
+def test_transposed_convolutions_are_initialised_as_the_others(init: str, std: float, norm: str) -> None:
+    torch.manual_seed(0)
+    network = resnet(init=init, init_gain=0.1, width=32, downsamplings=1, blocks=1, norm=norm)
+    (transposed,) = [m for m in network.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert transposed.weight.shape == (64, 32, 3, 3)
+    assert transposed.weight.std().item() == pytest.approx(std, rel=0.03)  # 18432 numbers: a standard error of 0.5 %
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        (
+            {"input_shape": (3, 30, 32)},
+            "the network 'resnet' takes images whose sides are multiples of 4, not 30 x 32: "
+            "set data.crop_size (and data.load_size) to such numbers",
+        ),
+        (
+            {"input_shape": (3, 16, 4)},
+            "the network 'resnet' takes images of at least 8 x 8 pixels, not 16 x 4: "
+            "set data.crop_size (and data.load_size) to such numbers",
+        ),
+        (
+            {"input_shape": (3, 8, 8), "downsamplings": 0, "stem": 17},
+            "the network 'resnet' takes images of at least 9 x 9 pixels, not 8 x 8: "
+            "set data.crop_size (and data.load_size) to such numbers",
+        ),
+        ({"stem": 4}, "network.generator.stem=4: a kernel with a middle has an odd side, like 7"),
+    ],
+)
+def test_what_can_not_be_built_is_refused_in_one_line(keys: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        resnet(**keys)
+    assert str(refused.value) == text
+
+
+@pytest.mark.parametrize(("downsamplings", "stem", "side"), [(2, 7, 8), (0, 15, 8), (1, 7, 4)])
+def test_the_smallest_image_that_is_let_through_works(downsamplings: int, stem: int, side: int) -> None:
+    network = resnet(input_shape=(3, side, side), downsamplings=downsamplings, stem=stem, norm="instance")
+    assert network(torch.randn(1, 3, side, side)).shape == (1, 2, side, side)
