@@ -97,12 +97,19 @@ def read_reference(path: Path, *, dropout: float | None = None) -> ReferenceNetw
 def _loaded(path: Path) -> State:
     """What the file holds, if that is tensors by name."""
     try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror}") from None
+    try:
         # never pickled code: weights are passed from hand to hand
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ConfigError(f"can't read {path}: {error.strerror or error}") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise ConfigError(f"can't read {path}: {_why_unreadable(path, error)}") from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, LookupError, AttributeError) as error:
+        reason = "it is not a PyTorch file of weights, or it is damaged"
+        # an archive (zip) or a pickle (its protocol's mark), as PyTorch writes them, but with something else inside
+        if isinstance(error, pickle.UnpicklingError) and start.startswith((b"PK\x03\x04", b"\x80")):
+            reason = "it holds more than tensors, and pickled code is refused; save the network's state_dict() alone"
+        raise ConfigError(f"can't read {path}: {reason}") from None
     if isinstance(content, dict) and "format" in content and "step" in content:
         raise ConfigError(f"{path} is not bare weights but a checkpoint of gantrain: give run={path.parent} instead")
     tensors = isinstance(content, dict) and all(isinstance(value, Tensor) for value in content.values())
@@ -111,22 +118,13 @@ def _loaded(path: Path) -> State:
     return dict(content)
 
 
-def _why_unreadable(path: Path, error: Exception) -> str:
-    """In a user's words, what ``torch.load`` has against a file."""
-    with path.open("rb") as file:
-        start = file.read(4)
-    # an archive (zip) or a pickle (its protocol's mark), as PyTorch writes them, but with something else inside
-    if isinstance(error, pickle.UnpicklingError) and start.startswith((b"PK\x03\x04", b"\x80")):
-        return "it holds more than tensors, and pickled code is refused; save the network's state_dict() alone"
-    return "it is not a PyTorch file of weights, or it is damaged"
-
-
 def _described(content: Any) -> str:
     """What a thing looks like that is not a network of the reference."""
     if not isinstance(content, dict):
         return f"it is of type {type(content).__name__}"
     first = ", ".join(repr(key) for key in list(content)[:3])
-    return f"it is a dictionary of {len(content)} entries" + (f" (first: {first})" if content else "")
+    entries = f"{len(content)} entr{'y' if len(content) == 1 else 'ies'}"
+    return f"it is a dictionary of {entries}" + (f" (first: {first})" if content else "")
 
 
 def _cleaned(state: State) -> State:
