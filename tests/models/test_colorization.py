@@ -1,0 +1,139 @@
+"""Colour in CIE Lab, and pix2pix on it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import (
+    PAIRS,
+    PICTURES,
+    Counted,
+    adam_updates,
+    build_translator,
+    play,
+    translation_batches,
+    weights,
+)
+from torch import Tensor
+
+from gantrain.data.base import ImageSpec, to_uint8, to_unit_range
+from gantrain.models.colorization import lab_to_rgb, lightness_and_colour, rgb_to_lab
+from gantrain.registry import ConfigError
+
+# sRGB under D65 in Lab, as tables of colours have it
+PUBLISHED = {
+    (255, 0, 0): (53.24, 80.09, 67.20),
+    (0, 255, 0): (87.73, -86.18, 83.18),
+    (0, 0, 255): (32.30, 79.19, -107.86),
+    (255, 255, 255): (100.0, 0.0, 0.0),
+    (0, 0, 0): (0.0, 0.0, 0.0),
+    (128, 128, 128): (53.59, 0.0, 0.0),
+}
+
+
+def colours(step: int = 17) -> Tensor:
+    """(1, 3, H, W), 8 bits: every so many-th of each primary, with all others."""
+    values = torch.arange(0, 256, step, dtype=torch.uint8)
+    return torch.cartesian_prod(values, values, values).T.reshape(1, 3, len(values), -1)
+
+
+def unit(images: Tensor) -> Tensor:
+    return to_unit_range(images, torch.float64)
+
+
+@pytest.mark.parametrize("rgb", PUBLISHED)
+def test_primaries_are_where_tables_have_them(rgb: tuple[int, int, int]) -> None:
+    colour = torch.tensor(rgb, dtype=torch.uint8).view(1, 3, 1, 1)
+    # the rounded white and matrix of the standard differ in the fifth digit: white has (a, b) of 0.005 and -0.01
+    torch.testing.assert_close(
+        rgb_to_lab(unit(colour)).flatten(), torch.tensor(PUBLISHED[rgb]).double(), atol=0.015, rtol=0
+    )
+
+
+def test_lab_is_that_of_scikit_image() -> None:
+    color = pytest.importorskip("skimage.color")
+    images = colours()
+    by_hand = color.rgb2lab(images.permute(0, 2, 3, 1).numpy())
+    # it takes rounded constants for the line below the knee
+    torch.testing.assert_close(
+        rgb_to_lab(unit(images)).permute(0, 2, 3, 1), torch.from_numpy(by_hand), atol=1e-3, rtol=0
+    )
+
+
+def test_every_colour_of_a_screen_comes_back() -> None:
+    rgb = unit(colours(step=15))
+    torch.testing.assert_close(lab_to_rgb(rgb_to_lab(rgb)), rgb, atol=1e-6, rtol=0)
+    images = colours(step=5)  # in single precision to the last bit of eight
+    assert torch.equal(to_uint8(lab_to_rgb(rgb_to_lab(to_unit_range(images, torch.float32)))), images)
+
+
+def test_both_domains_lie_within_minus_one_and_one_and_are_lightness_and_colour() -> None:
+    batch = lightness_and_colour(unit(colours()))
+    lab = rgb_to_lab(unit(colours()))
+    assert set(batch) == {"a", "b"}
+    assert batch["a"].min() == pytest.approx(-1, abs=1e-9)
+    assert batch["a"].max() == pytest.approx(1, abs=1e-9)
+    assert 0.9 < batch["b"].abs().max() <= 1
+    torch.testing.assert_close(torch.cat([(batch["a"] + 1) * 50, batch["b"] * 110], 1), lab)
+
+
+def test_colours_that_no_screen_shows_are_clipped() -> None:
+    lab = torch.tensor([[50.0, 110, 110], [50, -110, 110], [99, 0, -110], [1, 110, 0]]).double().view(4, 3, 1, 1)
+    rgb = lab_to_rgb(lab)
+    torch.testing.assert_close((rgb.min().item(), rgb.max().item()), (-1.0, 1.0))
+    assert rgb.abs().max() <= 1
+
+
+# ---- the model
+
+
+def test_a_step_is_pix2pixs_on_lightness_and_colour_of_one_batch() -> None:
+    domains = ImageSpec(height=32, width=32, channels={"a": 1, "b": 2}, depth={"a": "uint8", "b": "uint8"})
+    model, pix2pix = build_translator("colorization"), build_translator("pix2pix", spec=domains)
+    batches = Counted({"image": batch["image"]} for batch in translation_batches(2, spec=PICTURES))
+    logged = play(model, batches, adam_updates(model), steps=3)
+    assert batches.drawn == 3
+    split = (lightness_and_colour(batch["image"]) for batch in translation_batches(2, spec=PICTURES))
+    assert logged == play(pix2pix, split, adam_updates(pix2pix), steps=3)
+    torch.testing.assert_close(weights(model), weights(pix2pix), atol=0, rtol=0)
+    assert model.needs == {"image"}
+    assert model.spec == PICTURES
+
+
+def test_pictures_without_colour_are_refused() -> None:
+    gray = ImageSpec(height=32, width=32, channels={"image": 1}, depth={"image": "uint8"})
+    text = r"^model=colorization learns from colour: these pictures have 1 channels$"
+    with pytest.raises(ConfigError, match=text):
+        build_translator("colorization", spec=gray)
+    assert build_translator("pix2pix", spec=PAIRS)
+
+
+def test_results_are_the_picture_in_gray_in_the_colours_found_and_in_its_own() -> None:
+    model = build_translator("colorization").eval()
+    model.generator.model[-2].weight.data *= 0.1  # so that all its colours can be shown,
+    model.generator.model[-2].bias.data *= 0.1
+    batch = next(translation_batches(2, spec=PICTURES))
+    batch["image"] = batch["image"] / 2  # neither on black nor on white
+    for direction_of in (model.visuals, lambda batch: model.results(batch, "a_to_b")):
+        made = direction_of(batch)
+        assert list(made) == ["real_a", "fake_b_rgb", "real_b_rgb"]
+        assert {images.shape for images in made.values()} == {(2, 3, 32, 32)}
+        assert torch.equal(made["real_b_rgb"], batch["image"])
+        lab = {name: rgb_to_lab(images) for name, images in made.items()}
+        for name in ("real_a", "fake_b_rgb"):
+            torch.testing.assert_close(lab[name][:, 0], lab["real_b_rgb"][:, 0])
+        found = model.generator(lab["real_b_rgb"][:, :1] / 50 - 1).detach() * 110
+        torch.testing.assert_close(lab["fake_b_rgb"][:, 1:], found, atol=1e-6, rtol=0)
+        assert found.abs().max() > 1
+        assert lab["real_a"][:, 1:].abs().max() < 1e-6
+        # gray: the channels are equal, but for the fifth digit of the standard's white
+        torch.testing.assert_close(made["real_a"], made["real_a"][:, :1].expand(-1, 3, -1, -1), atol=1e-3, rtol=0)
+
+
+def test_dropout_goes_by_the_name_and_there_is_none_in_eval_mode() -> None:
+    model = build_translator("colorization", dropout=0.5).eval()
+    image = next(translation_batches(1, spec=PICTURES))["image"].repeat(2, 1, 1, 1)
+    in_training = model.results({"image": image, "name": ["x", "y"]}, "a_to_b")["fake_b_rgb"]
+    assert (in_training[0] - in_training[1]).abs().max() > 0.01
+    plain = model.results({"image": image, "name": ["x", "y"]}, "a_to_b", network_mode="eval")["fake_b_rgb"]
+    torch.testing.assert_close(plain[0], plain[1], atol=1e-12, rtol=0)
