@@ -104,7 +104,7 @@ def _loaded(path: Path) -> State:
     try:
         # never pickled code: weights are passed from hand to hand
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, LookupError, AttributeError) as error:
+    except Exception as error:  # a damaged file makes torch stumble anywhere, over assertions and types too
         reason = "it is not a PyTorch file of weights, or it is damaged"
         # an archive (zip) or a pickle (its protocol's mark), as PyTorch writes them, but with something else inside
         if isinstance(error, pickle.UnpicklingError) and start.startswith((b"PK\x03\x04", b"\x80")):

@@ -222,6 +222,20 @@ def test_what_is_no_file_of_pytorch_is_refused() -> None:
     assert refusal() == DAMAGED
 
 
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_damaged_file_is_never_more_than_refused(legacy: bool) -> None:
+    whole = saved(NETWORKS["pixelgan"]().state_dict(), _use_new_zipfile_serialization=not legacy).read_bytes()
+    refusals = []
+    for place in range(2, min(len(whole), 1500), 19):
+        PATH.write_bytes(whole[:place] + b"*" + whole[place + 1 :])
+        try:
+            read_reference(PATH)
+        except ConfigError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 10
+    assert not any("\n" in refusal for refusal in refusals)
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     assert refusal(Path("nowhere.pth")) == "can't read nowhere.pth: No such file or directory"
     assert refusal(tmp_path) == f"can't read {tmp_path}: Is a directory"
