@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from PIL import Image
+import numpy as np
 
 from gantrain import distributed
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
-from gantrain.data.transforms import crop, resize_shorter_side, to_tensor
+from gantrain.data.transforms import Preprocess
 from gantrain.registry import DATASETS, ConfigError, Positive
-from gantrain.seeding import derive_seed
 
 
 @DATASETS.register("torchvision")
@@ -42,8 +40,14 @@ class TorchvisionDataset(ImageDataset):
     ) -> None:
         from torchvision import datasets  # costs more to import than torch itself
 
-        if crop_size > load_size:
-            raise ConfigError(f"data.crop_size ({crop_size}) must not exceed data.load_size ({load_size})")
+        self._preprocess = Preprocess(
+            preprocess="scale_shortside_and_crop",
+            load_size=load_size,
+            crop_size=crop_size,
+            flip=flip and phase == "train",
+            training=True,  # else testing would scale to crop_size
+            crop="center",
+        )
         choose: dict[str, Any] = {"split": phase} if dataset == "CelebA" else {"train": phase == "train"}
         try:
             with distributed.first_alone():
@@ -54,9 +58,6 @@ class TorchvisionDataset(ImageDataset):
                 f"{dataset} is not in data.root ({root}) and could not be downloaded ({reason}): run once with a "
                 "connection, or copy torchvision's files there; data=digits needs no download"
             ) from None
-        self._load_size = load_size
-        self._crop_size = crop_size
-        self._flip = flip and phase == "train"
         gray = dataset in ("MNIST", "FashionMNIST")
         if dataset != "CelebA":
             self.labels = [int(label) for label in self._set.targets]
@@ -74,8 +75,6 @@ class TorchvisionDataset(ImageDataset):
 
     def item(self, index: int, seed: int) -> Batch:
         """``image`` (C, H, W) uint8, and ``label`` where the set has classes."""
-        image: Image.Image = self._set[index][0]
-        pixels = to_tensor(crop(resize_shorter_side(image, self._load_size), self._crop_size, None))
-        if self._flip and derive_seed(seed, "flip") % 2:
-            pixels = torch.flip(pixels, (-1,))
-        return {"image": pixels, **({"label": self.labels[index]} if self.labels is not None else {})}
+        pixels = np.asarray(self._set[index][0])
+        image = self._preprocess(pixels[..., None] if pixels.ndim == 2 else pixels, seed)
+        return {"image": image, **({"label": self.labels[index]} if self.labels is not None else {})}

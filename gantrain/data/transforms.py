@@ -1,73 +1,148 @@
-"""Reading, resizing, cropping and flipping pictures."""
+"""Resizing, cropping and flipping pictures."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
-from gantrain.registry import ConfigError
+from gantrain.data.decoding import Pixels
+from gantrain.data.pictures import EXTENSIONS as EXTENSIONS
+from gantrain.registry import ConfigError, Positive
+from gantrain.seeding import derive_seed
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+# a square, or [height, width]
+Size: TypeAlias = Positive | tuple[Positive, Positive]
+Mode: TypeAlias = Literal[
+    "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "none"
+]
 
 
-def find_images(root: Path) -> list[Path]:
-    """All pictures below a folder, sorted, whatever the case of their extensions.
+class Preprocess:
+    """From a picture as it was read to one for the networks.
 
-    Raises:
-        ConfigError: The folder is missing, or holds no picture.
+    =========================  ===========================================================  ========================
+    ``preprocess``             scaled in training                                           otherwise
+    =========================  ===========================================================  ========================
+    resize_and_crop            to exactly ``load_size``                                     to exactly ``crop_size``
+    crop                       not                                                          not
+    scale_width                to the width of ``load_size``, both sides to multiples of 4  no multiples
+    scale_width_and_crop       to the width of ``load_size``                                of ``crop_size``
+    scale_shortside_and_crop   just to cover ``load_size``                                  to cover ``crop_size``
+    none                       both sides to multiples of 4                                 not
+    =========================  ===========================================================  ========================
+
+    Scaling is bicubic and antialiased. Scaled to a width, a picture keeps its proportions unless it would be lower than
+    ``crop_size``. Where the mode says so, a window of ``crop_size`` is then cut: from a random place in training,
+    otherwise from the middle. The names are those of pytorch-CycleGAN-and-pix2pix and of CUT, as is the table.
+
+    Args:
+        preprocess: The mode.
+        load_size: Pixels, a number or [height, width].
+        crop_size: The same; must not exceed ``load_size`` where a mode uses both.
+        flip: Whether half of the pictures are mirrored in training.
+        training: Whether there is chance.
+        crop: ``center`` cuts from the middle in training too.
     """
-    if not root.is_dir():
-        raise ConfigError(f"data.root: there is no folder {root}")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-    if not found:
-        raise ConfigError(f"data.root: no picture in {root} (looked for {', '.join(sorted(EXTENSIONS))})")
-    return found
+
+    def __init__(
+        self,
+        *,
+        preprocess: Mode,
+        load_size: Size,
+        crop_size: Size,
+        flip: bool,
+        training: bool,
+        crop: Literal["random", "center"] = "random",
+    ) -> None:
+        self._mode = preprocess
+        self._load, self._crop = as_pair(load_size), as_pair(crop_size)
+        self._cuts = preprocess.endswith("crop")
+        checked = {"crop": (), "scale_width_and_crop": (1,)}.get(preprocess, (0, 1) if self._cuts else ())
+        if any(self._crop[side] > self._load[side] for side in checked):
+            raise ConfigError(
+                f"data.crop_size ({_typed(crop_size)}) must not exceed data.load_size ({_typed(load_size)})"
+            )
+        self._training = training
+        self._random_place = training and crop == "random"
+        self._flip = training and flip
+
+    def __call__(self, pixels: Pixels, seed: int, *, name: str = "a picture") -> Tensor:
+        """(C, H, W) of the type of ``pixels`` (H, W, C); for pictures of one size, the same seed does the same.
+
+        Raises:
+            ConfigError: The picture, called ``name`` then, is too small to be cut from.
+        """
+        pixels = resize(pixels, *self.scaled_size(*pixels.shape[:2]))
+        if self._cuts:
+            pixels = self._window(pixels, seed, name)
+        if self._flip and derive_seed(seed, "flip") % 2:
+            pixels = pixels[:, ::-1]
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+
+    def scaled_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width, before anything is cut, of what becomes of a picture of that size."""
+        target = self._load if self._training or self._mode == "scale_width" else self._crop
+        if self._mode == "resize_and_crop":
+            return target
+        if self._mode == "scale_shortside_and_crop":
+            scale = max(target[0] / height, target[1] / width)
+            return max(target[0], round(height * scale)), max(target[1], round(width * scale))
+        if self._mode.startswith("scale_width"):
+            height, width = max(self._crop[0], round(height * target[1] / width)), target[1]
+        if self._training and not self._cuts:  # for networks that halve the sides twice
+            return max(4, round(height / 4) * 4), max(4, round(width / 4) * 4)
+        return height, width
+
+    def _window(self, pixels: Pixels, seed: int, name: str) -> Pixels:
+        slack_y, slack_x = (there - wanted for there, wanted in zip(pixels.shape[:2], self._crop, strict=True))
+        if min(slack_y, slack_x) < 0:
+            height, width = pixels.shape[:2]
+            raise ConfigError(
+                f"{name} ([{height}, {width}] pixels) is smaller than data.crop_size ({_typed(self._crop)}): make that "
+                "smaller, or scale pictures first with data.preprocess=resize_and_crop"
+            )
+        if self._random_place:
+            generator = torch.Generator().manual_seed(seed)
+            left, top = (
+                int(torch.randint(slack + 1, (), generator=generator)) if slack else 0 for slack in (slack_x, slack_y)
+            )
+        else:
+            left, top = slack_x // 2, slack_y // 2
+        return pixels[top : top + self._crop[0], left : left + self._crop[1]]
 
 
-def read_image(path: Path, channels: int) -> Image.Image:
-    """A picture upright, in gray (1) or colour (3), transparency laid on white.
+def resize(pixels: Pixels, height: int, width: int) -> Pixels:
+    """(H, W, C) to (height, width, C) of the same type, bicubic and antialiased.
 
-    Raises:
-        ConfigError: The file is not a picture, or a broken one.
+    uint8 comes out as from Pillow, uint16 is rounded and clipped, and float32 is taken to be in [-1, 1] and clipped.
     """
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I"):  # 16 bits, which Pillow's conversion would clip to 8 instead of scaling
-                image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return image.convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ConfigError(f"can't read the picture {path}: {error}") from None
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    if pixels.dtype != np.uint8:
+        return _resize_deep(pixels, height, width)
+    if pixels.shape[2] == 3:
+        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+    planes = (Image.fromarray(pixels[..., channel]) for channel in range(pixels.shape[2]))
+    return np.stack([np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC)) for plane in planes], axis=2)
 
 
-def resize_shorter_side(image: Image.Image, size: int) -> Image.Image:
-    """Bicubic, antialiased, to a shorter side of ``size`` pixels with the aspect ratio kept."""
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
+def as_pair(size: Size) -> tuple[int, int]:
+    """Height and width."""
+    return size if isinstance(size, tuple) else (size, size)
 
 
-def crop(image: Image.Image, size: int, seed: int | None) -> Image.Image:
-    """A square of ``size`` pixels: at a place drawn from ``seed``, or the middle if it is None."""
-    slack_x, slack_y = image.width - size, image.height - size
-    if seed is None:
-        left, top = slack_x // 2, slack_y // 2
-    else:
-        generator = torch.Generator().manual_seed(seed)
-        left, top = (
-            int(torch.randint(slack + 1, (), generator=generator)) if slack else 0 for slack in (slack_x, slack_y)
-        )
-    return image.crop((left, top, left + size, top + size))
+def _resize_deep(pixels: Pixels, height: int, width: int) -> Pixels:
+    planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))[None]
+    scaled = F.interpolate(planes, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+    scaled = scaled.round_().clamp_(0, 65535) if pixels.dtype == np.uint16 else scaled.clamp_(-1, 1)
+    return scaled[0].permute(1, 2, 0).numpy().astype(pixels.dtype)
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """(C, H, W) uint8."""
-    pixels = torch.from_numpy(np.array(image))
-    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+def _typed(size: Size) -> str:
+    """A size as one types it."""
+    return str(list(size)) if isinstance(size, tuple) else str(size)

@@ -1,0 +1,107 @@
+"""Pairs of pictures that show the same."""
+
+from __future__ import annotations
+
+from gantrain.data.base import Batch, ImageDataset
+from gantrain.data.decoding import Pixels
+from gantrain.data.folders import (
+    Depth,
+    Direction,
+    Domain,
+    find_layout,
+    fingerprint_of,
+    match,
+    pictures_in,
+    spec_of,
+)
+from gantrain.data.pictures import ValueRange
+from gantrain.data.transforms import Mode, Preprocess, Size
+from gantrain.registry import DATASETS, ConfigError, Positive
+
+
+@DATASETS.register("aligned")
+class Aligned(ImageDataset):
+    """Pairs of pictures, side by side in one file or under one name in two folders.
+
+    For the phase ``train``: ``ROOT/train`` with A on the left half of each picture and B on its right, or
+    ``ROOT/trainA`` and ``ROOT/trainB``, or ``ROOT/A/train`` and ``ROOT/B/train``, or ``ROOT/train/A`` and
+    ``ROOT/train/B``; sub-folders are searched. ``test`` falls back to ``val``; pictures right in the root, or
+    ``ROOT/A`` and ``ROOT/B``, without any phase serve them all.
+
+    Args:
+        root: The folder.
+        direction: ``b_to_a`` calls the pictures of B ``a`` and those of A ``b``, wherever the keys below say A and B.
+        channels: Of A.
+        channels_b: Of B.
+        range: The stored values of A that become -1 and 1; null for the whole range of the type.
+        range_b: Those of B.
+        depth: ``auto`` for that of the first picture of each domain.
+        preprocess: See ``Preprocess``; both pictures of a pair are cut and mirrored alike.
+        load_size: See there.
+        crop_size: See there.
+        flip: Whether half of the pairs are mirrored in training.
+        phase: ``train`` is training; any other is not.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        direction: Direction,
+        channels: Positive,
+        channels_b: Positive,
+        range: ValueRange | None,
+        range_b: ValueRange | None,
+        depth: Depth,
+        preprocess: Mode,
+        load_size: Size,
+        crop_size: Size,
+        flip: bool,
+        phase: str,
+    ) -> None:
+        self._preprocess = Preprocess(
+            preprocess=preprocess, load_size=load_size, crop_size=crop_size, flip=flip, training=phase == "train"
+        )
+        layout = find_layout(root, phase, side_by_side=True)
+        self.held_out = layout.held_out
+        self._side_by_side = layout.b is None
+        of_a = of_b = pictures_in(layout.a)
+        if layout.b is not None:
+            of_b = pictures_in(layout.b)
+            pairs = match(of_a, of_b)
+            of_a, of_b = (of_a[0], [a for a, _ in pairs]), (of_b[0], [b for _, b in pairs])
+        self._a = Domain(*of_a, channels=channels, depth=depth, value_range=range)
+        self._b = Domain(*of_b, channels=channels_b, depth=depth, value_range=range_b, suffix="_b")
+        self._keys = ("a", "b") if direction == "a_to_b" else ("b", "a")
+        domains = dict(zip(self._keys, (self._a, self._b), strict=True))
+        self._named = domains["a"]
+        self.fingerprint = fingerprint_of(self._a.names + ([] if self._side_by_side else self._b.names))
+        self.spec = spec_of({key: domains[key] for key in ("a", "b")}, crop_size)
+
+    def __len__(self) -> int:
+        """How many pairs there are."""
+        return len(self._a)
+
+    def item(self, index: int, seed: int) -> Batch:
+        """``a`` and ``b`` (C, H, W), and ``name``, the path of ``a`` below its folder."""
+        pair = self._read(index)
+        sizes = [self._preprocess.scaled_size(*pixels.shape[:2]) for pixels in pair]
+        if sizes[0] != sizes[1]:
+            raise ConfigError(
+                f"{self._a.paths[index]} and {self._b.paths[index]} would be scaled to different sizes, "
+                f"{list(sizes[0])} and {list(sizes[1])}: data.preprocess=resize_and_crop makes all sizes alike"
+            )
+        name = str(self._a.paths[index])
+        images = [self._preprocess(pixels, seed, name=name) for pixels in pair]  # with one seed both move together
+        return {**dict(zip(self._keys, images, strict=True)), "name": self._named.name(index)}
+
+    def _read(self, index: int) -> tuple[Pixels, Pixels]:
+        """Of A and of B."""
+        a = self._a.read(index)
+        if not self._side_by_side:
+            return a, self._b.read(index)
+        half, rest = divmod(a.shape[1], 2)
+        if rest:
+            raise ConfigError(f"{self._a.paths[index]} is {a.shape[1]} pixels wide, which can't be halved into A and B")
+        b = a if self._b.reading == self._a.reading else self._b.read(index)
+        return a[:, :half], b[:, half:]

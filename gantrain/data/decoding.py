@@ -1,0 +1,229 @@
+"""Picture files to arrays, with the values that the file holds: none is rounded or clipped on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeAlias, cast
+
+import numpy as np
+import tifffile
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
+
+from gantrain.registry import ConfigError
+
+Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+NPY_MAGIC = b"\x93NUMPY"
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two: BigTIFF
+BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, SAMPLES_PER_PIXEL = 258, 262, 274, 277  # tags of TIFF
+WHITE_IS_ZERO = 0
+PLAIN_PHOTOMETRICS = (WHITE_IS_ZERO, 1, 2, 5)  # gray, gray, RGB and inks; others need a conversion that we haven't got
+DEEP_PNG = ("LA;16B", "RGB;16B", "RGBA;16B")  # Pillow's names for what it would cut to 8 bits
+
+
+class Decoded(NamedTuple):
+    """A picture, upright.
+
+    Attributes:
+        pixels: (H, W, C) in the type of the file.
+        alpha: What the last channel is besides: ``straight`` or ``premultiplied`` opacity, or empty.
+    """
+
+    pixels: Pixels
+    alpha: str = ""
+
+
+def stored_depth(path: Path) -> str:
+    """``uint8``, ``uint16`` or ``float32``: what holds a file's values, from its header alone.
+
+    Raises:
+        ConfigError: The file is not a picture.
+    """
+    with _naming(path), ExitStack() as stack:
+        source = _open(path, stack)
+        if not isinstance(source, Image.Image):
+            return depth_of(np.dtype(source.dtype))
+        deep_png = source.format == "PNG" and source.mode == "I"  # as Pillow had it up to version 10
+        if source.mode.startswith("I;16") or _is_deep_png(source) or deep_png:
+            return "uint16"
+        return "float32" if source.mode in ("I", "F") else "uint8"
+
+
+def decode(path: Path, channels: int) -> Decoded:
+    """A picture as it is stored, but that Pillow makes 1 or 3 wanted ``channels`` of any with 8 bits.
+
+    Raises:
+        ConfigError: The file is not a picture, or a broken one.
+    """
+    with _naming(path), ExitStack() as stack:
+        source = _open(path, stack)
+        if isinstance(source, np.ndarray):
+            return Decoded(_from_npy(source, channels))
+        if not isinstance(source, Image.Image):
+            return _from_tifffile(source)
+        if _is_deep_png(source):
+            return _from_deep_png(source)
+        deep = source.mode.startswith(("I", "F"))
+        return _from_deep_gray(source) if deep else Decoded(_from_8_bits(source, channels))
+
+
+def depth_of(dtype: np.dtype[Any]) -> str:
+    """``uint8``, ``uint16`` or, for all other numbers, ``float32``."""
+    if dtype.kind not in "biuf":
+        raise ValueError(f"it holds values of the type {dtype}")
+    if dtype.kind == "b":
+        return "uint8"
+    return {"uint8": "uint8", "uint16": "uint16"}.get(dtype.name, "float32")
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Whatever goes wrong becomes one line that names the file."""
+    try:
+        yield
+    except Exception as error:  # broken bytes lead decoders to errors of every kind
+        if isinstance(error, UnidentifiedImageError):
+            reason = "this is no picture, or one of an unknown format" if path.stat().st_size else "the file is empty"
+        elif "imagecodecs" in str(error):
+            reason = "its compression needs another package: pip install imagecodecs"
+        else:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f"can't read the picture {path}: {reason}") from None
+
+
+def _open(path: Path, stack: ExitStack) -> Pixels | Image.Image | tifffile.TiffPage:
+    """The header of a file, by what is in it and not by its name; its pixels are still to be read."""
+    file = stack.enter_context(path.open("rb"))
+    magic = file.read(6)
+    file.seek(0)
+    if magic == NPY_MAGIC:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # which also notices that values are missing
+    try:
+        image = stack.enter_context(Image.open(file))
+    except UnidentifiedImageError:
+        if magic[:4] not in TIFF_MAGIC:
+            raise
+        return _open_tiff(file, stack)
+    return image if not isinstance(image, TiffImageFile) or _pillow_reads_all_of(image) else _open_tiff(file, stack)
+
+
+def _open_tiff(file: IO[bytes], stack: ExitStack) -> tifffile.TiffPage:
+    file.seek(0)
+    page = cast(tifffile.TiffPage, stack.enter_context(tifffile.TiffFile(file)).pages[0])
+    if Image.MAX_IMAGE_PIXELS and page.imagewidth * page.imagelength > 2 * Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(f"{page.imagewidth} x {page.imagelength} pixels could be an attack")
+    return page
+
+
+def _pillow_reads_all_of(image: TiffImageFile) -> bool:
+    """Whether no channel would be left out, and no colour of more than 8 bits cut."""
+    bits = max(image.tag_v2.get(BITS_PER_SAMPLE, (1,)))
+    complete = image.tag_v2.get(SAMPLES_PER_PIXEL, 1) == len(image.getbands())
+    return complete and (bits <= 8 or image.mode.startswith(("I", "F")))
+
+
+def _is_deep_png(image: Image.Image) -> bool:
+    return image.format == "PNG" and getattr(image, "tile", None) != [] and _rawmode(image) in DEEP_PNG
+
+
+def _rawmode(image: Any) -> str:
+    return str(image.tile[0][3])
+
+
+def _from_npy(source: Pixels, channels: int) -> Pixels:
+    if source.ndim not in (2, 3):
+        raise ValueError(f"its shape is {source.shape}, and not (H, W), (H, W, C) or (C, H, W)")
+    pixels = np.array(source, dtype=source.dtype.newbyteorder("="))
+    if pixels.dtype == np.bool_:
+        pixels = pixels.astype(np.uint8) * 255
+    if pixels.ndim == 2:
+        return pixels[..., None]
+    return pixels.transpose(1, 2, 0) if pixels.shape[0] == channels != pixels.shape[2] else pixels
+
+
+def _from_tifffile(page: tifffile.TiffPage) -> Decoded:
+    if page.photometric not in PLAIN_PHOTOMETRICS:
+        raise ValueError(f"colours kept as {page.photometric!r} can't be read here: save it as gray or RGB")
+    pixels = page.asarray()
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="))
+    if page.axes == "YX":
+        pixels = pixels[..., None]
+    elif page.axes == "SYX":
+        pixels = pixels.transpose(1, 2, 0)
+    elif page.axes != "YXS":
+        raise ValueError(f"its axes are {page.axes}, and not YX, YXS or SYX")
+    depth_of(pixels.dtype)
+    if page.photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
+        pixels = np.iinfo(pixels.dtype).max - pixels
+    last = page.extrasamples[-1] if page.extrasamples and pixels.shape[2] in (2, 4) else 0
+    turn = page.tags.get(ORIENTATION)
+    return Decoded(_upright(pixels, turn.value if turn else 1), {1: "premultiplied", 2: "straight"}.get(last, ""))
+
+
+def _from_deep_png(image: Image.Image) -> Decoded:
+    """Colour of 16 bits, from which Pillow takes the high byte or, told of the other order of bytes, the low one."""
+    rawmode, file = _rawmode(image), cast(Any, image).fp
+
+    def opened(rawmode: str) -> tuple[Pixels, Image.Image]:
+        file.seek(0)
+        plane: Any = Image.open(file)
+        plane.tile = [(*tile[:3], rawmode) for tile in plane.tile]
+        return np.asarray(plane), plane
+
+    if rawmode == "LA;16B":
+        pixels, plane = opened("RGBA")  # the two bytes of L and the two of A
+        pixels = pixels.view(">u2").astype(np.uint16)
+    else:
+        low, _ = opened(rawmode.replace("16B", "16L"))
+        high, plane = opened(rawmode)
+        pixels = high.astype(np.uint16) << 8 | low
+    decoded = _with_transparent_colour(pixels, plane.info.get("transparency"))
+    pixels = _upright(decoded.pixels, plane.getexif().get(ORIENTATION, 1))
+    return Decoded(pixels, "straight" if pixels.shape[2] in (2, 4) else "")
+
+
+def _from_deep_gray(image: Image.Image) -> Decoded:
+    ImageOps.exif_transpose(image, in_place=True)
+    pixels = np.asarray(image)[..., None]
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="))
+    if image.format == "PNG":
+        return _with_transparent_colour(pixels.astype(np.uint16), image.info.get("transparency"))
+    if isinstance(image, TiffImageFile) and image.mode != "F" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        pixels = (1 << max(image.tag_v2[BITS_PER_SAMPLE])) - 1 - pixels
+    return Decoded(pixels)
+
+
+def _from_8_bits(image: Image.Image, channels: int) -> Pixels:
+    """(H, W, channels) for 1 or 3 channels, otherwise with the channels of the file."""
+    ImageOps.exif_transpose(image, in_place=True)
+    if channels in (1, 3):
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("L" if channels == 1 else "RGB")
+    elif image.has_transparency_data:
+        image = image.convert("LA" if image.mode in ("L", "LA", "La") else "RGBA")
+    elif image.mode in ("1", "P"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _with_transparent_colour(pixels: Pixels, colour: Any) -> Decoded:
+    """With opacity as the last channel, if a PNG of 16 bits declares one colour of its pixels transparent."""
+    if colour is None:
+        return Decoded(pixels)
+    clear = (pixels == np.asarray(colour, dtype=np.uint16)).all(axis=2, keepdims=True)
+    return Decoded(np.concatenate([pixels, np.where(clear, 0, 65535).astype(np.uint16)], axis=2), "straight")
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """The stored pixels in the order in which they are seen; ``orientation`` as EXIF and TIFF number it, from 1."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return pixels[::rows, ::columns]

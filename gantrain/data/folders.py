@@ -1,0 +1,236 @@
+"""What the data sets of one's own pictures have in common: where files lie, and how those of a domain are read."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from torch import Tensor
+
+from gantrain.data.base import ImageSpec
+from gantrain.data.decoding import Pixels
+from gantrain.data.pictures import ValueRange, find_images, is_picture, needs_range, read_picture, stored_depth
+from gantrain.data.transforms import Preprocess, Size, as_pair
+from gantrain.registry import ConfigError
+
+Depth: TypeAlias = Literal["auto", "uint8", "uint16", "float32"]
+Direction: TypeAlias = Literal["a_to_b", "b_to_a"]
+
+# below the root, for a phase; "A" may be "a"
+PAIRS = ("{phase}A + {phase}B", "A/{phase} + B/{phase}", "{phase}/A + {phase}/B")
+PHASES = ("train", "test", "val")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the pictures of a domain are read.
+
+    Attributes:
+        channels: Wanted.
+        depth: Of the data set, never ``auto``.
+        value_range: The stored values that become -1 and 1; None for the whole range of the type.
+        convert: Whether files of 16 bits may be rounded to 8.
+    """
+
+    channels: int
+    depth: str
+    value_range: ValueRange | None
+    convert: bool
+
+
+class Domain:
+    """The pictures of one domain.
+
+    Args:
+        folder: Names are relative to it.
+        paths: Its pictures, at least one.
+        channels: Wanted.
+        depth: ``auto`` for that of the first picture; files of 16 bits are converted to 8 only if it is given.
+        value_range: The stored values that become -1 and 1; None for the whole range of the type.
+        suffix: Of the keys that messages name: ``_b`` for ``data.channels_b``.
+
+    Raises:
+        ConfigError: The range is none, or is missing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        paths: Sequence[Path],
+        *,
+        channels: int,
+        depth: Depth,
+        value_range: ValueRange | None,
+        suffix: str = "",
+    ) -> None:
+        if value_range is not None and not -math.inf < value_range[0] < value_range[1] < math.inf:
+            raise ConfigError(f"data.range{suffix}={list(value_range)}: the first number must be less than the second")
+        stored = stored_depth(paths[0]) if depth == "auto" else depth
+        if depth == "auto" and stored == "float32" and value_range is None:
+            raise needs_range(paths[0], suffix)
+        self.paths = paths
+        self.reading = Reading(channels, stored, value_range, convert=depth != "auto")
+        self._folder = folder
+        self._suffix = suffix
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        """The path below the domain's folder, with forward slashes."""
+        return self.paths[index].relative_to(self._folder).as_posix()
+
+    @property
+    def names(self) -> list[str]:
+        """Of all its pictures, in their order."""
+        return [self.name(index) for index in range(len(self))]
+
+    def read(self, index: int) -> Pixels:
+        """(H, W, C), see ``read_picture``."""
+        reading = self.reading
+        return read_picture(
+            self.paths[index],
+            channels=reading.channels,
+            depth=reading.depth,
+            value_range=reading.value_range,
+            convert=reading.convert,
+            suffix=self._suffix,
+        )
+
+    def prepared(self, index: int, preprocess: Preprocess, seed: int) -> Tensor:
+        """(C, H, W)."""
+        return preprocess(self.read(index), seed, name=str(self.paths[index]))
+
+
+def spec_of(domains: Mapping[str, Domain], crop_size: Size, class_names: Iterable[str] = ()) -> ImageSpec:
+    """The description of a data set with these domains, by key."""
+    height, width = as_pair(crop_size)
+    readings = {key: domain.reading for key, domain in domains.items()}
+    return ImageSpec(
+        height=height,
+        width=width,
+        channels={key: reading.channels for key, reading in readings.items()},
+        depth={key: reading.depth for key, reading in readings.items()},
+        class_names=tuple(class_names),
+        ranges={key: reading.value_range for key, reading in readings.items() if reading.value_range is not None},
+    )
+
+
+def fingerprint_of(names: Iterable[str]) -> str:
+    """Sixteen digits that differ where names do."""
+    joined = "\n".join(names)
+    return hashlib.blake2b(joined.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the pictures of a phase lie.
+
+    Attributes:
+        a: The folder of the first domain, or of both.
+        b: That of the second; None where each picture holds both, side by side.
+        held_out: Whether other pictures are there to test on.
+    """
+
+    a: Path
+    b: Path | None
+    held_out: bool
+
+
+def find_layout(root: str, phase: str, *, side_by_side: bool) -> Layout:
+    """The folders of a phase; those of ``val`` for a ``test`` that is not there, all for a root that has no phases.
+
+    Args:
+        root: As typed.
+        phase: ``train``, ``test`` or any other.
+        side_by_side: Whether one folder of pictures that hold both domains will do.
+
+    Raises:
+        ConfigError: There is no such folder.
+    """
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise no_folder(folder)
+    found = {each: _phase_folders(folder, each, side_by_side) for each in dict.fromkeys((phase, *PHASES))}
+    pair = found[phase] or (found["val"] if phase == "test" else None)
+    if pair:
+        return Layout(*pair, held_out=bool(found["test"] or found["val"]))
+    whole = _all_folders(folder, side_by_side)
+    if whole and not any(found.values()):
+        return Layout(*whole, held_out=False)
+    ways = [f"{phase} (each picture A left, B right)"] if side_by_side else []
+    ways += [pair.format(phase=phase) for pair in PAIRS]
+    raise ConfigError(f"data.root: nothing for the phase {phase} in {folder} (looked for {'; '.join(ways)})")
+
+
+def no_folder(folder: Path) -> ConfigError:
+    """What to say of a missing folder, which may be one that is handed out."""
+    from gantrain.data.download import NAMES
+
+    hint = f"; gantrain data download {folder.name} fetches it" if folder.name in NAMES else ""
+    return ConfigError(f"data.root: there is no folder {folder}{hint}")
+
+
+def _phase_folders(root: Path, phase: str, side_by_side: bool) -> tuple[Path, Path | None] | None:
+    pairs = [_pair(root, pair.format(phase=phase)) for pair in PAIRS]
+    # in ROOT/train/A + ROOT/train/B no picture is side by side
+    if side_by_side and not pairs[-1] and _holds_pictures(root / phase):
+        return root / phase, None
+    return next((pair for pair in pairs if pair), None)
+
+
+def _all_folders(root: Path, side_by_side: bool) -> tuple[Path, Path | None] | None:
+    """The same without phases; pictures then lie in the root itself, lest a root above the right one be taken."""
+    pair = _pair(root, "A + B")
+    if pair or not side_by_side:
+        return pair
+    return (root, None) if any(is_picture(path) for path in root.iterdir()) else None
+
+
+def _pair(root: Path, names: str) -> tuple[Path, Path] | None:
+    """Two folders, both of which are there, with capital letters or small ones."""
+    for spelling in (names, names.replace("A", "a").replace("B", "b")):
+        a, b = (root / name for name in spelling.split(" + "))
+        if a.is_dir() and b.is_dir():
+            return a, b
+    return None
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return folder.is_dir() and any(is_picture(path) for path in folder.rglob("*"))
+
+
+def match(a: tuple[Path, list[Path]], b: tuple[Path, list[Path]]) -> list[tuple[Path, Path]]:
+    """Pictures of two folders by their paths below them, without suffix; each side is the folder and its pictures.
+
+    Raises:
+        ConfigError: A picture has no partner, or two.
+    """
+    sides = [_by_stem(*a), _by_stem(*b)]
+    alone = [[mine[stem] for stem in mine if stem not in other] for mine, other in (sides, sides[::-1])]
+    if any(alone):
+        some = ", ".join(str(path) for path in [*alone[0], *alone[1]][:5])
+        raise ConfigError(
+            f"data.root: pictures are matched by name without suffix, and {len(alone[0])} in {a[0]} and "
+            f"{len(alone[1])} in {b[0]} have no partner: {some}" + (", ..." if sum(map(len, alone)) > 5 else "")
+        )
+    return [(path, sides[1][stem]) for stem, path in sides[0].items()]
+
+
+def _by_stem(folder: Path, paths: list[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem in found:
+            raise ConfigError(f"data.root: {found[stem]} and {path} have the same name but for the suffix")
+        found[stem] = path
+    return found
+
+
+def pictures_in(folder: Path) -> tuple[Path, list[Path]]:
+    """A folder, and all that lie in it or below."""
+    return folder, find_images(folder)
