@@ -17,7 +17,7 @@ from pathlib import Path, PureWindowsPath
 
 from tqdm import tqdm
 
-from gantrain.data.transforms import EXTENSIONS
+from gantrain.data.pictures import EXTENSIONS
 from gantrain.registry import ConfigError, nearest
 
 _UNPAIRED = "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets"
