@@ -1,4 +1,4 @@
-"""The ``gantrain`` command: one sub-command, one function. With ``cli_errors``, the only module that knows Hydra.
+"""The ``gantrain`` command: one sub-command, one function. With ``cli_hydra``, the only module that knows Hydra.
 
 Nothing heavy is imported before it is needed: help and completion do without torch.
 """
@@ -73,21 +73,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: list[str]) -> int:
-    flags, _ = _split(arguments)
+    flags, typed = _split(arguments)
 
     def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
         from gantrain.naming import run_name, split_override
         from gantrain.resume import LENGTH
         from gantrain.train import train
 
+        del config["demo"]
         if config["name"] is None:
             config["name"] = run_name(choices.get("experiment") or f"{choices['model']}_{choices['data']}", overrides)
-        typed = {split_override(override)[0] for override in overrides}
-        if typed.intersection(LENGTH):  # the length that was typed replaces the data set's, whatever its unit
-            config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in typed}
+        keys = {split_override(override)[0] for override in overrides}
+        if keys.intersection(LENGTH):  # the length that was typed replaces the data set's, whatever its unit
+            config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in keys}
         return train(config, [*_config_flags(flags), *overrides])
 
-    return _hydra("train", arguments, job)
+    from gantrain.cli_hydra import demo_data
+
+    return _hydra("train", [*demo_data(typed, _config_flags(flags)), *arguments], job)
 
 
 def _test(arguments: list[str]) -> int:
@@ -157,7 +160,7 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from gantrain.cli_errors import in_one_line
+    from gantrain.cli_hydra import in_one_line
     from gantrain.registry import ConfigError
 
     statuses: list[int] = []

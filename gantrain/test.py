@@ -1,30 +1,28 @@
-"""The composition root of testing: a run in, its generator loaded, pictures and their page out."""
+"""The composition root of testing: a run or a bare generator in, pictures and their page out."""
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
-from gantrain.build import EVALUATION_BATCH, STREAM_KEYS, build_dataset, build_model
-from gantrain.checkpoint import Checkpoints
-from gantrain.data.base import ImageSpec
+from gantrain.build import EVALUATION_BATCH, STREAM_KEYS, build_dataset
+from gantrain.data.base import ImageDataset, ImageSpec
 from gantrain.data.stream import in_order
-from gantrain.models.base import COLUMNS, GAN, LatentGAN
-from gantrain.optim import Averages
-from gantrain.registry import MODELS, ConfigError, Count, Positive, construct
-from gantrain.report.images import grid, to_picture
+from gantrain.loading import NetworkWeights, load_generator, read_run, rebuild, takes_average, trained_on
+from gantrain.models.base import GAN, LatentGAN
+from gantrain.models.translation import Direction, NetworkMode, Translator
+from gantrain.registry import ConfigError, Count, Positive, Share, construct
 from gantrain.report.page import results_page
 from gantrain.resume import command
+from gantrain.sampling import save_samples, wanted_labels
 from gantrain.settings import choose_device, import_plugins
+from gantrain.translating import PictureFolder, Translated, translate_all
 
-INTERPOLATIONS = 5  # rows of the interpolation grid
-BATCH = 100  # samples made at a time
+SAMPLES = 64  # where nobody says how many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,57 +31,43 @@ class TestSettings:
 
     Attributes:
         run: A run folder.
-        step: Which of its checkpoints; None for the newest.
-        out: Folder for the results; None for ``results/test_<step>`` in the run folder.
-        num: How many samples, rounded up so that every class gets as many.
+        weights: Instead of a run, a bare generator of pytorch-CycleGAN-and-pix2pix.
+        step: Which of the run's checkpoints; None for the newest.
+        out: Folder for the results; None for ``results/<phase>_<step>`` in the run folder, or ``results/<file stem>``.
+        num: How many samples, rounded up so that every class gets as many; or how many images to translate, None for
+            all.
         labels: Class numbers to make; None for all.
         seed: Of the noise.
+        direction: Which generator translates; None for every one there is.
+        phase: Which part of the data is translated.
+        batch_size: Images translated at a time; results do not depend on it.
+        network_mode: ``train`` leaves dropout on and takes batch norm's statistics from each image, as pix2pix does.
+        dropout: Of a U-Net given as ``weights``, whose file does not show it; None for pix2pix's.
         network_weights: ``average`` are the moving averages, ``last`` the trained weights; ``auto`` takes the averages
             if the run kept any.
         accelerator: As in training.
         plugins: Modules that register classes.
-        data: Other data than the run's, for the figures of models that have any; None for the run's own.
+        data: Other data than the run's; None for the run's own.
     """
 
     __test__ = False  # not a test of pytest's
 
     run: str | None
+    weights: str | None
     step: Count | None
     out: str | None
-    num: Positive
+    num: Positive | None
     labels: list[Count] | None
     seed: Count
-    network_weights: Literal["auto", "average", "last"]
+    direction: Direction | None
+    phase: str
+    batch_size: Positive
+    network_mode: NetworkMode
+    dropout: Share | None
+    network_weights: NetworkWeights
     accelerator: Literal["auto", "cpu", "cuda", "mps"]
     plugins: list[str]
     data: dict[str, Any] | None
-
-
-def load(
-    run: str | Path,
-    *,
-    step: int | None = None,
-    device: str = "cpu",
-    network_weights: Literal["auto", "average", "last"] = "auto",
-    plugins: list[str] | None = None,
-) -> GAN:
-    """The trained model of a run, in evaluation mode, ready for ``sample``.
-
-    >>> gan = gantrain.load("checkpoints/dcgan_digits")
-    >>> images = gan.sample(gan.latents(64, seed=0))  # (64, 1, 32, 32) in [-1, 1]
-
-    Args:
-        run: A run folder.
-        step: Which of its checkpoints; None for the newest.
-        device: Where to put it.
-        network_weights: ``average``, ``last``, or ``auto``: the averages if the run kept any.
-        plugins: Modules that register classes.
-
-    Raises:
-        ConfigError: There is no such run, or it can't be rebuilt.
-    """
-    import_plugins(plugins or [])
-    return _rebuild(_read(Path(run).expanduser(), step), choose_device(device), network_weights)
 
 
 def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None) -> int:
@@ -105,118 +89,135 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
     settings = construct(TestSettings, keys, key="")
     if settings.data is not None:
         settings = replace(settings, data=_without_stream(settings.data))
-    if settings.run is None:
-        runs = ", ".join(sorted(str(path.parent) for path in Path("checkpoints").glob("*/config.yaml"))) or "none yet"
-        raise ConfigError(f"run is missing: give run=checkpoints/NAME (there are: {runs})")
-    run = Path(settings.run).expanduser()
-    device = choose_device(settings.accelerator)
+    typed = command(overrides).replace("gantrain train", "gantrain test", 1)
     import_plugins(settings.plugins)
-    state = _read(run, settings.step)
-    model = _rebuild(state, device, settings.network_weights)
-    if not isinstance(model, LatentGAN):
-        raise ConfigError(f"{run}: gantrain test can't show a {type(model).__name__} yet")
-    labels = _labels(model, settings)
-    figures = _figures(model, state, settings, device)
-
-    folder = Path(settings.out).expanduser() if settings.out is not None else run / "results" / f"test_{state['step']}"
-    if settings.out is None and settings.data not in (None, _own_data(state)):
-        folder = folder.with_name(f"{folder.name}_{data_name}")
-    (folder / "samples").mkdir(parents=True, exist_ok=True)
-    for old in (folder / "samples").glob("[0-9]*.png"):  # else those of an earlier call would count as of this one
-        old.unlink()
-    latent = model.latents(len(labels) if labels is not None else settings.num, seed=settings.seed).to(device)
-    samples = _sample(model, latent, labels)
-    for number, image in enumerate(samples):
-        kind = f"_{model.spec.class_names[int(labels[number])]}" if labels is not None else ""
-        to_picture(image).save(folder / "samples" / f"{number:05}{_safe(kind)}.png")
-    columns = min(COLUMNS, math.isqrt(len(samples))) if labels is None else len(labels) // len(labels.unique())
-    pictures = {"samples": folder / "grid.png", "interpolations": folder / "interpolations.png"}
-    grid(samples, columns).save(pictures["samples"])
-    grid(_interpolations(model, settings.seed, labels), COLUMNS).save(pictures["interpolations"])
-    for name, images in model.visuals({}).items():
-        pictures[f"{name}, from the noise of the training page"] = folder / f"training_{name}.png"
-        grid(images, COLUMNS).save(folder / f"training_{name}.png")
-    results_page(
-        folder,
-        name=f"{run.name}, step {state['step']}",
-        command=command(overrides).replace("gantrain train", "gantrain test", 1),
-        facts={
-            "samples": f"{len(samples)}, of seed {settings.seed}",
-            "weights": "moving average" if _takes_average(state, settings.network_weights) else "as trained",
-            **{name: f"{value:.4f}" for name, value in figures.items()},
-        },
-        pictures=pictures,
-    )
-    print(f"Page: {folder / 'index.html'}", file=sys.stderr)
+    device = choose_device(settings.accelerator)
+    if (settings.run is None) == (settings.weights is None):
+        runs = ", ".join(sorted(str(path.parent) for path in Path("checkpoints").glob("*/config.yaml"))) or "none yet"
+        missing = "run is missing" if settings.run is None else "run and weights exclude each other"
+        raise ConfigError(f"{missing}: give run=checkpoints/NAME (there are: {runs}) or weights=FILE.pth")
+    if settings.weights is not None:
+        page = _test_weights(Path(settings.weights).expanduser(), settings, device, typed)
+    else:
+        page = _test_run(Path(settings.run or "").expanduser(), settings, device, typed, data_name)
+    print(f"Page: {page}", file=sys.stderr)
     return 0
 
 
-def _read(run: Path, step: int | None) -> dict[str, Any]:
-    if not run.is_dir():
-        raise ConfigError(f"run={run}: there is no such folder")
-    return Checkpoints(run).load(step)
+def _test_weights(path: Path, settings: TestSettings, device: torch.device, typed: str) -> Path:
+    generator = load_generator(path, settings.direction or "a_to_b", device, dropout=settings.dropout)
+    if settings.data is None:
+        raise ConfigError(
+            "data is missing: a bare generator knows of none; give data=single data.root=FOLDER, or others"
+        )
+    folder = Path(settings.out).expanduser() if settings.out is not None else Path("results") / path.stem
+    return _translate(generator, None, folder, settings, settings.data, name=path.name, typed=typed, facts={})
 
 
-def _takes_average(state: dict[str, Any], network_weights: str) -> bool:
-    kept = state["updates"]["averages"] is not None
-    if network_weights == "average" and not kept:
-        raise ConfigError("network_weights=average: this run kept no averages (model.ema was 0); use last")
-    return kept and network_weights != "last"
+def _test_run(run: Path, settings: TestSettings, device: torch.device, typed: str, data_name: str | None) -> Path:
+    state = read_run(run, settings.step)
+    model = rebuild(state, device, settings.network_weights)
+    folder = Path(settings.out).expanduser() if settings.out is not None else None
+    if folder is None:
+        folder = run / "results" / f"{settings.phase}_{state['step']}"
+        if settings.data not in (None, _own_data(state)):
+            folder = folder.with_name(f"{folder.name}_{data_name}")
+    name = f"{run.name}, step {state['step']}"
+    weights = "moving average" if takes_average(state, settings.network_weights) else "as trained"
+    if isinstance(model, Translator):
+        spec = trained_on(state)
+        data = settings.data or _own_data(state)
+        facts = {"weights": weights}
+        return _translate(model, spec, folder, settings, data, name=name, typed=typed, facts=facts)
+    if not isinstance(model, LatentGAN):
+        raise ConfigError(f"{run}: a {type(model).__name__} has neither `sample` nor `translate`, so it shows nothing")
+    if settings.direction is not None:
+        raise ConfigError(f"direction={settings.direction}: {type(model).__name__} makes images from noise")
+    labels = wanted_labels(model, settings.labels, settings.num or SAMPLES)
+    figures = _figures(model, state, settings, device)
+    count, pictures = save_samples(model, folder, num=settings.num or SAMPLES, labels=labels, seed=settings.seed)
+    facts = {
+        "samples": f"{count}, of seed {settings.seed}",
+        "weights": weights,
+        **{figure: f"{value:.4f}" for figure, value in figures.items()},
+    }
+    results_page(folder, name=name, command=typed, facts=facts, pictures=pictures)
+    return folder / "index.html"
 
 
-def _rebuild(state: dict[str, Any], device: torch.device, network_weights: str) -> GAN:
-    """The model that a checkpoint describes, with its weights."""
-    config = state["config"]
-    if config["model"]["name"] not in MODELS and config["plugins"]:
-        # never imported because a file says so, only because the user does
-        raise ConfigError(f"this run was trained with plugins: give plugins=[{','.join(config['plugins'])}] again")
-    model = build_model(config, model_spec(state))
-    if config["trainer"]["precision"] == "float64":
-        model.double()
-    model.load_state_dict(state["model"])
-    if _takes_average(state, network_weights):
-        averages = Averages(model.generators(), decay=0.0)
-        averages.load_state_dict(state["updates"]["averages"])
-        averages.swap()
-    return model.requires_grad_(False).eval().to(device)
+def _translate(
+    translator: Translator,
+    spec: ImageSpec | None,
+    folder: Path,
+    settings: TestSettings,
+    data: dict[str, Any],
+    *,
+    name: str,
+    typed: str,
+    facts: dict[str, str],
+) -> Path:
+    """Translate a data set and write the page; ``spec`` is of the images that the run was trained on."""
+    if settings.labels is not None:
+        raise ConfigError(f"labels={settings.labels}: this model translates images, which have none")
+    dataset = build_dataset(_as_input(data, translator.channels, settings.direction), phase=settings.phase)
+    directions = (settings.direction,) if settings.direction is not None else translator.directions
+    plain = "image" in dataset.spec.channels  # of no domain, so it goes one way
+    pictures = PictureFolder(folder, run=spec, data=dataset.spec)
+    done: dict[Direction, Translated] = {}
+    for direction in directions[:1] if plain else directions:
+        _check_channels(dataset, direction, translator.channels)
+        done[direction] = translate_all(
+            translator,
+            dataset,
+            direction,
+            pictures,
+            num=settings.num,
+            batch_size=settings.batch_size,
+            network_mode=settings.network_mode,
+        )
+    pictures.close()
+    facts = {
+        "images": ", ".join(f"{len(found.rows)} {way}" for way, found in done.items()),
+        **facts,
+        "network mode": "train: dropout and batch norm as in training, each image for itself"
+        if settings.network_mode == "train"
+        else "eval: no dropout, batch norm on its running statistics",
+    }
+    for way, found in done.items():
+        if found.error is not None:
+            facts[f"mean absolute error, {way}"] = f"{found.error:.4f} (of values from 0 to 1)"
+    tables = {_heading(way): found.rows for way, found in done.items()}
+    results_page(folder, name=name, command=typed, facts=facts, tables=tables)
+    return folder / "index.html"
 
 
-def _labels(model: LatentGAN, settings: TestSettings) -> Tensor | None:
-    """(N,), each wanted class as often as any other; None for models without labels."""
-    if not model.uses_labels:
-        if settings.labels is not None:
-            raise ConfigError(f"labels={settings.labels}: this model makes images without labels")
-        return None
-    wanted = settings.labels if settings.labels is not None else list(range(model.spec.num_classes))
-    if not wanted or max(wanted) >= model.spec.num_classes:
-        raise ConfigError(f"labels={settings.labels}: name some of the classes 0 to {model.spec.num_classes - 1}")
-    return torch.tensor(wanted).repeat_interleave(math.ceil(settings.num / len(wanted)))
+def _heading(direction: str) -> str:
+    source, target = direction[0], direction[-1]
+    return f"{direction}: real_{source} is the input, fake_{target} the output"
 
 
-def _sample(model: LatentGAN, latent: Tensor, labels: Tensor | None) -> Tensor:
-    parts = []
-    for start in range(0, len(latent), BATCH):
-        of_batch = None if labels is None else labels[start : start + BATCH].to(latent.device)
-        parts.append(model.sample(latent[start : start + BATCH], of_batch).cpu())
-    return torch.cat(parts)
+def _as_input(data: dict[str, Any], channels: dict[str, int], direction: Direction | None) -> dict[str, Any]:
+    """The data's configuration with the model's channels, and, of plain pictures, the whole of each."""
+    data = dict(data)
+    source, target = ("b", "a") if direction == "b_to_a" else ("a", "b")
+    if data.get("mode") == "single":
+        data["channels"] = channels.get("image", channels.get(source))
+        data["preprocess"] = data.get("preprocess") or "none"
+    elif "channels_b" in data:
+        first, second = ("b", "a") if data.get("direction") == "b_to_a" else ("a", "b")
+        data |= {"channels": channels[first], "channels_b": channels[second]}
+    return data
 
 
-def _interpolations(model: LatentGAN, seed: int, labels: Tensor | None) -> Tensor:
-    """Rows of ``COLUMNS`` images on the way from one latent vector to another, each row of one class."""
-    device = next(model.parameters()).device
-    ends = model.latents(2 * INTERPOLATIONS, seed=seed + 1).to(device)
-    share = torch.linspace(0, 1, COLUMNS, device=device, dtype=ends.dtype)[None, :, None]
-    start, end = ends[:INTERPOLATIONS, None], ends[INTERPOLATIONS:, None]
-    between = start + share * (end - start)
-    if model.noise == "normal":
-        # keep the variance of the noise, which the midpoint of two draws would halve
-        noise = slice(model.latent_dim)  # and not that of codes
-        between[..., noise] /= (share.square() + (1 - share).square()).sqrt()
-    rows = None
-    if labels is not None:
-        classes = labels.unique()
-        rows = classes[torch.arange(INTERPOLATIONS) % len(classes)].repeat_interleave(COLUMNS)
-    return _sample(model, between.flatten(0, 1), rows)
+def _check_channels(dataset: ImageDataset, direction: Direction, channels: dict[str, int]) -> None:
+    """Refuse data in which there is nothing to translate so."""
+    source = direction[0]
+    if source not in dataset.spec.channels and "image" not in dataset.spec.channels:
+        raise ConfigError(f"data has no images of {source} to translate {direction}")
+    found = dataset.spec.channels.get(source, dataset.spec.channels.get("image"))
+    wanted = channels.get(source, channels.get("image"))
+    if found != wanted:
+        raise ConfigError(f"data: its images of {source} have {found} channels, and the model takes {wanted}")
 
 
 def _figures(model: GAN, state: dict[str, Any], settings: TestSettings, device: torch.device) -> dict[str, float]:
@@ -235,7 +236,7 @@ def _figures(model: GAN, state: dict[str, Any], settings: TestSettings, device: 
         return {}
     if own and not dataset.held_out:
         return {}
-    if dataset.spec != model_spec(state):
+    if dataset.spec != trained_on(state):
         raise ConfigError("data: its image size, channels or classes are not those that the run was trained on")
     dtype = next(model.parameters()).dtype
     return model.evaluate(in_order(dataset, EVALUATION_BATCH, device, dtype))
@@ -249,12 +250,3 @@ def _own_data(state: dict[str, Any]) -> dict[str, Any]:
 def _without_stream(data: dict[str, Any]) -> dict[str, Any]:
     """The keys of the data set alone."""
     return {key: value for key, value in data.items() if key not in STREAM_KEYS}
-
-
-def model_spec(state: dict[str, Any]) -> ImageSpec:
-    """What the training images of a checkpoint were."""
-    return ImageSpec.from_dict(state["spec"])
-
-
-def _safe(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)

@@ -16,7 +16,7 @@ import torch
 from gantrain import distributed, resume
 from gantrain.build import Parts
 from gantrain.checkpoint import Checkpoints
-from gantrain.models.base import GAN
+from gantrain.init_from import shaped_like, take_networks
 from gantrain.registry import ConfigError, construct
 from gantrain.report import Report
 from gantrain.report.run import remove_report
@@ -40,6 +40,7 @@ def train(config: dict[str, Any], overrides: list[str]) -> int:
     Raises:
         ConfigError: Something in the configuration can't be had.
     """
+    config = shaped_like(config)
     settings = construct(RunSettings, config, key="")
     trainer = construct(TrainerSettings, settings.trainer, key="trainer")
     processes = count_processes(trainer)
@@ -131,7 +132,7 @@ def _resume(trainer: Trainer, settings: RunSettings) -> None:
         _say(f"Resuming {checkpoints.folder} at step {trainer.step}")
         return
     if settings.init_from is not None:
-        _load_networks(trainer.model, Path(settings.init_from).expanduser())
+        take_networks(trainer.model, Path(settings.init_from).expanduser())
         if trainer.update.averages is not None:
             trainer.update.averages.restart()
     distributed.gather(None)  # every rank has looked before rank 0 deletes
@@ -141,23 +142,6 @@ def _resume(trainer: Trainer, settings: RunSettings) -> None:
         if distributed.rank() == 0:
             checkpoints.remove_all()
             remove_report(checkpoints.folder)
-
-
-def _load_networks(model: GAN, run: Path) -> None:
-    """Take the networks of another run, and nothing else of it."""
-    try:
-        state = Checkpoints(run).load()["model"]
-    except ConfigError as error:
-        raise ConfigError(f"init_from={run}: {error}") from None
-    for name, module in model.named_children():
-        own = {key[len(name) + 1 :]: value for key, value in state.items() if key.startswith(f"{name}.")}
-        if not any(True for _ in module.parameters()):
-            continue
-        try:
-            module.load_state_dict(own)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise ConfigError(f"init_from={run}: its {name} does not fit this one ({reason})") from None
 
 
 def _clock(settings: TrainerSettings, size: int) -> Clock:

@@ -80,6 +80,7 @@ class Colorization(Pix2Pix):
             )
         super().__init__(spec=replace(spec, channels={"a": 1, "b": 2}), **others)
         self.spec = spec
+        self.channels = spec.channels
 
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
         """As pix2pix, in Lab."""

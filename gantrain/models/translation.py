@@ -25,9 +25,13 @@ class Translator(nn.Module, ABC):
     """Anything that translates images: a model with its discriminators, or a bare generator.
 
     Attributes:
+        needs: Batch keys that it learns from.
         directions: Those it knows; ``a`` and ``b`` are the domains, as in the papers' code.
+        channels: Of its images, per domain.
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"a", "b"})
+    channels: dict[str, int]
     directions: tuple[Direction, ...] = ("a_to_b",)
 
     @abstractmethod
@@ -89,12 +93,14 @@ class BareGenerator(Translator):
     Args:
         generator: The network.
         direction: What it does.
+        channels: Of its images, per domain.
     """
 
-    def __init__(self, generator: nn.Module, direction: Direction) -> None:
+    def __init__(self, generator: nn.Module, direction: Direction, channels: dict[str, int]) -> None:
         super().__init__()
         self.generator = generator
         self.directions = (direction,)
+        self.channels = channels
 
     def generator_of(self, direction: Direction) -> nn.Module:
         """The generator."""
@@ -112,7 +118,6 @@ class TranslationGAN(Translator, GAN):
         ema: Decay of the generators' moving averages per update, used for samples and tests; 0 is off.
     """
 
-    needs = frozenset({"a", "b"})
     previews: ClassVar[int] = 4
     columns: ClassVar[int | None] = None
 
@@ -121,6 +126,7 @@ class TranslationGAN(Translator, GAN):
     ) -> None:
         super().__init__()
         self.spec = spec
+        self.channels = spec.channels
         self.loss = adversarial_loss(loss, label_smoothing=label_smoothing)
         self.label_smoothing = label_smoothing
         self.gradient_penalty = gradient_penalty

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import dominate
-from dominate.tags import code, figcaption, figure, h1, h2, html_tag, img, main, meta, p, pre, style, table, td, th, tr
+from dominate.tags import (
+    a,
+    code,
+    figcaption,
+    figure,
+    h1,
+    h2,
+    html_tag,
+    img,
+    main,
+    meta,
+    p,
+    pre,
+    style,
+    table,
+    td,
+    th,
+    tr,
+)
 from omegaconf import OmegaConf
 
 from gantrain.report.curves import charts
@@ -21,6 +40,9 @@ figure { display: inline-block; margin: 0 1rem 1rem 0; vertical-align: top }
 figcaption { font-size: .9rem; opacity: .8 }
 pre { overflow-x: auto; padding: .75rem; background: #8881; border-radius: .4rem }
 th { padding-right: 1.5rem; text-align: left }
+.pictures { width: 100%; table-layout: fixed }
+.pictures td { overflow-wrap: anywhere; padding: .15rem; vertical-align: top }
+.pictures img { display: block; min-width: 0; width: 100% }
 svg { width: 360px; max-width: 100%; color: #2a7de1; background: #8881; border-radius: .4rem }
 svg text { font-size: 11px; fill: CanvasText }
 """
@@ -60,12 +82,31 @@ def run_page(
     _write(folder / "index.html", document)
 
 
-def results_page(folder: Path, *, name: str, command: str, facts: dict[str, str], pictures: dict[str, Path]) -> None:
-    """Write ``index.html`` of a results folder: facts, then the pictures by caption."""
+def results_page(
+    folder: Path,
+    *,
+    name: str,
+    command: str,
+    facts: dict[str, str],
+    pictures: dict[str, Path] | None = None,
+    tables: Mapping[str, Sequence[tuple[str, dict[str, Path]]]] | None = None,
+) -> None:
+    """Write ``index.html`` of a results folder.
+
+    Args:
+        folder: The results folder, which the pictures are in.
+        name: Of the page.
+        command: What made it, as typed.
+        facts: For the table at the top.
+        pictures: By caption.
+        tables: Rows of pictures by heading: a name, and its pictures by kind.
+    """
     document, body = _document(name)
     body.add(_facts(facts))
-    for caption, path in pictures.items():
+    for caption, path in (pictures or {}).items():
         body.add(_figure(path.relative_to(folder), caption))
+    for heading, rows in (tables or {}).items():
+        body.add(h2(heading), _rows(folder, rows))
     body.add(h2("Command"), pre(code(command)))
     _write(folder / "index.html", document)
 
@@ -81,6 +122,22 @@ def _document(title: str) -> tuple[dominate.document, html_tag]:
 
 def _facts(facts: dict[str, str]) -> html_tag:
     return table(*(tr(th(key), td(value)) for key, value in facts.items())) if facts else p()
+
+
+def _rows(folder: Path, rows: Sequence[tuple[str, dict[str, Path]]]) -> html_tag:
+    kinds = list(dict.fromkeys(kind for _, pictures in rows for kind in pictures))
+    body = table(tr(*(th(kind) for kind in kinds)), cls="pictures")
+    for name, pictures in rows:
+        body.add(tr(td(name, colspan=len(kinds))))
+        body.add(tr(*(td(*_linked(folder, pictures.get(kind), f"{kind}, {name}")) for kind in kinds)))
+    return body
+
+
+def _linked(folder: Path, path: Path | None, caption: str) -> list[html_tag]:
+    if path is None:
+        return []
+    place = quote(path.relative_to(folder).as_posix())
+    return [a(img(src=place, alt=caption, title=caption, loading="lazy"), href=place)]
 
 
 def _figure(path: Path, caption: str) -> html_tag:

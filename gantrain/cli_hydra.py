@@ -1,8 +1,10 @@
-"""What Hydra and OmegaConf complain of, as one line that says what would work."""
+"""What the command wants of Hydra beside a job: its complaints in one line, and the data that go with a model."""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from pathlib import Path
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -40,6 +42,28 @@ def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
         key = getattr(error, "full_key", None) or text.split(": ")[1].split()[0]
         return f"{key} is missing: give {key}=..."
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+
+
+def demo_data(typed: list[str], config_flags: list[str]) -> list[str]:
+    """The choice of data that goes with the model among ``typed``, where none was made; nothing if that can't be told.
+
+    A model's file can't make it: Hydra lets a file override only groups before its own, and data comes after the model.
+
+    Args:
+        typed: The overrides.
+        config_flags: ``--config-dir`` and its like, with their values.
+    """
+    model = [word for word in typed if word.startswith("model=")]
+    if not model or any(word.startswith(("data=", "experiment=")) for word in typed):
+        return []
+    folders = [
+        f"file://{Path(flag.rpartition('=')[2]).absolute()}" for flag in config_flags if flag[:1] != "-" or "=" in flag
+    ]
+    GlobalHydra.instance().clear()
+    with initialize_config_module("gantrain.configs", version_base="1.3"), suppress(HydraException):
+        config = compose("train", [*model, f"hydra.searchpath=[{','.join(folders)}]"])
+        return [f"data={config.demo}"]
+    return []  # several models, or one that Hydra will complain of
 
 
 def _nearest_key(key: str, known: set[str]) -> str:

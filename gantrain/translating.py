@@ -1,0 +1,133 @@
+"""What `gantrain test` shows of a model that translates: every test image, with all that was made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gantrain.data.base import ImageDataset, ImageSpec
+from gantrain.data.pictures import write_picture
+from gantrain.data.stream import in_order
+from gantrain.models.translation import Direction, NetworkMode, Translator
+from gantrain.report.images import to_picture, viewable
+
+LIST = "files.txt"  # of what a call wrote, so that the next one can take it away again
+
+
+@dataclass
+class Translated:
+    """What was written for one direction.
+
+    Attributes:
+        rows: A name and the pictures made for it (input, output, ...), for the page; as browsers show them.
+        error: Mean absolute difference between outputs and targets, of values in [0, 1]; None without targets.
+    """
+
+    rows: list[tuple[str, dict[str, Path]]] = field(default_factory=list)
+    error: float | None = None
+
+
+class PictureFolder:
+    """Where results go: ``<folder>/<kind>/<name>.png``, the name being the source's path below its own folder.
+
+    Args:
+        folder: May hold the results of an earlier call, which are removed, and other things, which are not.
+        specs: Of the run and of the data, the first to know a domain says in which depth its pictures are written.
+    """
+
+    def __init__(self, folder: Path, *, run: ImageSpec | None, data: ImageSpec) -> None:
+        self.folder = folder
+        self._run = run
+        self._data = data
+        self._written: list[Path] = []
+        self._names: dict[str, str] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        record = folder / LIST
+        for line in record.read_text(encoding="utf-8").splitlines() if record.exists() else []:
+            if not PurePosixPath(line).is_absolute() and ".." not in PurePosixPath(line).parts:
+                (folder / line).unlink(missing_ok=True)
+
+    def write(self, kind: str, name: str, image: Tensor) -> Path:
+        """Keep one image (C, H, W) in [-1, 1] in the depth of its domain; the path of what a browser can show of it."""
+        depth, value_range = self._stored(kind)
+        place = self.folder / kind / self._unique(name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path = write_picture(place, image, depth=depth, value_range=value_range)
+        self._written.append(path)
+        if path.suffix == ".png":
+            return path
+        shown = self.folder / "shown" / kind / f"{self._unique(name)}.png"
+        shown.parent.mkdir(parents=True, exist_ok=True)
+        to_picture(viewable(image[None])[0]).save(shown)
+        self._written.append(shown)
+        return shown
+
+    def close(self) -> None:
+        """Write down what there is, for the next call."""
+        lines = sorted({path.relative_to(self.folder).as_posix() for path in self._written})
+        (self.folder / LIST).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    def _stored(self, kind: str) -> tuple[str, tuple[float, float] | None]:
+        """Depth and range of the pictures of a kind: inputs and targets as the data has them, others as the run had."""
+        made, domain, *_ = kind.split("_")
+        for spec in (self._data, self._run) if made == "real" else (self._run, self._data):
+            for key in (domain, "image"):
+                if spec is not None and key in spec.depth:
+                    return spec.depth[key], spec.ranges.get(key)
+        return "uint8", None
+
+    def _unique(self, name: str) -> str:
+        """``a/1.jpg`` to ``a/1``, or to ``a/1.jpg`` where ``a/1.png`` has taken that."""
+        if name not in self._names:
+            plain = PurePosixPath(name).with_suffix("").as_posix()
+            self._names[name] = name if plain in self._names.values() else plain
+        return self._names[name]
+
+
+def translate_all(
+    translator: Translator,
+    dataset: ImageDataset,
+    direction: Direction,
+    folder: PictureFolder,
+    *,
+    num: int | None,
+    batch_size: int,
+    network_mode: NetworkMode,
+) -> Translated:
+    """Translate every image of a data set, each once, and write all that was made.
+
+    Args:
+        translator: In evaluation mode, on its device.
+        dataset: Of the test phase, with the input's domain, or with ``image``.
+        direction: One of the translator's.
+        folder: Where to.
+        num: How many; None for all.
+        batch_size: Images translated at a time; results do not depend on it.
+        network_mode: See ``Translator.results``.
+    """
+    source, target = direction[0], direction[-1]
+    weights = next(translator.parameters())
+    images = dataset.of_domain(source)
+    done, differences = Translated(), []
+    total = len(images) if num is None else min(num, len(images))
+    with tqdm(total=total, desc=direction, unit="image", dynamic_ncols=True) as bar:
+        for batch in in_order(images, min(batch_size, total), weights.device, weights.dtype):
+            if "image" in batch and "image" not in translator.needs:  # plain pictures are of the input's domain
+                batch = {source: batch["image"], "name": batch["name"]}
+            made = translator.results(batch, direction, network_mode=network_mode)
+            for number, name in enumerate(batch["name"][: total - len(done.rows)]):
+                pictures = {kind: folder.write(kind, name, results[number]) for kind, results in made.items()}
+                done.rows.append((name, pictures))
+                bar.update()
+                if target in batch:
+                    difference = made[f"fake_{target}"][number] - made[f"real_{target}"][number]
+                    differences.append(difference.abs().mean().float() / 2)
+            if len(done.rows) == total:
+                break
+    if differences:
+        done.error = float(torch.stack(differences).mean())
+    return done
