@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, SAMPLES_PER_PIXEL = 258, 262, 274, 27
 WHITE_IS_ZERO = 0
 PLAIN_PHOTOMETRICS = (WHITE_IS_ZERO, 1, 2, 5)  # gray, gray, RGB and inks; others need a conversion that we haven't got
 DEEP_PNG = ("LA;16B", "RGB;16B", "RGBA;16B")  # Pillow's names for what it would cut to 8 bits
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what is wrong with a file is said once, by us
 
 
 class Decoded(NamedTuple):
@@ -46,8 +49,9 @@ def stored_depth(path: Path) -> str:
         source = _open(path, stack)
         if not isinstance(source, Image.Image):
             return depth_of(np.dtype(source.dtype))
-        deep_png = source.format == "PNG" and source.mode == "I"  # as Pillow had it up to version 10
-        if source.mode.startswith("I;16") or _is_deep_png(source) or deep_png:
+        if source.mode.startswith("I;16") or _is_deep_png(source):
+            return "uint16"
+        if source.mode == "I" and source.format == "PNG":  # 16 bits to Pillow's versions 10
             return "uint16"
         return "float32" if source.mode in ("I", "F") else "uint8"
 
@@ -126,11 +130,12 @@ def _pillow_reads_all_of(image: TiffImageFile) -> bool:
 
 
 def _is_deep_png(image: Image.Image) -> bool:
-    return image.format == "PNG" and getattr(image, "tile", None) != [] and _rawmode(image) in DEEP_PNG
+    return image.format == "PNG" and _rawmode(image) in DEEP_PNG
 
 
 def _rawmode(image: Any) -> str:
-    return str(image.tile[0][3])
+    """Pillow's name for how pixels lie in the file; empty if there are none."""
+    return str(image.tile[0][3]) if image.tile else ""
 
 
 def _from_npy(source: Pixels, channels: int) -> Pixels:
@@ -155,6 +160,8 @@ def _from_tifffile(page: tifffile.TiffPage) -> Decoded:
         pixels = pixels.transpose(1, 2, 0)
     elif page.axes != "YXS":
         raise ValueError(f"its axes are {page.axes}, and not YX, YXS or SYX")
+    if pixels.ndim != 3 or not pixels.size:
+        raise ValueError("the file is damaged")
     depth_of(pixels.dtype)
     if page.photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
         pixels = np.iinfo(pixels.dtype).max - pixels
@@ -189,9 +196,10 @@ def _from_deep_gray(image: Image.Image) -> Decoded:
     ImageOps.exif_transpose(image, in_place=True)
     pixels = np.asarray(image)[..., None]
     pixels = pixels.astype(pixels.dtype.newbyteorder("="))
+    stored = depth_of(pixels.dtype)
     if image.format == "PNG":
         return _with_transparent_colour(pixels.astype(np.uint16), image.info.get("transparency"))
-    if isinstance(image, TiffImageFile) and image.mode != "F" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO and stored == "uint16":
         pixels = (1 << max(image.tag_v2[BITS_PER_SAMPLE])) - 1 - pixels
     return Decoded(pixels)
 

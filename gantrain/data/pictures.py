@@ -126,7 +126,7 @@ def write_picture(path: Path, image: Tensor, *, depth: str, value_range: ValueRa
         pixels = pixels[..., 0]
     as_png = depth in LARGEST and image.size(0) in (1, 3)
     suffix = ".png" if as_png else ".npy"
-    path = path if path.suffix.lower() == suffix else path.with_name(path.name + suffix)
+    path = path if path.suffix == suffix else path.with_name(path.name + suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not as_png:
         np.save(path, pixels)
