@@ -139,6 +139,7 @@ def _rawmode(image: Any) -> str:
 
 
 def _from_npy(source: Pixels, channels: int) -> Pixels:
+    depth_of(source.dtype)
     if source.ndim not in (2, 3):
         raise ValueError(f"its shape is {source.shape}, and not (H, W), (H, W, C) or (C, H, W)")
     pixels = np.array(source, dtype=source.dtype.newbyteorder("="))
