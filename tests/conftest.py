@@ -17,6 +17,7 @@ from gantrain.cli import main
 
 TINY = ["data.load_size=16", "data.batch_size=4", "network.width=4", "trainer.accelerator=cpu"]
 MODELS = ["gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan"]
+TRANSLATORS = ["pix2pix", "cyclegan", "discogan", "colorization"]
 
 
 @pytest.fixture(autouse=True)
