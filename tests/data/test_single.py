@@ -323,3 +323,123 @@ def test_in_testing_the_middle_is_cut_and_nothing_is_mirrored(tmp_path: Path) ->
     found = folder(tmp_path, phase="test", load_size=8, crop_size=6, crop="random", flip=True)
     expected = noise(8, 10).permute(2, 0, 1)[:, 1:7, 2:8]
     assert all(torch.equal(image(found, seed=seed), expected) for seed in range(20))
+
+
+# ---- one picture, and patterns
+
+
+def found_names(dataset: SingleFolder) -> list[str]:
+    return [dataset.item(index, 0)["name"] for index in range(len(dataset))]
+
+
+def test_the_root_may_be_one_picture(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png"):
+        paint(tmp_path / name)
+    for phase in ("train", "test"):
+        dataset = folder(tmp_path / "2.png", phase=phase)
+        assert found_names(dataset) == ["2.png"]
+        assert not dataset.held_out
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(ConfigError, match=rf"^can't read the picture {tmp_path}/notes\.txt: "):
+        folder(tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.jpg", ["1.jpg"]),
+        ("?.*", ["1.jpg", "2.png"]),
+        ("**/*.jpg", ["1.jpg", "deep/3.jpg", "deep/er/4.jpg"]),
+        ("deep/**/*.jpg", ["3.jpg", "er/4.jpg"]),
+        ("deep/[3-9].jpg", ["3.jpg"]),
+        ("*/*", ["deep/3.jpg"]),
+    ],
+)
+def test_the_root_may_be_a_pattern(tmp_path: Path, pattern: str, expected: list[str]) -> None:
+    for name in ("1.jpg", "2.png", "deep/3.jpg", "deep/er/4.jpg"):
+        paint(tmp_path / name)
+    (tmp_path / "5.txt").write_text("no picture")
+    dataset = folder(tmp_path / pattern)
+    assert found_names(dataset) == expected
+    assert not dataset.held_out
+
+
+def test_a_pattern_that_matches_nothing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "1.txt").write_text("no picture")
+    with pytest.raises(ConfigError, match=rf"^data\.root: no picture matches {tmp_path}/\*$"):
+        folder(tmp_path / "*")
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path: Path) -> None:
+    paint(tmp_path / "[1]/2.png")
+    assert found_names(folder(tmp_path / "[1]")) == ["2.png"]
+
+
+def test_a_missing_folder_that_is_handed_out_is_named_with_the_way_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no folder .*/ae_photos; gantrain data download ae_photos fetches it$"):
+        folder(tmp_path / "ae_photos")
+
+
+def test_another_phase_reads_its_own_folder_too(tmp_path: Path) -> None:
+    for phase in ("train", "test", "val"):
+        paint(tmp_path / phase / f"{phase}.png")
+    assert found_names(folder(tmp_path, phase="val")) == ["val.png"]
+
+
+# ---- preprocessing, depth and channels
+
+
+def test_a_named_way_of_preprocessing_takes_the_place_of_the_usual_one(tmp_path: Path) -> None:
+    save(tmp_path / "1.png", noise(20, 30))
+    picture = Image.open(tmp_path / "1.png")
+    keys = {"preprocess": "resize_and_crop", "load_size": [12, 16], "crop_size": [10, 14]}
+    assert folder(tmp_path, **keys).spec.shape("image") == (3, 10, 14)
+    whole = torch.from_numpy(np.array(picture.resize((16, 12), Image.Resampling.BICUBIC))).permute(2, 0, 1)
+    assert torch.equal(image(folder(tmp_path, **keys)), whole[:, 1:11, 1:15])
+    small = torch.from_numpy(np.array(picture.resize((14, 10), Image.Resampling.BICUBIC))).permute(2, 0, 1)
+    assert torch.equal(image(folder(tmp_path, **keys, phase="test")), small)
+
+
+def test_by_default_testing_scales_as_training_does_and_by_name_to_the_window(tmp_path: Path) -> None:
+    save(tmp_path / "1.png", noise(40, 40))
+    usual = folder(tmp_path, phase="test", load_size=20, crop_size=10)
+    named = folder(tmp_path, phase="test", load_size=20, crop_size=10, preprocess="scale_shortside_and_crop")
+    picture = Image.open(tmp_path / "1.png")
+    for dataset, scaled, edge in ((usual, 20, 5), (named, 10, 0)):
+        pixels = np.asarray(picture.resize((scaled, scaled), Image.Resampling.BICUBIC))
+        expected = torch.from_numpy(pixels[edge : edge + 10, edge : edge + 10].copy()).permute(2, 0, 1)
+        assert torch.equal(image(dataset), expected)
+
+
+@pytest.mark.parametrize("phase", ["train", "test"])
+def test_16_bits_stay_16_bits(tmp_path: Path, phase: str) -> None:
+    pixels = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257 + 1
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    dataset = folder(tmp_path, channels=1, phase=phase)
+    assert dataset.spec.depth == {"image": "uint16"}
+    assert dataset.spec.ranges == {}
+    np.testing.assert_array_equal(image(dataset)[0].numpy(), pixels)
+
+
+def test_arrays_of_floats_are_read_by_their_range(tmp_path: Path) -> None:
+    np.save(tmp_path / "1.npy", np.linspace(-500, 500, 5 * 16 * 16, dtype=np.float32).reshape(16, 16, 5))
+    dataset = folder(tmp_path, channels=5, range=[-500, 500])
+    assert (dataset.spec.depth, dataset.spec.ranges) == ({"image": "float32"}, {"image": (-500.0, 500.0)})
+    torch.testing.assert_close(
+        image(dataset).permute(1, 2, 0).reshape(-1), torch.linspace(-1, 1, 5 * 16 * 16), atol=1e-6, rtol=0
+    )
+    with pytest.raises(ConfigError, match=r"^floating-point pictures need data\.range=\[LOW,HIGH\]"):
+        folder(tmp_path, channels=5)
+
+
+def test_four_channels_are_taken_as_they_are_stored(tmp_path: Path) -> None:
+    four = torch.cat([noise(16, 16), noise(16, 16, 1)[..., :1]], dim=2)
+    save(tmp_path / "1.png", four)
+    assert torch.equal(image(folder(tmp_path, channels=4)), four.permute(2, 0, 1))
+
+
+def test_what_a_checkpoint_from_before_the_newer_keys_says_is_enough(tmp_path: Path) -> None:
+    save(tmp_path / "1.png", noise(16, 16))
+    old = {"mode": "single", "root": str(tmp_path), "channels": 3, "load_size": 16, "crop_size": 16}
+    dataset = DATASETS.build({**old, "crop": "center", "flip": False}, phase="test")
+    assert torch.equal(image(dataset), noise(16, 16).permute(2, 0, 1))
