@@ -18,16 +18,22 @@ def shaped_like(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration with the architecture of the network files under ``init_from``, if it names any.
 
     Raises:
-        ConfigError: There is no such file, or it holds no network of the reference code.
+        ConfigError: There is no such file, or it holds no network of the reference code, or two that a run can't have.
     """
     source = config.get("init_from")
     if not isinstance(source, str) or not source.endswith(".pth"):
         return config
     found = _files(Path(source).expanduser(), config)
-    network = dict(config["network"])
-    for file in found.values():
-        network[file.side] = file.config
-    return {**config, "network": network}
+    shapes: dict[str, dict[str, Any]] = {}
+    for name, file in found.items():
+        first = shapes.setdefault(file.side, file.config)
+        differing = [key for key in file.config if file.config[key] != first.get(key)]
+        if differing:
+            raise ConfigError(
+                f"init_from={source}: {name} differs from its counterpart in {', '.join(differing)}, and a run has one "
+                f"architecture for both {file.side}s"
+            )
+    return {**config, "network": {**config["network"], **shapes}}
 
 
 def take_networks(model: GAN, source: Path) -> None:
@@ -44,7 +50,8 @@ def take_networks(model: GAN, source: Path) -> None:
         place = 1 if name.endswith("_B") else 0
         if place >= len(side):
             raise ConfigError(f"init_from={source}: this model has one {file.side}, and {name} would be the second")
-        _fill(side[place], file.state, f"init_from={source}: {name}")
+        channels = f"{file.channels_in} channels in, {file.channels_out} out"
+        _fill(side[place], file.state, f"init_from={source}: {name} ({channels}; see data.channels, data.channels_b)")
 
 
 def _files(source: Path, config: dict[str, Any]) -> dict[str, ReferenceNetwork]:
@@ -52,7 +59,8 @@ def _files(source: Path, config: dict[str, Any]) -> dict[str, ReferenceNetwork]:
 
     ``D_A`` is the judge of what ``G_A`` makes. A file under any other name is the first generator's.
     """
-    dropout = config.get("network", {}).get("dropout")
+    network = config.get("network", {})
+    dropout = network.get("generator", {}).get("dropout", network.get("dropout"))
     given = re.fullmatch(r"(.*_net_)[GD](_[AB])?", source.stem)
     if given is None:
         return {"G": read_reference(source, dropout=dropout)}

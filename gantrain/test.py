@@ -96,12 +96,25 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
         runs = ", ".join(sorted(str(path.parent) for path in Path("checkpoints").glob("*/config.yaml"))) or "none yet"
         missing = "run is missing" if settings.run is None else "run and weights exclude each other"
         raise ConfigError(f"{missing}: give run=checkpoints/NAME (there are: {runs}) or weights=FILE.pth")
+    _check_used(settings)
     if settings.weights is not None:
         page = _test_weights(Path(settings.weights).expanduser(), settings, device, typed)
     else:
         page = _test_run(Path(settings.run or "").expanduser(), settings, device, typed, data_name)
     print(f"Page: {page}", file=sys.stderr)
     return 0
+
+
+def _check_used(settings: TestSettings) -> None:
+    """Refuse what would change nothing."""
+    if settings.run is not None and settings.dropout is not None:
+        raise ConfigError(
+            f"dropout={settings.dropout} is for weights=FILE.pth: a run has its own, and network_mode=eval turns it off"
+        )
+    of_runs = {"step": settings.step, "network_weights": settings.network_weights}
+    for key, value in of_runs.items() if settings.weights is not None else ():
+        if value not in (None, "auto"):
+            raise ConfigError(f"{key}={value} is for run=checkpoints/NAME: weights={settings.weights} is one network")
 
 
 def _test_weights(path: Path, settings: TestSettings, device: torch.device, typed: str) -> Path:
@@ -159,23 +172,27 @@ def _translate(
     """Translate a data set and write the page; ``spec`` is of the images that the run was trained on."""
     if settings.labels is not None:
         raise ConfigError(f"labels={settings.labels}: this model translates images, which have none")
-    dataset = build_dataset(_as_input(data, translator.channels, settings.direction), phase=settings.phase)
+    if settings.direction not in (None, *translator.directions):
+        knows = " and ".join(translator.directions)
+        raise ConfigError(f"direction={settings.direction}: this model knows only {knows}")
     directions = (settings.direction,) if settings.direction is not None else translator.directions
+    dataset = build_dataset(_as_input(data, translator.channels, settings.direction), phase=settings.phase)
     plain = "image" in dataset.spec.channels  # of no domain, so it goes one way
-    pictures = PictureFolder(folder, run=spec, data=dataset.spec)
+    directions = directions[:1] if plain else directions
+    for direction in directions:
+        _check_channels(dataset, direction, translator)
     done: dict[Direction, Translated] = {}
-    for direction in directions[:1] if plain else directions:
-        _check_channels(dataset, direction, translator.channels)
-        done[direction] = translate_all(
-            translator,
-            dataset,
-            direction,
-            pictures,
-            num=settings.num,
-            batch_size=settings.batch_size,
-            network_mode=settings.network_mode,
-        )
-    pictures.close()
+    with PictureFolder(folder, run=spec, data=dataset.spec) as pictures:
+        for direction in directions:
+            done[direction] = translate_all(
+                translator,
+                dataset,
+                direction,
+                pictures,
+                num=settings.num,
+                batch_size=settings.batch_size,
+                network_mode=settings.network_mode,
+            )
     facts = {
         "images": ", ".join(f"{len(found.rows)} {way}" for way, found in done.items()),
         **facts,
@@ -203,21 +220,28 @@ def _as_input(data: dict[str, Any], channels: dict[str, int], direction: Directi
     if data.get("mode") == "single":
         data["channels"] = channels.get("image", channels.get(source))
         data["preprocess"] = data.get("preprocess") or "none"
-    elif "channels_b" in data:
+    elif "channels_b" in data and "image" not in channels:
         first, second = ("b", "a") if data.get("direction") == "b_to_a" else ("a", "b")
         data |= {"channels": channels[first], "channels_b": channels[second]}
     return data
 
 
-def _check_channels(dataset: ImageDataset, direction: Direction, channels: dict[str, int]) -> None:
+def _check_channels(dataset: ImageDataset, direction: Direction, translator: Translator) -> None:
     """Refuse data in which there is nothing to translate so."""
-    source = direction[0]
+    source, channels = direction[0], translator.channels
+    if "image" in translator.needs and "image" not in dataset.spec.channels:
+        raise ConfigError(
+            "data has two domains, and this model takes plain pictures: give data=single data.root=FOLDER"
+        )
     if source not in dataset.spec.channels and "image" not in dataset.spec.channels:
         raise ConfigError(f"data has no images of {source} to translate {direction}")
     found = dataset.spec.channels.get(source, dataset.spec.channels.get("image"))
     wanted = channels.get(source, channels.get("image"))
     if found != wanted:
-        raise ConfigError(f"data: its images of {source} have {found} channels, and the model takes {wanted}")
+        raise ConfigError(
+            f"data: its images of {source} have {found} channels, and the model takes {wanted}: "
+            "give data=single data.root=FOLDER, which converts them"
+        )
 
 
 def _figures(model: GAN, state: dict[str, Any], settings: TestSettings, device: torch.device) -> dict[str, float]:

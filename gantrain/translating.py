@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote, unquote_to_bytes
 
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ from gantrain.data.stream import in_order
 from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.report.images import to_picture, viewable
 
-LIST = "files.txt"  # of what a call wrote, so that the next one can take it away again
+LIST = "files.txt"  # of what a call wrote, so that the next one can take it away again; quoted as in a URL, one a line
 
 
 @dataclass
@@ -44,31 +46,40 @@ class PictureFolder:
         self._run = run
         self._data = data
         self._written: list[Path] = []
-        self._names: dict[str, str] = {}
+        self._names: dict[tuple[str, str], str] = {}
+        self._taken: set[tuple[str, str]] = set()
         folder.mkdir(parents=True, exist_ok=True)
         record = folder / LIST
+        if record.exists():
+            (folder / "index.html").unlink(missing_ok=True)
         for line in record.read_text(encoding="utf-8").splitlines() if record.exists() else []:
-            if not PurePosixPath(line).is_absolute() and ".." not in PurePosixPath(line).parts:
-                (folder / line).unlink(missing_ok=True)
+            path = PurePosixPath(os.fsdecode(unquote_to_bytes(line)))
+            if not path.is_absolute() and ".." not in path.parts:
+                (folder / path).unlink(missing_ok=True)
 
     def write(self, kind: str, name: str, image: Tensor) -> Path:
         """Keep one image (C, H, W) in [-1, 1] in the depth of its domain; the path of what a browser can show of it."""
         depth, value_range = self._stored(kind)
-        place = self.folder / kind / self._unique(name)
+        name = self._unique(kind, name)
+        place = self.folder / kind / name
         place.parent.mkdir(parents=True, exist_ok=True)
         path = write_picture(place, image, depth=depth, value_range=value_range)
         self._written.append(path)
         if path.suffix == ".png":
             return path
-        shown = self.folder / "shown" / kind / f"{self._unique(name)}.png"
+        shown = self.folder / "shown" / kind / f"{name}.png"
         shown.parent.mkdir(parents=True, exist_ok=True)
         to_picture(viewable(image[None])[0]).save(shown)
         self._written.append(shown)
         return shown
 
-    def close(self) -> None:
-        """Write down what there is, for the next call."""
-        lines = sorted({path.relative_to(self.folder).as_posix() for path in self._written})
+    def __enter__(self) -> PictureFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write down what there is, for the next call, even if there was to be more."""
+        names = {path.relative_to(self.folder).as_posix() for path in self._written}
+        lines = sorted(quote(os.fsencode(name)) for name in names)  # a name may hold anything, line breaks included
         (self.folder / LIST).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def _stored(self, kind: str) -> tuple[str, tuple[float, float] | None]:
@@ -80,12 +91,16 @@ class PictureFolder:
                     return spec.depth[key], spec.ranges.get(key)
         return "uint8", None
 
-    def _unique(self, name: str) -> str:
-        """``a/1.jpg`` to ``a/1``, or to ``a/1.jpg`` where ``a/1.png`` has taken that."""
-        if name not in self._names:
-            plain = PurePosixPath(name).with_suffix("").as_posix()
-            self._names[name] = name if plain in self._names.values() else plain
-        return self._names[name]
+    def _unique(self, kind: str, name: str) -> str:
+        """``a/1.png`` to ``a/1``, or to ``a/1_png`` where ``a/1.jpg`` has taken that; without a suffix of results."""
+        if (kind, name) not in self._names:
+            plain = PurePosixPath(name).with_suffix("")
+            free = (plain.with_suffix("") if plain.suffix in (".png", ".npy") else plain).as_posix()
+            while (kind, free.casefold()) in self._taken:  # some file systems know no capitals
+                free += f"_{PurePosixPath(name).suffix[1:]}"
+            self._taken.add((kind, free.casefold()))
+            self._names[kind, name] = free
+        return self._names[kind, name]
 
 
 def translate_all(
@@ -117,7 +132,9 @@ def translate_all(
     with tqdm(total=total, desc=direction, unit="image", dynamic_ncols=True) as bar:
         for batch in in_order(images, min(batch_size, total), weights.device, weights.dtype):
             if "image" in batch and "image" not in translator.needs:  # plain pictures are of the input's domain
-                batch = {source: batch["image"], "name": batch["name"]}
+                batch = {source if key == "image" else key: value for key, value in batch.items()}
+            first = len(done.rows)
+            batch.setdefault("name", [f"{first + place:05}" for place in range(len(next(iter(batch.values()))))])
             made = translator.results(batch, direction, network_mode=network_mode)
             for number, name in enumerate(batch["name"][: total - len(done.rows)]):
                 pictures = {kind: folder.write(kind, name, results[number]) for kind, results in made.items()}
