@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,7 @@ def _rows(folder: Path, rows: Sequence[tuple[str, dict[str, Path]]]) -> html_tag
 def _linked(folder: Path, path: Path | None, caption: str) -> list[html_tag]:
     if path is None:
         return []
-    place = quote(path.relative_to(folder).as_posix())
+    place = quote(os.fsencode(path.relative_to(folder).as_posix()))
     return [a(img(src=place, alt=caption, title=caption, loading="lazy"), href=place)]
 
 
@@ -146,5 +147,5 @@ def _figure(path: Path, caption: str) -> html_tag:
 
 def _write(path: Path, document: dominate.document) -> None:
     temporary = path.with_suffix(".tmp")  # a reader never sees half a page
-    temporary.write_text(document.render(), encoding="utf-8")
+    temporary.write_text(document.render(), encoding="utf-8", errors="replace")  # a file's name may be no text
     temporary.replace(path)
