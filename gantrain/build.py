@@ -166,14 +166,12 @@ def build_dataset(data: dict[str, Any], *, phase: str) -> ImageDataset:
     dataset: ImageDataset = DATASETS.build(data, also=(*STREAM_KEYS, *SELECTION_KEYS), phase=phase)
     if labelled is not None and dataset.labels is None:
         raise ConfigError(f"data.labelled={labelled}: this data set has no labels")
-    if max_size is None and (labelled is None or phase == "test"):
-        return dataset
-    indices = range(min(max_size or len(dataset), len(dataset)))
-    known = None
+    if max_size is not None:
+        dataset = dataset.first(max_size)
     if labelled is not None and phase == "train":
         assert dataset.labels is not None
-        known = first_of_each_class([dataset.labels[index] for index in indices], labelled)
-    return Selection(dataset, indices, known)
+        dataset = Selection(dataset, range(len(dataset)), first_of_each_class(dataset.labels, labelled))
+    return dataset
 
 
 def build_model(config: dict[str, Any], spec: ImageSpec) -> GAN:

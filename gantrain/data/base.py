@@ -85,6 +85,10 @@ class ImageDataset(Dataset[Batch], ABC):
     def item(self, index: int, seed: int) -> Batch:
         """One item without its batch dimension; crops and flips depend on ``seed`` alone."""
 
+    def first(self, count: int) -> ImageDataset:
+        """What is left if there are no more than ``count`` images, the first ones, of each domain."""
+        return Selection(self, range(min(count, len(self))))
+
     def of_domain(self, domain: str) -> ImageDataset:
         """The items that hold an image of ``domain``, each image once: all of them, unless domains differ in number."""
         return self

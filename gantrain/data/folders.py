@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,6 +84,12 @@ class Domain:
     def name(self, index: int) -> str:
         """The path below the domain's folder, with forward slashes."""
         return self.paths[index].relative_to(self._folder).as_posix()
+
+    def first(self, count: int) -> Domain:
+        """The same with no more than ``count`` pictures."""
+        part = copy.copy(self)
+        part.paths = self.paths[:count]
+        return part
 
     @property
     def names(self) -> list[str]:

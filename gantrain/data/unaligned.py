@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from gantrain.data.base import Batch, ImageDataset
 from gantrain.data.folders import Depth, Direction, Domain, find_layout, fingerprint_of, pictures_in, spec_of
 from gantrain.data.pictures import ValueRange
@@ -67,6 +69,12 @@ class Unaligned(ImageDataset):
         self._crop_size = crop_size
         self.fingerprint = fingerprint_of([*folder_a.names, "", *folder_b.names])
         self.spec = spec_of({"a": self._a, "b": self._b}, crop_size)
+
+    def first(self, count: int) -> ImageDataset:
+        """The same with no more than ``count`` pictures, the first ones, in either set."""
+        part = copy.copy(self)
+        part._a, part._b = self._a.first(count), self._b.first(count)
+        return part
 
     def __len__(self) -> int:
         """How many pictures the larger set holds."""

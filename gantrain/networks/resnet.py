@@ -76,6 +76,7 @@ class ResnetGenerator(nn.Module):
 
     Attributes:
         multiple: Both sides of any image must be a multiple of this.
+        smallest: They must not be less than this.
     """
 
     def __init__(
@@ -101,7 +102,8 @@ class ResnetGenerator(nn.Module):
         self.multiple = 2**downsamplings
         check_multiple(input_shape, self.multiple, "resnet")
         # two pixels: fewer have nothing to reflect, and one alone is its own mean to a norm
-        check_at_least(input_shape, max(2 * self.multiple, stem // 2 + 1), "resnet")
+        self.smallest = max(2 * self.multiple, stem // 2 + 1)
+        check_at_least(input_shape, self.smallest, "resnet")
         bias = bias_before(norm)
 
         def block(convolution: list[nn.Module], channels: int) -> list[nn.Module]:

@@ -146,6 +146,7 @@ class ResizeUNetGenerator(nn.Module):
 
     Attributes:
         multiple: Both sides of any image must be a multiple of this.
+        smallest: They must not be less than this.
     """
 
     def __init__(
@@ -163,7 +164,8 @@ class ResizeUNetGenerator(nn.Module):
         super().__init__()
         self.multiple = 2**depth
         check_multiple(input_shape, self.multiple, "unet_resize")
-        check_at_least(input_shape, 2 * self.multiple, "unet_resize")  # of one pixel alone, a norm would make zero
+        self.smallest = 2 * self.multiple
+        check_at_least(input_shape, self.smallest, "unet_resize")  # of one pixel alone, a norm would make zero
         bias = bias_before(norm)
         channels = [width * 2 ** min(level, 3) for level in range(depth)]
 

@@ -32,6 +32,8 @@ from omegaconf import OmegaConf
 
 from gantrain.report.curves import charts
 
+COLUMN = 9  # rem: the width of each image where several lie side by side
+
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { margin: 0 auto; max-width: 72rem; padding: 1rem }
@@ -41,9 +43,8 @@ figure { display: inline-block; margin: 0 1rem 1rem 0; vertical-align: top }
 figcaption { font-size: .9rem; opacity: .8 }
 pre { overflow-x: auto; padding: .75rem; background: #8881; border-radius: .4rem }
 th { padding-right: 1.5rem; text-align: left }
-.pictures { width: 100%; table-layout: fixed }
 .pictures td { overflow-wrap: anywhere; padding: .15rem; vertical-align: top }
-.pictures img { display: block; min-width: 0; width: 100% }
+.pictures img { display: block; min-width: 0; width: 16rem }
 svg { width: 360px; max-width: 100%; color: #2a7de1; background: #8881; border-radius: .4rem }
 svg text { font-size: 11px; fill: CanvasText }
 """
@@ -75,7 +76,11 @@ def run_page(
         body.add(h2("Samples"))
     for path in reversed(pictures):
         _, step, what = path.stem.split("_", 2)
-        body.add(_figure(path.relative_to(folder), f"{what.replace('-', ' | ')}, step {step}"))
+        columns = what.split("-")
+        shown = _figure(path.relative_to(folder), f"{' | '.join(columns)}, step {step}")
+        if len(columns) > 1:
+            shown.get("img")[0]["style"] = f"width: min(100%, {COLUMN * len(columns)}rem)"
+        body.add(shown)
     if lines:
         body.add(h2("Losses"), charts(lines))
     body.add(h2("Command"), pre(code(command)))

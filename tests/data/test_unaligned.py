@@ -226,3 +226,13 @@ def test_other_names_in_either_domain_are_another_fingerprint(tmp_path: Path) ->
     (tmp_path / "trainA/0.png").rename(tmp_path / "trainA/9.png")
     prints.add(domains(tmp_path).fingerprint)
     assert len(prints) == 3
+
+
+def test_max_size_takes_the_first_pictures_of_both_sets(tmp_path: Path) -> None:
+    fill(tmp_path, 12, 11)
+    first = domains(tmp_path).first(3)
+    # sorted by name: 0, 1, 10, ...
+    assert numbers(first, "a") == [0, 1, 10]
+    assert {number for seed in range(30) for number in numbers(first, "b", seed=seed)} == {0, 1, 10}
+    assert [len(first.of_domain(domain)) for domain in ("a", "b")] == [3, 3]
+    assert len(domains(tmp_path).first(99)) == 12
