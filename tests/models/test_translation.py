@@ -22,6 +22,7 @@ from tiny import (
     adam_updates,
     build_translator,
     play,
+    resnet,
     translation_batches,
     unet,
 )
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 
 from gantrain import distributed
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageSpec
-from gantrain.models.translation import TranslationGAN, Translator, seeds_of
+from gantrain.models.translation import BareGenerator, TranslationGAN, seeds_of
 from gantrain.networks.common import set_precision
 from gantrain.registry import MODELS, ConfigError
 from gantrain.seeding import Draws
@@ -54,7 +55,8 @@ class Apart(Watched):
     """Updates that see to it that neither side's gradients reach the other's weights."""
 
     def _note(self, side: str, loss: Tensor, act: Callable[[Tensor], None]) -> None:
-        of_g, of_d = ([p for n in networks for p in n.parameters()] for networks in (model_sides(self._model)))
+        sides = (self._model.generators(), self._model.discriminators())
+        of_g, of_d = ([p for network in networks for p in network.parameters()] for networks in sides)
         others = of_d if side == "generator" else of_g
         if side == "discriminator":  # what it is shown carries no graph of its making
             assert set(torch.autograd.grad(loss, of_g, retain_graph=True, allow_unused=True)) == {None}
@@ -62,10 +64,6 @@ class Apart(Watched):
         super()._note(side, loss, act)
         assert_same_bits([p.grad for p in others], before)
         assert all(p.grad is not None for p in (of_g if side == "generator" else of_d))
-
-
-def model_sides(model: Any) -> tuple[list[nn.Module], list[nn.Module]]:
-    return model.generators(), model.discriminators()
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
@@ -156,15 +154,8 @@ class Echo(nn.Module):
         return image
 
 
-class Alone(Translator):
-    """A generator on its own."""
-
-    def __init__(self, generator: nn.Module) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def generator_of(self, direction: str) -> nn.Module:
-        return self.generator
+def bare(generator: nn.Module, direction: str = "a_to_b") -> BareGenerator:
+    return BareGenerator(generator, direction, {"a": 3, "b": 3})
 
 
 def noise(*shape: int, seed: int = 1) -> Tensor:
@@ -190,7 +181,7 @@ def test_pictures_are_mirrored_up_to_what_the_network_needs_and_cut_back(
     multiple: int, smallest: int, size: tuple[int, int], padded: tuple[int, int], seeds: Sequence[int] | None
 ) -> None:
     echo, image = Echo(multiple, smallest), noise(2, 3, *size)
-    assert torch.equal(Alone(echo).translate(image, seeds=seeds), image)
+    assert torch.equal(bare(echo).translate(image, seeds=seeds), image)
     (given,) = echo.given
     assert given.shape == (2, 3, *padded)
     by_hand = np.pad(
@@ -201,13 +192,16 @@ def test_pictures_are_mirrored_up_to_what_the_network_needs_and_cut_back(
 
 def test_a_network_that_says_nothing_of_sizes_is_given_pictures_as_they_are() -> None:
     image = noise(1, 2, 5, 3)
-    assert torch.equal(Alone(nn.Identity()).translate(image), image)
+    assert torch.equal(bare(nn.Identity()).translate(image), image)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 45), (33, 31), (64, 32), (100, 7)])
+@pytest.mark.parametrize("generator", [unet, resnet])
 @pytest.mark.parametrize("network_mode", ["train", "eval"])
-def test_a_model_translates_any_size_in_both_modes(size: tuple[int, int], network_mode: str) -> None:
-    model = build_translator("cyclegan", generator=unet, norm="batch").eval()
+def test_a_model_translates_any_size_in_both_modes(
+    size: tuple[int, int], generator: Callable[..., nn.Module], network_mode: str
+) -> None:
+    model = build_translator("cyclegan", generator=generator, norm="batch").eval()
     batch = {"a": noise(2, 2, *size), "name": ["x", "y"]}
     made = model.results(batch, "a_to_b", network_mode=network_mode)
     assert {images.shape for images in made.values()} == {(2, 2, *size)}
@@ -221,6 +215,13 @@ def test_an_unknown_direction_is_refused(name: str) -> None:
     wrong = "b_to_c" if name == "cyclegan" else "b_to_a"
     with pytest.raises(ConfigError, match=f"^direction={wrong}: this model knows only {known}$"):
         model.translate(noise(1, 2, 32, 32), wrong)
+
+
+def test_a_generator_on_its_own_knows_the_direction_that_it_was_given() -> None:
+    image = noise(1, 3, 5, 5)
+    assert torch.equal(bare(nn.Identity(), "b_to_a").translate(image, "b_to_a"), image)
+    with pytest.raises(ConfigError, match="^direction=a_to_b: this model knows only b_to_a$"):
+        bare(nn.Identity(), "b_to_a").translate(image)
 
 
 # ---- each picture for itself
