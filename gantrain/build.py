@@ -41,6 +41,11 @@ from gantrain.settings import NetworkSettings, RunSettings, TrainerSettings, imp
 EVALUATION_BATCH = 100
 STREAM_KEYS = ("batch_size", "num_workers")  # under `data`, but not the data set's own
 SELECTION_KEYS = ("max_size", "labelled")
+MISSING = {  # what to do about a key that the data lacks
+    "label": "; pictures get labels from one sub-folder per class",
+    "a": "; two domains come with data=edges2digits and data=digits2stripes, and with data=aligned or data=unaligned "
+    "and data.root=FOLDER",
+}
 
 
 @dataclass
@@ -148,7 +153,7 @@ def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
         raise ConfigError(
             f"model={name} needs {', '.join(sorted(missing))}, and data={_data_name(config)} has only "
             + ", ".join(sorted(dataset.keys))
-            + ("; pictures get labels from one sub-folder per class" if "label" in missing else "")
+            + "".join(hint for key, hint in MISSING.items() if key in missing)
         )
     labelled = config["data"].get("labelled")
     if labelled is not None and not MODELS[name].reads_unknown_labels:

@@ -215,8 +215,9 @@ def test_every_model_builds_on_every_family_of_networks(model: str, family: str,
 @pytest.mark.parametrize(
     ("model", "generator"),
     [
-        *itertools.product(["pix2pix", "cyclegan", "colorization"], ["resnet_9blocks", "unet", "unet_resize"]),
-        ("discogan", "unet"),  # the others have no skip connections that could be left out
+        *itertools.product(
+            ["pix2pix", "cyclegan", "discogan", "colorization"], ["resnet", "unet", "encoder_decoder", "unet_resize"]
+        ),
     ],
 )
 def test_every_model_that_translates_builds_on_every_family_of_networks(

@@ -79,23 +79,27 @@ class CycleGAN(TranslationGAN):
         """The generators' update, then the discriminators', on one batch."""
         batch = next(batches)
         a, b = batch["a"], batch["b"]
-        fake_b, fake_a = self.generator_ab(a), self.generator_ba(b)
+        # in the order of the reference, which the running statistics of batch norm depend on
+        fake_b = self.generator_ab(a)
+        rec_a = self.generator_ba(fake_b)
+        fake_a = self.generator_ba(b)
+        rec_b = self.generator_ab(fake_a)
         losses = {
             "g_a": self.loss.generator(self.discriminator_b(fake_b)),
             "g_b": self.loss.generator(self.discriminator_a(fake_a)),
-            "cycle_a": self.lambda_a * self.reconstruction(self.generator_ba(fake_b), a),
-            "cycle_b": self.lambda_b * self.reconstruction(self.generator_ab(fake_a), b),
+            "cycle_a": self.lambda_a * self.reconstruction(rec_a, a),
+            "cycle_b": self.lambda_b * self.reconstruction(rec_b, b),
             **self._identity_losses(a, b),
         }
         update.generator(torch.stack(list(losses.values())).sum())
         (old_b,), (old_a,) = self.pool_b(fake_b), self.pool_a(fake_a)
-        losses["d_a"], _, _ = self.discriminator_loss(self.discriminator_b, b, old_b, update.draws)
-        losses["d_b"], _, _ = self.discriminator_loss(self.discriminator_a, a, old_a, update.draws)
+        losses["d_a"], _ = self.discriminator_loss(self.discriminator_b, b, old_b, update.draws)
+        losses["d_b"], _ = self.discriminator_loss(self.discriminator_a, a, old_a, update.draws)
         update.discriminator(losses["d_a"] + losses["d_b"])
         return {name: value.detach() for name, value in losses.items()}
 
     def _identity_losses(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
-        """How much each generator changes images that are as it makes them: taint and tone should stay."""
+        """How much each generator changes images that are as it makes them: tint and tone should stay."""
         if not self.lambda_identity:
             return {"idt_a": a.new_zeros(()), "idt_b": a.new_zeros(())}  # as the reference logs them
         return {

@@ -52,14 +52,12 @@ class Pix2Pix(TranslationGAN):
         a, b = batch["a"], batch["b"]
         fake = self.generator(a)
         real_pair, fake_pair = torch.cat([a, b], dim=1), torch.cat([a, fake.to(a.dtype)], dim=1)
-        d_loss, d_real, d_fake = self.discriminator_loss(
-            self.discriminator, real_pair, fake_pair.detach(), update.draws
-        )
+        d_loss, parts = self.discriminator_loss(self.discriminator, real_pair, fake_pair.detach(), update.draws)
         update.discriminator(d_loss)
         g_gan = self.loss.generator(self.discriminator(fake_pair))
         g_l1 = self.lambda_l1 * F.l1_loss(fake, b)
         update.generator(g_gan + g_l1)
-        losses = {"g_gan": g_gan, "g_l1": g_l1, "d_real": d_real, "d_fake": d_fake}
+        losses = {"g_gan": g_gan, "g_l1": g_l1, **parts}
         return {name: value.detach() for name, value in losses.items()}
 
     def generator_of(self, direction: Direction) -> nn.Module:

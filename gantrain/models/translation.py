@@ -139,20 +139,21 @@ class TranslationGAN(Translator, GAN):
 
     def discriminator_loss(
         self, discriminator: nn.Module, real: Tensor, fake: Tensor, draws: Draws
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss to minimise, which is half the sum of two terms, and the terms; and the penalty, if it is on.
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to minimise, half the sum of two terms and the penalty if it is on; and each of them for the log.
 
         Halved as in both papers, so that the discriminator learns at half the generator's pace. ``fake`` carries no
         gradient.
         """
         d_real = self.loss.real(discriminator(real), self.label_smoothing)
         d_fake = self.loss.fake(discriminator(fake))
-        loss = (d_real + d_fake) / 2
+        loss, parts = (d_real + d_fake) / 2, {"d_real": d_real, "d_fake": d_fake}
         if self.gradient_penalty:
             with full_precision():
                 penalty = gradient_penalty(discriminator, real, fake.to(real.dtype), draws.uniform(len(real)))
             loss = loss + self.gradient_penalty * penalty
-        return loss, d_real, d_fake
+            parts["gradient_penalty"] = penalty
+        return loss, parts
 
     def visuals(self, batch: Batch) -> dict[str, Tensor]:
         """Input, output and what else there is of every direction, as in training."""

@@ -136,10 +136,10 @@ class Shown:
             judge.register_forward_pre_hook(lambda _, i, domain=domain: self.judged[domain].append(i[0].detach()))
 
     def take(self, domain: str) -> tuple[Tensor, Tensor]:
-        """What was made first in this step, and what was judged last: after it for the generator, and the real."""
-        made, judged = self.made[domain][0], self.judged[domain]
+        """What the generator was judged by, and what was judged last, after it and the real."""
+        made, judged = self.made[domain], self.judged[domain]
         assert len(judged) == 3
-        assert torch.equal(judged[0], made)
+        (made,) = [images for images in made if torch.equal(judged[0], images)]
         self.made[domain], self.judged[domain] = [], []
         return made, judged[2]
 
