@@ -284,6 +284,11 @@ def test_without_skips_nothing_goes_round() -> None:
             "set data.crop_size (and data.load_size) to such numbers",
         ),
         (
+            {"input_shape": (3, 64, 80)},
+            "the network 'unet' takes images whose sides are multiples of 32, not 64 x 80: "
+            "set data.crop_size (and data.load_size) to such numbers",
+        ),
+        (
             {"input_shape": (3, 128, 128), "depth": 8},
             "the network 'unet' takes images whose sides are multiples of 256, not 128 x 128: "
             "set data.crop_size (and data.load_size) to such numbers or choose network.generator.depth=null",
