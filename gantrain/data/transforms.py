@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gantrain.data.decoding import Pixels
-from gantrain.data.pictures import EXTENSIONS as EXTENSIONS
 from gantrain.registry import ConfigError, Positive
 from gantrain.seeding import derive_seed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
 from pathlib import Path
@@ -276,6 +277,12 @@ def test_transparency_is_laid_on_white_at_any_depth(tmp_path: Path, kind: str, c
         np.testing.assert_array_equal(read(path, 3, depth)[1], pixels[1, :, :3])
 
 
+def test_transparent_colours_of_16_bits_are_rounded_to_the_nearest(tmp_path: Path) -> None:
+    path = deep_png(tmp_path / "1.png", np.uint16([[[1, 40000], [60000, 40000]]]))
+    # (1 * 40000 + 65535 * 25535) / 65535 is 25535.61, and 60000 * 40000 / 65535 + 25535 is 62156.64
+    assert read(path, 1).ravel().tolist() == [25536, 62157]
+
+
 def test_premultiplied_colours_of_16_bits_are_not_multiplied_again(tmp_path: Path) -> None:
     pixels = np.uint16([[[10000, 0, 30000, 32768]]])
     tifffile.imwrite(tmp_path / "1.tif", pixels, photometric="rgb", extrasamples=["assocalpha"])
@@ -397,6 +404,9 @@ def broken(tmp_path: Path) -> dict[str, bytes]:
     np.save(made / "1.npy", noise(40, 40))
     damaged = bytearray((made / "deep.png").read_bytes())
     damaged[len(damaged) // 2] ^= 255
+    tag = (made / "raw.tif").read_bytes().index(struct.pack("<H", 273))  # where the pixels begin
+    lost = bytearray((made / "raw.tif").read_bytes())
+    lost[tag + 2 : tag + 4] = b"\xff\xff"  # of a type that there is not
     cut = {f"half_{path.name}": half(path) for path in made.iterdir()}
     named = {
         "empty.png": b"",
@@ -412,10 +422,21 @@ def broken(tmp_path: Path) -> dict[str, bytes]:
     pickled["words.npy"] = (made / "words.npy").read_bytes()
     np.save(made / "line.npy", np.zeros(3, np.uint8))
     pickled["line.npy"] = (made / "line.npy").read_bytes()
-    return {**cut, **named, **pickled, "damaged.png": bytes(damaged), "bomb.png": bomb(), "head.tif": b"II*\0"}
+    return {
+        **cut,
+        **named,
+        **pickled,
+        "damaged.png": bytes(damaged),
+        "lost.tif": bytes(lost),
+        "bomb.png": bomb(),
+        "head.tif": b"II*\0",
+    }
 
 
-def test_a_file_that_is_no_picture_or_a_broken_one_is_named_in_one_line(tmp_path: Path, capfd: Any) -> None:
+def test_a_file_that_is_no_picture_or_a_broken_one_is_named_in_one_line(
+    tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])  # where pytest would catch what is printed otherwise
     for name, content in broken(tmp_path).items():
         path = tmp_path / name
         path.write_bytes(content)
