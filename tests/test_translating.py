@@ -638,18 +638,21 @@ def test_a_name_of_any_characters_is_linked_and_injects_nothing(trained) -> None
 # ---- bare weights
 
 
-@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize(("mode", "scale"), [("eval", 1), ("train", 2)])
 @pytest.mark.parametrize(
     ("network", "norm"), [("resnet", "instance"), ("resnet", "batch"), ("unet", "batch"), ("unet", "instance")]
 )
-def test_bare_weights_compute_what_they_computed_where_they_come_from(network: str, norm: str, mode: str) -> None:
+def test_bare_weights_compute_what_they_computed_where_they_come_from(
+    network: str, norm: str, mode: str, scale: int
+) -> None:
     state = weights_file("latest_net_G.pth", network, norm, inputs=2, outputs=3)
     Path("arrays").mkdir()
     torch.manual_seed(1)
     images = {name: torch.rand(1, 2, 64, 32) * 2 - 1 for name in ("one", "two")}
     for name, image in images.items():
-        np.save(f"arrays/{name}.npy", image[0].permute(1, 2, 0).numpy())
-    arrays = ["data=single", "data.root=arrays", "data.range=[-1,1]", f"network_mode={mode}", "dropout=0"]
+        np.save(f"arrays/{name}.npy", image[0].permute(1, 2, 0).numpy() * scale)
+    stored = f"data.range=[{-scale},{scale}]"
+    arrays = ["data=single", "data.root=arrays", stored, f"network_mode={mode}", "dropout=0"]
     assert main(["test", "weights=latest_net_G.pth", *arrays, "accelerator=cpu"]) == 0
     results = Path("results/latest_net_G")
     by_kind = [f"{kind}/{name}.npy" for kind in ("fake_b", "real_a") for name in ("one", "two")]
@@ -661,11 +664,13 @@ def test_bare_weights_compute_what_they_computed_where_they_come_from(network: s
             wanted = resnet_by_hand(state, image, blocks=2, training=mode == "train")
         else:
             wanted = unet_by_hand(state, image, training=mode == "train")
-        made = np.load(results / f"fake_b/{name}.npy")
-        assert made.dtype == np.float32
+        fake, real = (np.load(results / f"{kind}/{name}.npy") for kind in ("fake_b", "real_a"))
+        assert fake.dtype == real.dtype == np.float32
         assert wanted.std() > 0.05
-        torch.testing.assert_close(torch.from_numpy(made).permute(2, 0, 1)[None], wanted, atol=1e-5, rtol=0)
-        torch.testing.assert_close(torch.from_numpy(np.load(results / f"real_a/{name}.npy")).permute(2, 0, 1), image[0])
+        # and in the scale of the data
+        for made, values in ((fake, wanted), (real, image)):
+            found = torch.from_numpy(made).permute(2, 0, 1)[None] / scale
+            torch.testing.assert_close(found, values, atol=1e-5, rtol=0)
 
 
 def test_the_dropout_of_a_bare_unet_is_half_unless_told_otherwise() -> None:
@@ -711,6 +716,9 @@ def test_bare_weights_of_unlike_channels_say_what_the_data_is_read_as() -> None:
     right = Image.open("pairs/test/1.png").crop((32, 0, 64, 32)).convert("L")
     assert np.abs(pixels("mine/real_a/1.png").astype(int) - np.asarray(right)).max() <= 1
     assert "mean absolute error, a_to_b" in Path("mine/index.html").read_text()
+    single = ["data=single", "data.root=pairs", "accelerator=cpu", "direction=b_to_a"]
+    assert main(["test", "weights=colour.pth", *single, "out=back"]) == 0
+    assert [Image.open(f"back/{kind}/test/1.png").mode for kind in ("real_b", "fake_a")] == ["L", "RGB"]
 
 
 def test_what_is_no_bare_generator_is_refused_in_one_line(trained, capsys) -> None:
