@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from gantrain.registry import ConfigError
-
-FORMAT = 1
+from gantrain.upgrades import FORMAT, upgraded
 
 
 def on_cpu(state: Any) -> Any:
@@ -86,7 +85,7 @@ class Checkpoints:
             raise ConfigError(
                 f"{path} was written by a newer gantrain (format {state['format']}, this one reads {FORMAT}): upgrade"
             )
-        return state
+        return upgraded(state)
 
     def remove_all(self) -> None:
         """Delete every checkpoint of the folder."""

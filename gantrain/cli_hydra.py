@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MarkedYAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from gantrain.registry import nearest
 from gantrain.resume import flatten
@@ -60,10 +60,14 @@ def demo_data(typed: list[str], config_flags: list[str]) -> list[str]:
         f"file://{Path(flag.rpartition('=')[2]).absolute()}" for flag in config_flags if flag[:1] != "-" or "=" in flag
     ]
     GlobalHydra.instance().clear()
-    with initialize_config_module("gantrain.configs", version_base="1.3"), suppress(HydraException):
-        config = compose("train", [*model, f"hydra.searchpath=[{','.join(folders)}]"])
-        return [f"data={config.demo}"]
-    return []  # several models, or one that Hydra will complain of
+    # several models, or something that Hydra is going to complain of, by itself
+    complaints = suppress(HydraException, OmegaConfBaseException, YAMLError)
+    with initialize_config_module("gantrain.configs", version_base="1.3"), complaints:
+        searched = [*model, f"hydra.searchpath=[{','.join(folders)}]"]
+        config = compose("train", searched, return_hydra_config=True)
+        if config.demo != config.hydra.runtime.choices.data:
+            return [f"data={config.demo}"]
+    return []
 
 
 def _nearest_key(key: str, known: set[str]) -> str:

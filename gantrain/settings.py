@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 
-from gantrain.registry import ConfigError, Count, Positive, Range
+from gantrain.registry import ConfigError, Count, Positive, Range, Share
 
 MoreThanNone: TypeAlias = Annotated[float, Range(above=0)]
 
@@ -94,8 +94,8 @@ class NetworkSettings:
     generator: dict[str, Any]
     discriminator: dict[str, Any]
     width: Positive
-    norm: str = ""  # what a checkpoint from before there was the key need not say, as the next one
-    dropout: float = 0.0
+    norm: str
+    dropout: Share
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from gantrain.trainer import Trainer
 PACKAGE = Path(gantrain.__file__).parent
 # each layer imports only from itself and from those before it
 LAYERS = [
-    {"registry", "seeding", "distributed"},
+    {"registry", "seeding", "distributed", "upgrades"},
     {"losses", "networks", "data", "schedules", "optim", "checkpoint", "report", "settings", "resume", "naming"},
     {"models"},
     {"trainer", "dry_run"},

@@ -54,7 +54,7 @@ class ImageSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ImageSpec:
         """The inverse of ``to_dict``."""
-        ranges = {domain: (low, high) for domain, (low, high) in values.get("ranges", {}).items()}
+        ranges = {domain: (low, high) for domain, (low, high) in values["ranges"].items()}
         return cls(**{**values, "class_names": tuple(values["class_names"]), "ranges": ranges})
 
 

@@ -41,10 +41,9 @@ class SingleFolder(ImageDataset):
         crop: Literal["random", "center"],
         flip: bool,
         phase: str,
-        # what a checkpoint from before there were these keys need not say
-        preprocess: Mode | None = None,
-        range: ValueRange | None = None,
-        depth: Depth = "auto",
+        preprocess: Mode | None,
+        range: ValueRange | None,
+        depth: Depth,
     ) -> None:
         training = phase == "train"
         self._preprocess = Preprocess(
