@@ -43,6 +43,7 @@ STREAM_KEYS = ("batch_size", "num_workers")  # under `data`, but not the data se
 SELECTION_KEYS = ("max_size", "labelled")
 MISSING = {  # what to do about a key that the data lacks
     "label": "; pictures get labels from one sub-folder per class",
+    "image": "; plain pictures come with data=single data.root=FOLDER",
     "a": "; two domains come with data=edges2digits and data=digits2stripes, and with data=aligned or data=unaligned "
     "and data.root=FOLDER",
 }
@@ -154,6 +155,11 @@ def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
             f"model={name} needs {', '.join(sorted(missing))}, and data={_data_name(config)} has only "
             + ", ".join(sorted(dataset.keys))
             + "".join(hint for key, hint in MISSING.items() if key in missing)
+        )
+    if MODELS[name].needs_pairs and not dataset.paired:
+        raise ConfigError(
+            f"model={name} learns from pairs, and data={_data_name(config)} has none: give data=aligned, or another "
+            "model, like cyclegan (or data.serial=true if pictures of the same number do belong together)"
         )
     labelled = config["data"].get("labelled")
     if labelled is not None and not MODELS[name].reads_unknown_labels:

@@ -225,7 +225,9 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
         if name not in FLAGS:
             from gantrain.registry import ConfigError, nearest
 
-            raise ConfigError(f"no flag {name}; {nearest(name, FLAGS)}")
+            hint = nearest(name, FLAGS)
+            hint = hint if hint.startswith("did") else "a setting is typed KEY=VALUE, as in data.root=FOLDER"
+            raise ConfigError(f"no flag {name}; {hint}")
         flags += [word, next(rest, "")] if FLAGS[name] and "=" not in word else [word]
     return flags, overrides
 

@@ -76,7 +76,10 @@ class Aligned(ImageDataset):
         domains = dict(zip(self._keys, (self._a, self._b), strict=True))
         self._named = domains["a"]
         self.fingerprint = fingerprint_of(self._a.names + ([] if self._side_by_side else self._b.names))
-        self.spec = spec_of({key: domains[key] for key in ("a", "b")}, crop_size)
+        self.spec = spec_of(
+            {key: domains[key] for key in ("a", "b")},
+            self._a.nominal_size(self._preprocess, halves=2 if self._side_by_side else 1),
+        )
 
     def __len__(self) -> int:
         """How many pairs there are."""

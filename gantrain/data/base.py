@@ -68,6 +68,7 @@ class ImageDataset(Dataset[Batch], ABC):
         held_out: Whether the test phase shows other images than the training phase.
         fingerprint: Tells these images from others of the same number; empty where the configuration does.
         shuffled: Whether each epoch of training goes through the items in an order of its own.
+        paired: Whether ``a`` and ``b`` of an item show the same.
     """
 
     spec: ImageSpec
@@ -76,6 +77,7 @@ class ImageDataset(Dataset[Batch], ABC):
     held_out: bool = True
     fingerprint: str = ""
     shuffled: bool = True
+    paired: bool = True
 
     @abstractmethod
     def __len__(self) -> int:
@@ -117,6 +119,7 @@ class Selection(ImageDataset):
         self.held_out = dataset.held_out
         self.fingerprint = dataset.fingerprint
         self.shuffled = dataset.shuffled
+        self.paired = dataset.paired
         self._dataset = dataset
         self._known = None if known is None else frozenset(known)
         self._indices = list(indices)

@@ -15,7 +15,7 @@ from torch import Tensor
 from gantrain.data.base import ImageSpec
 from gantrain.data.decoding import Pixels
 from gantrain.data.pictures import ValueRange, find_images, is_picture, needs_range, read_picture, stored_depth
-from gantrain.data.transforms import Preprocess, Size, as_pair
+from gantrain.data.transforms import Preprocess
 from gantrain.registry import ConfigError
 
 Depth: TypeAlias = Literal["auto", "uint8", "uint16", "float32"]
@@ -91,6 +91,13 @@ class Domain:
         part.paths = self.paths[:count]
         return part
 
+    def nominal_size(self, preprocess: Preprocess, *, halves: int = 1) -> tuple[int, int]:
+        """Height and width of the first picture, or of its left half, as it goes to the networks."""
+        if preprocess.cuts:
+            return preprocess.final_size(0, 0)
+        height, width = self.read(0).shape[:2]
+        return preprocess.final_size(height, width // halves)
+
     @property
     def names(self) -> list[str]:
         """Of all its pictures, in their order."""
@@ -113,9 +120,9 @@ class Domain:
         return preprocess(self.read(index), seed, name=str(self.paths[index]))
 
 
-def spec_of(domains: Mapping[str, Domain], crop_size: Size, class_names: Iterable[str] = ()) -> ImageSpec:
-    """The description of a data set with these domains, by key."""
-    height, width = as_pair(crop_size)
+def spec_of(domains: Mapping[str, Domain], size: tuple[int, int], class_names: Iterable[str] = ()) -> ImageSpec:
+    """The description of a data set with these domains, by key, and pictures of that height and width."""
+    height, width = size
     readings = {key: domain.reading for key, domain in domains.items()}
     return ImageSpec(
         height=height,

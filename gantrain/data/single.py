@@ -67,7 +67,7 @@ class SingleFolder(ImageDataset):
         classes = _classes(class_folder, class_paths)
         if classes:
             self.labels = _labels(self._pictures, classes)
-        self.spec = spec_of({"image": self._pictures}, crop_size, classes)
+        self.spec = spec_of({"image": self._pictures}, self._pictures.nominal_size(self._preprocess), classes)
 
     def __len__(self) -> int:
         """How many pictures there are."""

@@ -46,6 +46,9 @@ class Preprocess:
         flip: Whether half of the pictures are mirrored in training.
         training: Whether there is chance.
         crop: ``center`` cuts from the middle in training too.
+
+    Attributes:
+        cuts: Whether all pictures come out at ``crop_size``.
     """
 
     def __init__(
@@ -60,8 +63,8 @@ class Preprocess:
     ) -> None:
         self._mode = preprocess
         self._load, self._crop = as_pair(load_size), as_pair(crop_size)
-        self._cuts = preprocess.endswith("crop")
-        checked = {"crop": (), "scale_width_and_crop": (1,)}.get(preprocess, (0, 1) if self._cuts else ())
+        self.cuts = preprocess.endswith("crop")
+        checked = {"crop": (), "scale_width_and_crop": (1,)}.get(preprocess, (0, 1) if self.cuts else ())
         if any(self._crop[side] > self._load[side] for side in checked):
             raise ConfigError(
                 f"data.crop_size ({_typed(crop_size)}) must not exceed data.load_size ({_typed(load_size)})"
@@ -77,11 +80,15 @@ class Preprocess:
             ConfigError: The picture, called ``name`` then, is too small to be cut from.
         """
         pixels = resize(pixels, *self.scaled_size(*pixels.shape[:2]))
-        if self._cuts:
+        if self.cuts:
             pixels = self._window(pixels, seed, name)
         if self._flip and derive_seed(seed, "flip") % 2:
             pixels = pixels[:, ::-1]
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+
+    def final_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of what becomes of a picture of that size."""
+        return self._crop if self.cuts else self.scaled_size(height, width)
 
     def scaled_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width, before anything is cut, of what becomes of a picture of that size."""
@@ -93,7 +100,7 @@ class Preprocess:
             return max(target[0], round(height * scale)), max(target[1], round(width * scale))
         if self._mode.startswith("scale_width"):
             height, width = max(self._crop[0], round(height * target[1] / width)), target[1]
-        if self._training and not self._cuts:  # for networks that halve the sides twice
+        if self._training and not self.cuts:  # for networks that halve the sides twice
             return max(4, round(height / 4) * 4), max(4, round(width / 4) * 4)
         return height, width
 

@@ -62,13 +62,13 @@ class Unaligned(ImageDataset):
         assert layout.b is not None
         self.held_out = layout.held_out
         self.shuffled = not serial
+        self.paired = serial
         self._by_number = serial or not training
         folder_a = Domain(*pictures_in(layout.a), channels=channels, depth=depth, value_range=range)
         folder_b = Domain(*pictures_in(layout.b), channels=channels_b, depth=depth, value_range=range_b, suffix="_b")
         self._a, self._b = (folder_a, folder_b) if direction == "a_to_b" else (folder_b, folder_a)
-        self._crop_size = crop_size
         self.fingerprint = fingerprint_of([*folder_a.names, "", *folder_b.names])
-        self.spec = spec_of({"a": self._a, "b": self._b}, crop_size)
+        self.spec = spec_of({"a": self._a, "b": self._b}, self._a.nominal_size(self._preprocess))
 
     def first(self, count: int) -> ImageDataset:
         """The same with no more than ``count`` pictures, the first ones, in either set."""
@@ -93,7 +93,7 @@ class Unaligned(ImageDataset):
 
     def of_domain(self, domain: str) -> ImageDataset:
         """The pictures of ``a`` or of ``b``, each once."""
-        return OneDomain(self, domain, {"a": self._a, "b": self._b}[domain], self._preprocess, self._crop_size)
+        return OneDomain(self, domain, {"a": self._a, "b": self._b}[domain], self._preprocess)
 
 
 class OneDomain(ImageDataset):
@@ -104,14 +104,13 @@ class OneDomain(ImageDataset):
         key: What items call their picture: ``a`` or ``b``.
         domain: The pictures.
         preprocess: What is done to each.
-        crop_size: Of the description.
     """
 
-    def __init__(self, whole: Unaligned, key: str, domain: Domain, preprocess: Preprocess, crop_size: Size) -> None:
+    def __init__(self, whole: Unaligned, key: str, domain: Domain, preprocess: Preprocess) -> None:
         self.held_out = whole.held_out
         self.shuffled = whole.shuffled
         self.fingerprint = fingerprint_of(domain.names)
-        self.spec = spec_of({key: domain}, crop_size)
+        self.spec = spec_of({key: domain}, domain.nominal_size(preprocess))
         self._key = key
         self._domain = domain
         self._preprocess = preprocess

@@ -27,6 +27,7 @@ class GAN(nn.Module, ABC):
     """Networks and the rule by which they play. All that a resumed run needs is in its ``state_dict``."""
 
     needs: ClassVar[frozenset[str]]  # batch keys it reads: checked against the data before training
+    needs_pairs: ClassVar[bool] = False  # whether `a` and `b` must show the same
     reads_unknown_labels: ClassVar[bool] = False  # whether a label of -1 (see `data.labelled`) makes sense to it
     previews: ClassVar[int] = 0  # held-out images that `visuals` is shown
     columns: ClassVar[int | None] = COLUMNS  # of the grids of visuals; None lays them side by side, a row per image

@@ -72,6 +72,7 @@ class Colorization(Pix2Pix):
     """
 
     needs = frozenset({"image"})
+    needs_pairs = False
 
     def __init__(self, *, spec: ImageSpec, **others: Any) -> None:
         if spec.channels["image"] != 3:

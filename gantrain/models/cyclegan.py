@@ -77,7 +77,7 @@ class CycleGAN(TranslationGAN):
 
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
         """The generators' update, then the discriminators', on one batch."""
-        batch = next(batches)
+        batch = self.fitting(next(batches))
         a, b = batch["a"], batch["b"]
         # in the order of the reference, which the running statistics of batch norm depend on
         fake_b = self.generator_ab(a)

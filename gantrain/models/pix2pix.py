@@ -31,6 +31,8 @@ class Pix2Pix(TranslationGAN):
         others: Those of ``TranslationGAN``.
     """
 
+    needs_pairs = True
+
     def __init__(
         self,
         *,
@@ -48,7 +50,7 @@ class Pix2Pix(TranslationGAN):
 
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
         """The discriminator's update, then the generator's, on one batch and one pass of the generator."""
-        batch = next(batches)
+        batch = self.fitting(next(batches))
         a, b = batch["a"], batch["b"]
         fake = self.generator(a)
         real_pair, fake_pair = torch.cat([a, b], dim=1), torch.cat([a, fake.to(a.dtype)], dim=1)

@@ -155,6 +155,24 @@ class TranslationGAN(Translator, GAN):
             parts["gradient_penalty"] = penalty
         return loss, parts
 
+    def fitting(self, batch: Batch) -> Batch:
+        """The batch, if its images have sides that the networks can take.
+
+        Raises:
+            ConfigError: They have not.
+        """
+        images = next(batch[key] for key in IMAGE_KEYS if key in batch)
+        sides = images.shape[-2:]
+        for network in (*self.generators(), *self.discriminators()):
+            multiple, smallest = (int(getattr(network, key, 1)) for key in ("multiple", "smallest"))
+            if min(sides) < smallest or any(side % multiple for side in sides):
+                raise ConfigError(
+                    f"{batch.get('name', ['a picture'])[0]} comes to {sides[0]} x {sides[1]} pixels, and "
+                    f"{type(network).__name__} takes sides of at least {max(multiple, smallest)} that are multiples of "
+                    f"{multiple}: give data.preprocess=resize_and_crop, or another that crops, and data.crop_size"
+                )
+        return batch
+
     def visuals(self, batch: Batch) -> dict[str, Tensor]:
         """Input, output and what else there is of every direction, as in training."""
         shown: dict[str, Tensor] = {}

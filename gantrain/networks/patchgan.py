@@ -38,6 +38,9 @@ class PatchGANDiscriminator(nn.Module):
         norm: In every layer but the first and the last.
         init: See ``gantrain.networks.common.finish``.
         init_gain: See there.
+
+    Attributes:
+        smallest: No side of an image may be less than this.
     """
 
     def __init__(
@@ -54,7 +57,8 @@ class PatchGANDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         check_one_map("patchgan", num_classes, num_outputs)
-        check_at_least(shape, 3 * 2**layers, "patchgan")  # the last two layers take a pixel off each
+        self.smallest = 3 * 2**layers
+        check_at_least(shape, self.smallest, "patchgan")  # the last two layers take a pixel off each
         channels = [width * 2 ** min(number, 3) for number in range(layers + 1)]
         first: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         hidden: list[nn.Module] = []
@@ -82,6 +86,9 @@ class TextbookPatchGANDiscriminator(nn.Module):
         norm: In every layer but the first and the last.
         init: See ``gantrain.networks.common.finish``.
         init_gain: See there.
+
+    Attributes:
+        smallest: No side of an image may be less than this.
     """
 
     def __init__(
@@ -97,7 +104,8 @@ class TextbookPatchGANDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         check_one_map("patchgan_textbook", num_classes, num_outputs)
-        check_at_least(shape, 32, "patchgan_textbook")  # so that the last norm has more than one pixel
+        self.smallest = 32
+        check_at_least(shape, self.smallest, "patchgan_textbook")  # so that the last norm has more than one pixel
         first: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         hidden = [layer for times in (1, 2, 4) for layer in _block(width * times, width * times * 2, 2, norm)]
         # an even kernel takes one pixel more than it is padded with: a row at the top, a column on the left

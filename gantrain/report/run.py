@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 import time
@@ -63,7 +64,7 @@ class Report:
             if int(path.stem.split("_")[1]) > step:
                 path.unlink()
         self._bar = tqdm(
-            total=total,
+            total=math.ceil(total),
             initial=done,
             unit=unit,
             desc=self.folder.name,
