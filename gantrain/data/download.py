@@ -44,10 +44,6 @@ NAMES: dict[str, str] = {
 }
 
 USAGE = f"""\
-gantrain data download NAME [root=datasets]
-
-Fetches a data set of the papers into root/NAME.
-
   For model=pix2pix data=NAME:
     {", ".join(_PAIRED_NAMES)}
   For model=cyclegan data=NAME:

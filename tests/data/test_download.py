@@ -316,7 +316,7 @@ def test_folders_above_that_others_have_begun_to_use_stay(tmp_path: Path) -> Non
 # ---- the command
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["download", "-h"]])
+@pytest.mark.parametrize("arguments", [["download", "--help"], ["download", "-h"], ["download", "maps", "--help"]])
 def test_the_help_lists_every_name(arguments: list[str], capsys) -> None:
     assert main(["data", *arguments]) == 0
     out = capsys.readouterr().out
@@ -328,11 +328,12 @@ def test_the_help_lists_every_name(arguments: list[str], capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
-        (["download"], "takes one name and root=FOLDER; names: ae_photos, apple2orange"),
-        (["download", "maps", "facades"], "takes one name and root=FOLDER; names: "),
-        (["download", "name=maps"], "takes one name and root=FOLDER; names: "),
+        (["download"], "it is: gantrain data download NAME [root=datasets]; more: gantrain data download --help"),
+        (["download", "maps", "facades"], "it is: gantrain data download NAME [root=datasets]; "),
+        (["download", "name=maps", "facades"], "it is: gantrain data download NAME [root=datasets]; "),
+        (["download", "maps", "rot=x"], "rot=x: unknown key; did you mean 'root'?"),
         (["download", "horse2zbra"], "no data set 'horse2zbra' to download; did you mean 'horse2zebra'?"),
-        (["fetch", "maps"], "no command 'data fetch'; there is: gantrain data download NAME [root=FOLDER]"),
+        (["fetch", "maps"], "no command 'data fetch'; "),
         (["download", "cityscapes"], "requested from cityscapes-dataset.com; datasets/cityscapes/train and "),
     ],
 )
