@@ -15,6 +15,7 @@ from gantrain.data.folders import (
     spec_of,
 )
 from gantrain.data.pictures import ValueRange
+from gantrain.data.sources import FolderSource
 from gantrain.data.transforms import Mode, Preprocess, Size
 from gantrain.registry import DATASETS, ConfigError, Positive
 
@@ -69,9 +70,10 @@ class Aligned(ImageDataset):
         if layout.b is not None:
             of_b = pictures_in(layout.b)
             pairs = match(of_a, of_b)
-            of_a, of_b = (of_a[0], [a for a, _ in pairs]), (of_b[0], [b for _, b in pairs])
-        self._a = Domain(*of_a, channels=channels, depth=depth, value_range=range)
-        self._b = Domain(*of_b, channels=channels_b, depth=depth, value_range=range_b, suffix="_b")
+            of_a = FolderSource(of_a.folder, [a for a, _ in pairs])
+            of_b = FolderSource(of_b.folder, [b for _, b in pairs])
+        self._a = Domain(of_a, channels=channels, depth=depth, value_range=range)
+        self._b = Domain(of_b, channels=channels_b, depth=depth, value_range=range_b, suffix="_b")
         self._keys = ("a", "b") if direction == "a_to_b" else ("b", "a")
         domains = dict(zip(self._keys, (self._a, self._b), strict=True))
         self._named = domains["a"]
@@ -88,10 +90,10 @@ class Aligned(ImageDataset):
         sizes = [self._preprocess.scaled_size(*pixels.shape[:2]) for pixels in pair]
         if sizes[0] != sizes[1]:
             raise ConfigError(
-                f"{self._a.paths[index]} and {self._b.paths[index]} would be scaled to different sizes, "
+                f"{self._a.place(index)} and {self._b.place(index)} would be scaled to different sizes, "
                 f"{list(sizes[0])} and {list(sizes[1])}: data.preprocess=resize_and_crop makes all sizes alike"
             )
-        name = str(self._a.paths[index])
+        name = self._a.place(index)
         images = [self._preprocess(pixels, seed, name=name) for pixels in pair]  # with one seed both move together
         return {**dict(zip(self._keys, images, strict=True)), "name": self._named.name(index)}
 
@@ -102,6 +104,6 @@ class Aligned(ImageDataset):
             return a, self._b.read(index)
         half, rest = divmod(a.shape[1], 2)
         if rest:
-            raise ConfigError(f"{self._a.paths[index]} is {a.shape[1]} pixels wide, which can't be halved into A and B")
+            raise ConfigError(f"{self._a.place(index)} is {a.shape[1]} pixels wide, which can't be halved into A and B")
         b = a if self._b.reading == self._a.reading else self._b.read(index)
         return a[:, :half], b[:, half:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeAlias, cast
 
@@ -13,6 +14,7 @@ import tifffile
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from gantrain.data.sources import Encoded
 from gantrain.registry import ConfigError
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -39,14 +41,18 @@ class Decoded(NamedTuple):
     alpha: str = ""
 
 
-def stored_depth(path: Path) -> str:
-    """``uint8``, ``uint16`` or ``float32``: what holds a file's values, from its header alone.
+def stored_depth(encoded: Encoded, place: str | None = None) -> str:
+    """``uint8``, ``uint16`` or ``float32``: what holds a picture's values, from its header alone.
+
+    Args:
+        encoded: A file, or what one holds.
+        place: How messages name it, unless by its path.
 
     Raises:
-        ConfigError: The file is not a picture.
+        ConfigError: This is not a picture.
     """
-    with _naming(path), ExitStack() as stack:
-        source = _open(path, stack)
+    with _naming(encoded, place), ExitStack() as stack:
+        source = _open(encoded, stack)
         if not isinstance(source, Image.Image):
             return depth_of(np.dtype(source.dtype))
         if source.mode.startswith("I;16") or _is_deep_png(source):
@@ -56,14 +62,19 @@ def stored_depth(path: Path) -> str:
         return "float32" if source.mode in ("I", "F") else "uint8"
 
 
-def decode(path: Path, channels: int) -> Decoded:
+def decode(encoded: Encoded, channels: int, place: str | None = None) -> Decoded:
     """A picture as it is stored, but that Pillow makes 1 or 3 wanted ``channels`` of any with 8 bits.
 
+    Args:
+        encoded: A file, or what one holds.
+        channels: Wanted.
+        place: How messages name it, unless by its path.
+
     Raises:
-        ConfigError: The file is not a picture, or a broken one.
+        ConfigError: This is not a picture, or a broken one.
     """
-    with _naming(path), ExitStack() as stack:
-        source = _open(path, stack)
+    with _naming(encoded, place), ExitStack() as stack:
+        source = _open(encoded, stack)
         if isinstance(source, np.ndarray):
             return Decoded(_from_npy(source, channels))
         if not isinstance(source, Image.Image):
@@ -83,28 +94,36 @@ def depth_of(dtype: np.dtype[Any]) -> str:
     return {"uint8": "uint8", "uint16": "uint16"}.get(dtype.name, "float32")
 
 
+def called(encoded: Encoded, place: str | None) -> str:
+    """How messages name a picture."""
+    return place or (str(encoded) if isinstance(encoded, Path) else "in memory")
+
+
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Whatever goes wrong becomes one line that names the file."""
+def _naming(encoded: Encoded, place: str | None) -> Iterator[None]:
+    """Whatever goes wrong becomes one line that names the picture."""
     try:
         yield
     except Exception as error:  # broken bytes lead decoders to errors of every kind
         if isinstance(error, UnidentifiedImageError):
-            reason = "this is no picture, or one of an unknown format" if path.stat().st_size else "the file is empty"
+            size = encoded.stat().st_size if isinstance(encoded, Path) else len(encoded)
+            reason = "this is no picture, or one of an unknown format" if size else "the file is empty"
         elif "imagecodecs" in str(error):
             reason = "its compression needs another package: pip install imagecodecs"
         else:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"can't read the picture {path}: {reason}") from None
+        raise ConfigError(f"can't read the picture {called(encoded, place)}: {reason}") from None
 
 
-def _open(path: Path, stack: ExitStack) -> Pixels | Image.Image | tifffile.TiffPage:
-    """The header of a file, by what is in it and not by its name; its pixels are still to be read."""
-    file = stack.enter_context(path.open("rb"))
+def _open(encoded: Encoded, stack: ExitStack) -> Pixels | Image.Image | tifffile.TiffPage:
+    """The header of a picture, by what is in it and not by its name; its pixels are still to be read."""
+    file: IO[bytes] = stack.enter_context(encoded.open("rb") if isinstance(encoded, Path) else BytesIO(encoded))
     magic = file.read(6)
     file.seek(0)
     if magic == NPY_MAGIC:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # which also notices that values are missing
+        if isinstance(encoded, Path):
+            return np.load(encoded, mmap_mode="r", allow_pickle=False)  # which also notices that values are missing
+        return np.load(file, allow_pickle=False)
     try:
         image = stack.enter_context(Image.open(file))
     except UnidentifiedImageError:

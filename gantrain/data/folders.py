@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -15,6 +15,7 @@ from torch import Tensor
 from gantrain.data.base import ImageSpec
 from gantrain.data.decoding import Pixels
 from gantrain.data.pictures import ValueRange, find_images, is_picture, needs_range, read_picture, stored_depth
+from gantrain.data.sources import FolderSource, Source
 from gantrain.data.transforms import Preprocess, Size, as_pair
 from gantrain.registry import ConfigError
 
@@ -47,8 +48,7 @@ class Domain:
     """The pictures of one domain.
 
     Args:
-        folder: Names are relative to it.
-        paths: Its pictures, at least one.
+        source: Its encoded pictures, at least one.
         channels: Wanted.
         depth: ``auto`` for that of the first picture; files of 16 bits are converted to 8 only if it is given.
         value_range: The stored values that become -1 and 1; None for the whole range of the type.
@@ -60,8 +60,7 @@ class Domain:
 
     def __init__(
         self,
-        folder: Path,
-        paths: Sequence[Path],
+        source: Source,
         *,
         channels: int,
         depth: Depth,
@@ -70,25 +69,29 @@ class Domain:
     ) -> None:
         if value_range is not None and not -math.inf < value_range[0] < value_range[1] < math.inf:
             raise ConfigError(f"data.range{suffix}={list(value_range)}: the first number must be less than the second")
-        stored = stored_depth(paths[0]) if depth == "auto" else depth
+        stored = stored_depth(source.open(0), source.place(0)) if depth == "auto" else depth
         if depth == "auto" and stored == "float32" and value_range is None:
-            raise needs_range(paths[0], suffix)
-        self.paths = paths
+            raise needs_range(source.place(0), suffix)
         self.reading = Reading(channels, stored, value_range, convert=depth != "auto")
-        self._folder = folder
+        self._source = source
+        self._size = len(source)
         self._suffix = suffix
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return self._size
 
     def name(self, index: int) -> str:
-        """The path below the domain's folder, with forward slashes."""
-        return self.paths[index].relative_to(self._folder).as_posix()
+        """What the picture is called in the data set, with forward slashes: for a file, its path below the folder."""
+        return self._source.name(index)
+
+    def place(self, index: int) -> str:
+        """How messages name the picture."""
+        return self._source.place(index)
 
     def first(self, count: int) -> Domain:
         """The same with no more than ``count`` pictures."""
         part = copy.copy(self)
-        part.paths = self.paths[:count]
+        part._size = min(count, self._size)
         return part
 
     @property
@@ -100,17 +103,18 @@ class Domain:
         """(H, W, C), see ``read_picture``."""
         reading = self.reading
         return read_picture(
-            self.paths[index],
+            self._source.open(index),
             channels=reading.channels,
             depth=reading.depth,
             value_range=reading.value_range,
             convert=reading.convert,
             suffix=self._suffix,
+            place=self.place(index),
         )
 
     def prepared(self, index: int, preprocess: Preprocess, seed: int) -> Tensor:
         """(C, H, W)."""
-        return preprocess(self.read(index), seed, name=str(self.paths[index]))
+        return preprocess(self.read(index), seed, name=self.place(index))
 
 
 def spec_of(domains: Mapping[str, Domain], crop_size: Size, class_names: Iterable[str] = ()) -> ImageSpec:
@@ -211,33 +215,33 @@ def _holds_pictures(folder: Path) -> bool:
     return folder.is_dir() and any(is_picture(path) for path in folder.rglob("*"))
 
 
-def match(a: tuple[Path, list[Path]], b: tuple[Path, list[Path]]) -> list[tuple[Path, Path]]:
-    """Pictures of two folders by their paths below them, without suffix; each side is the folder and its pictures.
+def match(a: FolderSource, b: FolderSource) -> list[tuple[Path, Path]]:
+    """Pictures of two folders by their paths below them, without suffix.
 
     Raises:
         ConfigError: A picture has no partner, or two.
     """
-    sides = [_by_stem(*a), _by_stem(*b)]
+    sides = [_by_stem(a), _by_stem(b)]
     alone = [[mine[stem] for stem in mine if stem not in other] for mine, other in (sides, sides[::-1])]
     if any(alone):
         some = ", ".join(str(path) for path in [*alone[0], *alone[1]][:5])
         raise ConfigError(
-            f"data.root: pictures are matched by name without suffix, and {len(alone[0])} in {a[0]} and "
-            f"{len(alone[1])} in {b[0]} have no partner: {some}" + (", ..." if sum(map(len, alone)) > 5 else "")
+            f"data.root: pictures are matched by name without suffix, and {len(alone[0])} in {a.folder} and "
+            f"{len(alone[1])} in {b.folder} have no partner: {some}" + (", ..." if sum(map(len, alone)) > 5 else "")
         )
     return [(path, sides[1][stem]) for stem, path in sides[0].items()]
 
 
-def _by_stem(folder: Path, paths: list[Path]) -> dict[str, Path]:
+def _by_stem(source: FolderSource) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in paths:
-        stem = path.relative_to(folder).with_suffix("").as_posix()
+    for path in source.paths:
+        stem = path.relative_to(source.folder).with_suffix("").as_posix()
         if stem in found:
             raise ConfigError(f"data.root: {found[stem]} and {path} have the same name but for the suffix")
         found[stem] = path
     return found
 
 
-def pictures_in(folder: Path) -> tuple[Path, list[Path]]:
-    """A folder, and all that lie in it or below."""
-    return folder, find_images(folder)
+def pictures_in(folder: Path) -> FolderSource:
+    """All that lie in a folder or below."""
+    return FolderSource(folder, find_images(folder))

@@ -9,6 +9,7 @@ from typing import Literal
 from gantrain.data.base import Batch, ImageDataset
 from gantrain.data.folders import Depth, Domain, fingerprint_of, no_folder, spec_of
 from gantrain.data.pictures import ValueRange, find_images, is_picture
+from gantrain.data.sources import FolderSource
 from gantrain.data.transforms import Mode, Preprocess, Size
 from gantrain.registry import DATASETS, ConfigError, Positive
 
@@ -63,7 +64,7 @@ class SingleFolder(ImageDataset):
         if self.held_out:
             class_folder, folder = folder / "train", folder / phase
             class_paths, paths = find_images(class_folder), find_images(folder)
-        self._pictures = Domain(folder, paths, channels=channels, depth=depth, value_range=range)
+        self._pictures = Domain(FolderSource(folder, paths), channels=channels, depth=depth, value_range=range)
         self.fingerprint = fingerprint_of(self._pictures.names)
         classes = _classes(class_folder, class_paths)
         if classes:
@@ -111,6 +112,6 @@ def _labels(pictures: Domain, classes: list[str]) -> list[int]:
     numbers = {name: number for number, name in enumerate(classes)}
     labels = [numbers.get(Path(name).parts[0], -1) for name in pictures.names]
     if -1 in labels:
-        stray = pictures.paths[labels.index(-1)]
+        stray = pictures.place(labels.index(-1))
         raise ConfigError(f"data.root: {stray} is in none of the classes of the training pictures: {classes}")
     return labels

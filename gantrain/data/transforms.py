@@ -77,7 +77,18 @@ class Preprocess:
         Raises:
             ConfigError: The picture, called ``name`` then, is too small to be cut from.
         """
-        pixels = resize(pixels, *self.scaled_size(*pixels.shape[:2]))
+        return self.cut(self.scaled(pixels), seed, name=name)
+
+    def scaled(self, pixels: Pixels) -> Pixels:
+        """The part without chance: (H, W, C) scaled, not yet cut."""
+        return resize(pixels, *self.scaled_size(*pixels.shape[:2]))
+
+    def cut(self, pixels: Pixels, seed: int, *, name: str = "a picture") -> Tensor:
+        """The part with chance, of scaled pixels (H, W, C): window and flip; (C, H, W) of its own memory.
+
+        Raises:
+            ConfigError: As for the whole.
+        """
         if self._cuts:
             pixels = self._window(pixels, seed, name)
         if self._flip and derive_seed(seed, "flip") % 2:

@@ -63,8 +63,8 @@ class Unaligned(ImageDataset):
         self.held_out = layout.held_out
         self.shuffled = not serial
         self._by_number = serial or not training
-        folder_a = Domain(*pictures_in(layout.a), channels=channels, depth=depth, value_range=range)
-        folder_b = Domain(*pictures_in(layout.b), channels=channels_b, depth=depth, value_range=range_b, suffix="_b")
+        folder_a = Domain(pictures_in(layout.a), channels=channels, depth=depth, value_range=range)
+        folder_b = Domain(pictures_in(layout.b), channels=channels_b, depth=depth, value_range=range_b, suffix="_b")
         self._a, self._b = (folder_a, folder_b) if direction == "a_to_b" else (folder_b, folder_a)
         self._crop_size = crop_size
         self.fingerprint = fingerprint_of([*folder_a.names, "", *folder_b.names])
