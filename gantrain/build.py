@@ -15,6 +15,7 @@ import gantrain.networks  # noqa: F401 - these three file their classes by name
 from gantrain import distributed
 from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, first_of_each_class
 from gantrain.data.stream import BatchStream, in_order
+from gantrain.data.workers import advice
 from gantrain.models.base import GAN
 from gantrain.networks.common import set_precision
 from gantrain.optim import Averages, Player, Updates
@@ -39,7 +40,7 @@ from gantrain.seeding import Draws
 from gantrain.settings import NetworkSettings, RunSettings, TrainerSettings, import_plugins
 
 EVALUATION_BATCH = 100
-STREAM_KEYS = ("batch_size", "num_workers")  # under `data`, but not the data set's own
+STREAM_KEYS = ("batch_size", "num_workers", "on_error")  # under `data`, but not the data set's own
 SELECTION_KEYS = ("max_size", "labelled")
 MISSING = {  # what to do about a key that the data lacks
     "label": "; pictures get labels from one sub-folder per class",
@@ -59,6 +60,7 @@ class Parts:
         update: The model's updates.
         logger: Where losses and pictures go besides the run folder.
         stream: Its batches, from the first on.
+        advice: What to change should they come too slowly; may be empty.
         held_out: Makes the batches of the test phase, in order; none if its images are those of training.
         preview: Makes the batch that the model's visuals are of: the first images of the test phase, or else of
             training.
@@ -70,6 +72,7 @@ class Parts:
     update: Updates
     logger: Logger
     stream: BatchStream
+    advice: str
     held_out: Callable[[], Iterable[Batch]] = field(repr=False)
     preview: Callable[[], Batch] = field(repr=False)
 
@@ -125,13 +128,15 @@ class Parts:
         test_set = build_dataset(data, phase="test") if dataset.held_out else None
 
         def held_out() -> Iterable[Batch]:
-            return in_order(test_set, EVALUATION_BATCH, device, trainer.dtype) if test_set is not None else ()
+            if test_set is None:
+                return ()
+            return in_order(test_set, EVALUATION_BATCH, device, trainer.dtype, on_error=stream.on_error)
 
         def preview() -> Batch:
             if not model.previews:
                 return {}
             shown = dataset if test_set is None else test_set
-            return next(in_order(shown, model.previews, device, trainer.dtype))
+            return next(in_order(shown, model.previews, device, trainer.dtype, on_error=stream.on_error))
 
         return cls(
             model=model,
@@ -140,6 +145,7 @@ class Parts:
             update=update,
             logger=logger,
             stream=stream,
+            advice=advice(data, dataset, stream.num_workers),
             held_out=held_out,
             preview=preview,
         )

@@ -82,6 +82,7 @@ def _run(
         config=config,
         columns=parts.model.columns,
         logger=parts.logger,
+        advice=parts.advice,
         active=distributed.rank() == 0,
     )
     trainer = Trainer(

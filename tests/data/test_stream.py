@@ -170,7 +170,7 @@ def test_workers_are_started_only_where_items_cost_something() -> None:
     counts = []
     for in_memory in (True, False):
         made = stream(Telling(in_memory=in_memory), num_workers=None)
-        counts.append(made._num_workers)
+        counts.append(made.num_workers)
     assert counts[0] == 0
     assert 1 <= counts[1] <= 4
 
