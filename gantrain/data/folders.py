@@ -166,7 +166,7 @@ def find_layout(root: str, phase: str, *, side_by_side: bool) -> Layout:
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise no_folder(folder)
-    found = {each: _phase_folders(folder, each, side_by_side) for each in dict.fromkeys((phase, *PHASES))}
+    found = {each: phase_folders(folder, each, side_by_side) for each in dict.fromkeys((phase, *PHASES))}
     pair = found[phase] or (found["val"] if phase == "test" else None)
     if pair:
         return Layout(*pair, held_out=bool(found["test"] or found["val"]))
@@ -186,8 +186,9 @@ def no_folder(folder: Path) -> ConfigError:
     return ConfigError(f"data.root: there is no folder {folder}{hint}")
 
 
-def _phase_folders(root: Path, phase: str, side_by_side: bool) -> tuple[Path, Path | None] | None:
-    pairs = [_pair(root, pair.format(phase=phase)) for pair in PAIRS]
+def phase_folders(root: Path, phase: str, side_by_side: bool) -> tuple[Path, Path | None] | None:
+    """Those of A and B, or if ``side_by_side`` that of both and None; None where there are none for the phase."""
+    pairs = [two_folders(root, pair.format(phase=phase)) for pair in PAIRS]
     # in ROOT/train/A + ROOT/train/B no picture is side by side
     if side_by_side and not pairs[-1] and _holds_pictures(root / phase):
         return root / phase, None
@@ -196,13 +197,13 @@ def _phase_folders(root: Path, phase: str, side_by_side: bool) -> tuple[Path, Pa
 
 def _all_folders(root: Path, side_by_side: bool) -> tuple[Path, Path | None] | None:
     """The same without phases; pictures then lie in the root itself, lest a root above the right one be taken."""
-    pair = _pair(root, "A + B")
+    pair = two_folders(root, "A + B")
     if pair or not side_by_side:
         return pair
     return (root, None) if any(is_picture(path) for path in root.iterdir()) else None
 
 
-def _pair(root: Path, names: str) -> tuple[Path, Path] | None:
+def two_folders(root: Path, names: str) -> tuple[Path, Path] | None:
     """Two folders, both of which are there, with capital letters or small ones."""
     for spelling in (names, names.replace("A", "a").replace("B", "b")):
         a, b = (root / name for name in spelling.split(" + "))

@@ -66,7 +66,7 @@ class SingleFolder(ImageDataset):
             class_paths, paths = find_images(class_folder), find_images(folder)
         self._pictures = Domain(FolderSource(folder, paths), channels=channels, depth=depth, value_range=range)
         self.fingerprint = fingerprint_of(self._pictures.names)
-        classes = _classes(class_folder, class_paths)
+        classes = classes_in(class_folder, class_paths)
         if classes:
             self.labels = _labels(self._pictures, classes)
         self.spec = spec_of({"image": self._pictures}, crop_size, classes)
@@ -100,7 +100,7 @@ def _find(root: str) -> tuple[Path, list[Path]]:
     return fixed, paths
 
 
-def _classes(folder: Path, pictures: list[Path]) -> list[str]:
+def classes_in(folder: Path, pictures: list[Path]) -> list[str]:
     """The sub-folders that hold every picture of the folder, sorted; none if there are fewer than two."""
     parts = [path.relative_to(folder).parts for path in pictures]
     names = sorted({part[0] for part in parts})
