@@ -90,6 +90,6 @@ class Faults:
         replaced = sum(distributed.gather(self._replaced) or ())
         if replaced:
             lines.append(
-                f"warning: {len(self._told)} bad pictures were left out, and others took their places {replaced} times"
+                f"warning: bad pictures left out: {len(self._told)}; items replaced by their neighbours: {replaced}"
             )
         return lines

@@ -8,7 +8,6 @@ from typing import Any
 
 from gantrain import distributed
 from gantrain.data.base import ImageDataset
-from gantrain.data.transforms import as_pair
 
 TINY_SET = 1000  # fewer items, each of no more pixels than below, are read before workers have started
 TINY_IMAGE = 64 * 64
@@ -57,8 +56,11 @@ def advice(data: Mapping[str, Any], dataset: ImageDataset, workers: int) -> str:
         ways.append(f"data.num_workers={better} (now {workers}; this process may use {cores} cores)")
     if data.get("cache") in ("auto", "off"):
         ways.append("data.cache=disk, which decodes every picture only once")
-    if "load_size" in data and "crop_size" in data:
-        load, crop = as_pair(data["load_size"]), as_pair(data["crop_size"])
-        if load[0] * load[1] > crop[0] * crop[1]:
-            ways.append(f"a smaller data.load_size (now {data['load_size']})")
+    if "load_size" in data and "crop_size" in data and _pixels(data["load_size"]) > _pixels(data["crop_size"]):
+        ways.append(f"a smaller data.load_size (now {data['load_size']})")
     return ", or ".join(ways)
+
+
+def _pixels(size: int | list[int]) -> int:
+    """Of a side, or [height, width]."""
+    return size[0] * size[1] if isinstance(size, list) else size * size

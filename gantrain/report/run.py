@@ -153,6 +153,14 @@ class Report:
             config=self._config,
         )
 
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the line of the progress bar, whatever has happened, so that messages start on one of their own."""
+        if self._bar is not None:
+            self._bar.close()
+
     def close(self, status: str, step: int) -> None:
         """End the progress bar and write the page for the last time."""
         if self._bar is not None:
