@@ -11,12 +11,15 @@ import json
 import re
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-from gantrain.registry import ConfigError, checked, construct, nearest
+from gantrain.registry import ConfigError, Positive, Range, Weight, checked, construct, nearest
+
+Fraction: TypeAlias = Annotated[float, Range(at_least=0, at_most=1)]
+MoreThanNone: TypeAlias = Annotated[float, Range(above=0)]
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,13 @@ def main(arguments: list[str]) -> int:
         ConfigError: There is no such command, or it doesn't take what was typed.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
-        width = max(len(f"{name} {command.takes}") for name, command in COMMANDS.items())
-        for name, command in COMMANDS.items():
-            print(f"gantrain data {f'{name} {command.takes}':<{width}}  {command.summary}")
-        return 0
+        return _list(COMMANDS)
     name, *words = arguments
+    kinds = {key: command for key, command in COMMANDS.items() if key.startswith(f"{name} ")}
+    if kinds and (not words or words[0] in ("-h", "--help")):
+        return _list(kinds)
+    if kinds:
+        name, *words = f"{name} {words[0]}", *words[1:]
     if name not in COMMANDS:
         raise ConfigError(f"no command 'data {name}'; {nearest(name, COMMANDS)}")
     command = COMMANDS[name]
@@ -70,6 +75,12 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"gantrain: interrupted; {command.interrupted}", file=sys.stderr)
         return 130
+
+
+def _list(commands: Mapping[str, Command]) -> int:
+    for name, command in commands.items():
+        print(f"gantrain data {name} {command.takes}\n    {command.summary}")
+    return 0
 
 
 def _call(name: str, command: Command, words: list[str]) -> int | None:
@@ -110,6 +121,52 @@ def _names_to_download() -> str:
     return USAGE
 
 
+def _pairs(a: str, b: str, out: str) -> None:
+    from gantrain.data.preparing import pairs
+
+    pairs(_path(a), _path(b), _path(out))
+
+
+def _split_pairs(folder: str, out: str) -> None:
+    from gantrain.data.preparing import split_pairs
+
+    split_pairs(_path(folder), _path(out))
+
+
+def _edges(
+    folder: str, out: str, sigma: MoreThanNone = 2.0, low: Weight = 0.1, high: Weight = 0.2, invert: bool = False
+) -> None:
+    from gantrain.data.preparing import edges
+
+    edges(_path(folder), _path(out), sigma=sigma, low=low, high=high, invert=invert)
+
+
+def _resize(folder: str, out: str, size: Positive | tuple[Positive, Positive] = 256) -> None:
+    from gantrain.data.preparing import resize_all
+
+    resize_all(_path(folder), _path(out), size=size)
+
+
+def _split(
+    folder: str,
+    out: str,
+    train: Fraction = 0.8,
+    val: Fraction = 0.1,
+    test: Fraction = 0.1,
+    seed: int = 0,
+    links: bool = False,
+) -> None:
+    from gantrain.data.splitting import split
+
+    split(_path(folder), _path(out), train=train, val=val, test=test, seed=seed, links=links)
+
+
+def _path(typed: str) -> Path:
+    return Path(typed).expanduser()
+
+
+GOES_ON = "the same command goes on with what it has made"
+
 COMMANDS = {
     "download": Command(
         _download,
@@ -117,5 +174,43 @@ COMMANDS = {
         summary="Fetches a data set of the papers into root/NAME",
         interrupted="nothing of it was kept",
         details=_names_to_download,
+    ),
+    "prepare pairs": Command(
+        _pairs,
+        takes="A B OUT",
+        summary="Puts the pictures of A and B with one name side by side, for data=aligned",
+        interrupted=GOES_ON,
+    ),
+    "prepare split_pairs": Command(
+        _split_pairs,
+        takes="FOLDER OUT",
+        summary="Cuts pictures that lie side by side apart again, into OUT/trainA, OUT/trainB and so on",
+        interrupted=GOES_ON,
+    ),
+    "prepare edges": Command(
+        _edges,
+        takes="FOLDER OUT [sigma=2 low=0.1 high=0.2 invert=false]",
+        summary="Draws the edges of photographs by Canny's method",
+        interrupted=GOES_ON,
+        details=lambda: (
+            "sigma: of the blur before, in pixels. high: the gradient that some pixel of each edge has, low: that all\n"
+            "its pixels have; a sharp step from black to white has 4. invert: white on black.\n"
+        ),
+    ),
+    "prepare split": Command(
+        _split,
+        takes="FOLDER OUT [train=0.8 val=0.1 test=0.1 seed=0 links=false]",
+        summary="Copies pictures to train on, to choose by and to test on, without a picture in two of them",
+        interrupted=GOES_ON,
+        details=lambda: (
+            "FOLDER/A and FOLDER/B, or trainA and trainB, are two domains, and pairs if they hold the same names.\n"
+            "Sub-folders that hold every picture are classes, each divided alike. Files of equal content stay together.\n"
+        ),
+    ),
+    "prepare resize": Command(
+        _resize,
+        takes="FOLDER OUT [size=256]",
+        summary="Cuts pictures from their middle to the proportions of size, or [height,width], and scales them to it",
+        interrupted=GOES_ON,
     ),
 }

@@ -37,11 +37,12 @@ def paint(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return calls
 
 
-def test_the_commands_are_listed_each_in_a_line(capsys) -> None:
+def test_the_commands_are_listed_each_in_two_lines(capsys) -> None:
     for arguments in ([], ["-h"], ["--help"]):
         assert main(["data", *arguments]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert [line.split()[:3] for line in lines] == [["gantrain", "data", name] for name in COMMANDS]
+        assert lines[::2] == [f"gantrain data {name} {command.takes}" for name, command in COMMANDS.items()]
+        assert lines[1::2] == [f"    {command.summary}" for command in COMMANDS.values()]
         assert max(map(len, lines)) <= 120
 
 
