@@ -28,6 +28,7 @@ from gantrain.registry import (
     OPTIMIZERS,
     SCHEDULES,
     ConfigError,
+    Fraction,
     Positive,
     Weight,
     checked,
@@ -41,7 +42,7 @@ from gantrain.settings import NetworkSettings, RunSettings, TrainerSettings, imp
 
 EVALUATION_BATCH = 100
 STREAM_KEYS = ("batch_size", "num_workers", "on_error")  # under `data`, but not the data set's own
-SELECTION_KEYS = ("max_size", "labelled")
+SELECTION_KEYS = ("fraction", "max_size", "labelled")
 MISSING = {  # what to do about a key that the data lacks
     "label": "; pictures get labels from one sub-folder per class",
     "a": "; two domains come with data=edges2digits and data=digits2stripes, and with data=aligned or data=unaligned "
@@ -92,7 +93,7 @@ class Parts:
             raise ConfigError("trainer.precision=float64: mps has no such numbers; give trainer.accelerator=cpu")
         data = dict(settings.data)
         stream_keys: dict[str, Any] = {key: data.pop(key) for key in STREAM_KEYS if key in data}
-        dataset = build_dataset(data, phase="train")
+        dataset = build_dataset(data, phase="train", seed=settings.seed)
         _check_needs(config, dataset)
         torch.manual_seed(settings.seed)
         model = build_model(config, dataset.spec)
@@ -125,7 +126,7 @@ class Parts:
             draws=Draws(settings.seed, device, rank=rank, world_size=world_size),
         )
         logger = LOGGERS.build(settings.logger, run=settings.name)
-        test_set = build_dataset(data, phase="test") if dataset.held_out else None
+        test_set = build_dataset(data, phase="test", seed=settings.seed) if dataset.held_out else None
 
         def held_out() -> Iterable[Batch]:
             if test_set is None:
@@ -167,16 +168,20 @@ def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
         raise ConfigError(f"data.labelled={labelled}: model={name} has no use for unknown labels; these have: {can}")
 
 
-def build_dataset(data: dict[str, Any], *, phase: str) -> ImageDataset:
+def build_dataset(data: dict[str, Any], *, phase: str, seed: int = 0) -> ImageDataset:
     """The data set of a phase, from the keys under ``data`` without those of the stream.
 
-    ``data.max_size`` takes the first so many items, ``data.labelled`` hides the labels of all but so many.
+    ``data.fraction`` is the part of the items that the seed draws, of which ``data.max_size`` takes the first so many;
+    ``data.labelled`` hides the labels of all but so many.
     """
     data = dict(data)
-    max_size, labelled = (checked(data.pop(key, None), Positive | None, f"data.{key}") for key in SELECTION_KEYS)
+    fraction = checked(data.pop("fraction", None), Fraction | None, "data.fraction")
+    max_size, labelled = (checked(data.pop(key, None), Positive | None, f"data.{key}") for key in SELECTION_KEYS[1:])
     dataset: ImageDataset = DATASETS.build(data, also=(*STREAM_KEYS, *SELECTION_KEYS), phase=phase)
     if labelled is not None and dataset.labels is None:
         raise ConfigError(f"data.labelled={labelled}: this data set has no labels")
+    if fraction is not None:
+        dataset = dataset.sample(fraction, seed)
     if max_size is not None:
         dataset = dataset.first(max_size)
     if labelled is not None and phase == "train":

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from gantrain.registry import ConfigError
+from gantrain.seeding import derive_seed
 
 # Keys: `image` (N, C, H, W) and `label` (N,) for models that start from noise, `a` and `b` for those that translate,
 # `name` (N names). Images leave the data set in their stored depth and the stream in [-1, 1].
@@ -98,6 +99,10 @@ class ImageDataset(Dataset[Batch], ABC):
     def first(self, count: int) -> ImageDataset:
         """What is left if there are no more than ``count`` images, the first ones, of each domain."""
         return Selection(self, range(min(count, len(self))))
+
+    def sample(self, fraction: float, seed: int) -> ImageDataset:
+        """What is left if that part of each domain, at least one image, is drawn by ``seed``; the order stays."""
+        return Selection(self, drawn(len(self), fraction, seed))
 
     def of_domain(self, domain: str) -> ImageDataset:
         """The items that hold an image of ``domain``, each image once: all of them, unless domains differ in number."""
@@ -189,6 +194,13 @@ def collate(items: Sequence[Batch]) -> Batch:
 def image_shapes(item: Batch) -> list[torch.Size]:
     """Of each of its images."""
     return [item[key].shape for key in IMAGE_KEYS if key in item]
+
+
+def drawn(size: int, fraction: float, seed: int) -> list[int]:
+    """A part of the first ``size`` numbers, at least one, in their order; which, the seed says."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "fraction"))
+    part = torch.randperm(size, generator=generator)[: max(1, round(fraction * size))]
+    return part.sort().values.tolist()
 
 
 def first_of_each_class(labels: Sequence[int], count: int) -> list[int]:

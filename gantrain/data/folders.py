@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -74,24 +74,24 @@ class Domain:
             raise needs_range(source.place(0), suffix)
         self.reading = Reading(channels, stored, value_range, convert=depth != "auto")
         self._source = source
-        self._size = len(source)
+        self._indices: Sequence[int] = range(len(source))
         self._suffix = suffix
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._indices)
 
     def name(self, index: int) -> str:
         """What the picture is called in the data set, with forward slashes: for a file, its path below the folder."""
-        return self._source.name(index)
+        return self._source.name(self._indices[index])
 
     def place(self, index: int) -> str:
         """How messages name the picture."""
-        return self._source.place(index)
+        return self._source.place(self._indices[index])
 
-    def first(self, count: int) -> Domain:
-        """The same with no more than ``count`` pictures."""
+    def part(self, indices: Sequence[int]) -> Domain:
+        """The same with these pictures alone."""
         part = copy.copy(self)
-        part._size = min(count, self._size)
+        part._indices = [self._indices[index] for index in indices]
         return part
 
     @property
@@ -103,7 +103,7 @@ class Domain:
         """(H, W, C), see ``read_picture``."""
         reading = self.reading
         return read_picture(
-            self._source.open(index),
+            self._source.open(self._indices[index]),
             channels=reading.channels,
             depth=reading.depth,
             value_range=reading.value_range,

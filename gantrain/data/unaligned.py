@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
-from gantrain.data.base import Batch, ImageDataset
+from gantrain.data.base import Batch, ImageDataset, drawn
 from gantrain.data.folders import Depth, Direction, Domain, find_layout, fingerprint_of, pictures_in, spec_of
 from gantrain.data.pictures import ValueRange
 from gantrain.data.transforms import Mode, Preprocess, Size
@@ -72,8 +73,15 @@ class Unaligned(ImageDataset):
 
     def first(self, count: int) -> ImageDataset:
         """The same with no more than ``count`` pictures, the first ones, in either set."""
+        return self._with(*(range(min(count, len(domain))) for domain in (self._a, self._b)))
+
+    def sample(self, fraction: float, seed: int) -> ImageDataset:
+        """The same with that part of either set, at least one picture, drawn by ``seed``."""
+        return self._with(*(drawn(len(domain), fraction, seed) for domain in (self._a, self._b)))
+
+    def _with(self, of_a: Sequence[int], of_b: Sequence[int]) -> ImageDataset:
         part = copy.copy(self)
-        part._a, part._b = self._a.first(count), self._b.first(count)
+        part._a, part._b = self._a.part(of_a), self._b.part(of_b)
         return part
 
     def __len__(self) -> int:
