@@ -51,6 +51,9 @@ class Pictures(ImageDataset):
         preprocess: See ``Preprocess``; null for a shorter side of ``load_size`` in every phase, then a square.
         range: The stored values that become -1 and 1; null for the whole range of the type.
         depth: ``auto`` for that of the first picture.
+
+    Attributes:
+        found: The pictures as they are kept.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class Pictures(ImageDataset):
             training=training or preprocess is None,  # else testing would scale to crop_size
             crop=crop if training else "center",
         )
-        found = self._find(root, phase)
+        found = self.found = self._find(root, phase)
         self.held_out, self.fingerprint, self.labels = found.held_out, found.fingerprint, found.labels
         self._pictures = Domain(found.source, channels=channels, depth=depth, value_range=range)
         self.spec = spec_of({"image": self._pictures}, crop_size, found.class_names)
