@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from gantrain.data.cache import Cache
 from gantrain.registry import ConfigError
 from gantrain.seeding import derive_seed
 
@@ -104,6 +105,14 @@ class ImageDataset(Dataset[Batch], ABC):
         """What is left if that part of each domain, at least one image, is drawn by ``seed``; the order stays."""
         return Selection(self, drawn(len(self), fraction, seed))
 
+    def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+        """Take pictures from ``cache`` from now on; a data set that decodes none has no use for it.
+
+        Args:
+            cache: Where decoded pictures are kept.
+            indices: Of the items that are wanted; None for all.
+        """
+
     def of_domain(self, domain: str) -> ImageDataset:
         """The items that hold an image of ``domain``, each image once: all of them, unless domains differ in number."""
         return self
@@ -161,6 +170,10 @@ class Selection(ImageDataset):
         if hidden:
             batch["label"][hidden] = -1
         return batch
+
+    def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+        """Take the pictures of these items from ``cache``."""
+        self._dataset.keep(cache, self._indices if indices is None else [self._indices[index] for index in indices])
 
     def of_domain(self, domain: str) -> ImageDataset:
         """The same selection among the items of the data set below that hold an image of ``domain``."""

@@ -2,119 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from torch import Tensor
-
 from gantrain.data.base import ImageSpec
-from gantrain.data.decoding import Pixels
-from gantrain.data.pictures import ValueRange, find_images, is_picture, needs_range, read_picture, stored_depth
-from gantrain.data.sources import FolderSource, Source
-from gantrain.data.transforms import Preprocess, Size, as_pair
+from gantrain.data.domain import Domain
+from gantrain.data.pictures import find_images, is_picture
+from gantrain.data.sources import FolderSource
+from gantrain.data.transforms import Size, as_pair
 from gantrain.registry import ConfigError
 
-Depth: TypeAlias = Literal["auto", "uint8", "uint16", "float32"]
 Direction: TypeAlias = Literal["a_to_b", "b_to_a"]
 
 # below the root, for a phase; "A" may be "a"
 PAIRS = ("{phase}A + {phase}B", "A/{phase} + B/{phase}", "{phase}/A + {phase}/B")
 PHASES = ("train", "test", "val")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the pictures of a domain are read.
-
-    Attributes:
-        channels: Wanted.
-        depth: Of the data set, never ``auto``.
-        value_range: The stored values that become -1 and 1; None for the whole range of the type.
-        convert: Whether files of 16 bits may be rounded to 8.
-    """
-
-    channels: int
-    depth: str
-    value_range: ValueRange | None
-    convert: bool
-
-
-class Domain:
-    """The pictures of one domain.
-
-    Args:
-        source: Its encoded pictures, at least one.
-        channels: Wanted.
-        depth: ``auto`` for that of the first picture; files of 16 bits are converted to 8 only if it is given.
-        value_range: The stored values that become -1 and 1; None for the whole range of the type.
-        suffix: Of the keys that messages name: ``_b`` for ``data.channels_b``.
-
-    Raises:
-        ConfigError: The range is none, or is missing.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        *,
-        channels: int,
-        depth: Depth,
-        value_range: ValueRange | None,
-        suffix: str = "",
-    ) -> None:
-        if value_range is not None and not -math.inf < value_range[0] < value_range[1] < math.inf:
-            raise ConfigError(f"data.range{suffix}={list(value_range)}: the first number must be less than the second")
-        stored = stored_depth(source.open(0), source.place(0)) if depth == "auto" else depth
-        if depth == "auto" and stored == "float32" and value_range is None:
-            raise needs_range(source.place(0), suffix)
-        self.reading = Reading(channels, stored, value_range, convert=depth != "auto")
-        self._source = source
-        self._indices: Sequence[int] = range(len(source))
-        self._suffix = suffix
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def name(self, index: int) -> str:
-        """What the picture is called in the data set, with forward slashes: for a file, its path below the folder."""
-        return self._source.name(self._indices[index])
-
-    def place(self, index: int) -> str:
-        """How messages name the picture."""
-        return self._source.place(self._indices[index])
-
-    def part(self, indices: Sequence[int]) -> Domain:
-        """The same with these pictures alone."""
-        part = copy.copy(self)
-        part._indices = [self._indices[index] for index in indices]
-        return part
-
-    @property
-    def names(self) -> list[str]:
-        """Of all its pictures, in their order."""
-        return [self.name(index) for index in range(len(self))]
-
-    def read(self, index: int) -> Pixels:
-        """(H, W, C), see ``read_picture``."""
-        reading = self.reading
-        return read_picture(
-            self._source.open(self._indices[index]),
-            channels=reading.channels,
-            depth=reading.depth,
-            value_range=reading.value_range,
-            convert=reading.convert,
-            suffix=self._suffix,
-            place=self.place(index),
-        )
-
-    def prepared(self, index: int, preprocess: Preprocess, seed: int) -> Tensor:
-        """(C, H, W)."""
-        return preprocess(self.read(index), seed, name=self.place(index))
 
 
 def spec_of(domains: Mapping[str, Domain], crop_size: Size, class_names: Iterable[str] = ()) -> ImageSpec:

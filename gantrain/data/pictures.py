@@ -86,8 +86,28 @@ def read_picture(
     Raises:
         ConfigError: This is not a picture, is broken, or does not fit the data set.
     """
-    decoded = decode(encoded, channels, place)
-    place = called(encoded, place)
+    return converted(
+        decode(encoded, channels, place),
+        channels=channels,
+        depth=depth,
+        value_range=value_range,
+        convert=convert,
+        suffix=suffix,
+        place=called(encoded, place),
+    )
+
+
+def converted(
+    decoded: Decoded,
+    *,
+    channels: int,
+    depth: str,
+    value_range: ValueRange | None,
+    convert: bool,
+    suffix: str,
+    place: str,
+) -> Pixels:
+    """What ``read_picture`` makes of a picture once it is decoded."""
     pixels = _to_channels(decoded, channels, place, suffix)
     stored = depth_of(pixels.dtype)
     if stored == depth == "uint8" and value_range is None:

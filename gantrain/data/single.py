@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gantrain.data.base import Batch, ImageDataset
-from gantrain.data.folders import Depth, Domain, fingerprint_of, no_folder, spec_of
+from gantrain.data.cache import Cache
+from gantrain.data.domain import Depth, Domain
+from gantrain.data.folders import fingerprint_of, no_folder, spec_of
 from gantrain.data.listing import read_list
 from gantrain.data.pictures import ValueRange, find_images, is_picture
 from gantrain.data.sources import FolderSource, Source
-from gantrain.data.transforms import Mode, Preprocess, Size
+from gantrain.data.transforms import Decoder, Mode, Preprocess, Size
 from gantrain.registry import DATASETS, ConfigError, Positive
 
 
@@ -51,6 +53,7 @@ class Pictures(ImageDataset):
         preprocess: See ``Preprocess``; null for a shorter side of ``load_size`` in every phase, then a square.
         range: The stored values that become -1 and 1; null for the whole range of the type.
         depth: ``auto`` for that of the first picture.
+        decoder: See ``Preprocess``.
 
     Attributes:
         found: The pictures as they are kept.
@@ -70,6 +73,7 @@ class Pictures(ImageDataset):
         preprocess: Mode | None = None,
         range: ValueRange | None = None,
         depth: Depth = "auto",
+        decoder: Decoder = "exact",
     ) -> None:
         training = phase == "train"
         self._preprocess = Preprocess(
@@ -79,6 +83,7 @@ class Pictures(ImageDataset):
             flip=flip and training,
             training=training or preprocess is None,  # else testing would scale to crop_size
             crop=crop if training else "center",
+            decoder=decoder,
         )
         found = self.found = self._find(root, phase)
         self.held_out, self.fingerprint, self.labels = found.held_out, found.fingerprint, found.labels
@@ -100,6 +105,10 @@ class Pictures(ImageDataset):
         if self.labels is not None:
             item["label"] = self.labels[index]
         return item
+
+    def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+        """Decode each picture once."""
+        self._pictures.keep(cache, self._preprocess, indices)
 
 
 @DATASETS.register("single")

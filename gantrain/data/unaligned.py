@@ -6,9 +6,11 @@ import copy
 from collections.abc import Sequence
 
 from gantrain.data.base import Batch, ImageDataset, drawn
-from gantrain.data.folders import Depth, Direction, Domain, find_layout, fingerprint_of, pictures_in, spec_of
+from gantrain.data.cache import Cache
+from gantrain.data.domain import Depth, Domain
+from gantrain.data.folders import Direction, find_layout, fingerprint_of, pictures_in, spec_of
 from gantrain.data.pictures import ValueRange
-from gantrain.data.transforms import Mode, Preprocess, Size
+from gantrain.data.transforms import Decoder, Mode, Preprocess, Size
 from gantrain.registry import DATASETS, Positive
 from gantrain.seeding import derive_seed
 
@@ -36,6 +38,7 @@ class Unaligned(ImageDataset):
         flip: Whether half of the pictures are mirrored in training.
         serial: Whether pictures of the same number meet in training too, in their order.
         phase: ``train`` is training; any other is not.
+        decoder: See ``Preprocess``.
     """
 
     def __init__(
@@ -54,10 +57,16 @@ class Unaligned(ImageDataset):
         flip: bool,
         serial: bool,
         phase: str,
+        decoder: Decoder = "exact",  # what a checkpoint from before there was the key need not say
     ) -> None:
         training = phase == "train"
         self._preprocess = Preprocess(
-            preprocess=preprocess, load_size=load_size, crop_size=crop_size, flip=flip, training=training
+            preprocess=preprocess,
+            load_size=load_size,
+            crop_size=crop_size,
+            flip=flip,
+            training=training,
+            decoder=decoder,
         )
         layout = find_layout(root, phase, side_by_side=False)
         assert layout.b is not None
@@ -98,6 +107,11 @@ class Unaligned(ImageDataset):
             "name": self._a.name(a),
             "name_b": self._b.name(b),
         }
+
+    def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+        """Decode each picture of either set once; an item of another number may hold it."""
+        self._a.keep(cache, self._preprocess)
+        self._b.keep(cache, self._preprocess)
 
     def of_domain(self, domain: str) -> ImageDataset:
         """The pictures of ``a`` or of ``b``, each once."""
