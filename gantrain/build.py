@@ -28,7 +28,7 @@ from gantrain.registry import (
     OPTIMIZERS,
     SCHEDULES,
     ConfigError,
-    Fraction,
+    Portion,
     Positive,
     Weight,
     checked,
@@ -175,7 +175,7 @@ def build_dataset(data: dict[str, Any], *, phase: str, seed: int = 0) -> ImageDa
     ``data.labelled`` hides the labels of all but so many.
     """
     data = dict(data)
-    fraction = checked(data.pop("fraction", None), Fraction | None, "data.fraction")
+    fraction = checked(data.pop("fraction", None), Portion | None, "data.fraction")
     max_size, labelled = (checked(data.pop(key, None), Positive | None, f"data.{key}") for key in SELECTION_KEYS[1:])
     dataset: ImageDataset = DATASETS.build(data, also=(*STREAM_KEYS, *SELECTION_KEYS), phase=phase)
     if labelled is not None and dataset.labels is None:

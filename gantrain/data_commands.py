@@ -14,9 +14,9 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from gantrain.registry import ConfigError, Positive, Range, Weight, checked, construct, nearest
+from gantrain.registry import ConfigError, Portion, Positive, Range, Weight, checked, construct, nearest
 
 Fraction: TypeAlias = Annotated[float, Range(at_least=0, at_most=1)]
 MoreThanNone: TypeAlias = Annotated[float, Range(above=0)]
@@ -121,6 +121,20 @@ def _names_to_download() -> str:
     return USAGE
 
 
+def _lmdb(folder: str, out: str) -> None:
+    from gantrain.data.lmdb_tools import write_lmdb
+
+    write_lmdb(_path(folder), _path(out))
+
+
+def _export(
+    db: str, out: str, layout: Literal["flat", "tree"] = "flat", fraction: Portion = 1.0, seed: int = 0
+) -> None:
+    from gantrain.data.lmdb_tools import export
+
+    export(_path(db), _path(out), layout=layout, fraction=fraction, seed=seed)
+
+
 def _pairs(a: str, b: str, out: str) -> None:
     from gantrain.data.preparing import pairs
 
@@ -174,6 +188,24 @@ COMMANDS = {
         summary="Fetches a data set of the papers into root/NAME",
         interrupted="nothing of it was kept",
         details=_names_to_download,
+    ),
+    "lmdb": Command(
+        _lmdb,
+        takes="FOLDER OUT",
+        summary="Puts the pictures of a folder into one LMDB file, for data=lsun; sub-folders stay classes",
+        interrupted=GOES_ON,
+        details=lambda: "A picture's key is its path below FOLDER, its value the file as it is.\n",
+    ),
+    "export": Command(
+        _export,
+        takes="DB OUT [layout=flat fraction=1 seed=0]",
+        summary="Writes the pictures of an LMDB, such as LSUN's, as files, and OUT/files.csv with their classes",
+        interrupted=GOES_ON,
+        details=lambda: (
+            "layout=tree puts them into three levels of folders named after the first letters of their keys.\n"
+            "fraction=0.1 draws a tenth of them; which, the seed says.\n"
+            "OUT is then read with data=single data.root=OUT data.list=files.csv.\n"
+        ),
     ),
     "prepare pairs": Command(
         _pairs,

@@ -83,7 +83,7 @@ class Database:
         environment, file = self._open(), self._file.stat()
         entries = environment.stat()["entries"]
         if not entries:
-            raise ConfigError(f"data.root: the LMDB {self.path} is empty")
+            raise ConfigError(f"the LMDB {self.path} is empty")
         return State(file.st_size, file.st_mtime_ns, entries, environment.info()["last_txnid"])
 
     def refresh(self) -> None:
@@ -119,7 +119,7 @@ def open_database(path: Path) -> Database:
     """
     path = path.expanduser().resolve()
     if not path.exists():
-        raise ConfigError(f"data.root: there is no LMDB {path}")
+        raise ConfigError(f"there is no LMDB {path}")
     database = _databases.get(path)
     if database is None:
         database = _databases.setdefault(path, Database(path))
@@ -144,19 +144,19 @@ def _environment(path: Path, file: Path) -> Any:
     import lmdb
 
     if not file.is_file() or not file.stat().st_size:  # LMDB would make one
-        raise ConfigError(f"data.root: {path} is not an LMDB (no data.mdb, or an empty one)")
+        raise ConfigError(f"{path} is not an LMDB (no data.mdb, or an empty one)")
     try:
         environment = lmdb.open(
             str(path), subdir=path.is_dir(), readonly=True, create=False, lock=False, readahead=False, meminit=False
         )
     except lmdb.Error as error:
         reason = str(error).removeprefix(f"{path}: ")
-        raise ConfigError(f"data.root: {path} is not an LMDB, or a damaged one ({reason})") from None
+        raise ConfigError(f"{path} is not an LMDB, or a damaged one ({reason})") from None
     needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     there = file.stat().st_size
     if there < needed:  # what is missing would kill the process, by a bus error
         environment.close()
-        raise ConfigError(f"data.root: the LMDB {path} is cut off: {there:,} of {needed:,} bytes are there")
+        raise ConfigError(f"the LMDB {path} is cut off: {there:,} of {needed:,} bytes are there")
     return environment
 
 

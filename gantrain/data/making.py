@@ -49,7 +49,7 @@ def make(out: Path, plan: Plan, *, inputs: Sequence[Path], options: Mapping[str,
     """
     check_place(out, inputs)
     scratch = out.with_name(f".{out.name}-unfinished")
-    _claim(scratch, f"{[str(folder.resolve()) for folder in inputs]} {dict(options)}\n")
+    claim(scratch, f"{[str(folder.resolve()) for folder in inputs]} {dict(options)}\n")
     folder, parts = scratch / "whole", Path(tempfile.mkdtemp(dir=scratch))
     numbers = count()
 
@@ -111,7 +111,7 @@ def pictures_below(folder: Path) -> list[Path]:
     return found
 
 
-def _claim(scratch: Path, made_by: str) -> None:
+def claim(scratch: Path, made_by: str) -> None:
     """Make the folder for unfinished work, or see that what lies there is ours."""
     scratch.mkdir(parents=True, exist_ok=True)
     note = scratch / "made_by"

@@ -122,11 +122,11 @@ def test_a_forked_process_opens_an_environment_of_its_own(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda path: None, "data.root: there is no LMDB {path}"),
-        (Path.mkdir, "data.root: {path} is not an LMDB (no data.mdb, or an empty one)"),
-        (lambda path: path.touch(), "data.root: {path} is not an LMDB (no data.mdb, or an empty one)"),
-        (lambda path: path.write_bytes(b"hello" * 9999), "data.root: {path} is not an LMDB, or a damaged one (MDB_INV"),
-        (lambda path: write(path, {}), "data.root: the LMDB {path} is empty"),
+        (lambda path: None, "there is no LMDB {path}"),
+        (Path.mkdir, "{path} is not an LMDB (no data.mdb, or an empty one)"),
+        (lambda path: path.touch(), "{path} is not an LMDB (no data.mdb, or an empty one)"),
+        (lambda path: path.write_bytes(b"hello" * 9999), "{path} is not an LMDB, or a damaged one (MDB_INV"),
+        (lambda path: write(path, {}), "the LMDB {path} is empty"),
     ],
 )
 def test_what_is_no_database_is_refused_in_one_line(tmp_path: Path, make: Callable[[Path], None], reason: str) -> None:
@@ -151,7 +151,7 @@ def test_a_database_that_is_cut_off_is_refused_before_it_kills_the_process(tmp_p
     )
     assert result.returncode != -signal.SIGBUS
     assert result.stdout == (
-        f"data.root: the LMDB {tmp_path / 'db'} is cut off: {whole // 2:,} of {whole:,} bytes are there\n"
+        f"the LMDB {tmp_path / 'db'} is cut off: {whole // 2:,} of {whole:,} bytes are there\n"
     )
 
 
