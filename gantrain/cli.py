@@ -127,7 +127,28 @@ def _list(arguments: list[str]) -> int:
 def _data(arguments: list[str]) -> int:
     from gantrain.data_commands import main as data
 
+    if arguments[:1] == ["check"] and len(arguments) > 1 and not {"-h", "--help"}.intersection(arguments):
+        return _check(arguments[1:])
     return data(arguments)
+
+
+def _check(arguments: list[str]) -> int:
+    own = [word for word in arguments if word.startswith(("quick=", "out="))]
+    flags, typed = _split([word for word in arguments if word not in own])
+
+    def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
+        from gantrain.data_check import check
+
+        command = shlex.join(["gantrain", "data", "check", *arguments])
+        return check(config, name=choices["data"], options=own, command=command)
+
+    from gantrain.cli_hydra import demo_data
+
+    try:
+        return _hydra("train", [*demo_data(typed, _config_flags(flags)), *flags, *typed], job)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was written")
+        return 130
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "test": _test, "list": _list, "data": _data}

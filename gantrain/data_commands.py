@@ -135,6 +135,10 @@ def _export(
     export(_path(db), _path(out), layout=layout, fraction=fraction, seed=seed)
 
 
+def _check(*words: str) -> int:
+    raise ConfigError("say which data: gantrain data check data=NAME, or data=unaligned data.root=FOLDER and so on")
+
+
 def _pairs(a: str, b: str, out: str) -> None:
     from gantrain.data.preparing import pairs
 
@@ -207,6 +211,16 @@ COMMANDS = {
             "OUT is then read with data=single data.root=OUT data.list=files.csv.\n"
         ),
     ),
+    "check": Command(
+        _check,  # the command line composes its configuration
+        takes="data=NAME [data.KEY=VALUE ...] [quick=false] [out=results/data_NAME]",
+        summary="Looks at every picture that training would read: what there is, and what would stop it",
+        interrupted="nothing was written",
+        details=lambda: (
+            "Prints a table, writes OUT/index.html with thumbnails, and fails if training would.\n"
+            "quick=true reads headers only: no broken pictures, copies or gray ones in colour are found then.\n"
+        ),
+    ),
     "prepare pairs": Command(
         _pairs,
         takes="A B OUT",
@@ -236,7 +250,8 @@ COMMANDS = {
         interrupted=GOES_ON,
         details=lambda: (
             "FOLDER/A and FOLDER/B, or trainA and trainB, are two domains, and pairs if they hold the same names.\n"
-            "Sub-folders that hold every picture are classes, each divided alike. Files of equal content stay together.\n"
+            "Sub-folders that hold every picture are classes, each divided alike. Files of equal content stay\n"
+            "together.\n"
         ),
     ),
     "prepare resize": Command(

@@ -21,7 +21,7 @@ LAYERS = [
     {"trainer", "dry_run"},
     {"build"},
     {"loading", "init_from", "sampling", "translating"},
-    {"train", "test", "data_commands"},
+    {"train", "test", "data_check", "data_commands"},
     {"cli", "cli_hydra"},
     {"__init__", "__main__"},
 ]
