@@ -91,9 +91,9 @@ def fill(database: Path, plan: Mapping[bytes, Path], *, label: str) -> None:
     """
     data = database / "data.mdb"
     last = data.stat().st_mtime_ns if data.exists() else 0
-    room = 2 * sum(path.stat().st_size + 8192 for path in plan.values()) + CHUNK
+    room = room_for(path.stat().st_size for path in plan.values())
     keys = iter(sorted(plan))
-    with _writing(database, room) as environment, tqdm(total=len(plan), desc=label, leave=False, disable=None) as bar:
+    with writing(database, room) as environment, tqdm(total=len(plan), desc=label, leave=False, disable=None) as bar:
         pending = True
         while pending:  # a transaction for each chunk, so that an interruption costs no more than one
             with environment.begin(write=True) as transaction:
@@ -118,12 +118,18 @@ def _put(transaction: Any, keys: Iterator[bytes], plan: Mapping[bytes, Path], la
     return False
 
 
+def room_for(sizes: Iterable[int]) -> int:
+    """More bytes than an LMDB of values of these sizes can take; only what is used takes any on the disk."""
+    return 2 * sum(size + 8192 for size in sizes) + CHUNK
+
+
 @contextmanager
-def _writing(database: Path, room: int) -> Iterator[Any]:
+def writing(database: Path, room: int) -> Iterator[Any]:
     """An LMDB with room for so many bytes; it has as many as it says, in one file, when the block is through."""
     import lmdb
 
     try:
+        database.mkdir(parents=True, exist_ok=True)
         with lmdb.open(str(database), map_size=room) as environment:
             yield environment
             pages, size = environment.info()["last_pgno"] + 1, environment.stat()["psize"]

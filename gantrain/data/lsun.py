@@ -98,9 +98,7 @@ def find_databases(root: Path, category: str | None) -> dict[str, Path]:
             return {"train": root}
         return {**_phases(root.resolve().parent, found["category"]), "train": root}
     if not root.is_dir():
-        known = category and f"lsun_{category}"
-        hint = f"; gantrain data download {known} fetches it" if known in _handed_out() else ""
-        raise ConfigError(f"data.root: there is no folder {root}{hint}")
+        raise ConfigError(f"data.root: there is no folder {root}{_how_to_get(category)}")
     there = sorted({found["category"] for path in root.iterdir() if (found := NAME.fullmatch(path.name))})
     if not there:
         raise ConfigError(f"data.root: {root} is not an LMDB, nor a folder that holds any (bedroom_train_lmdb, ...)")
@@ -109,7 +107,7 @@ def find_databases(root: Path, category: str | None) -> dict[str, Path]:
     category = category or there[0]
     phases = _phases(root, category)
     if "train" not in phases:
-        hint = f"; {nearest(category, there)}" if category not in there else ""
+        hint = _how_to_get(category) or (f"; {nearest(category, there)}" if category not in there else "")
         raise ConfigError(f"data.category={category}: there is no LMDB {root / f'{category}_train_lmdb'}{hint}")
     return phases
 
@@ -155,7 +153,9 @@ def _phases(folder: Path, category: str) -> dict[str, Path]:
     return {phase: path for phase, path in places.items() if path.is_dir()}
 
 
-def _handed_out() -> dict[str, str]:
+def _how_to_get(category: str | None) -> str:
+    """A hint for a category that is handed out."""
     from gantrain.data.download import NAMES
 
-    return NAMES
+    name = f"lsun_{category}"
+    return f"; gantrain data download {name} fetches it" if name in NAMES else ""

@@ -324,7 +324,7 @@ def test_what_can_not_be_exported_is_refused_in_one_line(arguments: list[str], a
 
 def test_a_full_disk_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "in", {"1.png": os.urandom(500_000)})
-    writing = module._writing
-    monkeypatch.setattr(module, "_writing", lambda path, room: writing(path, 1 << 14))
+    writing = module.writing
+    monkeypatch.setattr(module, "writing", lambda path, room: writing(path, 1 << 14))
     with pytest.raises(ConfigError, match=r"can't write the LMDB .*whole: "):
         write_lmdb(Path("in"), Path("out"))
