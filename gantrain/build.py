@@ -15,6 +15,7 @@ import gantrain.networks  # noqa: F401 - these three file their classes by name
 from gantrain import distributed
 from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, first_of_each_class
 from gantrain.data.stream import BatchStream, in_order
+from gantrain.data.workers import advice
 from gantrain.models.base import GAN
 from gantrain.networks.common import set_precision
 from gantrain.optim import Averages, Player, Updates
@@ -27,6 +28,7 @@ from gantrain.registry import (
     OPTIMIZERS,
     SCHEDULES,
     ConfigError,
+    Portion,
     Positive,
     Weight,
     checked,
@@ -39,8 +41,8 @@ from gantrain.seeding import Draws
 from gantrain.settings import NetworkSettings, RunSettings, TrainerSettings, import_plugins
 
 EVALUATION_BATCH = 100
-STREAM_KEYS = ("batch_size", "num_workers")  # under `data`, but not the data set's own
-SELECTION_KEYS = ("max_size", "labelled")
+STREAM_KEYS = ("batch_size", "num_workers", "on_error")  # under `data`, but not the data set's own
+SELECTION_KEYS = ("fraction", "max_size", "labelled")
 MISSING = {  # what to do about a key that the data lacks
     "label": "; pictures get labels from one sub-folder per class",
     "image": "; plain pictures come with data=single data.root=FOLDER",
@@ -60,6 +62,7 @@ class Parts:
         update: The model's updates.
         logger: Where losses and pictures go besides the run folder.
         stream: Its batches, from the first on.
+        advice: What to change should they come too slowly; may be empty.
         held_out: Makes the batches of the test phase, in order; none if its images are those of training.
         preview: Makes the batch that the model's visuals are of: the first images of the test phase, or else of
             training.
@@ -71,6 +74,7 @@ class Parts:
     update: Updates
     logger: Logger
     stream: BatchStream
+    advice: str
     held_out: Callable[[], Iterable[Batch]] = field(repr=False)
     preview: Callable[[], Batch] = field(repr=False)
 
@@ -90,7 +94,7 @@ class Parts:
             raise ConfigError("trainer.precision=float64: mps has no such numbers; give trainer.accelerator=cpu")
         data = dict(settings.data)
         stream_keys: dict[str, Any] = {key: data.pop(key) for key in STREAM_KEYS if key in data}
-        dataset = build_dataset(data, phase="train")
+        dataset = build_dataset(data, phase="train", seed=settings.seed)
         _check_needs(config, dataset)
         torch.manual_seed(settings.seed)
         model = build_model(config, dataset.spec)
@@ -123,16 +127,18 @@ class Parts:
             draws=Draws(settings.seed, device, rank=rank, world_size=world_size),
         )
         logger = LOGGERS.build(settings.logger, run=settings.name)
-        test_set = build_dataset(data, phase="test") if dataset.held_out else None
+        test_set = build_dataset(data, phase="test", seed=settings.seed) if dataset.held_out else None
 
         def held_out() -> Iterable[Batch]:
-            return in_order(test_set, EVALUATION_BATCH, device, trainer.dtype) if test_set is not None else ()
+            if test_set is None:
+                return ()
+            return in_order(test_set, EVALUATION_BATCH, device, trainer.dtype, on_error=stream.on_error)
 
         def preview() -> Batch:
             if not model.previews:
                 return {}
             shown = dataset if test_set is None else test_set
-            return next(in_order(shown, model.previews, device, trainer.dtype))
+            return next(in_order(shown, model.previews, device, trainer.dtype, on_error=stream.on_error))
 
         return cls(
             model=model,
@@ -141,6 +147,7 @@ class Parts:
             update=update,
             logger=logger,
             stream=stream,
+            advice=advice(data, dataset, stream.num_workers),
             held_out=held_out,
             preview=preview,
         )
@@ -167,16 +174,20 @@ def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
         raise ConfigError(f"data.labelled={labelled}: model={name} has no use for unknown labels; these have: {can}")
 
 
-def build_dataset(data: dict[str, Any], *, phase: str) -> ImageDataset:
+def build_dataset(data: dict[str, Any], *, phase: str, seed: int = 0) -> ImageDataset:
     """The data set of a phase, from the keys under ``data`` without those of the stream.
 
-    ``data.max_size`` takes the first so many items, ``data.labelled`` hides the labels of all but so many.
+    ``data.fraction`` is the part of the items that the seed draws, of which ``data.max_size`` takes the first so many;
+    ``data.labelled`` hides the labels of all but so many.
     """
     data = dict(data)
-    max_size, labelled = (checked(data.pop(key, None), Positive | None, f"data.{key}") for key in SELECTION_KEYS)
+    fraction = checked(data.pop("fraction", None), Portion | None, "data.fraction")
+    max_size, labelled = (checked(data.pop(key, None), Positive | None, f"data.{key}") for key in SELECTION_KEYS[1:])
     dataset: ImageDataset = DATASETS.build(data, also=(*STREAM_KEYS, *SELECTION_KEYS), phase=phase)
     if labelled is not None and dataset.labels is None:
         raise ConfigError(f"data.labelled={labelled}: this data set has no labels")
+    if fraction is not None:
+        dataset = dataset.sample(fraction, seed)
     if max_size is not None:
         dataset = dataset.first(max_size)
     if labelled is not None and phase == "train":

@@ -22,6 +22,7 @@ gantrain trains the classic GANs from a configuration.
   gantrain test run=checkpoints/NAME  make pictures with a trained model
   gantrain list                       the models, networks, data modes, optimizers and schedules there are
   gantrain data download NAME         fetch a data set of the papers: gantrain data download horse2zebra
+  gantrain data                       everything else that is done with pictures
 
   gantrain train --help               every key that can be set, and its value now
   gantrain train -m KEY=A,B           one run for every combination
@@ -124,26 +125,30 @@ def _list(arguments: list[str]) -> int:
 
 
 def _data(arguments: list[str]) -> int:
-    from pathlib import Path
+    from gantrain.data_commands import main as data
 
-    from gantrain.data.download import NAMES, USAGE, download
+    if arguments[:1] == ["check"] and len(arguments) > 1 and not {"-h", "--help"}.intersection(arguments):
+        return _check(arguments[1:])
+    return data(arguments)
 
-    if not arguments or any(word.startswith("-") for word in arguments):
-        print(USAGE, end="")
-        return 0
-    verb, *rest = arguments
-    if verb != "download":
-        return _fail(f"no command 'data {verb}'; there is: gantrain data download NAME [root=FOLDER]")
-    names = [word for word in rest if not word.startswith("root=")]
-    roots = [word.removeprefix("root=") for word in rest if word.startswith("root=")]
-    if len(names) != 1 or "=" in names[0]:
-        return _fail(f"gantrain data download takes one name and root=FOLDER; names: {', '.join(sorted(NAMES))}")
+
+def _check(arguments: list[str]) -> int:
+    own = [word for word in arguments if word.startswith(("quick=", "out="))]
+    flags, typed = _split([word for word in arguments if word not in own])
+
+    def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
+        from gantrain.data_check import check
+
+        command = shlex.join(["gantrain", "data", "check", *arguments])
+        return check(config, name=choices["data"], options=own, command=command)
+
+    from gantrain.cli_hydra import demo_data
+
     try:
-        download(names[0], Path(roots[-1] if roots else "datasets").expanduser())
+        return _hydra("train", [*demo_data(typed, _config_flags(flags)), *flags, *typed], job)
     except KeyboardInterrupt:
-        _fail("interrupted; nothing of it was kept")
+        _fail("interrupted; nothing was written")
         return 130
-    return 0
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "test": _test, "list": _list, "data": _data}

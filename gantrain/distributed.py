@@ -43,6 +43,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def local_world_size() -> int:
+    """How many processes train together on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def join(device: torch.device) -> None:
     """Join the other ranks, for good: the jobs of a sweep share the group. Nothing happens in a run of one process."""
     if ranks_are_here() and not dist.is_initialized():

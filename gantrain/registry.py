@@ -111,6 +111,7 @@ class Range:
 Count: TypeAlias = Annotated[int, Range(at_least=0)]
 Positive: TypeAlias = Annotated[int, Range(at_least=1)]
 Weight: TypeAlias = Annotated[float, Range(at_least=0)]
+Portion: TypeAlias = Annotated[float, Range(above=0, at_most=1)]
 Share: TypeAlias = Annotated[float, Range(at_least=0, below=1)]
 
 

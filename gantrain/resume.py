@@ -25,6 +25,7 @@ NOT_MATHEMATICS = (
     "trainer.save_every",
     "trainer.keep",
     "data.num_workers",
+    "data.on_error",
     "data.root",
 )
 UNCOUNTED_GROUPS = ("logger.",)

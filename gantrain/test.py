@@ -252,7 +252,7 @@ def _figures(model: GAN, state: dict[str, Any], settings: TestSettings, device: 
             raise ConfigError(f"data: {type(model).__name__} has no figures on data, so there is nothing to do with it")
         return {}
     try:
-        dataset = build_dataset(settings.data or _own_data(state), phase="test")
+        dataset = build_dataset(settings.data or _own_data(state), phase="test", seed=state["config"]["seed"])
     except ConfigError as error:
         if not own:
             raise

@@ -82,6 +82,7 @@ def _run(
         config=config,
         columns=parts.model.columns,
         logger=parts.logger,
+        advice=parts.advice,
         active=distributed.rank() == 0,
     )
     trainer = Trainer(
@@ -109,7 +110,11 @@ def _run(
     if trainer.progress >= 1:
         length = next(key for key, value in trainer_settings.length.items() if value is not None)
         _say(f"{folder} is finished at step {trainer.step}: raise {length} to go on, or give resume=never")
-    elif not trainer.fit():
+        _say(f"Page: {report.page}")
+        return 0
+    with report:
+        done = trainer.fit()
+    if not done:
         _say(f"Stopped at step {trainer.step} and saved; the same command goes on: {resume.command(overrides)}")
         return INTERRUPTED
     _say(f"Page: {report.page}")

@@ -100,10 +100,12 @@ class Trainer:
             stopped = self.stop() and not last
             if last or self.step % self.log_every == 0:
                 self._log(self.means.take())
+                self.report.say(self.stream.faults.news())
             if last or self.step % self.image_every == 0:
                 self._show()
             if last or stopped or self.step % self.save_every == 0:
                 self._save()
+        self.report.say(self.stream.faults.summary())
         self.report.close("stopped" if stopped else "done", self.step)
         return not stopped
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 from gantrain.cli import main
 from gantrain.data import made_of_digits
+from gantrain.data.lmdb_tools import write_lmdb
 
 CONFIGS = Path(str(resources.files("gantrain.configs")))
 GROUPS = (
@@ -141,6 +142,13 @@ def made_celeba(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CelebA, "file_list", [("", None, name) for name in tables])
 
 
+def made_lsun(root: Path, category: str) -> None:
+    """LMDB files of a category, of six pictures to train on and of four to test on."""
+    for phase, count in (("train", 6), ("val", 4)):
+        made_domains({root / phase: count}, width=90, height=70)
+        write_lmdb(root / phase, root / f"{category}_{phase}_lmdb")
+
+
 @pytest.fixture
 def made(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
     """Makes data for the data file of that name, and returns the overrides that lead there."""
@@ -149,7 +157,7 @@ def made(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], li
 
     def make(data: str) -> list[str]:
         root = workplace / "made"
-        if data == "digits":
+        if data in ("digits", "digits_lmdb"):
             return ["data.max_size=20"]
         if data in ("edges2digits", "digits2stripes"):  # which they make themselves
             monkeypatch.setattr(made_of_digits, "_digits", lambda *of: itertools.islice(all_digits(*of), 20))
@@ -164,6 +172,8 @@ def made(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], li
             made_cifar10(root, monkeypatch)
         elif data == "celeba":
             made_celeba(root, monkeypatch)
+        elif "category" in OmegaConf.load(CONFIGS / f"data/{data}.yaml").data:
+            made_lsun(root, data.removeprefix("lsun").lstrip("_") or "bedroom")
         else:
             made_pictures(root)
         return [f"data.root={root}"]
@@ -190,7 +200,7 @@ def test_every_file_of_the_package_belongs_to_a_group_that_is_tested_here() -> N
 
 @pytest.mark.parametrize(("group", "name"), FILES)
 def test_every_file_composes_and_has_one_length(group: str, name: str) -> None:
-    rootless = group == "data" and name in ("single", "aligned", "unaligned")
+    rootless = group == "data" and name in ("single", "aligned", "unaligned", "lsun")
     config = composed(f"{group}={name}", *(["data.root=somewhere"] if rootless else []))
     assert config["choices"][group] == name
     lengths = [key for key in ("steps", "epochs", "kimg") if config["trainer"][key] is not None]
@@ -271,7 +281,9 @@ MADE = {  # what `made` makes, as networks see it, and how many there are to tra
     "cifar10": ("(N, 3, 32, 32)", 20),
     "celeba": ("(N, 3, 64, 64)", 4),
     "single": ("(N, 3, 64, 64)", 6),
+    "lsun": ("(N, 3, 64, 64)", 6),
     "lsun_bedroom": ("(N, 3, 64, 64)", 6),
+    "digits_lmdb": ("(N, 1, 32, 32)", 20),
     "edges2digits": ("(N, 1, 32, 32)", 20),
     "digits2stripes": ("(N, 3, 32, 32)", 12),  # of 20 digits of unequal classes
     "aligned": ("(N, 3, 256, 256)", 3),

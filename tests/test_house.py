@@ -21,7 +21,7 @@ LAYERS = [
     {"trainer", "dry_run"},
     {"build"},
     {"loading", "init_from", "sampling", "translating"},
-    {"train", "test"},
+    {"train", "test", "data_check", "data_commands"},
     {"cli", "cli_hydra"},
     {"__init__", "__main__"},
 ]

@@ -17,6 +17,7 @@ def test_keys_that_a_format_did_not_have_get_the_values_that_stood_for_them() ->
         "preprocess": None,
         "range": None,
         "depth": "auto",
+        "decoder": "exact",
     }
     assert new["spec"] == {"height": 16, "ranges": {}}
     assert new["step"] == 3

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gantrain.data.base import Batch, ImageDataset
+from gantrain.data.cache import Cache
 from gantrain.data.decoding import Pixels
+from gantrain.data.domain import Depth, Domain
 from gantrain.data.folders import (
-    Depth,
     Direction,
-    Domain,
     find_layout,
     fingerprint_of,
     match,
@@ -15,7 +17,8 @@ from gantrain.data.folders import (
     spec_of,
 )
 from gantrain.data.pictures import ValueRange
-from gantrain.data.transforms import Mode, Preprocess, Size
+from gantrain.data.sources import FolderSource
+from gantrain.data.transforms import Decoder, Mode, Preprocess, Size
 from gantrain.registry import DATASETS, ConfigError, Positive
 
 
@@ -41,6 +44,7 @@ class Aligned(ImageDataset):
         crop_size: See there.
         flip: Whether half of the pairs are mirrored in training.
         phase: ``train`` is training; any other is not.
+        decoder: See ``Preprocess``.
     """
 
     def __init__(
@@ -58,28 +62,34 @@ class Aligned(ImageDataset):
         crop_size: Size,
         flip: bool,
         phase: str,
+        decoder: Decoder,
     ) -> None:
         self._preprocess = Preprocess(
-            preprocess=preprocess, load_size=load_size, crop_size=crop_size, flip=flip, training=phase == "train"
+            preprocess=preprocess,
+            load_size=load_size,
+            crop_size=crop_size,
+            flip=flip,
+            training=phase == "train",
+            decoder=decoder,
         )
         layout = find_layout(root, phase, side_by_side=True)
         self.held_out = layout.held_out
-        self._side_by_side = layout.b is None
+        side_by_side = layout.b is None
         of_a = of_b = pictures_in(layout.a)
         if layout.b is not None:
             of_b = pictures_in(layout.b)
             pairs = match(of_a, of_b)
-            of_a, of_b = (of_a[0], [a for a, _ in pairs]), (of_b[0], [b for _, b in pairs])
-        self._a = Domain(*of_a, channels=channels, depth=depth, value_range=range)
-        self._b = Domain(*of_b, channels=channels_b, depth=depth, value_range=range_b, suffix="_b")
+            of_a = FolderSource(of_a.folder, [a for a, _ in pairs])
+            of_b = FolderSource(of_b.folder, [b for _, b in pairs])
+        columns = 2 if side_by_side else 1
+        self._a = Domain(of_a, channels=channels, depth=depth, value_range=range, columns=columns)
+        self._b = Domain(of_b, channels=channels_b, depth=depth, value_range=range_b, suffix="_b", columns=columns)
+        self._read_alike = side_by_side and self._a.reading == self._b.reading
         self._keys = ("a", "b") if direction == "a_to_b" else ("b", "a")
         domains = dict(zip(self._keys, (self._a, self._b), strict=True))
         self._named = domains["a"]
-        self.fingerprint = fingerprint_of(self._a.names + ([] if self._side_by_side else self._b.names))
-        self.spec = spec_of(
-            {key: domains[key] for key in ("a", "b")},
-            self._a.nominal_size(self._preprocess, halves=2 if self._side_by_side else 1),
-        )
+        self.fingerprint = fingerprint_of(self._a.names + ([] if side_by_side else self._b.names))
+        self.spec = spec_of({key: domains[key] for key in ("a", "b")}, self._a.nominal_size(self._preprocess))
 
     def __len__(self) -> int:
         """How many pairs there are."""
@@ -87,24 +97,25 @@ class Aligned(ImageDataset):
 
     def item(self, index: int, seed: int) -> Batch:
         """``a`` and ``b`` (C, H, W), and ``name``, the path of ``a`` below its folder."""
-        pair = self._read(index)
-        sizes = [self._preprocess.scaled_size(*pixels.shape[:2]) for pixels in pair]
-        if sizes[0] != sizes[1]:
+        pair = self._scaled(index)
+        if pair[0].shape[:2] != pair[1].shape[:2]:
+            sizes = " and ".join(str(list(pixels.shape[:2])) for pixels in pair)
             raise ConfigError(
-                f"{self._a.paths[index]} and {self._b.paths[index]} would be scaled to different sizes, "
-                f"{list(sizes[0])} and {list(sizes[1])}: data.preprocess=resize_and_crop makes all sizes alike"
+                f"{self._a.place(index)} and {self._b.place(index)} would be scaled to different sizes, {sizes}: "
+                "data.preprocess=resize_and_crop makes all sizes alike"
             )
-        name = str(self._a.paths[index])
-        images = [self._preprocess(pixels, seed, name=name) for pixels in pair]  # with one seed both move together
+        name = self._a.place(index)
+        images = [self._preprocess.cut(pixels, seed, name=name) for pixels in pair]  # one seed: both move together
         return {**dict(zip(self._keys, images, strict=True)), "name": self._named.name(index)}
 
-    def _read(self, index: int) -> tuple[Pixels, Pixels]:
+    def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+        """Decode each picture once; one that holds both domains, for both."""
+        self._a.keep(cache, self._preprocess, indices)
+        if not self._read_alike:
+            self._b.keep(cache, self._preprocess, indices)
+
+    def _scaled(self, index: int) -> tuple[Pixels, Pixels]:
         """Of A and of B."""
-        a = self._a.read(index)
-        if not self._side_by_side:
-            return a, self._b.read(index)
-        half, rest = divmod(a.shape[1], 2)
-        if rest:
-            raise ConfigError(f"{self._a.paths[index]} is {a.shape[1]} pixels wide, which can't be halved into A and B")
-        b = a if self._b.reading == self._a.reading else self._b.read(index)
-        return a[:, :half], b[:, half:]
+        a = self._a.scaled(index, self._preprocess)
+        b = a if self._read_alike else self._b.scaled(index, self._preprocess)
+        return a[0], b[-1]

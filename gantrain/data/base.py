@@ -9,7 +9,11 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
+
+from gantrain.data.cache import Cache
+from gantrain.registry import ConfigError
+from gantrain.seeding import derive_seed
 
 # Keys: `image` (N, C, H, W) and `label` (N,) for models that start from noise, `a` and `b` for those that translate,
 # `name` (N names). Images leave the data set in their stored depth and the stream in [-1, 1].
@@ -87,9 +91,29 @@ class ImageDataset(Dataset[Batch], ABC):
     def item(self, index: int, seed: int) -> Batch:
         """One item without its batch dimension; crops and flips depend on ``seed`` alone."""
 
+    def items(self, indices: Sequence[int], seeds: Sequence[int]) -> Batch:
+        """These items as one batch; where it can be had faster than one by one, a data set says how.
+
+        Raises:
+            ConfigError: Their images differ in size.
+        """
+        return collate([self.item(index, seed) for index, seed in zip(indices, seeds, strict=True)])
+
     def first(self, count: int) -> ImageDataset:
         """What is left if there are no more than ``count`` images, the first ones, of each domain."""
         return Selection(self, range(min(count, len(self))))
+
+    def sample(self, fraction: float, seed: int) -> ImageDataset:
+        """What is left if that part of each domain, at least one image, is drawn by ``seed``; the order stays."""
+        return Selection(self, drawn(len(self), fraction, seed))
+
+    def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+        """Take pictures from ``cache`` from now on; a data set that decodes none has no use for it.
+
+        Args:
+            cache: Where decoded pictures are kept.
+            indices: Of the items that are wanted; None for all.
+        """
 
     def of_domain(self, domain: str) -> ImageDataset:
         """The items that hold an image of ``domain``, each image once: all of them, unless domains differ in number."""
@@ -141,6 +165,19 @@ class Selection(ImageDataset):
             item["label"] = -1
         return item
 
+    def items(self, indices: Sequence[int], seeds: Sequence[int]) -> Batch:
+        """The same for many."""
+        below = [self._indices[index] for index in indices]
+        batch = self._dataset.items(below, seeds)
+        hidden = [place for place, index in enumerate(below) if self._hides(index)]
+        if hidden:
+            batch["label"][hidden] = -1
+        return batch
+
+    def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+        """Take the pictures of these items from ``cache``."""
+        self._dataset.keep(cache, self._indices if indices is None else [self._indices[index] for index in indices])
+
     def of_domain(self, domain: str) -> ImageDataset:
         """The same selection among the items of the data set below that hold an image of ``domain``."""
         below = self._dataset.of_domain(domain)
@@ -148,6 +185,38 @@ class Selection(ImageDataset):
 
     def _hides(self, index: int) -> bool:
         return self._known is not None and index not in self._known
+
+
+def collate(items: Sequence[Batch]) -> Batch:
+    """Items as one batch: tensors and numbers stacked, names in a list.
+
+    Raises:
+        ConfigError: Their images differ in size.
+    """
+    for item in items:
+        if image_shapes(item) != image_shapes(items[0]):
+            sizes = " and ".join(
+                f"{one.get('name', 'a picture')} ({' and '.join(f'{h} x {w}' for _, h, w in image_shapes(one))})"
+                for one in (items[0], item)
+            )
+            raise ConfigError(
+                f"data.preprocess leaves pictures of unlike sizes in one batch: {sizes}; take a mode that crops "
+                "(resize_and_crop, scale_width_and_crop, scale_shortside_and_crop), or data.batch_size=1"
+            )
+    batch: Batch = default_collate(list(items))
+    return batch
+
+
+def image_shapes(item: Batch) -> list[torch.Size]:
+    """Of each of its images."""
+    return [item[key].shape for key in IMAGE_KEYS if key in item]
+
+
+def drawn(size: int, fraction: float, seed: int) -> list[int]:
+    """A part of the first ``size`` numbers, at least one, in their order; which, the seed says."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "fraction"))
+    part = torch.randperm(size, generator=generator)[: max(1, round(fraction * size))]
+    return part.sort().values.tolist()
 
 
 def first_of_each_class(labels: Sequence[int], count: int) -> list[int]:

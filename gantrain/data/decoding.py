@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import tifffile
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from gantrain.data.sources import Encoded
 from gantrain.registry import ConfigError
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+# from the height and width of an upright picture to the factor, 1, 2, 4 or 8, by which both may be divided in decoding
+Shrink: TypeAlias = Callable[[int, int], int]
 
 NPY_MAGIC = b"\x93NUMPY"
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two: BigTIFF
 BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, SAMPLES_PER_PIXEL = 258, 262, 274, 277  # tags of TIFF
 WHITE_IS_ZERO = 0
+TURNED = (5, 6, 7, 8)  # orientations in which rows are seen as columns
 PLAIN_PHOTOMETRICS = (WHITE_IS_ZERO, 1, 2, 5)  # gray, gray, RGB and inks; others need a conversion that we haven't got
 DEEP_PNG = ("LA;16B", "RGB;16B", "RGBA;16B")  # Pillow's names for what it would cut to 8 bits
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what is wrong with a file is said once, by us
+
+
+class Reduction(NamedTuple):
+    """What a JPEG was before it was decoded in a smaller size.
+
+    Attributes:
+        height: Upright, in pixels.
+        width: The same.
+        factor: By which both were divided, and rounded up: the last row and column may stand for less than others.
+    """
+
+    height: int
+    width: int
+    factor: int
 
 
 class Decoded(NamedTuple):
@@ -33,20 +53,26 @@ class Decoded(NamedTuple):
     Attributes:
         pixels: (H, W, C) in the type of the file.
         alpha: What the last channel is besides: ``straight`` or ``premultiplied`` opacity, or empty.
+        reduction: None for a picture decoded whole.
     """
 
     pixels: Pixels
     alpha: str = ""
+    reduction: Reduction | None = None
 
 
-def stored_depth(path: Path) -> str:
-    """``uint8``, ``uint16`` or ``float32``: what holds a file's values, from its header alone.
+def stored_depth(encoded: Encoded, place: str | None = None) -> str:
+    """``uint8``, ``uint16`` or ``float32``: what holds a picture's values, from its header alone.
+
+    Args:
+        encoded: A file, or what one holds.
+        place: How messages name it, unless by its path.
 
     Raises:
-        ConfigError: The file is not a picture.
+        ConfigError: This is not a picture.
     """
-    with _naming(path), ExitStack() as stack:
-        source = _open(path, stack)
+    with _naming(encoded, place), ExitStack() as stack:
+        source = _open(encoded, stack)
         if not isinstance(source, Image.Image):
             return depth_of(np.dtype(source.dtype))
         if source.mode.startswith("I;16") or _is_deep_png(source):
@@ -56,22 +82,30 @@ def stored_depth(path: Path) -> str:
         return "float32" if source.mode in ("I", "F") else "uint8"
 
 
-def decode(path: Path, channels: int) -> Decoded:
+def decode(encoded: Encoded, channels: int, place: str | None = None, shrink: Shrink | None = None) -> Decoded:
     """A picture as it is stored, but that Pillow makes 1 or 3 wanted ``channels`` of any with 8 bits.
 
+    Args:
+        encoded: A file, or what one holds.
+        channels: Wanted.
+        place: How messages name it, unless by its path.
+        shrink: By how much a JPEG may be reduced on the way, which saves most of the work; None for not at all.
+
     Raises:
-        ConfigError: The file is not a picture, or a broken one.
+        ConfigError: This is not a picture, or a broken one.
     """
-    with _naming(path), ExitStack() as stack:
-        source = _open(path, stack)
+    with _naming(encoded, place), ExitStack() as stack:
+        source = _open(encoded, stack)
         if isinstance(source, np.ndarray):
             return Decoded(_from_npy(source, channels))
         if not isinstance(source, Image.Image):
             return _from_tifffile(source)
         if _is_deep_png(source):
             return _from_deep_png(source)
-        deep = source.mode.startswith(("I", "F"))
-        return _from_deep_gray(source) if deep else Decoded(_from_8_bits(source, channels))
+        if source.mode.startswith(("I", "F")):
+            return _from_deep_gray(source)
+        reduction = _reduce(source, shrink) if shrink is not None and isinstance(source, JpegImageFile) else None
+        return Decoded(_from_8_bits(source, channels), reduction=reduction)
 
 
 def depth_of(dtype: np.dtype[Any]) -> str:
@@ -83,28 +117,36 @@ def depth_of(dtype: np.dtype[Any]) -> str:
     return {"uint8": "uint8", "uint16": "uint16"}.get(dtype.name, "float32")
 
 
+def called(encoded: Encoded, place: str | None) -> str:
+    """How messages name a picture."""
+    return place or (str(encoded) if isinstance(encoded, Path) else "in memory")
+
+
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Whatever goes wrong becomes one line that names the file."""
+def _naming(encoded: Encoded, place: str | None) -> Iterator[None]:
+    """Whatever goes wrong becomes one line that names the picture."""
     try:
         yield
     except Exception as error:  # broken bytes lead decoders to errors of every kind
         if isinstance(error, UnidentifiedImageError):
-            reason = "this is no picture, or one of an unknown format" if path.stat().st_size else "the file is empty"
+            size = encoded.stat().st_size if isinstance(encoded, Path) else len(encoded)
+            reason = "this is no picture, or one of an unknown format" if size else "the file is empty"
         elif "imagecodecs" in str(error):
             reason = "its compression needs another package: pip install imagecodecs"
         else:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"can't read the picture {path}: {reason}") from None
+        raise ConfigError(f"can't read the picture {called(encoded, place)}: {reason}") from None
 
 
-def _open(path: Path, stack: ExitStack) -> Pixels | Image.Image | tifffile.TiffPage:
-    """The header of a file, by what is in it and not by its name; its pixels are still to be read."""
-    file = stack.enter_context(path.open("rb"))
+def _open(encoded: Encoded, stack: ExitStack) -> Pixels | Image.Image | tifffile.TiffPage:
+    """The header of a picture, by what is in it and not by its name; its pixels are still to be read."""
+    file: IO[bytes] = stack.enter_context(encoded.open("rb") if isinstance(encoded, Path) else BytesIO(encoded))
     magic = file.read(6)
     file.seek(0)
     if magic == NPY_MAGIC:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # which also notices that values are missing
+        if isinstance(encoded, Path):
+            return np.load(encoded, mmap_mode="r", allow_pickle=False)  # which also notices that values are missing
+        return np.load(file, allow_pickle=False)
     try:
         image = stack.enter_context(Image.open(file))
     except UnidentifiedImageError:
@@ -205,6 +247,18 @@ def _from_deep_gray(image: Image.Image) -> Decoded:
     return Decoded(pixels)
 
 
+def _reduce(image: JpegImageFile, shrink: Shrink) -> Reduction | None:
+    """Have a JPEG decoded in a smaller size, or as it is."""
+    width, height = image.size
+    if image.getexif().get(ORIENTATION, 1) in TURNED:
+        height, width = width, height
+    factor = shrink(height, width)
+    if factor == 1:
+        return None
+    image.draft(None, (image.width // factor, image.height // factor))
+    return Reduction(height, width, factor)
+
+
 def _from_8_bits(image: Image.Image, channels: int) -> Pixels:
     """(H, W, channels) for 1 or 3 channels, otherwise with the channels of the file."""
     ImageOps.exif_transpose(image, in_place=True)
@@ -231,7 +285,7 @@ def _with_transparent_colour(pixels: Pixels, colour: Any) -> Decoded:
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
     """The stored pixels in the order in which they are seen; ``orientation`` as EXIF and TIFF number it, from 1."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in TURNED:
         pixels = pixels.swapaxes(0, 1)
     rows = -1 if orientation in (3, 4, 7, 8) else 1
     columns = -1 if orientation in (2, 3, 6, 7) else 1

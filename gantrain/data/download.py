@@ -1,4 +1,4 @@
-"""The data sets that the authors of pix2pix and CycleGAN hand out: fetched, verified, and there whole or not at all."""
+"""The data sets that their authors hand out: fetched, verified, and there whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path, PureWindowsPath
 
 from tqdm import tqdm
 
+from gantrain.data.lmdb_index import open_database
 from gantrain.data.pictures import EXTENSIONS
 from gantrain.registry import ConfigError, nearest
 
@@ -36,18 +38,29 @@ _UNPAIRED_NAMES = (
 _PAIRED_NAMES = ("edges2handbags", "edges2shoes", "facades", "maps", "night2day")
 _BOTH = ("facades", "maps")  # handed out as pairs and as two domains, under one name
 
-# where the archive of each is
+_LSUN = "http://dl.yf.io/lsun/scenes"
+_CATEGORIES = (
+    "bedroom",
+    "bridge",
+    "church_outdoor",
+    "classroom",
+    "conference_room",
+    "dining_room",
+    "kitchen",
+    "living_room",
+    "restaurant",
+    "tower",
+)
+
+# where the archive of each is; LSUN has another of the same name but for "val"
 NAMES: dict[str, str] = {
     **{name: f"{_PAIRED}/{name}.tar.gz" for name in _PAIRED_NAMES},
     **{name: f"{_UNPAIRED}/{name}.zip" for name in _UNPAIRED_NAMES},
     **{f"{name}_unaligned": f"{_UNPAIRED}/{name}.zip" for name in _BOTH},
+    **{f"lsun_{category}": f"{_LSUN}/{category}_train_lmdb.zip" for category in _CATEGORIES},
 }
 
 USAGE = f"""\
-gantrain data download NAME [root=datasets]
-
-Fetches a data set of the papers into root/NAME.
-
   For model=pix2pix data=NAME:
     {", ".join(_PAIRED_NAMES)}
   For model=cyclegan data=NAME:
@@ -57,6 +70,9 @@ Fetches a data set of the papers into root/NAME.
     {", ".join(f"{name}_unaligned" for name in _BOTH)}
   Photographs to test with:
     ae_photos
+  For data=NAME, into datasets/lsun; tens of gigabytes each:
+    {", ".join(f"lsun_{name}" for name in _CATEGORIES[:5])},
+    {", ".join(f"lsun_{name}" for name in _CATEGORIES[5:])}
 """
 
 TIMEOUT = 30  # seconds without a byte
@@ -76,22 +92,29 @@ def download(name: str, root: Path) -> None:
         )
     if name not in NAMES:
         raise ConfigError(f"no data set '{name}' to download; {nearest(name, NAMES)}")
-    target = root / name
+    address = NAMES[name]
+    if not name.startswith("lsun_"):
+        _download_archive(address, root / name, partial(_pictures_of_phases, name=name))
+        return
+    for part in (address.replace("_train_", "_val_"), address):  # the small one first, to fail early
+        _download_archive(part, root / "lsun" / part.rpartition("/")[2].removesuffix(".zip"), _pictures_in_lmdb)
+
+
+def _download_archive(address: str, target: Path, check: Callable[[Path, str], str]) -> None:
+    """Fetch one archive; ``check`` says what is in the folder that came from an address, or refuses it."""
     if target.exists():
         print(f"{target} is already there")
         return
-    address = NAMES[name]
     with whole_or_nothing(target) as folder:
         archive, unpacked = folder.with_name("archive"), folder.with_name("unpacked")
-        _fetch(address, archive, label=name)
+        _fetch(address, archive, label=target.name)
         with _broken_archives(address):
             _unpack_zip(archive, unpacked) if address.endswith(".zip") else _unpack_tar(archive, unpacked)
         top = unpacked / address.rpartition("/")[2].partition(".")[0]
-        phases = top if top.is_dir() else unpacked
-        pictures = _count_pictures(phases)
-        _check(pictures, name)
-        phases.rename(folder)
-    print(f"{target}: " + ", ".join(f"{phase} {count}" for phase, count in pictures.items()) + " pictures")
+        inside = top if top.is_dir() else unpacked
+        holds = check(inside, address)
+        inside.rename(folder)
+    print(f"{target}: {holds}")
 
 
 @contextmanager
@@ -193,8 +216,9 @@ def _count_pictures(folder: Path) -> dict[str, int]:
     }
 
 
-def _check(pictures: dict[str, int], name: str) -> None:
-    """Refuse an archive without a folder that is needed, or with nothing in it."""
+def _pictures_of_phases(folder: Path, address: str, *, name: str) -> str:
+    """How many there are, or a refusal if a folder that is needed is missing or has nothing in it."""
+    pictures = _count_pictures(folder)
     if name in _PAIRED_NAMES:
         needed = ["train", "val" if "val" in pictures else "test"]
     elif name == "ae_photos":  # nothing to train on
@@ -203,4 +227,12 @@ def _check(pictures: dict[str, int], name: str) -> None:
         needed = ["trainA", "trainB", "testA", "testB"]
     empty = [phase for phase in needed if not pictures.get(phase)]
     if empty:
-        raise ConfigError(f"{NAMES[name]}: the archive holds no pictures in {', '.join(empty)}")
+        raise ConfigError(f"{address}: the archive holds no pictures in {', '.join(empty)}")
+    return ", ".join(f"{phase} {count}" for phase, count in pictures.items()) + " pictures"
+
+
+def _pictures_in_lmdb(folder: Path, address: str) -> str:
+    try:
+        return f"{open_database(folder).state().entries:,} pictures"
+    except ConfigError:
+        raise ConfigError(f"{address}: the archive holds no LMDB, or an empty or damaged one") from None

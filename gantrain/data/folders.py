@@ -2,122 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from torch import Tensor
-
 from gantrain.data.base import ImageSpec
-from gantrain.data.decoding import Pixels
-from gantrain.data.pictures import ValueRange, find_images, is_picture, needs_range, read_picture, stored_depth
-from gantrain.data.transforms import Preprocess
+from gantrain.data.domain import Domain
+from gantrain.data.pictures import find_images, is_picture
+from gantrain.data.sources import FolderSource
 from gantrain.registry import ConfigError
 
-Depth: TypeAlias = Literal["auto", "uint8", "uint16", "float32"]
 Direction: TypeAlias = Literal["a_to_b", "b_to_a"]
 
 # below the root, for a phase; "A" may be "a"
 PAIRS = ("{phase}A + {phase}B", "A/{phase} + B/{phase}", "{phase}/A + {phase}/B")
 PHASES = ("train", "test", "val")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the pictures of a domain are read.
-
-    Attributes:
-        channels: Wanted.
-        depth: Of the data set, never ``auto``.
-        value_range: The stored values that become -1 and 1; None for the whole range of the type.
-        convert: Whether files of 16 bits may be rounded to 8.
-    """
-
-    channels: int
-    depth: str
-    value_range: ValueRange | None
-    convert: bool
-
-
-class Domain:
-    """The pictures of one domain.
-
-    Args:
-        folder: Names are relative to it.
-        paths: Its pictures, at least one.
-        channels: Wanted.
-        depth: ``auto`` for that of the first picture; files of 16 bits are converted to 8 only if it is given.
-        value_range: The stored values that become -1 and 1; None for the whole range of the type.
-        suffix: Of the keys that messages name: ``_b`` for ``data.channels_b``.
-
-    Raises:
-        ConfigError: The range is none, or is missing.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        paths: Sequence[Path],
-        *,
-        channels: int,
-        depth: Depth,
-        value_range: ValueRange | None,
-        suffix: str = "",
-    ) -> None:
-        if value_range is not None and not -math.inf < value_range[0] < value_range[1] < math.inf:
-            raise ConfigError(f"data.range{suffix}={list(value_range)}: the first number must be less than the second")
-        stored = stored_depth(paths[0]) if depth == "auto" else depth
-        if depth == "auto" and stored == "float32" and value_range is None:
-            raise needs_range(paths[0], suffix)
-        self.paths = paths
-        self.reading = Reading(channels, stored, value_range, convert=depth != "auto")
-        self._folder = folder
-        self._suffix = suffix
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def name(self, index: int) -> str:
-        """The path below the domain's folder, with forward slashes."""
-        return self.paths[index].relative_to(self._folder).as_posix()
-
-    def first(self, count: int) -> Domain:
-        """The same with no more than ``count`` pictures."""
-        part = copy.copy(self)
-        part.paths = self.paths[:count]
-        return part
-
-    def nominal_size(self, preprocess: Preprocess, *, halves: int = 1) -> tuple[int, int]:
-        """Height and width of the first picture, or of its left half, as it goes to the networks."""
-        if preprocess.cuts:
-            return preprocess.final_size(0, 0)
-        height, width = self.read(0).shape[:2]
-        return preprocess.final_size(height, width // halves)
-
-    @property
-    def names(self) -> list[str]:
-        """Of all its pictures, in their order."""
-        return [self.name(index) for index in range(len(self))]
-
-    def read(self, index: int) -> Pixels:
-        """(H, W, C), see ``read_picture``."""
-        reading = self.reading
-        return read_picture(
-            self.paths[index],
-            channels=reading.channels,
-            depth=reading.depth,
-            value_range=reading.value_range,
-            convert=reading.convert,
-            suffix=self._suffix,
-        )
-
-    def prepared(self, index: int, preprocess: Preprocess, seed: int) -> Tensor:
-        """(C, H, W)."""
-        return preprocess(self.read(index), seed, name=str(self.paths[index]))
 
 
 def spec_of(domains: Mapping[str, Domain], size: tuple[int, int], class_names: Iterable[str] = ()) -> ImageSpec:
@@ -169,7 +70,7 @@ def find_layout(root: str, phase: str, *, side_by_side: bool) -> Layout:
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise no_folder(folder)
-    found = {each: _phase_folders(folder, each, side_by_side) for each in dict.fromkeys((phase, *PHASES))}
+    found = {each: phase_folders(folder, each, side_by_side) for each in dict.fromkeys((phase, *PHASES))}
     pair = found[phase] or (found["val"] if phase == "test" else None)
     if pair:
         return Layout(*pair, held_out=bool(found["test"] or found["val"]))
@@ -189,8 +90,9 @@ def no_folder(folder: Path) -> ConfigError:
     return ConfigError(f"data.root: there is no folder {folder}{hint}")
 
 
-def _phase_folders(root: Path, phase: str, side_by_side: bool) -> tuple[Path, Path | None] | None:
-    pairs = [_pair(root, pair.format(phase=phase)) for pair in PAIRS]
+def phase_folders(root: Path, phase: str, side_by_side: bool) -> tuple[Path, Path | None] | None:
+    """Those of A and B, or if ``side_by_side`` that of both and None; None where there are none for the phase."""
+    pairs = [two_folders(root, pair.format(phase=phase)) for pair in PAIRS]
     # in ROOT/train/A + ROOT/train/B no picture is side by side
     if side_by_side and not pairs[-1] and _holds_pictures(root / phase):
         return root / phase, None
@@ -199,13 +101,13 @@ def _phase_folders(root: Path, phase: str, side_by_side: bool) -> tuple[Path, Pa
 
 def _all_folders(root: Path, side_by_side: bool) -> tuple[Path, Path | None] | None:
     """The same without phases; pictures then lie in the root itself, lest a root above the right one be taken."""
-    pair = _pair(root, "A + B")
+    pair = two_folders(root, "A + B")
     if pair or not side_by_side:
         return pair
     return (root, None) if any(is_picture(path) for path in root.iterdir()) else None
 
 
-def _pair(root: Path, names: str) -> tuple[Path, Path] | None:
+def two_folders(root: Path, names: str) -> tuple[Path, Path] | None:
     """Two folders, both of which are there, with capital letters or small ones."""
     for spelling in (names, names.replace("A", "a").replace("B", "b")):
         a, b = (root / name for name in spelling.split(" + "))
@@ -218,33 +120,33 @@ def _holds_pictures(folder: Path) -> bool:
     return folder.is_dir() and any(is_picture(path) for path in folder.rglob("*"))
 
 
-def match(a: tuple[Path, list[Path]], b: tuple[Path, list[Path]]) -> list[tuple[Path, Path]]:
-    """Pictures of two folders by their paths below them, without suffix; each side is the folder and its pictures.
+def match(a: FolderSource, b: FolderSource) -> list[tuple[Path, Path]]:
+    """Pictures of two folders by their paths below them, without suffix.
 
     Raises:
         ConfigError: A picture has no partner, or two.
     """
-    sides = [_by_stem(*a), _by_stem(*b)]
+    sides = [_by_stem(a), _by_stem(b)]
     alone = [[mine[stem] for stem in mine if stem not in other] for mine, other in (sides, sides[::-1])]
     if any(alone):
         some = ", ".join(str(path) for path in [*alone[0], *alone[1]][:5])
         raise ConfigError(
-            f"data.root: pictures are matched by name without suffix, and {len(alone[0])} in {a[0]} and "
-            f"{len(alone[1])} in {b[0]} have no partner: {some}" + (", ..." if sum(map(len, alone)) > 5 else "")
+            f"data.root: pictures are matched by name without suffix, and {len(alone[0])} in {a.folder} and "
+            f"{len(alone[1])} in {b.folder} have no partner: {some}" + (", ..." if sum(map(len, alone)) > 5 else "")
         )
     return [(path, sides[1][stem]) for stem, path in sides[0].items()]
 
 
-def _by_stem(folder: Path, paths: list[Path]) -> dict[str, Path]:
+def _by_stem(source: FolderSource) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in paths:
-        stem = path.relative_to(folder).with_suffix("").as_posix()
+    for path in source.paths:
+        stem = path.relative_to(source.folder).with_suffix("").as_posix()
         if stem in found:
             raise ConfigError(f"data.root: {found[stem]} and {path} have the same name but for the suffix")
         found[stem] = path
     return found
 
 
-def pictures_in(folder: Path) -> tuple[Path, list[Path]]:
-    """A folder, and all that lie in it or below."""
-    return folder, find_images(folder)
+def pictures_in(folder: Path) -> FolderSource:
+    """All that lie in a folder or below."""
+    return FolderSource(folder, find_images(folder))

@@ -1,7 +1,8 @@
-"""Pairs and two unpaired domains made of the shipped digits, to try a translation without a download."""
+"""Pairs, two unpaired domains and an LMDB made of the shipped digits, to try things without a download."""
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from gantrain import distributed
 from gantrain.data.aligned import Aligned
 from gantrain.data.digits import Digits
 from gantrain.data.download import whole_or_nothing
+from gantrain.data.lmdb_tools import room_for, writing
+from gantrain.data.lsun import Lsun
 from gantrain.data.unaligned import Unaligned
 from gantrain.registry import DATASETS, Range
 
@@ -58,6 +61,21 @@ class Digits2Stripes(Unaligned):
         super().__init__(root=root, crop_size=crop_size, **others)
 
 
+@DATASETS.register("digits_lmdb")
+class DigitsLmdb(Lsun):
+    """The 5,000 shipped digits in LMDB files as LSUN has them, but with classes, written on first use.
+
+    Args:
+        root: The folder; if there is one already, it is read as it is.
+        crop_size: Height and width of what is written, in pixels, and of what is read.
+        others: As for any category of LSUN.
+    """
+
+    def __init__(self, *, root: str, crop_size: Size, **others: Any) -> None:
+        _write_once(Path(root).expanduser(), crop_size, write_digits_lmdb)
+        super().__init__(root=root, crop_size=crop_size, **others)
+
+
 def write_edges2digits(root: Path, size: int) -> None:
     """``root/train`` and ``root/test``: gray, the outline of a digit on the left, the digit on the right."""
     for phase in PHASES:
@@ -80,6 +98,19 @@ def write_digits2stripes(root: Path, size: int) -> None:
             _save(root / f"{phase}{domain}" / name, gray if domain == "A" else striped(digit))
 
 
+def write_digits_lmdb(root: Path, size: int) -> None:
+    """``root/digits_train_lmdb`` and ``root/digits_test_lmdb``: gray PNG files under CLASS/NAME."""
+    for phase in PHASES:
+        pictures = {f"{label}/{name}".encode(): _png(digit) for name, digit, label in _digits(phase, size)}
+        room = room_for(map(len, pictures.values()))
+        with (
+            writing(root / f"digits_{phase}_lmdb", room) as environment,
+            environment.begin(write=True) as transaction,
+            transaction.cursor() as cursor,
+        ):
+            cursor.putmulti(sorted(pictures.items()))
+
+
 def outline(digit: Pixels) -> Pixels:
     """The pixels (H, W) of a digit that touch what is not ink above, below or beside them: 255, all else 0."""
     ink = np.pad(digit > INK, 1)
@@ -99,6 +130,12 @@ def _digits(phase: Phase, size: int) -> Iterator[tuple[str, Pixels, int]]:
     digits = Digits(load_size=size, phase=phase)
     for index, label in enumerate(digits.labels):
         yield f"{index:05}_digit_{label}.png", digits.item(index, seed=0)["image"][0].numpy(), label
+
+
+def _png(pixels: Pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def _save(path: Path, pixels: Pixels) -> None:

@@ -11,10 +11,20 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from gantrain.data.decoding import Decoded, Pixels, decode, depth_of, stored_depth
+from gantrain.data.decoding import Decoded, Pixels, called, decode, depth_of, stored_depth
+from gantrain.data.sources import Encoded
 from gantrain.registry import ConfigError
 
-__all__ = ["EXTENSIONS", "ValueRange", "find_images", "needs_range", "read_picture", "stored_depth", "write_picture"]
+__all__ = [
+    "EXTENSIONS",
+    "ValueRange",
+    "find_images",
+    "needs_range",
+    "read_picture",
+    "stored_depth",
+    "write_picture",
+    "write_pixels",
+]
 
 # the stored values that become -1 and 1
 ValueRange: TypeAlias = tuple[float, float]
@@ -46,13 +56,14 @@ def find_images(root: Path) -> list[Path]:
 
 
 def read_picture(
-    path: Path,
+    encoded: Encoded,
     *,
     channels: int,
     depth: str,
     value_range: ValueRange | None,
     convert: bool = False,
     suffix: str = "",
+    place: str | None = None,
 ) -> Pixels:
     """A picture upright, in the channels and depth of its data set.
 
@@ -60,31 +71,53 @@ def read_picture(
     a file with exactly the channels wanted is otherwise taken as it is.
 
     Args:
-        path: The file.
+        encoded: A file, or what one holds.
         channels: Wanted.
         depth: Of the data set: ``uint8``, ``uint16`` or ``float32``. Files of 8 bits are scaled to 16.
         value_range: The values in that depth that become -1 and 1, beyond which they are clipped; None for the whole
             range of the type.
         convert: Whether a file of 16 bits may be rounded to 8; otherwise it is refused.
         suffix: Of the keys that messages name: ``_b`` for ``data.channels_b``.
+        place: How messages name the picture, unless by its path.
 
     Returns:
         (H, W, C) uint8 or uint16; float32 in [-1, 1] if that is the depth or there is a ``value_range``.
 
     Raises:
-        ConfigError: The file is not a picture, is broken, or does not fit the data set.
+        ConfigError: This is not a picture, is broken, or does not fit the data set.
     """
-    decoded = decode(path, channels)
-    pixels = _to_channels(decoded, channels, path, suffix)
+    return converted(
+        decode(encoded, channels, place),
+        channels=channels,
+        depth=depth,
+        value_range=value_range,
+        convert=convert,
+        suffix=suffix,
+        place=called(encoded, place),
+    )
+
+
+def converted(
+    decoded: Decoded,
+    *,
+    channels: int,
+    depth: str,
+    value_range: ValueRange | None,
+    convert: bool,
+    suffix: str,
+    place: str,
+) -> Pixels:
+    """What ``read_picture`` makes of a picture once it is decoded."""
+    pixels = _to_channels(decoded, channels, place, suffix)
     stored = depth_of(pixels.dtype)
     if stored == depth == "uint8" and value_range is None:
         return pixels
     if DEPTHS.index(stored) > DEPTHS.index(depth):
         if stored == "float32":
-            raise ConfigError(f"{path} holds no whole numbers of 16 bits or less: give data.depth=float32")
+            raise ConfigError(f"{place} holds no whole numbers of 16 bits or less: give data.depth=float32")
         if not convert:
             raise ConfigError(
-                f"{path} has a depth of {stored}, and the first picture of {depth}: give data.depth={stored}"
+                f"{place} has a depth of {stored}, and the first picture of {depth}: give data.depth={stored}"
             )
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # to the nearest: 257 * 255 is 65535
     if stored == "uint8" and depth == "uint16":
@@ -92,15 +125,15 @@ def read_picture(
     if value_range is None and depth != "float32":
         return pixels
     if value_range is None and stored == "float32":
-        raise needs_range(path, suffix)
+        raise needs_range(place, suffix)
     if np.isnan(pixels).any():
-        raise ConfigError(f"can't read the picture {path}: some of its values are no numbers (nan)")
+        raise ConfigError(f"can't read the picture {place}: some of its values are no numbers (nan)")
     return _to_unit(pixels, value_range or (0, LARGEST[stored]))
 
 
-def needs_range(path: Path, suffix: str = "") -> ConfigError:
+def needs_range(place: str, suffix: str = "") -> ConfigError:
     """What to say where nobody knows which values are black and white."""
-    return ConfigError(f"floating-point pictures need data.range{suffix}=[LOW,HIGH], black and white in {path}")
+    return ConfigError(f"floating-point pictures need data.range{suffix}=[LOW,HIGH], black and white in {place}")
 
 
 def write_picture(path: Path, image: Tensor, *, depth: str, value_range: ValueRange | None) -> Path:
@@ -121,23 +154,34 @@ def write_picture(path: Path, image: Tensor, *, depth: str, value_range: ValueRa
     values = (values + 1) / 2 * (high - low) + low
     if depth in LARGEST:
         values = np.rint(values).clip(0, LARGEST[depth])
-    pixels = np.ascontiguousarray(values.astype(depth))
-    if pixels.shape[2] == 1:
-        pixels = pixels[..., 0]
-    as_png = depth in LARGEST and image.size(0) in (1, 3)
+    return write_pixels(path, values.astype(depth))
+
+
+def write_pixels(path: Path, pixels: Pixels) -> Path:
+    """Keep an array as it is: (H, W, 1 or 3) of uint8 or uint16 as a PNG, any other as ``.npy``.
+
+    Args:
+        path: Where to; the suffix is added unless it is there.
+        pixels: (H, W, C).
+
+    Returns:
+        The path with its suffix.
+    """
+    as_png = pixels.dtype.name in LARGEST and pixels.shape[2] in (1, 3)
+    pixels = np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     suffix = ".png" if as_png else ".npy"
     path = path if path.suffix == suffix else path.with_name(path.name + suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not as_png:
         np.save(path, pixels)
-    elif depth == "uint16" and pixels.ndim == 3:
+    elif pixels.dtype == np.uint16 and pixels.ndim == 3:
         path.write_bytes(_deep_png(pixels))
     else:
         Image.fromarray(pixels).save(path, format="PNG")
     return path
 
 
-def _to_channels(decoded: Decoded, channels: int, path: Path, suffix: str) -> Pixels:
+def _to_channels(decoded: Decoded, channels: int, place: str, suffix: str) -> Pixels:
     pixels = decoded.pixels
     there = pixels.shape[2]
     if channels in (1, 3) and decoded.alpha and depth_of(pixels.dtype) in LARGEST:
@@ -149,7 +193,7 @@ def _to_channels(decoded: Decoded, channels: int, path: Path, suffix: str) -> Pi
     if (pixels.shape[2], channels) == (3, 1):
         return _luma(pixels)
     raise ConfigError(
-        f"{path} has {there} channels, which do not become data.channels{suffix}={channels} by themselves: "
+        f"{place} has {there} channels, which do not become data.channels{suffix}={channels} by themselves: "
         f"give data.channels{suffix}={there}, or convert the pictures"
     )
 

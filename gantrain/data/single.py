@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import glob
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gantrain.data.base import Batch, ImageDataset
-from gantrain.data.folders import Depth, Domain, fingerprint_of, no_folder, spec_of
+from gantrain.data.cache import Cache
+from gantrain.data.domain import Depth, Domain
+from gantrain.data.folders import fingerprint_of, no_folder, spec_of
+from gantrain.data.listing import read_list
 from gantrain.data.pictures import ValueRange, find_images, is_picture
-from gantrain.data.transforms import Mode, Preprocess, Size
+from gantrain.data.sources import FolderSource, Source
+from gantrain.data.transforms import Decoder, Mode, Preprocess, Size
 from gantrain.registry import DATASETS, ConfigError, Positive
 
 
-@DATASETS.register("single")
-class SingleFolder(ImageDataset):
-    """A folder of pictures, searched recursively; its sub-folders, if they hold every picture, are the classes.
+@dataclass(frozen=True)
+class Found:
+    """The pictures of a phase.
+
+    Attributes:
+        source: Of the encoded pictures.
+        fingerprint: Tells them from others.
+        class_names: Empty if they have no labels.
+        labels: One class number per picture, or None.
+        held_out: Whether the test phase shows others than the training phase.
+    """
+
+    source: Source
+    fingerprint: str
+    class_names: Sequence[str] = ()
+    labels: Sequence[int] | None = None
+    held_out: bool = False
+
+
+class Pictures(ImageDataset):
+    """One set of pictures, wherever they come from.
 
     Args:
-        root: The folder; if it holds folders named ``train`` and ``test``, each phase reads its own. Or one picture, or
-            a pattern (``photos/*.jpg``, ``photos/**/*_left.png``).
+        root: Where they lie.
         channels: 1 for gray, 3 for colour, others for files that have exactly these.
         load_size: Shorter side after scaling, in pixels; or what ``preprocess`` makes of it.
         crop_size: Side of the square that is cut, at most ``load_size``; or [height, width].
@@ -29,6 +53,10 @@ class SingleFolder(ImageDataset):
         preprocess: See ``Preprocess``; null for a shorter side of ``load_size`` in every phase, then a square.
         range: The stored values that become -1 and 1; null for the whole range of the type.
         depth: ``auto`` for that of the first picture.
+        decoder: See ``Preprocess``.
+
+    Attributes:
+        found: The pictures as they are kept.
     """
 
     def __init__(
@@ -44,6 +72,7 @@ class SingleFolder(ImageDataset):
         preprocess: Mode | None,
         range: ValueRange | None,
         depth: Depth,
+        decoder: Decoder,
     ) -> None:
         training = phase == "train"
         self._preprocess = Preprocess(
@@ -53,21 +82,16 @@ class SingleFolder(ImageDataset):
             flip=flip and training,
             training=training or preprocess is None,  # else testing would scale to crop_size
             crop=crop if training else "center",
+            decoder=decoder,
         )
-        folder, paths = _find(root)
-        self.held_out = folder == Path(root).expanduser() and all(
-            (folder / split).is_dir() for split in ("train", "test")
-        )
-        class_paths, class_folder = paths, folder
-        if self.held_out:
-            class_folder, folder = folder / "train", folder / phase
-            class_paths, paths = find_images(class_folder), find_images(folder)
-        self._pictures = Domain(folder, paths, channels=channels, depth=depth, value_range=range)
-        self.fingerprint = fingerprint_of(self._pictures.names)
-        classes = _classes(class_folder, class_paths)
-        if classes:
-            self.labels = _labels(self._pictures, classes)
-        self.spec = spec_of({"image": self._pictures}, self._pictures.nominal_size(self._preprocess), classes)
+        found = self.found = self._find(root, phase)
+        self.held_out, self.fingerprint, self.labels = found.held_out, found.fingerprint, found.labels
+        self._pictures = Domain(found.source, channels=channels, depth=depth, value_range=range)
+        self.spec = spec_of({"image": self._pictures}, self._pictures.nominal_size(self._preprocess), found.class_names)
+
+    @abstractmethod
+    def _find(self, root: str, phase: str) -> Found:
+        """The pictures of a phase."""
 
     def __len__(self) -> int:
         """How many pictures there are."""
@@ -81,8 +105,49 @@ class SingleFolder(ImageDataset):
             item["label"] = self.labels[index]
         return item
 
+    def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+        """Decode each picture once."""
+        self._pictures.keep(cache, self._preprocess, indices)
 
-def _find(root: str) -> tuple[Path, list[Path]]:
+
+@DATASETS.register("single")
+class SingleFolder(Pictures):
+    """A folder of pictures, searched recursively; its sub-folders, if they hold every picture, are the classes.
+
+    Args:
+        root: The folder; if it holds folders named ``train`` and ``test``, each phase reads its own. Or one picture, or
+            a pattern (``photos/*.jpg``, ``photos/**/*_left.png``).
+        list: A CSV file in the folder, or elsewhere, that names its pictures, so that nothing is searched: see
+            ``read_list``. Every phase reads them all.
+        others: As for any set of pictures.
+    """
+
+    def __init__(self, *, root: str, list: str | None = None, **others: Any) -> None:
+        self._list = list
+        super().__init__(root=root, **others)
+
+    def _find(self, root: str, phase: str) -> Found:
+        if self._list is not None:
+            listed, class_names, labels = read_list(Path(root).expanduser(), self._list)
+            return Found(listed, fingerprint_of(listed.names()), class_names, labels)
+        folder, paths = _search(root)
+        held_out = folder == Path(root).expanduser() and all((folder / split).is_dir() for split in ("train", "test"))
+        class_paths, class_folder = paths, folder
+        if held_out:
+            class_folder, folder = folder / "train", folder / phase
+            class_paths, paths = find_images(class_folder), find_images(folder)
+        source = FolderSource(folder, paths)
+        classes = classes_in(class_folder, class_paths)
+        return Found(
+            source,
+            fingerprint_of(source.name(index) for index in range(len(source))),
+            classes,
+            _labels(source, classes) if classes else None,
+            held_out,
+        )
+
+
+def _search(root: str) -> tuple[Path, list[Path]]:
     """The folder to which names are relative, and the pictures that ``root`` stands for."""
     path = Path(root).expanduser()
     if path.is_dir():
@@ -98,18 +163,18 @@ def _find(root: str) -> tuple[Path, list[Path]]:
     return fixed, paths
 
 
-def _classes(folder: Path, pictures: list[Path]) -> list[str]:
+def classes_in(folder: Path, pictures: list[Path]) -> list[str]:
     """The sub-folders that hold every picture of the folder, sorted; none if there are fewer than two."""
     parts = [path.relative_to(folder).parts for path in pictures]
     names = sorted({part[0] for part in parts})
     return names if all(len(part) > 1 for part in parts) and len(names) > 1 else []
 
 
-def _labels(pictures: Domain, classes: list[str]) -> list[int]:
+def _labels(source: FolderSource, classes: list[str]) -> list[int]:
     """The class number of every picture."""
     numbers = {name: number for number, name in enumerate(classes)}
-    labels = [numbers.get(Path(name).parts[0], -1) for name in pictures.names]
+    labels = [numbers.get(path.relative_to(source.folder).parts[0], -1) for path in source.paths]
     if -1 in labels:
-        stray = pictures.paths[labels.index(-1)]
+        stray = source.place(labels.index(-1))
         raise ConfigError(f"data.root: {stray} is in none of the classes of the training pictures: {classes}")
     return labels

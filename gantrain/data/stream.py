@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
 
-from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, to_unit_range
+from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_shapes, to_unit_range
+from gantrain.data.faults import Faults, OnError, readable
+from gantrain.data.workers import batches_ahead, good_number_of_workers
 from gantrain.registry import ConfigError, Count, Positive
 from gantrain.seeding import derive_seed
+
+REPLACED = "replaced"  # under this key a batch carries what is wrong with the items that others stand in for
 
 
 class BatchStream(Iterator[Batch]):
@@ -27,6 +34,8 @@ class BatchStream(Iterator[Batch]):
         batch_size: Of the global batch.
         seed: The run's.
         num_workers: Processes that decode; None for what suits the machine and the data set.
+        on_error: What a picture that can't be read does: ``raise`` ends the run with its name, ``skip`` puts the next
+            readable item of the data set, in its own order, in its place.
         device: Where batches go.
         dtype: Of the images there.
         channels_last: Whether images are laid out so in memory.
@@ -36,6 +45,9 @@ class BatchStream(Iterator[Batch]):
     Attributes:
         position: Global batches handed out so far. May be set before the first is drawn.
         seconds_waited: Time spent waiting for data, in all.
+        num_workers: Processes that decode.
+        on_error: As given.
+        faults: The pictures that were skipped.
 
     Raises:
         ConfigError: The batch can't be shared evenly by the ranks.
@@ -51,6 +63,7 @@ class BatchStream(Iterator[Batch]):
         device: torch.device,
         dtype: torch.dtype,
         channels_last: bool,
+        on_error: OnError = "raise",
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -60,9 +73,11 @@ class BatchStream(Iterator[Batch]):
         self.seconds_waited = 0.0
         self.batch_size = batch_size
         self.size = len(dataset)
-        self._source = _Seeded(dataset, seed)
+        self.on_error = on_error
+        self.num_workers = good_number_of_workers(dataset) if num_workers is None else num_workers
+        self.faults = Faults(self.size, counted=on_error == "skip")
+        self._source = _Seeded(dataset, seed, on_error)
         self._seed = seed if dataset.shuffled else None
-        self._num_workers = _good_number_of_workers(dataset) if num_workers is None else num_workers
         self._device = device
         self._dtype = dtype
         self._channels_last = channels_last
@@ -88,6 +103,7 @@ class BatchStream(Iterator[Batch]):
             stored = next(self._loader)
         except ConfigError as error:  # from a worker, torch wraps it in the trace there
             raise ConfigError(str(error).rstrip().rpartition("ConfigError: ")[2]) from None
+        self.faults.add(stored.pop(REPLACED, ()))
         self.seconds_waited += time.perf_counter() - start
         self.position += 1
         return place(stored, device=self._device, dtype=self._dtype, channels_last=self._channels_last)
@@ -96,10 +112,11 @@ class BatchStream(Iterator[Batch]):
         loader = DataLoader(
             self._source,
             batch_sampler=_batches(self.position, self.batch_size, self._slice, self.size, self._seed),
-            num_workers=self._num_workers,
+            num_workers=self.num_workers,
+            prefetch_factor=batches_ahead(self.num_workers) if self.num_workers else None,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else the loader draws from the global one
-            collate_fn=_collate,
+            collate_fn=_as_it_is,  # whole batches come from the data set
             worker_init_fn=_outlive_ctrl_c,
         )
         return iter(loader)
@@ -111,7 +128,7 @@ def _batches(start: int, batch_size: int, share: slice, size: int, seed: int | N
     No method of the stream, whose loader would then hold it: a ring that only the garbage collector opens, too late for
     the workers to hear of it, and each is waited for for five seconds.
     """
-    order: list[int] = []
+    order = np.empty(0, dtype=np.int64)
     drawn = -1
     for first in itertools.count(start * batch_size, batch_size):
         pairs = []
@@ -119,15 +136,16 @@ def _batches(start: int, batch_size: int, share: slice, size: int, seed: int | N
             epoch, within = divmod(place_, size)
             if epoch != drawn:
                 order, drawn = _permutation(size, seed, epoch), epoch
-            pairs.append((epoch, order[within]))
+            pairs.append((epoch, int(order[within])))
         yield pairs
 
 
-def _permutation(size: int, seed: int | None, epoch: int) -> list[int]:
+def _permutation(size: int, seed: int | None, epoch: int) -> NDArray[np.int64]:
+    """No list, which would take a hundred megabytes for LSUN's three million bedrooms."""
     if seed is None:
-        return list(range(size))
+        return np.arange(size)
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
-    return torch.randperm(size, generator=generator).tolist()
+    return torch.randperm(size, generator=generator).numpy()
 
 
 def _outlive_ctrl_c(worker: int) -> None:
@@ -136,55 +154,60 @@ def _outlive_ctrl_c(worker: int) -> None:
 
 
 class _Seeded(Dataset[Batch]):
-    """Items by (epoch, index), each with a seed of its own."""
+    """Batches by their items' (epoch, index), each item with a seed of its own."""
 
-    def __init__(self, dataset: ImageDataset, seed: int) -> None:
+    def __init__(self, dataset: ImageDataset, seed: int, on_error: OnError) -> None:
         self._dataset = dataset
         self._seed = seed
+        self._on_error = on_error
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
-        epoch, index = key
-        return self._dataset.item(index, derive_seed(self._seed, "item", epoch, index))
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Batch:
+        seeds = [self._seed_of(epoch, index) for epoch, index in keys]
+        try:
+            return self._dataset.items([index for _, index in keys], seeds)
+        except ConfigError:
+            if self._on_error == "raise":
+                raise
+        found = [readable(self._dataset, index, partial(self._seed_of, epoch)) for epoch, index in keys]
+        return {**collate([item for item, _ in found]), REPLACED: [reasons for _, reasons in found if reasons]}
+
+    def _seed_of(self, epoch: int, index: int) -> int:
+        return derive_seed(self._seed, "item", epoch, index)
 
 
-def in_order(dataset: ImageDataset, batch_size: int, device: torch.device, dtype: torch.dtype) -> Iterator[Batch]:
+def _as_it_is(batch: Any) -> Batch:
+    whole: Batch = batch
+    return whole
+
+
+def in_order(
+    dataset: ImageDataset, batch_size: int, device: torch.device, dtype: torch.dtype, *, on_error: OnError = "raise"
+) -> Iterator[Batch]:
     """Every item once, in order and without randomness beyond its index: for previews, metrics and tests.
 
-    A batch ends early where the size of the images changes.
+    A batch ends early where the size of the images changes. With ``skip``, items that can't be read are left out.
     """
     items: list[Batch] = []
-    for index in range(len(dataset)):
-        item = dataset.item(index, derive_seed("in order", index))
-        if items and (len(items) == batch_size or _shapes(item) != _shapes(items[0])):
-            yield place(_collate(items), device=device, dtype=dtype)
+    for item in _each(dataset, on_error):
+        if items and (len(items) == batch_size or image_shapes(item) != image_shapes(items[0])):
+            yield place(collate(items), device=device, dtype=dtype)
             items = []
         items.append(item)
     if items:
-        yield place(_collate(items), device=device, dtype=dtype)
+        yield place(collate(items), device=device, dtype=dtype)
 
 
-def _shapes(item: Batch) -> list[torch.Size]:
-    return [item[key].shape for key in IMAGE_KEYS if key in item]
-
-
-def _collate(items: list[Batch]) -> Batch:
-    """Items as one batch.
-
-    Raises:
-        ConfigError: Their images differ in size.
-    """
-    for item in items:
-        if _shapes(item) != _shapes(items[0]):
-            sizes = " and ".join(
-                f"{one.get('name', 'a picture')} ({' and '.join(f'{h} x {w}' for _, h, w in _shapes(one))})"
-                for one in (items[0], item)
-            )
-            raise ConfigError(
-                f"data.preprocess leaves pictures of unlike sizes in one batch: {sizes}; take a mode that crops "
-                "(resize_and_crop, scale_width_and_crop, scale_shortside_and_crop), or data.batch_size=1"
-            )
-    batch: Batch = default_collate(items)
-    return batch
+def _each(dataset: ImageDataset, on_error: OnError) -> Iterator[Batch]:
+    some = False
+    for index in range(len(dataset)):
+        try:
+            item = dataset.item(index, derive_seed("in order", index))
+        except ConfigError:
+            if on_error == "raise" or (index == len(dataset) - 1 and not some):
+                raise
+        else:
+            some = True
+            yield item
 
 
 def place(batch: Batch, *, device: torch.device, dtype: torch.dtype, channels_last: bool = False) -> Batch:
@@ -198,7 +221,3 @@ def place(batch: Batch, *, device: torch.device, dtype: torch.dtype, channels_la
         if key in placed:
             placed[key] = to_unit_range(placed[key], dtype).contiguous(memory_format=layout)
     return placed
-
-
-def _good_number_of_workers(dataset: ImageDataset) -> int:
-    return 0 if dataset.in_memory else min(4, os.cpu_count() or 1)

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from gantrain.data.decoding import Pixels
+from gantrain.data.decoding import Pixels, Reduction
 from gantrain.registry import ConfigError, Positive
 from gantrain.seeding import derive_seed
 
@@ -19,6 +19,11 @@ Size: TypeAlias = Positive | tuple[Positive, Positive]
 Mode: TypeAlias = Literal[
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "none"
 ]
+
+REDUCTIONS = (8, 4, 2)  # what a decoder of JPEGs can do
+
+# how much a picture may differ from one decoded whole and scaled by Pillow
+Decoder: TypeAlias = Literal["exact", "fast", "draft"]
 
 
 class Preprocess:
@@ -39,6 +44,11 @@ class Preprocess:
     ``crop_size``. Where the mode says so, a window of ``crop_size`` is then cut: from a random place in training,
     otherwise from the middle. The names are those of pytorch-CycleGAN-and-pix2pix and of CUT, as is the table.
 
+    How pictures of 8 bits are scaled, the decoder says: ``exact`` gives Pillow's values. ``fast`` takes torch's
+    resizing, three times as fast, in which less than one value of a hundred differs by one grey level (in noise, one of
+    30,000 by two). ``draft`` moreover has JPEGs of at least twice the size decoded to a half, a quarter or an eighth:
+    values then differ by 0.8 grey levels in the mean, and by up to 15 at edges.
+
     Args:
         preprocess: The mode.
         load_size: Pixels, a number or [height, width].
@@ -46,9 +56,12 @@ class Preprocess:
         flip: Whether half of the pictures are mirrored in training.
         training: Whether there is chance.
         crop: ``center`` cuts from the middle in training too.
+        decoder: See above.
 
     Attributes:
-        cuts: Whether all pictures come out at ``crop_size``.
+        crop_size: [height, width].
+        cuts: Whether all pictures come out at that.
+        scaling: All that the values of a scaled picture depend on but the picture.
     """
 
     def __init__(
@@ -60,12 +73,21 @@ class Preprocess:
         flip: bool,
         training: bool,
         crop: Literal["random", "center"] = "random",
+        decoder: Decoder = "exact",
     ) -> None:
+        self.scaling = {
+            "preprocess": preprocess,
+            "load_size": list(as_pair(load_size)),
+            "crop_size": list(as_pair(crop_size)),
+            "training": training,
+            "decoder": decoder,
+        }
+        self._decoder = decoder
         self._mode = preprocess
-        self._load, self._crop = as_pair(load_size), as_pair(crop_size)
+        self._load, self.crop_size = as_pair(load_size), as_pair(crop_size)
         self.cuts = preprocess.endswith("crop")
         checked = {"crop": (), "scale_width_and_crop": (1,)}.get(preprocess, (0, 1) if self.cuts else ())
-        if any(self._crop[side] > self._load[side] for side in checked):
+        if any(self.crop_size[side] > self._load[side] for side in checked):
             raise ConfigError(
                 f"data.crop_size ({_typed(crop_size)}) must not exceed data.load_size ({_typed(load_size)})"
             )
@@ -79,37 +101,54 @@ class Preprocess:
         Raises:
             ConfigError: The picture, called ``name`` then, is too small to be cut from.
         """
-        pixels = resize(pixels, *self.scaled_size(*pixels.shape[:2]))
+        return self.cut(self.scaled(pixels), seed, name=name)
+
+    def scaled(self, pixels: Pixels, reduction: Reduction | None = None) -> Pixels:
+        """The part without chance: (H, W, C), which may have been reduced in decoding, scaled and not yet cut."""
+        if reduction is not None:
+            return _resize_reduced(pixels, reduction, *self.scaled_size(reduction.height, reduction.width))
+        height, width = self.scaled_size(*pixels.shape[:2])
+        return resize(pixels, height, width) if self._decoder == "exact" else resize_fast(pixels, height, width)
+
+    def shrink(self, height: int, width: int) -> int:
+        """The factor by which a picture of that size may be divided in decoding and still be as large as scaled."""
+        scaled_height, scaled_width = self.scaled_size(height, width)
+        fitting = (f for f in REDUCTIONS if height // f >= scaled_height and width // f >= scaled_width)
+        return next(fitting, 1) if self._decoder == "draft" else 1
+
+    def cut(self, pixels: Pixels, seed: int, *, name: str = "a picture") -> Tensor:
+        """The part with chance, of scaled pixels (H, W, C): window and flip; (C, H, W) of its own memory.
+
+        Raises:
+            ConfigError: As for the whole.
+        """
         if self.cuts:
             pixels = self._window(pixels, seed, name)
         if self._flip and derive_seed(seed, "flip") % 2:
             pixels = pixels[:, ::-1]
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
-    def final_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of what becomes of a picture of that size."""
-        return self._crop if self.cuts else self.scaled_size(height, width)
-
     def scaled_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width, before anything is cut, of what becomes of a picture of that size."""
-        target = self._load if self._training or self._mode == "scale_width" else self._crop
+        target = self._load if self._training or self._mode == "scale_width" else self.crop_size
         if self._mode == "resize_and_crop":
             return target
         if self._mode == "scale_shortside_and_crop":
             scale = max(target[0] / height, target[1] / width)
             return max(target[0], round(height * scale)), max(target[1], round(width * scale))
         if self._mode.startswith("scale_width"):
-            height, width = max(self._crop[0], round(height * target[1] / width)), target[1]
+            height, width = max(self.crop_size[0], round(height * target[1] / width)), target[1]
         if self._training and not self.cuts:  # for networks that halve the sides twice
             return max(4, round(height / 4) * 4), max(4, round(width / 4) * 4)
         return height, width
 
     def _window(self, pixels: Pixels, seed: int, name: str) -> Pixels:
-        slack_y, slack_x = (there - wanted for there, wanted in zip(pixels.shape[:2], self._crop, strict=True))
+        slack_y, slack_x = (there - wanted for there, wanted in zip(pixels.shape[:2], self.crop_size, strict=True))
         if min(slack_y, slack_x) < 0:
             height, width = pixels.shape[:2]
             raise ConfigError(
-                f"{name} ([{height}, {width}] pixels) is smaller than data.crop_size ({_typed(self._crop)}): make that "
+                f"{name} ([{height}, {width}] pixels) is smaller than data.crop_size "
+                f"({_typed(self.crop_size)}): make that "
                 "smaller, or scale pictures first with data.preprocess=resize_and_crop"
             )
         if self._random_place:
@@ -119,7 +158,7 @@ class Preprocess:
             )
         else:
             left, top = slack_x // 2, slack_y // 2
-        return pixels[top : top + self._crop[0], left : left + self._crop[1]]
+        return pixels[top : top + self.crop_size[0], left : left + self.crop_size[1]]
 
 
 def resize(pixels: Pixels, height: int, width: int) -> Pixels:
@@ -131,10 +170,17 @@ def resize(pixels: Pixels, height: int, width: int) -> Pixels:
         return pixels
     if pixels.dtype != np.uint8:
         return _resize_deep(pixels, height, width)
-    if pixels.shape[2] == 3:
-        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
-    planes = (Image.fromarray(pixels[..., channel]) for channel in range(pixels.shape[2]))
-    return np.stack([np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC)) for plane in planes], axis=2)
+    return _resize_by_pillow(pixels, height, width)
+
+
+def resize_fast(pixels: Pixels, height: int, width: int) -> Pixels:
+    """The same, in a third of the time; a few values of 8 bits differ by one."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    if pixels.dtype != np.uint8:
+        return _resize_deep(pixels, height, width)
+    stored = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))  # what Pillow hands out is read-only
+    return _interpolated(stored.permute(2, 0, 1)[None], height, width)[0].permute(1, 2, 0).numpy()
 
 
 def as_pair(size: Size) -> tuple[int, int]:
@@ -142,9 +188,31 @@ def as_pair(size: Size) -> tuple[int, int]:
     return size if isinstance(size, tuple) else (size, size)
 
 
+def _resize_reduced(pixels: Pixels, reduction: Reduction, height: int, width: int) -> Pixels:
+    whole = (reduction.height / reduction.factor, reduction.width / reduction.factor)
+    if pixels.shape[:2] == whole:
+        return resize_fast(pixels, height, width)
+    return _resize_by_pillow(pixels, height, width, box=(0, 0, whole[1], whole[0]))
+
+
+def _resize_by_pillow(
+    pixels: Pixels, height: int, width: int, *, box: tuple[float, float, float, float] | None = None
+) -> Pixels:
+    def scaled(part: Pixels) -> Pixels:
+        return np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BICUBIC, box=box))
+
+    if pixels.shape[2] == 3:
+        return scaled(pixels)
+    return np.stack([scaled(pixels[..., channel]) for channel in range(pixels.shape[2])], axis=2)
+
+
+def _interpolated(planes: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(planes, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+
+
 def _resize_deep(pixels: Pixels, height: int, width: int) -> Pixels:
     planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))[None]
-    scaled = F.interpolate(planes, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+    scaled = _interpolated(planes, height, width)
     scaled = scaled.round_().clamp_(0, 65535) if pixels.dtype == np.uint16 else scaled.clamp_(-1, 1)
     return scaled[0].permute(1, 2, 0).numpy().astype(pixels.dtype)
 

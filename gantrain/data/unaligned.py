@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
-from gantrain.data.base import Batch, ImageDataset
-from gantrain.data.folders import Depth, Direction, Domain, find_layout, fingerprint_of, pictures_in, spec_of
+from gantrain.data.base import Batch, ImageDataset, drawn
+from gantrain.data.cache import Cache
+from gantrain.data.domain import Depth, Domain
+from gantrain.data.folders import Direction, find_layout, fingerprint_of, pictures_in, spec_of
 from gantrain.data.pictures import ValueRange
-from gantrain.data.transforms import Mode, Preprocess, Size
+from gantrain.data.transforms import Decoder, Mode, Preprocess, Size
 from gantrain.registry import DATASETS, Positive
 from gantrain.seeding import derive_seed
 
@@ -35,6 +38,7 @@ class Unaligned(ImageDataset):
         flip: Whether half of the pictures are mirrored in training.
         serial: Whether pictures of the same number meet in training too, in their order.
         phase: ``train`` is training; any other is not.
+        decoder: See ``Preprocess``.
     """
 
     def __init__(
@@ -53,10 +57,16 @@ class Unaligned(ImageDataset):
         flip: bool,
         serial: bool,
         phase: str,
+        decoder: Decoder,
     ) -> None:
         training = phase == "train"
         self._preprocess = Preprocess(
-            preprocess=preprocess, load_size=load_size, crop_size=crop_size, flip=flip, training=training
+            preprocess=preprocess,
+            load_size=load_size,
+            crop_size=crop_size,
+            flip=flip,
+            training=training,
+            decoder=decoder,
         )
         layout = find_layout(root, phase, side_by_side=False)
         assert layout.b is not None
@@ -64,16 +74,23 @@ class Unaligned(ImageDataset):
         self.shuffled = not serial
         self.paired = serial
         self._by_number = serial or not training
-        folder_a = Domain(*pictures_in(layout.a), channels=channels, depth=depth, value_range=range)
-        folder_b = Domain(*pictures_in(layout.b), channels=channels_b, depth=depth, value_range=range_b, suffix="_b")
+        folder_a = Domain(pictures_in(layout.a), channels=channels, depth=depth, value_range=range)
+        folder_b = Domain(pictures_in(layout.b), channels=channels_b, depth=depth, value_range=range_b, suffix="_b")
         self._a, self._b = (folder_a, folder_b) if direction == "a_to_b" else (folder_b, folder_a)
         self.fingerprint = fingerprint_of([*folder_a.names, "", *folder_b.names])
         self.spec = spec_of({"a": self._a, "b": self._b}, self._a.nominal_size(self._preprocess))
 
     def first(self, count: int) -> ImageDataset:
         """The same with no more than ``count`` pictures, the first ones, in either set."""
+        return self._with(*(range(min(count, len(domain))) for domain in (self._a, self._b)))
+
+    def sample(self, fraction: float, seed: int) -> ImageDataset:
+        """The same with that part of either set, at least one picture, drawn by ``seed``."""
+        return self._with(*(drawn(len(domain), fraction, seed) for domain in (self._a, self._b)))
+
+    def _with(self, of_a: Sequence[int], of_b: Sequence[int]) -> ImageDataset:
         part = copy.copy(self)
-        part._a, part._b = self._a.first(count), self._b.first(count)
+        part._a, part._b = self._a.part(of_a), self._b.part(of_b)
         return part
 
     def __len__(self) -> int:
@@ -90,6 +107,11 @@ class Unaligned(ImageDataset):
             "name": self._a.name(a),
             "name_b": self._b.name(b),
         }
+
+    def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+        """Decode each picture of either set once; an item of another number may hold it."""
+        self._a.keep(cache, self._preprocess)
+        self._b.keep(cache, self._preprocess)
 
     def of_domain(self, domain: str) -> ImageDataset:
         """The pictures of ``a`` or of ``b``, each once."""

@@ -70,7 +70,7 @@ def run_page(
         config: The composed configuration.
     """
     pictures = sorted((folder / "images").glob("step_*.png"), key=lambda path: int(path.stem.split("_")[1]))
-    document, body = _document(name)
+    document, body = document_with(name)
     body.add(_facts(status))
     if pictures:
         body.add(h2("Samples"))
@@ -85,7 +85,7 @@ def run_page(
         body.add(h2("Losses"), charts(lines))
     body.add(h2("Command"), pre(code(command)))
     body.add(h2("Configuration"), pre(code(OmegaConf.to_yaml(OmegaConf.create(config)))))
-    _write(folder / "index.html", document)
+    write_document(folder / "index.html", document)
 
 
 def results_page(
@@ -107,17 +107,18 @@ def results_page(
         pictures: By caption.
         tables: Rows of pictures by heading: a name, and its pictures by kind.
     """
-    document, body = _document(name)
+    document, body = document_with(name)
     body.add(_facts(facts))
     for caption, path in (pictures or {}).items():
         body.add(_figure(path.relative_to(folder), caption))
     for heading, rows in (tables or {}).items():
         body.add(h2(heading), _rows(folder, rows))
     body.add(h2("Command"), pre(code(command)))
-    _write(folder / "index.html", document)
+    write_document(folder / "index.html", document)
 
 
-def _document(title: str) -> tuple[dominate.document, html_tag]:
+def document_with(title: str) -> tuple[dominate.document, html_tag]:
+    """An empty page, and what to add to."""
     document = dominate.document(title=title)
     document["lang"] = "en"
     document.head.add(meta(charset="utf-8"), meta(name="viewport", content="width=device-width"), style(STYLE))
@@ -150,7 +151,8 @@ def _figure(path: Path, caption: str) -> html_tag:
     return figure(img(src=path.as_posix(), alt=caption, loading="lazy"), figcaption(caption))
 
 
-def _write(path: Path, document: dominate.document) -> None:
+def write_document(path: Path, document: dominate.document) -> None:
+    """Put a page in its place, whole."""
     temporary = path.with_suffix(".tmp")  # a reader never sees half a page
     temporary.write_text(document.render(), encoding="utf-8", errors="replace")  # a file's name may be no text
     temporary.replace(path)

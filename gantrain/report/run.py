@@ -7,6 +7,7 @@ import math
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,20 @@ class Report:
         config: The composed configuration.
         columns: Of the sample grids; None for one picture of all visuals side by side.
         logger: Where losses and pictures go besides.
+        advice: What to change where data is waited for; may be empty.
         active: Whether this process writes.
     """
 
     def __init__(
-        self, folder: Path, *, command: str, config: dict[str, Any], columns: int | None, logger: Logger, active: bool
+        self,
+        folder: Path,
+        *,
+        command: str,
+        config: dict[str, Any],
+        columns: int | None,
+        logger: Logger,
+        advice: str,
+        active: bool,
     ) -> None:
         self.folder = folder
         self.page = folder / "index.html"
@@ -40,6 +50,8 @@ class Report:
         self._config = config
         self._columns = columns
         self._logger = logger
+        self._advice = advice
+        self._waiting = Waiting()
         self._active = active
         self._lines: list[dict[str, float]] = []
         self._bar: tqdm[Any] | None = None
@@ -96,16 +108,22 @@ class Report:
         self._logger.scalars(step, losses)
         now, (then, before, waited_before) = time.perf_counter(), self._mark
         self._mark = (now, images, waited)
-        speed = {}
+        speed: dict[str, float] = {}
         if before >= 0 and images > before:
             speed = {
                 "images_per_second": round((images - before) / (now - then), 1),
                 "data_wait": round((waited - waited_before) / (now - then), 4),
             }
             _append(self.folder / "speed.jsonl", {**clock, **speed, "time": round(time.time(), 1)})
+            if self._waiting.is_too_long(speed["data_wait"], now - then) and self._advice:
+                self.say([f"Data is waited for {speed['data_wait']:.0%} of the time: give {self._advice}"])
         if self._bar is not None:
-            rate = {"img/s": f"{speed['images_per_second']:.0f}"} if speed else {}
-            self._bar.set_postfix({**rate, **{name: f"{value:.3f}" for name, value in losses.items()}})
+            self._bar.set_postfix({**_shown(speed), **{name: f"{value:.3f}" for name, value in losses.items()}})
+
+    def say(self, lines: Iterable[str]) -> None:
+        """Print lines above the progress bar."""
+        for line in lines if self._active else ():
+            tqdm.write(line, file=sys.stderr)
 
     def images(self, step: int, visuals: dict[str, Tensor]) -> None:
         """Keep pictures of the networks at ``step``, and write the page anew."""
@@ -136,11 +154,52 @@ class Report:
             config=self._config,
         )
 
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the line of the progress bar, whatever has happened, so that messages start on one of their own."""
+        if self._bar is not None:
+            self._bar.close()
+
     def close(self, status: str, step: int) -> None:
         """End the progress bar and write the page for the last time."""
         if self._bar is not None:
             self._bar.close()
         self.write_page(status, step)
+
+
+class Waiting:
+    """Whether data has been waited for too long, told once: more than a tenth of the time, for long on end."""
+
+    SHARE = 0.1
+    LINES = 6
+    SECONDS = 60.0
+
+    def __init__(self) -> None:
+        self._lines = 0
+        self._seconds = 0.0
+        self._told = False
+
+    def is_too_long(self, share: float, seconds: float) -> bool:
+        """True at the first log line at which it is.
+
+        Args:
+            share: Of the time since the last line that was spent waiting.
+            seconds: That time.
+        """
+        slow = share > self.SHARE
+        self._lines = self._lines + 1 if slow else 0
+        self._seconds = self._seconds + seconds if slow else 0.0
+        first = not self._told and self._lines >= self.LINES and self._seconds >= self.SECONDS
+        self._told = self._told or first
+        return first
+
+
+def _shown(speed: dict[str, float]) -> dict[str, str]:
+    """Speed as the progress bar shows it; waiting only where there is some."""
+    shown = {"img/s": f"{speed['images_per_second']:.0f}"} if speed else {}
+    return {**shown, "data": f"{speed['data_wait']:.0%}"} if speed.get("data_wait", 0.0) > 0.01 else shown
 
 
 def remove_report(folder: Path) -> None:

@@ -43,6 +43,7 @@ def pairs(root: Path, *, phase: str = "train", **keys: Any) -> Aligned:
         "range": None,
         "range_b": None,
         "depth": "auto",
+        "decoder": "exact",
         "preprocess": "resize_and_crop",
         "load_size": 16,
         "crop_size": 12,

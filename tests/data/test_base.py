@@ -115,6 +115,34 @@ def test_max_size_takes_the_first_items_of_either_phase() -> None:
     assert len(build_dataset(DIGITS | {"max_size": 99_999}, phase="train")) == 4500
 
 
+def test_a_fraction_is_a_sample_that_the_seed_draws() -> None:
+    def taken(seed: int, **keys: object) -> list[int]:
+        part = build_dataset(DIGITS | keys, phase="train", seed=seed)
+        return [part._indices[index] for index in range(len(part))]
+
+    one = taken(1, fraction=0.1)
+    assert len(set(one)) == 450
+    assert one == sorted(one) == taken(1, fraction=0.1)
+    assert 20 < len(set(one) & set(taken(2, fraction=0.1))) < 80  # 45 by chance
+    assert 1800 < sum(one) / 450 < 2700  # 2,250 by chance: from all of them
+    assert taken(1, fraction=1) == list(range(4500))
+    assert len(taken(1, fraction=1e-6)) == 1
+    assert len(build_dataset(DIGITS | {"fraction": 0.1}, phase="test", seed=1)) == 50
+
+
+def test_max_size_takes_the_first_of_a_fraction() -> None:
+    part = build_dataset(DIGITS | {"fraction": 0.1, "max_size": 7}, phase="train", seed=3)
+    whole = build_dataset(DIGITS | {"fraction": 0.1}, phase="train", seed=3)
+    assert len(part) == 7
+    assert all(torch.equal(part.item(i, 0)["image"], whole.item(i, 0)["image"]) for i in range(7))
+
+
+@pytest.mark.parametrize("value", [0, -0.5, 1.1, "x", True])
+def test_a_fraction_that_is_none_is_refused(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"^data\.fraction: expected a number above 0 and at most 1 or null, got"):
+        build_dataset(DIGITS | {"fraction": value}, phase="train")
+
+
 def test_labelled_keeps_as_many_labels_of_each_class_in_training_and_all_in_testing() -> None:
     train = build_dataset(DIGITS | {"max_size": 600, "labelled": 30}, phase="train")
     of_known = Counter(label for label in train.labels if label >= 0)

@@ -6,8 +6,10 @@ from collections import Counter
 
 import pytest
 import torch
+from conftest import assert_same_bits
 from torch import Tensor
 
+from gantrain.data.base import collate
 from gantrain.data.digits import Digits
 from gantrain.registry import DATASETS, ConfigError
 
@@ -65,3 +67,9 @@ def test_nothing_depends_on_the_items_seed() -> None:
 def test_a_size_that_shows_no_digit_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^data\.load_size: expected a whole number at least 8, got 7$"):
         DATASETS.build({"mode": "digits", "load_size": 7}, phase="train")
+
+
+def test_a_whole_batch_is_that_of_its_items() -> None:
+    digits = Digits(load_size=32, phase="test")
+    chosen = [7, 0, 499, 7]
+    assert_same_bits(digits.items(chosen, [0] * 4), collate([digits.item(index, 0) for index in chosen]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import stat
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import lmdb
 import pytest
 from PIL import Image
 
@@ -181,10 +183,73 @@ def test_what_is_there_is_left_alone(capsys) -> None:
 
 
 def test_the_addresses_are_those_that_the_authors_publish() -> None:
-    assert len(NAMES) == 16
+    assert len(NAMES) == 26
     for name, address in NAMES.items():
+        if name.startswith("lsun_"):
+            assert address == f"http://dl.yf.io/lsun/scenes/{name.removeprefix('lsun_')}_train_lmdb.zip"
+            continue
         collection, file = address.removeprefix("http://efrosgans.eecs.berkeley.edu/").split("/datasets/")
         assert file == name.removesuffix("_unaligned") + {"cyclegan": ".zip", "pix2pix": ".tar.gz"}[collection]
+
+
+# ---- LSUN
+
+
+def zipped_lmdb(name: str, count: int, part: float = 1) -> bytes:
+    """The archive of a database of so many pictures, of which only a part may be there."""
+    with lmdb.open(name, map_size=1 << 24) as environment, environment.begin(write=True) as transaction:
+        for number in range(count):
+            transaction.put(b"%040x" % number, picture())
+    data = Path(name, "data.mdb").read_bytes()
+    shutil.rmtree(name)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(f"{name}/data.mdb", data[: int(len(data) * part)])
+        archive.writestr(f"{name}/lock.mdb", b"")
+    return file.getvalue()
+
+
+@pytest.fixture
+def serve_lsun(serve, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes | None, bytes | None], str]:
+    """Has the two archives of LSUN's towers answered, and returns the address of the larger."""
+
+    def answer(train: bytes | None, val: bytes | None) -> str:
+        monkeypatch.setitem(NAMES, "of val", "/tower_val_lmdb.zip")
+        serve("of val", val)
+        return serve("lsun_tower", train)
+
+    return answer
+
+
+def test_a_category_of_lsun_comes_in_two_archives_and_can_be_trained_on(serve_lsun, capsys) -> None:
+    serve_lsun(zipped_lmdb("tower_train_lmdb", 5), zipped_lmdb("tower_val_lmdb", 2))
+    assert main(["data", "download", "lsun_tower"]) == 0
+    assert capsys.readouterr().out == (
+        "datasets/lsun/tower_val_lmdb: 2 pictures\ndatasets/lsun/tower_train_lmdb: 5 pictures\n"
+    )
+    assert {path.name for path in Path("datasets/lsun").iterdir()} == {"tower_train_lmdb", "tower_val_lmdb"}
+    assert main(["train", "data=lsun_tower", "trainer.accelerator=cpu", "dry_run=true"]) == 0
+    assert "image (N, 3, 64, 64), 5 in an epoch" in capsys.readouterr().out
+
+
+def test_a_category_of_which_one_archive_came_is_completed(serve_lsun, capsys) -> None:
+    serve_lsun(zipped_lmdb("tower_train_lmdb", 5)[:-200], zipped_lmdb("tower_val_lmdb", 2))
+    assert main(["data", "download", "lsun_tower"]) == 2
+    assert "what came is no good archive" in capsys.readouterr().err
+    assert {path.name for path in Path("datasets/lsun").iterdir()} == {"tower_val_lmdb"}
+    serve_lsun(zipped_lmdb("tower_train_lmdb", 5), None)
+    assert main(["data", "download", "lsun_tower"]) == 0
+    assert capsys.readouterr().out == (
+        "datasets/lsun/tower_val_lmdb is already there\ndatasets/lsun/tower_train_lmdb: 5 pictures\n"
+    )
+
+
+@pytest.mark.parametrize(("count", "part"), [(0, 1), (5, 0.5), (5, 0)])
+def test_an_archive_without_a_whole_database_is_refused(serve_lsun, capsys, count: int, part: float) -> None:
+    address = serve_lsun(None, zipped_lmdb("tower_val_lmdb", count, part)).replace("_train_", "_val_")
+    assert refused("lsun_tower", capsys) == (
+        f"gantrain: {address}: the archive holds no LMDB, or an empty or damaged one\n"
+    )
 
 
 # ---- what goes wrong
@@ -316,7 +381,7 @@ def test_folders_above_that_others_have_begun_to_use_stay(tmp_path: Path) -> Non
 # ---- the command
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["download", "-h"]])
+@pytest.mark.parametrize("arguments", [["download", "--help"], ["download", "-h"], ["download", "maps", "--help"]])
 def test_the_help_lists_every_name(arguments: list[str], capsys) -> None:
     assert main(["data", *arguments]) == 0
     out = capsys.readouterr().out
@@ -328,11 +393,12 @@ def test_the_help_lists_every_name(arguments: list[str], capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
-        (["download"], "takes one name and root=FOLDER; names: ae_photos, apple2orange"),
-        (["download", "maps", "facades"], "takes one name and root=FOLDER; names: "),
-        (["download", "name=maps"], "takes one name and root=FOLDER; names: "),
+        (["download"], "it is: gantrain data download NAME [root=datasets]; more: gantrain data download --help"),
+        (["download", "maps", "facades"], "it is: gantrain data download NAME [root=datasets]; "),
+        (["download", "name=maps", "facades"], "it is: gantrain data download NAME [root=datasets]; "),
+        (["download", "maps", "rot=x"], "rot=x: unknown key; did you mean 'root'?"),
         (["download", "horse2zbra"], "no data set 'horse2zbra' to download; did you mean 'horse2zebra'?"),
-        (["fetch", "maps"], "no command 'data fetch'; there is: gantrain data download NAME [root=FOLDER]"),
+        (["fetch", "maps"], "no command 'data fetch'; "),
         (["download", "cityscapes"], "requested from cityscapes-dataset.com; datasets/cityscapes/train and "),
     ],
 )

@@ -47,6 +47,7 @@ def folder(root: Path, *, phase: str = "train", **keys: Any) -> SingleFolder:
         "preprocess": None,
         "range": None,
         "depth": "auto",
+        "decoder": "exact",
     }
     return DATASETS.build({"mode": "single", "root": str(root), **defaults, **keys}, phase=phase)
 

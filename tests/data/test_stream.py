@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
 import pytest
 import torch
 
-from gantrain.data.base import Batch, ImageDataset, ImageSpec
+from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, collate
 from gantrain.data.stream import BatchStream, in_order
 from gantrain.registry import ConfigError, construct
 from gantrain.seeding import derive_seed
@@ -166,13 +166,44 @@ def test_images_are_laid_out_as_asked(channels_last: bool) -> None:
     torch.testing.assert_close(image, next(stream())["image"], atol=0, rtol=0)
 
 
-def test_workers_are_started_only_where_items_cost_something() -> None:
+def test_workers_are_started_only_where_items_cost_something(monkeypatch) -> None:
+    monkeypatch.setattr("gantrain.data.workers.available_cores", lambda: 3)
     counts = []
     for in_memory in (True, False):
-        made = stream(Telling(in_memory=in_memory), num_workers=None)
-        counts.append(made._num_workers)
-    assert counts[0] == 0
-    assert 1 <= counts[1] <= 4
+        made = stream(Telling(size=1000, in_memory=in_memory), num_workers=None)
+        assert next(made)["image"].shape[0] == 4
+        counts.append((made.num_workers, len(getattr(made._loader, "_workers", []))))
+    assert counts == [(0, 0), (2, 2)]
+
+
+class AtOnce(Telling):
+    """The same in whole batches, each of which is one read."""
+
+    def __init__(self, **keys: Any) -> None:
+        super().__init__(**keys)
+        self.reads = 0
+
+    def items(self, indices: Sequence[int], seeds: Sequence[int]) -> Batch:
+        self.reads += 1
+        return super().items(indices, seeds)
+
+
+def test_a_batch_is_one_read_of_the_data_set() -> None:
+    dataset = AtOnce()
+    assert names(stream(dataset), 3) == names(stream(), 3)
+    assert dataset.reads == 3
+
+
+@pytest.mark.parametrize("known", [None, [2, 3]])
+def test_a_selection_reads_whole_batches_too(known: list[int] | None) -> None:
+    dataset = AtOnce()
+    part = Selection(dataset, [1, 2, 3, 5, 8], known)
+    batch = part.items([4, 0, 1], [7, 7, 9])
+    expected = collate([part.item(index, seed) for index, seed in ((4, 7), (0, 7), (1, 9))])
+    assert batch["name"] == expected["name"] == ["8 by 7", "1 by 7", "2 by 9"]
+    assert batch["label"].tolist() == expected["label"].tolist() == ([8, 1, 2] if known is None else [-1, -1, 2])
+    assert torch.equal(batch["image"], expected["image"])
+    assert dataset.reads == 1
 
 
 def test_workers_end_with_the_last_reference_to_their_stream() -> None:

@@ -41,6 +41,7 @@ def domains(root: Path, *, phase: str = "train", **keys: Any) -> Unaligned:
         "range": None,
         "range_b": None,
         "depth": "auto",
+        "decoder": "exact",
         "preprocess": "resize_and_crop",
         "load_size": 8,
         "crop_size": 8,
@@ -236,3 +237,15 @@ def test_max_size_takes_the_first_pictures_of_both_sets(tmp_path: Path) -> None:
     assert {number for seed in range(30) for number in numbers(first, "b", seed=seed)} == {0, 1, 10}
     assert [len(first.of_domain(domain)) for domain in ("a", "b")] == [3, 3]
     assert len(domains(tmp_path).first(99)) == 12
+
+
+def test_a_fraction_is_drawn_from_either_set(tmp_path: Path) -> None:
+    fill(tmp_path, 12, 6)
+    part = domains(tmp_path).sample(0.5, seed=1)
+    of = {domain: numbers(part.of_domain(domain), domain) for domain in ("a", "b")}
+    assert [len(set(of["a"])), len(set(of["b"]))] == [6, 3]
+    assert set(numbers(part, "a")) == set(of["a"])
+    assert {number for seed in range(30) for number in numbers(part, "b", seed=seed)} == set(of["b"])
+    other = domains(tmp_path).sample(0.5, seed=2)
+    assert set(numbers(other, "a")) != set(of["a"])
+    assert [len(part.first(2).of_domain(domain)) for domain in ("a", "b")] == [2, 2]

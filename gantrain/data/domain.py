@@ -1,0 +1,167 @@
+"""The pictures of one domain: encoded ones from a source, read in the channels and depth of the data set."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from gantrain.data.cache import Cache, Subset, Work
+from gantrain.data.cache_file import Kept
+from gantrain.data.decoding import Pixels, decode
+from gantrain.data.pictures import ValueRange, converted, needs_range, stored_depth
+from gantrain.data.sources import Source
+from gantrain.data.transforms import Preprocess
+from gantrain.registry import ConfigError
+
+Depth: TypeAlias = Literal["auto", "uint8", "uint16", "float32"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the pictures of a domain are read.
+
+    Attributes:
+        channels: Wanted.
+        depth: Of the data set, never ``auto``.
+        value_range: The stored values that become -1 and 1; None for the whole range of the type.
+        convert: Whether files of 16 bits may be rounded to 8.
+    """
+
+    channels: int
+    depth: str
+    value_range: ValueRange | None
+    convert: bool
+
+
+class Domain:
+    """The pictures of one domain.
+
+    Args:
+        source: Its encoded pictures, at least one.
+        channels: Wanted.
+        depth: ``auto`` for that of the first picture; files of 16 bits are converted to 8 only if it is given.
+        value_range: The stored values that become -1 and 1; None for the whole range of the type.
+        suffix: Of the keys that messages name: ``_b`` for ``data.channels_b``.
+        columns: Into how many pictures of the same width each is divided.
+
+    Raises:
+        ConfigError: The range is none, or is missing.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        channels: int,
+        depth: Depth,
+        value_range: ValueRange | None,
+        suffix: str = "",
+        columns: int = 1,
+    ) -> None:
+        if value_range is not None and not -math.inf < value_range[0] < value_range[1] < math.inf:
+            raise ConfigError(f"data.range{suffix}={list(value_range)}: the first number must be less than the second")
+        stored = stored_depth(source.open(0), source.place(0)) if depth == "auto" else depth
+        if depth == "auto" and stored == "float32" and value_range is None:
+            raise needs_range(source.place(0), suffix)
+        self.reading = Reading(channels, stored, value_range, convert=depth != "auto")
+        self._source = source
+        self._indices: Sequence[int] = range(len(source))
+        self._suffix = suffix
+        self._columns = columns
+        self._kept: Kept | None = None
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def name(self, index: int) -> str:
+        """What the picture is called in the data set, with forward slashes: for a file, its path below the folder."""
+        return self._source.name(self._indices[index])
+
+    def place(self, index: int) -> str:
+        """How messages name the picture."""
+        return self._source.place(self._indices[index])
+
+    def part(self, indices: Sequence[int]) -> Domain:
+        """The same with these pictures alone."""
+        part = copy.copy(self)
+        part._indices = [self._indices[index] for index in indices]
+        return part
+
+    def nominal_size(self, preprocess: Preprocess) -> tuple[int, int]:
+        """Height and width of the first picture as it goes to the networks; of all, where they are cut."""
+        if preprocess.cuts:
+            return preprocess.crop_size
+        height, width, _ = self.scaled(0, preprocess)[0].shape
+        return height, width
+
+    @property
+    def names(self) -> list[str]:
+        """Of all its pictures, in their order."""
+        return [self.name(index) for index in range(len(self))]
+
+    def prepared(self, index: int, preprocess: Preprocess, seed: int) -> Tensor:
+        """(C, H, W)."""
+        return preprocess.cut(self.scaled(index, preprocess)[0], seed, name=self.place(index))
+
+    def scaled(self, index: int, preprocess: Preprocess) -> list[Pixels]:
+        """The columns of a picture, each (H, W, C), as ``Preprocess.scaled`` leaves them."""
+        kept = None if self._kept is None else self._kept.get(self._indices[index])
+        joined = self.decoded(index, preprocess) if kept is None else kept
+        return np.split(joined, self._columns, axis=1) if self._columns > 1 else [joined]
+
+    def decoded(self, index: int, preprocess: Preprocess) -> Pixels:
+        """What a cache keeps: the scaled columns side by side, (H, W, C), from the encoded picture."""
+        place, columns = self.place(index), self._columns
+
+        def shrink(height: int, width: int) -> int:
+            factor = preprocess.shrink(height, width // columns)
+            return factor if columns == 1 or width % (columns * factor) == 0 else 1
+
+        decoded = decode(self._source.open(self._indices[index]), self.reading.channels, place, shrink)
+        pixels = converted(decoded, **vars(self.reading), place=place, suffix=self._suffix)
+        reduction = decoded.reduction
+        if columns == 1:
+            return preprocess.scaled(pixels, reduction)
+        if pixels.shape[1] % columns:
+            raise ConfigError(f"{place} is {pixels.shape[1]} pixels wide, which can't be halved into A and B")
+        if reduction is not None:
+            reduction = reduction._replace(width=reduction.width // columns)
+        return np.hstack([preprocess.scaled(column, reduction) for column in np.split(pixels, columns, axis=1)])
+
+    def keep(self, cache: Cache, preprocess: Preprocess, indices: Sequence[int] | None = None) -> None:
+        """Take pictures from ``cache`` from now on, for which they are decoded once.
+
+        Args:
+            cache: Where.
+            preprocess: The one of all calls to come.
+            indices: Of the pictures that are wanted; None for all.
+
+        Raises:
+            ConfigError: A picture can't be read, or a cache that was asked for can't be had.
+        """
+        numbers = np.unique(np.arange(len(self)) if indices is None else np.asarray(indices))
+        chosen = np.asarray(self._indices)[numbers]
+        identity = {
+            "source": self._source.stamp(),
+            "pictures": hashlib.blake2b(chosen.astype("<i8").tobytes(), digest_size=16).hexdigest(),
+            "columns": self._columns,
+            **vars(self.reading),
+            "value_range": self.reading.value_range and list(self.reading.value_range),
+            **preprocess.scaling,
+        }
+        more = "" if len(numbers) == 1 else f" and {len(numbers) - 1:,} more"
+        work = Work(
+            label=self.place(int(numbers[0])) + more,
+            identity=identity,
+            count=len(numbers),
+            decode=lambda place: self.decoded(int(numbers[place]), preprocess),
+        )
+        kept = cache.take(work)
+        self._kept = Subset(kept, numbers) if kept is not None and len(numbers) < len(self) else kept

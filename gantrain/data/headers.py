@@ -1,0 +1,62 @@
+"""What the header of a picture says, without its pixels."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from gantrain.data.decoding import ORIENTATION, _naming, _open, stored_depth
+from gantrain.data.sources import Encoded
+
+TURNED = (5, 6, 7, 8)  # of the orientations of EXIF and TIFF, those that swap height and width
+
+
+class Header(NamedTuple):
+    """A picture, upright.
+
+    Attributes:
+        height: Pixels.
+        width: Pixels.
+        channels: As stored, opacity included; a palette counts as the 3 that it stands for.
+        depth: ``uint8``, ``uint16`` or ``float32``.
+    """
+
+    height: int
+    width: int
+    channels: int
+    depth: str
+
+
+def read_header(encoded: Encoded, channels: int, place: str) -> Header:
+    """The header of a picture.
+
+    Args:
+        encoded: A file, or what one holds.
+        channels: Wanted; tells arrays (C, H, W) from (H, W, C).
+        place: How messages name it.
+
+    Raises:
+        ConfigError: This is not a picture.
+    """
+    depth = stored_depth(encoded, place)
+    with _naming(encoded, place), ExitStack() as stack:
+        source = _open(encoded, stack)
+        if isinstance(source, np.ndarray):
+            if source.ndim not in (2, 3):
+                raise ValueError(f"its shape is {source.shape}, and not (H, W), (H, W, C) or (C, H, W)")
+            height, width, there = (*source.shape, 1)[:3]
+            if source.ndim == 3 and height == channels != there:
+                height, width, there = source.shape[1], source.shape[2], channels
+            return Header(height, width, there, depth)
+        if isinstance(source, Image.Image):
+            width, height = source.size
+            there = 3 if source.mode == "P" else len(source.getbands())
+            turn = source.getexif().get(ORIENTATION, 1)
+        else:
+            height, width, there = source.imagelength, source.imagewidth, source.samplesperpixel
+            tag = source.tags.get(ORIENTATION)
+            turn = tag.value if tag else 1
+        return Header(*((width, height) if turn in TURNED else (height, width)), there, depth)

@@ -1,0 +1,104 @@
+"""`gantrain data check`: a data set looked at without training, as a table, a page and an exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+import gantrain.data  # noqa: F401 - files the data modes by name
+from gantrain.build import SELECTION_KEYS, STREAM_KEYS, build_dataset
+from gantrain.data.base import ImageDataset
+from gantrain.data.checking import Summary, findings_in, summarise
+from gantrain.data.surveying import Finding, survey
+from gantrain.registry import checked
+from gantrain.report.data_page import data_page
+from gantrain.settings import import_plugins
+
+WORDS = {"true": True, "false": False}
+SHOWN = 10  # pictures of each warning on the terminal; the page has more
+
+
+def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], command: str) -> int:
+    """Look at the data of a configuration for training.
+
+    ``data.max_size`` and ``data.fraction`` are not heeded: every picture is looked at.
+
+    Args:
+        config: As composed.
+        name: Of the data.
+        options: ``quick=...`` and ``out=...``, as typed.
+        command: As typed.
+
+    Returns:
+        Exit status: 1 if training would stop.
+
+    Raises:
+        ConfigError: There is nothing to look at, or a key is wrong.
+    """
+    typed: dict[str, str] = {key: value for key, _, value in (option.partition("=") for option in options)}
+    quick = checked(WORDS.get(typed.get("quick", "false"), typed.get("quick")), bool, "quick")
+    import_plugins(config["plugins"])
+    data = {key: value for key, value in config["data"].items() if key not in (*STREAM_KEYS, *SELECTION_KEYS)}
+    parts, findings = survey(data, _build)
+    summaries = [summarise(part, data, quick=quick) for part in parts]
+    findings += findings_in(summaries)
+    findings.sort(key=lambda finding: not finding.stops)
+    columns = {summary.part.title: summary.row() for summary in summaries}
+    classes = {summary.part.title: summary.classes for summary in summaries if summary.classes}
+    _print(columns, classes, findings)
+    folder = Path(typed.get("out") or f"results/data_{name}").expanduser()
+    data_page(
+        folder,
+        name=f"{name}: {data['root']}" if data.get("root") else name,
+        command=command,
+        columns=columns,
+        findings=[(finding.text, finding.stops, finding.items) for finding in findings],
+        classes=classes,
+        sheets=_sheets(folder, summaries),
+    )
+    print(f"page: {folder / 'index.html'}")
+    return int(any(finding.stops for finding in findings))
+
+
+def _build(data: Mapping[str, Any], phase: str) -> ImageDataset:
+    return build_dataset(dict(data), phase=phase)
+
+
+def _print(
+    columns: Mapping[str, Mapping[str, str]], classes: Mapping[str, Mapping[str, int]], findings: Sequence[Finding]
+) -> None:
+    rows = list(dict.fromkeys(key for facts in columns.values() for key in facts))
+    table = [["", *columns], *([row, *(facts.get(row, "") for facts in columns.values())] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for title, counts in classes.items():
+        few = ", ".join(f"{name} {count:,}" for name, count in islice(counts.items(), SHOWN))
+        print(f"classes, {title}: {few}" + (", ... (all on the page)" if len(counts) > SHOWN else ""))
+    for finding in findings:
+        print(f"{'would stop training' if finding.stops else 'warning'}: {finding.text}")
+        for item in finding.items if finding.stops else islice(finding.items, SHOWN):
+            print(f"  {item}")
+        if not finding.stops and len(finding.items) > SHOWN:
+            print("  ... (more on the page)")
+
+
+def _sheets(folder: Path, summaries: Sequence[Summary]) -> dict[str, list[tuple[str, list[Path]]]]:
+    """Thumbnails by name, written below ``folder``, the two of a pair together."""
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    for old in images.glob("thumbnail_*.png"):
+        old.unlink()
+    sheets: dict[str, dict[int, tuple[str, list[Path]]]] = {}
+    for number, summary in enumerate(summaries):
+        part = summary.part
+        sheet = sheets.setdefault(f"{part.phase} A | B" if part.paired else part.title, {})
+        for index, pixels in summary.thumbnails.items():
+            path = images / f"thumbnail_{number}_{index}.png"
+            Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path)
+            sheet.setdefault(index, (part.source.name(index), []))[1].append(path)
+    return {heading: list(sheet.values()) for heading, sheet in sheets.items() if sheet}

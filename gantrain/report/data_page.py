@@ -1,0 +1,104 @@
+"""The page of a data set: what it holds, what is wrong with it, and how it looks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from dominate.tags import (
+    code,
+    details,
+    div,
+    figure,
+    h2,
+    html_tag,
+    img,
+    li,
+    p,
+    pre,
+    style,
+    summary,
+    table,
+    td,
+    th,
+    tr,
+    ul,
+)
+
+from gantrain.report.page import document_with, write_document
+
+STYLE = """
+td { padding-right: 1.5rem; vertical-align: top }
+th { vertical-align: top }
+.bar { background: #2a7de1; height: .9rem; min-width: 1px; border-radius: .2rem }
+.wrong summary { color: #d33; font-weight: bold }
+summary { cursor: pointer }
+li { overflow-wrap: anywhere }
+.sheet { display: flex; flex-wrap: wrap; gap: .4rem }
+.sheet figure { margin: 0; display: flex; gap: 1px; align-items: flex-start }
+.sheet img { min-width: 0 }
+"""
+BAR = 20  # rem, of the largest class
+
+
+def data_page(
+    folder: Path,
+    *,
+    name: str,
+    command: str,
+    columns: Mapping[str, Mapping[str, str]],
+    findings: Sequence[tuple[str, bool, Sequence[str]]],
+    classes: Mapping[str, Mapping[str, int]],
+    sheets: Mapping[str, Sequence[tuple[str, Sequence[Path]]]],
+) -> None:
+    """Write ``index.html``.
+
+    Args:
+        folder: Where to; the pictures lie in it.
+        name: Of the page.
+        command: What made it, as typed.
+        columns: Facts by heading.
+        findings: One line, whether it stops training, and what it is about.
+        classes: How many pictures there are of each class, by heading.
+        sheets: Pictures by heading: a name, and one or those of a pair.
+    """
+    document, body = document_with(name)
+    document.head.add(style(STYLE))
+    rows = list(dict.fromkeys(key for facts in columns.values() for key in facts))
+    facts = table(tr(th(), *(th(heading) for heading in columns)))
+    for row in rows:
+        facts.add(tr(th(row), *(td(column.get(row, "")) for column in columns.values())))
+    body.add(facts)
+    body.add(h2("Findings"), *(_finding(*finding) for finding in findings))
+    if not findings:
+        body.add(p("Nothing is wrong with it."))
+    for heading, counts in classes.items():
+        body.add(h2(f"Classes, {heading}"), _bars(counts))
+    for heading, pictures in sheets.items():
+        body.add(h2(heading), div(*(_thumbnail(folder, *picture) for picture in pictures), cls="sheet"))
+    body.add(h2("Command"), pre(code(command)))
+    write_document(folder / "index.html", document)
+
+
+def _finding(text: str, stops: bool, items: Sequence[str]) -> html_tag:
+    text = f"Would stop training: {text}" if stops else text
+    if not items:
+        return p(text, cls="wrong" if stops else "")
+    return details(summary(text), ul(*(li(item) for item in items)), cls="wrong" if stops else "", open=stops)
+
+
+def _bars(counts: Mapping[str, int]) -> html_tag:
+    largest = max(counts.values()) or 1
+    return table(
+        *(
+            tr(th(name), td(f"{count:,}"), td(div(cls="bar", style=f"width: {BAR * count / largest:.2f}rem")))
+            for name, count in counts.items()
+        )
+    )
+
+
+def _thumbnail(folder: Path, name: str, paths: Sequence[Path]) -> html_tag:
+    places = [quote(os.fsencode(path.relative_to(folder).as_posix())) for path in paths]
+    return figure(*(img(src=place, alt=name, title=name, loading="lazy") for place in places))

@@ -1,0 +1,104 @@
+"""How many processes decode, and what is advised where they are too slow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gantrain.data import workers
+from gantrain.data.base import Batch, ImageDataset, ImageSpec
+from gantrain.data.digits import Digits
+from gantrain.data.workers import advice, available_cores, batches_ahead, good_number_of_workers
+
+
+class Sized(ImageDataset):
+    """So many items of so many pixels."""
+
+    def __init__(self, size: int, side: int, in_memory: bool = False) -> None:
+        self.size = size
+        self.in_memory = in_memory
+        self.spec = ImageSpec(side, side, {"image": 3}, {"image": "uint8"})
+
+    def __len__(self) -> int:
+        return self.size
+
+    def item(self, index: int, seed: int) -> Batch:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    def of(cores: int, ranks: int = 1) -> None:
+        monkeypatch.setattr(workers, "available_cores", lambda: cores)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("cores", "ranks", "expected"),
+    [(1, 1, 0), (2, 1, 1), (4, 1, 3), (8, 1, 7), (64, 1, 8), (64, 4, 8), (32, 8, 3), (8, 8, 1), (2, 4, 1), (1, 2, 0)],
+)
+def test_each_rank_has_a_worker_per_core_but_one(cores: int, ranks: int, expected: int, machine) -> None:
+    machine(cores, ranks)
+    assert good_number_of_workers(Sized(5000, 256)) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "in_memory", "some"),
+    [
+        (999, 64, False, False),
+        (1000, 64, False, True),
+        (999, 65, False, True),
+        (5000, 256, True, False),
+        (10, 256, False, True),
+    ],
+)
+def test_tiny_sets_and_those_in_memory_need_none(size: int, side: int, in_memory: bool, some: bool, machine) -> None:
+    machine(4)
+    assert bool(good_number_of_workers(Sized(size, side, in_memory))) == some
+
+
+def test_only_the_cores_that_the_process_may_use_count(monkeypatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {1, 5, 7}, raising=False)
+    assert available_cores() == 3
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    assert available_cores() == 6
+
+
+def test_few_workers_prepare_more_batches_each() -> None:
+    assert [batches_ahead(count) for count in (1, 2, 3, 8)] == [4, 2, 2, 2]
+
+
+FOLDER = {"load_size": 286, "crop_size": 256}
+
+
+@pytest.mark.parametrize(
+    ("data", "now", "expected"),
+    [
+        (
+            {**FOLDER, "cache": "off"},
+            1,
+            "data.num_workers=4 (now 1; this process may use 4 cores), or data.cache=disk, which decodes every picture "
+            "only once, or a smaller data.load_size (now 286)",
+        ),
+        ({**FOLDER, "cache": "disk"}, 4, "a smaller data.load_size (now 286)"),
+        (
+            {"load_size": [64, 80], "crop_size": 64, "cache": "auto"},
+            8,
+            "data.cache=disk, which decodes every picture only once, or a smaller data.load_size (now [64, 80])",
+        ),
+        ({"load_size": 64, "crop_size": 64}, 3, "data.num_workers=4 (now 3; this process may use 4 cores)"),
+        ({"load_size": 64, "crop_size": 64}, 4, ""),
+    ],
+)
+def test_only_what_would_help_is_advised(data: dict[str, Any], now: int, expected: str, machine) -> None:
+    machine(4)
+    assert advice(data, Sized(5000, 256), now) == expected
+
+
+def test_for_data_in_memory_there_is_no_advice(machine) -> None:
+    machine(4)
+    assert advice({"load_size": 32}, Digits(load_size=32, phase="test"), 0) == ""
