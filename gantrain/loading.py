@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
+from torch import Tensor, nn
 
 from gantrain.build import build_model
 from gantrain.checkpoint import Checkpoints
-from gantrain.data.base import ImageSpec
+from gantrain.data.base import Batch, ImageSpec
 from gantrain.models.base import GAN
-from gantrain.models.translation import BareGenerator, Direction, Translator
+from gantrain.models.colorization import Colorization
+from gantrain.models.translation import BareGenerator, Direction, NetworkMode, Translator
 from gantrain.networks.reference_files import read_reference
 from gantrain.optim import Averages
 from gantrain.registry import MODELS, ConfigError
@@ -81,12 +83,32 @@ def rebuild(state: dict[str, Any], device: torch.device, network_weights: Networ
     return model.requires_grad_(False).eval().to(device)
 
 
+class BareColorization(BareGenerator):
+    """A generator from lightness to colour on its own; it shows what ``Colorization`` shows.
+
+    Args:
+        generator: The network, from 1 channel to 2.
+    """
+
+    needs = frozenset({"image"})
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__(generator, "a_to_b", {"image": 3})
+
+    def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
+        """The picture in gray, in the colours that the generator finds, and in its own."""
+        # asks nothing of its model but to translate
+        return Colorization.results(self, batch, direction, network_mode=network_mode)  # type: ignore[arg-type]
+
+
 def load_generator(path: Path, direction: Direction, device: torch.device, *, dropout: float | None) -> BareGenerator:
     """A bare generator of pytorch-CycleGAN-and-pix2pix, for use and not for training.
 
+    One from 1 channel to 2 is that of its colorization, from lightness to colour in CIE Lab.
+
     Args:
         path: The ``.pth`` file.
-        direction: What it is taken to do.
+        direction: What it is taken to do; colorization knows only a_to_b.
         device: Where to put it.
         dropout: Of a U-Net, whose file does not show it; None for what pix2pix has.
 
@@ -100,7 +122,9 @@ def load_generator(path: Path, direction: Direction, device: torch.device, *, dr
     generator = found.build(side, side)
     generator.load_state_dict(found.state)
     channels = {direction[0]: found.channels_in, direction[-1]: found.channels_out}
-    return BareGenerator(generator, direction, channels).requires_grad_(False).eval().to(device)
+    colours = (found.channels_in, found.channels_out) == (1, 2)
+    bare = BareColorization(generator) if colours else BareGenerator(generator, direction, channels)
+    return bare.requires_grad_(False).eval().to(device)
 
 
 def takes_average(state: dict[str, Any], network_weights: NetworkWeights) -> bool:

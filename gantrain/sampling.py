@@ -40,7 +40,7 @@ def save_samples(
 
     Args:
         model: In evaluation mode.
-        folder: Where to; the samples go into ``samples`` there, in place of those of an earlier call.
+        folder: Where to; the samples go into ``samples`` there.
         num: How many, for a model without labels.
         labels: Of the samples, for one with.
         seed: Of the noise.
@@ -49,8 +49,6 @@ def save_samples(
         How many samples there are, and the grids by caption.
     """
     (folder / "samples").mkdir(parents=True, exist_ok=True)
-    for old in (folder / "samples").glob("[0-9]*.png"):  # else those of an earlier call would count as of this one
-        old.unlink()
     device = next(model.parameters()).device
     latent = model.latents(len(labels) if labels is not None else num, seed=seed).to(device)
     samples = _sample(model, latent, labels)

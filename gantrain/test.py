@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +18,11 @@ from gantrain.loading import NetworkWeights, load_generator, read_run, rebuild, 
 from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.registry import ConfigError, Count, Positive, Share, construct
-from gantrain.report.page import results_page
+from gantrain.report.page import replacing, results_page
 from gantrain.resume import command
 from gantrain.sampling import save_samples, wanted_labels
 from gantrain.settings import choose_device, import_plugins
-from gantrain.translating import PictureFolder, Translated, translate_all
+from gantrain.translating import PictureFolder, Translated, heading, translate_all
 
 SAMPLES = 64  # where nobody says how many
 
@@ -34,13 +36,15 @@ class TestSettings:
         weights: Instead of a run, a bare generator of pytorch-CycleGAN-and-pix2pix.
         step: Which of the run's checkpoints; None for the newest.
         out: Folder for the results; None for ``results/<phase>_<step>`` in the run folder, or ``results/<file stem>``.
+            Those of an earlier call are replaced when the new ones are complete.
         num: How many samples, rounded up so that every class gets as many; or how many images to translate, None for
             all.
         labels: Class numbers to make; None for all.
         seed: Of the noise.
         direction: Which generator translates; None for every one there is.
         phase: Which part of the data is translated.
-        batch_size: Images translated at a time; results do not depend on it.
+        batch_size: Images translated at a time in ``network_mode=eval``, where results depend on it by rounding alone;
+            ``train`` translates one by one.
         network_mode: ``train`` leaves dropout on and takes batch norm's statistics from each image, as pix2pix does.
         dropout: Of a U-Net given as ``weights``, whose file does not show it; None for pix2pix's.
         network_weights: ``average`` are the moving averages, ``last`` the trained weights; ``auto`` takes the averages
@@ -134,7 +138,7 @@ def _test_run(run: Path, settings: TestSettings, device: torch.device, typed: st
     if folder is None:
         folder = run / "results" / f"{settings.phase}_{state['step']}"
         if settings.data not in (None, _own_data(state)):
-            folder = folder.with_name(f"{folder.name}_{data_name}")
+            folder = folder.with_name(f"{folder.name}_{data_name}{_of_root(settings.data, data_name)}")
     name = f"{run.name}, step {state['step']}"
     weights = "moving average" if takes_average(state, settings.network_weights) else "as trained"
     if isinstance(model, Translator):
@@ -148,14 +152,26 @@ def _test_run(run: Path, settings: TestSettings, device: torch.device, typed: st
         raise ConfigError(f"direction={settings.direction}: {type(model).__name__} makes images from noise")
     labels = wanted_labels(model, settings.labels, settings.num or SAMPLES)
     figures = _figures(model, state, settings, device)
-    count, pictures = save_samples(model, folder, num=settings.num or SAMPLES, labels=labels, seed=settings.seed)
-    facts = {
-        "samples": f"{count}, of seed {settings.seed}",
-        "weights": weights,
-        **{figure: f"{value:.4f}" for figure, value in figures.items()},
-    }
-    results_page(folder, name=name, command=typed, facts=facts, pictures=pictures)
+    with replacing(folder, command=typed) as part:
+        count, pictures = save_samples(model, part, num=settings.num or SAMPLES, labels=labels, seed=settings.seed)
+        facts = {
+            "samples": f"{count}, of seed {settings.seed}",
+            "weights": weights,
+            **{figure: f"{value:.4f}" for figure, value in figures.items()},
+        }
+        results_page(part, name=name, command=typed, facts=facts, pictures=pictures)
     return folder / "index.html"
+
+
+def _of_root(data: dict[str, Any] | None, data_name: str | None) -> str:
+    """What tells folders of pictures apart that are all ``data=single``: ``_photos`` of ``some/photos/*.jpg``."""
+    if data_name != "single" or data is None:
+        return ""
+    root = os.path.abspath(os.path.expanduser(str(data.get("root"))))
+    fixed = root.split("*")[0].split("?")[0].split("[")[0]
+    last = root[fixed.rstrip("/").rfind("/") + 1 :]  # with the whole pattern, if it is one
+    safe = re.sub(r"[^\w.+-]+", "_", last).strip("_")
+    return f"_{safe}" if safe else ""
 
 
 def _translate(
@@ -182,7 +198,8 @@ def _translate(
     for direction in directions:
         _check_channels(dataset, direction, translator)
     done: dict[Direction, Translated] = {}
-    with PictureFolder(folder, run=spec, data=dataset.spec) as pictures:
+    with replacing(folder, command=typed) as part:
+        pictures = PictureFolder(part, run=spec, data=dataset.spec)
         for direction in directions:
             done[direction] = translate_all(
                 translator,
@@ -193,6 +210,19 @@ def _translate(
                 batch_size=settings.batch_size,
                 network_mode=settings.network_mode,
             )
+        _translated_page(part, done, settings, name=name, typed=typed, facts=facts)
+    return folder / "index.html"
+
+
+def _translated_page(
+    folder: Path,
+    done: dict[Direction, Translated],
+    settings: TestSettings,
+    *,
+    name: str,
+    typed: str,
+    facts: dict[str, str],
+) -> None:
     facts = {
         "images": ", ".join(f"{len(found.rows)} {way}" for way, found in done.items()),
         **facts,
@@ -203,14 +233,8 @@ def _translate(
     for way, found in done.items():
         if found.error is not None:
             facts[f"mean absolute error, {way}"] = f"{found.error:.4f} (of values from 0 to 1)"
-    tables = {_heading(way): found.rows for way, found in done.items()}
+    tables = {heading(way, found): found.rows for way, found in done.items()}
     results_page(folder, name=name, command=typed, facts=facts, tables=tables)
-    return folder / "index.html"
-
-
-def _heading(direction: str) -> str:
-    source, target = direction[0], direction[-1]
-    return f"{direction}: real_{source} is the input, fake_{target} the output"
 
 
 def _as_input(data: dict[str, Any], channels: dict[str, int], direction: Direction | None) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def train(config: dict[str, Any], overrides: list[str]) -> int:
     Raises:
         ConfigError: Something in the configuration can't be had.
     """
-    config = shaped_like(config)
+    config = shaped_like(config, overrides)
     settings = construct(RunSettings, config, key="")
     trainer = construct(TrainerSettings, settings.trainer, key="trainer")
     processes = count_processes(trainer)
@@ -137,7 +137,7 @@ def _resume(trainer: Trainer, settings: RunSettings) -> None:
         _say(f"Resuming {checkpoints.folder} at step {trainer.step}")
         return
     if settings.init_from is not None:
-        take_networks(trainer.model, Path(settings.init_from).expanduser())
+        take_networks(trainer.model, Path(settings.init_from).expanduser(), trainer.constants["config"])
         if trainer.update.averages is not None:
             trainer.update.averages.restart()
     distributed.gather(None)  # every rank has looked before rank 0 deletes

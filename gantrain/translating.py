@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote, unquote_to_bytes
 
 import torch
 from torch import Tensor
@@ -16,8 +14,6 @@ from gantrain.data.pictures import write_picture
 from gantrain.data.stream import in_order
 from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.report.images import to_picture, viewable
-
-LIST = "files.txt"  # of what a call wrote, so that the next one can take it away again; quoted as in a URL, one a line
 
 
 @dataclass
@@ -37,7 +33,7 @@ class PictureFolder:
     """Where results go: ``<folder>/<kind>/<name>.png``, the name being the source's path below its own folder.
 
     Args:
-        folder: May hold the results of an earlier call, which are removed, and other things, which are not.
+        folder: Empty.
         specs: Of the run and of the data, the first to know a domain says in which depth its pictures are written.
     """
 
@@ -45,17 +41,8 @@ class PictureFolder:
         self.folder = folder
         self._run = run
         self._data = data
-        self._written: list[Path] = []
         self._names: dict[tuple[str, str], str] = {}
         self._taken: set[tuple[str, str]] = set()
-        folder.mkdir(parents=True, exist_ok=True)
-        record = folder / LIST
-        if record.exists():
-            (folder / "index.html").unlink(missing_ok=True)
-        for line in record.read_text(encoding="utf-8").splitlines() if record.exists() else []:
-            path = PurePosixPath(os.fsdecode(unquote_to_bytes(line)))
-            if not path.is_absolute() and ".." not in path.parts:
-                (folder / path).unlink(missing_ok=True)
 
     def write(self, kind: str, name: str, image: Tensor) -> Path:
         """Keep one image (C, H, W) in [-1, 1] in the depth of its domain; the path of what a browser can show of it."""
@@ -64,23 +51,12 @@ class PictureFolder:
         place = self.folder / kind / name
         place.parent.mkdir(parents=True, exist_ok=True)
         path = write_picture(place, image, depth=depth, value_range=value_range)
-        self._written.append(path)
         if path.suffix == ".png":
             return path
         shown = self.folder / "shown" / kind / f"{name}.png"
         shown.parent.mkdir(parents=True, exist_ok=True)
         to_picture(viewable(image[None])[0]).save(shown)
-        self._written.append(shown)
         return shown
-
-    def __enter__(self) -> PictureFolder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Write down what there is, for the next call, even if there was to be more."""
-        names = {path.relative_to(self.folder).as_posix() for path in self._written}
-        lines = sorted(quote(os.fsencode(name)) for name in names)  # a name may hold anything, line breaks included
-        (self.folder / LIST).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def _stored(self, kind: str) -> tuple[str, tuple[float, float] | None]:
         """Depth and range of the pictures of a kind: inputs and targets as the data has them, others as the run had."""
@@ -121,7 +97,8 @@ def translate_all(
         direction: One of the translator's.
         folder: Where to.
         num: How many; None for all.
-        batch_size: Images translated at a time; results do not depend on it.
+        batch_size: Images translated at a time in evaluation mode, where results depend on it by rounding alone; in
+            training mode, they are translated one by one, and do not depend on it at all.
         network_mode: See ``Translator.results``.
     """
     source, target = direction[0], direction[-1]
@@ -129,8 +106,9 @@ def translate_all(
     images = dataset.of_domain(source)
     done, differences = Translated(), []
     total = len(images) if num is None else min(num, len(images))
+    together = 1 if network_mode == "train" else min(batch_size, total)  # convolutions round by the size of a batch
     with tqdm(total=total, desc=direction, unit="image", dynamic_ncols=True) as bar:
-        for batch in in_order(images, min(batch_size, total), weights.device, weights.dtype):
+        for batch in in_order(images, together, weights.device, weights.dtype):
             if "image" in batch and "image" not in translator.needs:  # plain pictures are of the input's domain
                 batch = {source if key == "image" else key: value for key, value in batch.items()}
             first = len(done.rows)
@@ -148,3 +126,18 @@ def translate_all(
     if differences:
         done.error = float(torch.stack(differences).mean())
     return done
+
+
+def heading(direction: Direction, done: Translated) -> str:
+    """The direction and what each column shows, for the page."""
+    source, target = direction[0], direction[-1]
+    meanings = {
+        f"real_{source}": "is the input",
+        f"fake_{target}": "the output",
+        f"real_{target}": "the target",
+        f"rec_{source}": f"fake_{target} translated back",
+        f"idt_{target}": "the other generator's output for the same input",
+    }
+    kinds = dict.fromkeys(kind for _, pictures in done.rows for kind in pictures)
+    told = [f"{kind} {meanings[kind.removesuffix('_rgb')]}" for kind in kinds if kind.removesuffix("_rgb") in meanings]
+    return f"{direction}: {', '.join(told)}"

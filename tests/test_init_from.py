@@ -20,6 +20,7 @@ from gantrain.networks.patchgan import PatchGANDiscriminator
 from gantrain.networks.pixelgan import PixelGANDiscriminator
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
+from gantrain.registry import ConfigError
 from gantrain.train import _Interruption
 
 INIT = {"init": "normal", "init_gain": 0.02}
@@ -44,8 +45,7 @@ UNET = {
     "upsample": "transposed",
     **INIT,
 }
-# what the files are not, so that nothing fits by chance
-TINY = ["network.width=2", "data.load_size=32", "data.crop_size=32", "data.num_workers=0", "trainer.accelerator=cpu"]
+TINY = ["data.load_size=32", "data.crop_size=32", "data.num_workers=0", "trainer.accelerator=cpu"]
 STILL = ["optimizer.lr=0", "optimizer.discriminator_lr=0", "trainer.steps=1"]
 
 
@@ -117,7 +117,7 @@ def test_pix2pix_starts_from_a_generator_alone_in_the_generators_shape() -> None
     assert_same_bits(part(found["model"], "generator"), dict(state))
     network = network_of("run")
     assert network["generator"] == {"name": "unet", **UNET}
-    assert network["discriminator"]["width"] == 2  # nothing was said of it
+    assert network["discriminator"]["width"] == 64  # nothing was said of it
     assert network == found["config"]["network"]
     # the file is no longer needed
     Path("pix/latest_net_G.pth").unlink()
@@ -188,7 +188,7 @@ def test_what_is_not_there_starts_anew(beside: list[str]) -> None:
         else:
             fresh = [value for key, value in part(model, place).items() if key.endswith("weight")]
             assert all(abs(float(value.mean())) < 0.05 for value in fresh)  # those of the files have a mean of 0.1
-    assert network_of("run")["discriminator"]["width"] == (5 if "D_A" in beside else 2)
+    assert network_of("run")["discriminator"]["width"] == (5 if "D_A" in beside else 64)
 
 
 def test_a_file_of_any_name_is_the_first_generators() -> None:
@@ -196,7 +196,7 @@ def test_a_file_of_any_name_is_the_first_generators() -> None:
     saved("latest_net_D.pth", patchgan(3), 2)
     assert main(cyclegan(*STILL, "init_from=horse2zebra.pth")) == 0
     assert_same_bits(part(newest("run")["model"], "generator_ab"), dict(state))
-    assert network_of("run")["discriminator"]["width"] == 2
+    assert network_of("run")["discriminator"]["width"] == 64
 
 
 def test_statistics_of_batch_norm_and_a_pixelgan_come_along() -> None:
@@ -271,10 +271,6 @@ def test_what_can_not_be_a_beginning_is_refused(capsys) -> None:
     assert "can't read nowhere.pth: No such file" in refused(capsys, pix2pix("init_from=nowhere.pth"))
     Path("text.pth").write_text("hello\n")
     assert "can't read text.pth: it is not a PyTorch file" in refused(capsys, pix2pix("init_from=text.pth"))
-    saved("cyc/latest_net_G_A.pth", resnet(), 1)
-    saved("cyc/latest_net_G_B.pth", resnet(), 2)
-    said = refused(capsys, pix2pix("init_from=cyc/latest_net_G_A.pth", "trainer.steps=1"))
-    assert "this model has one generator, and G_B would be the second" in said
     saved("G.pth", resnet(), 1)
     said = refused(capsys, ["train", "model=dcgan", "name=run", "data.load_size=32", "init_from=G.pth"])
     assert "network.generator.name=resnet translates images, which is not what model=dcgan needs" in said
@@ -284,3 +280,153 @@ def test_other_beginnings_leave_the_configuration_alone() -> None:
     for source in (None, "checkpoints/other"):
         config = {"init_from": source, "network": {"width": 2}}
         assert shaped_like(config) == config
+
+
+# ---- what is taken, and what is said of it
+
+
+def typed(*overrides: str, **network: Any) -> None:
+    """What a run would do with a file G.pth, whose configuration came out of what was typed."""
+    settings = {"width": 64, "norm": "batch", "dropout": 0.0, "generator": {}, "discriminator": {}} | network
+    shaped_like({"init_from": "G.pth", "model": {"name": "pix2pix"}, "network": settings, "data": {}}, overrides)
+
+
+def test_what_was_taken_is_said_in_a_line(capsys) -> None:
+    for seed, name in enumerate(("G_A", "G_B", "D_A", "D_B")):
+        saved(f"cyc/latest_net_{name}.pth", resnet() if name[0] == "G" else patchgan(3), seed)
+    assert main(cyclegan(*STILL, "init_from=cyc/latest_net_G_A.pth")) == 0
+    line = (
+        "init_from: G_A, G_B, D_A, D_B of cyc/latest_net_*.pth: resnet, 2 blocks, width 3, instance norm; "
+        "patchgan, 2 layers, width 5, instance norm"
+    )
+    assert line in capsys.readouterr().err.splitlines()
+    saved("own.pth", unet(norm="batch"), 1)
+    assert main(pix2pix(*STILL, "init_from=own.pth", "resume=never")) == 0
+    line = "init_from: G of own.pth: unet, depth 5, width 3, batch norm, dropout 0.5"
+    assert line in capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("override", "network", "said"),
+    [
+        ("network.norm=batch", {"norm": "batch"}, "has instance norm"),
+        ("network.width=64", {"width": 64}, "has width 3"),
+        ("network.dropout=0.5", {"dropout": 0.5}, "has dropout 0.0"),
+        ("network.generator.blocks=9", {"generator": {"name": "resnet", "blocks": 9}}, "has blocks 2"),
+        ("+network.generator.depth=7", {"generator": {"depth": 7}}, "has a resnet, which has no depth"),
+        ("network/generator=unet", {"generator": {"name": "unet", "depth": None}}, "has a resnet"),
+        (
+            "network/generator=resnet_9blocks",
+            {"generator": {**RESNET, "name": "resnet", "blocks": 9, "width": 64}},
+            "has blocks 2",
+        ),
+    ],
+)
+def test_what_was_typed_and_is_not_so_in_the_file_is_refused(override: str, network: dict[str, Any], said: str) -> None:
+    saved("G.pth", resnet(), 1)
+    with pytest.raises(ConfigError) as refused:
+        typed(override, **network)
+    assert str(refused.value) == f"{override.lstrip('+')} was typed, but G.pth {said}: leave it away"
+
+
+def test_what_was_typed_and_is_so_in_the_file_or_is_not_in_it_is_taken() -> None:
+    saved("G.pth", resnet(), 1)
+    typed("network.norm=instance", "network.width=3", norm="instance", width=3)
+    # other keys of the group, and of the other network
+    group = {**RESNET, "name": "resnet", "width": 64, "norm": "batch"}
+    typed("network/generator=resnet_6blocks", "network.discriminator.width=9", generator=group)
+    saved("G.pth", unet(), 1)
+    typed("network.dropout=0.2", dropout=0.2)
+    typed("network.generator.dropout=0.3", generator={"dropout": 0.3})
+
+
+def test_how_a_network_without_a_file_begins_can_still_be_chosen() -> None:
+    saved("cyc/latest_net_G_A.pth", resnet(), 1)
+    config = {
+        "init_from": "cyc/latest_net_G_A.pth",
+        "model": {"name": "cyclegan"},
+        "network": {"generator": {"name": "resnet", "init": "xavier", "init_gain": 1.0}},
+    }
+    generator = shaped_like(config, ["network.generator.init=xavier"])["network"]["generator"]
+    assert generator == {"name": "resnet", **RESNET, "init": "xavier"}
+
+
+def test_pictures_that_the_unet_of_a_file_can_not_halve_are_refused_without_talk_of_its_depth(capsys) -> None:
+    saved("G.pth", unet(depth=6), 1)
+    said = refused(capsys, pix2pix(*STILL, "init_from=G.pth"))
+    assert "data.crop_size=32: the U-Net of init_from=G.pth halves its images 6 times: give multiples of 64" in said
+    assert "depth" not in said
+    saved("G.pth", unet(depth=5), 1)
+    assert main(pix2pix(*STILL, "init_from=G.pth")) == 0
+
+
+@pytest.mark.parametrize("name", ["G_A", "G_B"])
+def test_pix2pix_takes_one_of_four_files_alone(name: str, capsys) -> None:
+    states = {
+        "G_A": saved("cyc/latest_net_G_A.pth", resnet(), 1),
+        "G_B": saved("cyc/latest_net_G_B.pth", resnet(width=4), 2),
+    }
+    saved("cyc/latest_net_D_A.pth", patchgan(3), 3)  # which would not judge pairs
+    assert main(pix2pix(*STILL, f"init_from=cyc/latest_net_{name}.pth")) == 0
+    assert_same_bits(part(newest("run")["model"], "generator"), dict(states[name]))
+    assert network_of("run")["discriminator"]["width"] == 64
+    assert f"init_from: {name} of cyc/latest_net_{name}.pth: resnet" in capsys.readouterr().err
+
+
+def test_weights_inside_a_state_dict_are_found() -> None:
+    state = saved("G.pth", resnet(), 1)
+    torch.save({"state_dict": state, "epoch": 7}, "G.pth")
+    assert main(pix2pix(*STILL, "init_from=G.pth")) == 0
+    assert_same_bits(part(newest("run")["model"], "generator"), dict(state))
+
+
+def test_what_to_give_instead_of_a_checkpoint_or_a_folder_of_files(capsys) -> None:
+    saved("own/latest_net_D.pth", patchgan(6), 1)
+    saved("own/latest_net_G.pth", resnet(), 1)
+    said = refused(capsys, pix2pix("trainer.steps=1", "init_from=own"))
+    names = "latest_net_D.pth, latest_net_G.pth"
+    assert f"no checkpoint in there, but {names}: give one of them, init_from=own/latest_net_G.pth" in said
+    torch.save({"format": 2, "step": 3}, "own/model.pth")
+    said = refused(capsys, pix2pix("trainer.steps=1", "init_from=own/model.pth"))
+    assert "not bare weights but a checkpoint of gantrain: give init_from=own instead" in said
+    torch.save({"format": 2, "step": 3}, "own/step_3.pt")
+    said = refused(capsys, pix2pix("trainer.steps=1", "init_from=own/step_3.pt"))
+    assert "give its folder, init_from=own" in said
+
+
+def test_a_run_of_other_networks_is_refused_with_the_keys_that_differ(train) -> None:
+    train("first", "trainer.steps=1")
+    config = newest("first")["config"]
+
+    def refusal(*overrides: str) -> str:
+        train("second", "trainer.steps=1", "resume=never", *overrides)
+        second = newest("second")["config"]
+        with pytest.raises(ConfigError) as refused:
+            take_networks(gantrain.load("checkpoints/second"), Path("checkpoints/first"), second)
+        return str(refused.value)
+
+    assert config["network"]["width"] == 4
+    here = "init_from=checkpoints/first: that run has "
+    assert refusal("network.width=6") == f"{here}network.width=4, this one 6: give network.width=4"
+    assert refusal("network.generator.width=6") == (
+        f"{here}network.generator.width=4, this one 6: give network.generator.width=4"
+    )
+    assert (
+        refusal("network/generator=mlp") == f"{here}network/generator=dcgan, this one mlp: give network/generator=dcgan"
+    )
+    assert refusal("model=cgan") == f"{here}model=dcgan, this one cgan: give model=dcgan"
+    # another model of the same networks may take them
+    train("third", "model=lsgan", "trainer.steps=1", "network.norm=batch")
+    take_networks(gantrain.load("checkpoints/third"), Path("checkpoints/first"), newest("third")["config"])
+
+
+def test_a_run_of_another_kind_is_refused_without_a_list_of_keys(train) -> None:
+    train("first", "trainer.steps=1")
+    assert main(pix2pix(*STILL)) == 0
+    with pytest.raises(ConfigError) as refused:
+        take_networks(gantrain.load("checkpoints/first"), Path("checkpoints/run"), newest("first")["config"])
+    assert "network/generator=unet, network/discriminator=patchgan, this one dcgan, dcgan" in str(refused.value)
+    assert len(str(refused.value)) < 300
+    with pytest.raises(ConfigError, match="does not fit this one") as refused:  # where nobody knows the configuration
+        take_networks(gantrain.load("checkpoints/first"), Path("checkpoints/run"))
+    assert len(str(refused.value)) < 500

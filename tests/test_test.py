@@ -13,6 +13,7 @@ from conftest import MODELS, TINY
 from PIL import Image, ImageChops
 
 import gantrain
+from gantrain import sampling
 from gantrain.cli import main
 from gantrain.models.base import LatentGAN
 from gantrain.registry import ConfigError
@@ -76,6 +77,24 @@ def test_without_labels_every_class_is_a_row(train) -> None:
     assert Image.open("mine/grid.png").size == (3 * 18 + 2, 10 * 18 + 2)
 
 
+def test_a_call_that_fails_leaves_the_samples_of_the_last_one(train, monkeypatch, capsys) -> None:
+    train("run", "trainer.steps=1")
+    test = ["test", "run=checkpoints/run", "out=mine"]
+    assert main([*test, "num=3"]) == 0
+    before = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling, "_interpolations", lambda *_: (_ for _ in ()).throw(ConfigError("no more")))
+        assert main([*test, "num=5"]) == 2
+    assert {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()} == before
+    assert not Path("mine.part").exists()
+    capsys.readouterr()
+    assert main([*test, "num=3"]) == 0
+    assert "replacing" not in capsys.readouterr().err
+    assert main([*test, "num=2"]) == 0
+    assert "replacing the results of: gantrain test run=checkpoints/run out=mine num=3" in capsys.readouterr().err
+    assert len(list(Path("mine/samples").iterdir())) == 2
+
+
 def test_other_data_adds_its_name_to_the_folder(train) -> None:
     train("run", "model=sgan", "trainer.steps=1")
     pictures = Path("pictures")
@@ -84,7 +103,7 @@ def test_other_data_adds_its_name_to_the_folder(train) -> None:
         Image.new("L", (16, 16), number * 20).save(pictures / str(number) / "a.png")
     other = ["data=single", "data.root=pictures", "data.channels=1", "data.load_size=16"]
     assert main(["test", "run=checkpoints/run", "num=10", *other]) == 0
-    assert Path("checkpoints/run/results/test_1_single/index.html").exists()
+    assert Path("checkpoints/run/results/test_1_single_pictures/index.html").exists()
     assert main(["test", "run=checkpoints/run", "num=10", "data=digits", "data.load_size=16"]) == 0
     assert Path("checkpoints/run/results/test_1/index.html").exists()
 

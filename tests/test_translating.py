@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 import gantrain
 from gantrain.cli import main
+from gantrain.models.colorization import lab_to_rgb, rgb_to_lab
 from gantrain.networks.patchgan import PatchGANDiscriminator
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
@@ -31,6 +32,7 @@ SIZES = ["data.load_size=36", "data.crop_size=32"]
 # weights from which outputs come out that differ visibly
 SPREAD = ["network.generator.init=xavier", "network.generator.init_gain=1.0"]
 RESNET = ["network.width=2", "network.generator.blocks=1", *SPREAD, *CPU]
+COLOUR = ["data.load_size=32", "data.crop_size=32", "network.width=2"]
 KINDS_A = ("real_a", "fake_b", "rec_a", "idt_b")
 KINDS_B = ("real_b", "fake_a", "rec_b", "idt_a")
 
@@ -344,26 +346,105 @@ def test_a_call_takes_away_what_the_last_one_wrote_and_nothing_else(trained) -> 
     assert all(Path("mine", name).read_text() == "mine" for name in own)
 
 
-def test_a_call_that_fails_leaves_nothing_to_the_next_one_and_no_dead_links(trained, capsys) -> None:
+def test_a_call_that_fails_leaves_the_results_of_the_last_one(trained, capsys) -> None:
     test = ["test", f"run={trained('cyclegan')}", "accelerator=cpu", "out=mine", "direction=a_to_b", "batch_size=1"]
     for name in "abd":
         picture(f"photos/{name}.png", 40, 40)
     photos = ["data=single", "data.root=photos"]
     assert main([*test, *photos]) == 0
-    before = bits("mine")
-    # refused before anything is touched
+    before, page = bits("mine"), Path("mine/index.html").read_bytes()
     refused(capsys, *test[:-2], *photos, "direction=c")
     refused(capsys, *test, "data=single", "data.root=nowhere")
-    assert bits("mine") == before
     Path("photos/c.png").write_bytes(b"")
     assert "photos/c.png" in refused(capsys, *test, *photos)
-    assert files("mine")
-    assert set(files("mine")) <= set(expected({KINDS_A: ["a", "b"]}))
-    assert not Path("mine/index.html").exists()
+    assert bits("mine") == before
+    assert Path("mine/index.html").read_bytes() == page
+    assert not Path("mine.part").exists()
     Path("photos/b.png").unlink()
     Path("photos/c.png").unlink()
     assert main([*test, *photos]) == 0
     assert files("mine") == linked("mine") == expected({KINDS_A: ["a", "d"]})
+
+
+def test_what_a_killed_call_left_is_removed_and_what_somebody_else_has_there_is_not(trained, capsys) -> None:
+    picture("photos/a.png", 40, 40)
+    test = ["test", f"run={trained('cyclegan')}", "accelerator=cpu", "out=mine", "direction=a_to_b"]
+    test += ["data=single", "data.root=photos"]
+    Path("mine.part").mkdir()
+    Path("mine.part/notes.txt").write_text("mine")
+    assert "mine.part is in the way" in refused(capsys, *test)
+    assert Path("mine.part/notes.txt").read_text() == "mine"
+    Path("mine.part/notes.txt").rename("mine.part/files.txt")  # by which a call marks its own
+    assert main(test) == 0
+    assert not Path("mine.part").exists()
+    assert files("mine") == expected({KINDS_A: ["a"]})
+    # a folder that is empty now is not in the way of a file
+    Path("photos/a.png").unlink()
+    picture("photos/a.png/1.jpg", 40, 40)
+    assert main(test) == 0
+    assert files("mine") == expected({KINDS_A: ["a.png/1"]})
+    shutil.rmtree("photos")
+    picture("photos/a.png", 40, 40)
+    assert main(test) == 0
+    assert files("mine") == expected({KINDS_A: ["a"]})
+
+
+def test_results_of_other_weights_are_not_replaced_without_a_word(capsys) -> None:
+    picture("photo.png", 32, 32)
+    photo = ["data=single", "data.root=photo.png", "accelerator=cpu"]
+    for folder in ("one", "two"):
+        Path(folder).mkdir()
+        weights_file(f"{folder}/latest_net_G.pth", "resnet", "instance")
+    assert main(["test", "weights=one/latest_net_G.pth", *photo]) == 0
+    assert main(["test", "weights=one/latest_net_G.pth", *photo]) == 0
+    assert "replacing" not in capsys.readouterr().err
+    assert main(["test", "weights=two/latest_net_G.pth", *photo]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("replacing")]
+    assert said == [f"replacing the results of: gantrain test weights=one/latest_net_G.pth {' '.join(photo)}"]
+
+
+@pytest.mark.parametrize(("mode", "together"), [("train", {1}), ("eval", {3, 2})])
+def test_pictures_are_translated_one_by_one_where_they_must_not_depend_on_each_other(
+    mode: str, together: set[int], trained, monkeypatch
+) -> None:
+    run, found, forward = trained("cyclegan"), set(), ResnetGenerator.forward
+
+    def watched(self: ResnetGenerator, image: Tensor) -> Tensor:
+        found.add(len(image))
+        return forward(self, image)
+
+    monkeypatch.setattr(ResnetGenerator, "forward", watched)
+    how = ["direction=a_to_b", "batch_size=3", f"network_mode={mode}", "accelerator=cpu"]
+    assert main(["test", f"run={run}", *how]) == 0
+    assert found == together
+
+
+def test_the_page_says_what_its_columns_are(trained) -> None:
+    assert main(["test", f"run={trained('cyclegan')}", "num=1", "out=cycle", "accelerator=cpu"]) == 0
+    words = Reader(Path("cycle/index.html")).words
+    also = "idt_b the other generator's output for the same input"
+    assert f"a_to_b: real_a is the input, fake_b the output, rec_a fake_b translated back, {also}" in words
+    assert main(["test", f"run={trained('pix2pix')}", "num=1", "out=pix", "accelerator=cpu"]) == 0
+    assert "a_to_b: real_a is the input, fake_b the output, real_b the target" in Reader(Path("pix/index.html")).words
+
+
+def test_folders_of_pictures_have_results_of_their_own(trained) -> None:
+    test = ["test", f"run={trained('cyclegan')}", "data=single", "direction=a_to_b", "accelerator=cpu"]
+    for folder in ("some/photos", "other pictures"):
+        picture(f"{folder}/1.jpg", 20, 20)
+    names = {
+        "some/photos": "photos",
+        "some/photos/": "photos",
+        "some/../some/photos/1.jpg": "1.jpg",
+        "some/*/*.jpg": "some_.jpg",
+        "'other pictures'": "other_pictures",
+    }
+    for root, name in names.items():
+        assert main([*test, f"data.root={root}"]) == 0
+        assert Path(f"checkpoints/cyclegan/results/test_2_single_{name}/index.html").exists(), root
+    with inside(Path("some/photos")):
+        assert main([*test[:1], "run=../../checkpoints/cyclegan", *test[2:], "data.root=."]) == 0
+    assert len(list(Path("checkpoints/cyclegan/results").iterdir())) == 4
 
 
 def test_load_translates_images_of_any_size_both_ways(trained) -> None:
@@ -498,7 +579,7 @@ def test_a_folder_of_any_sizes_comes_out_in_its_own_sizes(trained) -> None:
         assert np.array_equal(pixels(f"mine/real_b/{name}.png"), pixels(f"photos/{name}.png"))
     # where nobody says which way, the first, and the folder is called after the data
     assert main([*test, "num=2"]) == 0
-    assert files("checkpoints/cyclegan/results/test_2_single") == expected({KINDS_A: ["dot", "large"]})
+    assert files("checkpoints/cyclegan/results/test_2_single_photos") == expected({KINDS_A: ["dot", "large"]})
 
 
 def test_one_picture_and_a_pattern_will_do(trained) -> None:
@@ -752,7 +833,7 @@ def test_what_is_no_bare_generator_is_refused_in_one_line(trained, capsys) -> No
 def test_colorization_learns_from_colour_and_is_tested_on_gray_and_colour() -> None:
     for number in range(3):
         picture(f"colour/{number}.png", 40, 40)
-    command = ["model=colorization", "data=single", "data.root=colour", "data.load_size=32", "network.width=2"]
+    command = ["model=colorization", "data=single", "data.root=colour", *COLOUR]
     assert main(["train", *command, *CPU, "name=run", "trainer.steps=2"]) == 0
     picture("photos/gray.png", 33, 47, "L")
     picture("photos/colour.png", 40, 32)
@@ -767,6 +848,33 @@ def test_colorization_learns_from_colour_and_is_tested_on_gray_and_colour() -> N
     assert np.ptp(lightness, axis=2).max() <= 2
     assert np.ptp(lightness) > 50
     assert np.ptp(pixels("mine/fake_b_rgb/gray.png").astype(int), axis=2).max() > 2  # now it has colour
+
+
+def test_a_bare_generator_of_colorization_shows_what_its_run_shows() -> None:
+    for name, mode in (("gray", "L"), ("colour", "RGB")):
+        picture(f"photos/{name}.png", 33, 47, mode)
+    state = weights_file("latest_net_G.pth", "unet", "batch", inputs=1, outputs=2)
+    photos = ["data=single", "data.root=photos", "accelerator=cpu", "out=mine"]
+    assert main(["test", "weights=latest_net_G.pth", *photos, "dropout=0"]) == 0
+    assert files("mine") == linked("mine") == expected({("real_a", "fake_b_rgb", "real_b_rgb"): ["colour", "gray"]})
+    assert np.array_equal(pixels("mine/real_b_rgb/colour.png"), pixels("photos/colour.png"))
+    assert np.ptp(pixels("mine/real_a/colour.png").astype(int), axis=2).max() <= 2
+    lab = rgb_to_lab(unit("photos/gray.png").float().expand(-1, 3, -1, -1))
+    padded = torch.from_numpy(np.pad(lab.numpy(), ((0, 0), (0, 0), (0, 31), (0, 17)), mode="symmetric"))
+    colour = unet_by_hand(state, padded[:, :1] / 50 - 1, training=True)[..., :33, :47]
+    wanted = rounded(lab_to_rgb(torch.cat([lab[:, :1], colour * 110], dim=1)))
+    assert np.abs(pixels("mine/fake_b_rgb/gray.png").astype(int) - wanted).max() <= 1
+    assert "real_a is the input, fake_b_rgb the output, real_b_rgb the target" in Path("mine/index.html").read_text()
+
+
+def test_a_bare_generator_of_colorization_goes_one_way(capsys) -> None:
+    picture("photos/1.png", 32, 32)
+    layout(Path("made"), testA=1, testB=1)
+    weights_file("G.pth", "unet", "batch", inputs=1, outputs=2)
+    test = ["test", "weights=G.pth", "accelerator=cpu"]
+    said = refused(capsys, *test, "data=single", "data.root=photos", "direction=b_to_a")
+    assert "knows only a_to_b" in said
+    assert "takes plain pictures" in refused(capsys, *test, "data=unaligned", "data.root=made")
 
 
 # ---- commands that don't fit
@@ -794,7 +902,7 @@ def test_other_kinds_of_models_are_told_apart(capsys) -> None:
     assert "direction=a_to_b: DCGAN makes images from noise" in said
     picture("colour/1.png", 40, 40)
     layout(Path("made"), testA=1, testB=1)
-    command = ["model=colorization", "data=single", "data.root=colour", "data.load_size=32", "network.width=2"]
+    command = ["model=colorization", "data=single", "data.root=colour", *COLOUR]
     assert main(["train", *command, *CPU, "name=run", "trainer.steps=1"]) == 0
     said = refused(capsys, "test", "run=checkpoints/run", "data=unaligned", "data.root=made")
     assert "data=single data.root=FOLDER" in said

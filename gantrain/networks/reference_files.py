@@ -66,19 +66,21 @@ class ReferenceNetwork:
         return discriminator
 
 
-def read_reference(path: Path, *, dropout: float | None = None) -> ReferenceNetwork:
+def read_reference(path: Path, *, dropout: float | None = None, run_key: str = "run") -> ReferenceNetwork:
     """The network in a ``.pth`` file of pytorch-CycleGAN-and-pix2pix, with its architecture.
 
-    Leftovers are removed: ``module.`` before the keys, and the statistics that instance norm kept before PyTorch 0.4.
+    Leftovers are removed: ``module.`` before the keys, the statistics that instance norm kept before PyTorch 0.4, and
+    whatever stands beside a ``state_dict`` in the file.
 
     Args:
         path: The file.
         dropout: Of a U-Net, whose file does not show it; None is 0.5. A ResNet's file does show it.
+        run_key: What takes a run folder where this file was given, for messages.
 
     Raises:
         ConfigError: The file can't be read, or holds no network of the reference.
     """
-    state = _cleaned(_loaded(path))
+    state = _cleaned(_loaded(path, run_key))
     convolutions = {key: weight for key, weight in state.items() if weight.ndim == 4}
     network = None
     for infer in (_unet, _resnet, _patchgan, _pixelgan):
@@ -94,7 +96,7 @@ def read_reference(path: Path, *, dropout: float | None = None) -> ReferenceNetw
 # ---- the file
 
 
-def _loaded(path: Path) -> State:
+def _loaded(path: Path, run_key: str) -> State:
     """What the file holds, if that is tensors by name."""
     try:
         with path.open("rb") as file:
@@ -111,7 +113,11 @@ def _loaded(path: Path) -> State:
             reason = "it holds more than tensors, and pickled code is refused; save the network's state_dict() alone"
         raise ConfigError(f"can't read {path}: {reason}") from None
     if isinstance(content, dict) and "format" in content and "step" in content:
-        raise ConfigError(f"{path} is not bare weights but a checkpoint of gantrain: give run={path.parent} instead")
+        raise ConfigError(
+            f"{path} is not bare weights but a checkpoint of gantrain: give {run_key}={path.parent} instead"
+        )
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
     tensors = isinstance(content, dict) and all(isinstance(value, Tensor) for value in content.values())
     if not tensors or not all(isinstance(key, str) for key in content) or not content:
         raise ConfigError(f"{path} holds no network of {REFERENCE}: {_described(content)}")
