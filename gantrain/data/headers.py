@@ -54,7 +54,9 @@ def read_header(encoded: Encoded, channels: int, place: str) -> Header:
         if isinstance(source, Image.Image):
             width, height = source.size
             there = 3 if source.mode == "P" else len(source.getbands())
-            turn = source.getexif().get(ORIENTATION, 1)
+            # for what may stand behind a PNG's pixels, Pillow would decode them
+            ahead = source.format != "PNG" or "exif" in source.info
+            turn = source.getexif().get(ORIENTATION, 1) if ahead else 1
         else:
             height, width, there = source.imagelength, source.imagewidth, source.samplesperpixel
             tag = source.tags.get(ORIENTATION)
