@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gantrain.data.decoding import ORIENTATION, _naming, _open, stored_depth
+from gantrain.data.decoding import ORIENTATION, naming, open_picture, stored_depth
 from gantrain.data.sources import Encoded
 
 TURNED = (5, 6, 7, 8)  # of the orientations of EXIF and TIFF, those that swap height and width
@@ -42,8 +42,8 @@ def read_header(encoded: Encoded, channels: int, place: str) -> Header:
         ConfigError: This is not a picture.
     """
     depth = stored_depth(encoded, place)
-    with _naming(encoded, place), ExitStack() as stack:
-        source = _open(encoded, stack)
+    with naming(encoded, place), ExitStack() as stack:
+        source = open_picture(encoded, stack)
         if isinstance(source, np.ndarray):
             if source.ndim not in (2, 3):
                 raise ValueError(f"its shape is {source.shape}, and not (H, W), (H, W, C) or (C, H, W)")
