@@ -63,7 +63,7 @@ class Parts:
         update: The model's updates.
         logger: Where losses and pictures go besides the run folder.
         stream: Its batches, from the first on.
-        advice: What to change should they come too slowly; may be empty.
+        advice: Says what to change should they come too slowly; may say nothing.
         held_out: Makes the batches of the test phase, in order; none if its images are those of training.
         keep: Has the pictures of training decoded into the cache, if they are to be; asks its argument whether to stop.
         preview: Makes the batch that the model's visuals are of: the first images of the test phase, or else of
@@ -76,7 +76,7 @@ class Parts:
     update: Updates
     logger: Logger
     stream: BatchStream
-    advice: str
+    advice: Callable[[], str] = field(repr=False)
     held_out: Callable[[], Iterable[Batch]] = field(repr=False)
     keep: Callable[[Callable[[], bool]], None] = field(repr=False)
     preview: Callable[[], Batch] = field(repr=False)
@@ -154,7 +154,7 @@ class Parts:
             update=update,
             logger=logger,
             stream=stream,
-            advice=advice(data, dataset, stream.num_workers),
+            advice=lambda: advice(data, dataset, stream.num_workers),
             held_out=held_out,
             keep=keep,
             preview=preview,

@@ -95,6 +95,11 @@ class Domain:
         return part
 
     @property
+    def is_kept(self) -> bool:
+        """Whether pictures are decoded already."""
+        return self._kept is not None
+
+    @property
     def names(self) -> list[str]:
         """Of all its pictures, in their order."""
         return [self.name(index) for index in range(len(self))]
