@@ -117,12 +117,12 @@ def test_a_database_of_any_name_serves_every_phase(tmp_path: Path) -> None:
 
 
 def test_keys_that_begin_with_a_class_give_labels(tmp_path: Path) -> None:
-    keys = ["cat/1", "cat-2/1", "cat-2/2", "dog/1", "dog/deep/2"]
+    keys = ["cat/1", "cat/\u00e9t\u00e9", "cat-2/1", "cat-2/2", "dog/1", "dog/deep/2"]
     write(tmp_path / "db", {key.encode(): encoded(0) for key in keys})
     found = lsun(tmp_path / "db")
     assert found.spec.class_names == ("cat", "cat-2", "dog")
-    items = [found.item(index, 0) for index in range(5)]
-    assert {item["name"]: item["label"] for item in items} == dict(zip(keys, [0, 1, 1, 2, 2], strict=True))
+    items = [found.item(index, 0) for index in range(6)]
+    assert {item["name"]: item["label"] for item in items} == dict(zip(keys, [0, 0, 1, 1, 2, 2], strict=True))
     assert found.labels == [item["label"] for item in items]
 
 
