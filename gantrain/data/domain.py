@@ -110,7 +110,7 @@ class Domain:
 
     def scaled(self, index: int, preprocess: Preprocess) -> list[Pixels]:
         """The columns of a picture, each (H, W, C), as ``Preprocess.scaled`` leaves them."""
-        kept = None if self._kept is None else self._kept.get(self._indices[index])
+        kept = None if self._kept is None else self._kept.get(index)
         joined = self.decoded(index, preprocess) if kept is None else kept
         return np.split(joined, self._columns, axis=1) if self._columns > 1 else [joined]
 
