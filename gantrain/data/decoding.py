@@ -250,10 +250,12 @@ def _from_deep_gray(image: Image.Image) -> Decoded:
 def _reduce(image: JpegImageFile, shrink: Shrink) -> Reduction | None:
     """Have a JPEG decoded in a smaller size, or as it is."""
     width, height = image.size
-    if image.getexif().get(ORIENTATION, 1) in TURNED:
+    orientation = image.getexif().get(ORIENTATION, 1)
+    if orientation in TURNED:
         height, width = width, height
     factor = shrink(height, width)
-    if factor == 1:
+    uneven = height % factor or width % factor
+    if factor == 1 or (uneven and orientation != 1):  # else the smaller row or column might not be the last
         return None
     image.draft(None, (image.width // factor, image.height // factor))
     return Reduction(height, width, factor)
