@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import pickle
+import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from PIL import Image
 
 from gantrain.cli import main
 from gantrain.data.base import Batch
+from gantrain.data.cache import Cache, CacheMode
 from gantrain.data.digits import Digits
 from gantrain.data.lmdb_index import Database
 from gantrain.data.lmdb_tools import export, write_lmdb
@@ -225,6 +227,23 @@ def test_batches_are_the_same_with_any_number_of_workers_and_after_a_resumption(
     assert_same_bits(alone, [*drawn(whole, 2)])
     assert_same_bits(alone[4:], [*drawn(whole, 2, start=4, count=5)])
     assert len({name for batch in alone for name in batch["name"]}) == 12
+
+
+@pytest.mark.parametrize("cache", ["disk", "memory"])
+def test_batches_are_the_same_from_a_cache_until_the_database_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: CacheMode
+) -> None:
+    monkeypatch.setenv("GANTRAIN_CACHE", str(tmp_path / "cache"))
+    made(tmp_path / "db")
+    for _ in range(2):
+        plain, kept = lsun(tmp_path / "db"), lsun(tmp_path / "db")
+        kept.keep(Cache(cache=cache))
+        with monkeypatch.context() as without:
+            without.setattr(Database, "get", None)
+            cached = [*drawn(kept, 2)]
+        assert_same_bits([*drawn(plain, 0)], cached)
+        shutil.rmtree(tmp_path / "db")
+        write(made(tmp_path / "new"), {b"%040x" % 3: encoded(99)}).rename(tmp_path / "db")
 
 
 # ---- what is refused
