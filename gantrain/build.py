@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ import gantrain.models
 import gantrain.networks  # noqa: F401 - these three file their classes by name
 from gantrain import distributed
 from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, first_of_each_class
+from gantrain.data.cache import Cache
 from gantrain.data.stream import BatchStream, in_order
 from gantrain.data.workers import advice
 from gantrain.models.base import GAN
@@ -43,6 +44,7 @@ from gantrain.settings import NetworkSettings, RunSettings, TrainerSettings, imp
 EVALUATION_BATCH = 100
 STREAM_KEYS = ("batch_size", "num_workers", "on_error")  # under `data`, but not the data set's own
 SELECTION_KEYS = ("fraction", "max_size", "labelled")
+CACHE_KEYS = ("cache", "cache_limit")
 MISSING = {  # what to do about a key that the data lacks
     "label": "; pictures get labels from one sub-folder per class",
     "image": "; plain pictures come with data=single data.root=FOLDER",
@@ -62,8 +64,9 @@ class Parts:
         update: The model's updates.
         logger: Where losses and pictures go besides the run folder.
         stream: Its batches, from the first on.
-        advice: What to change should they come too slowly; may be empty.
+        advice: Says what to change should they come too slowly; may say nothing.
         held_out: Makes the batches of the test phase, in order; none if its images are those of training.
+        keep: Has the pictures of training decoded into the cache, if they are to be; asks its argument whether to stop.
         preview: Makes the batch that the model's visuals are of: the first images of the test phase, or else of
             training.
     """
@@ -74,8 +77,9 @@ class Parts:
     update: Updates
     logger: Logger
     stream: BatchStream
-    advice: str
+    advice: Callable[[], str] = field(repr=False)
     held_out: Callable[[], Iterable[Batch]] = field(repr=False)
+    keep: Callable[[Callable[[], bool]], None] = field(repr=False)
     preview: Callable[[], Batch] = field(repr=False)
 
     @classmethod
@@ -127,12 +131,16 @@ class Parts:
             draws=Draws(settings.seed, device, rank=rank, world_size=world_size),
         )
         logger = LOGGERS.build(settings.logger, run=settings.name)
+        cache = construct(Cache, _cache_keys(data), key="data", skips=stream.on_error == "skip", stop=lambda: False)
         test_set = build_dataset(data, phase="test", seed=settings.seed) if dataset.held_out else None
 
         def held_out() -> Iterable[Batch]:
             if test_set is None:
                 return ()
             return in_order(test_set, EVALUATION_BATCH, device, trainer.dtype, on_error=stream.on_error)
+
+        def keep(stop: Callable[[], bool]) -> None:
+            dataset.keep(replace(cache, stop=stop))
 
         def preview() -> Batch:
             if not model.previews:
@@ -147,10 +155,16 @@ class Parts:
             update=update,
             logger=logger,
             stream=stream,
-            advice=advice(data, dataset, stream.num_workers),
+            advice=lambda: advice(data, dataset, stream.num_workers),
             held_out=held_out,
+            keep=keep,
             preview=preview,
         )
+
+
+def _cache_keys(data: dict[str, Any]) -> dict[str, Any]:
+    """Those that are there; YAML reads ``off`` as false."""
+    return {key: "off" if data[key] is False else data[key] for key in CACHE_KEYS if key in data}
 
 
 def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
@@ -180,10 +194,10 @@ def build_dataset(data: dict[str, Any], *, phase: str, seed: int = 0) -> ImageDa
     ``data.fraction`` is the part of the items that the seed draws, of which ``data.max_size`` takes the first so many;
     ``data.labelled`` hides the labels of all but so many.
     """
-    data = dict(data)
+    data = {key: value for key, value in data.items() if key not in CACHE_KEYS}
     fraction = checked(data.pop("fraction", None), Portion | None, "data.fraction")
     max_size, labelled = (checked(data.pop(key, None), Positive | None, f"data.{key}") for key in SELECTION_KEYS[1:])
-    dataset: ImageDataset = DATASETS.build(data, also=(*STREAM_KEYS, *SELECTION_KEYS), phase=phase)
+    dataset: ImageDataset = DATASETS.build(data, also=(*STREAM_KEYS, *SELECTION_KEYS, *CACHE_KEYS), phase=phase)
     if labelled is not None and dataset.labels is None:
         raise ConfigError(f"data.labelled={labelled}: this data set has no labels")
     if fraction is not None:

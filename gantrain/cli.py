@@ -144,11 +144,7 @@ def _check(arguments: list[str]) -> int:
 
     from gantrain.cli_hydra import demo_data
 
-    try:
-        return _hydra("train", [*demo_data(typed, _config_flags(flags)), *flags, *typed], job)
-    except KeyboardInterrupt:
-        _fail("interrupted; nothing was written")
-        return 130
+    return _hydra("train", [*demo_data(typed, _config_flags(flags)), *flags, *typed], job)
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "test": _test, "list": _list, "data": _data}

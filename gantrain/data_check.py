@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -34,7 +35,7 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
         command: As typed.
 
     Returns:
-        Exit status: 1 if training would stop.
+        Exit status: 1 if training would stop, 130 after an interruption.
 
     Raises:
         ConfigError: There is nothing to look at, or a key is wrong.
@@ -43,9 +44,13 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
     quick = checked(WORDS.get(typed.get("quick", "false"), typed.get("quick")), bool, "quick")
     import_plugins(config["plugins"])
     data = {key: value for key, value in config["data"].items() if key not in (*STREAM_KEYS, *SELECTION_KEYS)}
-    parts, findings = survey(data, _build)
-    summaries = [summarise(part, data, quick=quick) for part in parts]
-    findings += findings_in(summaries)
+    try:
+        parts, findings = survey(data, _build)
+        summaries = [summarise(part, data, quick=quick) for part in parts]
+    except KeyboardInterrupt:
+        print("gantrain: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    findings += findings_in(summaries, skips=config["data"].get("on_error") == "skip")
     findings.sort(key=lambda finding: not finding.stops)
     columns = {summary.part.title: summary.row() for summary in summaries}
     classes = {summary.part.title: summary.classes for summary in summaries if summary.classes}

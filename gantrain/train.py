@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def _run(
         save_every=trainer_settings.save_every,
         stop=interruption.is_asked_for,
     )
-    _resume(trainer, settings)
+    _resume(trainer, settings, ready=lambda: parts.keep(interruption.is_asked_for))
     if trainer.progress >= 1:
         length = next(key for key, value in trainer_settings.length.items() if value is not None)
         _say(f"{folder} is finished at step {trainer.step}: raise {length} to go on, or give resume=never")
@@ -121,8 +121,11 @@ def _run(
     return 0
 
 
-def _resume(trainer: Trainer, settings: RunSettings) -> None:
-    """Go on from the folder's newest checkpoint, or make way for a new run; whatever can be refused, is so first."""
+def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None]) -> None:
+    """Go on from the folder's newest checkpoint, or make way for a new run; whatever can be refused, is so first.
+
+    ``ready`` is called once only it can refuse the run, unless that is finished.
+    """
     checkpoints, schedule = trainer.checkpoints, trainer.update.schedule
     steps = checkpoints.steps()
     if steps and settings.resume == "auto":
@@ -134,12 +137,15 @@ def _resume(trainer: Trainer, settings: RunSettings) -> None:
                 "the run goes on, but not to the same bits"
             )
         trainer.load_state_dict(state)
+        if trainer.progress < 1:
+            ready()
         _say(f"Resuming {checkpoints.folder} at step {trainer.step}")
         return
     if settings.init_from is not None:
         take_networks(trainer.model, Path(settings.init_from).expanduser(), trainer.constants["config"])
         if trainer.update.averages is not None:
             trainer.update.averages.restart()
+    ready()
     distributed.gather(None)  # every rank has looked before rank 0 deletes
     if steps or (checkpoints.folder / "losses.jsonl").exists():
         if settings.resume == "never":

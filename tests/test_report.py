@@ -26,7 +26,7 @@ class Drive:
         monkeypatch.setattr(run, "time", SimpleNamespace(perf_counter=lambda: self.now, time=lambda: self.now))
         logger = LOGGERS.build({"name": "none"}, run="run")
         self.report = Report(
-            Path("run"), command="", config={}, columns=None, logger=logger, advice=advice, active=active
+            Path("run"), command="", config={}, columns=None, logger=logger, advice=lambda: advice, active=active
         )
         self.report.open(0, done=0, total=1000, unit="step")
         self.line(10.0, 0.0)
@@ -67,6 +67,7 @@ def hints(capfd) -> int:
         ([(30.0, 0.2)] * 5, 0),  # only five lines
         ([(10.0, 0.1)] * 30, 0),  # a tenth is not more than a tenth
         ([(10.0, 0.2)] * 5 + [(10.0, 0.05)] + [(10.0, 0.2)] * 5, 0),  # not on end
+        ([(30.0, 0.2)] * 3 + [(30.0, 0.05)] + [(30.0, 0.2)] * 3, 0),
         ([(10.0, 0.2)] * 5 + [(10.0, 0.05)] + [(10.0, 0.2)] * 6, 1),
         ([(10.0, 0.2)] * 20 + [(10.0, 0.0)] + [(10.0, 0.2)] * 20, 1),  # once is enough
     ],

@@ -113,6 +113,7 @@ class Aligned(ImageDataset):
         self._a.keep(cache, self._preprocess, indices)
         if not self._read_alike:
             self._b.keep(cache, self._preprocess, indices)
+        self.in_memory = self._a.is_kept and (self._read_alike or self._b.is_kept)
 
     def _scaled(self, index: int) -> tuple[Pixels, Pixels]:
         """Of A and of B."""

@@ -68,7 +68,7 @@ class ImageDataset(Dataset[Batch], ABC):
     Attributes:
         spec: Sizes, channels and classes.
         labels: One class number per item, or None.
-        in_memory: Whether an item costs so little that worker processes would only be in the way.
+        in_memory: Whether an item costs so little that worker processes would only be in the way; those of a cache do.
         held_out: Whether the test phase shows other images than the training phase.
         fingerprint: Tells these images from others of the same number; empty where the configuration does.
         shuffled: Whether each epoch of training goes through the items in an order of its own.
@@ -177,6 +177,7 @@ class Selection(ImageDataset):
     def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
         """Take the pictures of these items from ``cache``."""
         self._dataset.keep(cache, self._indices if indices is None else [self._indices[index] for index in indices])
+        self.in_memory = self._dataset.in_memory
 
     def of_domain(self, domain: str) -> ImageDataset:
         """The same selection among the items of the data set below that hold an image of ``domain``."""

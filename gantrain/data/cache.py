@@ -143,25 +143,28 @@ class Cache:
         with one_at_a_time(path, wait=self._waiting(work)):
             kept = _open(path, identity)  # another process may just have written it
             if kept is None:
-                self._check_room(work, folder, needed)
+                self._make_room(work, folder, needed)
                 write_pictures(path, identity, self._pictures(work))
                 kept = PictureFile(path, identity)
         return kept
 
-    def _check_room(self, work: Work, folder: Path, needed: int) -> None:
+    def _make_room(self, work: Work, folder: Path, needed: int) -> None:
         limit = self.cache_limit * GB
-        make_room(folder, needed, limit)
-        if taken(folder) + needed > limit:
-            raise _NoRoomError(
-                f"{work.label} takes {_gb(needed)} in {folder}, where {_gb(taken(folder))} are in use, and "
-                f"data.cache_limit is {self.cache_limit:g}: raise it to {-(-(taken(folder) + needed) // GB)}, or {WAYS}"
-            )
         free = shutil.disk_usage(folder).free
-        if needed > SPARE * free:
-            raise _NoRoomError(
-                f"{work.label} takes {_gb(needed)} in {folder}, where only {_gb(free)} are free (a fifth of which is "
-                f"left alone): {WAYS}"
+        room = min(limit, taken(folder) + SPARE * free)
+        if needed <= room:  # else the others would go in vain
+            make_room(folder, needed, room)
+        there = taken(folder)
+        if there + needed <= room:
+            return
+        if room < limit:
+            why = f"only {_gb(free)} are free, a fifth of which is left alone: {WAYS}"
+        else:
+            why = (
+                f"caches take {_gb(there)} already, and data.cache_limit is {self.cache_limit:g}: "
+                f"raise it to {-(-(there + needed) // GB)}, or {WAYS}"
             )
+        raise _NoRoomError(f"{work.label} takes {_gb(needed)} in {folder}, where {why}")
 
     def _estimate(self, work: Work) -> tuple[int, float]:
         """Bytes, and seconds of one core, from some pictures."""

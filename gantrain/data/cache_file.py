@@ -31,9 +31,9 @@ except ImportError:  # not on Windows, where nobody waits for anybody and nothin
 SUFFIX = ".pictures"
 MAGIC = b"gantrain"
 VERSION = 1
-# magic, version, channels, type, length of the file, where the numbers start, how many pictures, digest of header, numbers
-# and description
 DIGEST = 20  # bytes
+# magic, version, channels, type, length of the file, where the numbers start, how many pictures; and the digest of all
+# this, of the numbers and of the description
 HEADER = struct.Struct(f"<8sIB7sQQQ{DIGEST}s")
 ALIGNMENT = 64  # bytes: a line of the processor's cache
 POLL = 0.1  # seconds
@@ -95,7 +95,7 @@ class PictureFile(Kept):
             raise ValueError(f"{self._path} is cut off, or no cache of this version")
         self._index = np.frombuffer(self._bytes, dtype="<i8", count=3 * count, offset=start).reshape(-1, 3)
         described = self._bytes[start + self._index.nbytes :]
-        if _digest(self._bytes[: HEADER.size - DIGEST], memoryview(self._index), described) != digest:
+        if _digest(self._bytes[: HEADER.size - DIGEST], self._index.data, described) != digest:
             raise ValueError(f"{self._path} is damaged")
         if json.loads(described) != self._description:
             raise ValueError(f"{self._path} holds other pictures")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gantrain.data.decoding import Pixels
+from gantrain.data.faults import SHARE
 from gantrain.data.looking import Look, Part, looks
 from gantrain.data.surveying import Finding
 from gantrain.data.transforms import as_pair
@@ -126,10 +127,10 @@ def summarise(part: Part, data: Mapping[str, Any], *, quick: bool) -> Summary:
     return summary
 
 
-def findings_in(summaries: Sequence[Summary]) -> list[Finding]:
-    """What is wrong with the pictures of a data set."""
+def findings_in(summaries: Sequence[Summary], *, skips: bool) -> list[Finding]:
+    """What is wrong with the pictures of a data set; ``skips`` is whether training leaves out a few bad ones."""
     return [
-        *(finding for summary in summaries for finding in _stopping(summary)),
+        *(finding for summary in summaries for finding in _stopping(summary, skips=skips)),
         *_unequal_pairs(summaries),
         *_equal_contents(summaries),
         *(finding for summary in summaries for finding in _odd(summary)),
@@ -146,12 +147,12 @@ def in_bytes(count: int) -> str:
     return f"{size:,.3g} TB"
 
 
-def _stopping(summary: Summary) -> Iterator[Finding]:
-    title = summary.part.title
-    if summary.unreadable:
-        yield Finding(f"{title}: pictures that can't be read: {len(summary.unreadable):,}", True, summary.unreadable)
-    if summary.misfits:
-        yield Finding(f"{title}: pictures that can't be cut: {len(summary.misfits):,}", True, summary.misfits)
+def _stopping(summary: Summary, *, skips: bool) -> Iterator[Finding]:
+    bad = len(summary.unreadable) + len(summary.misfits)
+    stops = not skips or bad > max(1, len(summary.part.source) // SHARE)
+    for items, cannot in ((summary.unreadable, "be read, or not as the others"), (summary.misfits, "be cut")):
+        if items:
+            yield Finding(f"{summary.part.title}: pictures that can't {cannot}: {len(items):,}", stops, items)
 
 
 def _odd(summary: Summary) -> Iterator[Finding]:
@@ -198,7 +199,7 @@ def _equal_contents(summaries: Sequence[Summary]) -> Iterator[Finding]:
         "files that are there more than once": [],
     }
     leaks, across, within = sorts.values()
-    for group in _groups(summaries):
+    for group in sorted(_groups(summaries)):
         parts = [summaries[number].part for number, _ in group]
         items = leaks if len({part.phase for part in parts}) > 1 else across if len(set(map(id, parts))) > 1 else within
         items.append(" = ".join(part.source.place(index) for part, (_, index) in zip(parts, group, strict=True)))

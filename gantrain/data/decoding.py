@@ -71,8 +71,8 @@ def stored_depth(encoded: Encoded, place: str | None = None) -> str:
     Raises:
         ConfigError: This is not a picture.
     """
-    with _naming(encoded, place), ExitStack() as stack:
-        source = _open(encoded, stack)
+    with naming(encoded, place), ExitStack() as stack:
+        source = open_picture(encoded, stack)
         if not isinstance(source, Image.Image):
             return depth_of(np.dtype(source.dtype))
         if source.mode.startswith("I;16") or _is_deep_png(source):
@@ -94,8 +94,8 @@ def decode(encoded: Encoded, channels: int, place: str | None = None, shrink: Sh
     Raises:
         ConfigError: This is not a picture, or a broken one.
     """
-    with _naming(encoded, place), ExitStack() as stack:
-        source = _open(encoded, stack)
+    with naming(encoded, place), ExitStack() as stack:
+        source = open_picture(encoded, stack)
         if isinstance(source, np.ndarray):
             return Decoded(_from_npy(source, channels))
         if not isinstance(source, Image.Image):
@@ -123,7 +123,7 @@ def called(encoded: Encoded, place: str | None) -> str:
 
 
 @contextmanager
-def _naming(encoded: Encoded, place: str | None) -> Iterator[None]:
+def naming(encoded: Encoded, place: str | None) -> Iterator[None]:
     """Whatever goes wrong becomes one line that names the picture."""
     try:
         yield
@@ -138,7 +138,7 @@ def _naming(encoded: Encoded, place: str | None) -> Iterator[None]:
         raise ConfigError(f"can't read the picture {called(encoded, place)}: {reason}") from None
 
 
-def _open(encoded: Encoded, stack: ExitStack) -> Pixels | Image.Image | tifffile.TiffPage:
+def open_picture(encoded: Encoded, stack: ExitStack) -> Pixels | Image.Image | tifffile.TiffPage:
     """The header of a picture, by what is in it and not by its name; its pixels are still to be read."""
     file: IO[bytes] = stack.enter_context(encoded.open("rb") if isinstance(encoded, Path) else BytesIO(encoded))
     magic = file.read(6)
@@ -250,10 +250,12 @@ def _from_deep_gray(image: Image.Image) -> Decoded:
 def _reduce(image: JpegImageFile, shrink: Shrink) -> Reduction | None:
     """Have a JPEG decoded in a smaller size, or as it is."""
     width, height = image.size
-    if image.getexif().get(ORIENTATION, 1) in TURNED:
+    orientation = image.getexif().get(ORIENTATION, 1)
+    if orientation in TURNED:
         height, width = width, height
     factor = shrink(height, width)
-    if factor == 1:
+    uneven = height % factor or width % factor
+    if factor == 1 or (uneven and orientation != 1):  # else the smaller row or column might not be the last
         return None
     image.draft(None, (image.width // factor, image.height // factor))
     return Reduction(height, width, factor)

@@ -102,6 +102,11 @@ class Domain:
         return height, width
 
     @property
+    def is_kept(self) -> bool:
+        """Whether pictures are decoded already."""
+        return self._kept is not None
+
+    @property
     def names(self) -> list[str]:
         """Of all its pictures, in their order."""
         return [self.name(index) for index in range(len(self))]
@@ -112,7 +117,7 @@ class Domain:
 
     def scaled(self, index: int, preprocess: Preprocess) -> list[Pixels]:
         """The columns of a picture, each (H, W, C), as ``Preprocess.scaled`` leaves them."""
-        kept = None if self._kept is None else self._kept.get(self._indices[index])
+        kept = None if self._kept is None else self._kept.get(index)
         joined = self.decoded(index, preprocess) if kept is None else kept
         return np.split(joined, self._columns, axis=1) if self._columns > 1 else [joined]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gantrain.data.decoding import ORIENTATION, _naming, _open, stored_depth
+from gantrain.data.decoding import ORIENTATION, naming, open_picture, stored_depth
 from gantrain.data.sources import Encoded
 
 TURNED = (5, 6, 7, 8)  # of the orientations of EXIF and TIFF, those that swap height and width
@@ -42,8 +42,8 @@ def read_header(encoded: Encoded, channels: int, place: str) -> Header:
         ConfigError: This is not a picture.
     """
     depth = stored_depth(encoded, place)
-    with _naming(encoded, place), ExitStack() as stack:
-        source = _open(encoded, stack)
+    with naming(encoded, place), ExitStack() as stack:
+        source = open_picture(encoded, stack)
         if isinstance(source, np.ndarray):
             if source.ndim not in (2, 3):
                 raise ValueError(f"its shape is {source.shape}, and not (H, W), (H, W, C) or (C, H, W)")
@@ -54,7 +54,9 @@ def read_header(encoded: Encoded, channels: int, place: str) -> Header:
         if isinstance(source, Image.Image):
             width, height = source.size
             there = 3 if source.mode == "P" else len(source.getbands())
-            turn = source.getexif().get(ORIENTATION, 1)
+            # for what may stand behind a PNG's pixels, Pillow would decode them
+            ahead = source.format != "PNG" or "exif" in source.info
+            turn = source.getexif().get(ORIENTATION, 1) if ahead else 1
         else:
             height, width, there = source.imagelength, source.imagewidth, source.samplesperpixel
             tag = source.tags.get(ORIENTATION)

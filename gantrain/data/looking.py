@@ -23,6 +23,7 @@ from gantrain.registry import ConfigError
 
 THUMBNAILS = 100  # of each part
 THUMBNAIL = 128  # pixels, the longer side
+BYTES = {"uint8": 1, "uint16": 2, "float32": 4}
 
 
 class Wanted(NamedTuple):
@@ -63,6 +64,11 @@ class Part:
     def title(self) -> str:
         """The phase, and the domain if there is more than one."""
         return self.phase if self.domain == "image" else f"{self.phase} {self.domain}"
+
+    @property
+    def readings(self) -> list[Wanted]:
+        """The different ones of ``wanted``: halves that are read alike are read once."""
+        return list({wanted._replace(suffix=""): wanted for wanted in reversed(self.wanted)}.values())[::-1]
 
     def shown(self) -> list[int]:
         """The numbers of the pictures that get a thumbnail, evenly from the first to the last."""
@@ -161,7 +167,7 @@ def _look(part: Part, encoded: Encoded, place: str, *, quick: bool, shown: bool)
         misfit, scaled = _fit(part, header, place)
         if quick and not shown:
             return Look(header, size, scaled=scaled, misfit=misfit)
-        pixels = [_read(encoded, wanted, place) for wanted in dict.fromkeys(part.wanted)]
+        pixels = [_read(encoded, wanted, place) for wanted in part.readings]
         if not quick and isinstance(encoded, bytes):
             digest = hashlib.blake2b(encoded, digest_size=16).digest()
         colour = _is_colour(encoded, header, pixels[0], place)
@@ -190,11 +196,11 @@ def _fit(part: Part, header: Header, place: str) -> tuple[str, tuple[int, int, i
         part.preprocess.cut(np.broadcast_to(np.uint8(0), (height, width, 1)), 0, name=place)
     except ConfigError as error:
         misfit = str(error)
-    depth = {"uint8": 1, "uint16": 2, "float32": 4}
     size = sum(
-        height * width * wanted.channels * (4 if wanted.value_range else depth[wanted.depth]) for wanted in part.wanted
+        height * width * wanted.channels * (4 if wanted.value_range else BYTES[wanted.depth])
+        for wanted in part.readings
     )
-    return misfit, (height, width, size)
+    return misfit, (height, width, size * len(part.wanted))  # each reading is of both halves
 
 
 def _is_colour(encoded: Encoded, header: Header, pixels: Pixels, place: str) -> bool:

@@ -76,7 +76,8 @@ class Lsun(Pictures):
         if phase == "test":
             phase = next((each for each in ("test", "val") if each in phases), "train")
         if phase not in phases:
-            raise ConfigError(f"data.root: there is no {phases['train'].name} for the phase {phase} in {root}")
+            there = ", ".join(path.name for path in phases.values())
+            raise ConfigError(f"data.root: no database for the phase {phase} (there are: {there})")
         train, source = (open_source(phases[each]) for each in ("train", phase))
         classes = sorted(name for name, _ in class_ranges(train.index))
         return Found(source, source.index.digest, classes, _labels(source, classes) if classes else None, held_out)

@@ -108,6 +108,7 @@ class Pictures(ImageDataset):
     def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
         """Decode each picture once."""
         self._pictures.keep(cache, self._preprocess, indices)
+        self.in_memory = self._pictures.is_kept
 
 
 @DATASETS.register("single")

@@ -45,7 +45,6 @@ class BatchStream(Iterator[Batch]):
     Attributes:
         position: Global batches handed out so far. May be set before the first is drawn.
         seconds_waited: Time spent waiting for data, in all.
-        num_workers: Processes that decode.
         on_error: As given.
         faults: The pictures that were skipped.
 
@@ -74,7 +73,8 @@ class BatchStream(Iterator[Batch]):
         self.batch_size = batch_size
         self.size = len(dataset)
         self.on_error = on_error
-        self.num_workers = good_number_of_workers(dataset) if num_workers is None else num_workers
+        self._dataset = dataset
+        self._num_workers = num_workers
         self.faults = Faults(self.size, counted=on_error == "skip")
         self._source = _Seeded(dataset, seed, on_error)
         self._seed = seed if dataset.shuffled else None
@@ -88,6 +88,11 @@ class BatchStream(Iterator[Batch]):
     def images(self) -> int:
         """Images of all ranks handed out so far."""
         return self.position * self.batch_size
+
+    @property
+    def num_workers(self) -> int:
+        """Processes that decode; once pictures are in a cache, fewer will do."""
+        return good_number_of_workers(self._dataset) if self._num_workers is None else self._num_workers
 
     @property
     def epoch(self) -> float:
@@ -109,11 +114,12 @@ class BatchStream(Iterator[Batch]):
         return place(stored, device=self._device, dtype=self._dtype, channels_last=self._channels_last)
 
     def _open(self) -> Iterator[Batch]:
+        workers = self.num_workers
         loader = DataLoader(
             self._source,
             batch_sampler=_batches(self.position, self.batch_size, self._slice, self.size, self._seed),
-            num_workers=self.num_workers,
-            prefetch_factor=batches_ahead(self.num_workers) if self.num_workers else None,
+            num_workers=workers,
+            prefetch_factor=batches_ahead(workers) if workers else None,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else the loader draws from the global one
             collate_fn=_as_it_is,  # whole batches come from the data set

@@ -112,6 +112,7 @@ class Unaligned(ImageDataset):
         """Decode each picture of either set once; an item of another number may hold it."""
         self._a.keep(cache, self._preprocess)
         self._b.keep(cache, self._preprocess)
+        self.in_memory = self._a.is_kept and self._b.is_kept
 
     def of_domain(self, domain: str) -> ImageDataset:
         """The pictures of ``a`` or of ``b``, each once."""

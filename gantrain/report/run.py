@@ -7,7 +7,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Report:
         config: The composed configuration.
         columns: Of the sample grids; None for one picture of all visuals side by side.
         logger: Where losses and pictures go besides.
-        advice: What to change where data is waited for; may be empty.
+        advice: Says what to change where data is waited for; may say nothing.
         active: Whether this process writes.
     """
 
@@ -41,7 +41,7 @@ class Report:
         config: dict[str, Any],
         columns: int | None,
         logger: Logger,
-        advice: str,
+        advice: Callable[[], str],
         active: bool,
     ) -> None:
         self.folder = folder
@@ -115,8 +115,8 @@ class Report:
                 "data_wait": round((waited - waited_before) / (now - then), 4),
             }
             _append(self.folder / "speed.jsonl", {**clock, **speed, "time": round(time.time(), 1)})
-            if self._waiting.is_too_long(speed["data_wait"], now - then) and self._advice:
-                self.say([f"Data is waited for {speed['data_wait']:.0%} of the time: give {self._advice}"])
+            if self._waiting.is_too_long(speed["data_wait"], now - then) and (advice := self._advice()):
+                self.say([f"Data is waited for {speed['data_wait']:.0%} of the time: give {advice}"])
         if self._bar is not None:
             self._bar.set_postfix({**_shown(speed), **{name: f"{value:.3f}" for name, value in losses.items()}})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -143,34 +144,47 @@ def test_in_order_bad_pictures_are_an_error_or_missing() -> None:
         labels(Torn(size=3, bad=range(3)), "skip")
 
 
-def pictures(folder: Path, count: int, torn: int) -> None:
+def pictures(folder: Path, count: int, torn: int | None) -> None:
     folder.mkdir()
     for number in range(count):
-        pixels = np.random.default_rng(number).integers(0, 256, (16, 16), dtype=np.uint8)
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number:02}.png")
-    path = folder / f"{torn:02}.png"
-    path.write_bytes(path.read_bytes()[:100])
+    if torn is not None:
+        path = folder / f"{torn:02}.png"
+        path.write_bytes(path.read_bytes()[:100])
 
 
-def test_a_run_goes_past_a_torn_picture_and_says_so(capfd) -> None:
-    pictures(Path("photos"), 12, torn=1)
-    typed = ["data=single", "data.root=photos", "data.channels=1", "data.crop_size=16", "data.load_size=16"]
-    typed += [
-        "data.batch_size=4",
-        "network.width=2",
-        "trainer.accelerator=cpu",
-        "trainer.steps=3",
-        "trainer.log_every=1",
-    ]
-    typed += ["trainer.image_every=3", "name=run", "data.num_workers=1"]
-    assert main(["train", *typed]) == 2
+def train(*typed: str) -> int:
+    tiny = ["data=single", "data.root=photos", "data.load_size=32", "data.batch_size=4", "network.width=2", "name=run"]
+    return main(["train", *tiny, "data.cache=off", "trainer.accelerator=cpu", "trainer.log_every=1", *typed])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_goes_past_a_torn_picture_and_says_so_at_once(workers: int, capfd) -> None:
+    pictures(Path("photos"), 12, torn=1)  # all of which are drawn in three steps
+    typed = [f"data.num_workers={workers}", "trainer.steps=7"]
+    assert train(*typed) == 2
     assert capfd.readouterr().err.strip().splitlines()[-1].startswith("gantrain: can't read the picture photos/01.png")
-    assert main(["train", *typed, "data.on_error=skip"]) == 0
+    assert train(*typed, "data.on_error=skip") == 0
     said = capfd.readouterr().err
-    assert said.count("warning: left out: can't read the picture photos/01.png: ") == 1
-    assert said.count("warning: bad pictures left out: 1; items replaced by their neighbours: 1\n") == 1
-    assert newest("run")["step"] == 3
-    assert Path("checkpoints/run/images/step_3_samples.png").exists()
+    assert said.count("\rwarning: left out: can't read the picture photos/01.png: ") == 1
+    assert said.index("left out") < said.index(" 4/7 ")
+    assert re.search(r"\rwarning: bad pictures left out: 1; items replaced by their neighbours: [23]\n", said)
+    assert newest("run")["step"] == 7
+
+
+def test_a_page_of_training_pictures_does_without_the_torn_one() -> None:
+    pictures(Path("photos"), 6, torn=1)
+    typed = ["model=colorization", "network/generator=unet_resize", "data.on_error=skip", "trainer.steps=1"]
+    assert train(*typed, "data.num_workers=0") == 0
+    assert list(Path("checkpoints/run/images").glob("step_1_*.png"))
+
+
+def test_a_run_may_go_on_with_the_other_setting() -> None:
+    pictures(Path("photos"), 6, torn=None)
+    assert train("trainer.steps=1", "data.num_workers=0") == 0
+    assert train("trainer.steps=2", "data.num_workers=0", "data.on_error=skip") == 0
+    assert newest("run")["step"] == 2
 
 
 def test_what_to_do_is_one_of_two_words() -> None:

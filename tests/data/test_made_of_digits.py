@@ -61,7 +61,7 @@ def built(name: str, root: Path, phase: str = "train", **keys: Any) -> ImageData
     config.data.root = str(root)
     config.data.merge_with(keys)
     OmegaConf.resolve(config)
-    others = ("fraction", "max_size", "labelled", "batch_size", "num_workers")
+    others = ("cache", "cache_limit", "fraction", "max_size", "labelled", "batch_size", "num_workers")
     values = OmegaConf.to_container(OmegaConf.masked_copy(config.data, [k for k in config.data if k not in others]))
     return DATASETS.build(values, phase=phase)
 

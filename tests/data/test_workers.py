@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 
+from gantrain.build import build_dataset
 from gantrain.data import workers
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
+from gantrain.data.cache import Cache
 from gantrain.data.digits import Digits
+from gantrain.data.stream import BatchStream
 from gantrain.data.workers import advice, available_cores, batches_ahead, good_number_of_workers
 
 
@@ -102,3 +108,34 @@ def test_only_what_would_help_is_advised(data: dict[str, Any], now: int, expecte
 def test_for_data_in_memory_there_is_no_advice(machine) -> None:
     machine(4)
     assert advice({"load_size": 32}, Digits(load_size=32, phase="test"), 0) == ""
+
+
+@pytest.mark.parametrize("mode", ["single", "aligned", "unaligned"])
+def test_a_cache_does_without_workers(mode: str, machine) -> None:
+    machine(4)
+    for number in range(3):
+        for folder in ("photos/trainA", "photos/trainB"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (96, 96), (number, 0, 0)).save(f"{folder}/{number}.png")
+    keys: dict[str, Any] = {"preprocess": "resize_and_crop", "load_size": 80, "crop_size": 72, "flip": True}
+    keys |= {"channels": 3, "range": None, "depth": "auto", "root": "photos", "mode": mode}
+    if mode == "single":
+        keys["crop"] = "random"
+    else:
+        keys |= {"direction": "a_to_b", "channels_b": 3, "range_b": None}
+    if mode == "unaligned":
+        keys["serial"] = False
+    dataset = build_dataset(keys, phase="train")
+    part = dataset.first(2)
+    stream = BatchStream(
+        part,
+        batch_size=2,
+        seed=0,
+        num_workers=None,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        channels_last=False,
+    )
+    assert stream.num_workers == 3
+    part.keep(Cache(cache="memory"))
+    assert stream.num_workers == 0

@@ -1,0 +1,217 @@
+#!/usr/bin/env python3
+"""How fast pictures arrive: gantrain's stream beside the plain Pillow and torchvision pipeline, in one run.
+
+    OMP_NUM_THREADS=1 python benchmarks/loader.py --pictures 240 --repeats 5
+
+Photographs as JPEG files, of 256 and of 1024 pixels, are resized to 286, cropped at random to 256, mirrored by chance
+and put into [-1, 1], in batches of 16, with 0, 1 and 2 worker processes:
+
+* plain: ``Image.open``, bicubic ``Resize``, ``RandomCrop``, ``RandomHorizontalFlip``, ``ToTensor`` and ``Normalize``
+  in a torch ``DataLoader``, as most repositories have it;
+* ``data=single`` with its decoders, without a cache;
+* ``data=single data.cache=disk``, after the pictures were decoded once.
+
+The files were read before, so that the disk is not what is measured. Prints a table per size: medians over the repeats,
+in which all ways take turns. *per core* are pictures per second of CPU time of all processes together, which other load
+on the machine hardly changes; *per second* are those of the clock on the wall, which it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from gantrain.build import Parts
+from gantrain.registry import construct
+from gantrain.settings import RunSettings, TrainerSettings
+
+CPU = torch.device("cpu")
+LOAD, CROP, BATCH = 286, 256, 16
+PHOTOS = (
+    "astronaut",
+    "coffee",
+    "chelsea",
+    "rocket",
+    "retina",
+    "hubble_deep_field",
+    "motorcycle_left",
+    "immunohistochemistry",
+)
+GRAIN = 3.0  # standard deviation of the noise that a sensor adds, of 255
+WARM_UP = 6  # batches; more than workers prepare in advance
+WAYS = {
+    "exact": ["data.decoder=exact", "data.cache=off"],
+    "fast": ["data.decoder=fast", "data.cache=off"],
+    "draft": ["data.decoder=draft", "data.cache=off"],
+    "cached": ["data.decoder=exact", "data.cache=disk"],
+}
+
+
+# ---- the pictures
+
+
+def write_photos(folder: Path, side: int, count: int) -> float:
+    """Square parts of the photographs that come with scikit-image, scaled to ``side``, with grain; their mean bytes."""
+    generator = np.random.default_rng(0)
+    photos = [photo(name) for name in PHOTOS]
+    folder.mkdir()
+    for number in range(count):
+        source = photos[number % len(photos)]
+        part = int(min(source.size) * generator.uniform(0.6, 1.0))
+        left, top = (int(generator.integers(0, edge - part + 1)) for edge in source.size)
+        scaled = source.crop((left, top, left + part, top + part)).resize((side, side), Image.Resampling.LANCZOS)
+        grain = generator.normal(0, GRAIN, (side, side, 1))
+        pixels = (np.asarray(scaled) + grain).round().clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:04}.jpg", quality=90)
+    return sum(path.stat().st_size for path in folder.iterdir()) / count
+
+
+def photo(name: str) -> Image.Image:
+    """One of scikit-image's own, in colour."""
+    from skimage import data
+
+    pixels = data.stereo_motorcycle()[0] if name == "motorcycle_left" else getattr(data, name)()
+    return Image.fromarray(pixels).convert("RGB")
+
+
+# ---- the ways
+
+
+class Plain(Dataset[Any]):
+    """The folder as most repositories read it."""
+
+    def __init__(self, folder: Path) -> None:
+        from torchvision import transforms
+        from torchvision.transforms import InterpolationMode
+
+        self.paths = sorted(folder.iterdir())
+        self.transform = transforms.Compose(
+            [
+                transforms.Resize((LOAD, LOAD), InterpolationMode.BICUBIC),
+                transforms.RandomCrop(CROP),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+            ]
+        )
+
+    def __len__(self) -> int:
+        """How many pictures."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        """(3, 256, 256) in [-1, 1]."""
+        return self.transform(Image.open(self.paths[index]).convert("RGB"))
+
+
+def plain(folder: Path, workers: int) -> Iterator[Any]:
+    """Batches without end."""
+    ahead = {"prefetch_factor": 2, "persistent_workers": True} if workers else {}
+    loader = DataLoader(Plain(folder), BATCH, shuffle=True, num_workers=workers, drop_last=True, **ahead)
+    while True:
+        yield from loader
+
+
+def ours(folder: Path, workers: int, *overrides: str) -> Iterator[Any]:
+    """Batches without end, as a run has them."""
+    typed = ["model=dcgan", "network.width=2", "data=single", f"data.root={folder}", "data.preprocess=resize_and_crop"]
+    typed += [f"data.load_size={LOAD}", f"data.crop_size={CROP}", f"data.batch_size={BATCH}"]
+    typed += [f"data.num_workers={workers}", "trainer.accelerator=cpu", *overrides]
+    with initialize_config_module("gantrain.configs", version_base="1.3"):
+        config: Any = OmegaConf.to_container(compose("train", typed), resolve=True)
+    config = {key: value for key, value in config.items() if key != "demo"} | {"name": "benchmark"}
+    settings = construct(RunSettings, config, key="")
+    trainer = construct(TrainerSettings, settings.trainer, key="trainer")
+    parts = Parts.build(config, settings, trainer, CPU, world_size=1)
+    parts.keep(lambda: False)
+    return parts.stream
+
+
+# ---- timing
+
+
+def cpu_seconds() -> float:
+    """Of this process and of its workers, which are alive."""
+    ticks = 0
+    for worker in multiprocessing.active_children():
+        fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # utime and stime
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def rates(batches: Iterator[Any], pictures: int) -> tuple[float, float]:
+    """Pictures per second of CPU time and of the wall clock, once workers are busy."""
+    for _ in range(WARM_UP):
+        next(batches)
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    count = max(1, pictures // BATCH)
+    for _ in range(count):
+        next(batches)
+    return count * BATCH / (cpu_seconds() - cpu), count * BATCH / (time.perf_counter() - wall)
+
+
+def measure(folder: Path, workers: int, pictures: int, repeats: int) -> dict[str, list[tuple[float, float]]]:
+    """Every way in turns, forwards and backwards."""
+    ways: dict[str, Callable[[], Iterator[Any]]] = {"plain": lambda: plain(folder, workers)}
+    for way, overrides in WAYS.items():
+        ways[way] = lambda overrides=overrides: ours(folder, workers, *overrides)
+    found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    for repeat in range(repeats):
+        for way in list(ways)[:: 1 if repeat % 2 else -1]:
+            batches = ways[way]()
+            found[way].append(rates(batches, pictures * (4 if way == "cached" else 1)))
+            del batches  # its workers end
+    return found
+
+
+def print_table(found: dict[int, dict[str, list[tuple[float, float]]]]) -> None:
+    """A row for each number of workers and each way."""
+    print("| workers | way | per core | times plain | per second | times plain |")
+    print("|---:|---|---:|---:|---:|---:|")
+    for workers, ways in found.items():
+        for way, figures in ways.items():
+            cells = []
+            for column in (0, 1):
+                middle = statistics.median(figure[column] for figure in figures)
+                pairs = zip(figures, ways["plain"], strict=True)
+                ratio = statistics.median(mine[column] / its[column] for mine, its in pairs)
+                cells += [f"{middle:,.0f}", f"{ratio:.2f}"]
+            print(f"| {workers} | {way} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--pictures", type=int, default=240, help="in a folder, and timed at a time (four times cached)"
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="of every way")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
+    typed = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ.setdefault("GANTRAIN_CACHE", f"{scratch}/cache")
+        print(f"torch {torch.__version__}, {len(os.sched_getaffinity(0))} cores")
+        for side in (256, 1024):
+            folder = Path(scratch) / f"photos_{side}"
+            size = write_photos(folder, side, typed.pictures)
+            print(f"\n{typed.pictures} JPEG files of {side} pixels, {size / 1000:.0f} kB on average\n")
+            print_table({w: measure(folder, w, typed.pictures, typed.repeats) for w in typed.workers})
+
+
+if __name__ == "__main__":
+    main()
