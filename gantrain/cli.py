@@ -89,9 +89,13 @@ def _train(arguments: list[str]) -> int:
             config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in keys}
         return train(config, [*_config_flags(flags), *overrides])
 
+    return _hydra("train", [*_demo(flags, typed), *arguments], job)
+
+
+def _demo(flags: list[str], typed: list[str]) -> list[str]:
     from gantrain.cli_hydra import demo_data
 
-    return _hydra("train", [*demo_data(typed, _config_flags(flags)), *arguments], job)
+    return demo_data(typed, _config_flags(flags))
 
 
 def _test(arguments: list[str]) -> int:
@@ -142,9 +146,7 @@ def _check(arguments: list[str]) -> int:
         command = shlex.join(["gantrain", "data", "check", *arguments])
         return check(config, name=choices["data"], options=own, command=command)
 
-    from gantrain.cli_hydra import demo_data
-
-    return _hydra("train", [*demo_data(typed, _config_flags(flags)), *flags, *typed], job)
+    return _hydra("train", [*_demo(flags, typed), *flags, *typed], job)
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "test": _test, "list": _list, "data": _data}
@@ -226,9 +228,8 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
         if name not in FLAGS:
             from gantrain.registry import ConfigError, nearest
 
-            hint = nearest(name, FLAGS)
-            hint = hint if hint.startswith("did") else "a setting is typed KEY=VALUE, as in data.root=FOLDER"
-            raise ConfigError(f"no flag {name}; {hint}")
+            other = "a setting is typed KEY=VALUE, as in data.root=FOLDER"
+            raise ConfigError(f"no flag {name}; {close if (close := nearest(name, FLAGS))[:3] == 'did' else other}")
         flags += [word, next(rest, "")] if FLAGS[name] and "=" not in word else [word]
     return flags, overrides
 
