@@ -226,6 +226,44 @@ def test_a_changed_source_is_decoded_anew(change: str, monkeypatch) -> None:
     assert_same_bits(items(pictures), plain)
 
 
+def test_as_many_others_of_the_same_source_are_kept_for_themselves(folder: Path) -> None:
+    plain = items(dataset("single"))
+    for some in ([1, 2], [3, 4]):
+        pictures = Selection(dataset("single"), some)
+        pictures.keep(DISK)
+        assert_same_bits(pictures.item(0, 1), plain[2 * some[0]])
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_pairs_are_kept_apart_from_the_pictures_that_hold_them(folder: Path) -> None:
+    kept(dataset("side_by_side"))
+    keys = {"channels": 3, "load_size": 20, "crop_size": 16, "flip": True, "phase": "train"}
+    pictures = SingleFolder(root="data/train", crop="random", preprocess="resize_and_crop", **keys)
+    plain = items(pictures)
+    assert_same_bits(items(kept(pictures)), plain)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_file_under_the_name_of_another_is_not_taken_for_it(folder: Path) -> None:
+    plain = items(kept(dataset("single")))
+    path = only_file(folder)
+    path.rename(folder / "aside")
+    kept(dataset("single", load_size=19))
+    (other,) = folder.glob("*.pictures")
+    other.rename(path)
+    assert_same_bits(items(kept(dataset("single"))), plain)
+
+
+def test_a_file_of_another_version_is_made_anew(monkeypatch, folder: Path) -> None:
+    with monkeypatch.context() as later:
+        later.setattr(cache_file, "VERSION", 2)
+        plain = items(kept(dataset("single")))
+    decoded = count_decoded(monkeypatch)
+    assert_same_bits(items(kept(dataset("single"))), plain)
+    assert decoded
+    only_file(folder)
+
+
 def damage(path: Path, how: str) -> None:
     whole = bytearray(path.read_bytes())
     if how.startswith("cut"):

@@ -289,6 +289,16 @@ def test_depths_that_do_not_fit_and_a_missing_range_are_found(check: Check) -> N
     assert check(*words, "data.range=[0,7]")[0] == 0
 
 
+def test_the_depth_is_that_of_the_first_picture_that_can_be_read(check: Check) -> None:
+    for number in range(1, 3):
+        save(f"set/{number}.png", number, channels=1, depth=np.uint16)
+    Path("set/0.png").write_bytes(b"")
+    status, printed = check("data=single", "data.root=set", "data.channels=1", *SMALL)
+    assert status == 1
+    (items,) = (items for line, items in findings(printed).items() if "can't be read" in line)
+    assert items == ["can't read the picture set/0.png: the file is empty"]
+
+
 def test_classes_are_counted_and_a_rare_one_is_mentioned(check: Check) -> None:
     for phase, counts in (("train", {"cat": 20, "dog": 2}), ("test", {"cat": 1, "dog": 2})):
         for name, count in counts.items():

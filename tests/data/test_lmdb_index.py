@@ -150,9 +150,7 @@ def test_a_database_that_is_cut_off_is_refused_before_it_kills_the_process(tmp_p
         [sys.executable, "-c", script, tmp_path / "db"], capture_output=True, text=True, check=False
     )
     assert result.returncode != -signal.SIGBUS
-    assert result.stdout == (
-        f"the LMDB {tmp_path / 'db'} is cut off: {whole // 2:,} of {whole:,} bytes are there\n"
-    )
+    assert result.stdout == (f"the LMDB {tmp_path / 'db'} is cut off: {whole // 2:,} of {whole:,} bytes are there\n")
 
 
 # ---- the index
