@@ -281,18 +281,15 @@ def _complete(arguments: list[str]) -> int:
 @contextmanager
 def _process(argv: list[str], **environment: str) -> Iterator[None]:
     """Another command line and more environment variables inside; the old ones after."""
-    before, variables = sys.argv, {name: os.environ.get(name) for name in environment}
+    before, variables = sys.argv, dict(os.environ)
     sys.argv = argv
     os.environ.update(environment)
     try:
         yield
     finally:
         sys.argv = before
-        for name, value in variables.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(variables)
 
 
 def _fail(message: str) -> int:

@@ -15,5 +15,6 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
     # format 2: networks for translation, and pictures of any depth
     config["network"] = {"norm": "batch", "dropout": 0.0, **config["network"]}
     if config["data"]["mode"] == "single":
-        config["data"] = {"preprocess": None, "range": None, "depth": "auto", "decoder": "exact", **config["data"]}
+        new = {"list": None, "preprocess": None, "range": None, "depth": "auto", "decoder": "exact"}
+        config["data"] = new | config["data"]
     return {**state, "format": FORMAT, "config": config, "spec": {"ranges": {}, **state["spec"]}}

@@ -14,6 +14,7 @@ def test_keys_that_a_format_did_not_have_get_the_values_that_stood_for_them() ->
     assert new["config"]["data"] == {
         "mode": "single",
         "root": "x",
+        "list": None,
         "preprocess": None,
         "range": None,
         "depth": "auto",

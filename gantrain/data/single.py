@@ -123,7 +123,7 @@ class SingleFolder(Pictures):
         others: As for any set of pictures.
     """
 
-    def __init__(self, *, root: str, list: str | None = None, **others: Any) -> None:
+    def __init__(self, *, root: str, list: str | None, **others: Any) -> None:
         self._list = list
         super().__init__(root=root, **others)
 

@@ -50,6 +50,7 @@ def write(path: Path, number: int, depth: str = "uint8", *, width: int = 40) -> 
 def dataset(kind: str, **keys: Any) -> ImageDataset:
     """Four pictures, or pairs, read as ``keys`` say."""
     keys = {"preprocess": "resize_and_crop", "flip": True, "load_size": 20, "crop_size": 16, "phase": "train"} | keys
+    keys = {"decoder": "exact"} | keys
     depth = keys.get("depth") or "uint8"
     value_range = (-3.0, 3.0) if depth == "float32" else None
     folders = {"single": ["."], "side_by_side": ["train"], "folders": ["trainA", "trainB"]}.get(
@@ -60,7 +61,9 @@ def dataset(kind: str, **keys: Any) -> ImageDataset:
             name = Path("data") / folders[number % len(folders)] / f"{number // len(folders)}.png"
             write(name, 0 if kind == "folders" else number, depth)
     if kind == "single":
-        return SingleFolder(root="data", channels=3, crop="random", range=value_range, **{"depth": "auto"} | keys)
+        return SingleFolder(
+            root="data", list=None, channels=3, crop="random", range=value_range, **{"depth": "auto"} | keys
+        )
     pair = {"root": "data", "direction": "a_to_b", "channels": 3, "range": value_range, "range_b": value_range}
     pair = {"channels_b": 3, "depth": "auto"} | pair | keys
     return Unaligned(serial=False, **pair) if kind == "unaligned" else Aligned(**pair)
@@ -194,7 +197,7 @@ def test_what_is_read_or_scaled_otherwise_is_kept_for_itself(other: dict, folder
     if "channels" in other:
         pictures = SingleFolder(
             root="data", crop="random", load_size=20, crop_size=16, flip=True, phase="train",
-            preprocess="resize_and_crop", **other
+            preprocess="resize_and_crop", list=None, range=None, depth="auto", decoder="exact", **other
         )  # fmt: skip
     else:
         pictures = dataset("single", **other)
@@ -313,7 +316,7 @@ def slowly(*arguments):
     return whole(*arguments)
 Domain.decoded = slowly
 pictures = SingleFolder(root="data", channels=3, crop="random", load_size=20, crop_size=16, flip=True, phase="train",
-                        preprocess="resize_and_crop")
+                        preprocess="resize_and_crop", list=None, range=None, depth="auto", decoder="exact")
 print("ready", flush=True)
 sys.stdin.readline()
 pictures.keep(Cache(cache="disk"))

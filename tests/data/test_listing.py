@@ -27,7 +27,8 @@ def listed(text: str, *, phase: str = "train", **keys: Any) -> SingleFolder:
     """The pictures of a list that holds this text."""
     Path("list.csv").write_text(text, encoding="utf-8")
     config = {"mode": "single", "root": "photos", "list": "list.csv", "channels": 1, "load_size": 16, "crop_size": 16}
-    return DATASETS.build({**config, "crop": "center", "flip": False, **keys}, phase=phase)
+    plain = {"preprocess": None, "range": None, "depth": "auto", "decoder": "exact"}
+    return DATASETS.build({**config, **plain, "crop": "center", "flip": False, **keys}, phase=phase)
 
 
 def shades(dataset: SingleFolder) -> list[tuple[str, int]]:

@@ -55,8 +55,11 @@ def made(path: Path, count: int = 12, *, first: int = 0) -> Path:
     return write(path, {b"%040x" % number: encoded(number, ("WEBP", "JPEG")[number % 2]) for number in numbers})
 
 
+PLAIN = {"preprocess": None, "range": None, "depth": "auto", "decoder": "exact"}
+
+
 def lsun(root: Path | str, *, phase: str = "train", category: str | None = None, **keys: Any) -> Lsun:
-    defaults = {"channels": 3, "load_size": 16, "crop_size": 16, "crop": "random", "flip": True}
+    defaults = {"channels": 3, "load_size": 16, "crop_size": 16, "crop": "random", "flip": True, **PLAIN}
     return DATASETS.build({"mode": "lsun", "root": str(root), "category": category, **defaults, **keys}, phase=phase)
 
 
@@ -153,8 +156,8 @@ def test_a_folder_its_database_and_what_is_exported_from_that_are_the_same_data(
         path.write_bytes(encoded(number, ("PNG", "WEBP", "JPEG")[number % 3]))
     write_lmdb(Path("in"), Path("db"))
     export(Path("db"), Path("out"), layout="tree")
-    keys = {"channels": 3, "load_size": 16, "crop_size": 12, "crop": "random", "flip": True}
-    folder = DATASETS.build({"mode": "single", "root": "in", **keys}, phase="train")
+    keys = {"channels": 3, "load_size": 16, "crop_size": 12, "crop": "random", "flip": True, **PLAIN}
+    folder = DATASETS.build({"mode": "single", "root": "in", "list": None, **keys}, phase="train")
     listed = DATASETS.build({"mode": "single", "root": "out", "list": "files.csv", **keys}, phase="train")
     database = lsun("db", **keys)
     assert folder.spec == database.spec == listed.spec

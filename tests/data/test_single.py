@@ -48,6 +48,7 @@ def folder(root: Path, *, phase: str = "train", **keys: Any) -> SingleFolder:
         "range": None,
         "depth": "auto",
         "decoder": "exact",
+        "list": None,
     }
     return DATASETS.build({"mode": "single", "root": str(root), **defaults, **keys}, phase=phase)
 
