@@ -235,7 +235,8 @@ def test_every_model_that_translates_builds_on_every_family_of_networks(
 ) -> None:
     data = PICTURES.get(model, "single")
     networks = [f"network/generator={generator}", f"network/discriminator={discriminator}"]
-    typed = [*SMALL, f"model={model}", f"data={data}", *made(data), "data.load_size=32", *networks, "dry_run=true"]
+    sizes = ["data.load_size=32", "data.crop_size=32"]
+    typed = [*SMALL, f"model={model}", f"data={data}", *made(data), *sizes, *networks, "dry_run=true"]
     assert main(["train", *typed]) == 0, capsys.readouterr().err
     kinds = [line.split()[0].split("_")[0] for line in capsys.readouterr().out.splitlines()[1:] if "(N, " in line]
     each = 2 if PICTURES.get(model) == "digits2stripes" else 1
