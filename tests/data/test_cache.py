@@ -240,8 +240,18 @@ def test_as_many_others_of_the_same_source_are_kept_for_themselves(folder: Path)
 
 def test_pairs_are_kept_apart_from_the_pictures_that_hold_them(folder: Path) -> None:
     kept(dataset("side_by_side"))
-    keys = {"channels": 3, "load_size": 20, "crop_size": 16, "flip": True, "phase": "train"}
-    pictures = SingleFolder(root="data/train", crop="random", preprocess="resize_and_crop", **keys)
+    keys = {
+        "channels": 3,
+        "load_size": 20,
+        "crop_size": 16,
+        "flip": True,
+        "phase": "train",
+        "list": None,
+        "range": None,
+    }
+    pictures = SingleFolder(
+        root="data/train", crop="random", preprocess="resize_and_crop", depth="auto", decoder="exact", **keys
+    )
     plain = items(pictures)
     assert_same_bits(items(kept(pictures)), plain)
     assert len(list(folder.iterdir())) == 2
