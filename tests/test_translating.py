@@ -181,7 +181,11 @@ def refused(capsys: pytest.CaptureFixture[str], *command: str) -> str:
     """What a command says that ends with status 2: one line, if it had not begun to show its progress."""
     capsys.readouterr()
     assert main(list(command)) == 2
-    said = [line for line in re.split(r"[\r\n]+", capsys.readouterr().err) if "image/s]" not in line and line.strip()]
+    said = [
+        line
+        for line in re.split(r"[\r\n]+", capsys.readouterr().err)
+        if not re.search(r"image/s\]|s/image\]", line) and line.strip()
+    ]
     assert len(said) == 1, said
     assert said[0].startswith("gantrain: ")
     return said[0]
