@@ -118,9 +118,9 @@ def test_a_cache_does_without_workers(mode: str, machine) -> None:
             Path(folder).mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (96, 96), (number, 0, 0)).save(f"{folder}/{number}.png")
     keys: dict[str, Any] = {"preprocess": "resize_and_crop", "load_size": 80, "crop_size": 72, "flip": True}
-    keys |= {"channels": 3, "range": None, "depth": "auto", "root": "photos", "mode": mode}
+    keys |= {"channels": 3, "range": None, "depth": "auto", "decoder": "exact", "root": "photos", "mode": mode}
     if mode == "single":
-        keys["crop"] = "random"
+        keys |= {"crop": "random", "list": None}
     else:
         keys |= {"direction": "a_to_b", "channels_b": 3, "range_b": None}
     if mode == "unaligned":
