@@ -159,6 +159,8 @@ def test_only_the_items_of_a_selection_are_kept(monkeypatch) -> None:
     assert_same_bits(some, [plain[14], plain[10], plain[10]])
     monkeypatch.setattr(Domain, "decoded", lambda *_: pytest.fail("decoded again"))
     assert_same_bits([pictures.item(index, 1) for index in range(3)], some)
+    domain = pictures._dataset._dataset._pictures
+    assert [domain._kept.get(index) is None for index in (0, 3, 4, 5, 6, 7)] == [True, True, True, False, True, False]
 
 
 @pytest.mark.parametrize("part", [lambda whole: whole.first(2), lambda whole: whole.sample(0.5, 3)])
@@ -502,6 +504,7 @@ def test_a_run_goes_on_with_another_cache(folder: Path) -> None:
     wanted = newest("run")["model"]
     assert train("resume=never", "data.cache=memory") == 0
     assert train("trainer.steps=4", "data.cache=disk") == 0
+    only_file(folder)
     assert_same_bits(newest("run")["model"], wanted)
 
 
