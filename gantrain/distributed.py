@@ -9,7 +9,6 @@ import atexit
 import json
 import logging
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from gantrain.interruption import SIGNALS
+
+SAVING = 600  # seconds that ranks have to save and end, once they are told to stop
 
 
 def ranks_are_here() -> bool:
@@ -88,6 +91,21 @@ def average(tensors: Sequence[Tensor]) -> None:
             tensor.detach().copy_(mean.view_as(tensor))
 
 
+def highest(number: int) -> int:
+    """The highest of all ranks' numbers; every rank must ask."""
+    if not dist.is_initialized():
+        return number
+    numbers: list[int] = [0] * world_size()
+    dist.all_gather_object(numbers, number)
+    return max(numbers)
+
+
+def say(message: str) -> None:
+    """Print a line on stderr, on rank 0 alone."""
+    if rank() == 0:
+        print(message, file=sys.stderr)
+
+
 def gather(item: Any) -> list[Any] | None:
     """Every rank's ``item`` (its tensors on the CPU) in the order of ranks, on rank 0; None on the others."""
     if not dist.is_initialized():
@@ -127,6 +145,8 @@ def launch(job: dict[str, Any], processes: int) -> int:
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
             max_restarts=0,
+            signals_to_handle=",".join(number.name for number in SIGNALS),
+            shutdown_timeout=SAVING,
         )
         try:
             elastic_launch(launcher, sys.executable)("-m", "gantrain.train", str(path))
@@ -134,8 +154,6 @@ def launch(job: dict[str, Any], processes: int) -> int:
             status = error.get_first_failure()[1].exitcode
             return status if status > 0 else 128 - status
         except SignalException as stop:
-            if stop.sigval == signal.SIGINT:
-                raise KeyboardInterrupt from None
             return 128 + stop.sigval
     return 0
 

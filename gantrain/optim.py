@@ -14,6 +14,7 @@ from gantrain import distributed
 from gantrain.registry import OPTIMIZERS, Share, Weight
 from gantrain.schedules import Schedule
 from gantrain.seeding import Draws, derive_seed
+from gantrain.watch import Watch
 
 
 @OPTIMIZERS.register("adam")
@@ -114,9 +115,13 @@ class Player:
         optimizer: Over the parameters of this side alone.
         device: Where they are.
         scaled: Whether gradients are scaled against underflow (float16).
+
+    Attributes:
+        device: See above.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device, *, scaled: bool) -> None:
+        self.device = device
         self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
         self.parameters: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
@@ -127,11 +132,15 @@ class Player:
         for group, base in zip(self.optimizer.param_groups, self._base_rates, strict=True):
             group["lr"] = base * factor
 
-    def update(self, loss: Tensor) -> None:
-        """Minimise ``loss`` by one step; only this side's parameters receive gradients."""
+    def update(self, loss: Tensor, watch: Watch, side: str) -> None:
+        """Minimise ``loss`` by one step; only this side's parameters receive gradients, which ``watch`` sees."""
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward(inputs=self.parameters)
-        distributed.average([p.grad for p in self.parameters if p.grad is not None])
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        message = watch.message(loss)
+        distributed.average([*gradients, message])
+        self.scaler.unscale_(self.optimizer)
+        watch.see(message, side, gradients, may_be_infinite=self.scaler.is_enabled())
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
@@ -162,6 +171,7 @@ class Updates:
         step: Generator updates made before this one, on the host.
         draws: See above; reset at every step.
         players: The generators' side and the discriminators'.
+        watch: Sees whether the run is to stop, or has diverged.
     """
 
     def __init__(
@@ -172,10 +182,12 @@ class Updates:
         self.schedule = schedule
         self.averages = averages
         self.players = (generator, discriminator)
+        self.watch = Watch(generator.device)
 
     def begin(self, step: int, progress: float) -> None:
         """Prepare for generator update number ``step`` (from 0), at ``progress`` in [0, 1) of the run."""
         self.step = step
+        self.watch.begin(step)
         self.draws.start(step)
         # torch's own generators (dropout, pools) too, and each rank's differently
         torch.manual_seed(derive_seed(self.draws.seed, "step", step, self.draws.rank))
@@ -185,13 +197,13 @@ class Updates:
 
     def generator(self, loss: Tensor) -> None:
         """Update the generators to lower ``loss``."""
-        self.players[0].update(loss)
+        self.players[0].update(loss, self.watch, "generator")
         if self.averages is not None:
             self.averages.update()
 
     def discriminator(self, loss: Tensor) -> None:
         """Update the discriminators to lower ``loss``."""
-        self.players[1].update(loss)
+        self.players[1].update(loss, self.watch, "discriminator")
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

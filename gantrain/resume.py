@@ -23,16 +23,19 @@ NOT_MATHEMATICS = (
     "trainer.log_every",
     "trainer.image_every",
     "trainer.save_every",
+    "trainer.save_minutes",
     "trainer.keep",
+    "trainer.keep_every",
+    "trainer.max_minutes",
+    "trainer.on_divergence",
+    "trainer.rollbacks",
     "data.cache",
     "data.cache_limit",
     "data.num_workers",
     "data.on_error",
     "data.root",
 )
-# what checkpoints from before there were these keys stand for
-BEFORE = {"data.decoder": "exact", "data.fraction": None, "data.list": None}
-UNCOUNTED_GROUPS = ("logger.",)
+UNCOUNTED_GROUPS = ("logger.", "objective.")
 LENGTH = ("trainer.steps", "trainer.epochs", "trainer.kimg")
 
 
@@ -50,7 +53,6 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The keys that differ between two configurations and change the mathematics, each in a line; not the length."""
     before, after = flatten(old), flatten(new)
-    before = {**{key: value for key, value in BEFORE.items() if key in after}, **before}
     keys = sorted(set(before) | set(after))
     counted = [
         key for key in keys if key not in NOT_MATHEMATICS and key not in LENGTH and not key.startswith(UNCOUNTED_GROUPS)

@@ -37,7 +37,13 @@ class TrainerSettings:
         log_every: In steps, as the next two.
         image_every: Pictures, page and held-out figures.
         save_every: Checkpoints.
+        save_minutes: Minutes between checkpoints, besides; None for no others.
         keep: How many of the newest checkpoints stay; 0 keeps all.
+        keep_every: Checkpoints of steps that this divides stay too.
+        max_minutes: After so many the run saves and stops.
+        on_divergence: What a loss or gradient that is not finite does: ``stop`` ends the run, ``rollback`` goes back to
+            the newest checkpoint and on from there with the pictures in another order.
+        rollbacks: How often, at most, in the whole run.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"]
@@ -52,7 +58,12 @@ class TrainerSettings:
     log_every: Positive
     image_every: Positive
     save_every: Positive
+    save_minutes: MoreThanNone | None
     keep: Count
+    keep_every: Positive | None
+    max_minutes: MoreThanNone | None
+    on_divergence: Literal["stop", "rollback"]
+    rollbacks: Count
 
     def __post_init__(self) -> None:
         given = {key: value for key, value in self.length.items() if value is not None}
@@ -109,6 +120,7 @@ class RunSettings:
         init_from: A run folder whose networks to start from.
         plugins: Modules that register classes.
         dry_run: Print sizes and stop.
+        objective: The logged value that the best checkpoint has.
     """
 
     name: str
@@ -117,6 +129,7 @@ class RunSettings:
     init_from: str | None
     plugins: list[str]
     dry_run: bool
+    objective: dict[str, Any]
     trainer: dict[str, Any]
     model: dict[str, Any]
     network: dict[str, Any]

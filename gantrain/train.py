@@ -6,25 +6,27 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gantrain import distributed, resume
+from gantrain import crash, distributed, resume
 from gantrain.build import Parts
 from gantrain.checkpoint import Checkpoints
 from gantrain.init_from import shaped_like, take_networks
+from gantrain.interruption import Interruption, requeue
+from gantrain.lock import RunLock
+from gantrain.objective import Objective, ObjectiveSettings
 from gantrain.registry import ConfigError, construct
 from gantrain.report import Report
 from gantrain.report.run import remove_report
 from gantrain.settings import RunSettings, TrainerSettings, choose_device, count_processes, set_up_torch
-from gantrain.trainer import Clock, Trainer
+from gantrain.trainer import Clock, DivergedError, Trainer
 
 CHECKPOINTS = Path("checkpoints")
-INTERRUPTED = 130  # exit status after Ctrl-C, by convention 128 + SIGINT
 
 
 def train(config: dict[str, Any], overrides: list[str]) -> int:
@@ -35,7 +37,7 @@ def train(config: dict[str, Any], overrides: list[str]) -> int:
         overrides: As typed, for the record and for messages.
 
     Returns:
-        Exit status: 0, or 130 after Ctrl-C (the run is saved then).
+        Exit status: 0, or 128 + the number of the signal that stopped the run, which is saved then.
 
     Raises:
         ConfigError: Something in the configuration can't be had.
@@ -53,17 +55,21 @@ def train(config: dict[str, Any], overrides: list[str]) -> int:
 
 def _train_here(config: dict[str, Any], overrides: list[str], settings: RunSettings, trainer: TrainerSettings) -> int:
     """Train in this process, alone or as one of the ranks that are there."""
+    interruption = Interruption(trainer.max_minutes)
     device = choose_device(trainer.accelerator, distributed.local_rank())
     set_up_torch(trainer, device)
     distributed.join(device)
-    with _interruptible() as interruption:
+    with crash.explained(config, device):
         parts = Parts.build(config, settings, trainer, device, world_size=distributed.world_size())
         if settings.dry_run:
             from gantrain.dry_run import describe
 
             print(describe(parts.model, parts.update, parts.stream, trainer))
             return 0
-        return _run(parts, config, overrides, settings, trainer, interruption)
+        # rank 0 writes for all
+        lock = RunLock(CHECKPOINTS / settings.name) if distributed.rank() == 0 else nullcontext()
+        with lock, interruption:
+            return _run(parts, config, overrides, settings, trainer, interruption)
 
 
 def _run(
@@ -72,10 +78,9 @@ def _run(
     overrides: list[str],
     settings: RunSettings,
     trainer_settings: TrainerSettings,
-    interruption: _Interruption,
+    interruption: Interruption,
 ) -> int:
     folder = CHECKPOINTS / settings.name
-    checkpoints = Checkpoints(folder, keep=trainer_settings.keep)
     report = Report(
         folder,
         command=resume.command(overrides),
@@ -91,7 +96,7 @@ def _run(
         stream=parts.stream,
         clock=_clock(trainer_settings, parts.stream.size),
         report=report,
-        checkpoints=checkpoints,
+        checkpoints=Checkpoints(folder, keep=trainer_settings.keep, keep_every=trainer_settings.keep_every),
         constants={
             "config": config,
             "overrides": overrides,
@@ -104,21 +109,57 @@ def _run(
         log_every=trainer_settings.log_every,
         image_every=trainer_settings.image_every,
         save_every=trainer_settings.save_every,
-        stop=interruption.is_asked_for,
+        save_minutes=trainer_settings.save_minutes,
+        objective=Objective(construct(ObjectiveSettings, settings.objective, key="objective")),
     )
+    parts.update.watch.wants_stop = interruption.is_asked_for
     _resume(trainer, settings, ready=lambda: parts.keep(interruption.is_asked_for))
     if trainer.progress >= 1:
         length = next(key for key, value in trainer_settings.length.items() if value is not None)
-        _say(f"{folder} is finished at step {trainer.step}: raise {length} to go on, or give resume=never")
-        _say(f"Page: {report.page}")
+        distributed.say(f"{folder} is finished at step {trainer.step}: raise {length} to go on, or give resume=never")
+        distributed.say(f"Page: {report.page}")
         return 0
     with report:
-        done = trainer.fit()
-    if not done:
-        _say(f"Stopped at step {trainer.step} and saved; the same command goes on: {resume.command(overrides)}")
-        return INTERRUPTED
-    _say(f"Page: {report.page}")
-    return 0
+        done = _fit(trainer, trainer_settings, config)
+    if done:
+        distributed.say(f"Page: {report.page}")
+        return 0
+    return _stopped(trainer.step, interruption, resume.command(overrides))
+
+
+def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any]) -> bool:
+    """Train, going back where the run diverges, if it is to; False if it was stopped before its end.
+
+    Raises:
+        ConfigError: It has diverged, for good.
+    """
+    while True:
+        try:
+            return trainer.fit()
+        except DivergedError as diverged:
+            record = trainer.checkpoints.folder / "crash" / f"step_{diverged.step}.json"
+            if distributed.rank() == 0:
+                crash.write_record(record, diverged.facts)
+            told = crash.diverged(diverged.step, diverged.facts, record)
+            rollbacks = trainer.stream.rollbacks + 1
+            trainer.checkpoints.wait()
+            if settings.on_divergence == "stop" or rollbacks > settings.rollbacks or not trainer.checkpoints.steps():
+                raise ConfigError(f"{told} {crash.advice(config)}") from None
+            state = trainer.checkpoints.load()
+            trainer.load_state_dict({**state, "rollbacks": rollbacks})
+            distributed.say(
+                f"{told} Going back to step {trainer.step}, with the pictures in another order "
+                f"({rollbacks} of {settings.rollbacks} times)"
+            )
+
+
+def _stopped(step: int, interruption: Interruption, command: str) -> int:
+    """Say so, and return the exit status: all ranks' the same, and none returns before rank 0 has saved."""
+    number = distributed.highest(interruption.signal)
+    distributed.say(f"Stopped at step {step} and saved; the same command goes on: {command}")
+    if number == getattr(signal, "SIGUSR1", None) and distributed.rank() == 0 and (told := requeue()):
+        distributed.say(told)
+    return 128 + number if number else 0
 
 
 def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None]) -> None:
@@ -132,14 +173,14 @@ def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None
         state = checkpoints.load()
         resume.check(state, trainer.constants, depends_on_length=schedule.depends_on_length)
         if len(state["ranks"]) != distributed.world_size():
-            _say(
+            distributed.say(
                 f"warning: saved by {len(state['ranks'])} processes, resumed by {distributed.world_size()}: "
                 "the run goes on, but not to the same bits"
             )
         trainer.load_state_dict(state)
         if trainer.progress < 1:
             ready()
-        _say(f"Resuming {checkpoints.folder} at step {trainer.step}")
+        distributed.say(f"Resuming {checkpoints.folder} at step {trainer.step}")
         return
     if settings.init_from is not None:
         take_networks(trainer.model, Path(settings.init_from).expanduser(), trainer.constants["config"])
@@ -149,7 +190,9 @@ def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None
     distributed.gather(None)  # every rank has looked before rank 0 deletes
     if steps or (checkpoints.folder / "losses.jsonl").exists():
         if settings.resume == "never":
-            _say(f"resume=never: overwriting {checkpoints.folder}, which was at step {max(steps, default=0)}")
+            distributed.say(
+                f"resume=never: overwriting {checkpoints.folder}, which was at step {max(steps, default=0)}"
+            )
         if distributed.rank() == 0:
             checkpoints.remove_all()
             remove_report(checkpoints.folder)
@@ -161,52 +204,16 @@ def _clock(settings: TrainerSettings, size: int) -> Clock:
     return Clock(settings.epochs * size if settings.epochs is not None else (settings.kimg or 0) * 1000, "image")
 
 
-def _say(message: str) -> None:
-    if distributed.rank() == 0:
-        print(message, file=sys.stderr)
-
-
-class _Interruption:
-    """Whether Ctrl-C was pressed."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def is_asked_for(self) -> bool:
-        """For the trainer, after each step."""
-        return self.asked
-
-
-@contextmanager
-def _interruptible() -> Iterator[_Interruption]:
-    """The first Ctrl-C asks to finish the step and save; the second stops at once."""
-    interruption = _Interruption()
-    if distributed.ranks_are_here():  # ranks would stop at different steps and wait for each other
-        yield interruption
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(signum: int, frame: Any) -> None:
-        interruption.asked = True
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield interruption
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def worker(path: str) -> int:
     """What each process that ``distributed.launch`` starts runs: the job in a file."""
     job = json.loads(Path(path).read_text())
     try:
         return train(job["config"], job["overrides"])
     except ConfigError as error:
-        _say(f"gantrain: {error}")
+        distributed.say(f"gantrain: {error}")
         return 2
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

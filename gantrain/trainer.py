@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from gantrain import distributed
-from gantrain.checkpoint import Checkpoints, on_cpu
+from gantrain.checkpoint import Checkpoints, copied
 from gantrain.data.base import Batch
 from gantrain.data.stream import BatchStream
 from gantrain.models.base import GAN
+from gantrain.objective import Objective
 from gantrain.optim import Updates
 from gantrain.report import Means, Report
+from gantrain.watch import Sight
 
 
 class Clock:
@@ -38,6 +43,23 @@ class Clock:
         return self.done(step, images) / self.amount
 
 
+REMEMBERED = 3  # steps; one is known to have diverged at the end of the next
+
+
+class DivergedError(Exception):
+    """A loss or a gradient was not finite.
+
+    Attributes:
+        step: In which, from 1.
+        facts: What is known of it, as plain values: ``step``, ``losses``, ``pictures`` (names) and ``gradient_norms``.
+    """
+
+    def __init__(self, step: int, facts: dict[str, Any]) -> None:
+        super().__init__(f"step {step}")
+        self.step = step
+        self.facts = facts
+
+
 class Trainer:
     """Trains a model until its clock runs out, or until ``stop`` says so, saving and showing on the way.
 
@@ -54,7 +76,8 @@ class Trainer:
         log_every: Steps between log lines; as the next two, also at the last step.
         image_every: Steps between pictures.
         save_every: Steps between checkpoints.
-        stop: Asked after each step whether to save and stop early.
+        save_minutes: Minutes after which there is another one in any case; None for no such.
+        objective: Tells which checkpoint is the best.
     """
 
     def __init__(
@@ -72,18 +95,28 @@ class Trainer:
         log_every: int,
         image_every: int,
         save_every: int,
-        stop: Callable[[], bool],
+        save_minutes: float | None,
+        objective: Objective,
     ) -> None:
         self.model, self.update, self.stream, self.clock = model, update, stream, clock
         self.report, self.checkpoints, self.constants = report, checkpoints, constants
         self.held_out, self.preview = held_out, preview
         self.log_every, self.image_every, self.save_every = log_every, image_every, save_every
-        self.stop = stop
+        self.objective = objective
+        self.save_minutes = save_minutes
+        self.update.watch.wants_save = self._save_is_due
         self.step = 0
+        self.saved_at = time.monotonic()
         self.means = Means()
+        self._lately: deque[tuple[int, dict[str, Tensor], list[str]]] = deque(maxlen=REMEMBERED)
 
     def fit(self) -> bool:
-        """Train to the end of the clock; False if stopped before. Nothing is read from the device between log lines."""
+        """Train to the end of the clock; False if stopped before. Nothing waits for the device between log lines.
+
+        Raises:
+            DivergedError: A loss or a gradient was not finite; no checkpoint has seen it.
+            ConfigError: A picture can't be read, or a checkpoint not written.
+        """
         self.model.train()
         stopped = opened = False
         while (progress := self.progress) < 1 and not stopped:
@@ -95,19 +128,40 @@ class Trainer:
                 opened = True
             self.means.add(losses)
             self.step += 1
+            self._lately.append((self.step, losses, self.stream.take_names()))
             self.report.advance(self._done)
             last = self.progress >= 1
-            stopped = self.stop() and not last
+            saves = last or self.step % self.save_every == 0
+            sight = self._look(at_once=saves)
+            stopped = sight.stop and not last
             if last or self.step % self.log_every == 0:
                 self._log(self.means.take())
                 self.report.say(self.stream.faults.news())
+                self.checkpoints.look()
             if last or self.step % self.image_every == 0:
                 self._show()
-            if last or stopped or self.step % self.save_every == 0:
+            if saves or stopped or sight.save:
                 self._save()
+        self.checkpoints.wait()
         self.report.say(self.stream.faults.summary())
         self.report.close("stopped" if stopped else "done", self.step)
         return not stopped
+
+    def _look(self, *, at_once: bool) -> Sight:
+        """What to do after this step, unless it or the one before it has diverged."""
+        sight = self.update.watch.look(at_once=at_once)
+        if sight.diverged is None:
+            return sight
+        losses, names = next((losses, names) for step, losses, names in self._lately if step == sight.diverged)
+        raise DivergedError(
+            sight.diverged,
+            {
+                "step": sight.diverged,
+                "losses": {name: float(value) for name, value in losses.items()},
+                "pictures": [name for names in distributed.gather(names) or () for name in names],
+                "gradient_norms": self.update.watch.gradient_norms(),
+            },
+        )
 
     @property
     def progress(self) -> float:
@@ -120,6 +174,7 @@ class Trainer:
 
     def _log(self, values: dict[str, float]) -> None:
         stream = self.stream
+        self.objective.see(values)
         self.report.log(
             step=self.step, epoch=stream.epoch, images=stream.images, losses=values, waited=stream.seconds_waited
         )
@@ -133,9 +188,14 @@ class Trainer:
                 self._log(figures)
 
     def _save(self) -> None:
+        self.saved_at = time.monotonic()
+        best = self.objective.is_best()
         state = self.state_dict()
         if distributed.rank() == 0:
-            self.checkpoints.save(state)
+            self.checkpoints.save(state, best=best)
+
+    def _save_is_due(self) -> bool:
+        return self.save_minutes is not None and time.monotonic() - self.saved_at >= 60 * self.save_minutes
 
     def state_dict(self) -> dict[str, Any]:
         """All that ``load_state_dict`` needs for the same bits; every rank must call it, rank 0 has the whole."""
@@ -148,14 +208,18 @@ class Trainer:
             "position": self.stream.position,
             "model": model,
             "updates": self.update.state_dict(),
-            "ranks": distributed.gather(on_cpu(rank)),
+            "objective": self.objective.state_dict(),
+            "rollbacks": self.stream.rollbacks,
+            "ranks": distributed.gather(copied(rank)),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state_dict``."""
+        """Go on from ``state_dict``, or back to it."""
+        self.update.watch.forget()
         rank = state["ranks"][distributed.rank() % len(state["ranks"])]
         self.step = state["step"]
-        self.stream.position = state["position"]
+        self.stream.go_to(state["position"], rollbacks=state["rollbacks"])
+        self.objective.load_state_dict(state["objective"])
         self.model.load_state_dict({**state["model"], **rank["model"]})
         self.update.load_state_dict(state["updates"])
         self.update.schedule.load_state_dict(rank["schedule"])

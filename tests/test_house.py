@@ -15,8 +15,9 @@ from gantrain.trainer import Trainer
 PACKAGE = Path(gantrain.__file__).parent
 # each layer imports only from itself and from those before it
 LAYERS = [
-    {"registry", "seeding", "distributed", "upgrades"},
-    {"losses", "networks", "data", "schedules", "optim", "checkpoint", "report", "settings", "resume", "naming"},
+    {"registry", "seeding", "interruption", "distributed", "upgrades"},
+    {"losses", "networks", "data", "schedules", "watch", "optim", "report", "settings", "resume", "naming"},
+    {"checkpoint_file", "checkpoint", "objective", "lock", "crash"},
     {"models"},
     {"trainer", "dry_run"},
     {"build"},

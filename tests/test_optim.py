@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gantrain.networks.common import set_precision
 from gantrain.optim import Averages, Player
 from gantrain.registry import OPTIMIZERS, ConfigError
+from gantrain.watch import Watch
 
 # what each optimizer is told; a weight decay wherever there is one
 KEYS: dict[str, dict[str, Any]] = {
@@ -23,6 +24,8 @@ KEYS: dict[str, dict[str, Any]] = {
     "sgd": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05},
 }
 FUSABLE = ["adam", "adamw", "sgd"]
+
+WATCH = Watch(CPU)
 
 
 def player(name: str, parameters: list[nn.Parameter], *, fused: bool = False, scaled: bool = False) -> Player:
@@ -86,7 +89,7 @@ BY_HAND: dict[str, Callable[[int], Tensor]] = {
 def descend(side: Player, steps: int) -> Tensor:
     (weight,) = side.parameters
     for step in range(steps):
-        side.update(valley(weight, step))
+        side.update(valley(weight, step), WATCH, "generator")
     return weight.detach()
 
 
@@ -166,13 +169,13 @@ def test_gradients_do_not_pile_up_from_update_to_update() -> None:
     weight = nn.Parameter(torch.zeros(1))
     side = Player(torch.optim.SGD([weight], lr=1.0), CPU, scaled=False)
     for expected in (-1.0, -2.0, -3.0):
-        side.update(weight.sum())
+        side.update(weight.sum(), WATCH, "generator")
         torch.testing.assert_close(weight.detach(), torch.tensor([expected]))
 
 
 def test_a_weight_that_the_loss_does_not_reach_stays() -> None:
     used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
-    player("adam", [used, unused]).update(used.sum())
+    player("adam", [used, unused]).update(used.sum(), WATCH, "generator")
     assert torch.equal(unused, torch.ones(2))
     assert not torch.equal(used, torch.ones(2))
 
@@ -272,7 +275,7 @@ def test_training_goes_on_with_the_networks_own_weights_after_averages_were_show
     kept, before = copy.deepcopy(averages.state_dict()), weights(network)
     with averages.applied():
         pass
-    side.update(sum(parameter.sum() for parameter in network.parameters()))  # of gradient 1
+    side.update(sum(parameter.sum() for parameter in network.parameters()), WATCH, "generator")  # of gradient 1
     for name, value in network.named_parameters():
         torch.testing.assert_close(value.detach(), before[name] - 0.1)
     torch.testing.assert_close(averages.state_dict(), kept, atol=0, rtol=0)
@@ -373,23 +376,23 @@ def test_a_step_with_an_infinite_gradient_is_left_out_and_the_scale_halved(name:
     weight = nn.Parameter(start().float())
     side = player(name, [weight], fused=name in FUSABLE, scaled=True)
     scale = side.scaler.get_scale()
-    side.update((weight * torch.tensor([1.0, float("inf"), 1.0, 1.0])).sum())
+    side.update((weight * torch.tensor([1.0, float("inf"), 1.0, 1.0])).sum(), WATCH, "generator")
     assert torch.equal(weight.detach(), start().float())
     assert side.scaler.get_scale() == scale / 2
-    side.update(weight.sum())
+    side.update(weight.sum(), WATCH, "generator")
     assert not torch.equal(weight.detach(), start().float())
     assert weight.detach().isfinite().all()
 
 
 def test_without_float16_no_gradient_is_scaled() -> None:
     side = player("sgd", [nn.Parameter(start())])
-    side.update(side.parameters[0].sum())
+    side.update(side.parameters[0].sum(), WATCH, "generator")
     torch.testing.assert_close(side.parameters[0].grad, torch.ones(4, dtype=torch.float64))
 
 
 def test_the_scale_is_kept_with_the_optimizer() -> None:
     side = player("adam", [nn.Parameter(start().float())], scaled=True)
-    side.update(side.parameters[0].sum() * float("inf"))
+    side.update(side.parameters[0].sum() * float("inf"), WATCH, "generator")
     resumed = player("adam", [nn.Parameter(start().float())], scaled=True)
     resumed.load_state_dict(copy.deepcopy(side.state_dict()))
     assert (
@@ -409,7 +412,7 @@ def test_a_network_in_float16_learns_what_it_learns_in_float32() -> None:
         latent, target = torch.randn(8, 3), torch.rand(8, 1, 4, 4) - 0.5
         for _ in range(10):
             loss = (network(latent) - target).square().mean()
-            side.update(loss)
+            side.update(loss, WATCH, "generator")
             losses.append(loss.detach())
     full, half_precision = torch.stack(losses).view(2, 10)
     assert full[-1] < 0.6 * full[0]

@@ -17,7 +17,7 @@ import torch
 from conftest import MODELS, TINY, assert_same_bits, newest
 
 from gantrain.cli import main
-from gantrain.train import _Interruption
+from gantrain.interruption import Interruption
 
 STATE = ("step", "position", "model", "updates", "ranks")
 EVERYTHING_ON = ["model.ema=0.9", "model.pool_size=6", "model.r1=0.1"]
@@ -25,8 +25,13 @@ EVERYTHING_ON = ["model.ema=0.9", "model.pool_size=6", "model.r1=0.1"]
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run is asked to stop after so many steps, as by Ctrl-C."""
-    asked = iter([False] * (steps - 1) + [True])
-    monkeypatch.setattr(_Interruption, "is_asked_for", lambda self: next(asked))
+    steps_left = iter([False] * (steps - 1) + [True])
+
+    def asked(self: Interruption) -> bool:
+        self.signal = signal.SIGINT if next(steps_left) else 0
+        return self.signal > 0
+
+    monkeypatch.setattr(Interruption, "is_asked_for", asked)
 
 
 def state_of(checkpoint: dict) -> dict:

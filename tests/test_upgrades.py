@@ -15,6 +15,7 @@ def test_keys_that_a_format_did_not_have_get_the_values_that_stood_for_them() ->
         "mode": "single",
         "root": "x",
         "list": None,
+        "fraction": None,
         "preprocess": None,
         "range": None,
         "depth": "auto",
@@ -22,6 +23,8 @@ def test_keys_that_a_format_did_not_have_get_the_values_that_stood_for_them() ->
     }
     assert new["spec"] == {"height": 16, "ranges": {}}
     assert new["step"] == 3
+    assert new["rollbacks"] == 0
+    assert new["objective"]["best"] is None
     assert config == {"network": {"width": 8}, "data": {"mode": "single", "root": "x"}}  # the old one is left alone
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_shapes, to_unit_range
 from gantrain.data.faults import Faults, OnError, readable
 from gantrain.data.workers import batches_ahead, good_number_of_workers
+from gantrain.interruption import outlive_signals
 from gantrain.registry import ConfigError, Count, Positive
 from gantrain.seeding import derive_seed
 
@@ -43,7 +43,8 @@ class BatchStream(Iterator[Batch]):
         world_size: How many slices there are.
 
     Attributes:
-        position: Global batches handed out so far. May be set before the first is drawn.
+        position: Global batches handed out so far.
+        rollbacks: How often the run has gone back; each time the pictures come in another order from there on.
         seconds_waited: Time spent waiting for data, in all.
         on_error: As given.
         faults: The pictures that were skipped.
@@ -69,6 +70,7 @@ class BatchStream(Iterator[Batch]):
         if batch_size % world_size:
             raise ConfigError(f"data.batch_size ({batch_size}) must be a multiple of trainer.devices ({world_size})")
         self.position = 0
+        self.rollbacks = 0
         self.seconds_waited = 0.0
         self.batch_size = batch_size
         self.size = len(dataset)
@@ -76,13 +78,13 @@ class BatchStream(Iterator[Batch]):
         self._dataset = dataset
         self._num_workers = num_workers
         self.faults = Faults(self.size, counted=on_error == "skip")
-        self._source = _Seeded(dataset, seed, on_error)
-        self._seed = seed if dataset.shuffled else None
+        self._seed = seed
         self._device = device
         self._dtype = dtype
         self._channels_last = channels_last
         self._slice = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
         self._loader: Iterator[Batch] | None = None
+        self._names: list[str] = []
 
     @property
     def images(self) -> int:
@@ -111,19 +113,32 @@ class BatchStream(Iterator[Batch]):
         self.faults.add(stored.pop(REPLACED, ()))
         self.seconds_waited += time.perf_counter() - start
         self.position += 1
+        self._names += [*stored.get("name", ()), *stored.get("name_b", ())]
         return place(stored, device=self._device, dtype=self._dtype, channels_last=self._channels_last)
+
+    def take_names(self) -> list[str]:
+        """Of the pictures handed out since the last call."""
+        names, self._names = self._names, []
+        return names
+
+    def go_to(self, position: int, *, rollbacks: int) -> None:
+        """Hand out global batch ``position`` next, in the order of a run that has gone back ``rollbacks`` times."""
+        self.position, self.rollbacks = position, rollbacks
+        self._loader = None
 
     def _open(self) -> Iterator[Batch]:
         workers = self.num_workers
+        seed = derive_seed(self._seed, "rollback", self.rollbacks) if self.rollbacks else self._seed
+        order = seed if self._dataset.shuffled else None
         loader = DataLoader(
-            self._source,
-            batch_sampler=_batches(self.position, self.batch_size, self._slice, self.size, self._seed),
+            _Seeded(self._dataset, seed, self.on_error),
+            batch_sampler=_batches(self.position, self.batch_size, self._slice, self.size, order),
             num_workers=workers,
             prefetch_factor=batches_ahead(workers) if workers else None,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else the loader draws from the global one
             collate_fn=_as_it_is,  # whole batches come from the data set
-            worker_init_fn=_outlive_ctrl_c,
+            worker_init_fn=_outlive_signals,
         )
         return iter(loader)
 
@@ -154,9 +169,9 @@ def _permutation(size: int, seed: int | None, epoch: int) -> NDArray[np.int64]:
     return torch.randperm(size, generator=generator).numpy()
 
 
-def _outlive_ctrl_c(worker: int) -> None:
-    """The terminal interrupts every process; workers go on, so that the main one can finish its step and save."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _outlive_signals(worker: int) -> None:
+    """So that the main process can finish its step and save."""
+    outlive_signals()
 
 
 class _Seeded(Dataset[Batch]):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gantrain.report.images import grid, side_by_side
+from gantrain.report.lines import Lines
 from gantrain.report.loggers import Logger
 from gantrain.report.page import run_page
 
@@ -53,7 +54,10 @@ class Report:
         self._advice = advice
         self._waiting = Waiting()
         self._active = active
-        self._lines: list[dict[str, float]] = []
+        self._losses = Lines(folder / "losses.jsonl")
+        self._speed = Lines(folder / "speed.jsonl")
+        self._step = 0
+        self._told: set[str] = set()
         self._bar: tqdm[Any] | None = None
         self._mark = (0.0, 0, 0.0)
 
@@ -68,13 +72,17 @@ class Report:
         """
         if not self._active:
             return
-        (self.folder / "images").mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(self._config)), encoding="utf-8")
-        self._lines = _cut(self.folder / "losses.jsonl", step)
-        _cut(self.folder / "speed.jsonl", step)
-        for path in (self.folder / "images").glob("step_*.png"):
-            if int(path.stem.split("_")[1]) > step:
-                path.unlink()
+        with self._tolerated():
+            (self.folder / "images").mkdir(parents=True, exist_ok=True)
+            self._losses.go_back_to(step)
+            self._speed.go_back_to(step)
+            for path in (self.folder / "images").glob("step_*.png"):
+                if int(path.stem.split("_")[1]) > step:
+                    path.unlink()
+            configuration = OmegaConf.to_yaml(OmegaConf.create(self._config))
+            (self.folder / "config.yaml").write_text(configuration, encoding="utf-8")
+        if self._bar is not None:  # gone back
+            self._bar.close()
         self._bar = tqdm(
             total=math.ceil(total),
             initial=done,
@@ -102,9 +110,10 @@ class Report:
         """
         if not self._active:
             return
+        self._step = step
         clock = {"step": step, "epoch": round(epoch, 4), "kimg": round(images / 1000, 4)}
-        self._lines.append({**clock, **losses})
-        _append(self.folder / "losses.jsonl", self._lines[-1])
+        with self._tolerated():
+            self._losses.add({**clock, **losses})
         self._logger.scalars(step, losses)
         now, (then, before, waited_before) = time.perf_counter(), self._mark
         self._mark = (now, images, waited)
@@ -114,7 +123,8 @@ class Report:
                 "images_per_second": round((images - before) / (now - then), 1),
                 "data_wait": round((waited - waited_before) / (now - then), 4),
             }
-            _append(self.folder / "speed.jsonl", {**clock, **speed, "time": round(time.time(), 1)})
+            with self._tolerated():
+                self._speed.add({**clock, **speed, "time": round(time.time(), 1)})
             if self._waiting.is_too_long(speed["data_wait"], now - then) and (advice := self._advice()):
                 self.say([f"Data is waited for {speed['data_wait']:.0%} of the time: give {advice}"])
         if self._bar is not None:
@@ -134,7 +144,8 @@ class Report:
         else:
             pictures = {what: grid(images, self._columns) for what, images in visuals.items()}
         for what, picture in pictures.items():
-            picture.save(self.folder / "images" / f"step_{step}_{what}.png")
+            with self._tolerated():
+                picture.save(self.folder / "images" / f"step_{step}_{what}.png")
             self._logger.picture(step, what, picture)
         self.write_page("running", step)
 
@@ -143,24 +154,38 @@ class Report:
         if not self._active:
             return
         facts = {"status": status, "steps": str(step)}
-        if self._lines:
-            facts |= {"epochs": f"{self._lines[-1]['epoch']:.1f}", "thousand images": f"{self._lines[-1]['kimg']:.1f}"}
-        run_page(
-            self.folder,
-            name=self.folder.name,
-            command=self._command,
-            status=facts,
-            lines=self._lines,
-            config=self._config,
-        )
+        if lines := self._losses.all:
+            facts |= {"epochs": f"{lines[-1]['epoch']:.1f}", "thousand images": f"{lines[-1]['kimg']:.1f}"}
+        with self._tolerated():
+            run_page(
+                self.folder,
+                name=self.folder.name,
+                command=self._command,
+                status=facts,
+                lines=lines,
+                config=self._config,
+            )
+
+    @contextmanager
+    def _tolerated(self) -> Iterator[None]:
+        """What can't be written inside costs a warning, the first time; a run is worth more than its page."""
+        try:
+            yield
+        except OSError as error:
+            told = f"warning: can't write {error.filename or self.folder}: {error.strerror or error}; training goes on"
+            if told not in self._told:
+                self._told.add(told)
+                self.say([told])
 
     def __enter__(self) -> Report:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """End the line of the progress bar, whatever has happened, so that messages start on one of their own."""
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """End the line of the progress bar, so that messages start on one of their own; the page tells of an error."""
         if self._bar is not None:
             self._bar.close()
+            if error is not None:
+                self.write_page(f"crashed: {str(error) or type(error).__name__}", self._step)
 
     def close(self, status: str, step: int) -> None:
         """End the progress bar and write the page for the last time."""
@@ -206,27 +231,5 @@ def remove_report(folder: Path) -> None:
     """Delete the logs, pictures and page of a run that starts over."""
     for name in ("losses.jsonl", "speed.jsonl", "index.html", "config.yaml"):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "images", ignore_errors=True)
-
-
-def _append(path: Path, line: dict[str, float]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def _cut(path: Path, step: int) -> list[dict[str, float]]:
-    """Drop the lines after ``step``, and a last one that was cut short; return the others."""
-    kept = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            break
-        if line["step"] > step:
-            break
-        kept.append(line)
-    if path.exists():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        temporary.replace(path)
-    return kept
+    for name in ("images", "crash"):
+        shutil.rmtree(folder / name, ignore_errors=True)

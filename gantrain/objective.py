@@ -1,0 +1,65 @@
+"""The logged value by which one checkpoint is better than another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSettings:
+    """The keys under ``objective``.
+
+    Attributes:
+        metric: Name of a logged value; None for no objective.
+        mode: Whether less or more is better.
+    """
+
+    metric: str | None
+    mode: Literal["min", "max"]
+
+
+class Objective:
+    """Follows a logged value and tells when it is at its best.
+
+    Args:
+        settings: Which one, and which way.
+
+    Attributes:
+        value: The last one; None before there was any.
+        best: The best that a checkpoint was saved with; None before there was any.
+    """
+
+    def __init__(self, settings: ObjectiveSettings) -> None:
+        self.settings = settings
+        self.value: float | None = None
+        self.best: float | None = None
+        self._fresh = False
+
+    def see(self, values: Mapping[str, float]) -> None:
+        """Take in what is logged."""
+        metric = self.settings.metric
+        if metric is not None and metric in values:
+            self.value = values[metric]
+            self._fresh = True
+
+    def is_best(self) -> bool:
+        """Asked at every save: whether the value has been logged anew since the last one, and is the best so far."""
+        fresh, self._fresh = self._fresh, False
+        if not fresh or self.value is None or self.value != self.value:
+            return False
+        sign = 1 if self.settings.mode == "min" else -1
+        better = self.best is None or sign * self.value < sign * self.best
+        if better:
+            self.best = self.value
+        return better
+
+    def state_dict(self) -> dict[str, Any]:
+        """Metric, mode, the last value and the best."""
+        return {**vars(self.settings), "value": self.value, "best": self.best, "fresh": self._fresh}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state_dict``, if it is of the same objective."""
+        if (state["metric"], state["mode"]) == (self.settings.metric, self.settings.mode):
+            self.value, self.best, self._fresh = state["value"], state["best"], state["fresh"]
