@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def _train_here(config: dict[str, Any], overrides: list[str], settings: RunSetti
             return 0
         # rank 0 writes for all
         lock = RunLock(CHECKPOINTS / settings.name) if distributed.rank() == 0 else nullcontext()
-        with lock, interruption:
+        with lock, interruption, closing(parts.stream):
             return _run(parts, config, overrides, settings, trainer, interruption)
 
 

@@ -123,7 +123,14 @@ class BatchStream(Iterator[Batch]):
 
     def go_to(self, position: int, *, rollbacks: int) -> None:
         """Hand out global batch ``position`` next, in the order of a run that has gone back ``rollbacks`` times."""
+        self.close()
         self.position, self.rollbacks = position, rollbacks
+
+    def close(self) -> None:
+        """End the processes that decode; the next batch would start others.
+
+        Left to the end of the program, they would be waited for for ever: they pass over its signal.
+        """
         self._loader = None
 
     def _open(self) -> Iterator[Batch]:
