@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from gantrain.models.base import MakeNetwork
 from gantrain.models.translation import Direction, TranslationGAN
 from gantrain.optim import Updates
 from gantrain.registry import MODELS, Weight
+
+EVALUATED = 64  # pairs, as each is translated on its own
 
 
 @MODELS.register("pix2pix")
@@ -61,6 +63,14 @@ class Pix2Pix(TranslationGAN):
         update.generator(g_gan + g_l1)
         losses = {"g_gan": g_gan, "g_l1": g_l1, **parts}
         return {name: value.detach() for name, value in losses.items()}
+
+    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """``held_out_l1``: the mean absolute difference between output and target, over the first held-out pairs."""
+        for batch in batches:
+            shown = self.results({key: value[:EVALUATED] for key, value in batch.items()}, "a_to_b")
+            fake, real = (next(shown[key] for key in shown if key.startswith(kind)) for kind in ("fake_b", "real_b"))
+            return {"held_out_l1": float((fake - real).abs().mean())}
+        return {}
 
     def generator_of(self, direction: Direction) -> nn.Module:
         """The generator."""

@@ -148,3 +148,16 @@ def test_the_generator_and_the_discriminator_are_sized_for_the_domains() -> None
     assert model.generator(torch.zeros(1, 1, 32, 32).double()).shape == (1, 3, 32, 32)
     assert model.discriminator.model[0].in_channels == 4
     assert model.directions == ("a_to_b",)
+
+
+def test_the_held_out_figure_is_the_mean_absolute_difference_of_the_first_pairs() -> None:
+    model = build_translator("pix2pix", spec=UNLIKE, norm="batch", generator=unet)
+    batch = next(translation_batches(70, spec=UNLIKE))
+    figures = model.evaluate([batch, batch])
+    total = 0.0
+    for number in range(64):
+        one = {key: value[number : number + 1] for key, value in batch.items()}
+        made = model.results(one, "a_to_b")["fake_b"]
+        total += sum(abs(x - y) for x, y in zip(made.flatten().tolist(), one["b"].flatten().tolist(), strict=True))
+    assert figures == {"held_out_l1": pytest.approx(total / (64 * 3 * 32 * 32), rel=1e-9)}
+    assert model.evaluate([]) == {}
