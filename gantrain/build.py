@@ -19,6 +19,7 @@ from gantrain.data.stream import BatchStream, in_order
 from gantrain.data.workers import advice
 from gantrain.models.base import GAN
 from gantrain.networks.common import set_precision
+from gantrain.objective import Objective, ObjectiveSettings
 from gantrain.optim import Averages, Player, Updates
 from gantrain.registry import (
     DATASETS,
@@ -62,6 +63,7 @@ class Parts:
         spec: Of the training images.
         fingerprint: Theirs.
         update: The model's updates.
+        objective: Tells the best checkpoint.
         logger: Where losses and pictures go besides the run folder.
         stream: Its batches, from the first on.
         advice: Says what to change should they come too slowly; may say nothing.
@@ -75,6 +77,7 @@ class Parts:
     spec: ImageSpec
     fingerprint: str
     update: Updates
+    objective: Objective
     logger: Logger
     stream: BatchStream
     advice: Callable[[], str] = field(repr=False)
@@ -153,6 +156,7 @@ class Parts:
             spec=dataset.spec,
             fingerprint=dataset.fingerprint,
             update=update,
+            objective=Objective(construct(ObjectiveSettings, settings.objective, key="objective")),
             logger=logger,
             stream=stream,
             advice=lambda: advice(data, dataset, stream.num_workers),

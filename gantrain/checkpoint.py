@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 
 from gantrain import checkpoint_file, distributed
 from gantrain.checkpoint_file import DamagedError
 from gantrain.registry import ConfigError
+
+Step: TypeAlias = int | Literal["best"]
 
 
 def copied(state: Any) -> Any:
@@ -22,7 +24,9 @@ def copied(state: Any) -> Any:
         return state.detach().to("cpu", copy=True)
     if isinstance(state, dict):
         return {key: copied(value) for key, value in state.items()}
-    return [copied(value) for value in state] if isinstance(state, list) else state
+    if isinstance(state, (list, tuple)):
+        return type(state)([copied(value) for value in state])
+    return state
 
 
 class Checkpoints:
@@ -32,35 +36,52 @@ class Checkpoints:
         folder: The run folder.
         keep: How many of the newest stay; 0 keeps all.
         keep_every: Those of steps that this divides stay too; None for no others.
+        claim: Raises ``ConfigError`` if the folder has become another run's; asked before anything is written.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 0, keep_every: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keep: int = 0,
+        keep_every: int | None = None,
+        claim: Callable[[], None] = lambda: None,
+    ) -> None:
         self.folder = folder
         self._keep = keep
         self._keep_every = keep_every
+        self._claim = claim
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
     def steps(self) -> list[int]:
         """The steps that are there, rising."""
-        names = (re.fullmatch(r"step_(\d+)\.pt", path.name) for path in self.folder.glob("step_*.pt"))
+        names = (re.fullmatch(r"step_(0|[1-9][0-9]*)\.pt", path.name) for path in self.folder.glob("step_*.pt"))
         return sorted(int(name[1]) for name in names if name)
 
-    def path(self, step: int | Literal["best"]) -> Path:
+    def path(self, step: Step) -> Path:
         """The file of a step."""
         return self.folder / ("best.pt" if step == "best" else f"step_{step}.pt")
 
+    def paths(self) -> list[Path]:
+        """All files, the newest first, and last the best, which is one of them or older."""
+        best = self.path("best")
+        return [*map(self.path, reversed(self.steps())), *([best] if best.exists() else [])]
+
     def save(self, state: dict[str, Any], *, best: bool = False) -> None:
         """Copy ``state`` and write it under its ``step`` in the background, then remove what is not to be kept.
+
+        Where the one before is still being written, that is waited for.
 
         Args:
             state: May change as soon as this returns.
             best: Whether it becomes ``best.pt`` too.
 
         Raises:
-            ConfigError: As for ``wait``.
+            ConfigError: The folder has become another run's, or as for ``wait``.
         """
         self.wait()
+        self._claim()
         self._writing = self._pool.submit(self._write, copied(state), best)
 
     def wait(self) -> None:
@@ -74,57 +95,60 @@ class Checkpoints:
             writing.result()
 
     def look(self) -> None:
-        """Raise what ``wait`` would, if the last one is done with already."""
+        """Raise what ``wait`` would, if the last one is done with already, and what ``claim`` does."""
+        self._claim()
         if self._writing is not None and self._writing.done():
             self.wait()
 
+    def close(self) -> None:
+        """Let the last one be written, whatever comes of it."""
+        self._pool.shutdown()
+
     def _write(self, state: dict[str, Any], best: bool) -> None:
         step: int = state["step"]
-        path = self.path(step)
-        checkpoint_file.write(path, state)
-        if best:
-            scratch = self.path("best").with_suffix(".tmp")
-            scratch.unlink(missing_ok=True)
-            try:
-                os.link(path, scratch)  # one file under two names
-            except OSError:  # not every disk can
-                shutil.copyfile(path, scratch)
-            scratch.replace(self.path("best"))
+        # the best first: who is killed between the two goes on from before both, and finds it again
+        checkpoint_file.write(state, *([self.path("best")] if best else []), self.path(step))
         steps = self.steps()
         past = [there for there in steps if there <= step]
-        # later ones were found damaged, else the run would have gone on from them
-        gone = [there for there in steps if there > step] + (past[: -self._keep] if self._keep else [])
+        gone = past[: -self._keep] if self._keep else []
         for there in gone:
-            if there > step or not self._keep_every or there % self._keep_every:
-                self.path(there).unlink(missing_ok=True)
+            if not self._keep_every or there % self._keep_every:
+                self._remove(there)
+        for there in steps:
+            if there > step:  # it was found damaged, else the run would have gone on from it
+                self._remove(there)
 
-    def load(self, step: int | Literal["best"] | None = None) -> dict[str, Any]:
+    def _remove(self, step: int) -> None:
+        with suppress(OSError):  # is tried again with the next
+            self.path(step).unlink(missing_ok=True)
+
+    def load(self, step: Step | None = None) -> dict[str, Any]:
         """The state of a step, on the CPU; by default of the newest that is whole.
 
         Raises:
             ConfigError: There is none, or the file is damaged, foreign or of a newer gantrain.
         """
-        steps = self.steps()
         if step is not None and self.path(step).exists():
             return checkpoint_file.read(self.path(step))
-        if step is not None or not steps:
-            wanted = "checkpoint" if step is None else step if step == "best" else f"step {step}"
-            found = ", ".join(path.stem for path in [*map(self.path, steps), self.path("best")] if path.exists())
+        paths = self.paths()
+        if step is not None or not paths:
+            wanted = "checkpoint" if step is None else f"{step}.pt" if step == "best" else f"step {step}"
+            found = ", ".join(path.stem for path in reversed(paths))
             raise ConfigError(f"no {wanted} in {self.folder} (found: {found or 'none'})")
-        for newest in reversed(steps):
+        for path in paths:
             try:
-                return checkpoint_file.read(self.path(newest))
+                return checkpoint_file.read(path)
             except DamagedError as error:
-                damage = error
                 distributed.say(f"warning: {error}; looking for the one before it")
-        raise ConfigError(f"no checkpoint in {self.folder} is whole; the last: {damage}")
+        raise ConfigError(f"none of the checkpoints in {self.folder} is whole; resume=never trains anew")
 
     def remove_all(self) -> None:
         """Delete every checkpoint of the folder."""
-        for path in [*map(self.path, self.steps()), self.path("best")]:
+        for path in self.paths():
             path.unlink(missing_ok=True)
 
     def tidy(self) -> None:
         """Delete what a process left that was killed while it wrote."""
         for path in self.folder.glob("*.tmp"):
-            path.unlink(missing_ok=True)
+            if re.fullmatch(r"(step_[0-9]+|best)\.tmp", path.name):
+                path.unlink(missing_ok=True)

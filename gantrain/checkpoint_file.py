@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 import shutil
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
@@ -20,39 +21,47 @@ MARK = b"gantrain sealed with blake2b: "
 DIGEST = 32  # bytes
 SEALED_SINCE = 3  # format
 BLOCK = 1 << 20
+# of the newest format; the rest is of the model's making
+CONTENT = {
+    "step": int,
+    "position": int,
+    "rollbacks": int,
+    "images": int,
+    "fingerprint": str,
+    "overrides": list,
+    "ranks": list,
+    "config": dict,
+    "spec": dict,
+    "model": dict,
+    "updates": dict,
+    "objective": dict,
+}
 
 
 class DamagedError(ConfigError):
     """A file that is not what was written."""
 
 
-def write(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state``; the file appears under its name only once it is whole and on the disk.
+def write(state: dict[str, Any], *paths: Path) -> None:
+    """Write ``state``, one file under every name; it appears under each only once it is whole and on the disk.
 
     Raises:
         ConfigError: It can't be written; what was there before is untouched.
     """
-    scratch = path.with_suffix(".tmp")
-    try:
+    for path, other in zip(paths, (None, *paths), strict=False):
+        scratch = path.with_suffix(".tmp")
         try:
-            with scratch.open("w+b") as file:
-                patient = _Patient(file)
-                with suppress(RuntimeError):  # torch's own, once it has noticed that its writing failed
-                    torch.save({"format": FORMAT, **state}, cast(IO[bytes], patient))
-                if patient.error is not None:
-                    raise patient.error
-                _seal(file)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(path)
-            _settle(path.parent)
-        finally:
-            with suppress(OSError):
-                scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"can't write {path}: {error.strerror or error}; it takes {_bytes(size_of(state))}{_free(path.parent)}"
-        ) from None
+            try:
+                if other is None or not _is_linked(other, scratch):
+                    _fill(scratch, state)
+                scratch.replace(path)
+                _settle(path.parent)
+            finally:
+                with suppress(OSError):
+                    scratch.unlink(missing_ok=True)
+        except OSError as error:
+            needed = f"it takes {_amount(size_of(state))}{_free(path.parent)}"
+            raise ConfigError(f"can't write {path}: {error.strerror or error}; {needed}") from None
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -64,29 +73,28 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            sealed = _check(file, path)
-            # never pickled code: a checkpoint may come from anywhere
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise DamagedError(
-            f"can't read {path}: it is damaged, or holds code, which is never run (no checkpoint of gantrain does)"
-        ) from None
+            sealed = _is_sealed(file, path)
+            if not sealed:
+                _check_archive(file, path)
+            state = _content(file, path, sealed=sealed)
     except OSError as error:
         raise ConfigError(f"can't read {path}: {error.strerror or error}") from None
-    except (ConfigError, MemoryError):
-        raise
-    except Exception as error:  # bytes from anywhere make torch raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DamagedError(f"can't read {path}: it is damaged ({reason})") from None
-    if not isinstance(state, dict) or not isinstance(state.get("format"), int):
+    version = state.get("format") if isinstance(state, dict) else None
+    if not isinstance(version, int):
         raise ConfigError(f"{path} is not a checkpoint of gantrain")
-    if state["format"] > FORMAT:
+    if version > FORMAT:
         raise ConfigError(
-            f"{path} was written by a newer gantrain (format {state['format']}, this one reads {FORMAT}): upgrade"
+            f"{path} was written by a newer gantrain (format {version}, this one reads {FORMAT}): upgrade"
         )
-    if state["format"] >= SEALED_SINCE and not sealed:
+    if version >= SEALED_SINCE and not sealed:
         raise DamagedError(f"can't read {path}: it is damaged (its seal is gone)")
-    return upgraded(state)
+    try:
+        state = upgraded(state)
+    except (KeyError, TypeError, AttributeError):
+        raise ConfigError(f"{path} is not a checkpoint of gantrain") from None
+    if missing := [key for key, kind in CONTENT.items() if not isinstance(state.get(key), kind)]:
+        raise ConfigError(f"{path} is not a checkpoint of gantrain: it has no {missing[0]}")
+    return state
 
 
 def size_of(state: Any) -> int:
@@ -96,6 +104,9 @@ def size_of(state: Any) -> int:
     if isinstance(state, dict):
         return sum(map(size_of, state.values()))
     return sum(map(size_of, state)) if isinstance(state, (list, tuple)) else 0
+
+
+# ---- writing
 
 
 class _Patient:
@@ -117,39 +128,29 @@ class _Patient:
         """Nothing: the file is flushed at its end."""
 
 
-def _seal(file: IO[bytes]) -> None:
-    """Add the digest of all that comes before it."""
-    length = len(MARK) + DIGEST
-    file.seek(-2, os.SEEK_END)
-    file.write(length.to_bytes(2, "little"))  # of the archive's comment, which was empty
-    file.write(MARK)
-    end = file.tell()
-    file.write(_digest(file, end))
+def _fill(scratch: Path, state: dict[str, Any]) -> None:
+    with scratch.open("w+b") as file:
+        patient = _Patient(file)
+        torch.save({"format": FORMAT, **state}, cast(IO[bytes], patient))
+        if patient.error is not None:
+            raise patient.error
+        length = len(MARK) + DIGEST
+        file.seek(-2, os.SEEK_END)
+        file.write(length.to_bytes(2, "little"))  # of the archive's comment, which was empty
+        file.write(MARK)
+        file.write(_digest(file, file.tell()))
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def _check(file: IO[bytes], path: Path) -> bool:
-    """Whether a file has a seal, which then fits."""
-    end = file.seek(0, os.SEEK_END) - DIGEST
-    sealed = False
-    if end >= len(MARK):
-        file.seek(end - len(MARK))
-        sealed = file.read(len(MARK)) == MARK
-        if sealed and file.read() != _digest(file, end):
-            raise DamagedError(f"can't read {path}: it is damaged (its checksum is another)")
-    file.seek(0)
-    return sealed
-
-
-def _digest(file: IO[bytes], end: int) -> bytes:
-    """Of the first ``end`` bytes; the place in the file is after them."""
-    digest = hashlib.blake2b(digest_size=DIGEST)
-    file.seek(0)
-    while missing := end - file.tell():
-        block = file.read(min(BLOCK, missing))
-        if not block:
-            break
-        digest.update(block)
-    return digest.digest()
+def _is_linked(path: Path, scratch: Path) -> bool:
+    """Whether the file has got another name, which not every disk can give."""
+    try:
+        scratch.unlink(missing_ok=True)
+        os.link(path, scratch)
+    except OSError:
+        return False
+    return True
 
 
 def _settle(folder: Path) -> None:
@@ -164,10 +165,64 @@ def _settle(folder: Path) -> None:
 
 def _free(folder: Path) -> str:
     try:
-        return f", {_bytes(shutil.disk_usage(folder).free)} are free"
+        return f", {_amount(shutil.disk_usage(folder).free)} are free"
     except OSError:
         return ""
 
 
-def _bytes(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB" if count < 1e9 else f"{count / 1e9:,.2f} GB"
+def _amount(count: int) -> str:
+    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
+
+
+# ---- reading
+
+
+def _is_sealed(file: IO[bytes], path: Path) -> bool:
+    """Whether a file has a seal, which then fits."""
+    end = file.seek(0, os.SEEK_END) - DIGEST
+    if end < len(MARK):
+        return False
+    file.seek(end - len(MARK))
+    if file.read(len(MARK)) != MARK:
+        return False
+    if file.read() != _digest(file, end):
+        raise DamagedError(f"can't read {path}: it is damaged (its checksum is another)")
+    return True
+
+
+def _digest(file: IO[bytes], end: int) -> bytes:
+    """Of the first ``end`` bytes; the place in the file is after them."""
+    digest = hashlib.blake2b(digest_size=DIGEST)
+    file.seek(0)
+    while block := file.read(min(BLOCK, end - file.tell())):
+        digest.update(block)
+    return digest.digest()
+
+
+def _check_archive(file: IO[bytes], path: Path) -> None:
+    """The checksums that any zip archive has, for files from before there were seals."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            broken = archive.testzip()
+    except Exception:  # bytes from anywhere
+        raise DamagedError(f"can't read {path}: it is damaged (it is no archive, or half of one)") from None
+    if broken is not None:
+        raise DamagedError(f"can't read {path}: it is damaged ({broken} has another checksum)")
+
+
+def _content(file: IO[bytes], path: Path, *, sealed: bool) -> Any:
+    """What torch finds in a file whose bytes are those that were written, if it is ``sealed``."""
+    file.seek(0)
+    try:
+        # never pickled code: a checkpoint may come from anywhere
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ConfigError(
+            f"can't read {path}: it holds code, which is never run (no checkpoint of gantrain does)"
+        ) from None
+    except Exception as error:  # bytes from anywhere make torch raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise (ConfigError if sealed else DamagedError)(f"can't read {path}: {reason}") from None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.build import build_model
-from gantrain.checkpoint import Checkpoints
+from gantrain.checkpoint import Checkpoints, Step
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.models.base import GAN
 from gantrain.models.colorization import Colorization
@@ -25,7 +25,7 @@ NetworkWeights: TypeAlias = Literal["auto", "average", "last"]
 def load(
     run: str | Path,
     *,
-    step: int | None = None,
+    step: Step | None = None,
     device: str = "cpu",
     network_weights: NetworkWeights = "auto",
     plugins: list[str] | None = None,
@@ -40,7 +40,7 @@ def load(
     Args:
         run: A run folder; or a bare generator of pytorch-CycleGAN-and-pix2pix (``latest_net_G.pth``), which is loaded
             as one that translates a to b.
-        step: Which of the run's checkpoints; None for the newest.
+        step: Which of the run's checkpoints, or ``best``; None for the newest.
         device: Where to put it.
         network_weights: ``average``, ``last``, or ``auto``: the averages if the run kept any.
         plugins: Modules that register classes.
@@ -55,7 +55,7 @@ def load(
     return rebuild(read_run(path, step), choose_device(device), network_weights)
 
 
-def read_run(run: Path, step: int | None) -> dict[str, Any]:
+def read_run(run: Path, step: Step | None) -> dict[str, Any]:
     """The checkpoint of a run folder.
 
     Raises:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,10 +14,12 @@ from typing import IO
 
 from gantrain.registry import ConfigError
 
-try:
+if sys.platform != "win32":  # where runs are not kept apart
     import fcntl
-except ImportError:  # not on Windows, where runs are not kept apart
-    fcntl = None  # type: ignore[assignment]
+
+TAKEN = (errno.EAGAIN, errno.EACCES)
+HOLDER = 200  # bytes
+IMPOSSIBLE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class RunLock:
@@ -33,41 +37,61 @@ class RunLock:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / ".lock"
-        self._made = [path for path in (folder, *folder.parents) if not path.exists()]
-        self._file: IO[str] | None = None
+        self._made: list[Path] = []
+        self._file: IO[bytes] | None = None
 
     def __enter__(self) -> RunLock:
+        folder = self.path.parent
+        self._made = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            while self._file is None:
+            while self._file is None:  # again where its last holder deletes it at this moment
+                folder.mkdir(parents=True, exist_ok=True)
                 self._file = self._taken()
         except OSError as error:
-            raise ConfigError(f"can't write to {self.path.parent}: {error.strerror or error}") from None
+            self._leave()
+            raise ConfigError(f"can't write to {folder}: {error.strerror or error}") from None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._file is not None
-        with suppress(OSError):  # the folder may be gone
-            self.path.unlink()
-        self._file.close()
-        for made in self._made:  # stays, if there is anything in it
+        if self._is_held(self._file):
             with suppress(OSError):
-                made.rmdir()
+                self.path.unlink()
+        self._file.close()
+        self._leave()
 
-    def _taken(self) -> IO[str] | None:
-        """The locked file; None if it was deleted by its last holder meanwhile."""
-        file = self.path.open("a+", encoding="utf-8")
+    def renew(self) -> None:
+        """Take it again if its file was deleted; nothing, where the folder was.
+
+        Raises:
+            ConfigError: Another process has taken it meanwhile.
+        """
+        assert self._file is not None
+        if not self._is_held(self._file):
+            with suppress(OSError):  # told by those who write there
+                again = self._taken()
+                if again is not None:
+                    self._file.close()
+                    self._file = again
+
+    def _taken(self) -> IO[bytes] | None:
+        """The locked file; None if it was deleted by its last holder meanwhile.
+
+        Raises:
+            ConfigError: Another process holds it.
+            OSError: The folder can't be written to.
+        """
+        file = self.path.open("ab+", buffering=0)
         try:
-            if fcntl is not None:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not (self.path.exists() and os.path.samestat(os.fstat(file.fileno()), self.path.stat())):
-                file.close()
-                return None
+            _lock(file)
+            if self._is_held(file):
+                self._sign(file)
+                return file
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip() or "another process"
+            holder = file.read(HOLDER).decode(errors="replace").strip() or "another process"
             file.close()
             raise ConfigError(
                 f"{self.path.parent} is in use: {holder} trains there; wait for it, stop it, or give another name=..."
@@ -75,7 +99,48 @@ class RunLock:
         except OSError:
             file.close()
             raise
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()} (since {time.strftime('%Y-%m-%d %H:%M')})")
-        file.flush()
-        return file
+        file.close()
+        return None
+
+    def _sign(self, file: IO[bytes]) -> None:
+        """Write into the locked file who has it."""
+        holder = f"process {os.getpid()} on {socket.gethostname()} (since {time.strftime('%Y-%m-%d %H:%M')})"
+        try:
+            file.truncate(0)
+            file.write(holder.encode()[:HOLDER])
+        except OSError:
+            self.path.unlink()
+            raise
+
+    def _is_held(self, file: IO[bytes]) -> bool:
+        """Whether the locked file is the one in the folder."""
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _leave(self) -> None:
+        """Remove the folders that were made and have stayed empty."""
+        for made in self._made:
+            with suppress(OSError):
+                made.rmdir()
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Lock a file where the disk can.
+
+    Raises:
+        BlockingIOError: Another process has.
+        OSError: The disk fails.
+    """
+    if sys.platform == "win32":
+        return
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in TAKEN:
+            raise BlockingIOError from None
+        if error.errno not in IMPOSSIBLE:
+            raise
+        told = f"warning: no locks on this disk ({error.strerror}): nobody else may train in {Path(file.name).parent}"
+        print(told, file=sys.stderr)

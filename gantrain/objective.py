@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
+
+Kind: TypeAlias = Literal["losses", "figures"]  # means over steps, and what a model says of held-out data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +39,12 @@ class Objective:
         self.value: float | None = None
         self.best: float | None = None
         self._fresh = False
+        self._names: dict[Kind, set[str]] = {}
+        self._told = False
 
-    def see(self, values: Mapping[str, float]) -> None:
-        """Take in what is logged."""
+    def see(self, kind: Kind, values: Mapping[str, float]) -> None:
+        """Take in what is logged, also if it is nothing."""
+        self._names.setdefault(kind, set()).update(values)
         metric = self.settings.metric
         if metric is not None and metric in values:
             self.value = values[metric]
@@ -47,13 +53,25 @@ class Objective:
     def is_best(self) -> bool:
         """Asked at every save: whether the value has been logged anew since the last one, and is the best so far."""
         fresh, self._fresh = self._fresh, False
-        if not fresh or self.value is None or self.value != self.value:
+        if not fresh or self.value is None or not math.isfinite(self.value):
             return False
         sign = 1 if self.settings.mode == "min" else -1
         better = self.best is None or sign * self.value < sign * self.best
         if better:
             self.best = self.value
         return better
+
+    def complaint(self) -> list[str]:
+        """Says, once, that the value is never logged, as soon as there have been values of both kinds."""
+        metric = self.settings.metric
+        names = set[str]().union(*self._names.values())
+        if self._told or metric is None or metric in names or len(self._names) < len(get_args(Kind)):
+            return []
+        self._told = True
+        return [
+            f"warning: there will be no best.pt: objective.metric={metric} is not logged here, but "
+            + (", ".join(sorted(names)) or "nothing")
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         """Metric, mode, the last value and the best."""

@@ -34,7 +34,7 @@ class TestSettings:
     Attributes:
         run: A run folder.
         weights: Instead of a run, a bare generator of pytorch-CycleGAN-and-pix2pix.
-        step: Which of the run's checkpoints; None for the newest.
+        step: Which of the run's checkpoints, or ``best``; None for the newest.
         out: Folder for the results; None for ``results/<phase>_<step>`` in the run folder, or ``results/<file stem>``.
             Those of an earlier call are replaced when the new ones are complete.
         num: How many samples, rounded up so that every class gets as many; or how many images to translate, None for
@@ -58,7 +58,7 @@ class TestSettings:
 
     run: str | None
     weights: str | None
-    step: Count | None
+    step: Count | Literal["best"] | None
     out: str | None
     num: Positive | None
     labels: list[Count] | None

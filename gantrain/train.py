@@ -19,7 +19,6 @@ from gantrain.checkpoint import Checkpoints
 from gantrain.init_from import shaped_like, take_networks
 from gantrain.interruption import Interruption, requeue
 from gantrain.lock import RunLock
-from gantrain.objective import Objective, ObjectiveSettings
 from gantrain.registry import ConfigError, construct
 from gantrain.report import Report
 from gantrain.report.run import remove_report
@@ -67,9 +66,9 @@ def _train_here(config: dict[str, Any], overrides: list[str], settings: RunSetti
             print(describe(parts.model, parts.update, parts.stream, trainer))
             return 0
         # rank 0 writes for all
-        lock = RunLock(CHECKPOINTS / settings.name) if distributed.rank() == 0 else nullcontext()
-        with lock, interruption, closing(parts.stream):
-            return _run(parts, config, overrides, settings, trainer, interruption)
+        lock = RunLock(CHECKPOINTS / settings.name) if distributed.rank() == 0 else None
+        with lock or nullcontext(), interruption, closing(parts.stream):
+            return _run(parts, config, overrides, settings, trainer, interruption, lock)
 
 
 def _run(
@@ -79,6 +78,7 @@ def _run(
     settings: RunSettings,
     trainer_settings: TrainerSettings,
     interruption: Interruption,
+    lock: RunLock | None,
 ) -> int:
     folder = CHECKPOINTS / settings.name
     report = Report(
@@ -96,7 +96,12 @@ def _run(
         stream=parts.stream,
         clock=_clock(trainer_settings, parts.stream.size),
         report=report,
-        checkpoints=Checkpoints(folder, keep=trainer_settings.keep, keep_every=trainer_settings.keep_every),
+        checkpoints=Checkpoints(
+            folder,
+            keep=trainer_settings.keep,
+            keep_every=trainer_settings.keep_every,
+            claim=lock.renew if lock is not None else lambda: None,
+        ),
         constants={
             "config": config,
             "overrides": overrides,
@@ -110,7 +115,7 @@ def _run(
         image_every=trainer_settings.image_every,
         save_every=trainer_settings.save_every,
         save_minutes=trainer_settings.save_minutes,
-        objective=Objective(construct(ObjectiveSettings, settings.objective, key="objective")),
+        objective=parts.objective,
     )
     parts.update.watch.wants_stop = interruption.is_asked_for
     _resume(trainer, settings, ready=lambda: parts.keep(interruption.is_asked_for))
@@ -119,7 +124,7 @@ def _run(
         distributed.say(f"{folder} is finished at step {trainer.step}: raise {length} to go on, or give resume=never")
         distributed.say(f"Page: {report.page}")
         return 0
-    with report:
+    with closing(trainer.checkpoints), report:
         done = _fit(trainer, trainer_settings, config)
     if done:
         distributed.say(f"Page: {report.page}")
@@ -168,8 +173,8 @@ def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None
     ``ready`` is called once only it can refuse the run, unless that is finished.
     """
     checkpoints, schedule = trainer.checkpoints, trainer.update.schedule
-    steps = checkpoints.steps()
-    if steps and settings.resume == "auto":
+    there = checkpoints.paths()
+    if there and settings.resume == "auto":
         state = checkpoints.load()
         resume.check(state, trainer.constants, depends_on_length=schedule.depends_on_length)
         if len(state["ranks"]) != distributed.world_size():
@@ -180,6 +185,8 @@ def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None
         trainer.load_state_dict(state)
         if trainer.progress < 1:
             ready()
+        if distributed.rank() == 0:
+            checkpoints.tidy()
         distributed.say(f"Resuming {checkpoints.folder} at step {trainer.step}")
         return
     if settings.init_from is not None:
@@ -188,14 +195,16 @@ def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None
             trainer.update.averages.restart()
     ready()
     distributed.gather(None)  # every rank has looked before rank 0 deletes
-    if steps or (checkpoints.folder / "losses.jsonl").exists():
-        if settings.resume == "never":
-            distributed.say(
-                f"resume=never: overwriting {checkpoints.folder}, which was at step {max(steps, default=0)}"
-            )
-        if distributed.rank() == 0:
+    if there:
+        step = max(checkpoints.steps(), default=0)
+        distributed.say(f"resume=never: overwriting {checkpoints.folder}, which was at step {step}")
+    if distributed.rank() == 0 and (there or (checkpoints.folder / "losses.jsonl").exists()):
+        try:
+            checkpoints.tidy()
             checkpoints.remove_all()
             remove_report(checkpoints.folder)
+        except OSError as error:
+            raise ConfigError(f"can't delete {error.filename}: {error.strerror or error}") from None
 
 
 def _clock(settings: TrainerSettings, size: int) -> Clock:

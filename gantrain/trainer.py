@@ -16,7 +16,7 @@ from gantrain.checkpoint import Checkpoints, copied
 from gantrain.data.base import Batch
 from gantrain.data.stream import BatchStream
 from gantrain.models.base import GAN
-from gantrain.objective import Objective
+from gantrain.objective import Kind, Objective
 from gantrain.optim import Updates
 from gantrain.report import Means, Report
 from gantrain.watch import Sight
@@ -135,13 +135,13 @@ class Trainer:
             sight = self._look(at_once=saves)
             stopped = sight.stop and not last
             if last or self.step % self.log_every == 0:
-                self._log(self.means.take())
+                self._log("losses", self.means.take())
                 self.report.say(self.stream.faults.news())
                 self.checkpoints.look()
             if last or self.step % self.image_every == 0:
                 self._show()
             if saves or stopped or sight.save:
-                self._save()
+                self._save(regular=saves)
         self.checkpoints.wait()
         self.report.say(self.stream.faults.summary())
         self.report.close("stopped" if stopped else "done", self.step)
@@ -172,24 +172,26 @@ class Trainer:
     def _done(self) -> int:
         return self.clock.done(self.step, self.stream.images)
 
-    def _log(self, values: dict[str, float]) -> None:
+    def _log(self, kind: Kind, values: dict[str, float]) -> None:
         stream = self.stream
-        self.objective.see(values)
-        self.report.log(
-            step=self.step, epoch=stream.epoch, images=stream.images, losses=values, waited=stream.seconds_waited
-        )
+        self.objective.see(kind, values)
+        if values:
+            self.report.log(
+                step=self.step, epoch=stream.epoch, images=stream.images, losses=values, waited=stream.seconds_waited
+            )
 
     def _show(self) -> None:
         if distributed.rank() == 0:
             with shown(self.model, self.update):
                 figures = self.model.evaluate(self.held_out())
                 self.report.images(self.step, self.model.visuals(self.preview()))
-            if figures:
-                self._log(figures)
+            self._log("figures", figures)
 
-    def _save(self) -> None:
+    def _save(self, *, regular: bool) -> None:
+        """Only a ``regular`` one can be the best, else that would depend on where the run was stopped."""
         self.saved_at = time.monotonic()
-        best = self.objective.is_best()
+        self.report.say(self.objective.complaint())
+        best = regular and self.objective.is_best()
         state = self.state_dict()
         if distributed.rank() == 0:
             self.checkpoints.save(state, best=best)

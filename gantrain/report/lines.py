@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -25,23 +27,22 @@ class Lines:
         self._whole = True  # whether the file holds them all, and nothing else
 
     def go_back_to(self, step: int) -> None:
-        """Read the file, and drop the lines after ``step`` and a last one that was cut short.
+        """Drop the lines after ``step``, at first of those in the file, of which a last one may have been cut short.
 
         Raises:
             OSError: It can't be written.
         """
-        self.all = []
+        known = self.all or self._found()
+        self.all = [line for line in known if line["step"] <= step]
+        self._whole = not self.all and not self.path.exists()
+        self.catch_up()
+
+    def _found(self) -> list[Line]:
+        """The lines of the file, up to one that is none."""
         if not self.path.exists():
-            return
-        for text in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
-                break
-            if line["step"] > step:
-                break
-            self.all.append(line)
-        self._rewrite()
+            return []
+        texts = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [line for line in itertools.takewhile(lambda line: line is not None, map(_parsed, texts)) if line]
 
     def add(self, line: Line) -> None:
         """Write one more line.
@@ -51,16 +52,46 @@ class Lines:
         """
         self.all.append(line)
         if not self._whole:
-            self._rewrite()
+            self.catch_up()
             return
         self._whole = False
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self._whole = True
 
-    def _rewrite(self) -> None:
-        self._whole = False
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in self.all), encoding="utf-8")
-        temporary.replace(self.path)
-        self._whole = True
+    def catch_up(self) -> None:
+        """Write what could not be written, if there is any.
+
+        Raises:
+            OSError: Nor can it be now.
+        """
+        if not self._whole:
+            replace_text(self.path, "".join(json.dumps(line) + "\n" for line in self.all))
+            self._whole = True
+
+
+def _parsed(text: str) -> Line | None:
+    """A line's values; None if it is not one of a log's."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or not all(isinstance(value, (int, float)) for value in line.values()):
+        return None
+    return line if "step" in line else None
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Put a text file in its place, whole: a reader never sees half of it, and a full disk keeps the one before.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", errors="replace")  # a file's name in it may be no text
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
@@ -35,6 +37,7 @@ from omegaconf import OmegaConf
 
 from gantrain.registry import ConfigError
 from gantrain.report.curves import charts
+from gantrain.report.lines import replace_text
 
 PAGE = "index.html"
 # of a results folder: the command, and the files that it wrote, quoted as in a URL, one a line
@@ -76,14 +79,13 @@ def run_page(
         lines: Of ``losses.jsonl``.
         config: The composed configuration.
     """
-    pictures = sorted((folder / "images").glob("step_*.png"), key=lambda path: int(path.stem.split("_")[1]))
+    pictures = pictures_of(folder)
     document, body = document_with(name)
     body.add(_facts(status))
     if pictures:
         body.add(h2("Samples"))
-    for path in reversed(pictures):
-        _, step, what = path.stem.split("_", 2)
-        columns = what.split("-")
+    for path, step in reversed(pictures):
+        columns = path.stem.split("_", 2)[2].split("-")
         shown = _figure(path.relative_to(folder), f"{' | '.join(columns)}, step {step}")
         if len(columns) > 1:
             shown.get("img")[0]["style"] = f"width: min(100%, {COLUMN * len(columns)}rem)"
@@ -93,6 +95,12 @@ def run_page(
     body.add(h2("Command"), pre(code(command)))
     body.add(h2("Configuration"), pre(code(OmegaConf.to_yaml(OmegaConf.create(config)))))
     write_document(folder / PAGE, document)
+
+
+def pictures_of(folder: Path) -> list[tuple[Path, int]]:
+    """The pictures in ``images`` of a run folder, each with the step that it was made at, which rises."""
+    found = ((path, re.fullmatch(r"step_([0-9]+)_.*", path.stem)) for path in (folder / "images").glob("step_*.png"))
+    return sorted(((path, int(name[1])) for path, name in found if name), key=itemgetter(1))
 
 
 def results_page(
@@ -225,7 +233,5 @@ def _figure(path: Path, caption: str) -> html_tag:
 
 
 def write_document(path: Path, document: dominate.document) -> None:
-    """Put a page in its place, whole."""
-    temporary = path.with_suffix(".tmp")  # a reader never sees half a page
-    temporary.write_text(document.render(), encoding="utf-8", errors="replace")  # a file's name may be no text
-    temporary.replace(path)
+    """Put a page in its place."""
+    replace_text(path, document.render())

@@ -16,9 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gantrain.report.images import grid, side_by_side
-from gantrain.report.lines import Lines
+from gantrain.report.lines import Lines, replace_text
 from gantrain.report.loggers import Logger
-from gantrain.report.page import run_page
+from gantrain.report.page import pictures_of, run_page
 
 
 class Report:
@@ -72,15 +72,16 @@ class Report:
         """
         if not self._active:
             return
+        for lines in (self._losses, self._speed):
+            with self._tolerated():
+                lines.go_back_to(step)
         with self._tolerated():
             (self.folder / "images").mkdir(parents=True, exist_ok=True)
-            self._losses.go_back_to(step)
-            self._speed.go_back_to(step)
-            for path in (self.folder / "images").glob("step_*.png"):
-                if int(path.stem.split("_")[1]) > step:
+            for path, of in pictures_of(self.folder):
+                if of > step:
                     path.unlink()
-            configuration = OmegaConf.to_yaml(OmegaConf.create(self._config))
-            (self.folder / "config.yaml").write_text(configuration, encoding="utf-8")
+        with self._tolerated():
+            replace_text(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self._config)))
         if self._bar is not None:  # gone back
             self._bar.close()
         self._bar = tqdm(
@@ -168,14 +169,14 @@ class Report:
 
     @contextmanager
     def _tolerated(self) -> Iterator[None]:
-        """What can't be written inside costs a warning, the first time; a run is worth more than its page."""
+        """What can't be written inside costs a warning, one for each reason; a run is worth more than its page."""
         try:
             yield
         except OSError as error:
-            told = f"warning: can't write {error.filename or self.folder}: {error.strerror or error}; training goes on"
-            if told not in self._told:
-                self._told.add(told)
-                self.say([told])
+            reason = error.strerror or str(error)
+            if reason not in self._told:
+                self._told.add(reason)
+                self.say([f"warning: can't write {error.filename or self.folder}: {reason}; training goes on"])
 
     def __enter__(self) -> Report:
         return self
@@ -185,12 +186,15 @@ class Report:
         if self._bar is not None:
             self._bar.close()
             if error is not None:
-                self.write_page(f"crashed: {str(error) or type(error).__name__}", self._step)
+                self.close(f"crashed: {str(error) or type(error).__name__}", self._step)
 
     def close(self, status: str, step: int) -> None:
-        """End the progress bar and write the page for the last time."""
+        """End the progress bar, and write what has not been written yet and the page for the last time."""
         if self._bar is not None:
             self._bar.close()
+        for lines in (self._losses, self._speed):
+            with self._tolerated():
+                lines.catch_up()
         self.write_page(status, step)
 
 
