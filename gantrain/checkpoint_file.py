@@ -225,4 +225,6 @@ def _content(file: IO[bytes], path: Path, *, sealed: bool) -> Any:
         ) from None
     except Exception as error:  # bytes from anywhere make torch raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise (ConfigError if sealed else DamagedError)(f"can't read {path}: {reason}") from None
+        if sealed:  # the machine's fault, or the sender's
+            raise ConfigError(f"can't read {path}: {reason}") from None
+        raise DamagedError(f"can't read {path}: it is damaged ({reason})") from None

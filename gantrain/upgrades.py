@@ -26,7 +26,7 @@ def _networks_for_translation_and_pictures_of_any_depth(state: dict[str, Any]) -
 
 def _objectives_rollbacks_and_selections_of_data(state: dict[str, Any]) -> dict[str, Any]:
     data = {"fraction": None, **state["config"]["data"]}
-    if data["mode"] in ("single", "aligned", "unaligned"):
+    if data["mode"] in ("single", "aligned", "unaligned", "edges2digits", "digits2stripes"):
         data = {"decoder": "exact", **data}
     if data["mode"] == "single":
         data = {"list": None, **data}

@@ -1,0 +1,125 @@
+"""A checkpoint of which any byte is another, or any part is gone: seen every time, and named."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import assert_same_bits
+
+from gantrain import checkpoint_file
+from gantrain.checkpoint import Checkpoints
+from gantrain.checkpoint_file import DIGEST, MARK, DamagedError
+from gantrain.registry import ConfigError
+
+FORMATS = Path(__file__).parent.parent / "checkpoints"
+PATH = Path("run/step_2.pt")
+
+
+def state_at(step: int) -> dict[str, Any]:
+    """The smallest thing that passes for a run's state, with tensors of several types."""
+    numbers = torch.arange(5) + step
+    return {
+        "step": step,
+        "position": step,
+        "rollbacks": 0,
+        "images": 7,
+        "fingerprint": "f",
+        "overrides": ["seed=1"],
+        "ranks": [{"means": {}}],
+        "config": {"name": "run"},
+        "spec": {},
+        "model": {"weight": numbers.float(), "half": numbers.bfloat16(), "none": numbers[:0]},
+        "updates": {"averages": None, "bytes": numbers.byte()},
+        "objective": {"metric": None},
+    }
+
+
+@pytest.fixture
+def content() -> bytes:
+    """The bytes of step 2, beside a whole step 1."""
+    Path("run").mkdir()
+    for step in (1, 2):
+        checkpoint_file.write(state_at(step), Path(f"run/step_{step}.pt"))
+    return PATH.read_bytes()
+
+
+def refused(damaged: bytes) -> None:
+    PATH.write_bytes(damaged)
+    with pytest.raises(DamagedError) as told:
+        checkpoint_file.read(PATH)
+    assert str(told.value).startswith(f"can't read {PATH}: it is damaged (")
+    assert "\n" not in str(told.value)
+
+
+def changed(content: bytes, place: int, change: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ change]) + content[place + 1 :]
+
+
+def test_every_byte_is_watched(content: bytes) -> None:
+    assert 2000 < len(content) < 8000  # headers, directory, pickle, tensors, seal
+    for place in range(len(content)):
+        refused(changed(content, place, 1 << place % 8))
+    for place in range(len(content) - len(MARK) - DIGEST - 30, len(content)):  # the archive's end, and the seal
+        for change in (0x20, 0xFF):
+            refused(changed(content, place, change))
+
+
+def test_every_cut_is_seen(content: bytes) -> None:
+    for length in (*range(0, len(content), 3), *range(len(content) - 150, len(content))):
+        refused(content[:length])
+
+
+def test_what_is_zeroed_inserted_lost_doubled_or_added_is_seen(content: bytes) -> None:
+    draw = random.Random(1)
+    for _ in range(100):
+        start = draw.randrange(len(content))
+        end = min(start + draw.choice((1, 7, 64, 512, 4096)), len(content))
+        zeros = bytes(end - start)
+        if content[start:end] != zeros:
+            refused(content[:start] + zeros + content[end:])
+        refused(content[:start] + content[end:])
+        refused(content[:end] + content[start:])
+        refused(content[:start] + b"\x00" + content[start:])
+    for more in (b"\x00", b"\n", bytes(4096), content):
+        refused(content + more)
+    refused(bytes(len(content)))
+
+
+def test_another_files_seal_does_not_fit_and_none_is_not_enough(content: bytes) -> None:
+    other = PATH.with_name("step_1.pt").read_bytes()
+    assert len(other) == len(content)
+    refused(content[:-DIGEST] + other[-DIGEST:])
+    refused(content[: -len(MARK) - DIGEST - 2] + b"\x00\x00")  # as if it had never had one
+
+
+def test_after_damage_of_any_kind_the_one_before_is_taken(content: bytes, capsys) -> None:
+    for place in random.Random(2).sample(range(len(content)), 20):
+        for damaged in (content[:place], changed(content, place, 0x55)):
+            PATH.write_bytes(damaged)
+            assert Checkpoints(Path("run")).load()["step"] == 1
+            assert str(PATH) in capsys.readouterr().err
+    PATH.write_bytes(content)
+    assert_same_bits(Checkpoints(Path("run")).load(), {"format": 3, **state_at(2)})
+
+
+@pytest.mark.parametrize("version", ["format_1", "format_2"])
+def test_one_from_before_there_were_seals_is_never_read_as_another(version: str) -> None:
+    """Any zip archive has a checksum of each of its parts, if not of every byte of their headers."""
+    content = (FORMATS / version / "step_2.pt").read_bytes()
+    whole = checkpoint_file.read(FORMATS / version / "step_2.pt")
+    Path("run").mkdir()
+    seen = 0
+    for place in random.Random(3).sample(range(len(content)), 60):
+        PATH.write_bytes(changed(content, place, 0x80))
+        try:
+            assert_same_bits(checkpoint_file.read(PATH), whole)
+        except ConfigError as error:
+            assert str(PATH) in str(error)
+            seen += 1
+    assert seen > 30
+    for length in random.Random(4).sample(range(len(content)), 20):
+        refused(content[:length])
