@@ -6,29 +6,46 @@ Every function also works in a run of one process, where it does the obvious thi
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gantrain.interruption import SIGNALS
+from gantrain.interruption import HANG_UPS, LAUNCHER, SIGNALS, signals_to
+from gantrain.registry import ConfigError
 
+LOST = 3  # exit status of a rank whose fault it was not
 SAVING = 600  # seconds that ranks have to save and end, once they are told to stop
+
+if TYPE_CHECKING:  # imported where it is used: it takes long
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+
+class LostRankError(ConfigError):
+    """Another rank has ended without a word; what it died of is not known here."""
 
 
 def ranks_are_here() -> bool:
     """Whether somebody (gantrain, torchrun) has already started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_launched() -> bool:
+    """Whether gantrain has, by ``launch``, which tells what has become of the ranks."""
+    return LAUNCHER in os.environ
 
 
 def rank() -> int:
@@ -70,12 +87,34 @@ def leave() -> None:
 def first_alone() -> Iterator[None]:
     """Rank 0 goes through the block before the others enter it (a download, an unpacking)."""
     if dist.is_initialized() and rank() > 0:
-        dist.barrier()
+        with _in_touch():
+            dist.barrier()
     try:
         yield
     finally:
         if dist.is_initialized() and rank() == 0:
-            dist.barrier()
+            with _in_touch():
+                dist.barrier()
+
+
+@contextmanager
+def _in_touch() -> Iterator[None]:
+    """Around every message between ranks.
+
+    Raises:
+        LostRankError: It did not come through.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # out of memory, and the death of a data worker, of which Python hears wherever it is
+        if isinstance(error, torch.OutOfMemoryError) or "DataLoader worker" in str(error):
+            raise
+        reason = str(error).strip().splitlines()[0].partition(" This is typically caused")[0]  # which gloo adds
+        raise LostRankError(
+            f"lost touch with the other processes: one has died, or can't be reached ({reason}); "
+            "the same command goes on from the newest checkpoint"
+        ) from error
 
 
 def average(tensors: Sequence[Tensor]) -> None:
@@ -85,7 +124,8 @@ def average(tensors: Sequence[Tensor]) -> None:
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         group = [tensor for tensor in tensors if tensor.dtype == dtype]
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in group])
-        dist.all_reduce(flat)
+        with _in_touch():
+            dist.all_reduce(flat)
         flat /= world_size()
         for tensor, mean in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
             tensor.detach().copy_(mean.view_as(tensor))
@@ -96,7 +136,8 @@ def highest(number: int) -> int:
     if not dist.is_initialized():
         return number
     numbers: list[int] = [0] * world_size()
-    dist.all_gather_object(numbers, number)
+    with _in_touch():
+        dist.all_gather_object(numbers, number)
     return max(numbers)
 
 
@@ -111,7 +152,8 @@ def gather(item: Any) -> list[Any] | None:
     if not dist.is_initialized():
         return [item]
     items: list[Any] | None = [None] * world_size() if rank() == 0 else None
-    dist.gather_object(item, items)
+    with _in_touch():
+        dist.gather_object(item, items)
     return items
 
 
@@ -131,12 +173,23 @@ def launch(job: dict[str, Any], processes: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # a worker has said what went wrong, and torch's table of failures would bury its line
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
-    with tempfile.TemporaryDirectory(prefix="gantrain-") as folder, _environment(environment):
-        path = Path(folder) / "job.json"
-        path.write_text(json.dumps(job))
+    def forward(number: int, frame: FrameType | None) -> None:
+        raise SignalException(f"signal {number}", sigval=signal.Signals(number))  # torch then sends it to the ranks
+
+    # a rank has said what went wrong, and torch's table of failures would bury its line
+    log = logging.getLogger("torch.distributed.elastic")
+    log.propagate = False
+    log.addHandler(logging.NullHandler())
+    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    environment = {"OMP_NUM_THREADS": threads, **os.environ, LAUNCHER: str(os.getpid())}
+    with (
+        tempfile.TemporaryDirectory(prefix="gantrain-") as folder,
+        _environment(environment),
+        signals_to([*SIGNALS, *HANG_UPS], forward) as heard,
+    ):
+        # not every torch knows these two: some forward SIGUSR1 only by our hand, and give ranks 30 seconds to save
+        wishes: dict[str, Any] = {"signals_to_handle": ",".join(heard), "shutdown_timeout": SAVING}
+        known = {field.name for field in dataclasses.fields(LaunchConfig)}
         launcher = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -145,17 +198,36 @@ def launch(job: dict[str, Any], processes: int) -> int:
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
             max_restarts=0,
-            signals_to_handle=",".join(number.name for number in SIGNALS),
-            shutdown_timeout=SAVING,
+            **{name: wish for name, wish in wishes.items() if name in known},
         )
+        path = Path(folder) / "job.json"
+        path.write_text(json.dumps(job))
         try:
             elastic_launch(launcher, sys.executable)("-m", "gantrain.train", str(path))
         except ChildFailedError as error:
-            status = error.get_first_failure()[1].exitcode
-            return status if status > 0 else 128 - status
+            return _first_to_end(error.failures)
         except SignalException as stop:
             return 128 + stop.sigval
     return 0
+
+
+def _first_to_end(ends: Mapping[int, ProcessFailure]) -> int:
+    """The exit status of a run whose ranks have ended so; one that was killed could not say so itself.
+
+    Of those that ended in the same second, one that was told to by torch is not the first.
+    """
+    own = {rank: end for rank, end in ends.items() if end.exitcode != LOST} or ends
+    first = min(own, key=lambda rank: (own[rank].timestamp, own[rank].exitcode == -signal.SIGTERM))
+    status = own[first].exitcode
+    if status > 0 and status != LOST:
+        return status
+    told = "the processes have lost touch with each other"
+    if status < 0:
+        why = ", most likely because memory ran out" if -status == signal.SIGKILL else ""
+        told = f"rank {first} was killed by {signal.Signals(-status).name}{why}"
+    line = "\n" if first == 0 else ""  # in the midst of which its progress bar may have been
+    print(f"{line}gantrain: {told}; the same command goes on from the newest checkpoint", file=sys.stderr)
+    return 128 - status if status < 0 else status
 
 
 @contextmanager

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
-from typing import Any
 
 # Ctrl-C, what ends a process politely, and what SLURM can be told to send before a job's time is up
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+HANG_UPS = [getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name)]
+LAUNCHER = "GANTRAIN_LAUNCHER"  # the environment variable that tells a rank which process has started it
 
 
 class Interruption:
@@ -30,27 +33,62 @@ class Interruption:
     def __init__(self, max_minutes: float | None) -> None:
         self.signal = 0
         self._deadline = time.monotonic() + 60 * max_minutes if max_minutes is not None else None
-        self._before: dict[signal.Signals, Any] = {}
+        self._handled = ExitStack()
 
     def is_asked_for(self) -> bool:
         """Whether to stop."""
-        return self.signal > 0 or (self._deadline is not None and time.monotonic() >= self._deadline)
+        return self.signal > 0 or self._time_is_up() or is_orphaned()
+
+    def reason(self, number: int) -> str:
+        """Why the run has stopped, once it is known which signal came to any of its ranks, if one did."""
+        if number:
+            return signal.Signals(number).name
+        return "trainer.max_minutes are over" if self._time_is_up() else "the process that started it is gone"
 
     def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():  # the only one that may
-            self._before = {number: signal.signal(number, self._take) for number in SIGNALS}
+        self._handled.enter_context(signals_to(SIGNALS, self._take))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handled.close()
+
+    def _time_is_up(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         for each in SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+            if signal.getsignal(each) == self._take:
+                signal.signal(each, signal.SIG_DFL)
+
+
+@contextmanager
+def signals_to(
+    numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[list[str]]:
+    """Have these signals call ``handler`` inside, but for those that the process was started to pass over.
+
+    It is by ``nohup``, and in the background of a script. Nothing happens outside of the main thread, which alone may.
+
+    Yields:
+        The names of those that do.
+    """
+    may = threading.current_thread() is threading.main_thread()
+    heard = [number for number in numbers if may and signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
+    try:
+        yield [number.name for number in heard]
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def is_orphaned() -> bool:
+    """Whether this is a rank and the process that started it is gone, which nobody else would notice."""
+    launcher = os.environ.get(LAUNCHER)
+    return launcher is not None and os.getppid() != int(launcher)
 
 
 def outlive_signals() -> None:

@@ -6,8 +6,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import closing, nullcontext
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -118,36 +119,50 @@ def _run(
         objective=parts.objective,
     )
     parts.update.watch.wants_stop = interruption.is_asked_for
-    _resume(trainer, settings, ready=lambda: parts.keep(interruption.is_asked_for))
+    again = resume.command(overrides)
+    try:
+        _resume(trainer, settings, ready=lambda: parts.keep(interruption.is_asked_for))
+    except KeyboardInterrupt:  # while pictures were decoded for the cache
+        distributed.say(f"Stopped before the first step ({interruption.reason(interruption.signal)}); again: {again}")
+        return 128 + interruption.signal if interruption.signal else 0
     if trainer.progress >= 1:
         length = next(key for key, value in trainer_settings.length.items() if value is not None)
         distributed.say(f"{folder} is finished at step {trainer.step}: raise {length} to go on, or give resume=never")
         distributed.say(f"Page: {report.page}")
         return 0
     with closing(trainer.checkpoints), report:
-        done = _fit(trainer, trainer_settings, config)
-    if done:
-        distributed.say(f"Page: {report.page}")
-        return 0
-    return _stopped(trainer.step, interruption, resume.command(overrides))
+        if _fit(trainer, trainer_settings, config, parts.update.players[0].device):
+            report.close("done", trainer.step)
+            distributed.say(f"Page: {report.page}")
+            return 0
+        number = distributed.highest(interruption.signal)  # all ranks' is the same, and rank 0 has saved
+        report.close(f"stopped ({interruption.reason(number)})", trainer.step)
+    distributed.say(
+        f"Stopped at step {trainer.step} and saved ({interruption.reason(number)}); the same command goes on: {again}"
+    )
+    if number == getattr(signal, "SIGUSR1", None) and distributed.rank() == 0 and (told := requeue()):
+        distributed.say(told)
+    return 128 + number if number else 0
 
 
-def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any]) -> bool:
+def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any], device: torch.device) -> bool:
     """Train, going back where the run diverges, if it is to; False if it was stopped before its end.
 
     Raises:
-        ConfigError: It has diverged, for good.
+        ConfigError: It has diverged, for good, or the machine could not go on.
     """
     while True:
         try:
-            return trainer.fit()
+            with _told_by_its_rank(), crash.explained(config, device):
+                return trainer.fit()
         except DivergedError as diverged:
             record = trainer.checkpoints.folder / "crash" / f"step_{diverged.step}.json"
             if distributed.rank() == 0:
                 crash.write_record(record, diverged.facts)
             told = crash.diverged(diverged.step, diverged.facts, record)
             rollbacks = trainer.stream.rollbacks + 1
-            trainer.checkpoints.wait()
+            with distributed.first_alone():  # rank 0 alone writes checkpoints, and all are to find the same
+                trainer.checkpoints.wait()
             if settings.on_divergence == "stop" or rollbacks > settings.rollbacks or not trainer.checkpoints.steps():
                 raise ConfigError(f"{told} {crash.advice(config)}") from None
             state = trainer.checkpoints.load()
@@ -158,13 +173,17 @@ def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any]) ->
             )
 
 
-def _stopped(step: int, interruption: Interruption, command: str) -> int:
-    """Say so, and return the exit status: all ranks' the same, and none returns before rank 0 has saved."""
-    number = distributed.highest(interruption.signal)
-    distributed.say(f"Stopped at step {step} and saved; the same command goes on: {command}")
-    if number == getattr(signal, "SIGUSR1", None) and distributed.rank() == 0 and (told := requeue()):
-        distributed.say(told)
-    return 128 + number if number else 0
+@contextmanager
+def _told_by_its_rank() -> Iterator[None]:
+    """What goes wrong on one rank is told by that rank: rank 0, which tells all else, may only know that it is gone."""
+    try:
+        yield
+    except ConfigError as error:
+        # of a rank that is gone, launch knows more
+        told = isinstance(error, distributed.LostRankError) and distributed.is_launched()
+        if distributed.rank() > 0 and not told:
+            print(f"gantrain: rank {distributed.rank()}: {error}", file=sys.stderr)
+        raise
 
 
 def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None]) -> None:
@@ -218,6 +237,8 @@ def worker(path: str) -> int:
     job = json.loads(Path(path).read_text())
     try:
         return train(job["config"], job["overrides"])
+    except distributed.LostRankError:
+        return distributed.LOST
     except ConfigError as error:
         distributed.say(f"gantrain: {error}")
         return 2
@@ -226,9 +247,15 @@ def worker(path: str) -> int:
 
 
 if __name__ == "__main__":
-    # torch's launcher waits for the processes, not for their atexit handlers
-    status = worker(sys.argv[1])
-    distributed.leave()
+    try:
+        status = worker(sys.argv[1])
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    # torch's launcher waits for the processes, not for their atexit handlers, and after an error a rank may wait there
+    # for the others for ever
+    if status == 0:
+        distributed.leave()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -144,7 +144,6 @@ class Trainer:
                 self._save(regular=saves)
         self.checkpoints.wait()
         self.report.say(self.stream.faults.summary())
-        self.report.close("stopped" if stopped else "done", self.step)
         return not stopped
 
     def _look(self, *, at_once: bool) -> Sight:
@@ -218,6 +217,7 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state_dict``, or back to it."""
         self.update.watch.forget()
+        self._lately.clear()
         rank = state["ranks"][distributed.rank() % len(state["ranks"])]
         self.step = state["step"]
         self.stream.go_to(state["position"], rollbacks=state["rollbacks"])

@@ -15,6 +15,7 @@ from torch import Tensor
 from gantrain.data.cache import Cache, Subset, Work
 from gantrain.data.cache_file import Kept
 from gantrain.data.decoding import Pixels, decode
+from gantrain.data.faults import named
 from gantrain.data.pictures import ValueRange, converted, needs_range, stored_depth
 from gantrain.data.sources import Source
 from gantrain.data.transforms import Preprocess
@@ -129,16 +130,17 @@ class Domain:
             factor = preprocess.shrink(height, width // columns)
             return factor if columns == 1 or width % (columns * factor) == 0 else 1
 
-        decoded = decode(self._source.open(self._indices[index]), self.reading.channels, place, shrink)
-        pixels = converted(decoded, **vars(self.reading), place=place, suffix=self._suffix)
-        reduction = decoded.reduction
-        if columns == 1:
-            return preprocess.scaled(pixels, reduction)
-        if pixels.shape[1] % columns:
-            raise ConfigError(f"{place} is {pixels.shape[1]} pixels wide, which can't be halved into A and B")
-        if reduction is not None:
-            reduction = reduction._replace(width=reduction.width // columns)
-        return np.hstack([preprocess.scaled(column, reduction) for column in np.split(pixels, columns, axis=1)])
+        with named(f"read the picture {place}"):
+            decoded = decode(self._source.open(self._indices[index]), self.reading.channels, place, shrink)
+            pixels = converted(decoded, **vars(self.reading), place=place, suffix=self._suffix)
+            reduction = decoded.reduction
+            if columns == 1:
+                return preprocess.scaled(pixels, reduction)
+            if pixels.shape[1] % columns:
+                raise ConfigError(f"{place} is {pixels.shape[1]} pixels wide, which can't be halved into A and B")
+            if reduction is not None:
+                reduction = reduction._replace(width=reduction.width // columns)
+            return np.hstack([preprocess.scaled(column, reduction) for column in np.split(pixels, columns, axis=1)])
 
     def keep(self, cache: Cache, preprocess: Preprocess, indices: Sequence[int] | None = None) -> None:
         """Take pictures from ``cache`` from now on, for which they are decoded once.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 from gantrain import distributed
@@ -13,6 +15,34 @@ OnError: TypeAlias = Literal["raise", "skip"]
 
 IN_A_ROW = 100  # with so many bad pictures on end, it is not the pictures
 SHARE = 10  # as where more than one picture in so many is bad
+
+
+@contextmanager
+def named(what: str) -> Iterator[None]:
+    """Whatever goes wrong inside, in a data set of a plugin or in a decoder, is told in a line: can't ``what``.
+
+    Raises:
+        ConfigError: Something did. Memory that runs out is told elsewhere.
+    """
+    try:
+        yield
+    except (ConfigError, MemoryError):
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        reason = (str(error).strip().splitlines() or [""])[0]
+        told = f"{type(error).__name__}{': ' * bool(reason)}{reason} ({place.filename}:{place.lineno})"
+        raise ConfigError(f"can't {what}: {told}") from error
+
+
+def made(dataset: ImageDataset, index: int, seed: int) -> Batch:
+    """An item.
+
+    Raises:
+        ConfigError: It can't be made, whatever the reason.
+    """
+    with named(f"make item {index} of the data"):
+        return dataset.item(index, seed)
 
 
 def readable(dataset: ImageDataset, index: int, seed_of: Callable[[int], int]) -> tuple[Batch, list[str]]:
@@ -33,7 +63,7 @@ def readable(dataset: ImageDataset, index: int, seed_of: Callable[[int], int]) -
     for there in range(index, index + min(IN_A_ROW, len(dataset))):
         there %= len(dataset)
         try:
-            return dataset.item(there, seed_of(there)), reasons
+            return made(dataset, there, seed_of(there)), reasons
         except ConfigError as error:
             reasons.append(str(error))
     raise ConfigError(

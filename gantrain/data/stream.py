@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_shapes, to_unit_range
-from gantrain.data.faults import Faults, OnError, readable
+from gantrain.data.faults import Faults, OnError, made, named, readable
 from gantrain.data.workers import batches_ahead, good_number_of_workers
 from gantrain.interruption import outlive_signals
 from gantrain.registry import ConfigError, Count, Positive
@@ -131,7 +131,9 @@ class BatchStream(Iterator[Batch]):
 
         Left to the end of the program, they would be waited for for ever: they pass over its signal.
         """
-        self._loader = None
+        loader, self._loader = self._loader, None
+        if shut_down := getattr(loader, "_shutdown_workers", None):
+            shut_down()  # an error that is on its way may still refer to them
 
     def _open(self) -> Iterator[Batch]:
         workers = self.num_workers
@@ -190,11 +192,14 @@ class _Seeded(Dataset[Batch]):
         self._on_error = on_error
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Batch:
-        seeds = [self._seed_of(epoch, index) for epoch, index in keys]
+        indices, seeds = [index for _, index in keys], [self._seed_of(epoch, index) for epoch, index in keys]
         try:
-            return self._dataset.items([index for _, index in keys], seeds)
+            with named("make a batch of the data"):
+                return self._dataset.items(indices, seeds)
         except ConfigError:
             if self._on_error == "raise":
+                for index, seed in zip(indices, seeds, strict=True):  # the one that is at fault says so itself
+                    made(self._dataset, index, seed)
                 raise
         found = [readable(self._dataset, index, partial(self._seed_of, epoch)) for epoch, index in keys]
         return {**collate([item for item, _ in found]), REPLACED: [reasons for _, reasons in found if reasons]}
@@ -229,7 +234,7 @@ def _each(dataset: ImageDataset, on_error: OnError) -> Iterator[Batch]:
     some = False
     for index in range(len(dataset)):
         try:
-            item = dataset.item(index, derive_seed("in order", index))
+            item = made(dataset, index, derive_seed("in order", index))
         except ConfigError:
             if on_error == "raise" or (index == len(dataset) - 1 and not some):
                 raise

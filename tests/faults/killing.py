@@ -1,0 +1,111 @@
+"""Runs that are killed again and again, each time started by the same command, beside one that is left alone."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from warm import Kill, Warm
+
+COMMON = ["trainer.accelerator=cpu", "data.batch_size=4", "data.num_workers=2", "network.width=4", "model.ema=0.9"]
+COMMON += ["trainer.save_every=3", "trainer.log_every=2", "trainer.image_every=5", "name=run"]
+SMALL = ["data.load_size=16", "trainer.steps=20"]
+SETTINGS = {
+    "dcgan": ["model=dcgan", *SMALL],
+    "wgan_gp": ["model=wgan_gp", *SMALL],
+    "cyclegan": ["model=cyclegan", "model.pool_size=6", "data.load_size=24", "trainer.steps=14"],
+}
+
+
+@dataclass
+class Survival:
+    """What became of runs that were killed again and again.
+
+    Attributes:
+        kills: How often they were.
+        starts: How often they were started.
+        ends: How often one came to its end.
+        hits: Before the beginning of which operation they were killed, or how long after it, and how often.
+        differences: From the run that was left alone; none, if all is well.
+    """
+
+    kills: int = 0
+    starts: int = 0
+    ends: int = 0
+    hits: Counter[str] = field(default_factory=Counter)
+    differences: list[str] = field(default_factory=list)
+
+
+def survive(warm: Warm, model: str, kills: int, draw: random.Random, folder: Path) -> Survival:
+    """Kill runs so often in all, let each come to its end, and compare it with one that was left alone.
+
+    Args:
+        warm: Starts them.
+        model: Of ``SETTINGS``.
+        kills: How often.
+        draw: Decides when: half of the time at once before an operation on the run folder, else up to half a second
+            after the beginning of one; in a third of all cases with the processes that read pictures.
+        folder: Made, for all runs.
+    """
+    argv = ["train", *SETTINGS[model], *COMMON]
+    alone = folder / "alone"
+    alone.mkdir(parents=True)
+    warm.start(argv, alone, kill=Kill(1 << 30))
+    whole = warm.wait()
+    assert whole.status == 0, (alone / "log.txt").read_text()
+    survival = Survival()
+    while survival.kills < kills or survival.ends == 0:
+        killed = folder / str(survival.ends)
+        killed.mkdir()
+        status = -9
+        while status == -9:
+            operation = draw.randint(1, len(whole.operations)) if survival.kills < kills else 1 << 30
+            kill = Kill(operation, draw.choice([0, draw.uniform(0, 0.5)]), group=draw.random() < 1 / 3)
+            warm.start(argv, killed, kill=kill)
+            ended = warm.wait()
+            status = ended.status
+            survival.starts += 1
+            if status == -9:
+                survival.kills += 1
+                survival.hits[("after " if kill.delay else "before ") + ended.operations[-1]] += 1
+        survival.ends += 1
+        if found := [f"status {status}"] * (status != 0) + differences(killed, alone):
+            survival.differences += [f"{killed}: {difference}" for difference in found]
+    return survival
+
+
+def differences(killed: Path, alone: Path) -> list[str]:
+    """What is not the same in the run folders of two working folders, but for what tells the time."""
+    found = []
+    names = [{str(path.relative_to(each)) for path in (each / "checkpoints").rglob("*")} for each in (killed, alone)]
+    if names[0] != names[1]:
+        found.append(f"files: {sorted(names[0] ^ names[1])}")
+    for name in sorted(names[0] & names[1]):
+        here, there = killed / name, alone / name
+        if name.endswith(".pt"):
+            states = [torch.load(path, weights_only=True) for path in (here, there)]
+            found += [f"{name}: {place}" for place in unequal(*states)]
+        elif name.endswith("speed.jsonl"):
+            steps = [[json.loads(line)["step"] for line in path.read_text().splitlines()] for path in (here, there)]
+            found += [f"{name}: steps {steps[0]}"] * (steps[0] != sorted(set(steps[0])))
+        elif here.is_file() and here.read_bytes() != there.read_bytes():
+            found.append(name)
+    return found
+
+
+def unequal(one: Any, other: Any, place: str = "") -> list[str]:
+    """Where nested states differ, by a bit or more."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        same = one.dtype == other.dtype and torch.equal(one, other)
+        return [] if same else [place]
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return [found for key in one for found in unequal(one[key], other[key], f"{place}.{key}")]
+    if isinstance(one, (list, tuple)) and type(one) is type(other) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return [found for number, pair in pairs for found in unequal(*pair, f"{place}[{number}]")]
+    return [] if type(one) is type(other) and one == other else [place]
