@@ -116,10 +116,11 @@ def test_one_from_before_there_were_seals_is_never_read_as_another(version: str)
     for place in random.Random(3).sample(range(len(content)), 60):
         PATH.write_bytes(changed(content, place, 0x80))
         try:
-            assert_same_bits(checkpoint_file.read(PATH), whole)
-        except ConfigError as error:
-            assert str(PATH) in str(error)
+            found = checkpoint_file.read(PATH)
+        except ConfigError:
             seen += 1
+        else:
+            assert_same_bits(found, whole)
     assert seen > 30
     for length in random.Random(4).sample(range(len(content)), 20):
         refused(content[:length])
