@@ -14,6 +14,7 @@ from gantrain.data.folders import Layout, find_layout, pictures_in
 from gantrain.data.headers import read_header
 from gantrain.data.looking import ItemSource, Part, Wanted
 from gantrain.data.pictures import EXTENSIONS, needs_range
+from gantrain.data.shards import ShardSource
 from gantrain.data.single import Pictures
 from gantrain.data.sources import FolderSource, Source
 from gantrain.data.unaligned import Unaligned
@@ -187,15 +188,20 @@ def _first_depth(source: Source, channels: int) -> tuple[str, str]:
 
 def _unread_files(data: Mapping[str, Any], parts: Sequence[Part]) -> list[Finding]:
     """Files beside the pictures that nobody will read, by their extensions."""
-    if not Path(str(data.get("root", ""))).expanduser().is_dir():  # a pattern means to leave files out
-        return []
-    folders = {part.source.folder for part in parts if isinstance(part.source, FolderSource)}
+    kinds = Counter[str]()
+    folders: set[Path] = set()
+    for source in (part.source for part in parts):
+        if isinstance(source, ShardSource):
+            kinds.update(source.index.unread)
+        # a pattern means to leave files out
+        elif isinstance(source, FolderSource) and Path(str(data.get("root", ""))).expanduser().is_dir():
+            folders.add(source.folder)
     others = [
         path
         for folder in sorted(folders)
         for path in folder.rglob("*")
         if path.suffix.lower() not in EXTENSIONS and not path.name.startswith(".") and path.is_file()
     ]
-    kinds = Counter(path.suffix or path.name for path in others)
+    kinds.update(path.suffix or path.name for path in others)
     said = ", ".join(f"{kind} ({count:,})" for kind, count in kinds.most_common())
-    return [Finding(f"files that are not read, for their extensions: {said}", False)] if others else []
+    return [Finding(f"files that are not read, for their extensions: {said}", False)] if kinds else []
