@@ -166,7 +166,7 @@ def export(
     check_place(out, [database])
     indices = range(len(source)) if fraction == 1 else drawn(len(source), fraction, seed)
     scratch = out.with_name(f".{out.name}-unfinished")
-    claim(scratch, f"{layout} files of {source.database.path} {source.stamp()} {fraction} {seed}\n")
+    claim(scratch, f"{layout} files of {source.database.path} {source.stamp(indices)} {fraction} {seed}\n")
     part, folder = scratch / "part", scratch / "whole"
     part.mkdir()
 

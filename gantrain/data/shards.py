@@ -95,7 +95,7 @@ class ShardSource(Source):
         """The path of the shard, and that of the member in it."""
         return f"{self.shards[self.index[index].shard].path}/{self.index.name(index)}"
 
-    def stamp(self) -> str:
+    def stamp(self, indices: Sequence[int]) -> str:
         """From names, sizes and times of the last change of the shards, and from the names in them."""
         digest = hashlib.blake2b(self.fingerprint().encode(), digest_size=16)
         for shard in self.shards:

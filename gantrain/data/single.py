@@ -6,6 +6,7 @@ import glob
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,7 +131,9 @@ class SingleFolder(Pictures):
     def _find(self, root: str, phase: str) -> Found:
         if self._list is not None:
             listed, class_names, labels = read_list(Path(root).expanduser(), self._list)
-            return Found(listed, fingerprint_of(listed.names()), class_names, labels)
+            names = map(listed.name, range(len(listed)))
+            told_apart = chain(names, [""], (class_names[label] for label in labels)) if labels else names
+            return Found(listed, fingerprint_of(told_apart), class_names, labels)
         folder, paths = _search(root)
         held_out = folder == Path(root).expanduser() and all((folder / split).is_dir() for split in ("train", "test"))
         class_paths, class_folder = paths, folder
