@@ -6,8 +6,9 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,7 @@ from gantrain.data.tar_samples import LABEL, SUFFIXES, Shard, compressed
 from gantrain.registry import DATASETS, ConfigError
 
 MOST_OPEN = 128  # shards of a data set in each process
-# one that a shell would expand, without another inside: {000..012} or {a,b}
-BRACES = re.compile(r"\{(?:(?P<first>\d+)\.\.(?P<last>\d+)|(?P<words>[^{},]*(?:,[^{},]*)+))\}")
+COUNTED = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 class OpenShard:
@@ -167,23 +167,37 @@ def find_shards(root: str) -> list[Shard]:
 
 def expanded(pattern: str) -> Iterator[str]:
     """What a shell makes of braces: ``{000..012}`` counts, ``{a,b}`` lists; several make every combination."""
-    found = BRACES.search(pattern)
+    found = _first_braces(pattern)
     if found is None or Path(pattern).exists():
         yield pattern
         return
-    for word in _words(found):
-        yield from expanded(pattern[: found.start()] + word + pattern[found.end() :])
+    before, words, after = found
+    for word in words:
+        yield from expanded(before + word + after)
 
 
-def _words(braces: re.Match[str]) -> Iterator[str]:
-    if braces["words"] is not None:
-        yield from braces["words"].split(",")
-        return
-    ends = braces["first"], braces["last"]
-    width = max(map(len, ends)) if any(len(end) > 1 and end.startswith("0") for end in ends) else 0
-    first, last = map(int, ends)
-    step = 1 if first <= last else -1
-    for number in range(first, last + step, step):
+def _first_braces(pattern: str) -> tuple[str, Iterable[str], str] | None:
+    """What stands before the first braces that mean something, the words in them, and what stands after."""
+    for start in (place for place, letter in enumerate(pattern) if letter == "{"):
+        depth, cuts = 0, [start]
+        for place in range(start, len(pattern)):
+            depth += {"{": 1, "}": -1}.get(pattern[place], 0)
+            if depth == 0 or (depth == 1 and pattern[place] == ","):
+                cuts.append(place)
+            if depth == 0:
+                break
+        words: Iterable[str] = (pattern[one + 1 : other] for one, other in pairwise(cuts))
+        counted = COUNTED.fullmatch(pattern, start, cuts[-1] + 1)
+        if depth == 0 and (len(cuts) > 2 or counted):
+            return pattern[:start], _numbers(counted[1], counted[2]) if counted else words, pattern[cuts[-1] + 1 :]
+    return None
+
+
+def _numbers(first: str, last: str) -> Iterator[str]:
+    """From the first to the last, upwards or downwards, with as many digits if one of them begins with a zero."""
+    width = max(len(first), len(last)) if any(len(end) > 1 and end.startswith("0") for end in (first, last)) else 0
+    step = 1 if int(first) <= int(last) else -1
+    for number in range(int(first), int(last) + step, step):
         yield f"{number:0{width}}"
 
 

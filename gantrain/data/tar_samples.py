@@ -187,7 +187,8 @@ def _members(shard: Shard, tar: IO[bytes]) -> Iterator[tarfile.TarInfo]:
                 raise ValueError("no size or name that a file can have")
         except (tarfile.TarError, ValueError, OverflowError) as error:
             raise ConfigError(f"data.root: the shard {shard.path} is damaged at byte {place:,} ({error})") from None
-        if member.isreg() and member.offset_data + member.size > shard.size:
+        whole = member.isreg() and not member.issparse()  # of others, the size is not that of what follows
+        if whole and member.offset_data + member.size > shard.size:
             raise _cut_off(shard, place)
         yield member
         place = archive.offset
