@@ -58,6 +58,7 @@ class Pictures(ImageDataset):
 
     Attributes:
         found: The pictures as they are kept.
+        preprocess: What is done to each.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Pictures(ImageDataset):
         decoder: Decoder,
     ) -> None:
         training = phase == "train"
-        self._preprocess = Preprocess(
+        self.preprocess = Preprocess(
             preprocess=preprocess or "scale_shortside_and_crop",
             load_size=load_size,
             crop_size=crop_size,
@@ -88,7 +89,7 @@ class Pictures(ImageDataset):
         found = self.found = self._find(root, phase)
         self.held_out, self.fingerprint, self.labels = found.held_out, found.fingerprint, found.labels
         self._pictures = Domain(found.source, channels=channels, depth=depth, value_range=range)
-        self.spec = spec_of({"image": self._pictures}, self._pictures.nominal_size(self._preprocess), found.class_names)
+        self.spec = spec_of({"image": self._pictures}, self._pictures.nominal_size(self.preprocess), found.class_names)
 
     @abstractmethod
     def _find(self, root: str, phase: str) -> Found:
@@ -100,7 +101,7 @@ class Pictures(ImageDataset):
 
     def item(self, index: int, seed: int) -> Batch:
         """``image`` (C, H, W), ``name`` the path below the folder, and ``label`` if there are classes."""
-        image = self._pictures.prepared(index, self._preprocess, seed)
+        image = self._pictures.prepared(index, self.preprocess, seed)
         item: Batch = {"image": image, "name": self._pictures.name(index)}
         if self.labels is not None:
             item["label"] = self.labels[index]
@@ -108,7 +109,7 @@ class Pictures(ImageDataset):
 
     def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
         """Decode each picture once."""
-        self._pictures.keep(cache, self._preprocess, indices)
+        self._pictures.keep(cache, self.preprocess, indices)
         self.in_memory = self._pictures.is_kept
 
 

@@ -17,6 +17,7 @@ from gantrain.data.pictures import EXTENSIONS, needs_range
 from gantrain.data.shards import ShardSource
 from gantrain.data.single import Pictures
 from gantrain.data.sources import FolderSource, Source
+from gantrain.data.torchvision_sets import TorchvisionDataset
 from gantrain.data.unaligned import Unaligned
 from gantrain.registry import DATASETS, ConfigError
 
@@ -91,8 +92,11 @@ def _one_set(dataset: ImageDataset, data: Mapping[str, Any], phase: str) -> tupl
     if isinstance(dataset, Pictures):
         found = dataset.found
         wanted, findings = _wanted(found.source, data, "")
-        part = Part(phase, "image", found.source, (wanted,), dataset._preprocess, found.class_names, found.labels)
+        part = Part(phase, "image", found.source, (wanted,), dataset.preprocess, found.class_names, found.labels)
         return [part], findings
+    if isinstance(dataset, TorchvisionDataset) and dataset.source is not None:
+        wanted = Wanted(dataset.spec.channels["image"], "uint8", None, False, "")
+        return [Part(phase, "image", dataset.source, (wanted,), dataset.preprocess)], []
     parts = []
     for key in (key for key in IMAGE_KEYS if key in dataset.spec.channels):
         depth = dataset.spec.depth[key]
@@ -105,7 +109,7 @@ def _one_set(dataset: ImageDataset, data: Mapping[str, Any], phase: str) -> tupl
 def _two_domains(
     layout: Layout, data: Mapping[str, Any], phase: str, dataset: ImageDataset | None, *, paired: bool
 ) -> tuple[list[Part], list[Finding]]:
-    preprocess = getattr(dataset, "_preprocess", None)
+    preprocess = getattr(dataset, "preprocess", None)
     sources: dict[str, FolderSource] = {}
     findings: list[Finding] = []
     for domain, folder in {"A": layout.a, "B": layout.b}.items():
