@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from gantrain.registry import ConfigError, Portion, Positive, Range, Weight, checked, construct, nearest
 
 Fraction: TypeAlias = Annotated[float, Range(at_least=0, at_most=1)]
-MoreThanNone: TypeAlias = Annotated[float, Range(above=0)]
+Blur: TypeAlias = Annotated[float, Range(above=0, at_most=100)]  # pixels; more takes gigabytes
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _split_pairs(folder: str, out: str) -> None:
 
 
 def _edges(
-    folder: str, out: str, sigma: MoreThanNone = 2.0, low: Weight = 0.1, high: Weight = 0.2, invert: bool = False
+    folder: str, out: str, sigma: Blur = 2.0, low: Weight = 0.1, high: Weight = 0.2, invert: bool = False
 ) -> None:
     from gantrain.data.preparing import edges
 
