@@ -130,10 +130,10 @@ class Shards(Pictures):
     def _find(self, root: str, phase: str) -> Found:
         folder = Path(root).expanduser()
         held_out = all((folder / split).is_dir() for split in ("train", "test"))
-        of_phase = {each: str(folder / each) if held_out else root for each in ("train", phase)}
-        sources = {each: open_source(find_shards(place)) for each, place in of_phase.items()}
-        source = sources[phase]
-        classes = _classes(sources["train"])
+        of_train, of_phase = (str(folder / each) if held_out else root for each in ("train", phase))
+        train = open_source(find_shards(of_train))
+        source = train if of_phase == of_train else open_source(find_shards(of_phase))
+        classes = _classes(train)
         labels = _labels(source, classes) if classes else None
         return Found(source, source.fingerprint(), [str(number) for number in classes], labels, held_out)
 

@@ -105,7 +105,8 @@ def test_changed_shards_get_a_new_index(tmp_path: Path, walks: list[str], change
         os.utime(path, ns=(0, shards[1].modified + 1))
     elif change == "content":
         made(tmp_path / "in", 3, 20)
-        os.utime(path, ns=(0, shards[1].modified))  # a clock that stands still
+        for shard in shards:
+            os.utime(shard.path, ns=(0, shard.modified))  # a clock that stands still
     elif change == "more":
         made(tmp_path / "in", 3, 2, 1)
     elif change == "fewer":
@@ -221,6 +222,13 @@ def test_a_shard_that_changes_meanwhile_makes_no_index(
     with pytest.raises(ConfigError, match=rf"^data\.root: the shard {tmp_path}/0.tar is being changed$"):
         shard_index(shards)
     assert [*folder.iterdir()] == []
+
+
+def test_a_shard_that_is_gone_meanwhile_is_named(tmp_path: Path) -> None:
+    shards = made(tmp_path, 3, 2)
+    shards[1].path.unlink()
+    with pytest.raises(ConfigError, match=rf"^data\.root: can't read the shard {tmp_path}/1.tar: No such file or dir"):
+        shard_index(shards)
 
 
 @pytest.mark.parametrize("reason", [errno.EROFS, errno.ENOSPC])

@@ -401,7 +401,7 @@ def test_a_shard_that_is_cut_off_anywhere_is_refused(tmp_path: Path, folder: Pat
     for size in [0, 1, 511, 512, 513, 1024, 1536, 2000, *range(end - 600, end, 100), end, end + 511]:
         (tmp_path / "x.tar").write_bytes(whole[:size])
         found = refusal(tmp_path)
-        assert re.search(rf"x\.tar is (cut off, or was never closed: there are {size:,} bytes|no tar file)", found)
+        assert re.search(rf"x\.tar is (cut off, .* missing after {size:,} bytes$|no tar file)", found)
     assert [*folder.iterdir()] == []
     (tmp_path / "x.tar").write_bytes(whole[: end + 512])
     assert len(shards(tmp_path)) == 3
@@ -418,6 +418,23 @@ def test_a_damaged_header_is_found_wherever_it_is(tmp_path: Path) -> None:
         damaged[start + 5] ^= 1
         path.write_bytes(damaged)
         assert (f"x.tar is damaged at byte {start:,} (" if start else "x.tar is no tar file (") in refusal(path)
+
+
+def test_sizes_and_names_that_no_file_can_have_are_refused(tmp_path: Path) -> None:
+    path = pack(tmp_path / "x.tar", samples([0, 1]))
+    for size in (-1, -512, -1024, -2048):  # of which some would lead back to where one came from
+        damaged = bytearray(path.read_bytes())
+        damaged[1024 + 124 : 1024 + 136] = (256**12 + size).to_bytes(12, "big")
+        damaged[1024 + 148 : 1024 + 156] = b" " * 8
+        damaged[1024 + 148 : 1024 + 156] = b"%06o\0 " % sum(damaged[1024:1536])
+        (tmp_path / "damaged.tar").write_bytes(damaged)
+        assert "damaged.tar is damaged at byte 1,024 (" in refusal(tmp_path / "damaged.tar")
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("0.png"))
+        member = tarfile.TarInfo("1.png")
+        member.pax_headers = {"path": "1\0.png"}
+        archive.addfile(member)
+    assert "x.tar is damaged at byte 512 (" in refusal(path)
 
 
 def test_any_garbage_is_refused_in_one_line_or_read(tmp_path: Path) -> None:
