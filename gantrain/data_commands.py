@@ -190,7 +190,7 @@ COMMANDS = {
         _download,
         takes="NAME [root=datasets]",
         summary="Fetches a data set of the papers into root/NAME",
-        interrupted="nothing of it was kept",
+        interrupted="the same command goes on with what has come",
         details=_names_to_download,
     ),
     "lmdb": Command(

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from gantrain.data.decoding import NPY_MAGIC, TIFF_MAGIC
 from gantrain.data.listing import HEADER
 from gantrain.data.lmdb_index import is_database
 from gantrain.data.lsun import LmdbSource, class_ranges, open_source
-from gantrain.data.making import anew, pictures_below, unfinished
+from gantrain.data.making import pictures_below, unfinished
 from gantrain.data.parallel import in_parallel
 from gantrain.data.pictures import EXTENSIONS
 from gantrain.data.single import classes_in
@@ -160,16 +161,17 @@ def export(
         return
     indices = range(len(source)) if fraction == 1 else drawn(len(source), fraction, seed)
     made_by = f"{layout} files of {source.database.path} {source.stamp(indices)} {fraction} {seed}\n"
-    with unfinished(out, [database], made_by) as scratch:
-        folder, part = scratch / "whole", anew(scratch / "part")
+    with unfinished(out, [database], made_by) as scratch, TemporaryDirectory(dir=scratch) as parts:
+        folder = scratch / "whole"
 
         def write(item: tuple[int, str, bytes]) -> str:
             number, name, value = item
             path = folder / name
             if not path.is_file() or path.stat().st_size != len(value):
-                (part / str(number)).write_bytes(value)
+                part = Path(parts, str(number))
+                part.write_bytes(value)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                (part / str(number)).replace(path)
+                part.replace(path)
             return name
 
         names = in_parallel(write, _files(source, indices, layout), total=len(indices), label=out.name)

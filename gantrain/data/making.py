@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeAlias
 
-from gantrain.data.cache_file import lock
+from gantrain.data.cache_file import one_at_a_time
 from gantrain.data.parallel import in_parallel
 from gantrain.data.pictures import EXTENSIONS, is_picture
 from gantrain.registry import ConfigError
@@ -59,8 +60,8 @@ def make(
     """
     numbers = count()
     made_by = f"{[str(folder.resolve()) for folder in inputs]} {dict(options)}\n"
-    with unfinished(out, inputs, made_by) as scratch:
-        folder, parts = scratch / "whole", anew(scratch / "parts")
+    with unfinished(out, inputs, made_by) as scratch, TemporaryDirectory(dir=scratch) as parts:
+        folder = scratch / "whole"
 
         def one(target: str) -> Path:
             place, recipe = folder / target, plan[target]
@@ -68,7 +69,7 @@ def make(
             newest = max(path.stat().st_mtime_ns for path in recipe.sources)
             if there is not None and there.stat().st_mtime_ns >= newest:
                 return there
-            part = parts / str(next(numbers))
+            part = Path(parts, str(next(numbers)))
             written = recipe.write(part)
             place = place.with_name(place.name + written.name.removeprefix(part.name))
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +86,8 @@ def make(
 def unfinished(out: Path, inputs: Sequence[Path], made_by: str) -> Iterator[Path]:
     """A folder for unfinished work, ``.OUT-unfinished``; what is made in ``whole`` there becomes ``out`` in the end.
 
-    An error or a kill leaves it as it is, for the next process that enters the block with the same ``made_by``.
+    A kill or an error leaves it as it is, for the next process that enters the block with the same ``made_by``; an
+    error before anything was made leaves nothing.
 
     Args:
         out: Must not be there, or be empty.
@@ -96,32 +98,62 @@ def unfinished(out: Path, inputs: Sequence[Path], made_by: str) -> Iterator[Path
         ConfigError: ``out`` holds something or lies in an input; or another process is making it, or another command
             has begun to.
     """
+
+    def wait() -> None:
+        raise ConfigError(f"another process is making {out}: wait for it, or give another folder")
+
     check_place(out, inputs)
     scratch = out.with_name(f".{out.name}-unfinished")
+    new = [folder for folder in scratch.parents if not folder.exists()]
     scratch.mkdir(parents=True, exist_ok=True)
-    signature = made_by.encode("utf-8", "surrogateescape")
-    with (scratch / "made_by").open("a+b") as note:
-        if not lock(note, exclusive=True):
-            raise ConfigError(f"another process is making {out}: wait for it, or give another folder")
+    whole, note, signature = scratch / "whole", scratch / "made_by", made_by.encode("utf-8", "surrogateescape")
+    with one_at_a_time(whole, wait=wait):
+        own = {note, whole.with_suffix(".lock")}
         check_place(out, inputs)  # it may have been made just now
-        note.seek(0)
-        if note.read() != signature and any(path.name != "made_by" for path in scratch.iterdir()):
+        if set(scratch.iterdir()) - own and not (note.is_file() and note.read_bytes() == signature):
             raise ConfigError(f"{scratch} holds what another command has begun: finish that one, or remove the folder")
-        note.truncate(0)
-        note.write(signature)
-        note.flush()
-        whole = scratch / "whole"
+        note.write_bytes(signature)
         whole.mkdir(exist_ok=True)
-        yield scratch
+        for left in scratch.glob("tmp*"):  # in which a killed process worked
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            yield scratch
+        except BaseException:
+            if not any(path.is_file() for path in set(scratch.rglob("*")) - own):
+                shutil.rmtree(scratch, ignore_errors=True)
+                _remove_empty(new)
+            raise
         whole.replace(out)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def anew(folder: Path) -> Path:
-    """An empty folder in place of what is there."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return folder
+@contextmanager
+def whole_or_nothing(target: Path) -> Iterator[Path]:
+    """Where to make a folder that becomes ``target`` if the block ends well, and of which otherwise nothing stays.
+
+    If somebody else has completed ``target`` in the meantime, theirs stays. What is put beside the yielded path
+    disappears in any case.
+    """
+    new = [parent for parent in target.parents if not parent.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+            folder = Path(scratch) / target.name
+            yield folder
+            try:
+                folder.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+    except BaseException:
+        _remove_empty(new)
+        raise
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    with suppress(OSError):  # somebody else has put something there
+        for folder in folders:
+            folder.rmdir()
 
 
 def check_place(out: Path, inputs: Sequence[Path]) -> None:
