@@ -191,6 +191,15 @@ def test_the_digest_is_of_names_labels_and_shards(tmp_path: Path) -> None:
     assert len({same[0], *others}) == 6
 
 
+def test_of_files_that_are_not_read_only_so_many_kinds_are_told_apart(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        for name in ("a.png", *(f"{number}.v{number}.png" for number in range(100)), "b.v1.png", "c.cls"):
+            archive.addfile(tarfile.TarInfo(name))
+    unread = shard_index(listed(tmp_path)).unread
+    told = {f".v{number}.png": 1 for number in range(module.KINDS)}
+    assert unread == {**told, ".v1.png": 2, "others": 100 - module.KINDS, ".cls": 1}
+
+
 # ---- making it
 
 
