@@ -121,6 +121,7 @@ def test_pictures_come_with_their_labels_in_the_order_of_shards_and_members(tmp_
     used = sorted(set(digits().labels[:12]))
     assert whole.spec.class_names == tuple(map(str, used))
     for number in range(12):
+        assert whole.found.source.open(number) == png(number)
         item, wanted = whole.item(number, seed=7), digits().item(number, 0)
         assert torch.equal(item["image"], wanted["image"])
         assert whole.spec.class_names[item["label"]] == str(int(wanted["label"]))
