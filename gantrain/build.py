@@ -47,7 +47,7 @@ STREAM_KEYS = ("batch_size", "num_workers", "on_error")  # under `data`, but not
 SELECTION_KEYS = ("fraction", "max_size", "labelled")
 CACHE_KEYS = ("cache", "cache_limit")
 MISSING = {  # what to do about a key that the data lacks
-    "label": "; pictures get labels from one sub-folder per class",
+    "label": "; pictures get labels from one sub-folder per class, those of shards from a .cls beside each",
     "image": "; plain pictures come with data=single data.root=FOLDER",
     "a": "; two domains come with data=edges2digits and data=digits2stripes, and with data=aligned or data=unaligned "
     "and data.root=FOLDER",

@@ -163,11 +163,12 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from gantrain.cli_hydra import in_one_line
+    from gantrain.cli_hydra import in_one_line, refuse_open_braces
     from gantrain.registry import ConfigError
 
     statuses: list[int] = []
     flags, typed = _split(arguments)
+    refuse_open_braces(typed)
 
     def task(config: DictConfig) -> None:
         runtime = HydraConfig.get()

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from gantrain.registry import nearest
+from gantrain.registry import ConfigError, nearest
 from gantrain.resume import flatten
 
 
@@ -42,6 +42,20 @@ def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
         key = getattr(error, "full_key", None) or text.split(": ")[1].split()[0]
         return f"{key} is missing: give {key}=..."
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+
+
+def refuse_open_braces(typed: list[str]) -> None:
+    """Refuse several shards as several roots, which a shell makes of one pattern; Hydra would take the last alone.
+
+    Raises:
+        ConfigError: There are several.
+    """
+    shards = [word for word in typed if word.startswith("data.root=") and word.endswith(".tar")]
+    if len(shards) > 1:
+        raise ConfigError(
+            f"data.root is given {len(shards)} times, from {shards[0]} to {shards[-1]}: where the shell took a pattern "
+            "apart, quote it twice: \"data.root='shards/{000..012}.tar'\""
+        )
 
 
 def demo_data(typed: list[str], config_flags: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from gantrain.registry import ConfigError, Portion, Positive, Range, Weight, checked, construct, nearest
 
 Fraction: TypeAlias = Annotated[float, Range(at_least=0, at_most=1)]
-MoreThanNone: TypeAlias = Annotated[float, Range(above=0)]
+Blur: TypeAlias = Annotated[float, Range(above=0, at_most=100)]  # pixels; more takes gigabytes
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _split_pairs(folder: str, out: str) -> None:
 
 
 def _edges(
-    folder: str, out: str, sigma: MoreThanNone = 2.0, low: Weight = 0.1, high: Weight = 0.2, invert: bool = False
+    folder: str, out: str, sigma: Blur = 2.0, low: Weight = 0.1, high: Weight = 0.2, invert: bool = False
 ) -> None:
     from gantrain.data.preparing import edges
 
@@ -190,7 +190,7 @@ COMMANDS = {
         _download,
         takes="NAME [root=datasets]",
         summary="Fetches a data set of the papers into root/NAME",
-        interrupted="nothing of it was kept",
+        interrupted="the same command goes on with what has come",
         details=_names_to_download,
     ),
     "lmdb": Command(

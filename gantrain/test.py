@@ -165,7 +165,7 @@ def _test_run(run: Path, settings: TestSettings, device: torch.device, typed: st
 
 def _of_root(data: dict[str, Any] | None, data_name: str | None) -> str:
     """What tells folders of pictures apart that are all ``data=single``: ``_photos`` of ``some/photos/*.jpg``."""
-    if data_name != "single" or data is None:
+    if data_name not in ("single", "shards") or data is None:
         return ""
     root = os.path.abspath(os.path.expanduser(str(data.get("root"))))
     fixed = root.split("*")[0].split("?")[0].split("[")[0]
@@ -241,7 +241,7 @@ def _as_input(data: dict[str, Any], channels: dict[str, int], direction: Directi
     """The data's configuration with the model's channels, and, of plain pictures, the whole of each."""
     data = dict(data)
     source, target = ("b", "a") if direction == "b_to_a" else ("a", "b")
-    if data.get("mode") == "single":
+    if data.get("mode") in ("single", "shards"):
         data["channels"] = channels.get("image", channels.get(source))
         data["preprocess"] = data.get("preprocess") or "none"
     elif "channels_b" in data and "image" not in channels:

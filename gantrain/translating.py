@@ -70,7 +70,9 @@ class PictureFolder:
     def _unique(self, kind: str, name: str) -> str:
         """``a/1.png`` to ``a/1``, or to ``a/1_png`` where ``a/1.jpg`` has taken that; without a suffix of results."""
         if (kind, name) not in self._names:
-            plain = PurePosixPath(name).with_suffix("")
+            # a database or a tar file may call a picture ../1.png, or /1.png
+            below = [part for part in name.split("/") if part not in ("", ".", "..")]
+            plain = PurePosixPath(*below or ["_"]).with_suffix("")
             free = (plain.with_suffix("") if plain.suffix in (".png", ".npy") else plain).as_posix()
             while (kind, free.casefold()) in self._taken:  # some file systems know no capitals
                 free += f"_{PurePosixPath(name).suffix[1:]}"

@@ -45,6 +45,9 @@ class Aligned(ImageDataset):
         flip: Whether half of the pairs are mirrored in training.
         phase: ``train`` is training; any other is not.
         decoder: See ``Preprocess``.
+
+    Attributes:
+        preprocess: What is done to each picture.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class Aligned(ImageDataset):
         phase: str,
         decoder: Decoder,
     ) -> None:
-        self._preprocess = Preprocess(
+        self.preprocess = Preprocess(
             preprocess=preprocess,
             load_size=load_size,
             crop_size=crop_size,
@@ -89,7 +92,7 @@ class Aligned(ImageDataset):
         domains = dict(zip(self._keys, (self._a, self._b), strict=True))
         self._named = domains["a"]
         self.fingerprint = fingerprint_of(self._a.names + ([] if side_by_side else self._b.names))
-        self.spec = spec_of({key: domains[key] for key in ("a", "b")}, self._a.nominal_size(self._preprocess))
+        self.spec = spec_of({key: domains[key] for key in ("a", "b")}, self._a.nominal_size(self.preprocess))
 
     def __len__(self) -> int:
         """How many pairs there are."""
@@ -105,18 +108,18 @@ class Aligned(ImageDataset):
                 "data.preprocess=resize_and_crop makes all sizes alike"
             )
         name = self._a.place(index)
-        images = [self._preprocess.cut(pixels, seed, name=name) for pixels in pair]  # one seed: both move together
+        images = [self.preprocess.cut(pixels, seed, name=name) for pixels in pair]  # one seed: both move together
         return {**dict(zip(self._keys, images, strict=True)), "name": self._named.name(index)}
 
     def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
         """Decode each picture once; one that holds both domains, for both."""
-        self._a.keep(cache, self._preprocess, indices)
+        self._a.keep(cache, self.preprocess, indices)
         if not self._read_alike:
-            self._b.keep(cache, self._preprocess, indices)
+            self._b.keep(cache, self.preprocess, indices)
         self.in_memory = self._a.is_kept and (self._read_alike or self._b.is_kept)
 
     def _scaled(self, index: int) -> tuple[Pixels, Pixels]:
         """Of A and of B."""
-        a = self._a.scaled(index, self._preprocess)
-        b = a if self._read_alike else self._b.scaled(index, self._preprocess)
+        a = self._a.scaled(index, self.preprocess)
+        b = a if self._read_alike else self._b.scaled(index, self.preprocess)
         return a[0], b[-1]

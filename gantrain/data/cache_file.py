@@ -66,7 +66,7 @@ class PictureFile(Kept):
         self._path = path
         self._description = dict(description)
         with path.open("rb") as file:
-            _lock(file, exclusive=False)
+            lock(file, exclusive=False)
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             self._file = os.dup(file.fileno())  # holds the lock
         self._read_header()
@@ -177,7 +177,7 @@ def one_at_a_time(path: Path, *, wait: Callable[[], None]) -> Iterator[None]:
     """
     beside = path.with_suffix(".lock")
     with beside.open("ab") as file:
-        while not _lock(file, exclusive=True):
+        while not lock(file, exclusive=True):
             wait()
             time.sleep(POLL)
         try:
@@ -192,7 +192,7 @@ def _becoming(path: Path) -> Iterator[IO[bytes]]:
     scratch = path.with_name(f"{path.stem}-{uuid.uuid4().hex}.partial")
     try:
         with scratch.open("xb") as file:
-            _lock(file, exclusive=True)
+            lock(file, exclusive=True)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -202,7 +202,7 @@ def _becoming(path: Path) -> Iterator[IO[bytes]]:
             scratch.unlink(missing_ok=True)
 
 
-def _lock(file: IO[bytes], *, exclusive: bool) -> bool:
+def lock(file: IO[bytes], *, exclusive: bool) -> bool:
     """Whether nobody else holds the lock now; that of this file is given back when it is closed."""
     if fcntl is None:
         return True
@@ -217,7 +217,7 @@ def _lock(file: IO[bytes], *, exclusive: bool) -> bool:
 
 def _remove_if_unused(path: Path) -> bool:
     with suppress(OSError), path.open("rb") as file:
-        if fcntl is not None and _lock(file, exclusive=True):
+        if fcntl is not None and lock(file, exclusive=True):
             path.unlink()
             return True
     return False

@@ -131,6 +131,8 @@ def naming(encoded: Encoded, place: str | None) -> Iterator[None]:
         if isinstance(error, UnidentifiedImageError):
             size = encoded.stat().st_size if isinstance(encoded, Path) else len(encoded)
             reason = "this is no picture, or one of an unknown format" if size else "the file is empty"
+        elif isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
         elif "imagecodecs" in str(error):
             reason = "its compression needs another package: pip install imagecodecs"
         else:
@@ -144,9 +146,7 @@ def open_picture(encoded: Encoded, stack: ExitStack) -> Pixels | Image.Image | t
     magic = file.read(6)
     file.seek(0)
     if magic == NPY_MAGIC:
-        if isinstance(encoded, Path):
-            return np.load(encoded, mmap_mode="r", allow_pickle=False)  # which also notices that values are missing
-        return np.load(file, allow_pickle=False)
+        return _open_npy(encoded, file)
     try:
         image = stack.enter_context(Image.open(file))
     except UnidentifiedImageError:
@@ -154,6 +154,14 @@ def open_picture(encoded: Encoded, stack: ExitStack) -> Pixels | Image.Image | t
             raise
         return _open_tiff(file, stack)
     return image if not isinstance(image, TiffImageFile) or _pillow_reads_all_of(image) else _open_tiff(file, stack)
+
+
+def _open_npy(encoded: Encoded, file: IO[bytes]) -> Pixels:
+    mapped = isinstance(encoded, Path)  # which also notices that values are missing
+    values: Pixels = np.load(encoded if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
+    if values.ndim not in (2, 3) or not values.size:
+        raise ValueError(f"its shape is {values.shape}, and not (H, W), (H, W, C) or (C, H, W)")
+    return values
 
 
 def _open_tiff(file: IO[bytes], stack: ExitStack) -> tifffile.TiffPage:
@@ -182,8 +190,6 @@ def _rawmode(image: Any) -> str:
 
 def _from_npy(source: Pixels, channels: int) -> Pixels:
     depth_of(source.dtype)
-    if source.ndim not in (2, 3):
-        raise ValueError(f"its shape is {source.shape}, and not (H, W), (H, W, C) or (C, H, W)")
     pixels = np.array(source, dtype=source.dtype.newbyteorder("="))
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * 255

@@ -153,10 +153,12 @@ class Domain:
         Raises:
             ConfigError: A picture can't be read, or a cache that was asked for can't be had.
         """
+        if cache.cache == "off":  # before any file is asked for its size
+            return
         numbers = np.unique(np.arange(len(self)) if indices is None else np.asarray(indices))
         chosen = np.asarray(self._indices)[numbers]
         identity = {
-            "source": self._source.stamp(),
+            "source": self._source.stamp(chosen.tolist()),
             "pictures": hashlib.blake2b(chosen.astype("<i8").tobytes(), digest_size=16).hexdigest(),
             "columns": self._columns,
             **vars(self.reading),

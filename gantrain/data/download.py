@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import http.client
+import lzma
+import shutil
 import stat
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PureWindowsPath
+from tempfile import TemporaryDirectory
 
 from tqdm import tqdm
 
 from gantrain.data.lmdb_index import open_database
+from gantrain.data.making import unfinished
 from gantrain.data.pictures import EXTENSIONS
 from gantrain.registry import ConfigError, nearest
 
@@ -77,6 +81,13 @@ USAGE = f"""\
 
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 20  # bytes
+# what broken archives lead to, and those that are encrypted or compressed in an unknown way
+BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, OSError)
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class BadArchiveError(ConfigError):
+    """What came is not what was asked for."""
 
 
 def download(name: str, root: Path) -> None:
@@ -105,58 +116,80 @@ def _download_archive(address: str, target: Path, check: Callable[[Path, str], s
     if target.exists():
         print(f"{target} is already there")
         return
-    with whole_or_nothing(target) as folder:
-        archive, unpacked = folder.with_name("archive"), folder.with_name("unpacked")
-        _fetch(address, archive, label=target.name)
-        with _broken_archives(address):
-            _unpack_zip(archive, unpacked) if address.endswith(".zip") else _unpack_tar(archive, unpacked)
-        top = unpacked / address.rpartition("/")[2].partition(".")[0]
-        inside = top if top.is_dir() else unpacked
-        holds = check(inside, address)
-        inside.rename(folder)
+    try:
+        with unfinished(target, (), f"{address}\n") as scratch, TemporaryDirectory(dir=scratch) as unpacked:
+            fetched, whole = scratch / "fetched", scratch / "whole"
+            try:
+                folder = _unpack(_fetch(address, fetched, label=target.name), Path(unpacked), address)
+                holds = check(folder, address)
+            except BaseException as error:
+                if isinstance(error, BadArchiveError) or not _version(fetched):
+                    shutil.rmtree(fetched, ignore_errors=True)  # there is nothing to go on with
+                raise
+            shutil.rmtree(whole)
+            folder.replace(whole)
+            shutil.rmtree(fetched)
+    except OSError as error:
+        raise ConfigError(f"can't write {target}: {error.strerror or error}") from None
     print(f"{target}: {holds}")
 
 
-@contextmanager
-def whole_or_nothing(target: Path) -> Iterator[Path]:
-    """Where to make a folder that becomes ``target`` if the block ends well, and of which otherwise nothing stays.
-
-    If somebody else has completed ``target`` in the meantime, theirs stays. What is put beside the yielded path
-    disappears in any case.
-    """
-    new = [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-            folder = Path(scratch) / target.name
-            yield folder
-            try:
-                folder.rename(target)
-            except OSError:
-                if not target.is_dir():
-                    raise
-    except BaseException:
-        with suppress(OSError):  # somebody else has put something there
-            for parent in new:
-                parent.rmdir()
-        raise
-
-
-def _fetch(address: str, path: Path, *, label: str) -> None:
-    with _reaching(address):
-        answer = urllib.request.urlopen(address, timeout=TIMEOUT)
-    length = answer.length  # None if it doesn't say
+def _fetch(address: str, folder: Path, *, label: str) -> Path:
+    """The archive at an address, put into ``folder``, where an earlier call may have put the beginning of it."""
+    archive = folder / "archive"
+    tag = _version(folder)
+    there = archive.stat().st_size if tag else 0
+    answer = _ask(address, there, tag)
+    if answer is None:
+        return archive
+    if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
+        there = 0
+    total = None if answer.length is None else there + answer.length  # None if it doesn't say
+    folder.mkdir(exist_ok=True)
+    _see_room(answer.length or 0, folder.parents[1], address)
     with (
         answer,
-        path.open("wb") as file,
-        tqdm(total=length, desc=label, unit="B", unit_scale=True, leave=False, disable=None) as bar,
+        archive.open("ab" if there else "wb") as file,
+        tqdm(total=total, initial=there, desc=label, unit="B", unit_scale=True, leave=False, disable=None) as bar,
     ):
+        if not there:
+            tags = (answer.headers.get(name, "") for name in ("ETag", "Last-Modified"))
+            # W/ begins one that other bytes may have, too
+            (folder / "version").write_text(next((tag for tag in tags if tag and not tag.startswith("W/")), ""))
         while chunk := _read(answer, address):
             file.write(chunk)
             bar.update(len(chunk))
         came = file.tell()
-    if length is not None and came != length:
-        raise ConfigError(f"{address}: the connection ended after {came:,} of {length:,} bytes; try again")
+    if total is not None and came != total:
+        raise ConfigError(f"{address}: the connection ended after {came:,} of {total:,} bytes; try again")
+    return archive
+
+
+def _version(folder: Path) -> str:
+    """What the server calls the archive of which ``folder`` holds the beginning; empty if there is none, or no name."""
+    version = folder / "version"
+    return version.read_text() if version.exists() else ""
+
+
+def _ask(address: str, there: int, tag: str) -> http.client.HTTPResponse | None:
+    """For all after so many bytes, or for everything if the archive isn't that of ``tag``; None if nothing is left."""
+    headers = {"Range": f"bytes={there}-", "If-Range": tag} if there else {}
+    with _reaching(address):
+        try:
+            answer: http.client.HTTPResponse = urllib.request.urlopen(
+                urllib.request.Request(address, headers=headers), timeout=TIMEOUT
+            )
+        except urllib.error.HTTPError as error:
+            if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+            return None
+        return answer
+
+
+def _see_room(needed: int, folder: Path, address: str) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ConfigError(f"{address} takes {needed:,} bytes, and only {free:,} are free in {folder}")
 
 
 def _read(answer: http.client.HTTPResponse, address: str) -> bytes:
@@ -177,14 +210,17 @@ def _reaching(address: str) -> Iterator[None]:
         raise ConfigError(f"can't reach {address}: {' '.join(reason.split())}") from None
 
 
-@contextmanager
-def _broken_archives(address: str) -> Iterator[None]:
-    """Whatever is wrong with an archive becomes one line."""
+def _unpack(archive: Path, folder: Path, address: str) -> Path:
+    """The folder in an archive; whatever is wrong with that becomes one line."""
     try:
-        yield
-    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        (_unpack_zip if address.endswith(".zip") else _unpack_tar)(archive, folder)
+    except BROKEN as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"{address}: what came is no good archive ({reason}); try again") from None
+        raise BadArchiveError(f"{address}: what came is no good archive ({reason}); try again") from None
+    top = folder / address.rpartition("/")[2].partition(".")[0]
+    return top if top.is_dir() else folder
 
 
 def _unpack_zip(archive: Path, folder: Path) -> None:
@@ -227,7 +263,7 @@ def _pictures_of_phases(folder: Path, address: str, *, name: str) -> str:
         needed = ["trainA", "trainB", "testA", "testB"]
     empty = [phase for phase in needed if not pictures.get(phase)]
     if empty:
-        raise ConfigError(f"{address}: the archive holds no pictures in {', '.join(empty)}")
+        raise BadArchiveError(f"{address}: the archive holds no pictures in {', '.join(empty)}")
     return ", ".join(f"{phase} {count}" for phase, count in pictures.items()) + " pictures"
 
 
@@ -235,4 +271,4 @@ def _pictures_in_lmdb(folder: Path, address: str) -> str:
     try:
         return f"{open_database(folder).state().entries:,} pictures"
     except ConfigError:
-        raise ConfigError(f"{address}: the archive holds no LMDB, or an empty or damaged one") from None
+        raise BadArchiveError(f"{address}: the archive holds no LMDB, or an empty or damaged one") from None

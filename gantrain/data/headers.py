@@ -8,10 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gantrain.data.decoding import ORIENTATION, naming, open_picture, stored_depth
+from gantrain.data.decoding import ORIENTATION, TURNED, naming, open_picture, stored_depth
 from gantrain.data.sources import Encoded
-
-TURNED = (5, 6, 7, 8)  # of the orientations of EXIF and TIFF, those that swap height and width
 
 
 class Header(NamedTuple):
@@ -45,8 +43,6 @@ def read_header(encoded: Encoded, channels: int, place: str) -> Header:
     with naming(encoded, place), ExitStack() as stack:
         source = open_picture(encoded, stack)
         if isinstance(source, np.ndarray):
-            if source.ndim not in (2, 3):
-                raise ValueError(f"its shape is {source.shape}, and not (H, W), (H, W, C) or (C, H, W)")
             height, width, there = (*source.shape, 1)[:3]
             if source.ndim == 3 and height == channels != there:
                 height, width, there = source.shape[1], source.shape[2], channels

@@ -3,68 +3,58 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from gantrain.data.sources import Source
+from gantrain.data.sources import Files
 from gantrain.registry import ConfigError
 
 HEADER = ["path", "label"]
 
 
-class ListedSource(Source):
-    """Picture files that a list names, in its order.
+class Names:
+    """Texts in one piece: a million objects would be copied into every worker as it touches them."""
 
-    The names are kept in one piece: a million objects would be copied into every worker as it touches them.
+    def __init__(self) -> None:
+        self._text = bytearray()
+        self._ends = array("q", [0])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> str:
+        start, end = self._ends[index : index + 2]
+        return self._text[start:end].decode("utf-8", "surrogateescape")
+
+    def append(self, name: str) -> None:
+        """One more."""
+        self._text += name.encode("utf-8", "surrogateescape")
+        self._ends.append(len(self._text))
+
+
+class ListedSource(Files):
+    """Picture files that a list names, in its order.
 
     Args:
         folder: Names are relative to it.
         names: Paths of pictures, at least one.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
-        encoded = [name.encode("utf-8", "surrogateescape") for name in names]
+    def __init__(self, folder: Path, names: Names) -> None:
         self._folder = folder
-        self._text = b"".join(encoded)
-        self._ends = np.cumsum([len(name) for name in encoded])
+        self._names = names
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self._names)
 
     def name(self, index: int) -> str:
         """As it stands in the list."""
-        start = self._ends[index - 1] if index else 0
-        return self._text[start : self._ends[index]].decode("utf-8", "surrogateescape")
-
-    def names(self) -> Iterator[str]:
-        """All, in their order."""
-        return map(self.name, range(len(self)))
+        return self._names[index]
 
     def open(self, index: int) -> Path:
         """The file."""
         return self._folder / self.name(index)
-
-    def place(self, index: int) -> str:
-        """The path."""
-        return str(self.open(index))
-
-    def stamp(self) -> str:
-        """From names, sizes and times of the last change.
-
-        Raises:
-            ConfigError: A file is missing.
-        """
-        digest = hashlib.blake2b(digest_size=16)
-        for index in range(len(self)):
-            try:
-                status = self.open(index).stat()
-            except OSError as error:
-                raise ConfigError(f"data.list names {self.place(index)}: {error.strerror}") from None
-            digest.update(repr((self.name(index), status.st_size, status.st_mtime_ns)).encode())
-        return digest.hexdigest()
 
 
 def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[int] | None]:
@@ -85,26 +75,26 @@ def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[in
     file = next((place for place in (folder / path, Path(path).expanduser()) if place.is_file()), None)
     if file is None:
         raise ConfigError(f"data.list={path}: there is neither {folder / path} nor a file {path}")
-    names: list[str] = []
-    labels: list[str] = []
+    names = Names()
+    found: dict[str, int] = {}  # the classes in the order in which they come up
+    labels = array("q")
     for number, row in _rows(file):
-        if len(row) > 2 or not row[0]:
+        name, label = row[0], row[1].strip() if len(row) == 2 else ""
+        if len(row) > 2 or not name or "\0" in name:
             raise ConfigError(
-                f"data.list: {file}, line {number}: 'path' or 'path,label' is wanted, not '{','.join(row)}'"
+                f"data.list: {file}, line {number}: 'path' or 'path,label' is wanted, not {','.join(row)!r}"
             )
-        names.append(row[0])
-        labels += [label for label in row[1:] if label]
+        names.append(name)
+        if label:
+            labels.append(found.setdefault(label, len(found)))
         if len(labels) not in (0, len(names)):
             raise ConfigError(f"data.list: {file}, line {number}: either all pictures have a label or none")
     if not names:
         raise ConfigError(f"data.list: {file} lists no pictures")
-    source = ListedSource(folder, names)
-    if not labels:
-        return source, [], None
-    numeric = all(label.isdecimal() for label in set(labels))
-    classes = sorted(set(labels), key=lambda label: (int(label) if numeric else 0, label))
-    numbers = {name: number for number, name in enumerate(classes)}
-    return source, classes, [numbers[label] for label in labels]
+    numeric = all(label.isdecimal() for label in found)
+    classes = sorted(found, key=lambda label: (int(label) if numeric else 0, label))
+    ranks = {found[label]: rank for rank, label in enumerate(classes)}
+    return ListedSource(folder, names), classes, [ranks[label] for label in labels] if labels else None
 
 
 def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:

@@ -241,7 +241,7 @@ def cache_folder() -> Path:
 
 def _build(database: Database, state: State, path: Path) -> None:
     """Write the index in one pass over the keys, in constant memory; until it is whole it has another name."""
-    with _atomic(path) as file, tempfile.TemporaryFile(dir=path.parent) as places:
+    with atomic(path) as file, tempfile.TemporaryFile(dir=path.parent) as places:
         file.write(bytes(HEADER.size))
         count = length = 0
         digest = hashlib.blake2b(digest_size=8)
@@ -267,7 +267,7 @@ def _build(database: Database, state: State, path: Path) -> None:
 
 
 @contextmanager
-def _atomic(path: Path) -> Iterator[IO[bytes]]:
+def atomic(path: Path) -> Iterator[IO[bytes]]:
     """A file that becomes ``path`` if the block ends well, and of which otherwise nothing stays."""
     scratch = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:

@@ -6,10 +6,10 @@ import csv
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -20,7 +20,7 @@ from gantrain.data.decoding import NPY_MAGIC, TIFF_MAGIC
 from gantrain.data.listing import HEADER
 from gantrain.data.lmdb_index import is_database
 from gantrain.data.lsun import LmdbSource, class_ranges, open_source
-from gantrain.data.making import check_place, claim, pictures_below
+from gantrain.data.making import pictures_below, unfinished
 from gantrain.data.parallel import in_parallel
 from gantrain.data.pictures import EXTENSIONS
 from gantrain.data.single import classes_in
@@ -52,7 +52,6 @@ def write_lmdb(folder: Path, out: Path) -> None:
     if is_database(out):
         print(f"{out} is already there")
         return
-    check_place(out, [folder])
     if all((folder / phase).is_dir() for phase in ("train", "test")):
         raise ConfigError(
             f"{folder} holds the folders train and test: make an LMDB of each, {out}_train_lmdb and {out}_test_lmdb; "
@@ -60,11 +59,8 @@ def write_lmdb(folder: Path, out: Path) -> None:
         )
     paths = pictures_below(folder)
     plan = {key_of(path.relative_to(folder).as_posix()): path for path in paths}
-    scratch = out.with_name(f".{out.name}-unfinished")
-    claim(scratch, f"LMDB of {folder.resolve()}\n")
-    fill(scratch / "whole", plan, label=out.name)
-    (scratch / "whole").replace(out)
-    shutil.rmtree(scratch)
+    with unfinished(out, [folder], f"LMDB of {folder.resolve()}\n") as scratch:
+        fill(scratch / "whole", plan, label=out.name)
     classes = len(classes_in(folder, paths))
     print(f"{out}: {len(plan):,} pictures" + (f" in {classes} classes" if classes else ""))
 
@@ -163,30 +159,27 @@ def export(
     if (out / LIST).is_file():
         print(f"{out} is already there")
         return
-    check_place(out, [database])
     indices = range(len(source)) if fraction == 1 else drawn(len(source), fraction, seed)
-    scratch = out.with_name(f".{out.name}-unfinished")
-    claim(scratch, f"{layout} files of {source.database.path} {source.stamp()} {fraction} {seed}\n")
-    part, folder = scratch / "part", scratch / "whole"
-    part.mkdir()
+    made_by = f"{layout} files of {source.database.path} {source.stamp(indices)} {fraction} {seed}\n"
+    with unfinished(out, [database], made_by) as scratch, TemporaryDirectory(dir=scratch) as parts:
+        folder = scratch / "whole"
 
-    def write(item: tuple[int, str, bytes]) -> str:
-        number, name, value = item
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != len(value):
-            (part / str(number)).write_bytes(value)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            (part / str(number)).replace(path)
-        return name
+        def write(item: tuple[int, str, bytes]) -> str:
+            number, name, value = item
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != len(value):
+                part = Path(parts, str(number))
+                part.write_bytes(value)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part.replace(path)
+            return name
 
-    names = in_parallel(write, _files(source, indices, layout), total=len(indices), label=out.name)
-    classes = _class_names(source, indices)
-    with (folder / LIST).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(HEADER if classes else HEADER[:1])
-        rows.writerows(zip(names, classes, strict=True) if classes else ([name] for name in names))
-    folder.replace(out)
-    shutil.rmtree(scratch)
+        names = in_parallel(write, _files(source, indices, layout), total=len(indices), label=out.name)
+        classes = _class_names(source, indices)
+        with (folder / LIST).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(HEADER if classes else HEADER[:1])
+            rows.writerows(zip(names, classes, strict=True) if classes else ([name] for name in names))
     print(f"{out}: {len(indices):,} pictures")
 
 

@@ -129,7 +129,7 @@ class ItemSource(Source):
         np.save(file, self._dataset.item(index, seed=0)[self._key].permute(1, 2, 0).numpy())
         return file.getvalue()
 
-    def stamp(self) -> str:
+    def stamp(self, indices: Sequence[int]) -> str:
         """That of the data set."""
         return self._dataset.fingerprint
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ class LmdbSource(Source):
         """The key, and the path of the database."""
         return f"{self.name(index)} in {self.database.path}"
 
-    def stamp(self) -> str:
-        """From the keys, and from what changes with every transaction; as of when the database was opened."""
+    def stamp(self, indices: Sequence[int]) -> str:
+        """From all keys, and from what changes with every transaction; as of when the database was opened."""
         return self._stamp
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 from gantrain import distributed
 from gantrain.data.aligned import Aligned
 from gantrain.data.digits import Digits
-from gantrain.data.download import whole_or_nothing
 from gantrain.data.lmdb_tools import room_for, writing
 from gantrain.data.lsun import Lsun
+from gantrain.data.making import whole_or_nothing
 from gantrain.data.unaligned import Unaligned
 from gantrain.registry import DATASETS, Range
 

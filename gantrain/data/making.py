@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeAlias
 
+from gantrain.data.cache_file import one_at_a_time
 from gantrain.data.parallel import in_parallel
 from gantrain.data.pictures import EXTENSIONS, is_picture
 from gantrain.registry import ConfigError
@@ -29,11 +32,18 @@ class Recipe(NamedTuple):
 # by the paths of the new files below their folder, with or without suffixes
 Plan: TypeAlias = Mapping[str, Recipe]
 
-SUFFIXES = ("", ".png", ".npy")  # that are added
+PIXELS = (".png", ".npy")  # suffixes that ``write_pixels`` adds
 
 
-def make(out: Path, plan: Plan, *, inputs: Sequence[Path], options: Mapping[str, object]) -> None:
-    """Make the folder ``out``: beside its place, in ``.OUT-unfinished``, and moved there when it is complete.
+def make(
+    out: Path,
+    plan: Plan,
+    *,
+    inputs: Sequence[Path],
+    options: Mapping[str, object],
+    suffixes: Sequence[str] = PIXELS,
+) -> None:
+    """Make the folder ``out``, as ``unfinished`` does.
 
     What an interrupted call with the same inputs and options has made is kept, but for files that are older than what
     they come from. Inputs are only read.
@@ -43,39 +53,113 @@ def make(out: Path, plan: Plan, *, inputs: Sequence[Path], options: Mapping[str,
         plan: Its recipes are called in threads.
         inputs: The folders that the files of the plan lie in.
         options: Tell this call from others that would make something else of these inputs.
+        suffixes: Those that recipes may add.
 
     Raises:
-        ConfigError: ``out`` holds something or lies in an input, or another call has begun to make it.
+        ConfigError: As ``unfinished`` does.
     """
+    numbers = count()
+    made_by = f"{[str(folder.resolve()) for folder in inputs]} {dict(options)}\n"
+    with unfinished(out, inputs, made_by) as scratch, TemporaryDirectory(dir=scratch) as parts:
+        folder = scratch / "whole"
+
+        def one(target: str) -> Path:
+            place, recipe = folder / target, plan[target]
+            there = next((path for each in suffixes if (path := place.with_name(place.name + each)).is_file()), None)
+            newest = max(path.stat().st_mtime_ns for path in recipe.sources)
+            if there is not None and there.stat().st_mtime_ns >= newest:
+                return there
+            part = Path(parts, str(next(numbers)))
+            written = recipe.write(part)
+            place = place.with_name(place.name + written.name.removeprefix(part.name))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            return written.replace(place)
+
+        made = set(in_parallel(one, plan, total=len(plan), label=out.name))
+        for path in folder.rglob("*"):
+            if path not in made and not path.is_dir():  # from what is no longer among the inputs
+                path.unlink()
+    print(f"{out}: {len(made):,} pictures")
+
+
+@contextmanager
+def unfinished(out: Path, inputs: Sequence[Path], made_by: str) -> Iterator[Path]:
+    """A folder for unfinished work, ``.OUT-unfinished``; what is made in ``whole`` there becomes ``out`` in the end.
+
+    A kill or an error leaves it as it is, for the next process that enters the block with the same ``made_by``; an
+    error before anything was made leaves nothing.
+
+    Args:
+        out: Must not be there, or be empty.
+        inputs: The folders that are read.
+        made_by: Tells what is made, and of what.
+
+    Raises:
+        ConfigError: ``out`` holds something or lies in an input; or another process is making it, or another command
+            has begun to.
+    """
+
+    def wait() -> None:
+        raise ConfigError(f"another process is making {out}: wait for it, or give another folder")
+
     check_place(out, inputs)
     scratch = out.with_name(f".{out.name}-unfinished")
-    claim(scratch, f"{[str(folder.resolve()) for folder in inputs]} {dict(options)}\n")
-    folder, parts = scratch / "whole", Path(tempfile.mkdtemp(dir=scratch))
-    numbers = count()
+    new = [folder for folder in scratch.parents if not folder.exists()]
+    scratch.mkdir(parents=True, exist_ok=True)
+    whole, note, signature = scratch / "whole", scratch / "made_by", made_by.encode("utf-8", "surrogateescape")
+    with one_at_a_time(whole, wait=wait):
+        own = {note, whole.with_suffix(".lock")}
+        check_place(out, inputs)  # it may have been made just now
+        if set(scratch.iterdir()) - own and not (note.is_file() and note.read_bytes() == signature):
+            raise ConfigError(f"{scratch} holds what another command has begun: finish that one, or remove the folder")
+        note.write_bytes(signature)
+        whole.mkdir(exist_ok=True)
+        for left in scratch.glob("tmp*"):  # in which a killed process worked
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            yield scratch
+        except BaseException:
+            if not any(path.is_file() for path in set(scratch.rglob("*")) - own):
+                shutil.rmtree(scratch, ignore_errors=True)
+                _remove_empty(new)
+            raise
+        whole.replace(out)
+        shutil.rmtree(scratch, ignore_errors=True)
 
-    def one(target: str) -> Path:
-        place, recipe = folder / target, plan[target]
-        there = next((path for suffix in SUFFIXES if (path := place.with_name(place.name + suffix)).is_file()), None)
-        if there is not None and there.stat().st_mtime_ns >= max(path.stat().st_mtime_ns for path in recipe.sources):
-            return there
-        part = parts / str(next(numbers))
-        written = recipe.write(part)
-        place = place.with_name(place.name + written.name.removeprefix(part.name))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        return written.replace(place)
 
-    made = set(in_parallel(one, plan, total=len(plan), label=out.name))
-    for path in folder.rglob("*"):
-        if path not in made and not path.is_dir():  # from what is no longer among the inputs
-            path.unlink()
-    folder.replace(out)
-    shutil.rmtree(scratch)
-    print(f"{out}: {len(made):,} pictures")
+@contextmanager
+def whole_or_nothing(target: Path) -> Iterator[Path]:
+    """Where to make a folder that becomes ``target`` if the block ends well, and of which otherwise nothing stays.
+
+    If somebody else has completed ``target`` in the meantime, theirs stays. What is put beside the yielded path
+    disappears in any case.
+    """
+    new = [parent for parent in target.parents if not parent.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+            folder = Path(scratch) / target.name
+            yield folder
+            try:
+                folder.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+    except BaseException:
+        _remove_empty(new)
+        raise
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    with suppress(OSError):  # somebody else has put something there
+        for folder in folders:
+            folder.rmdir()
 
 
 def check_place(out: Path, inputs: Sequence[Path]) -> None:
     """Refuse to write where something is, or among what is read."""
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    empty = out.is_dir() and not out.is_symlink() and not any(out.iterdir())
+    if os.path.lexists(out) and not empty:
         raise ConfigError(f"{out} is there already: give another folder, or remove it first")
     for folder in inputs:
         if out.resolve().is_relative_to(folder.resolve()):
@@ -109,16 +193,3 @@ def pictures_below(folder: Path) -> list[Path]:
     if not found:
         raise ConfigError(f"no picture in {folder} (looked for {', '.join(sorted(EXTENSIONS))})")
     return found
-
-
-def claim(scratch: Path, made_by: str) -> None:
-    """Make the folder for unfinished work, or see that what lies there is ours."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    note = scratch / "made_by"
-    if (scratch / "whole").is_dir() and not (note.is_file() and note.read_text(errors="replace") == made_by):
-        raise ConfigError(f"{scratch} holds what another command has begun: finish that one, or remove the folder")
-    for left in scratch.iterdir():
-        if left.name != "whole":
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-    note.write_text(made_by, errors="replace")
-    (scratch / "whole").mkdir(exist_ok=True)  # after the note, without which it would be nobody's

@@ -20,6 +20,8 @@ from gantrain.data.pictures import LARGEST, read_picture, write_pixels
 from gantrain.data.transforms import Size, as_pair, resize
 from gantrain.registry import ConfigError
 
+NAMED = 10  # pictures without partner in a message
+
 
 def pairs(a: Path, b: Path, out: Path) -> None:
     """``out/NAME.png`` with ``a/NAME.*`` on its left half and ``b/NAME.*`` on its right.
@@ -27,14 +29,15 @@ def pairs(a: Path, b: Path, out: Path) -> None:
     Of a pair in gray and colour both become colour, of one in 8 and 16 bits both 16.
 
     Raises:
-        ConfigError: Pictures without partner, all of which are named, or a pair of different sizes.
+        ConfigError: Pictures without partner, some of which are named, or a pair of different sizes.
     """
     sides = by_stem(a), by_stem(b)
     alone = [str(mine[stem]) for mine, other in (sides, sides[::-1]) for stem in mine if stem not in other]
     if alone:
         raise ConfigError(
             f"pictures are matched by name without suffix, and of those in {a} and {b} {len(alone)} have no partner: "
-            + ", ".join(alone)
+            + ", ".join(alone[:NAMED])
+            + (f" and {len(alone) - NAMED:,} more" if len(alone) > NAMED else "")
         )
     both = {stem: (path, sides[1][stem]) for stem, path in sides[0].items()}
     plan = {stem: Recipe(pair, partial(_write_pair, *pair)) for stem, pair in both.items()}

@@ -6,6 +6,7 @@ import glob
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +58,7 @@ class Pictures(ImageDataset):
 
     Attributes:
         found: The pictures as they are kept.
+        preprocess: What is done to each.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class Pictures(ImageDataset):
         decoder: Decoder,
     ) -> None:
         training = phase == "train"
-        self._preprocess = Preprocess(
+        self.preprocess = Preprocess(
             preprocess=preprocess or "scale_shortside_and_crop",
             load_size=load_size,
             crop_size=crop_size,
@@ -87,7 +89,7 @@ class Pictures(ImageDataset):
         found = self.found = self._find(root, phase)
         self.held_out, self.fingerprint, self.labels = found.held_out, found.fingerprint, found.labels
         self._pictures = Domain(found.source, channels=channels, depth=depth, value_range=range)
-        self.spec = spec_of({"image": self._pictures}, self._pictures.nominal_size(self._preprocess), found.class_names)
+        self.spec = spec_of({"image": self._pictures}, self._pictures.nominal_size(self.preprocess), found.class_names)
 
     @abstractmethod
     def _find(self, root: str, phase: str) -> Found:
@@ -99,7 +101,7 @@ class Pictures(ImageDataset):
 
     def item(self, index: int, seed: int) -> Batch:
         """``image`` (C, H, W), ``name`` the path below the folder, and ``label`` if there are classes."""
-        image = self._pictures.prepared(index, self._preprocess, seed)
+        image = self._pictures.prepared(index, self.preprocess, seed)
         item: Batch = {"image": image, "name": self._pictures.name(index)}
         if self.labels is not None:
             item["label"] = self.labels[index]
@@ -107,7 +109,7 @@ class Pictures(ImageDataset):
 
     def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
         """Decode each picture once."""
-        self._pictures.keep(cache, self._preprocess, indices)
+        self._pictures.keep(cache, self.preprocess, indices)
         self.in_memory = self._pictures.is_kept
 
 
@@ -130,7 +132,9 @@ class SingleFolder(Pictures):
     def _find(self, root: str, phase: str) -> Found:
         if self._list is not None:
             listed, class_names, labels = read_list(Path(root).expanduser(), self._list)
-            return Found(listed, fingerprint_of(listed.names()), class_names, labels)
+            names = map(listed.name, range(len(listed)))
+            told_apart = chain(names, [""], (class_names[label] for label in labels)) if labels else names
+            return Found(listed, fingerprint_of(told_apart), class_names, labels)
         folder, paths = _search(root)
         held_out = folder == Path(root).expanduser() and all((folder / split).is_dir() for split in ("train", "test"))
         class_paths, class_folder = paths, folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,12 +32,35 @@ class Source(ABC):
         """How messages name the picture, so that one finds it."""
 
     @abstractmethod
-    def stamp(self) -> str:
-        """Differs whenever any of the encoded pictures, their names or their order may have changed."""
+    def stamp(self, indices: Sequence[int]) -> str:
+        """Differs whenever any of these encoded pictures, their names or their order may have changed."""
 
 
-class FolderSource(Source):
-    """Picture files.
+class Files(Source):
+    """Picture files."""
+
+    @abstractmethod
+    def open(self, index: int) -> Path:
+        """The file, which may be missing."""
+
+    def place(self, index: int) -> str:
+        """The path."""
+        return str(self.open(index))
+
+    def stamp(self, indices: Sequence[int]) -> str:
+        """From names, sizes and times of the last change; what is missing is told when it is read."""
+        digest = hashlib.blake2b(digest_size=16)
+        for index in indices:
+            known: tuple[str | int, ...] = (self.name(index),)
+            with suppress(OSError):
+                status = self.open(index).stat()
+                known += (status.st_size, status.st_mtime_ns)
+            digest.update(repr(known).encode())
+        return digest.hexdigest()
+
+
+class FolderSource(Files):
+    """Files that were found in a folder.
 
     Args:
         folder: Names are relative to it.
@@ -58,14 +82,34 @@ class FolderSource(Source):
         """The file."""
         return self.paths[index]
 
-    def place(self, index: int) -> str:
-        """The path."""
-        return str(self.paths[index])
 
-    def stamp(self) -> str:
-        """From names, sizes and times of the last change."""
-        digest = hashlib.blake2b(digest_size=16)
-        for index, path in enumerate(self.paths):
-            status = path.stat()
-            digest.update(repr((self.name(index), status.st_size, status.st_mtime_ns)).encode())
-        return digest.hexdigest()
+class Chosen(Source):
+    """Some of the pictures of a source.
+
+    Args:
+        source: Theirs.
+        indices: Their numbers there.
+    """
+
+    def __init__(self, source: Source, indices: Sequence[int]) -> None:
+        self._source = source
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def name(self, index: int) -> str:
+        """As in the whole."""
+        return self._source.name(self._indices[index])
+
+    def open(self, index: int) -> Encoded:
+        """As in the whole."""
+        return self._source.open(self._indices[index])
+
+    def place(self, index: int) -> str:
+        """As in the whole."""
+        return self._source.place(self._indices[index])
+
+    def stamp(self, indices: Sequence[int]) -> str:
+        """As in the whole."""
+        return self._source.stamp([self._indices[index] for index in indices])

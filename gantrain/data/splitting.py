@@ -68,7 +68,8 @@ def split(folder: Path, out: Path, *, train: float, val: float, test: float, see
         for unit, phase in zip(units, phases, strict=True)
         for domain, name, path in unit.files
     }
-    make(out, plan, inputs=(folder,), options={"kind": "split", "shares": shares, "seed": seed, "links": links})
+    options = {"kind": "split", "shares": shares, "seed": seed, "links": links}
+    make(out, plan, inputs=(folder,), options=options, suffixes=("",))
 
 
 def _units(folder: Path) -> list[Unit]:

@@ -14,8 +14,10 @@ from gantrain.data.folders import Layout, find_layout, pictures_in
 from gantrain.data.headers import read_header
 from gantrain.data.looking import ItemSource, Part, Wanted
 from gantrain.data.pictures import EXTENSIONS, needs_range
+from gantrain.data.shards import ShardSource
 from gantrain.data.single import Pictures
 from gantrain.data.sources import FolderSource, Source
+from gantrain.data.torchvision_sets import TorchvisionDataset
 from gantrain.data.unaligned import Unaligned
 from gantrain.registry import DATASETS, ConfigError
 
@@ -90,8 +92,11 @@ def _one_set(dataset: ImageDataset, data: Mapping[str, Any], phase: str) -> tupl
     if isinstance(dataset, Pictures):
         found = dataset.found
         wanted, findings = _wanted(found.source, data, "")
-        part = Part(phase, "image", found.source, (wanted,), dataset._preprocess, found.class_names, found.labels)
+        part = Part(phase, "image", found.source, (wanted,), dataset.preprocess, found.class_names, found.labels)
         return [part], findings
+    if isinstance(dataset, TorchvisionDataset) and dataset.source is not None:
+        wanted = Wanted(dataset.spec.channels["image"], "uint8", None, False, "")
+        return [Part(phase, "image", dataset.source, (wanted,), dataset.preprocess)], []
     parts = []
     for key in (key for key in IMAGE_KEYS if key in dataset.spec.channels):
         depth = dataset.spec.depth[key]
@@ -104,7 +109,7 @@ def _one_set(dataset: ImageDataset, data: Mapping[str, Any], phase: str) -> tupl
 def _two_domains(
     layout: Layout, data: Mapping[str, Any], phase: str, dataset: ImageDataset | None, *, paired: bool
 ) -> tuple[list[Part], list[Finding]]:
-    preprocess = getattr(dataset, "_preprocess", None)
+    preprocess = getattr(dataset, "preprocess", None)
     sources: dict[str, FolderSource] = {}
     findings: list[Finding] = []
     for domain, folder in {"A": layout.a, "B": layout.b}.items():
@@ -187,15 +192,20 @@ def _first_depth(source: Source, channels: int) -> tuple[str, str]:
 
 def _unread_files(data: Mapping[str, Any], parts: Sequence[Part]) -> list[Finding]:
     """Files beside the pictures that nobody will read, by their extensions."""
-    if not Path(str(data.get("root", ""))).expanduser().is_dir():  # a pattern means to leave files out
-        return []
-    folders = {part.source.folder for part in parts if isinstance(part.source, FolderSource)}
+    kinds = Counter[str]()
+    folders: set[Path] = set()
+    for source in (part.source for part in parts):
+        if isinstance(source, ShardSource):
+            kinds.update(source.index.unread)
+        # a pattern means to leave files out
+        elif isinstance(source, FolderSource) and Path(str(data.get("root", ""))).expanduser().is_dir():
+            folders.add(source.folder)
     others = [
         path
         for folder in sorted(folders)
         for path in folder.rglob("*")
         if path.suffix.lower() not in EXTENSIONS and not path.name.startswith(".") and path.is_file()
     ]
-    kinds = Counter(path.suffix or path.name for path in others)
+    kinds.update(path.suffix or path.name for path in others)
     said = ", ".join(f"{kind} ({count:,})" for kind, count in kinds.most_common())
-    return [Finding(f"files that are not read, for their extensions: {said}", False)] if others else []
+    return [Finding(f"files that are not read, for their extensions: {said}", False)] if kinds else []

@@ -9,6 +9,8 @@ import numpy as np
 
 from gantrain import distributed
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
+from gantrain.data.listing import ListedSource, Names
+from gantrain.data.pictures import read_picture
 from gantrain.data.transforms import Preprocess
 from gantrain.registry import DATASETS, ConfigError, Positive
 
@@ -26,7 +28,13 @@ class TorchvisionDataset(ImageDataset):
         crop_size: Side of the square, at most ``load_size``.
         flip: Whether half of the pictures are mirrored in training.
         phase: ``train`` or ``test``.
+
+    Attributes:
+        source: Of CelebA's files; the pictures of the others are in memory.
+        preprocess: What is done to each.
     """
+
+    source: ListedSource | None = None
 
     def __init__(
         self,
@@ -38,9 +46,7 @@ class TorchvisionDataset(ImageDataset):
         flip: bool,
         phase: Literal["train", "test"],
     ) -> None:
-        from torchvision import datasets  # costs more to import than torch itself
-
-        self._preprocess = Preprocess(
+        self.preprocess = Preprocess(
             preprocess="scale_shortside_and_crop",
             load_size=load_size,
             crop_size=crop_size,
@@ -48,33 +54,53 @@ class TorchvisionDataset(ImageDataset):
             training=True,  # else testing would scale to crop_size
             crop="center",
         )
-        choose: dict[str, Any] = {"split": phase} if dataset == "CelebA" else {"train": phase == "train"}
-        try:
-            with distributed.first_alone():
-                self._set = getattr(datasets, dataset)(Path(root).expanduser(), download=True, **choose)
-        except (RuntimeError, OSError, ImportError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
-            raise ConfigError(
-                f"{dataset} is not in data.root ({root}) and could not be downloaded ({reason}): run once with a "
-                "connection, or copy torchvision's files there; data=digits needs no download"
-            ) from None
+        loaded = _load(dataset, root, {"split": phase} if dataset == "CelebA" else {"train": phase == "train"})
+        if dataset == "CelebA":
+            self.source = _files(loaded)
+        else:
+            self._pixels = np.asarray(loaded.data)
+            self.labels = [int(label) for label in loaded.targets]
         gray = dataset in ("MNIST", "FashionMNIST")
-        if dataset != "CelebA":
-            self.labels = [int(label) for label in self._set.targets]
         self.spec = ImageSpec(
             height=crop_size,
             width=crop_size,
             channels={"image": 1 if gray else 3},
             depth={"image": "uint8"},
-            class_names=tuple(self._set.classes) if dataset != "CelebA" else (),
+            class_names=() if self.labels is None else tuple(loaded.classes),
         )
 
     def __len__(self) -> int:
         """As many as torchvision's split holds."""
-        return len(self._set)
+        return len(self._pixels if self.source is None else self.source)
 
     def item(self, index: int, seed: int) -> Batch:
         """``image`` (C, H, W) uint8, and ``label`` where the set has classes."""
-        pixels = np.asarray(self._set[index][0])
-        image = self._preprocess(pixels[..., None] if pixels.ndim == 2 else pixels, seed)
+        if self.source is None:
+            pixels = self._pixels[index]
+            pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        else:
+            pixels = read_picture(self.source.open(index), channels=3, depth="uint8", value_range=None)
+        image = self.preprocess(pixels, seed)
         return {"image": image, **({"label": self.labels[index]} if self.labels is not None else {})}
+
+
+def _load(dataset: str, root: str, phase: dict[str, Any]) -> Any:
+    """A split as torchvision has it, downloaded unless it is there."""
+    from torchvision import datasets  # costs more to import than torch itself
+
+    try:
+        with distributed.first_alone():
+            return getattr(datasets, dataset)(Path(root).expanduser(), download=True, **phase)
+    except Exception as error:  # broken files lead torchvision to errors of every kind
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+        raise ConfigError(
+            f"{dataset} could neither be read from data.root ({root}) nor downloaded ({reason}): run once with a "
+            "connection, or copy torchvision's files there; data=digits needs no download"
+        ) from None
+
+
+def _files(celeba: Any) -> ListedSource:
+    names = Names()
+    for name in celeba.filename:
+        names.append(name)
+    return ListedSource(Path(celeba.root, celeba.base_folder, "img_align_celeba"), names)

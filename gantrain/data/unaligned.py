@@ -39,6 +39,9 @@ class Unaligned(ImageDataset):
         serial: Whether pictures of the same number meet in training too, in their order.
         phase: ``train`` is training; any other is not.
         decoder: See ``Preprocess``.
+
+    Attributes:
+        preprocess: What is done to each picture.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Unaligned(ImageDataset):
         decoder: Decoder,
     ) -> None:
         training = phase == "train"
-        self._preprocess = Preprocess(
+        self.preprocess = Preprocess(
             preprocess=preprocess,
             load_size=load_size,
             crop_size=crop_size,
@@ -78,7 +81,7 @@ class Unaligned(ImageDataset):
         folder_b = Domain(pictures_in(layout.b), channels=channels_b, depth=depth, value_range=range_b, suffix="_b")
         self._a, self._b = (folder_a, folder_b) if direction == "a_to_b" else (folder_b, folder_a)
         self.fingerprint = fingerprint_of([*folder_a.names, "", *folder_b.names])
-        self.spec = spec_of({"a": self._a, "b": self._b}, self._a.nominal_size(self._preprocess))
+        self.spec = spec_of({"a": self._a, "b": self._b}, self._a.nominal_size(self.preprocess))
 
     def first(self, count: int) -> ImageDataset:
         """The same with no more than ``count`` pictures, the first ones, in either set."""
@@ -102,21 +105,21 @@ class Unaligned(ImageDataset):
         a = index % len(self._a)
         b = (index if self._by_number else derive_seed(seed, "b")) % len(self._b)
         return {
-            "a": self._a.prepared(a, self._preprocess, derive_seed(seed, "a")),
-            "b": self._b.prepared(b, self._preprocess, derive_seed(seed, "view of b")),
+            "a": self._a.prepared(a, self.preprocess, derive_seed(seed, "a")),
+            "b": self._b.prepared(b, self.preprocess, derive_seed(seed, "view of b")),
             "name": self._a.name(a),
             "name_b": self._b.name(b),
         }
 
     def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
         """Decode each picture of either set once; an item of another number may hold it."""
-        self._a.keep(cache, self._preprocess)
-        self._b.keep(cache, self._preprocess)
+        self._a.keep(cache, self.preprocess)
+        self._b.keep(cache, self.preprocess)
         self.in_memory = self._a.is_kept and self._b.is_kept
 
     def of_domain(self, domain: str) -> ImageDataset:
         """The pictures of ``a`` or of ``b``, each once."""
-        return OneDomain(self, domain, {"a": self._a, "b": self._b}[domain], self._preprocess)
+        return OneDomain(self, domain, {"a": self._a, "b": self._b}[domain], self.preprocess)
 
 
 class OneDomain(ImageDataset):
@@ -136,7 +139,7 @@ class OneDomain(ImageDataset):
         self.spec = spec_of({key: domain}, domain.nominal_size(preprocess))
         self._key = key
         self._domain = domain
-        self._preprocess = preprocess
+        self.preprocess = preprocess
 
     def __len__(self) -> int:
         """How many pictures there are."""
@@ -144,5 +147,5 @@ class OneDomain(ImageDataset):
 
     def item(self, index: int, seed: int) -> Batch:
         """``a`` or ``b`` (C, H, W), and ``name``, the path below its folder."""
-        image = self._domain.prepared(index, self._preprocess, seed)
+        image = self._domain.prepared(index, self.preprocess, seed)
         return {self._key: image, "name": self._domain.name(index)}

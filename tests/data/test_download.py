@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import lmdb
 import pytest
@@ -20,7 +21,8 @@ from PIL import Image
 
 from gantrain.cli import main
 from gantrain.data import download as module
-from gantrain.data.download import NAMES, download, whole_or_nothing
+from gantrain.data.download import NAMES, download
+from gantrain.data.making import unfinished, whole_or_nothing
 from gantrain.registry import ConfigError
 
 UNPAIRED = {"horse2zebra/trainA/1.jpg", "horse2zebra/trainB/1.jpg", "horse2zebra/trainB/2.jpg"} | {
@@ -73,20 +75,32 @@ def link(
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
-    """``serve(name, body)`` has the archive of ``name`` answered with ``body``, and returns its address."""
-    answers: dict[str, tuple[bytes, int | None]] = {}
+    """``serve(name, body)`` has the archive of ``name`` answered with ``body``, and returns its address.
+
+    With a ``tag`` for that version of it, the rest of an archive can be asked for. A connection may break after a
+    ``part`` of what was asked for.
+    """
+    answers: dict[str, tuple[bytes, int | None, str, float]] = {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path not in answers:
                 self.send_error(404)
                 return
-            body, length = answers[self.path]
-            self.send_response(200)
+            body, length, tag, part = answers[self.path]
+            start = 0
+            if tag and self.headers["If-Range"] == tag:
+                start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+            if start >= len(body) > 0:
+                self.send_error(416)
+                return
+            self.send_response(206 if start else 200)
             if length is not None:
-                self.send_header("Content-Length", str(length))
+                self.send_header("Content-Length", str(length - start))
+            if tag:
+                self.send_header("ETag", tag)
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body[start:][: int(part * len(body[start:]))])
 
         def log_message(self, *_: object) -> None:
             pass
@@ -95,12 +109,12 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
-    def answer(name: str, body: bytes | None, *, says: int | None = -1) -> str:
+    def answer(name: str, body: bytes | None, *, says: int | None = -1, tag: str = "", part: float = 1.0) -> str:
         path = "/" + NAMES[name].rpartition("/")[2]
         address = f"http://127.0.0.1:{server.server_port}{path}"
         monkeypatch.setitem(NAMES, name, address)
         if body is not None:
-            answers[path] = body, len(body) if says == -1 else says
+            answers[path] = body, len(body) if says == -1 else says, tag, part
         return address
 
     yield answer
@@ -340,17 +354,112 @@ def test_without_a_server_one_line_says_so(monkeypatch: pytest.MonkeyPatch, caps
     )
 
 
-def test_an_interruption_leaves_nothing_and_says_so(serve, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    serve("horse2zebra", zipped(UNPAIRED))
-    monkeypatch.setattr(module, "_count_pictures", interrupted)
-    assert main(["data", "download", "horse2zebra"]) == 130
-    assert capsys.readouterr().err == "gantrain: interrupted; nothing of it was kept\n"
-    assert list(Path().iterdir()) == []
+def test_an_encrypted_archive_is_refused(serve, capsys) -> None:
+    archive = bytearray(zipped(UNPAIRED))
+    for place in (archive.index(b"PK\x03\x04") + 6, archive.index(b"PK\x01\x02") + 8):
+        archive[place] |= 1  # the flag of encryption, of the first picture
+    serve("horse2zebra", bytes(archive))
+    assert "what came is no good archive (File 'horse2zebra/testA/1.jpg' is encrypted" in refused("horse2zebra", capsys)
 
 
-def interrupted(*_: object) -> None:
-    assert any(path.name == "1.jpg" for path in Path().rglob("*"))  # there was something to clean up
-    raise KeyboardInterrupt
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
+def test_broken_compressed_members_are_refused(serve, capsys, compression: int) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        archive.writestr("horse2zebra/trainA/1.jpg", picture() * 10)
+    broken = bytearray(file.getvalue())
+    broken[60:90] = bytes(30)
+    serve("horse2zebra", bytes(broken))
+    assert "what came is no good archive" in refused("horse2zebra", capsys)
+
+
+@pytest.mark.parametrize("name", ["horse2zebra", "facades"])
+def test_a_full_disk_is_one_line(serve, monkeypatch: pytest.MonkeyPatch, capsys, name: str) -> None:
+    serve(name, zipped(UNPAIRED) if name == "horse2zebra" else tarred(PAIRED))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    monkeypatch.setattr(tarfile, "copyfileobj", full)
+    assert refused(name, capsys) == f"gantrain: can't write datasets/{name}: No space left on device\n"
+
+
+def test_what_is_larger_than_the_disk_is_not_begun(serve, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    body = zipped(UNPAIRED)
+    address = serve("horse2zebra", body)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert refused("horse2zebra", capsys) == (
+        f"gantrain: {address} takes {len(body):,} bytes, and only 1,000 are free in datasets\n"
+    )
+
+
+# ---- going on
+
+
+def begun(serve, capsys: pytest.CaptureFixture[str], body: bytes) -> None:
+    """A download of which half has come."""
+    serve("horse2zebra", body, tag='"1"', part=0.5)
+    assert main(["data", "download", "horse2zebra"]) == 2
+    assert "the connection ended after" in capsys.readouterr().err
+    assert Path("datasets/.horse2zebra-unfinished/fetched/archive").stat().st_size == len(body) // 2
+
+
+def test_a_download_goes_on_where_it_was(serve, capsys) -> None:
+    body = zipped(UNPAIRED)
+    begun(serve, capsys, body)
+    marked = Path("datasets/.horse2zebra-unfinished/fetched/archive")
+    with marked.open("r+b") as file:  # what has come is not fetched again: a picture that is changed stays changed
+        file.seek(body.index(b"horse2zebra/testA/1.jpg"))
+        file.write(b"horse2zebra/testA/9.jpg")
+    changed = body[::-1].replace(b"horse2zebra/testA/1.jpg"[::-1], b"horse2zebra/testA/9.jpg"[::-1], 1)[::-1]
+    serve("horse2zebra", changed, tag='"1"')
+    assert main(["data", "download", "horse2zebra"]) == 0
+    assert files(Path("datasets")) == {name.replace("testA/1", "testA/9") for name in UNPAIRED}
+
+
+def test_another_archive_by_now_is_fetched_from_its_beginning(serve, capsys) -> None:
+    begun(serve, capsys, zipped(UNPAIRED))
+    serve("horse2zebra", zipped(UNPAIRED | {"horse2zebra/trainA/new.jpg"}), tag='"2"')
+    assert main(["data", "download", "horse2zebra"]) == 0
+    assert files(Path("datasets")) == UNPAIRED | {"horse2zebra/trainA/new.jpg"}
+
+
+def test_what_an_interruption_has_left_whole_is_not_fetched_again(
+    serve, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def interrupted(*_: object) -> None:
+        assert any(path.name == "1.jpg" for path in Path().rglob("*"))
+        raise KeyboardInterrupt
+
+    serve("horse2zebra", zipped(UNPAIRED), tag='"1"')
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_count_pictures", interrupted)
+        assert main(["data", "download", "horse2zebra"]) == 130
+    assert capsys.readouterr().err == "gantrain: interrupted; the same command goes on with what has come\n"
+    assert not Path("datasets/horse2zebra").exists()
+    assert not any(path.name == "1.jpg" for path in Path().rglob("*"))
+    assert main(["data", "download", "horse2zebra"]) == 0
+    assert files(Path("datasets")) == UNPAIRED
+
+
+def test_a_bad_archive_is_not_gone_on_with(serve, capsys) -> None:
+    body = zipped(UNPAIRED)
+    begun(serve, capsys, body)
+    serve("horse2zebra", body[:-50], tag='"1"')
+    assert main(["data", "download", "horse2zebra"]) == 2
+    assert "what came is no good archive" in capsys.readouterr().err
+    assert list(Path("datasets").iterdir()) == []
+
+
+def test_only_one_process_at_a_time_fetches_an_archive(serve, capsys) -> None:
+    address = serve("horse2zebra", zipped(UNPAIRED))
+    with unfinished(Path("datasets/horse2zebra"), (), f"{address}\n"):
+        Path("datasets/.horse2zebra-unfinished/fetched").mkdir()
+        assert main(["data", "download", "horse2zebra"]) == 2
+        assert capsys.readouterr().err == (
+            "gantrain: another process is making datasets/horse2zebra: wait for it, or give another folder\n"
+        )
 
 
 # ---- whole or nothing

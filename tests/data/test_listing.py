@@ -11,6 +11,7 @@ from PIL import Image
 
 from gantrain.cli import main
 from gantrain.data import single
+from gantrain.data.cache import Cache
 from gantrain.data.listing import read_list
 from gantrain.data.single import SingleFolder
 from gantrain.registry import DATASETS, ConfigError
@@ -83,16 +84,34 @@ def test_other_pictures_have_another_fingerprint() -> None:
     assert one == listed("path\n1.png\n2.png\n").fingerprint != listed("2.png\n1.png").fingerprint
 
 
+def test_other_labels_have_another_fingerprint() -> None:
+    paint("1.png", "2.png")
+    one = listed("1.png,cat\n2.png,dog\n").fingerprint
+    assert one == listed("path,label\n1.png, cat\n2.png, dog\n").fingerprint  # spaces are none of a label
+    assert len({one, listed("1.png,dog\n2.png,cat\n").fingerprint, listed("1.png\n2.png\n").fingerprint}) == 3
+
+
 def test_the_stamp_tells_of_changed_files() -> None:
     paint("1.png", "2.png")
     source = listed("1.png\n2.png").found.source
-    before = source.stamp()
-    assert before == source.stamp()
+    stamps = [source.stamp([0, 1]), source.stamp([0, 1])]
     Path("photos/2.png").write_bytes(b"other")
-    assert source.stamp() != before
+    stamps.append(source.stamp([0, 1]))
     Path("photos/2.png").unlink()
-    with pytest.raises(ConfigError, match=r"^data\.list names photos/2.png: No such file"):
-        source.stamp()
+    stamps.append(source.stamp([0, 1]))
+    assert stamps[0] == stamps[1]
+    assert len(set(stamps)) == 3
+
+
+@pytest.mark.parametrize("cache", ["off", "auto"])
+def test_files_that_no_epoch_reads_are_not_even_looked_at(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    paint("1.png", "2.png")
+    found = listed("".join(f"{number}.png\n" for number in range(1, 100))).first(2)
+    asked: list[str] = []
+    stat = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **keys: (asked.append(path.name), stat(path, **keys))[1])
+    found.keep(Cache(cache=cache))
+    assert sorted(name for name in asked if name.endswith(".png")) == {"off": [], "auto": ["1.png", "2.png"]}[cache]
 
 
 def test_a_million_names_are_one_object_to_a_worker() -> None:
@@ -107,7 +126,7 @@ def test_a_million_names_are_one_object_to_a_worker() -> None:
 def test_a_missing_file_is_named_when_it_is_read() -> None:
     paint("1.png")
     found = listed("1.png\n2.png\n")
-    with pytest.raises(ConfigError, match=r"photos/2\.png"):
+    with pytest.raises(ConfigError, match=r"^can't read the picture photos/2\.png: No such file or directory$"):
         found.item(1, 0)
 
 
@@ -117,6 +136,7 @@ def test_a_missing_file_is_named_when_it_is_read() -> None:
         ("", "list.csv lists no pictures"),
         ("path,label\n", "list.csv lists no pictures"),
         ("1.png,a,b\n", "line 1: 'path' or 'path,label' is wanted, not '1.png,a,b'"),
+        ("1.png\n2\0.png\n", r"line 2: 'path' or 'path,label' is wanted, not '2\x00.png'"),
         ("1.png\n,a\n", "line 2: 'path' or 'path,label' is wanted, not ',a'"),
         ("1.png,a\n\n2.png\n", "line 3: either all pictures have a label or none"),
         ("1.png\n2.png,a\n", "line 2: either all pictures have a label or none"),

@@ -282,14 +282,14 @@ def test_a_walk_that_finds_fewer_keys_than_there_should_be_makes_no_index(
 
 def unwritable(folder: Path, monkeypatch: pytest.MonkeyPatch, reason: int = 30) -> None:
     """Nothing can be written into a folder (for root, permissions are none)."""
-    atomic = module._atomic
+    atomic = module.atomic
 
     def refuse(path: Path):
         if path.parent == folder:
             raise OSError(reason, os.strerror(reason), path)
         return atomic(path)
 
-    monkeypatch.setattr(module, "_atomic", refuse)
+    monkeypatch.setattr(module, "atomic", refuse)
 
 
 @pytest.mark.parametrize("given", [True, False])

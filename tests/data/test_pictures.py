@@ -450,7 +450,10 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("this is no picture")
     (tmp_path / "bomb.png").write_bytes(bomb())
+    np.save(tmp_path / "none.npy", np.zeros((0, 5, 3), np.uint8))
     for name, reason in (
+        ("none.npy", r"its shape is \(0, 5, 3\), and not \(H, W\), "),
+        ("lost.png", "No such file or directory$"),
         ("empty.png", "the file is empty$"),
         ("text.jpg", "this is no picture, or one of an unknown format$"),
         ("bomb.png", "Image size .* exceeds limit"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from gantrain.cli import main
 from gantrain.data import preparing
 from gantrain.data.decoding import decode
 from gantrain.data.edges import canny
+from gantrain.data.making import unfinished
 from gantrain.data.preparing import load
 
 
@@ -104,17 +108,16 @@ def test_gray_joins_colour_and_8_bits_join_16() -> None:
     np.testing.assert_array_equal(pixels("ab/2.png"), np.hstack([deep, noise(3).astype(np.uint16) * 257]))
 
 
-def test_pictures_without_partner_are_all_named_and_nothing_is_made(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("both", *(f"a{number}" for number in range(7))):
+def test_pictures_without_partner_are_named_and_nothing_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("both", *(f"a{number:02}" for number in range(12))):
         save(f"a/{name}.png", noise(0))
     for name in ("both", "b1"):
         save(f"b/{name}.png", noise(0))
     assert prepare("pairs", "a", "b", "ab") == 2
     error = capsys.readouterr().err
-    alone = [f"a/a{number}.png" for number in range(7)] + ["b/b1.png"]
     assert error == (
-        "gantrain: pictures are matched by name without suffix, and of those in a and b 8 have no partner: "
-        f"{', '.join(alone)}\n"
+        "gantrain: pictures are matched by name without suffix, and of those in a and b 13 have no partner: "
+        f"{', '.join(f'a/a{number:02}.png' for number in range(10))} and 3 more\n"
     )
     assert no_leftovers()
     assert not Path("ab").exists()
@@ -241,6 +244,8 @@ def test_edges_of_files_are_black_on_white_or_the_other_way_round(capsys: pytest
     np.testing.assert_array_equal(drawn, 255 - inverted)
     assert prepare("edges", "in", "none", "low=0.3") == 2
     assert capsys.readouterr().err == "gantrain: low (0.3) must not exceed high (0.2)\n"
+    assert prepare("edges", "in", "none", "sigma=1e9") == 2
+    assert "sigma: expected a number above 0 and at most 100" in capsys.readouterr().err
 
 
 def phases_of(folder: str) -> dict[str, set[str]]:
@@ -447,6 +452,63 @@ def test_another_command_does_not_go_on_with_what_one_has_begun(
             "gantrain: .out-unfinished holds what another command has begun: finish that one, or remove the folder\n"
         )
     assert prepare("resize", "in", "out", "size=4") == 0
+
+
+def test_only_one_process_at_a_time_makes_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    save("in/0.png", noise(0))
+    with unfinished(Path("out"), [Path("in")], "something else"):
+        made = Path(".out-unfinished/whole/0.png")
+        save(made, noise(1))
+        assert prepare("resize", "in", "out", "size=4") == 2
+        assert capsys.readouterr().err == (
+            "gantrain: another process is making out: wait for it, or give another folder\n"
+        )
+        assert made.is_file()
+    assert files("out") == {"0.png"}
+    assert no_leftovers()
+
+
+def test_a_killed_command_goes_on() -> None:
+    for number in range(200):
+        save(f"in/{number:03}.png", noise(number, 64, 64))
+    assert prepare("resize", "in", "expected", "size=32") == 0
+    words = ["data", "prepare", "resize", "in", "out", "size=32"]
+    process = subprocess.Popen([sys.executable, "-m", "gantrain", *words])
+    while process.poll() is None and not any(Path(".out-unfinished").glob("whole/1*.png")):
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    if not Path("out").exists():
+        assert main(words) == 0
+    assert contents("out") == contents("expected")
+    assert no_leftovers()
+
+
+def test_a_folder_of_that_name_that_is_not_ours_stays_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    save("in/0.png", noise(0))
+    save(".out-unfinished/mine.png", noise(1))
+    assert prepare("resize", "in", "out", "size=4") == 2
+    assert ".out-unfinished holds what another command has begun" in capsys.readouterr().err
+    assert (files(".out-unfinished") - {"made_by"}) == {"mine.png"}
+
+
+def test_a_name_that_ends_like_what_is_made_is_not_taken_for_it() -> None:
+    for name in ("a.jpg", "a.png.jpg", "a.npy.bmp"):
+        save(f"in/{name}", noise(len(name)))
+    assert prepare("resize", "in", "out", "size=4") == 0
+    assert files("out") == {"a.png", "a.png.png", "a.npy.png"}
+
+
+def test_a_link_is_not_made_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    save("in/0.png", noise(0))
+    Path("empty").mkdir()
+    for name, goal in (("link", "empty"), ("dangling", "nowhere")):
+        Path(name).symlink_to(goal)
+        assert prepare("resize", "in", name, "size=4") == 2
+        assert capsys.readouterr().err == (
+            f"gantrain: {name} is there already: give another folder, or remove it first\n"
+        )
+    assert no_leftovers()
 
 
 def test_a_folder_that_holds_something_is_never_written_to(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gantrain.data.decoding import stored_depth
 from gantrain.data.pictures import read_picture
-from gantrain.data.sources import FolderSource
+from gantrain.data.sources import Chosen, FolderSource
 from gantrain.registry import ConfigError
 
 RANDOM = np.random.default_rng(0)
@@ -36,20 +36,30 @@ def test_names_are_paths_below_the_folder_and_places_are_whole_paths(tmp_path: P
 
 def test_the_stamp_stays_while_nothing_changes_and_differs_when_something_did(tmp_path: Path) -> None:
     source = files(tmp_path, "1.png", "2.png")
-    stamp = source.stamp()
-    assert FolderSource(tmp_path, list(source.paths)).stamp() == stamp
+    stamp = source.stamp([0, 1])
+    assert FolderSource(tmp_path, list(source.paths)).stamp([0, 1]) == stamp
 
-    others = {FolderSource(tmp_path, source.paths[::-1]).stamp(), FolderSource(tmp_path, source.paths[:1]).stamp()}
+    others = {source.stamp([1, 0]), source.stamp([0])}
     status = source.paths[0].stat()
     os.utime(source.paths[0], ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    others.add(source.stamp())
+    others.add(source.stamp([0, 1]))
     source.paths[0].write_bytes(source.paths[0].read_bytes() + b"\0")
     os.utime(source.paths[0], ns=(status.st_atime_ns, status.st_mtime_ns))
-    others.add(source.stamp())
+    others.add(source.stamp([0, 1]))
     (tmp_path / "2.png").rename(tmp_path / "3.png")
-    others.add(FolderSource(tmp_path, [source.paths[0], tmp_path / "3.png"]).stamp())
-    assert len(others) == 5
+    others.add(FolderSource(tmp_path, [source.paths[0], tmp_path / "3.png"]).stamp([0, 1]))
+    others.add(source.stamp([0, 1]))  # the second is missing
+    assert len(others) == 6
     assert stamp not in others
+
+
+def test_a_choice_of_pictures_is_a_source_with_numbers_of_its_own(tmp_path: Path) -> None:
+    whole = files(tmp_path, "0.png", "1.png", "2.png", "3.png")
+    chosen = Chosen(whole, [1, 3])
+    assert len(chosen) == 2
+    assert [chosen.name(index) for index in range(2)] == ["1.png", "3.png"]
+    assert (chosen.open(1), chosen.place(1)) == (whole.open(3), whole.place(3))
+    assert chosen.stamp([1]) == whole.stamp([3]) != chosen.stamp([0])
 
 
 def write(path: Path) -> Path:
