@@ -16,13 +16,14 @@ PACKAGE = Path(gantrain.__file__).parent
 # each layer imports only from itself and from those before it
 LAYERS = [
     {"registry", "seeding", "distributed", "upgrades"},
-    {"losses", "networks", "data", "schedules", "optim", "checkpoint", "report", "settings", "resume", "naming"},
+    {"losses", "networks", "data", "schedules", "optim", "checkpoint", "report"}
+    | {"settings", "resume", "naming", "plugins"},
     {"models"},
     {"trainer", "dry_run"},
     {"build"},
     {"loading", "init_from", "sampling", "translating"},
     {"train", "test", "data_check", "data_commands"},
-    {"cli", "cli_hydra"},
+    {"cli", "cli_flags", "cli_hydra"},
     {"__init__", "__main__"},
 ]
 LEVEL = {name: number for number, layer in enumerate(LAYERS) for name in layer}
