@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_shapes, to_unit_range
 from gantrain.data.faults import Faults, OnError, readable
 from gantrain.data.workers import batches_ahead, good_number_of_workers
-from gantrain.registry import ConfigError, Count, Positive
+from gantrain.registry import BatchSize, ConfigError, Processes
 from gantrain.seeding import derive_seed
 
 REPLACED = "replaced"  # under this key a batch carries what is wrong with the items that others stand in for
@@ -56,9 +56,9 @@ class BatchStream(Iterator[Batch]):
         self,
         dataset: ImageDataset,
         *,
-        batch_size: Positive,
+        batch_size: BatchSize,
         seed: int,
-        num_workers: Count | None,
+        num_workers: Processes | None,
         device: torch.device,
         dtype: torch.dtype,
         channels_last: bool,
