@@ -12,7 +12,7 @@ from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.data.listing import ListedSource, Names
 from gantrain.data.pictures import read_picture
 from gantrain.data.transforms import Preprocess
-from gantrain.registry import DATASETS, ConfigError, Positive
+from gantrain.registry import DATASETS, ConfigError, Side
 
 
 @DATASETS.register("torchvision")
@@ -41,8 +41,8 @@ class TorchvisionDataset(ImageDataset):
         *,
         dataset: Literal["MNIST", "FashionMNIST", "CIFAR10", "CelebA"],
         root: str,
-        load_size: Positive,
-        crop_size: Positive,
+        load_size: Side,
+        crop_size: Side,
         flip: bool,
         phase: Literal["train", "test"],
     ) -> None:
