@@ -294,7 +294,10 @@ def _process(argv: list[str], **environment: str) -> Iterator[None]:
 
 
 def _fail(message: str) -> int:
-    # under torchrun every rank finds the same mistake
-    if os.environ.get("RANK", "0") == "0":
+    if "RANK" in os.environ:  # under torchrun every rank may find the same mistake
+        from gantrain import distributed
+
+        distributed.say_why_it_ends(f"gantrain: {message}")
+    else:
         print(f"gantrain: {message}", file=sys.stderr)
     return 2

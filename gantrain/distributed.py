@@ -6,12 +6,15 @@ Every function also works in a run of one process, where it does the obvious thi
 from __future__ import annotations
 
 import atexit
+import itertools
 import json
 import logging
 import os
 import signal
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,6 +24,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+TIMEOUT = timedelta(minutes=30)  # of one message
+POLL = 0.1  # seconds
+
+_store: Any = None  # of torch's: where ranks leave each other notes, for as long as they like
+_runs = 0  # of this process: the jobs of a sweep
+_turns = itertools.count()
 
 
 def ranks_are_here() -> bool:
@@ -50,10 +61,19 @@ def local_world_size() -> int:
 
 def join(device: torch.device) -> None:
     """Join the other ranks, for good: the jobs of a sweep share the group. Nothing happens in a run of one process."""
+    global _store, _runs
+    _runs += 1
     if ranks_are_here() and not dist.is_initialized():
         on_gpu = device.type == "cuda"
-        backend = "nccl" if on_gpu else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(minutes=30), device_id=device if on_gpu else None)
+        _store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            store=_store,
+            rank=number,
+            world_size=count,
+            timeout=TIMEOUT,
+            device_id=device if on_gpu else None,
+        )
         atexit.register(leave)
 
 
@@ -65,14 +85,34 @@ def leave() -> None:
 
 @contextmanager
 def first_alone() -> Iterator[None]:
-    """Rank 0 goes through the block before the others enter it (a download, an unpacking)."""
-    if dist.is_initialized() and rank() > 0:
-        dist.barrier()
+    """Rank 0 goes through the block before the others enter it (a download, a cache), however long that takes."""
+    turn = f"gantrain/turn/{next(_turns)}"
+    while _store is not None and rank() > 0 and not _store.check([turn]):
+        time.sleep(POLL)
     try:
         yield
     finally:
-        if dist.is_initialized() and rank() == 0:
-            dist.barrier()
+        if _store is not None and rank() == 0:
+            _store.set(turn, "over")
+
+
+def say_why_it_ends(message: str) -> None:
+    """Print to stderr, unless another rank has done so, and maybe of the same; before ranks have met, rank 0 does."""
+    try:
+        first = rank() == 0 if _store is None else _store.add(f"gantrain/spoken/{_runs}", 1) == 1
+    except RuntimeError:  # the process that held the store is gone, having said why
+        return
+    if first:
+        start = "\n" if rank() else ""  # rank 0 may be in the middle of its progress bar
+        print(f"{start}{message}", file=sys.stderr)
+
+
+def has_spoken() -> bool:
+    """Whether a rank has said why the run ends, so that the errors of the others, who miss it, say nothing more."""
+    try:
+        return _store is not None and _store.check([f"gantrain/spoken/{_runs}"])
+    except RuntimeError:
+        return True
 
 
 def average(tensors: Sequence[Tensor]) -> None:
@@ -95,6 +135,18 @@ def gather(item: Any) -> list[Any] | None:
     items: list[Any] | None = [None] * world_size() if rank() == 0 else None
     dist.gather_object(item, items)
     return items
+
+
+def end_with_parent() -> None:
+    """End this process, too, once the one that has started it is gone: killed, it can't tell anybody to stop."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def launch(job: dict[str, Any], processes: int) -> int:

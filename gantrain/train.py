@@ -45,7 +45,12 @@ def train(config: dict[str, Any], overrides: list[str]) -> int:
     trainer = construct(TrainerSettings, settings.trainer, key="trainer")
     processes = count_processes(trainer)
     if processes == 1 or distributed.ranks_are_here() or settings.dry_run:
-        return _train_here(config, overrides, settings, trainer)
+        try:
+            return _train_here(config, overrides, settings, trainer)
+        except RuntimeError:
+            if distributed.has_spoken():  # another rank, for which this one has waited in vain
+                return 2
+            raise
     # a mistake is told once, before there are ranks
     Parts.build(config, settings, trainer, torch.device("cpu"), world_size=processes)
     return distributed.launch({"config": config, "overrides": overrides}, processes)
@@ -199,12 +204,13 @@ def _interruptible() -> Iterator[_Interruption]:
 
 def worker(path: str) -> int:
     """What each process that ``distributed.launch`` starts runs: the job in a file."""
+    distributed.end_with_parent()
     job = json.loads(Path(path).read_text())
     try:
         return train(job["config"], job["overrides"])
-    except ConfigError as error:
-        _say(f"gantrain: {error}")
-        return 2
+    except (ConfigError, OSError) as error:
+        distributed.say_why_it_ends(f"gantrain: {error}")
+        return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return INTERRUPTED
 
