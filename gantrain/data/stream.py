@@ -108,6 +108,8 @@ class BatchStream(Iterator[Batch]):
             stored = next(self._loader)
         except ConfigError as error:  # from a worker, torch wraps it in the trace there
             raise ConfigError(str(error).rstrip().rpartition("ConfigError: ")[2]) from None
+        except RuntimeError as error:
+            raise _lost_worker(error) or error from None
         self.faults.add(stored.pop(REPLACED, ()))
         self.seconds_waited += time.perf_counter() - start
         self.position += 1
@@ -157,6 +159,22 @@ def _permutation(size: int, seed: int | None, epoch: int) -> NDArray[np.int64]:
 def _outlive_ctrl_c(worker: int) -> None:
     """The terminal interrupts every process; workers go on, so that the main one can finish its step and save."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _lost_worker(error: RuntimeError) -> ConfigError | None:
+    """What to say where a worker's end, and not its work, is what torch complains of."""
+    text = str(error)
+    if "shared memory" in text:
+        return ConfigError(
+            "data.num_workers: there is too little shared memory (df /dev/shm) to hand batches from process to "
+            "process: give data.num_workers=0 or a smaller data.batch_size, or a container more (docker --shm-size)"
+        )
+    if "exited unexpectedly" in text or "killed by signal" in text:
+        return ConfigError(
+            "data.num_workers: a process that reads pictures was killed, as a rule for want of memory: give fewer "
+            "(0 for none), or a smaller data.batch_size; the run goes on from its newest checkpoint"
+        )
+    return None
 
 
 class _Seeded(Dataset[Batch]):

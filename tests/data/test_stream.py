@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
@@ -217,6 +219,40 @@ def test_workers_end_with_the_last_reference_to_their_stream() -> None:
         assert not any(worker.is_alive() for worker in workers)
     finally:
         gc.enable()
+
+
+class Failing(Telling):
+    """Items that end the process that reads them, or what torch says of one."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(in_memory=False)
+        self.reason = reason
+
+    def item(self, index: int, seed: int) -> Batch:
+        if not self.reason:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise RuntimeError(self.reason)
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("", r"^data\.num_workers: a process that reads pictures was killed, as a rule for want of memory: give fewer"),
+        (
+            "unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)",
+            r"^data\.num_workers: there is too little shared memory \(df /dev/shm\) .* \(docker --shm-size\)$",
+        ),
+    ],
+)
+def test_the_end_of_a_worker_is_said_in_one_line(reason: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        next(stream(Failing(reason), num_workers=1))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_mistake_in_the_work_is_shown_as_it_is(workers: int) -> None:
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        next(stream(Failing("a mistake of ours"), num_workers=workers))
 
 
 def test_in_order_every_item_comes_once_and_the_last_batch_is_what_is_left() -> None:
