@@ -269,8 +269,11 @@ def _process(argv: list[str], **environment: str) -> Iterator[None]:
 
 
 def _fail(message: str | ConfigError) -> int:
-    # under torchrun every rank finds the same mistake
-    if os.environ.get("RANK", "0") == "0":
-        error = message if isinstance(message, ConfigError) else ConfigError(message)
+    error = message if isinstance(message, ConfigError) else ConfigError(message)
+    if "RANK" in os.environ:  # under torchrun every rank may find the same mistake
+        from gantrain import distributed
+
+        distributed.say_why_it_ends(f"gantrain: {error}")
+    else:
         print(f"gantrain: {error}", file=sys.stderr)
     return 2

@@ -14,7 +14,9 @@ import torch
 
 from gantrain.registry import ConfigError
 
+# parts of what torch says
 CPU_ALLOCATION = "can't allocate memory"
+SHARED_MEMORY = "shared memory"
 
 
 @contextmanager
@@ -27,7 +29,7 @@ def explained(config: Mapping[str, Any], device: torch.device) -> Iterator[None]
     except RuntimeError as error:
         if CPU_ALLOCATION in str(error):
             raise ConfigError(out_of_memory(config, device)) from error
-        if "DataLoader worker (pid" not in str(error):
+        if "DataLoader worker (pid" not in str(error) and SHARED_MEMORY not in str(error):
             raise
         raise ConfigError(lost_worker(str(error))) from error
 
@@ -52,8 +54,11 @@ def out_of_memory(config: Mapping[str, Any], device: torch.device) -> str:
 def lost_worker(message: str) -> str:
     """What has become of a process that read pictures, from what torch says of it."""
     signal = re.search(r"is killed by signal: (\w[\w ]*)", message)
-    if "shared memory" in message:
-        return "a data worker ran out of shared memory (/dev/shm): give it more, or lower data.num_workers"
+    if SHARED_MEMORY in message:
+        return (
+            "too little shared memory (df /dev/shm) to hand batches from process to process: give data.num_workers=0 "
+            "or a smaller data.batch_size, or a container more (docker --shm-size)"
+        )
     if signal is None or signal[1] == "Killed":
         return (
             "a data worker was killed, most likely because memory ran out: lower data.num_workers, or data.batch_size"

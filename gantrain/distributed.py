@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import itertools
 import json
 import logging
 import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,15 +25,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from gantrain.interruption import HANG_UPS, LAUNCHER, SIGNALS, signals_to
 from gantrain.registry import ConfigError
 
 LOST = 3  # exit status of a rank whose fault it was not
+TIMEOUT = timedelta(minutes=30)  # of one message
+POLL = 0.1  # seconds
 SAVING = 600  # seconds that ranks have to save and end, once they are told to stop
 
 if TYPE_CHECKING:  # imported where it is used: it takes long
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+
+_store: Any = None  # of torch's: where ranks leave each other notes, for as long as they like
+_runs = 0  # of this process: the jobs of a sweep
+_turns = itertools.count()
 
 
 class LostRankError(ConfigError):
@@ -70,10 +80,19 @@ def local_world_size() -> int:
 
 def join(device: torch.device) -> None:
     """Join the other ranks, for good: the jobs of a sweep share the group. Nothing happens in a run of one process."""
+    global _store, _runs
+    _runs += 1
     if ranks_are_here() and not dist.is_initialized():
         on_gpu = device.type == "cuda"
-        backend = "nccl" if on_gpu else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(minutes=30), device_id=device if on_gpu else None)
+        _store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            store=_store,
+            rank=number,
+            world_size=count,
+            timeout=TIMEOUT,
+            device_id=device if on_gpu else None,
+        )
         atexit.register(leave)
 
 
@@ -85,16 +104,17 @@ def leave() -> None:
 
 @contextmanager
 def first_alone() -> Iterator[None]:
-    """Rank 0 goes through the block before the others enter it (a download, an unpacking)."""
-    if dist.is_initialized() and rank() > 0:
-        with _in_touch():
-            dist.barrier()
+    """Rank 0 goes through the block before the others enter it (a download, a cache), however long that takes."""
+    turn = f"gantrain/turn/{next(_turns)}"
+    with _in_touch():
+        while _store is not None and rank() > 0 and not _store.check([turn]):
+            time.sleep(POLL)
     try:
         yield
     finally:
-        if dist.is_initialized() and rank() == 0:
+        if _store is not None and rank() == 0:
             with _in_touch():
-                dist.barrier()
+                _store.set(turn, "over")
 
 
 @contextmanager
@@ -145,6 +165,17 @@ def say(message: str) -> None:
     """Print a line on stderr, on rank 0 alone."""
     if rank() == 0:
         print(message, file=sys.stderr)
+
+
+def say_why_it_ends(message: str) -> None:
+    """Print to stderr, unless another rank has done so, and maybe of the same; before ranks have met, rank 0 does."""
+    try:
+        first = rank() == 0 if _store is None else _store.add(f"gantrain/spoken/{_runs}", 1) == 1
+    except RuntimeError:  # the process that held the store is gone
+        first = True
+    if first:
+        start = "\n" if rank() else ""  # rank 0 may be in the middle of its progress bar
+        print(f"{start}{message}", file=sys.stderr)
 
 
 def gather(item: Any) -> list[Any] | None:

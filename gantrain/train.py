@@ -239,9 +239,9 @@ def worker(path: str) -> int:
         return train(job["config"], job["overrides"])
     except distributed.LostRankError:
         return distributed.LOST
-    except ConfigError as error:
-        distributed.say(f"gantrain: {error}")
-        return 2
+    except (ConfigError, OSError) as error:
+        distributed.say_why_it_ends(f"gantrain: {error}")
+        return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 

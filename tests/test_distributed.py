@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import TINY, assert_same_bits, newest
+from PIL import Image
 
 from gantrain.cli import main
 
@@ -102,3 +105,31 @@ def test_a_mistake_is_told_once_and_without_a_trace(capsys) -> None:
     assert main(["train", *TINY, "trainer.devices=3"]) == 2  # a batch of 4
     assert capsys.readouterr().err == ("gantrain: data.batch_size (4) must be a multiple of trainer.devices (3)\n")
     assert list(Path().iterdir()) == []
+
+
+def torn_picture(*, drawn_by: int) -> list[str]:
+    """Eight pictures, of which one can't be read that this rank draws first; the settings that read them."""
+    from gantrain.data.stream import _permutation
+
+    Path("photos").mkdir()
+    for number in range(8):
+        Image.new("RGB", (16, 16), (30 * number, 0, 0)).save(f"photos/{number}.png")
+    torn = int(_permutation(8, 0, 0)[2 * drawn_by])  # a batch of four is two for each
+    Path(f"photos/{torn}.png").write_bytes(b"")
+    return ["data=single", "data.root=photos", "data.num_workers=0", "trainer.steps=3"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_one_rank_cannot_read_is_said_in_one_line(rank: int) -> None:
+    result = two_ranks(*torn_picture(drawn_by=rank), "data.cache=off")
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert re.fullmatch(r"gantrain: can't read the picture photos/\d\.png: the file is empty", line)
+    assert not Path("checkpoints").exists()
+
+
+def test_a_cache_that_cannot_be_made_ends_all_ranks_with_one_line() -> None:
+    result = two_ranks(*torn_picture(drawn_by=1), "data.cache=disk", torchrun=True)
+    assert result.returncode != 0
+    assert result.stderr.count("gantrain: ") == result.stderr.count("gantrain: can't read the picture photos/") == 1
+    assert "[rank" not in result.stderr  # as torch begins the lines of a trace

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 
 from gantrain import distributed
-from gantrain.data.cache_file import SUFFIX, Kept, PictureFile, make_room, one_at_a_time, taken, write_pictures
+from gantrain.data.cache_file import SUFFIX, Kept, PictureFile, make_room, taken, write_pictures
 from gantrain.data.decoding import Pixels
-from gantrain.data.lmdb_index import cache_folder
 from gantrain.data.parallel import in_parallel
+from gantrain.data.whole_files import cache_folder, one_at_a_time
 from gantrain.registry import ConfigError, Range
 
 CacheMode: TypeAlias = Literal["auto", "disk", "memory", "off"]
@@ -42,13 +42,13 @@ class Work:
 
     Attributes:
         label: How messages name it.
-        identity: All that the decoded pictures depend on, as plain values.
+        identity: Tells all that the decoded pictures depend on, as plain values, for which it may look at every file.
         count: How many there are.
         decode: Makes one of them, by number: (H, W, C). Called in threads.
     """
 
     label: str
-    identity: Mapping[str, Any]
+    identity: Callable[[], Mapping[str, Any]]
     count: int
     decode: Callable[[int], Pixels]
 
@@ -109,7 +109,8 @@ class Cache:
         if self.cache == "memory":
             return self._in_memory(work)
         try:
-            return self._on_disk(work)
+            with distributed.first_alone():
+                return self._on_disk(work)
         except _NoRoomError as error:
             reason = str(error)
         except OSError as error:
@@ -121,7 +122,7 @@ class Cache:
 
     def _in_memory(self, work: Work) -> Kept:
         needed, _ = self._estimate(work)
-        room = min(self.cache_limit * GB, SPARE * _free_memory())
+        room = min(self.cache_limit * GB, SPARE * _free_memory() / distributed.local_world_size())
         if needed > room:
             raise ConfigError(
                 f"data.cache=memory: {work.label} takes {_gb(needed)}, of {_gb(room)} (data.cache_limit, or "
@@ -130,7 +131,7 @@ class Cache:
         return InMemory(list(self._pictures(work)))
 
     def _on_disk(self, work: Work) -> Kept | None:
-        identity = {**work.identity, **_libraries()}
+        identity = {**work.identity(), **_libraries()}
         folder = _folder()
         path = folder / f"{_name(identity)}{SUFFIX}"
         kept = _open(path, identity)
@@ -228,9 +229,10 @@ def _open(path: Path, identity: Mapping[str, Any]) -> PictureFile | None:
     """The file, marked as used now; None if there is none that fits."""
     try:
         kept = PictureFile(path, identity)
-        os.utime(path)
     except (OSError, ValueError):
         return None
+    with suppress(OSError):  # it may be another user's, or on a disk that is only read
+        os.utime(path)
     return kept
 
 

@@ -11,22 +11,16 @@ import json
 import mmap
 import os
 import struct
-import time
-import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from gantrain.data.decoding import Pixels
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where nobody waits for anybody and nothing makes room
-    fcntl = None  # type: ignore[assignment]
+from gantrain.data.whole_files import atomic, lock, remove_if_unused
 
 SUFFIX = ".pictures"
 MAGIC = b"gantrain"
@@ -36,7 +30,6 @@ DIGEST = 20  # bytes
 # this, of the numbers and of the description
 HEADER = struct.Struct(f"<8sIB7sQQQ{DIGEST}s")
 ALIGNMENT = 64  # bytes: a line of the processor's cache
-POLL = 0.1  # seconds
 
 
 class Kept(ABC):
@@ -123,7 +116,7 @@ def write_pictures(path: Path, description: Mapping[str, Any], pictures: Iterabl
     Raises:
         OSError: It can't be written; nothing of it stays.
     """
-    with _becoming(path) as file:
+    with atomic(path) as file:
         file.write(bytes(HEADER.size))
         index: list[tuple[int, int, int]] = []
         channels, type_ = 0, np.dtype(np.uint8)
@@ -150,77 +143,30 @@ def make_room(folder: Path, needed: int, limit: float) -> None:
 
     What a process reads or writes stays, so that it may be in vain.
     """
-    for path in folder.iterdir():
+    for path in _files(folder):
         if path.suffix != SUFFIX:
-            _remove_if_unused(path)
-    files = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
-    total = taken(folder)
-    for path in files:
+            remove_if_unused(path)
+    files = _files(folder)
+    total = sum(status.st_size for status in files.values())
+    for path in sorted(files, key=lambda path: files[path].st_mtime):
         if total + needed <= limit:
             return
-        size = path.stat().st_size
-        total -= size if _remove_if_unused(path) else 0
+        if path.suffix == SUFFIX and remove_if_unused(path):
+            total -= files[path].st_size
 
 
 def taken(folder: Path) -> int:
     """Bytes that the files of a folder take."""
-    return sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
+    return sum(status.st_size for status in _files(folder).values())
 
 
-@contextmanager
-def one_at_a_time(path: Path, *, wait: Callable[[], None]) -> Iterator[None]:
-    """Of the processes of a machine, one after the other goes through the block; a killed one stands in nobody's way.
-
-    Args:
-        path: Of a file to be made, beside which another one shows who is in the block.
-        wait: Called again and again until it is this one's turn.
-    """
-    beside = path.with_suffix(".lock")
-    with beside.open("ab") as file:
-        while not lock(file, exclusive=True):
-            wait()
-            time.sleep(POLL)
-        try:
-            yield
-        finally:
-            beside.unlink(missing_ok=True)  # whoever waits for it looks for the finished file, then has it to itself
-
-
-@contextmanager
-def _becoming(path: Path) -> Iterator[IO[bytes]]:
-    """A file that becomes ``path`` if the block ends well, and of which otherwise nothing stays."""
-    scratch = path.with_name(f"{path.stem}-{uuid.uuid4().hex}.partial")
-    try:
-        with scratch.open("xb") as file:
-            lock(file, exclusive=True)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            scratch.replace(path)
-    finally:
+def _files(folder: Path) -> dict[Path, os.stat_result]:
+    """Those that are still there when they are looked at."""
+    found = {}
+    for path in folder.iterdir():
         with suppress(OSError):
-            scratch.unlink(missing_ok=True)
-
-
-def lock(file: IO[bytes], *, exclusive: bool) -> bool:
-    """Whether nobody else holds the lock now; that of this file is given back when it is closed."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network folders know no locks; then two may do the same work
-        return True
-    return True
-
-
-def _remove_if_unused(path: Path) -> bool:
-    with suppress(OSError), path.open("rb") as file:
-        if fcntl is not None and lock(file, exclusive=True):
-            path.unlink()
-            return True
-    return False
+            found[path] = path.stat()
+    return found
 
 
 def _pad(file: IO[bytes]) -> int:

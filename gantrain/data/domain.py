@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -15,12 +15,13 @@ from torch import Tensor
 from gantrain.data.cache import Cache, Subset, Work
 from gantrain.data.cache_file import Kept
 from gantrain.data.decoding import Pixels, decode
-from gantrain.data.faults import named
+from gantrain.data.faults import IN_A_ROW, named
 from gantrain.data.pictures import ValueRange, converted, needs_range, stored_depth
 from gantrain.data.sources import Source
 from gantrain.data.transforms import Preprocess
 from gantrain.registry import ConfigError
 
+T = TypeVar("T")
 Depth: TypeAlias = Literal["auto", "uint8", "uint16", "float32"]
 
 
@@ -40,6 +41,11 @@ class Reading:
     value_range: ValueRange | None
     convert: bool
 
+    @property
+    def as_stored_in_8_bits(self) -> bool:
+        """Whether values of 8 bits stay as they are, and all others are refused or rounded to them."""
+        return self.depth == "uint8" and self.value_range is None
+
 
 class Domain:
     """The pictures of one domain.
@@ -47,7 +53,8 @@ class Domain:
     Args:
         source: Its encoded pictures, at least one.
         channels: Wanted.
-        depth: ``auto`` for that of the first picture; files of 16 bits are converted to 8 only if it is given.
+        depth: ``auto`` for that of the first picture that can be read; files of 16 bits are converted to 8 only if it
+            is given.
         value_range: The stored values that become -1 and 1; None for the whole range of the type.
         suffix: Of the keys that messages name: ``_b`` for ``data.channels_b``.
         columns: Into how many pictures of the same width each is divided.
@@ -68,15 +75,15 @@ class Domain:
     ) -> None:
         if value_range is not None and not -math.inf < value_range[0] < value_range[1] < math.inf:
             raise ConfigError(f"data.range{suffix}={list(value_range)}: the first number must be less than the second")
-        stored = stored_depth(source.open(0), source.place(0)) if depth == "auto" else depth
-        if depth == "auto" and stored == "float32" and value_range is None:
-            raise needs_range(source.place(0), suffix)
-        self.reading = Reading(channels, stored, value_range, convert=depth != "auto")
         self._source = source
         self._indices: Sequence[int] = range(len(source))
         self._suffix = suffix
         self._columns = columns
         self._kept: Kept | None = None
+        found, place = self._of_first(self._stored_depth) if depth == "auto" else (depth, "")
+        if place and found == "float32" and value_range is None:
+            raise needs_range(place, suffix)
+        self.reading = Reading(channels, found, value_range, convert=depth != "auto")
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -90,8 +97,9 @@ class Domain:
         return self._source.place(self._indices[index])
 
     def part(self, indices: Sequence[int]) -> Domain:
-        """The same with these pictures alone."""
+        """The same with these pictures alone, of which none are in a cache yet."""
         part = copy.copy(self)
+        part._kept = None
         part._indices = [self._indices[index] for index in indices]
         return part
 
@@ -99,8 +107,22 @@ class Domain:
         """Height and width of the first picture as it goes to the networks; of all, where they are cut."""
         if preprocess.cuts:
             return preprocess.crop_size
-        height, width, _ = self.scaled(0, preprocess)[0].shape
+        height, width, _ = self._of_first(lambda index: self.scaled(index, preprocess)[0].shape)
         return height, width
+
+    def _stored_depth(self, index: int) -> tuple[str, str]:
+        """And where it was found."""
+        return stored_depth(self._source.open(index), self.place(index)), self.place(index)
+
+    def _of_first(self, look: Callable[[int], T]) -> T:
+        """What ``look`` finds in the first picture that can be read: a broken one may be no error, or one for later."""
+        broken = None
+        for index in range(min(IN_A_ROW, len(self))):
+            try:
+                return look(index)
+            except ConfigError as error:
+                broken = broken or error
+        raise broken or ConfigError("no pictures")
 
     @property
     def is_kept(self) -> bool:
@@ -127,7 +149,7 @@ class Domain:
         place, columns = self.place(index), self._columns
 
         def shrink(height: int, width: int) -> int:
-            factor = preprocess.shrink(height, width // columns)
+            factor = preprocess.shrink(height, width // columns) if self.reading.as_stored_in_8_bits else 1
             return factor if columns == 1 or width % (columns * factor) == 0 else 1
 
         with named(f"read the picture {place}"):
@@ -153,18 +175,19 @@ class Domain:
         Raises:
             ConfigError: A picture can't be read, or a cache that was asked for can't be had.
         """
-        if cache.cache == "off":  # before any file is asked for its size
-            return
         numbers = np.unique(np.arange(len(self)) if indices is None else np.asarray(indices))
         chosen = np.asarray(self._indices)[numbers]
-        identity = {
-            "source": self._source.stamp(chosen.tolist()),
-            "pictures": hashlib.blake2b(chosen.astype("<i8").tobytes(), digest_size=16).hexdigest(),
-            "columns": self._columns,
-            **vars(self.reading),
-            "value_range": self.reading.value_range and list(self.reading.value_range),
-            **preprocess.scaling,
-        }
+
+        def identity() -> dict[str, Any]:
+            return {
+                "source": self._source.stamp(chosen.tolist()),
+                "pictures": hashlib.blake2b(chosen.astype("<i8").tobytes(), digest_size=16).hexdigest(),
+                "columns": self._columns,
+                **vars(self.reading),
+                "value_range": self.reading.value_range and list(self.reading.value_range),
+                **preprocess.scaling,
+            }
+
         more = "" if len(numbers) == 1 else f" and {len(numbers) - 1:,} more"
         work = Work(
             label=self.place(int(numbers[0])) + more,

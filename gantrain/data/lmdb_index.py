@@ -8,16 +8,16 @@ import os
 import struct
 import tempfile
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
 from tqdm import tqdm
 
+from gantrain.data.whole_files import atomic, cache_folder
 from gantrain.registry import ConfigError
 
 MAGIC = b"gantkeys"
@@ -63,7 +63,7 @@ class Database:
         Raises:
             ConfigError: There is none.
         """
-        with self._open().begin() as transaction:
+        with self._reading() as transaction:
             value = transaction.get(key)
         if value is None:
             raise ConfigError(f"{self.path} holds no {key.decode(errors='replace')} any more: it has been changed")
@@ -71,7 +71,7 @@ class Database:
 
     def keys(self) -> Iterator[bytes]:
         """All, in their order."""
-        with self._open().begin() as transaction, transaction.cursor() as cursor:
+        with self._reading() as transaction, transaction.cursor() as cursor:
             yield from cursor.iternext(keys=True, values=False)
 
     def state(self) -> State:
@@ -88,8 +88,26 @@ class Database:
 
     def refresh(self) -> None:
         """Let go of a file that has since been changed or replaced, so that the next read opens what is there now."""
-        if self._environment is not None and self._opened_as != _identity(self._file):
+        if self._environment is not None and self._opened_as != self.identity():
             self._close()
+
+    def identity(self) -> tuple[int, ...]:
+        """Of the file as it is now: device and inode, size and time of the last change; nothing if there is none."""
+        if not self._file.is_file():
+            return ()
+        status = self._file.stat()
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+    @contextmanager
+    def _reading(self) -> Iterator[Any]:
+        """A transaction; what LMDB finds wrong with the file in it becomes one line."""
+        import lmdb
+
+        try:
+            with self._open().begin() as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            raise ConfigError(f"the LMDB {self.path} is damaged ({error})") from None
 
     def _close(self) -> None:
         if self._environment is not None:
@@ -103,16 +121,17 @@ class Database:
             if self._opened_by != os.getpid():  # forked: LMDB wants an environment of our own
                 self._close()
             if self._environment is None:
-                self._opened_as = _identity(self._file)
+                self._opened_as = self.identity()
                 self._environment, self._opened_by = _environment(self.path, self._file), os.getpid()
         return self._environment
 
 
-_databases: WeakValueDictionary[Path, Database] = WeakValueDictionary()
+# by device and inode, or by path where there is no file
+_databases: WeakValueDictionary[tuple[int, ...] | Path, Database] = WeakValueDictionary()
 
 
 def open_database(path: Path) -> Database:
-    """The database at ``path``, the same object for all who ask in this process.
+    """The database at ``path``, the same object for all who ask in this process, by whatever path or link.
 
     Raises:
         ConfigError: There is no LMDB.
@@ -120,9 +139,8 @@ def open_database(path: Path) -> Database:
     path = path.expanduser().resolve()
     if not path.exists():
         raise ConfigError(f"there is no LMDB {path}")
-    database = _databases.get(path)
-    if database is None:
-        database = _databases.setdefault(path, Database(path))
+    database = Database(path)
+    database = _databases.setdefault(database.identity()[:2] or path, database)
     database.refresh()
     return database
 
@@ -130,14 +148,6 @@ def open_database(path: Path) -> Database:
 def is_database(path: Path) -> bool:
     """Whether this is a folder that LMDB has written."""
     return (path / "data.mdb").is_file()
-
-
-def _identity(file: Path) -> tuple[int, ...]:
-    """Of a file as it is now; nothing if there is none."""
-    if not file.is_file():
-        return ()
-    status = file.stat()
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _environment(path: Path, file: Path) -> Any:
@@ -234,11 +244,6 @@ def key_index(database: Database) -> KeyIndex:
     )
 
 
-def cache_folder() -> Path:
-    """Where things are kept that can be made again: ``$GANTRAIN_CACHE``, or else ``~/.cache/gantrain``."""
-    return Path(os.environ.get("GANTRAIN_CACHE") or "~/.cache/gantrain").expanduser()
-
-
 def _build(database: Database, state: State, path: Path) -> None:
     """Write the index in one pass over the keys, in constant memory; until it is whole it has another name."""
     with atomic(path) as file, tempfile.TemporaryFile(dir=path.parent) as places:
@@ -264,20 +269,6 @@ def _build(database: Database, state: State, path: Path) -> None:
             file.write(block)
         file.seek(0)
         file.write(HEADER.pack(MAGIC, VERSION, 0, *state, length, digest.hexdigest().encode()))
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A file that becomes ``path`` if the block ends well, and of which otherwise nothing stays."""
-    scratch = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        with scratch.open("w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _aligned(place: int) -> int:

@@ -11,9 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeAlias
 
-from gantrain.data.cache_file import one_at_a_time
 from gantrain.data.parallel import in_parallel
 from gantrain.data.pictures import EXTENSIONS, is_picture
+from gantrain.data.whole_files import one_at_a_time
 from gantrain.registry import ConfigError
 
 

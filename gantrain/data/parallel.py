@@ -16,6 +16,13 @@ R = TypeVar("R")
 MOST_THREADS = 16  # decoders and compressors release Python's lock; beyond, it is what they wait for
 
 
+def available_cores() -> int:
+    """Cores that this process may run on: under a batch system or in a container, not all of the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def in_parallel(function: Callable[[T], R], items: Iterable[T], *, total: int, label: str) -> Iterator[R]:
     """What ``function`` makes of each item, in their order; the first error ends it.
 
@@ -25,7 +32,7 @@ def in_parallel(function: Callable[[T], R], items: Iterable[T], *, total: int, l
         total: How many there are.
         label: Of the progress bar.
     """
-    threads = min(MOST_THREADS, os.cpu_count() or 1)
+    threads = min(MOST_THREADS, available_cores())
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:

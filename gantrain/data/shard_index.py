@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gantrain.data.cache_file import one_at_a_time
-from gantrain.data.lmdb_index import atomic, cache_folder
 from gantrain.data.pictures import EXTENSIONS
 from gantrain.data.tar_samples import LABEL, Sample, Shard, samples
+from gantrain.data.whole_files import atomic, cache_folder, one_at_a_time
 from gantrain.registry import ConfigError
 
 SUFFIX = ".index"

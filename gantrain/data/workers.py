@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from gantrain import distributed
 from gantrain.data.base import ImageDataset
+from gantrain.data.parallel import available_cores
 
 TINY_SET = 1000  # fewer items, each of no more pixels than below, are read before workers have started
 TINY_IMAGE = 64 * 64
@@ -25,13 +25,6 @@ def good_number_of_workers(dataset: ImageDataset) -> int:
         return 0
     cores = available_cores()
     return max(min(1, cores - 1), min(MOST_WORKERS, cores // distributed.local_world_size() - 1))
-
-
-def available_cores() -> int:
-    """Cores that this process may run on: under a batch system or in a container, not all of the machine's."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def batches_ahead(workers: int) -> int:

@@ -25,6 +25,7 @@ from gantrain.data.cache import GB, Cache
 from gantrain.data.domain import Domain
 from gantrain.data.pictures import write_picture
 from gantrain.data.single import SingleFolder
+from gantrain.data.sources import FolderSource
 from gantrain.data.stream import BatchStream
 from gantrain.data.unaligned import Unaligned
 from gantrain.registry import ConfigError
@@ -231,6 +232,29 @@ def test_a_changed_source_is_decoded_anew(change: str, monkeypatch) -> None:
     assert_same_bits(items(pictures), plain)
 
 
+def test_a_cache_that_nobody_may_touch_is_used(monkeypatch, folder: Path) -> None:
+    plain = items(kept(dataset("single")))
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    decoded = count_decoded(monkeypatch)
+    assert_same_bits(items(kept(dataset("single"))), plain)
+    assert decoded == []
+
+
+def test_pictures_in_memory_are_not_asked_for_their_times(monkeypatch) -> None:
+    plain = items(dataset("single"))
+    monkeypatch.setattr(FolderSource, "stamp", lambda *_: pytest.fail("of a million files"))
+    assert_same_bits(items(kept(dataset("single"), Cache(cache="memory"))), plain)
+
+
+def test_a_part_of_what_is_kept_has_its_own_pictures() -> None:
+    plain = items(dataset("unaligned").sample(0.5, 3))
+    assert_same_bits(items(kept(dataset("unaligned")).sample(0.5, 3)), plain)
+
+
 def test_as_many_others_of_the_same_source_are_kept_for_themselves(folder: Path) -> None:
     plain = items(dataset("single"))
     for some in ([1, 2], [3, 4]):
@@ -309,7 +333,8 @@ def test_a_file_that_is_not_whole_is_made_anew(how: str, folder: Path) -> None:
 def test_what_a_killed_process_left_stands_in_nobodys_way(folder: Path) -> None:
     kept(dataset("single"))
     path = only_file(folder)
-    path.rename(path.with_name(f"{path.stem}-0123.partial"))
+    path.rename(path.with_name(f".{path.name}-0123.partial"))
+    path.with_name(".another.pictures-4567.partial").touch()
     path.with_suffix(".lock").touch()
     plain = items(dataset("single"))
     assert_same_bits(items(kept(dataset("single"))), plain)
@@ -427,6 +452,8 @@ def test_memory_without_room_is_said_with_figures(monkeypatch) -> None:
     )
     monkeypatch.setattr(cache, "_free_memory", lambda: 10_000)
     assert "of 8e-06 GB" in refusal(Cache(cache="memory"))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # each has pictures of its own
+    assert "of 4e-06 GB" in refusal(Cache(cache="memory"))
     assert cache._free_memory() == 10_000
 
 
@@ -446,6 +473,14 @@ def test_the_one_used_longest_ago_makes_room_and_none_in_use(folder: Path) -> No
     assert [path in now for path in made] == [True, True, False]
     assert len(now) == 3
     assert_same_bits(items(held), items(dataset("single", load_size=17)))
+
+
+def test_files_that_another_process_removes_meanwhile_are_no_error(folder: Path) -> None:
+    folder.mkdir()
+    for name in ("gone.pictures", ".gone.partial"):
+        (folder / name).symlink_to("nowhere")
+    pictures = kept(dataset("single"))
+    assert pictures.in_memory
 
 
 def test_others_do_not_go_in_vain(folder: Path) -> None:

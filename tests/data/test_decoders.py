@@ -123,6 +123,21 @@ def test_a_reduced_jpeg_shows_the_same_at_the_same_place(
         assert abs((slope * (found - exact)).sum() / (slope**2).sum()) < 0.05
 
 
+@pytest.mark.parametrize(("depth", "value_range"), [("uint16", None), ("float32", (0, 255)), ("uint8", (0, 200))])
+def test_jpegs_are_not_reduced_where_other_values_are_made_of_theirs(
+    depth: str, value_range: tuple[float, float] | None, tmp_path: Path
+) -> None:
+    Image.fromarray(photo(255, 513)).save(tmp_path / "1.jpg", quality=95)  # whose eighth is no whole number
+    keys = {"preprocess": "resize_and_crop", "load_size": 32, "crop_size": 32, "flip": False, "training": True}
+    source = FolderSource(tmp_path, [tmp_path / "1.jpg"])
+    exact, found = (
+        Domain(source, channels=3, depth=depth, value_range=value_range).scaled(0, Preprocess(decoder=decoder, **keys))
+        for decoder in ("exact", "draft")
+    )
+    assert found[0].dtype == ("uint16" if depth == "uint16" else "float32")
+    assert np.array_equal(exact[0], found[0])
+
+
 @pytest.mark.parametrize(("width", "reduced"), [(512, True), (516, True), (514, False)])
 def test_both_halves_of_a_reduced_pair_begin_where_they_did(width: int, reduced: bool, tmp_path: Path) -> None:
     left, right = photo(256, width // 2), np.full((256, width // 2, 3), 255, dtype=np.uint8)

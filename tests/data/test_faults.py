@@ -14,9 +14,11 @@ import torch
 from conftest import newest
 from PIL import Image
 
+from gantrain.build import build_dataset
 from gantrain.cli import main
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.data.faults import Faults
+from gantrain.data.pictures import write_pixels
 from gantrain.data.stream import BatchStream, in_order
 from gantrain.registry import ConfigError, construct
 from gantrain.seeding import derive_seed
@@ -42,7 +44,8 @@ class Torn(ImageDataset):
 
 
 def stream(dataset: ImageDataset | None = None, on_error: str = "skip", **keys: Any) -> BatchStream:
-    config = {"batch_size": 4, "num_workers": keys.pop("num_workers", 0), "on_error": on_error}
+    config = {"batch_size": 4, "num_workers": 0, "on_error": on_error}
+    config = {key: keys.pop(key, value) for key, value in config.items()}
     runtime = {"seed": 3, "device": CPU, "dtype": torch.float32, "channels_last": False, **keys}
     return construct(BatchStream, config, key="data", dataset=dataset or Torn(), **runtime)
 
@@ -171,6 +174,42 @@ def test_a_run_goes_past_a_torn_picture_and_says_so_at_once(workers: int, capfd)
     assert said.index("left out") < said.index(" 4/7 ")
     assert re.search(r"\rwarning: bad pictures left out: 1; items replaced by their neighbours: [23]\n", said)
     assert newest("run")["step"] == 7
+
+
+def read(mode: str, preprocess: str = "scale_width") -> ImageDataset:
+    keys = {"mode": mode, "root": "photos", "channels": 1, "preprocess": preprocess, "load_size": 20, "crop_size": 12}
+    keys |= {"flip": False, "range": None, "depth": "auto", "decoder": "exact"}
+    if mode == "single":
+        return build_dataset(keys | {"crop": "random", "list": None}, phase="train")
+    keys |= {"direction": "a_to_b", "channels_b": 1, "range_b": None}
+    return build_dataset(keys | ({"serial": True} if mode == "unaligned" else {}), phase="train")
+
+
+@pytest.mark.parametrize("left", [0, 100])
+@pytest.mark.parametrize("mode", ["single", "aligned", "unaligned"])
+def test_the_first_picture_may_be_torn(mode: str, left: int) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (30, 40, 1), dtype=np.uint16)
+    for folder in ("photos/trainA", "photos/trainB"):
+        for number in range(3):
+            write_pixels(Path(folder) / f"{number}.png", deep)
+        first = Path(folder) / "0.png"
+        first.write_bytes(first.read_bytes()[:left])  # of which 60 would be its header
+    dataset = read(mode)
+    assert set(dataset.spec.depth.values()) == {"uint16"}
+    assert (dataset.spec.height, dataset.spec.width) == (16, 20)
+    with pytest.raises(ConfigError, match=r"^can't read the picture photos/trainA/0\.png: "):
+        dataset.item(0, 0)
+    batches = list(islice(stream(dataset, batch_size=1), 3))
+    assert not any(name.endswith("0.png") for batch in batches for name in batch["name"])
+
+
+@pytest.mark.parametrize("preprocess", ["scale_width", "crop"])
+def test_where_no_picture_can_be_read_the_first_is_named(preprocess: str) -> None:
+    pictures(Path("photos"), 3, torn=None)
+    for path in Path("photos").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"^can't read the picture photos/00\.png: the file is empty$"):
+        read("single", preprocess)
 
 
 def test_a_page_of_training_pictures_does_without_the_torn_one() -> None:
