@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,7 @@ def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any], de
     """
     while True:
         try:
-            with _told_by_its_rank(), crash.explained(config, device):
+            with crash.explained(config, device):
                 return trainer.fit()
         except DivergedError as diverged:
             record = trainer.checkpoints.folder / "crash" / f"step_{diverged.step}.json"
@@ -171,19 +171,6 @@ def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any], de
                 f"{told} Going back to step {trainer.step}, with the pictures in another order "
                 f"({rollbacks} of {settings.rollbacks} times)"
             )
-
-
-@contextmanager
-def _told_by_its_rank() -> Iterator[None]:
-    """What goes wrong on one rank is told by that rank: rank 0, which tells all else, may only know that it is gone."""
-    try:
-        yield
-    except ConfigError as error:
-        # of a rank that is gone, launch knows more
-        told = isinstance(error, distributed.LostRankError) and distributed.is_launched()
-        if distributed.rank() > 0 and not told:
-            print(f"gantrain: rank {distributed.rank()}: {error}", file=sys.stderr)
-        raise
 
 
 def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None]) -> None:
