@@ -11,8 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeAlias
 
+from gantrain.data.folders import stems_of
 from gantrain.data.parallel import in_parallel
 from gantrain.data.pictures import EXTENSIONS, is_picture
+from gantrain.data.sources import FolderSource
 from gantrain.data.whole_files import one_at_a_time
 from gantrain.registry import ConfigError
 
@@ -172,12 +174,10 @@ def by_stem(folder: Path) -> dict[str, Path]:
     Raises:
         ConfigError: The folder is missing, holds none, or two that differ in their suffixes alone.
     """
-    found: dict[str, Path] = {}
-    for path in pictures_below(folder):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        if stem in found:
-            raise ConfigError(f"{found[stem]} and {path} have the same name but for the suffix: rename one")
-        found[stem] = path
+    found, twice = stems_of(FolderSource(folder, pictures_below(folder)))
+    if twice:
+        one, other = twice[0]
+        raise ConfigError(f"{one} and {other} have the same name but for the suffix: rename one")
     return found
 
 
