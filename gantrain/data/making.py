@@ -112,9 +112,11 @@ def unfinished(out: Path, inputs: Sequence[Path], made_by: str) -> Iterator[Path
     with one_at_a_time(whole, wait=wait):
         own = {note, whole.with_suffix(".lock")}
         check_place(out, inputs)  # it may have been made just now
-        if set(scratch.iterdir()) - own and not (note.is_file() and note.read_bytes() == signature):
+        begun = note.is_file() and note.read_bytes() == signature
+        if not begun and set(scratch.iterdir()) - own:
             raise ConfigError(f"{scratch} holds what another command has begun: finish that one, or remove the folder")
-        note.write_bytes(signature)
+        if not begun:
+            note.write_bytes(signature)
         whole.mkdir(exist_ok=True)
         for left in scratch.glob("tmp*"):  # in which a killed process worked
             shutil.rmtree(left, ignore_errors=True)
