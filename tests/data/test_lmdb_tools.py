@@ -161,7 +161,10 @@ def test_what_was_changed_or_removed_after_an_interruption_is_not_kept(
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     time.sleep(0.01)
-    made |= fill(tmp_path / "in", {"1.png": b"X"})  # of the same size
+    made |= fill(tmp_path / "in", {"1.png": b"X", "older": b"Y"})  # of the same size
+    os.utime(tmp_path / "in/older", (1, 1))
+    (tmp_path / "in/older").replace(tmp_path / "in/3.png")
+    made["3.png"] = made.pop("older")
     (tmp_path / "in/2.png").unlink()
     del made["2.png"]
     assert main(["data", "lmdb", "in", "out"]) == 0
@@ -216,6 +219,26 @@ def test_out_and_in_again_gives_the_same_files(tmp_path: Path) -> None:
     assert {name: value for name, value in files(tmp_path / "out").items() if name != "files.csv"} == made
     assert rows(tmp_path / "out") == [["path", "label"], *([name, name[:3]] for name in sorted(made))]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["db", "db.keys", "in", "out"]
+
+
+@pytest.mark.parametrize("layout", ["flat", "tree"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [b"x", b"x.png"],  # the former has no suffix of its own
+        [b"x\n", b"x%0A"],  # which no file should be called, and what it is called instead
+        [b"a", b"a.png/b.png"],
+        [b"a.png", b"a.png/b.png"],
+        [b"files.csv/a.png", b"b.png"],
+    ],
+)
+def test_every_key_has_a_file_of_its_own(layout: str, keys: list[bytes], tmp_path: Path) -> None:
+    values = {key: encoded(seed=number) for number, key in enumerate(keys)}
+    write(tmp_path / "db", values)
+    assert main(["data", "export", "db", "out", f"layout={layout}"]) == 0
+    listed = [(tmp_path / "out" / path).read_bytes() for path, *_ in rows(tmp_path / "out")[1:]]
+    assert listed == [values[key] for key in sorted(keys)]
+    assert len(files(tmp_path / "out")) == 3
 
 
 def lsun(path: Path, count: int = 40) -> dict[bytes, bytes]:
