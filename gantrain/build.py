@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -172,6 +173,22 @@ def _cache_keys(data: dict[str, Any]) -> dict[str, Any]:
     return {key: "off" if data[key] is False else data[key] for key in CACHE_KEYS if key in data}
 
 
+def check_keys(data: dict[str, Any]) -> None:
+    """Refuse what training would under those keys of ``data`` that are not the data set's own."""
+    construct(Cache, _cache_keys(data), key="data")
+    hints = typing.get_type_hints(BatchStream.__init__, include_extras=True)
+    for key in STREAM_KEYS:
+        if key in data:
+            checked(data[key], hints[key], f"data.{key}")
+
+
+def selected(data: dict[str, Any]) -> tuple[float | None, int | None, int | None]:
+    """``data.fraction``, ``data.max_size`` and ``data.labelled``."""
+    kinds = zip(SELECTION_KEYS, (Portion | None, Positive | None, Positive | None), strict=True)
+    fraction, max_size, labelled = (checked(data.get(key), kind, f"data.{key}") for key, kind in kinds)
+    return fraction, max_size, labelled
+
+
 def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
     """Refuse a model that reads what the data does not hold."""
     name = config["model"].get("name")
@@ -199,9 +216,8 @@ def build_dataset(data: dict[str, Any], *, phase: str, seed: int = 0) -> ImageDa
     ``data.fraction`` is the part of the items that the seed draws, of which ``data.max_size`` takes the first so many;
     ``data.labelled`` hides the labels of all but so many.
     """
-    data = {key: value for key, value in data.items() if key not in CACHE_KEYS}
-    fraction = checked(data.pop("fraction", None), Portion | None, "data.fraction")
-    max_size, labelled = (checked(data.pop(key, None), Positive | None, f"data.{key}") for key in SELECTION_KEYS[1:])
+    fraction, max_size, labelled = selected(data)
+    data = {key: value for key, value in data.items() if key not in (*CACHE_KEYS, *SELECTION_KEYS)}
     dataset: ImageDataset = DATASETS.build(data, also=(*STREAM_KEYS, *SELECTION_KEYS, *CACHE_KEYS), phase=phase)
     if labelled is not None and dataset.labels is None:
         raise ConfigError(f"data.labelled={labelled}: this data set has no labels")

@@ -11,22 +11,22 @@ from typing import Any
 from PIL import Image
 
 import gantrain.data  # noqa: F401 - files the data modes by name
-from gantrain.build import SELECTION_KEYS, STREAM_KEYS, build_dataset
+from gantrain.build import SELECTION_KEYS, STREAM_KEYS, build_dataset, check_keys, selected
 from gantrain.data.base import ImageDataset
 from gantrain.data.checking import Summary, findings_in, summarise
-from gantrain.data.surveying import Finding, survey
+from gantrain.data.surveying import Finding, chosen, survey
 from gantrain.plugins import import_plugins
-from gantrain.registry import checked
+from gantrain.registry import ConfigError, checked
 from gantrain.report.data_page import data_page
+from gantrain.report.page import PAGE
 
 WORDS = {"true": True, "false": False}
+OURS = {PAGE, "images"}
 SHOWN = 10  # pictures of each warning on the terminal; the page has more
 
 
 def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], command: str) -> int:
     """Look at the data of a configuration for training.
-
-    ``data.max_size`` and ``data.fraction`` are not heeded: every picture is looked at.
 
     Args:
         config: As composed.
@@ -44,19 +44,24 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
     quick = checked(WORDS.get(typed.get("quick", "false"), typed.get("quick")), bool, "quick")
     import_plugins(checked(config.get("plugins"), list[str], "plugins"))
     configured = checked(config.get("data"), dict[str, Any], "data")
+    check_keys(configured)
+    fraction, max_size, labelled = selected(configured)
+    folder = _place(Path(typed.get("out") or f"results/data_{name}").expanduser(), configured)
     data = {key: value for key, value in configured.items() if key not in (*STREAM_KEYS, *SELECTION_KEYS)}
     try:
         parts, findings = survey(data, _build)
+        parts = [chosen(part, fraction=fraction, max_size=max_size, seed=config["seed"]) for part in parts]
         summaries = [summarise(part, data, quick=quick) for part in parts]
     except KeyboardInterrupt:
         print("gantrain: interrupted; nothing was written", file=sys.stderr)
         return 130
+    if labelled is not None and not any(part.labels for part in parts):
+        findings.append(Finding(f"data.labelled={labelled}: this data set has no labels", stops=True))
     findings += findings_in(summaries, skips=configured.get("on_error") == "skip")
     findings.sort(key=lambda finding: not finding.stops)
     columns = {summary.part.title: summary.row() for summary in summaries}
     classes = {summary.part.title: summary.classes for summary in summaries if summary.classes}
     _print(columns, classes, findings)
-    folder = Path(typed.get("out") or f"results/data_{name}").expanduser()
     data_page(
         folder,
         name=f"{name}: {data['root']}" if data.get("root") else name,
@@ -66,8 +71,18 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
         classes=classes,
         sheets=_sheets(folder, summaries),
     )
-    print(f"page: {folder / 'index.html'}")
+    print(f"page: {folder / PAGE}")
     return int(any(finding.stops for finding in findings))
+
+
+def _place(folder: Path, data: Mapping[str, Any]) -> Path:
+    """Refuse to write the page among the pictures, or among anything else."""
+    root = Path(str(data.get("root", ""))).expanduser()
+    if "root" in data and root.is_dir() and folder.resolve().is_relative_to(root.resolve()):
+        raise ConfigError(f"out={folder} lies in data.root ({root}): give out=FOLDER outside")
+    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - OURS):
+        raise ConfigError(f"out={folder} holds other things: give another folder")
+    return folder
 
 
 def _build(data: Mapping[str, Any], phase: str) -> ImageDataset:
@@ -81,16 +96,21 @@ def _print(
     table = [["", *columns], *([row, *(facts.get(row, "") for facts in columns.values())] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        _say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     for title, counts in classes.items():
         few = ", ".join(f"{name} {count:,}" for name, count in islice(counts.items(), SHOWN))
-        print(f"classes, {title}: {few}" + (", ... (all on the page)" if len(counts) > SHOWN else ""))
+        _say(f"classes, {title}: {few}" + (", ... (all on the page)" if len(counts) > SHOWN else ""))
     for finding in findings:
-        print(f"{'would stop training' if finding.stops else 'warning'}: {finding.text}")
+        _say(f"{'would stop training' if finding.stops else 'warning'}: {finding.text}")
         for item in finding.items if finding.stops else islice(finding.items, SHOWN):
-            print(f"  {item}")
+            _say(f"  {item}")
         if not finding.stops and len(finding.items) > SHOWN:
-            print("  ... (more on the page)")
+            _say("  ... (more on the page)")
+
+
+def _say(line: str) -> None:
+    """Names may hold what is no text, or what a terminal takes for a command."""
+    print("".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line))
 
 
 def _sheets(folder: Path, summaries: Sequence[Summary]) -> dict[str, list[tuple[str, list[Path]]]]:

@@ -13,7 +13,7 @@ from gantrain.build import STREAM_KEYS, build_model
 from gantrain.checkpoint import Checkpoints, Step
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.models.base import GAN
-from gantrain.models.colorization import Colorization
+from gantrain.models.colorization import colour_results
 from gantrain.models.translation import BareGenerator, Direction, NetworkMode, Translator
 from gantrain.networks.reference_files import read_reference
 from gantrain.optim import Averages
@@ -124,9 +124,8 @@ class BareColorization(BareGenerator):
         super().__init__(generator, "a_to_b", {"image": 3})
 
     def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
-        """The picture in gray, in the colours that the generator finds, and in its own."""
-        # asks nothing of its model but to translate
-        return Colorization.results(self, batch, direction, network_mode=network_mode)  # type: ignore[arg-type]
+        """See ``colour_results``."""
+        return colour_results(self, batch, direction, network_mode)
 
 
 def load_generator(path: Path, direction: Direction, device: torch.device, *, dropout: float | None) -> BareGenerator:

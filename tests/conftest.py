@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
+from translated import RESNET, SIZES, inside, layout, picture
 
 from gantrain.checkpoint import Checkpoints
 from gantrain.cli import main
@@ -38,6 +40,39 @@ def train() -> Callable[..., dict]:
         return newest(name)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``trained("cyclegan")`` is a copy, in the test's own folder, of a run that was trained once."""
+    here = tmp_path_factory.mktemp("trained")
+    layout(here / "made", trainA=3, trainB=2, testA=5, testB=3)
+    for part, count in (("train", 3), ("test", 7)):
+        for number in range(count):
+            picture(here / f"pairs/{part}/{number}.png", 32, 64)
+    data = f"data.root={here}"
+    commands = {
+        "cyclegan": ["model=cyclegan", "data=horse2zebra", f"{data}/made", "trainer.steps=2", *SIZES],
+        # dropout and batch norm, so that the two modes differ
+        "pix2pix": [
+            "model=pix2pix",
+            "data=facades",
+            f"{data}/pairs",
+            "network/generator=resnet_6blocks",
+            "network.dropout=0.5",
+            "trainer.steps=1",
+            "data.load_size=32",
+            "data.crop_size=32",
+        ],
+    }
+
+    def copied(model: str) -> Path:
+        if not (here / "checkpoints" / model).exists():
+            with inside(here):
+                assert main(["train", *commands[model], f"name={model}", *RESNET]) == 0
+        return Path(shutil.copytree(here / "checkpoints" / model, Path("checkpoints") / model))
+
+    return copied
 
 
 def newest(name: str) -> dict:

@@ -14,6 +14,7 @@ from gantrain.cli import main
 LONGEST = 600  # characters of a message: a list of choices may be long, a whole configuration is too much
 TINY_WITHOUT_SIZE = [typed for typed in TINY if "load_size" not in typed]
 CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="here that is no mistake")
+MPS = pytest.mark.skipif(torch.backends.mps.is_available(), reason="here that is no mistake")
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +153,8 @@ def test_a_mistake_is_refused_in_one_line_that_names_it_and_leaves_nothing(
         assert words.format(**folders) in told
 
 
-@CUDA
-@pytest.mark.parametrize("accelerator", ["cuda", "mps"])
+@pytest.mark.parametrize("accelerator", [pytest.param("cuda", marks=CUDA), pytest.param("mps", marks=MPS)])
 def test_an_accelerator_that_is_not_there_is_refused_with_those_that_are(accelerator: str, capsys) -> None:
-    if accelerator == "mps" and torch.backends.mps.is_available():
-        pytest.skip("here that is no mistake")
     told = refusal(["train", f"trainer.accelerator={accelerator}"], capsys)
     assert f"trainer.accelerator={accelerator}" in told
     assert "cpu" in told

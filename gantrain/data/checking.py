@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -83,7 +84,7 @@ class Summary:
         if look.thumbnail is not None:
             self.thumbnails[index] = look.thumbnail
 
-    @property
+    @cached_property
     def classes(self) -> dict[str, int]:
         """How many pictures there are of each class."""
         counts = Counter(self.part.labels or ())
@@ -97,7 +98,7 @@ class Summary:
             widths[width] += count
             aspects[width / height] += count
         shown = {
-            "pictures": f"{len(self.part.source):,}",
+            "pictures": f"{len(self.part.source):,}" + (f" of {self.part.whole:,}" if self.part.whole else ""),
             "unreadable": f"{len(self.unreadable):,}",
             "height": _spread(heights, "{:.0f}"),
             "width": _spread(widths, "{:.0f}"),

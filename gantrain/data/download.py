@@ -64,6 +64,12 @@ NAMES: dict[str, str] = {
     **{f"lsun_{category}": f"{_LSUN}/{category}_train_lmdb.zip" for category in _CATEGORIES},
 }
 
+# and those that are not handed out to everybody: by whom, and what to do with it
+BY_REQUEST = {
+    "cityscapes": "cityscapes-dataset.com; {folder}/train and {folder}/test then hold one picture for each photo: the "
+    "photo on its left half, the labels on its right",
+}
+
 USAGE = f"""\
   For model=pix2pix data=NAME:
     {", ".join(_PAIRED_NAMES)}
@@ -96,11 +102,8 @@ def download(name: str, root: Path) -> None:
     Raises:
         ConfigError: No data set of that name is handed out, the server can't be reached, or what came is not whole.
     """
-    if name == "cityscapes":
-        raise ConfigError(
-            f"cityscapes must be requested from cityscapes-dataset.com; {root / name}/train and {root / name}/test "
-            "then hold one picture for each photo: the photo on its left half, the labels on its right"
-        )
+    if name in BY_REQUEST:
+        raise ConfigError(f"{name} must be requested from {BY_REQUEST[name].format(folder=root / name)}")
     if name not in NAMES:
         raise ConfigError(f"no data set '{name}' to download; {nearest(name, NAMES)}")
     address = NAMES[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -19,6 +19,7 @@ Direction: TypeAlias = Literal["a_to_b", "b_to_a"]
 # below the root, for a phase; "A" may be "a"
 PAIRS = ("{phase}A + {phase}B", "A/{phase} + B/{phase}", "{phase}/A + {phase}/B")
 PHASES = ("train", "test", "val")
+NAMED = 5  # pictures in a message
 
 
 def spec_of(domains: Mapping[str, Domain], size: tuple[int, int], class_names: Iterable[str] = ()) -> ImageSpec:
@@ -88,9 +89,10 @@ def find_layout(root: str, phase: str, *, side_by_side: bool) -> Layout:
 
 def no_folder(folder: Path) -> ConfigError:
     """What to say of a missing folder, which may be one that is handed out."""
-    from gantrain.data.download import NAMES
+    from gantrain.data.download import BY_REQUEST, NAMES
 
-    hint = f"; gantrain data download {folder.name} fetches it" if folder.name in NAMES else ""
+    does = "fetches it" if folder.name in NAMES else "says how to get it" if folder.name in BY_REQUEST else ""
+    hint = f"; gantrain data download {folder.name} {does}" if does else ""
     return ConfigError(f"data.root: there is no folder {folder}{hint}")
 
 
@@ -130,25 +132,39 @@ def match(a: FolderSource, b: FolderSource) -> list[tuple[Path, Path]]:
     Raises:
         ConfigError: A picture has no partner, or two.
     """
-    sides = [_by_stem(a), _by_stem(b)]
-    alone = [[mine[stem] for stem in mine if stem not in other] for mine, other in (sides, sides[::-1])]
+    (side_a, twice_a), (side_b, twice_b) = stems_of(a), stems_of(b)
+    if twice_a or twice_b:
+        one, other = [*twice_a, *twice_b][0]
+        raise ConfigError(f"data.root: {one} and {other} have the same name but for the suffix")
+    alone = without_partner(side_a, side_b)
     if any(alone):
-        some = ", ".join(str(path) for path in [*alone[0], *alone[1]][:5])
         raise ConfigError(
             f"data.root: pictures are matched by name without suffix, and {len(alone[0])} in {a.folder} and "
-            f"{len(alone[1])} in {b.folder} have no partner: {some}" + (", ..." if sum(map(len, alone)) > 5 else "")
+            f"{len(alone[1])} in {b.folder} have no partner: {some_of([*alone[0], *alone[1]])}"
         )
-    return [(path, sides[1][stem]) for stem, path in sides[0].items()]
+    return [(path, side_b[stem]) for stem, path in side_a.items()]
 
 
-def _by_stem(source: FolderSource) -> dict[str, Path]:
+def stems_of(source: FolderSource) -> tuple[dict[str, Path], list[tuple[Path, Path]]]:
+    """The pictures of a folder by their paths below it, without suffix; and which have the same as one of these."""
     found: dict[str, Path] = {}
+    twice: list[tuple[Path, Path]] = []
     for path in source.paths:
-        stem = path.relative_to(source.folder).with_suffix("").as_posix()
-        if stem in found:
-            raise ConfigError(f"data.root: {found[stem]} and {path} have the same name but for the suffix")
-        found[stem] = path
-    return found
+        first = found.setdefault(path.relative_to(source.folder).with_suffix("").as_posix(), path)
+        if first is not path:
+            twice.append((first, path))
+    return found, twice
+
+
+def without_partner(a: Mapping[str, Path], b: Mapping[str, Path]) -> tuple[list[Path], list[Path]]:
+    """The pictures of either side whose key the other lacks."""
+    return [a[key] for key in a if key not in b], [b[key] for key in b if key not in a]
+
+
+def some_of(paths: Sequence[Path]) -> str:
+    """The first few, for a message."""
+    more = f" and {len(paths) - NAMED:,} more" if len(paths) > NAMED else ""
+    return ", ".join(map(str, paths[:NAMED])) + more
 
 
 def pictures_in(folder: Path) -> FolderSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import itertools
 import os
@@ -210,6 +211,10 @@ class KeyIndex:
 
     def __len__(self) -> int:
         return len(self._places) - 1
+
+    def __contains__(self, key: bytes) -> bool:
+        place = bisect.bisect_left(self, key)
+        return place < len(self) and self[place] == key
 
     def __getitem__(self, index: int) -> bytes:
         start, stop = self._places[index : index + 2]

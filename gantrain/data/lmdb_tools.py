@@ -18,7 +18,7 @@ from tqdm import tqdm
 from gantrain.data.base import drawn
 from gantrain.data.decoding import NPY_MAGIC, TIFF_MAGIC
 from gantrain.data.listing import HEADER
-from gantrain.data.lmdb_index import is_database
+from gantrain.data.lmdb_index import KeyIndex, is_database
 from gantrain.data.lsun import LmdbSource, class_ranges, open_source
 from gantrain.data.making import pictures_below, unfinished
 from gantrain.data.parallel import in_parallel
@@ -105,7 +105,8 @@ def _put(transaction: Any, keys: Iterator[bytes], plan: Mapping[bytes, Path], la
     for key in keys:
         status = plan[key].stat()
         there = transaction.get(key)
-        if there is None or len(there) != status.st_size or status.st_mtime_ns > last:
+        changed = max(status.st_mtime_ns, status.st_ctime_ns)  # the latter where an older file took its place
+        if there is None or len(there) != status.st_size or changed > last:
             transaction.put(key, plan[key].read_bytes())
             size += status.st_size
         bar.update()
@@ -187,20 +188,28 @@ def _files(source: LmdbSource, indices: Iterable[int], layout: str) -> Iterator[
     """A number, the path below the folder and the content of each file."""
     for number, index in enumerate(indices):
         value = source.open(index)
-        name = _file_name(source.index[index], value)
+        name = _file_name(source.index[index], value, source.index)
         yield number, "/".join([*re.sub("[./]", "_", name[:3]), name]) if layout == "tree" else name, value
 
 
-def _file_name(key: bytes, value: bytes) -> str:
-    """A key as a path that a file can have, with the suffix of what the value is; ``.bin`` if that is unclear."""
+def _file_name(key: bytes, value: bytes, keys: KeyIndex) -> str:
+    """A key as a path that a file can have, with the suffix of what the value is; ``.bin`` if that is unclear.
+
+    That of another key is a file of its own, and neither's folder.
+    """
     name = key.decode("utf-8", "surrogateescape")
     parts = name.split("/")
     plain = name.isprintable() and "\\" not in name and not {"", ".", ".."}.intersection(parts)
     if not plain or max(len(os.fsencode(part)) for part in parts) > LONGEST_NAME - len(".webp"):
         name = quote(key, safe="").replace(".", "%2E")
-        if len(name) > LONGEST_NAME - len(".webp"):
-            name = hashlib.blake2b(key, digest_size=20).hexdigest()
-    return name if Path(name).suffix.lower() in EXTENSIONS else name + _suffix(value)
+    suffix = "" if Path(name).suffix.lower() in EXTENSIONS else _suffix(value)
+    folders = [str(folder) for folder in Path(name).parents]
+    files = [folder for folder in folders if Path(folder).suffix.lower() in EXTENSIONS]
+    others = {name, name + suffix, *files, *(str(Path(file).with_suffix("")) for file in files)}
+    taken = any(other != key and other in keys for other in map(os.fsencode, others))
+    if taken or LIST in folders or len(os.fsencode(Path(name).name)) > LONGEST_NAME - len(".webp"):
+        return hashlib.blake2b(key, digest_size=20).hexdigest() + (suffix or Path(name).suffix)
+    return name + suffix
 
 
 def _suffix(value: bytes) -> str:

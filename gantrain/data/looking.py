@@ -49,6 +49,7 @@ class Part:
         class_names: Empty if there are no labels.
         labels: One class number per picture, or None.
         paired: Whether the pictures of A and of B with the same number are a pair.
+        whole: How many there would be without ``data.fraction`` and ``data.max_size``; 0 if these leave all.
     """
 
     phase: str
@@ -59,6 +60,7 @@ class Part:
     class_names: Sequence[str] = ()
     labels: Sequence[int] | None = None
     paired: bool = False
+    whole: int = 0
 
     @property
     def title(self) -> str:
@@ -170,7 +172,7 @@ def _look(part: Part, encoded: Encoded, place: str, *, quick: bool, shown: bool)
         pixels = [_read(encoded, wanted, place) for wanted in part.readings]
         if not quick and isinstance(encoded, bytes):
             digest = hashlib.blake2b(encoded, digest_size=16).digest()
-        colour = _is_colour(encoded, header, pixels[0], place)
+        colour = None if quick else _is_colour(encoded, header, pixels[0], place)
     except OSError as error:
         return Look(header, size, unreadable=f"can't read the picture {place}: {error.strerror or error}")
     except ConfigError as error:

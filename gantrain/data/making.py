@@ -11,8 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeAlias
 
+from gantrain.data.folders import stems_of
 from gantrain.data.parallel import in_parallel
 from gantrain.data.pictures import EXTENSIONS, is_picture
+from gantrain.data.sources import FolderSource
 from gantrain.data.whole_files import one_at_a_time
 from gantrain.registry import ConfigError
 
@@ -110,9 +112,11 @@ def unfinished(out: Path, inputs: Sequence[Path], made_by: str) -> Iterator[Path
     with one_at_a_time(whole, wait=wait):
         own = {note, whole.with_suffix(".lock")}
         check_place(out, inputs)  # it may have been made just now
-        if set(scratch.iterdir()) - own and not (note.is_file() and note.read_bytes() == signature):
+        begun = note.is_file() and note.read_bytes() == signature
+        if not begun and set(scratch.iterdir()) - own:
             raise ConfigError(f"{scratch} holds what another command has begun: finish that one, or remove the folder")
-        note.write_bytes(signature)
+        if not begun:
+            note.write_bytes(signature)
         whole.mkdir(exist_ok=True)
         for left in scratch.glob("tmp*"):  # in which a killed process worked
             shutil.rmtree(left, ignore_errors=True)
@@ -172,12 +176,10 @@ def by_stem(folder: Path) -> dict[str, Path]:
     Raises:
         ConfigError: The folder is missing, holds none, or two that differ in their suffixes alone.
     """
-    found: dict[str, Path] = {}
-    for path in pictures_below(folder):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        if stem in found:
-            raise ConfigError(f"{found[stem]} and {path} have the same name but for the suffix: rename one")
-        found[stem] = path
+    found, twice = stems_of(FolderSource(folder, pictures_below(folder)))
+    if twice:
+        one, other = twice[0]
+        raise ConfigError(f"{one} and {other} have the same name but for the suffix: rename one")
     return found
 
 

@@ -14,13 +14,11 @@ import numpy as np
 
 from gantrain.data.decoding import Pixels, decode, depth_of
 from gantrain.data.edges import canny
-from gantrain.data.folders import PHASES
+from gantrain.data.folders import PHASES, some_of, without_partner
 from gantrain.data.making import Recipe, by_stem, make
 from gantrain.data.pictures import LARGEST, read_picture, write_pixels
 from gantrain.data.transforms import Size, as_pair, resize
 from gantrain.registry import ConfigError
-
-NAMED = 10  # pictures without partner in a message
 
 
 def pairs(a: Path, b: Path, out: Path) -> None:
@@ -31,15 +29,14 @@ def pairs(a: Path, b: Path, out: Path) -> None:
     Raises:
         ConfigError: Pictures without partner, some of which are named, or a pair of different sizes.
     """
-    sides = by_stem(a), by_stem(b)
-    alone = [str(mine[stem]) for mine, other in (sides, sides[::-1]) for stem in mine if stem not in other]
+    of_a, of_b = by_stem(a), by_stem(b)
+    alone = [path for side in without_partner(of_a, of_b) for path in side]
     if alone:
         raise ConfigError(
             f"pictures are matched by name without suffix, and of those in {a} and {b} {len(alone)} have no partner: "
-            + ", ".join(alone[:NAMED])
-            + (f" and {len(alone) - NAMED:,} more" if len(alone) > NAMED else "")
+            + some_of(alone)
         )
-    both = {stem: (path, sides[1][stem]) for stem, path in sides[0].items()}
+    both = {stem: (path, of_b[stem]) for stem, path in of_a.items()}
     plan = {stem: Recipe(pair, partial(_write_pair, *pair)) for stem, pair in both.items()}
     make(out, plan, inputs=(a, b), options={"kind": "pairs"})
 

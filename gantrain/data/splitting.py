@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gantrain.data.folders import PHASES, phase_folders, two_folders
+from gantrain.data.folders import PHASES, phase_folders, stems_of, two_folders
 from gantrain.data.making import Recipe, check_place, make, pictures_below
 from gantrain.data.parallel import in_parallel
 from gantrain.data.single import classes_in
+from gantrain.data.sources import FolderSource
 from gantrain.registry import ConfigError
 from gantrain.seeding import derive_seed
 
@@ -108,14 +109,17 @@ def _domains(folder: Path) -> dict[str, Path]:
 
 def _pairs(domains: Mapping[str, Path]) -> list[tuple[tuple[str, str, Path], ...]]:
     """The files of each pair; none if these are no pairs."""
-    sides: list[dict[str, tuple[str, str, Path]]] = []
-    for domain, top in domains.items():
-        names = [(path.relative_to(top), path) for path in pictures_below(top)]
-        sides.append({name.with_suffix("").as_posix(): (domain, name.as_posix(), path) for name, path in names})
-        if len(sides[-1]) < len(names):
-            return []
-    a, b = sides
-    return [(files, b[stem]) for stem, files in a.items()] if a.keys() == b.keys() else []
+    a, b = (FolderSource(top, pictures_below(top)) for top in domains.values())
+    (of_a, twice_a), (of_b, twice_b) = stems_of(a), stems_of(b)
+    if twice_a or twice_b or of_a.keys() != of_b.keys():
+        return []
+    return [
+        (
+            ("A", path.relative_to(a.folder).as_posix(), path),
+            ("B", of_b[stem].relative_to(b.folder).as_posix(), of_b[stem]),
+        )
+        for stem, path in of_a.items()
+    ]
 
 
 def _divided(units: Sequence[Unit], shares: Mapping[str, float], seed: int) -> list[str]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from gantrain.data.aligned import Aligned
-from gantrain.data.base import IMAGE_KEYS, ImageDataset
-from gantrain.data.folders import Layout, find_layout, pictures_in
+from gantrain.data.base import IMAGE_KEYS, ImageDataset, drawn
+from gantrain.data.folders import Layout, find_layout, pictures_in, stems_of, without_partner
 from gantrain.data.headers import read_header
 from gantrain.data.looking import ItemSource, Part, Wanted
 from gantrain.data.pictures import EXTENSIONS, needs_range
 from gantrain.data.shards import ShardSource
 from gantrain.data.single import Pictures
-from gantrain.data.sources import FolderSource, Source
+from gantrain.data.sources import Chosen, FolderSource, Source
 from gantrain.data.torchvision_sets import TorchvisionDataset
 from gantrain.data.unaligned import Unaligned
 from gantrain.registry import DATASETS, ConfigError
@@ -37,9 +37,10 @@ class Finding:
     items: Sequence[str] = ()
 
 
-def survey(
-    data: Mapping[str, Any], build: Callable[[Mapping[str, Any], str], ImageDataset]
-) -> tuple[list[Part], list[Finding]]:
+Build: TypeAlias = Callable[[Mapping[str, Any], str], ImageDataset]
+
+
+def survey(data: Mapping[str, Any], build: Build) -> tuple[list[Part], list[Finding]]:
     """The pictures of the training and of the test phase, and what is wrong with where they lie.
 
     Args:
@@ -51,41 +52,53 @@ def survey(
     """
     parts: list[Part] = []
     findings: list[Finding] = []
-    cls = DATASETS[data.get("mode", "")]
-    # a depth that is given has no picture opened to find it
-    unopened = {**data, "depth": "uint8"} if data.get("depth") == "auto" else data
     for phase in ("train", "test"):
-        dataset, error = None, None
         try:
-            dataset = build(unopened, phase)
-        except ConfigError as raised:
-            error = raised
-        held_out = dataset is not None and dataset.held_out
-        if issubclass(cls, (Aligned, Unaligned)) and "root" in data:
-            try:
-                layout = find_layout(str(data["root"]), phase, side_by_side=issubclass(cls, Aligned))
-            except ConfigError as missing:
-                if not parts:
-                    raise error or missing from None
-                findings.append(Finding(str(missing), stops=True))
-                break
-            held_out = layout.held_out
-            there, found = _two_domains(layout, data, phase, dataset, paired=issubclass(cls, Aligned))
-            parts += there
-            findings += found or ([Finding(str(error), stops=True)] if error else [])
-        elif dataset is not None:
-            there, found = _one_set(dataset, data, phase)
-            parts += there
-            findings += found
-        elif not parts:
-            assert error is not None
-            raise error
-        else:
+            there, found, held_out = _survey_phase(data, phase, build)
+        except ConfigError as error:
+            if not parts:
+                raise
             findings.append(Finding(str(error), stops=True))
+            break
+        parts += there
+        findings += found
         if not held_out:
             findings.append(Finding("there are no other pictures to test on: pages will show training pictures", False))
             break
     return parts, findings + _unread_files(data, parts)
+
+
+def _survey_phase(data: Mapping[str, Any], phase: str, build: Build) -> tuple[list[Part], list[Finding], bool]:
+    """Its pictures, what is wrong, and whether there are others to test on."""
+    cls = DATASETS[data.get("mode", "")]
+    paired = issubclass(cls, Aligned)
+    dataset, failure = None, None
+    try:
+        # a depth that is given has no picture opened to find it
+        dataset = build({**data, "depth": "uint8"} if data.get("depth") == "auto" else data, phase)
+    except ConfigError as error:
+        failure = error
+    if (paired or issubclass(cls, Unaligned)) and "root" in data:  # whose folders tell more than the first mistake
+        try:
+            layout = find_layout(str(data["root"]), phase, side_by_side=paired)
+        except ConfigError as missing:
+            raise failure or missing from None
+        parts, findings = _two_domains(layout, data, phase, dataset, paired=paired)
+        return parts, findings or ([Finding(str(failure), stops=True)] if failure else []), layout.held_out
+    if dataset is None:
+        assert failure is not None
+        raise failure
+    return *_one_set(dataset, data, phase), dataset.held_out
+
+
+def chosen(part: Part, *, fraction: float | None, max_size: int | None, seed: int) -> Part:
+    """What ``data.fraction`` and ``data.max_size`` leave of it."""
+    size = len(part.source)
+    indices = (range(size) if fraction is None else drawn(size, fraction, seed))[:max_size]
+    if len(indices) == size:
+        return part
+    labels = None if part.labels is None else [part.labels[index] for index in indices]
+    return replace(part, source=Chosen(part.source, indices), labels=labels, whole=size)
 
 
 def _one_set(dataset: ImageDataset, data: Mapping[str, Any], phase: str) -> tuple[list[Part], list[Finding]]:
@@ -119,8 +132,7 @@ def _two_domains(
         except ConfigError as error:
             findings.append(Finding(str(error), stops=True))
     if paired and len(sources) == 2:
-        sources, wrong = _matched(sources)
-        findings += wrong
+        sources["A"], sources["B"], findings = _matched(sources["A"], sources["B"])
     paired = paired and not findings
     parts = []
     for domain, source in sources.items():
@@ -135,33 +147,20 @@ def _two_domains(
     return parts, findings
 
 
-def _matched(sources: Mapping[str, FolderSource]) -> tuple[dict[str, FolderSource], list[Finding]]:
+def _matched(a: FolderSource, b: FolderSource) -> tuple[FolderSource, FolderSource, list[Finding]]:
     """Both in the order of A's pictures, if each has a partner; else as they are, and who has none or two."""
-    sides: list[dict[str, Path]] = []
-    twice: list[str] = []
-    for source in sources.values():
-        side: dict[str, Path] = {}
-        for path in source.paths:
-            stem = path.relative_to(source.folder).with_suffix("").as_posix()
-            if stem in side:
-                twice.append(f"{side[stem]} and {path}")
-            side.setdefault(stem, path)
-        sides.append(side)
-    alone = [str(mine[stem]) for mine, other in (sides, sides[::-1]) for stem in mine if stem not in other]
-    findings = []
-    if alone:
-        findings.append(
-            Finding(f"pictures without a partner of the same name, suffix aside: {len(alone):,}", True, alone)
+    (side_a, twice_a), (side_b, twice_b) = stems_of(a), stems_of(b)
+    alone = [str(path) for side in without_partner(side_a, side_b) for path in side]
+    twice = [f"{one} and {other}" for one, other in [*twice_a, *twice_b]]
+    findings = [
+        Finding(f"pictures {what}: {len(items):,}", True, items)
+        for what, items in (
+            ("without a partner of the same name, suffix aside", alone),
+            ("of the same name but for the suffix", twice),
         )
-    if twice:
-        findings.append(Finding(f"pictures of the same name but for the suffix: {len(twice):,}", True, twice))
-    if findings:
-        return dict(sources), findings
-    ordered = {
-        domain: FolderSource(source.folder, [side[stem] for stem in sides[0]])
-        for (domain, source), side in zip(sources.items(), sides, strict=True)
-    }
-    return ordered, []
+        if items
+    ]
+    return a, b if findings else FolderSource(b.folder, [side_b[stem] for stem in side_a]), findings
 
 
 def _wanted(source: Source, data: Mapping[str, Any], suffix: str) -> tuple[Wanted, list[Finding]]:
@@ -191,8 +190,9 @@ def _first_depth(source: Source, channels: int) -> tuple[str, str]:
 
 
 def _unread_files(data: Mapping[str, Any], parts: Sequence[Part]) -> list[Finding]:
-    """Files beside the pictures that nobody will read, by their extensions."""
+    """What lies beside the pictures and nobody will read: files, by their extensions, and links that lead nowhere."""
     kinds = Counter[str]()
+    broken: list[str] = []
     folders: set[Path] = set()
     for source in (part.source for part in parts):
         if isinstance(source, ShardSource):
@@ -200,12 +200,13 @@ def _unread_files(data: Mapping[str, Any], parts: Sequence[Part]) -> list[Findin
         # a pattern means to leave files out
         elif isinstance(source, FolderSource) and Path(str(data.get("root", ""))).expanduser().is_dir():
             folders.add(source.folder)
-    others = [
-        path
-        for folder in sorted(folders)
-        for path in folder.rglob("*")
-        if path.suffix.lower() not in EXTENSIONS and not path.name.startswith(".") and path.is_file()
-    ]
-    kinds.update(path.suffix or path.name for path in others)
+    for path in (path for folder in sorted(folders) for path in sorted(folder.rglob("*"))):
+        if path.is_symlink() and not path.exists():
+            broken.append(str(path))
+        elif path.suffix.lower() not in EXTENSIONS and not path.name.startswith(".") and path.is_file():
+            kinds[path.suffix or path.name] += 1
     said = ", ".join(f"{kind} ({count:,})" for kind, count in kinds.most_common())
-    return [Finding(f"files that are not read, for their extensions: {said}", False)] if kinds else []
+    findings = [Finding(f"files that are not read, for their extensions: {said}", False)] if kinds else []
+    return findings + (
+        [Finding(f"links to files that are not there: {len(broken):,}", False, broken)] if broken else []
+    )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.models.pix2pix import Pix2Pix
-from gantrain.models.translation import Direction, NetworkMode, seeds_of
+from gantrain.models.translation import Direction, NetworkMode, Translator, seeds_of
 from gantrain.optim import Updates
 from gantrain.registry import MODELS, ConfigError
 
@@ -88,15 +88,22 @@ class Colorization(Pix2Pix):
         return super().train_step((lightness_and_colour(batch["image"]) for batch in batches), update)
 
     def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
-        """The picture in gray, in the colours that the generator finds, and in its own."""
-        a = lightness_and_colour(batch["image"])["a"]
-        colour = self.translate(a, direction, seeds=seeds_of(batch, network_mode))
-        lab = torch.cat([(a + 1) * LIGHTNESS, colour * COLOUR], dim=1)
-        gray = torch.cat([lab[:, :1], torch.zeros_like(colour)], dim=1)
-        return {"real_a": lab_to_rgb(gray), "fake_b_rgb": lab_to_rgb(lab), "real_b_rgb": batch["image"]}
+        """See ``colour_results``."""
+        return colour_results(self, batch, direction, network_mode)
 
 
 def lightness_and_colour(rgb: Tensor) -> Batch:
     """Colour pictures (N, 3, H, W) as a batch of ``a`` (N, 1, H, W) and ``b`` (N, 2, H, W), all in [-1, 1]."""
     lab = rgb_to_lab(rgb)
     return {"a": lab[:, :1] / LIGHTNESS - 1, "b": lab[:, 1:] / COLOUR}
+
+
+def colour_results(
+    translator: Translator, batch: Batch, direction: Direction, network_mode: NetworkMode
+) -> dict[str, Tensor]:
+    """The colour pictures of a batch in gray, in the colours that a translator finds for them, and in their own."""
+    a = lightness_and_colour(batch["image"])["a"]
+    colour = translator.translate(a, direction, seeds=seeds_of(batch, network_mode))
+    lab = torch.cat([(a + 1) * LIGHTNESS, colour * COLOUR], dim=1)
+    gray = torch.cat([lab[:, :1], torch.zeros_like(colour)], dim=1)
+    return {"real_a": lab_to_rgb(gray), "fake_b_rgb": lab_to_rgb(lab), "real_b_rgb": batch["image"]}

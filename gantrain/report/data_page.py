@@ -35,7 +35,9 @@ th { vertical-align: top }
 .bar { background: #2a7de1; height: .9rem; min-width: 1px; border-radius: .2rem }
 .wrong summary { color: #d33; font-weight: bold }
 summary { cursor: pointer }
-li { overflow-wrap: anywhere }
+h1, li, .names th { overflow-wrap: anywhere }
+.names th { max-width: 30rem }
+.wide { overflow-x: auto }
 .sheet { display: flex; flex-wrap: wrap; gap: .4rem }
 .sheet figure { margin: 0; display: flex; gap: 1px; align-items: flex-start }
 .sheet img { min-width: 0 }
@@ -70,12 +72,12 @@ def data_page(
     facts = table(tr(th(), *(th(heading) for heading in columns)))
     for row in rows:
         facts.add(tr(th(row), *(td(column.get(row, "")) for column in columns.values())))
-    body.add(facts)
+    body.add(div(facts, cls="wide"))
     body.add(h2("Findings"), *(_finding(*finding) for finding in findings))
     if not findings:
         body.add(p("Nothing is wrong with it."))
     for heading, counts in classes.items():
-        body.add(h2(f"Classes, {heading}"), _bars(counts))
+        body.add(h2(f"Classes, {heading}"), div(_bars(counts), cls="wide"))
     for heading, pictures in sheets.items():
         body.add(h2(heading), div(*(_thumbnail(folder, *picture) for picture in pictures), cls="sheet"))
     body.add(h2("Command"), pre(code(command)))
@@ -95,7 +97,8 @@ def _bars(counts: Mapping[str, int]) -> html_tag:
         *(
             tr(th(name), td(f"{count:,}"), td(div(cls="bar", style=f"width: {BAR * count / largest:.2f}rem")))
             for name, count in counts.items()
-        )
+        ),
+        cls="names",
     )
 
 

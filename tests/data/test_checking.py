@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 from PIL import Image
 
+from gantrain.build import STREAM_KEYS, build_dataset
 from gantrain.cli import main
 from gantrain.data.checking import findings_in, in_bytes, summarise
 from gantrain.data.headers import Header, read_header
@@ -150,6 +155,48 @@ def test_quick_reads_headers_alone(check: Check) -> None:
     assert row(printed, "width") == ["12"]
     status, printed = check("data=single", "data.root=set", *SMALL)
     assert row(printed, "unreadable") == ["2"]
+
+
+def test_of_gray_pictures_quick_says_nothing(check: Check) -> None:
+    for number in range(3):
+        save(f"set/{number}.png", number, channels=1)
+    assert "in gray" in check("data=single", "data.root=set", *SMALL)[1]
+    assert "in gray" not in check("data=single", "data.root=set", "quick=true", *SMALL)[1]
+
+
+@pytest.mark.parametrize("data", ["single", "unaligned", "aligned"])
+def test_only_what_training_would_draw_is_looked_at(data: str, check: Check) -> None:
+    folders = [""] if data == "single" else ["A/", "B/"]
+    for folder in folders:
+        for number in range(40):
+            save(f"set/{folder}{number:02}.png", 100 * len(folder) + number)
+    selection = {"fraction": 0.25, "max_size": 8}
+    words = [f"data={data}", "data.root=set", *SMALL, "seed=3", *(f"data.{key}={selection[key]}" for key in selection)]
+    with initialize_config_module("gantrain.configs", version_base="1.3"):
+        config = OmegaConf.to_container(compose("train", words), resolve=True)
+    keys = {key: value for key, value in config["data"].items() if key not in STREAM_KEYS}
+    dataset = build_dataset(keys, phase="train", seed=3)
+    drawn = {dataset.item(index, 0)["name"] for index in range(len(dataset))}
+    assert len(drawn) == 8
+    for path in Path("set").rglob("*.png"):
+        if path.name not in drawn:
+            path.write_bytes(b"")
+    status, printed = check(*words)
+    assert status == 0, printed
+    assert row(printed, "pictures") == ["8 of 40"] * len(folders)
+    assert row(printed, "unreadable") == ["0"] * len(folders)
+    assert check(f"data={data}", "data.root=set", *SMALL)[0] == 1
+
+
+def test_labels_follow_the_selection(check: Check) -> None:
+    for number in range(10):
+        save(f"set/{'cat' if number < 6 else 'dog'}/{number}.png", number)
+    _, printed = check("data=single", "data.root=set", "data.max_size=7", *SMALL)
+    assert "classes, train: cat 6, dog 1\n" in printed
+    assert check("data=single", "data.root=set", "data.labelled=3", *SMALL)[0] == 0
+    status, printed = check("data=single", "data.root=set/cat", "data.labelled=3", *SMALL)
+    assert status == 1
+    assert "would stop training: data.labelled=3: this data set has no labels" in findings(printed)
 
 
 def test_pictures_left_out_by_training_do_not_stop_it_if_they_are_few(check: Check) -> None:
@@ -394,6 +441,10 @@ def test_keys_are_composed_and_checked_as_in_training(check: Check) -> None:
         (["data=unaligned", "data.root=nowhere"], "data.root: there is no folder nowhere"),
         (["data=unaligned", "data.root=set", "data.crop_sze=8"], "did you mean 'data.crop_size'?"),
         (["data=unaligned", "data.root=set", "quick=maybe"], "quick: expected true or false, got 'maybe'"),
+        (["data=unaligned", "data.root=set", "data.on_error=ignore"], "data.on_error: expected one of 'raise', 'skip'"),
+        (["data=unaligned", "data.root=set", "data.batch_size=0"], "data.batch_size: expected a whole number"),
+        (["data=unaligned", "data.root=set", "data.cache=maybe"], "data.cache: expected one of 'auto', 'disk'"),
+        (["data=unaligned", "data.root=set", "data.max_size=0"], "data.max_size: expected a whole number"),
         ([], "say which data"),
     ):
         status, printed = check(*words)
@@ -403,6 +454,42 @@ def test_keys_are_composed_and_checked_as_in_training(check: Check) -> None:
     status, printed = check("data=unaligned", "data.root=set", "data.load_size=8", "data.crop_size=16")
     assert status == 1
     assert any("data.crop_size (16) must not exceed data.load_size (8)" in line for line in findings(printed))
+
+
+def test_the_page_goes_nowhere_among_other_things(check: Check) -> None:
+    two_domains()
+    mine = save("mine/images/thumbnail_0_0.png", 99)
+    Path("mine/notes.txt").touch()
+    words = ["data=unaligned", "data.root=set", *SMALL]
+    for out, complaint in (
+        ("set/page", "out=set/page lies in data.root (set): give out=FOLDER outside"),
+        ("set", "out=set lies in data.root (set): give out=FOLDER outside"),
+        ("mine", "out=mine holds other things: give another folder"),
+        ("mine/notes.txt", "out=mine/notes.txt holds other things: give another folder"),
+    ):
+        status, printed = check(*words, f"out={out}")
+        assert (status, printed) == (2, f"gantrain: {complaint}\n")
+    assert mine.is_file()
+    assert check(*words, "out=page")[0] == check(*words, "out=page")[0] == 0
+
+
+def test_links_that_lead_nowhere_are_named(check: Check) -> None:
+    save("set/0.png", 0)
+    Path("set/1.png").symlink_to("nowhere.png")
+    _, printed = check("data=single", "data.root=set", *SMALL)
+    assert findings(printed)["warning: links to files that are not there: 1"] == ["set/1.png"]
+
+
+def test_names_that_are_no_text_are_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    save("set/0.png", 0)
+    Path(os.fsdecode(b"set/a\nb\x1b[31m\xff.png")).write_bytes(b"")
+    with open(1, "w", encoding="utf-8", errors="strict", closefd=False) as strict:
+        monkeypatch.setattr(sys, "stdout", strict)
+        assert main(["data", "check", "data=single", "data.root=set", *SMALL]) == 1
+    out, _ = capfdbinary.readouterr()
+    assert rb"  can't read the picture set/a\nb\x1b[31m\udcff.png: the file is empty" in out.splitlines()
 
 
 def test_nothing_is_changed_in_the_data_set(check: Check) -> None:

@@ -110,34 +110,43 @@ def test_a_path_that_is_too_long_for_a_key_keeps_its_class_and_suffix(tmp_path: 
     assert all(key.endswith(b".png") and len(key) <= 511 for key in keys)
 
 
-def interrupted_after(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, count: int) -> list[Path]:
-    """Ctrl-C at the call number ``count``; afterwards, what it was called with is recorded."""
-    original = getattr(owner, name)
-    seen: list[Path] = []
+class Interruption:
+    """Ctrl-C at the call number ``count`` of a method of paths, until it is over, and the paths of which it is called.
 
-    def counted(self: Path, *arguments: object) -> object:
-        if len(seen) == count and not resumed:
-            raise KeyboardInterrupt
-        seen.append(self)
-        return original(self, *arguments)
+    Attributes:
+        seen: These paths.
+    """
 
-    resumed: list[bool] = []
-    monkeypatch.setattr(owner, name, counted)
-    monkeypatch.resume = lambda: (resumed.append(True), seen.clear())  # type: ignore[attr-defined]
-    return seen
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, count: int) -> None:
+        original = getattr(Path, name)
+        self.seen: list[Path] = []
+        self._over = False
+
+        def counted(path: Path, *arguments: object) -> object:
+            if len(self.seen) == count and not self._over:
+                raise KeyboardInterrupt
+            self.seen.append(path)
+            return original(path, *arguments)
+
+        monkeypatch.setattr(Path, name, counted)
+
+    def end(self) -> None:
+        """No more of it; the paths are forgotten."""
+        self._over = True
+        self.seen.clear()
 
 
 def test_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr(module, "CHUNK", 1)  # a transaction for each
     made = fill(tmp_path / "in", classes(10))
     time.sleep(0.01)  # for the clock of the file system
-    seen = interrupted_after(monkeypatch, Path, "read_bytes", 4)
+    interruption = Interruption(monkeypatch, "read_bytes", 4)
     assert main(["data", "lmdb", "in", "out"]) == 130
     assert "goes on" in capsys.readouterr().err
     assert not Path("out").exists()
-    monkeypatch.resume()
+    interruption.end()
     assert main(["data", "lmdb", "in", "out"]) == 0
-    assert len([path for path in seen if path.suffix in (".png", ".webp")]) == 6
+    assert len([path for path in interruption.seen if path.suffix in (".png", ".webp")]) == 6
     assert content(tmp_path / "out") == {name.encode(): value for name, value in made.items()}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
@@ -147,12 +156,15 @@ def test_what_was_changed_or_removed_after_an_interruption_is_not_kept(
 ) -> None:
     monkeypatch.setattr(module, "CHUNK", 1)
     made = fill(tmp_path / "in", {f"{number}.png": b"%d" % number for number in range(10)})
-    interrupted_after(monkeypatch, Path, "read_bytes", 6)
+    Interruption(monkeypatch, "read_bytes", 6)
     assert main(["data", "lmdb", "in", "out"]) == 130
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     time.sleep(0.01)
-    made |= fill(tmp_path / "in", {"1.png": b"X"})  # of the same size
+    made |= fill(tmp_path / "in", {"1.png": b"X", "older": b"Y"})  # of the same size
+    os.utime(tmp_path / "in/older", (1, 1))
+    (tmp_path / "in/older").replace(tmp_path / "in/3.png")
+    made["3.png"] = made.pop("older")
     (tmp_path / "in/2.png").unlink()
     del made["2.png"]
     assert main(["data", "lmdb", "in", "out"]) == 0
@@ -207,6 +219,26 @@ def test_out_and_in_again_gives_the_same_files(tmp_path: Path) -> None:
     assert {name: value for name, value in files(tmp_path / "out").items() if name != "files.csv"} == made
     assert rows(tmp_path / "out") == [["path", "label"], *([name, name[:3]] for name in sorted(made))]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["db", "db.keys", "in", "out"]
+
+
+@pytest.mark.parametrize("layout", ["flat", "tree"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [b"x", b"x.png"],  # the former has no suffix of its own
+        [b"x\n", b"x%0A"],  # which no file should be called, and what it is called instead
+        [b"a", b"a.png/b.png"],
+        [b"a.png", b"a.png/b.png"],
+        [b"files.csv/a.png", b"b.png"],
+    ],
+)
+def test_every_key_has_a_file_of_its_own(layout: str, keys: list[bytes], tmp_path: Path) -> None:
+    values = {key: encoded(seed=number) for number, key in enumerate(keys)}
+    write(tmp_path / "db", values)
+    assert main(["data", "export", "db", "out", f"layout={layout}"]) == 0
+    listed = [(tmp_path / "out" / path).read_bytes() for path, *_ in rows(tmp_path / "out")[1:]]
+    assert listed == [values[key] for key in sorted(keys)]
+    assert len(files(tmp_path / "out")) == 3
 
 
 def lsun(path: Path, count: int = 40) -> dict[bytes, bytes]:
@@ -274,15 +306,15 @@ def test_no_key_leads_out_of_the_folder(tmp_path: Path, key: bytes) -> None:
 
 def test_an_interrupted_export_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     values = lsun(tmp_path / "db", 40)
-    seen = interrupted_after(monkeypatch, Path, "write_bytes", 15)
+    interruption = Interruption(monkeypatch, "write_bytes", 15)
     assert main(["data", "export", "db", "out"]) == 130
     assert "goes on" in capsys.readouterr().err
     assert not Path("out").exists()
     done = [path for path in Path(".out-unfinished/whole").iterdir() if path.name != "files.csv"]
     assert all(path.read_bytes() == values[path.stem.encode()] for path in done)
-    monkeypatch.resume()
+    interruption.end()
     assert main(["data", "export", "db", "out"]) == 0
-    assert len(seen) <= 40 - len(done)
+    assert len(interruption.seen) <= 40 - len(done)
     assert len(done) > 5
     assert {path.stem.encode(): path.read_bytes() for path in Path("out").iterdir() if path.suffix != ".csv"} == values
     assert len(rows(tmp_path / "out")) == 41
@@ -296,9 +328,9 @@ def test_what_an_interrupted_export_of_others_left_is_not_taken_for_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     lsun(tmp_path / "db", 40)
-    interrupted_after(monkeypatch, Path, "write_bytes", 15)
+    interruption = Interruption(monkeypatch, "write_bytes", 15)
     assert main(["data", "export", "db", "out", "fraction=0.9"]) == 130
-    monkeypatch.resume()
+    interruption.end()
     assert main(["data", "export", "db", "out"]) == 2
     assert "another command has begun" in capsys.readouterr().err
 

@@ -78,26 +78,22 @@ def test_few_workers_prepare_more_batches_each() -> None:
     assert [batches_ahead(count) for count in (1, 2, 3, 8)] == [4, 2, 2, 2]
 
 
-FOLDER = {"load_size": 286, "crop_size": 256}
+MORE = "data.num_workers=4 (now 1; this process may use 4 cores)"
+DISK = "data.cache=disk, which decodes every picture only once"
+DISK_IF = "data.cache=disk, where there is room, which decodes every picture only once"
+FAST = "data.decoder=fast, which scales pictures in a third of the time"
 
 
 @pytest.mark.parametrize(
     ("data", "now", "expected"),
     [
-        (
-            {**FOLDER, "cache": "off"},
-            1,
-            "data.num_workers=4 (now 1; this process may use 4 cores), or data.cache=disk, which decodes every picture "
-            "only once, or a smaller data.load_size (now 286)",
-        ),
-        ({**FOLDER, "cache": "disk"}, 4, "a smaller data.load_size (now 286)"),
-        (
-            {"load_size": [64, 80], "crop_size": 64, "cache": "auto"},
-            8,
-            "data.cache=disk, which decodes every picture only once, or a smaller data.load_size (now [64, 80])",
-        ),
-        ({"load_size": 64, "crop_size": 64}, 3, "data.num_workers=4 (now 3; this process may use 4 cores)"),
-        ({"load_size": 64, "crop_size": 64}, 4, ""),
+        ({"cache": "off", "decoder": "exact"}, 1, f"{MORE}, or {DISK}, or {FAST}"),
+        ({"cache": False, "decoder": "draft"}, 4, DISK),  # as YAML reads off
+        ({"cache": "auto", "decoder": "fast"}, 4, DISK_IF),
+        ({"cache": "auto", "decoder": "exact"}, 8, f"{DISK_IF}, or {FAST}"),
+        ({"cache": "disk", "decoder": "fast"}, 4, ""),
+        ({"load_size": 64}, 1, MORE),  # of torchvision, say, without a cache
+        ({"load_size": 64}, 4, ""),
     ],
 )
 def test_only_what_would_help_is_advised(data: dict[str, Any], now: int, expected: str, machine) -> None:
