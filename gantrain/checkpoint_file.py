@@ -19,6 +19,7 @@ from gantrain.upgrades import FORMAT, upgraded
 # A seal is the file's last bytes, the comment of the zip archive that torch writes, so that torch still reads the file.
 MARK = b"gantrain sealed with blake2b: "
 DIGEST = 32  # bytes
+SEAL = len(MARK) + DIGEST
 SEALED_SINCE = 3  # format
 BLOCK = 1 << 20
 # of the newest format; the rest is of the model's making
@@ -60,7 +61,7 @@ def write(state: dict[str, Any], *paths: Path) -> None:
                 with suppress(OSError):
                     scratch.unlink(missing_ok=True)
         except OSError as error:
-            needed = f"it takes {_amount(size_of(state))}{_free(path.parent)}"
+            needed = f"it takes {_amount(_size(state))}{_free(path.parent)}"
             raise ConfigError(f"can't write {path}: {error.strerror or error}; {needed}") from None
 
 
@@ -97,27 +98,28 @@ def read(path: Path) -> dict[str, Any]:
     return state
 
 
-def size_of(state: Any) -> int:
-    """Bytes of all tensors in a nested state."""
-    if isinstance(state, torch.Tensor):
-        return state.numel() * state.element_size()
-    if isinstance(state, dict):
-        return sum(map(size_of, state.values()))
-    return sum(map(size_of, state)) if isinstance(state, (list, tuple)) else 0
-
-
 # ---- writing
 
 
 class _Patient:
-    """A file that torch writes to: its first error is kept, since torch loses it, and the rest is let go."""
+    """A file that torch writes to: its first error is kept, since torch loses it, and the rest is counted and let go.
 
-    def __init__(self, file: IO[bytes]) -> None:
+    Args:
+        file: None for one of which nothing is wanted but its size.
+
+    Attributes:
+        size: In bytes.
+        error: None if there was none.
+    """
+
+    def __init__(self, file: IO[bytes] | None) -> None:
         self._file = file
+        self.size = 0
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
-        if self.error is None:
+        self.size += len(data)
+        if self._file is not None and self.error is None:
             try:
                 self._file.write(data)
             except OSError as error:
@@ -128,15 +130,25 @@ class _Patient:
         """Nothing: the file is flushed at its end."""
 
 
+def _save(state: dict[str, Any], file: _Patient) -> None:
+    torch.save({"format": FORMAT, **state}, cast(IO[bytes], file))
+
+
+def _size(state: dict[str, Any]) -> int:
+    """Bytes of its file."""
+    nowhere = _Patient(None)
+    _save(state, nowhere)
+    return nowhere.size + SEAL
+
+
 def _fill(scratch: Path, state: dict[str, Any]) -> None:
     with scratch.open("w+b") as file:
         patient = _Patient(file)
-        torch.save({"format": FORMAT, **state}, cast(IO[bytes], patient))
+        _save(state, patient)
         if patient.error is not None:
             raise patient.error
-        length = len(MARK) + DIGEST
         file.seek(-2, os.SEEK_END)
-        file.write(length.to_bytes(2, "little"))  # of the archive's comment, which was empty
+        file.write(SEAL.to_bytes(2, "little"))  # of the archive's comment, which was empty
         file.write(MARK)
         file.write(_digest(file, file.tell()))
         file.flush()
@@ -182,13 +194,11 @@ def _amount(count: int) -> str:
 
 def _is_sealed(file: IO[bytes], path: Path) -> bool:
     """Whether a file has a seal, which then fits."""
-    end = file.seek(0, os.SEEK_END) - DIGEST
-    if end < len(MARK):
-        return False
-    file.seek(end - len(MARK))
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - SEAL))
     if file.read(len(MARK)) != MARK:
         return False
-    if file.read() != _digest(file, end):
+    if file.read() != _digest(file, size - DIGEST):
         raise DamagedError(f"can't read {path}: it is damaged (its checksum is another)")
     return True
 
