@@ -21,6 +21,7 @@ from gantrain.models.base import GAN
 from gantrain.networks.common import set_precision
 from gantrain.objective import Objective, ObjectiveSettings
 from gantrain.optim import Averages, Player, Updates
+from gantrain.plugins import import_plugins
 from gantrain.registry import (
     DATASETS,
     DISCRIMINATORS,
@@ -40,7 +41,7 @@ from gantrain.registry import (
 from gantrain.report.loggers import Logger
 from gantrain.schedules import Schedule
 from gantrain.seeding import Draws
-from gantrain.settings import NetworkSettings, RunSettings, TrainerSettings, import_plugins
+from gantrain.settings import NetworkSettings, RunSettings, TrainerSettings
 
 EVALUATION_BATCH = 100
 STREAM_KEYS = ("batch_size", "num_workers", "on_error")  # under `data`, but not the data set's own

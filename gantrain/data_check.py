@@ -15,9 +15,9 @@ from gantrain.build import SELECTION_KEYS, STREAM_KEYS, build_dataset
 from gantrain.data.base import ImageDataset
 from gantrain.data.checking import Summary, findings_in, summarise
 from gantrain.data.surveying import Finding, survey
+from gantrain.plugins import import_plugins
 from gantrain.registry import checked
 from gantrain.report.data_page import data_page
-from gantrain.settings import import_plugins
 
 WORDS = {"true": True, "false": False}
 SHOWN = 10  # pictures of each warning on the terminal; the page has more
@@ -42,15 +42,16 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
     """
     typed: dict[str, str] = {key: value for key, _, value in (option.partition("=") for option in options)}
     quick = checked(WORDS.get(typed.get("quick", "false"), typed.get("quick")), bool, "quick")
-    import_plugins(config["plugins"])
-    data = {key: value for key, value in config["data"].items() if key not in (*STREAM_KEYS, *SELECTION_KEYS)}
+    import_plugins(checked(config.get("plugins"), list[str], "plugins"))
+    configured = checked(config.get("data"), dict[str, Any], "data")
+    data = {key: value for key, value in configured.items() if key not in (*STREAM_KEYS, *SELECTION_KEYS)}
     try:
         parts, findings = survey(data, _build)
         summaries = [summarise(part, data, quick=quick) for part in parts]
     except KeyboardInterrupt:
         print("gantrain: interrupted; nothing was written", file=sys.stderr)
         return 130
-    findings += findings_in(summaries, skips=config["data"].get("on_error") == "skip")
+    findings += findings_in(summaries, skips=configured.get("on_error") == "skip")
     findings.sort(key=lambda finding: not finding.stops)
     columns = {summary.part.title: summary.row() for summary in summaries}
     classes = {summary.part.title: summary.classes for summary in summaries if summary.classes}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from gantrain.build import build_model
+from gantrain.build import STREAM_KEYS, build_model
 from gantrain.checkpoint import Checkpoints, Step
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.models.base import GAN
@@ -16,10 +17,13 @@ from gantrain.models.colorization import Colorization
 from gantrain.models.translation import BareGenerator, Direction, NetworkMode, Translator
 from gantrain.networks.reference_files import read_reference
 from gantrain.optim import Averages
-from gantrain.registry import MODELS, ConfigError
-from gantrain.settings import choose_device, import_plugins
+from gantrain.plugins import import_plugins, import_saved
+from gantrain.registry import ConfigError
+from gantrain.settings import choose_device
 
 NetworkWeights: TypeAlias = Literal["auto", "average", "last"]
+PARTS = ("config", "model", "updates", "spec")  # of a checkpoint, what a model is rebuilt from
+CONFIG = ("model", "network", "trainer", "data")  # the same of its configuration
 
 
 def load(
@@ -28,7 +32,8 @@ def load(
     step: Step | None = None,
     device: str = "cpu",
     network_weights: NetworkWeights = "auto",
-    plugins: list[str] | None = None,
+    plugins: Sequence[str] = (),
+    trust_plugins: bool = False,
 ) -> GAN | Translator:
     """The trained model of a run, in evaluation mode, ready for ``sample`` or ``translate``.
 
@@ -43,35 +48,58 @@ def load(
         step: Which of the run's checkpoints, or ``best``; None for the newest.
         device: Where to put it.
         network_weights: ``average``, ``last``, or ``auto``: the averages if the run kept any.
-        plugins: Modules that register classes.
+        plugins: Modules that register classes. A run that was trained with some needs them again.
+        trust_plugins: Import whatever modules the run's checkpoint names. Their code runs: not for runs of strangers.
 
     Raises:
         ConfigError: There is no such run or file, or it can't be rebuilt.
     """
-    import_plugins(plugins or [])
+    import_plugins(plugins)
     path = Path(run).expanduser()
     if path.is_file():
         return load_generator(path, "a_to_b", choose_device(device), dropout=None)
-    return rebuild(read_run(path, step), choose_device(device), network_weights)
+    state = read_run(path, step, plugins=plugins, trust_plugins=trust_plugins)
+    return rebuild(path, state, choose_device(device), network_weights)
 
 
-def read_run(run: Path, step: Step | None) -> dict[str, Any]:
-    """The checkpoint of a run folder.
+def read_run(run: Path, step: Step | None, *, plugins: Sequence[str], trust_plugins: bool) -> dict[str, Any]:
+    """The checkpoint of a run folder, once the plugins that it needs are there.
+
+    Args:
+        run: The folder.
+        step: Of the checkpoint; None for the newest.
+        plugins: Those that the user has named.
+        trust_plugins: Whether the checkpoint may name others.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is none, or it holds something else, or names other plugins.
     """
     if not run.is_dir():
         raise ConfigError(f"run={run}: there is no such folder")
-    return Checkpoints(run).load(step)
+    state = Checkpoints(run).load(step)
+    for whole, keys in ((state, PARTS), (state.get("config"), CONFIG)):
+        for key in keys:
+            if not isinstance(whole, dict) or not isinstance(whole.get(key), dict):
+                raise ConfigError(f"{run}: its checkpoint holds no run, for there is no {key} in it")
+    import_saved(state["config"].get("plugins"), run, given=plugins, trusted=trust_plugins)
+    return state
 
 
-def rebuild(state: dict[str, Any], device: torch.device, network_weights: NetworkWeights) -> GAN:
-    """The model that a checkpoint describes, with its weights, for use and not for training."""
+def rebuild(run: Path, state: dict[str, Any], device: torch.device, network_weights: NetworkWeights) -> GAN:
+    """The model that a checkpoint describes, with its weights, for use and not for training.
+
+    Raises:
+        ConfigError: The averages are asked for, and there are none; or the checkpoint contradicts itself.
+    """
+    try:
+        return _rebuilt(state, device, network_weights)
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:  # from hands that we don't know
+        reason = (str(error).strip().splitlines() or [""])[-1].strip()
+        raise ConfigError(f"{run}: its checkpoint can't be rebuilt ({type(error).__name__}: {reason})") from None
+
+
+def _rebuilt(state: dict[str, Any], device: torch.device, network_weights: NetworkWeights) -> GAN:
     config = state["config"]
-    if config["model"]["name"] not in MODELS and config["plugins"]:
-        # never imported because a file says so, only because the user does
-        raise ConfigError(f"this run was trained with plugins: give plugins=[{','.join(config['plugins'])}] again")
     model = build_model(config, trained_on(state))
     if config["trainer"]["precision"] == "float64":
         model.double()
@@ -142,3 +170,13 @@ def takes_average(state: dict[str, Any], network_weights: NetworkWeights) -> boo
 def trained_on(state: dict[str, Any]) -> ImageSpec:
     """What the training images of a checkpoint were."""
     return ImageSpec.from_dict(state["spec"])
+
+
+def own_data(state: dict[str, Any]) -> dict[str, Any]:
+    """What the run was trained on, as a data configuration names it."""
+    return without_stream(state["config"]["data"])
+
+
+def without_stream(data: dict[str, Any]) -> dict[str, Any]:
+    """The keys of the data set alone."""
+    return {key: value for key, value in data.items() if key not in STREAM_KEYS}

@@ -1,10 +1,12 @@
-"""What a run's folder is called when nobody says."""
+"""What the folders of runs and results are called when nobody says."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from gantrain.resume import LENGTH, NOT_MATHEMATICS, UNCOUNTED_GROUPS
 
@@ -31,7 +33,7 @@ def run_name(what: str, overrides: Sequence[str]) -> str:
     # an experiment chooses model and data; what was typed over its choice is another run
     unnamed = _UNNAMED - ({"model", "data"} if any(key == "experiment" for key, _ in typed) else set())
     pairs = sorted(pair for pair in typed if pair[0] not in unnamed and not pair[0].startswith(UNCOUNTED_GROUPS))
-    parts = [what]
+    parts = [what.replace("/", "_")]  # an experiment may lie in a sub-folder
     lossy = False
     for key, value in pairs:
         if key in ("data.root", "init_from"):
@@ -54,3 +56,14 @@ def _plain_number(value: str) -> str:
         return str(float(value)) if not re.fullmatch(r"[-+]?\d+", value) else value
     except ValueError:
         return value
+
+
+def of_root(data: dict[str, Any] | None, data_name: str | None) -> str:
+    """What tells folders of pictures apart that are all ``data=single``: ``_photos`` of ``some/photos/*.jpg``."""
+    if data_name != "single" or data is None:
+        return ""
+    root = os.path.abspath(os.path.expanduser(str(data.get("root"))))
+    fixed = root.split("*")[0].split("?")[0].split("[")[0]
+    last = root[fixed.rstrip("/").rfind("/") + 1 :]  # with the whole pattern, if it is one
+    safe = re.sub(r"[^\w.+-]+", "_", last).strip("_")
+    return f"_{safe}" if safe else ""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import os
 import re
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 
 from gantrain.registry import ConfigError, Count, Positive, Range, Share
 
-MoreThanNone: TypeAlias = Annotated[float, Range(above=0)]
+MoreThanNone: TypeAlias = Annotated[float, Range(above=0, at_most=1e12)]
 
+LONGEST_NAME = 200  # bytes; most file systems take 255, and endings are added
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -141,6 +138,8 @@ class RunSettings:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w+-][\w.+-]*", self.name):
             raise ConfigError(f"name={self.name}: must be of letters, digits and . _ + - alone, the first no dot")
+        if (length := len(self.name.encode())) > LONGEST_NAME:
+            raise ConfigError(f"name={self.name}: has {length} bytes, and file systems take {LONGEST_NAME} with safety")
 
 
 def choose_device(accelerator: str, index: int = 0) -> torch.device:
@@ -185,21 +184,3 @@ def set_up_torch(settings: TrainerSettings, device: torch.device) -> None:
         torch.backends.cudnn.deterministic = settings.deterministic
         torch.backends.cudnn.benchmark = not settings.deterministic
         torch.set_float32_matmul_precision("highest" if settings.deterministic else "high")
-
-
-def import_plugins(plugins: list[str]) -> None:
-    """Import the modules that register classes of users: those named, and installed packages' entry points.
-
-    Raises:
-        ConfigError: A module can't be imported.
-    """
-    for entry in importlib.metadata.entry_points(group="gantrain.plugins"):
-        entry.load()
-    here = str(Path.cwd())
-    if plugins and here not in sys.path:
-        sys.path.insert(0, here)  # as for `python script.py`: a file beside the user is importable
-    for name in plugins:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(f"plugins: can't import '{name}' ({error}); it was looked for in {here} too") from None

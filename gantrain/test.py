@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,17 +9,28 @@ from typing import Any, Literal
 
 import torch
 
-from gantrain.build import EVALUATION_BATCH, STREAM_KEYS, build_dataset
+from gantrain.build import EVALUATION_BATCH, build_dataset
 from gantrain.data.base import ImageDataset, ImageSpec
 from gantrain.data.stream import in_order
-from gantrain.loading import NetworkWeights, load_generator, read_run, rebuild, takes_average, trained_on
+from gantrain.loading import (
+    NetworkWeights,
+    load_generator,
+    own_data,
+    read_run,
+    rebuild,
+    takes_average,
+    trained_on,
+    without_stream,
+)
 from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.translation import Direction, NetworkMode, Translator
+from gantrain.naming import of_root
+from gantrain.plugins import import_plugins
 from gantrain.registry import ConfigError, Count, Positive, Share, construct
 from gantrain.report.page import replacing, results_page
 from gantrain.resume import command
 from gantrain.sampling import save_samples, wanted_labels
-from gantrain.settings import choose_device, import_plugins
+from gantrain.settings import choose_device
 from gantrain.translating import PictureFolder, Translated, heading, translate_all
 
 SAMPLES = 64  # where nobody says how many
@@ -51,6 +60,7 @@ class TestSettings:
             if the run kept any.
         accelerator: As in training.
         plugins: Modules that register classes.
+        trust_plugins: Import those too that the run's checkpoint names.
         data: Other data than the run's; None for the run's own.
     """
 
@@ -71,6 +81,7 @@ class TestSettings:
     network_weights: NetworkWeights
     accelerator: Literal["auto", "cpu", "cuda", "mps"]
     plugins: list[str]
+    trust_plugins: bool
     data: dict[str, Any] | None
 
 
@@ -92,7 +103,7 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
     keys = {"data": None, **{key: value for key, value in config.items() if key not in ("trainer", "network", "model")}}
     settings = construct(TestSettings, keys, key="")
     if settings.data is not None:
-        settings = replace(settings, data=_without_stream(settings.data))
+        settings = replace(settings, data=without_stream(settings.data))
     typed = command(overrides).replace("gantrain train", "gantrain test", 1)
     import_plugins(settings.plugins)
     device = choose_device(settings.accelerator)
@@ -132,18 +143,18 @@ def _test_weights(path: Path, settings: TestSettings, device: torch.device, type
 
 
 def _test_run(run: Path, settings: TestSettings, device: torch.device, typed: str, data_name: str | None) -> Path:
-    state = read_run(run, settings.step)
-    model = rebuild(state, device, settings.network_weights)
+    state = read_run(run, settings.step, plugins=settings.plugins, trust_plugins=settings.trust_plugins)
+    model = rebuild(run, state, device, settings.network_weights)
     folder = Path(settings.out).expanduser() if settings.out is not None else None
     if folder is None:
         folder = run / "results" / f"{settings.phase}_{state['step']}"
-        if settings.data not in (None, _own_data(state)):
-            folder = folder.with_name(f"{folder.name}_{data_name}{_of_root(settings.data, data_name)}")
+        if settings.data not in (None, own_data(state)):
+            folder = folder.with_name(f"{folder.name}_{data_name}{of_root(settings.data, data_name)}")
     name = f"{run.name}, step {state['step']}"
     weights = "moving average" if takes_average(state, settings.network_weights) else "as trained"
     if isinstance(model, Translator):
         spec = trained_on(state)
-        data = settings.data or _own_data(state)
+        data = settings.data or own_data(state)
         facts = {"weights": weights}
         return _translate(model, spec, folder, settings, data, name=name, typed=typed, facts=facts)
     if not isinstance(model, LatentGAN):
@@ -161,17 +172,6 @@ def _test_run(run: Path, settings: TestSettings, device: torch.device, typed: st
         }
         results_page(part, name=name, command=typed, facts=facts, pictures=pictures)
     return folder / "index.html"
-
-
-def _of_root(data: dict[str, Any] | None, data_name: str | None) -> str:
-    """What tells folders of pictures apart that are all ``data=single``: ``_photos`` of ``some/photos/*.jpg``."""
-    if data_name != "single" or data is None:
-        return ""
-    root = os.path.abspath(os.path.expanduser(str(data.get("root"))))
-    fixed = root.split("*")[0].split("?")[0].split("[")[0]
-    last = root[fixed.rstrip("/").rfind("/") + 1 :]  # with the whole pattern, if it is one
-    safe = re.sub(r"[^\w.+-]+", "_", last).strip("_")
-    return f"_{safe}" if safe else ""
 
 
 def _translate(
@@ -276,7 +276,7 @@ def _figures(model: GAN, state: dict[str, Any], settings: TestSettings, device: 
             raise ConfigError(f"data: {type(model).__name__} has no figures on data, so there is nothing to do with it")
         return {}
     try:
-        dataset = build_dataset(settings.data or _own_data(state), phase="test", seed=state["config"]["seed"])
+        dataset = build_dataset(settings.data or own_data(state), phase="test", seed=state["config"]["seed"])
     except ConfigError as error:
         if not own:
             raise
@@ -288,13 +288,3 @@ def _figures(model: GAN, state: dict[str, Any], settings: TestSettings, device: 
         raise ConfigError("data: its image size, channels or classes are not those that the run was trained on")
     dtype = next(model.parameters()).dtype
     return model.evaluate(in_order(dataset, EVALUATION_BATCH, device, dtype))
-
-
-def _own_data(state: dict[str, Any]) -> dict[str, Any]:
-    """What the run was trained on, as a data configuration names it."""
-    return _without_stream(state["config"]["data"])
-
-
-def _without_stream(data: dict[str, Any]) -> dict[str, Any]:
-    """The keys of the data set alone."""
-    return {key: value for key, value in data.items() if key not in STREAM_KEYS}
