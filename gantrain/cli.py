@@ -5,7 +5,6 @@ Nothing heavy is imported before it is needed: help and completion do without to
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import shlex
@@ -14,6 +13,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from gantrain.cli_flags import config_flags, split
+from gantrain.registry import ConfigError
 
 HELP = """\
 gantrain trains the classic GANs from a configuration.
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "-sc" in arguments or "--shell-completion" in arguments:
-        return _complete(arguments)
+        return _told(lambda: _complete(arguments))
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
@@ -59,35 +61,54 @@ def main(argv: Sequence[str] | None = None) -> int:
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(COMMANDS)}"
         return _fail(f"no command '{command}'; {hint}")
-    from gantrain.registry import ConfigError
-
     try:
-        return COMMANDS[command](rest)
-    except ConfigError as error:
-        return _fail(str(error))
-    except OSError as error:
-        _fail(str(error))
-        return 1
+        return _told(lambda: COMMANDS[command](rest))
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on from the newest checkpoint, if there was one yet")
         return 130
 
 
+def _told(run: Callable[[], int]) -> int:
+    """The exit status of ``run``; what a user can mend becomes a line."""
+    try:
+        return run()
+    except ConfigError as error:
+        return _fail(error)
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        _fail("out of memory; a smaller data.batch_size, data.crop_size, data.load_size or network.width takes less")
+        return 1
+    except ValueError as error:
+        if "embedded null" not in str(error):
+            raise
+        return _fail("a path has a NUL character in it, which no file system takes")
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether Python, NumPy or torch asked for more memory than there is."""
+    said = ("out of memory", "allocate memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
+
+
 def _train(arguments: list[str]) -> int:
-    flags, typed = _split(arguments)
+    flags, typed = split(arguments)
 
     def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
         from gantrain.naming import run_name, split_override
         from gantrain.resume import LENGTH
         from gantrain.train import train
 
-        del config["demo"]
+        config.pop("demo", None)  # has done its work
         if config["name"] is None:
             config["name"] = run_name(choices.get("experiment") or f"{choices['model']}_{choices['data']}", overrides)
         keys = {split_override(override)[0] for override in overrides}
         if keys.intersection(LENGTH):  # the length that was typed replaces the data set's, whatever its unit
             config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in keys}
-        return train(config, [*_config_flags(flags), *overrides])
+        return train(config, [*config_flags(flags), *overrides])
 
     return _hydra("train", [*_demo(flags, typed), *arguments], job)
 
@@ -95,24 +116,24 @@ def _train(arguments: list[str]) -> int:
 def _demo(flags: list[str], typed: list[str]) -> list[str]:
     from gantrain.cli_hydra import demo_data
 
-    return demo_data(typed, _config_flags(flags))
+    return demo_data(typed, config_flags(flags))
 
 
 def _test(arguments: list[str]) -> int:
-    flags, _ = _split(arguments)
+    flags, _ = split(arguments)
 
     def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
         from gantrain.test import test
 
-        return test(config, [*_config_flags(flags), *overrides], data_name=choices.get("data"))
+        return test(config, [*config_flags(flags), *overrides], data_name=choices.get("data"))
 
     return _hydra("test", arguments, job)
 
 
 def _list(arguments: list[str]) -> int:
     import gantrain.build  # noqa: F401 - files every class
+    from gantrain.plugins import import_plugins
     from gantrain.registry import REGISTRIES
-    from gantrain.settings import import_plugins
 
     if any(word.startswith("-") for word in arguments):
         print(HELP, end="")
@@ -138,7 +159,7 @@ def _data(arguments: list[str]) -> int:
 
 def _check(arguments: list[str]) -> int:
     own = [word for word in arguments if word.startswith(("quick=", "out="))]
-    flags, typed = _split([word for word in arguments if word not in own])
+    flags, typed = split([word for word in arguments if word not in own])
 
     def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
         from gantrain.data_check import check
@@ -158,31 +179,30 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
     """Compose ``configs/<command>.yaml`` with the overrides among ``arguments`` and run ``job`` on each result."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import HydraException
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
-    from gantrain.cli_hydra import in_one_line
-    from gantrain.registry import ConfigError
+    from gantrain.cli_hydra import in_one_line, only_harmless_files
 
     statuses: list[int] = []
-    flags, typed = _split(arguments)
+    faults: list[BaseException] = []  # of ours, in a job
+    flags, typed = split(arguments)
 
     def task(config: DictConfig) -> None:
         runtime = HydraConfig.get()
         try:
             plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             assert isinstance(plain, dict)
-            status = job(
-                {str(key): value for key, value in plain.items()},
-                list(runtime.overrides.task),
-                dict(runtime.runtime.choices),
-            )
-        except ConfigError as error:
-            status = _fail(str(error))
-        except OmegaConfBaseException as error:
-            status = _fail(in_one_line(error, command, typed))
+            named = {str(key): value for key, value in plain.items()}
+            choices = dict(runtime.runtime.choices)
+        except (OmegaConfBaseException, RecursionError) as error:
+            statuses.append(_fail(in_one_line(error, command, typed)))
+            return
+        try:
+            status = _told(lambda: job(named, list(runtime.overrides.task), choices))
+        except Exception as error:
+            faults.append(error)
+            raise
         statuses.append(status)
         if status > 128:  # interrupted: the rest of a sweep is not wanted either
             raise SystemExit(status)
@@ -192,64 +212,19 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="gantrain-") as scratch,
         _process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", GANTRAIN_SCRATCH=scratch),
+        only_harmless_files(),
     ):
         try:
             hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
-        except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-            if trace_wanted or (isinstance(error, ValueError) and not _is_hydras(error)):
+        except ConfigError as error:
+            return _fail(error)
+        except Exception as error:  # Hydra and OmegaConf stumble over what they are given in every way there is
+            if trace_wanted or error in faults:
                 raise
             return _fail(in_one_line(error, command, typed))
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else 0
     return max(statuses, default=0)
-
-
-# Hydra's flags, and whether a value follows
-FLAGS = {
-    **dict.fromkeys(
-        ["--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"], False
-    ),
-    **dict.fromkeys(["--cfg", "-c", "--package", "-p", "--info", "-i", "--shell-completion", "-sc"], True),
-    **dict.fromkeys(["--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"], True),
-    "--experimental-rerun": True,
-}
-
-
-def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Hydra's flags with their values, and the overrides, which Hydra wants in one block."""
-    flags: list[str] = []
-    overrides: list[str] = []
-    rest = iter(arguments)
-    for word in rest:
-        if not word.startswith("-"):
-            overrides.append(word)
-            continue
-        name = word.split("=")[0]
-        if name not in FLAGS:
-            from gantrain.registry import ConfigError, nearest
-
-            other = "a setting is typed KEY=VALUE, as in data.root=FOLDER"
-            raise ConfigError(f"no flag {name}; {close if (close := nearest(name, FLAGS))[:3] == 'did' else other}")
-        flags += [word, next(rest, "")] if FLAGS[name] and "=" not in word else [word]
-    return flags, overrides
-
-
-def _config_flags(flags: list[str]) -> list[str]:
-    """The flags without which the same overrides would compose something else, for the record of what was typed."""
-    kept: list[str] = []
-    for flag, value in itertools.zip_longest(flags, flags[1:]):
-        if flag.startswith(("--config-", "-cd", "-cn", "-cp")):
-            kept += [flag] if "=" in flag else [flag, value]
-    return kept
-
-
-def _is_hydras(error: ValueError) -> bool:
-    """Whether Hydra or OmegaConf raised it, before any job began; a job's own ValueError is a fault of ours."""
-    trace, module = error.__traceback__, ""
-    while trace is not None:
-        module = trace.tb_frame.f_globals.get("__name__", "")
-        trace = trace.tb_next
-    return module.startswith(("hydra.", "omegaconf."))
 
 
 def _complete(arguments: list[str]) -> int:
@@ -292,8 +267,9 @@ def _process(argv: list[str], **environment: str) -> Iterator[None]:
         os.environ.update(variables)
 
 
-def _fail(message: str) -> int:
+def _fail(message: str | ConfigError) -> int:
     # under torchrun every rank finds the same mistake
     if os.environ.get("RANK", "0") == "0":
-        print(f"gantrain: {message}", file=sys.stderr)
+        error = message if isinstance(message, ConfigError) else ConfigError(message)
+        print(f"gantrain: {error}", file=sys.stderr)
     return 2

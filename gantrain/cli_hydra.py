@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import resources
+from io import StringIO
 from pathlib import Path
+from typing import IO, Any
 
+import hydra
+import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
@@ -13,13 +19,18 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from gantrain.registry import nearest
+from gantrain.registry import ConfigError, nearest
 from gantrain.resume import flatten
+
+# of a configuration file
+MOST_CHARACTERS = 1_000_000
+MOST_VALUES = 10_000
+DEEPEST = 50
 
 
 def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
     """What Hydra or OmegaConf complain of, as one line that says what would work."""
-    text = str(error)
+    text = str(error) or str(error.__cause__ or "")
     if isinstance(error, OverrideParseException):
         key, equals, _ = str(error.override).partition("=")
         if not equals:
@@ -41,7 +52,20 @@ def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
     if "Missing mandatory value" in text:
         key = getattr(error, "full_key", None) or text.split(": ")[1].split()[0]
         return f"{key} is missing: give {key}=..."
-    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    lines = [line.strip() for line in text.strip().splitlines()] or [type(error).__name__]
+    first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    if isinstance(error, RecursionError):
+        first = "values are nested too deeply"
+    if (file := _file_being_read(error)) and file not in first:
+        return f"{file}: {first}"
+    if first.startswith("Config group override must be"):
+        groups = [word for word in typed if word.partition("=")[0].lstrip("+~@") in _known_groups(command)]
+        return f"{groups[-1] if groups else first}: a group is chosen by a name, as in model=dcgan"
+    if "${model}_${data}" in first:
+        return "model, data and optimizer are each chosen by one name, as in model=dcgan"
+    place = getattr(error, "full_key", None)
+    cause = str(error.__cause__).splitlines()[0] if str(error.__cause__ or "") else ""
+    return (f"{place}: " if place else "") + first + (f" ({cause})" if cause and cause not in first else "")
 
 
 def demo_data(typed: list[str], config_flags: list[str]) -> list[str]:
@@ -61,8 +85,8 @@ def demo_data(typed: list[str], config_flags: list[str]) -> list[str]:
     ]
     GlobalHydra.instance().clear()
     # several models, or something that Hydra is going to complain of, by itself
-    complaints = suppress(HydraException, OmegaConfBaseException, YAMLError)
-    with initialize_config_module("gantrain.configs", version_base="1.3"), complaints:
+    complaints = suppress(Exception)
+    with initialize_config_module("gantrain.configs", version_base="1.3"), only_harmless_files(), complaints:
         searched = [*model, f"hydra.searchpath=[{','.join(folders)}]"]
         config = compose("train", searched, return_hydra_config=True)
         if config.demo != config.hydra.runtime.choices.data:
@@ -94,3 +118,72 @@ def _known_keys(command: str, typed: list[str]) -> set[str]:
     keys = flatten({str(key): value for key, value in plain.items() if key != "hydra"})
     groups = [str(group) for group in config.hydra.runtime.choices if not str(group).startswith("hydra")]
     return {*keys, *groups}
+
+
+def _known_groups(command: str) -> set[str]:
+    return {key for key in _known_keys(command, []) if "/" not in key and "." not in key} | {"network", "hydra"}
+
+
+def _file_being_read(error: Exception) -> str | None:
+    """The configuration file that Hydra was at when ``error`` came up, if any; its own messages don't always say."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__", "").endswith(".file_config_source"):
+            return str(trace.tb_frame.f_locals.get("full_path"))
+        trace = trace.tb_next
+    return None
+
+
+@contextmanager
+def only_harmless_files() -> Iterator[None]:
+    """Inside, a configuration file of somebody's is refused if it names code, or would take all memory or time."""
+    load, method = OmegaConf.load, "load"
+
+    def careful(file: IO[Any]) -> Any:
+        name = str(getattr(file, "name", "a configuration file"))
+        if any(Path(name).is_relative_to(folder) for folder in _PACKAGED):
+            return load(file)
+        text = file.read()
+        _check(text, name)
+        again = StringIO(text)
+        again.name = name  # which YAML's messages have
+        return load(again)
+
+    setattr(OmegaConf, method, staticmethod(careful))
+    try:
+        yield
+    finally:
+        setattr(OmegaConf, method, staticmethod(load))
+
+
+def _check(text: str, name: str) -> None:
+    if len(text) > MOST_CHARACTERS:
+        raise ConfigError(f"{name}: more than {MOST_CHARACTERS:,} characters are no configuration")
+    sizes: dict[str, int] = {}  # values that each anchor stands for
+    inside: list[tuple[str | None, int]] = []  # of each node that is being read, the anchor, and the values before it
+    count = 0
+    with suppress(YAMLError):  # to be complained of by whoever loads it
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            place = f"{name}, line {event.start_mark.line + 1}"
+            if isinstance(event, yaml.AliasEvent):
+                if event.anchor in (anchor for anchor, _ in inside):
+                    raise ConfigError(f"{place}: *{event.anchor} contains itself")
+                count += sizes.get(event.anchor, 1)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                inside.append((event.anchor, count))
+                count += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchor, before = inside.pop()
+                sizes |= {anchor: count - before} if anchor else {}
+            elif isinstance(event, yaml.ScalarEvent):
+                sizes |= {event.anchor: 1} if event.anchor else {}
+                count += 1
+                if event.value == "_target_":  # Hydra calls what stands there, of its own keys
+                    raise ConfigError(f"{place}: _target_ names code, and gantrain runs none that a file names")
+            if count > MOST_VALUES:
+                raise ConfigError(f"{name}: more than {MOST_VALUES:,} values, counted wherever an alias repeats them")
+            if len(inside) > DEEPEST:
+                raise ConfigError(f"{place}: nested more than {DEEPEST} deep")
+
+
+_PACKAGED = [Path(hydra.__file__).parent, Path(str(resources.files("gantrain.configs")))]

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from gantrain.registry import ConfigError, Portion, Positive, Range, Weight, checked, construct, nearest
+from gantrain.registry import ConfigError, Portion, Range, Side, Weight, checked, construct, nearest
 
 Fraction: TypeAlias = Annotated[float, Range(at_least=0, at_most=1)]
-MoreThanNone: TypeAlias = Annotated[float, Range(above=0)]
+Blur: TypeAlias = Annotated[float, Range(above=0, at_most=1000)]
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,9 @@ def _call(name: str, command: Command, words: list[str]) -> int | None:
     pairs = [word.partition("=") for word in words if re.match(r"[a-z_]+=", word)]
     typed = {key: value for key, _, value in pairs}
     plain = [word for word in words if not re.match(r"[a-z_]+=", word)]
+    for word in plain:
+        if word.startswith("-"):
+            raise ConfigError(f"no flag {word}; a file or folder of that name is typed ./{word}")
     needed = [key for key, parameter in parameters.items() if parameter.default is parameter.empty and key not in typed]
     if len(plain) != len(needed):
         raise ConfigError(f"it is: gantrain data {name} {command.takes}; more: gantrain data {name} --help")
@@ -105,7 +108,7 @@ def _value(text: str, annotation: Any, key: str) -> Any:
     except ConfigError:
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
 
 
@@ -152,14 +155,14 @@ def _split_pairs(folder: str, out: str) -> None:
 
 
 def _edges(
-    folder: str, out: str, sigma: MoreThanNone = 2.0, low: Weight = 0.1, high: Weight = 0.2, invert: bool = False
+    folder: str, out: str, sigma: Blur = 2.0, low: Weight = 0.1, high: Weight = 0.2, invert: bool = False
 ) -> None:
     from gantrain.data.preparing import edges
 
     edges(_path(folder), _path(out), sigma=sigma, low=low, high=high, invert=invert)
 
 
-def _resize(folder: str, out: str, size: Positive | tuple[Positive, Positive] = 256) -> None:
+def _resize(folder: str, out: str, size: Side | tuple[Side, Side] = 256) -> None:
     from gantrain.data.preparing import resize_all
 
     resize_all(_path(folder), _path(out), size=size)

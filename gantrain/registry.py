@@ -18,7 +18,30 @@ T = TypeVar("T")
 
 
 class ConfigError(Exception):
-    """A mistake that the user can mend: one line that names the key, what was given and what would work."""
+    """A mistake that the user can mend: one line that names the key, what was given and what would work.
+
+    Args:
+        lines: That one; more only where commands are to be copied. What was given may hold anything, line breaks and
+            the commands of terminals too, and is shown in escapes then; of a very long line the middle is left out.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+
+    def __str__(self) -> str:
+        return "\n".join(_shortened("".join(map(_printable, line))) for line in self.args)
+
+
+LONGEST_LINE = 2000  # characters of a message
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
+def _shortened(line: str) -> str:
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
@@ -105,14 +128,21 @@ class Range:
 
     def __str__(self) -> str:
         words = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
-        return " and ".join(f"{word} {bound:g}" for word, bound in words.items() if bound is not None)
+        return " and ".join(f"{word} {bound:,.12g}" for word, bound in words.items() if bound is not None)
 
 
+MOST = 2**63  # torch's numbers end before it
 Count: TypeAlias = Annotated[int, Range(at_least=0)]
 Positive: TypeAlias = Annotated[int, Range(at_least=1)]
 Weight: TypeAlias = Annotated[float, Range(at_least=0)]
 Portion: TypeAlias = Annotated[float, Range(above=0, at_most=1)]
 Share: TypeAlias = Annotated[float, Range(at_least=0, below=1)]
+# of what a slip of the finger must not multiply until the machine stands still
+Repeats: TypeAlias = Annotated[int, Range(at_least=1, at_most=1000)]  # layers, or updates within a step
+RepeatsOrNone: TypeAlias = Annotated[int, Range(at_least=0, at_most=1000)]
+Side: TypeAlias = Annotated[int, Range(at_least=1, at_most=65536)]  # of a picture, in pixels
+BatchSize: TypeAlias = Annotated[int, Range(at_least=1, at_most=1_000_000)]
+Processes: TypeAlias = Annotated[int, Range(at_least=0, at_most=1000)]
 
 
 def construct(
@@ -214,6 +244,7 @@ def _candidates(value: Any, annotation: Any) -> Iterator[tuple[bool, Any]]:
         yield number, float(value) if number else None
     elif annotation is int:
         whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value // 1
+        whole = whole and -MOST <= value < MOST
         yield whole, int(value) if whole else None
     elif inspect.isclass(origin or annotation):
         yield isinstance(value, origin or annotation), value

@@ -95,11 +95,11 @@ def check(state: Mapping[str, Any], now: Mapping[str, Any], *, depends_on_length
         found.append("  training images: as many, but their names are others")
     if found:
         raise ConfigError(
-            f"checkpoints/{name} was trained with other settings, so it can't go on with these:\n"
-            + "\n".join(found)
-            + f"\nGo on with its own:    {command(state['overrides'], f'name={name}')}"
-            + f"\nStart another run:     {command(overrides, f'name={name}_2')}"
-            + f"\nStart this one over:   {command(overrides, 'resume=never')}"
+            f"checkpoints/{name} was trained with other settings, so it can't go on with these:",
+            *found,
+            f"Go on with its own:    {command(state['overrides'], f'name={name}')}",
+            f"Start another run:     {command(overrides, f'name={name}_2')}",
+            f"Start this one over:   {command(overrides, 'resume=never')}",
         )
     before, after = (flatten(c) for c in (state["config"], config))
     lengths = [{key: flat[key] for key in LENGTH if flat.get(key) is not None} for flat in (before, after)]
@@ -107,8 +107,7 @@ def check(state: Mapping[str, Any], now: Mapping[str, Any], *, depends_on_length
         old, new = (", ".join(f"{key}={value}" for key, value in length.items()) for length in lengths)
         raise ConfigError(
             f"checkpoints/{name} was planned for {old}, and its learning rates with it "
-            f"(schedule={config['schedule']['name']}), so {new} would be another run:"
-            f"\nFinish it as planned:            {command(state['overrides'], f'name={name}')}"
-            f"\nStart a run from its networks:   "
-            + command(overrides, f"init_from=checkpoints/{name}", f"name={name}_2")
+            f"(schedule={config['schedule']['name']}), so {new} would be another run:",
+            f"Finish it as planned:            {command(state['overrides'], f'name={name}')}",
+            "Start a run from its networks:   " + command(overrides, f"init_from=checkpoints/{name}", f"name={name}_2"),
         )

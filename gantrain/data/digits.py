@@ -30,7 +30,9 @@ class Digits(ImageDataset):
 
     in_memory = True
 
-    def __init__(self, *, load_size: Annotated[int, Range(at_least=8)], phase: Literal["train", "test"]) -> None:
+    def __init__(
+        self, *, load_size: Annotated[int, Range(at_least=8, at_most=65536)], phase: Literal["train", "test"]
+    ) -> None:
         with resources.files("gantrain.data").joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
             part = slice(TRAINING_IMAGES) if phase == "train" else slice(TRAINING_IMAGES, None)
             images = torch.from_numpy(stored["images"][part])[:, None]

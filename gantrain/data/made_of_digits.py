@@ -21,7 +21,8 @@ from gantrain.data.lsun import Lsun
 from gantrain.data.unaligned import Unaligned
 from gantrain.registry import DATASETS, Range
 
-Size: TypeAlias = Annotated[int, Range(at_least=16)]  # in fewer pixels neither an outline nor stripes can be told
+# in fewer pixels neither an outline nor stripes can be told
+Size: TypeAlias = Annotated[int, Range(at_least=16, at_most=65536)]
 Phase: TypeAlias = Literal["train", "test"]
 Pixels: TypeAlias = NDArray[np.uint8]
 

@@ -64,7 +64,12 @@ def make(out: Path, plan: Plan, *, inputs: Sequence[Path], options: Mapping[str,
         place.parent.mkdir(parents=True, exist_ok=True)
         return written.replace(place)
 
-    made = set(in_parallel(one, plan, total=len(plan), label=out.name))
+    try:
+        made = set(in_parallel(one, plan, total=len(plan), label=out.name))
+    except BaseException:
+        if not any(folder.iterdir()):  # nothing to go on from
+            shutil.rmtree(scratch)
+        raise
     for path in folder.rglob("*"):
         if path not in made and not path.is_dir():  # from what is no longer among the inputs
             path.unlink()

@@ -17,7 +17,7 @@ from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_s
 from gantrain.data.faults import Faults, OnError, made, named, readable
 from gantrain.data.workers import batches_ahead, good_number_of_workers
 from gantrain.interruption import outlive_signals
-from gantrain.registry import ConfigError, Count, Positive
+from gantrain.registry import BatchSize, ConfigError, Processes
 from gantrain.seeding import derive_seed
 
 REPLACED = "replaced"  # under this key a batch carries what is wrong with the items that others stand in for
@@ -57,9 +57,9 @@ class BatchStream(Iterator[Batch]):
         self,
         dataset: ImageDataset,
         *,
-        batch_size: Positive,
+        batch_size: BatchSize,
         seed: int,
-        num_workers: Count | None,
+        num_workers: Processes | None,
         device: torch.device,
         dtype: torch.dtype,
         channels_last: bool,

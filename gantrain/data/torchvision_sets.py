@@ -10,7 +10,7 @@ import numpy as np
 from gantrain import distributed
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.data.transforms import Preprocess
-from gantrain.registry import DATASETS, ConfigError, Positive
+from gantrain.registry import DATASETS, ConfigError, Side
 
 
 @DATASETS.register("torchvision")
@@ -33,8 +33,8 @@ class TorchvisionDataset(ImageDataset):
         *,
         dataset: Literal["MNIST", "FashionMNIST", "CIFAR10", "CelebA"],
         root: str,
-        load_size: Positive,
-        crop_size: Positive,
+        load_size: Side,
+        crop_size: Side,
         flip: bool,
         phase: Literal["train", "test"],
     ) -> None:

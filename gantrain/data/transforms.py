@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gantrain.data.decoding import Pixels, Reduction
-from gantrain.registry import ConfigError, Positive
+from gantrain.registry import ConfigError, Side
 from gantrain.seeding import derive_seed
 
 # a square, or [height, width]
-Size: TypeAlias = Positive | tuple[Positive, Positive]
+Size: TypeAlias = Side | tuple[Side, Side]
 Mode: TypeAlias = Literal[
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "none"
 ]

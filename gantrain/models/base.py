@@ -14,7 +14,7 @@ from gantrain.losses import adversarial_loss, gradient_penalty, r1_penalty
 from gantrain.models.pool import ImagePool
 from gantrain.networks.common import full_precision
 from gantrain.optim import Updates
-from gantrain.registry import ConfigError, Count, Positive, Share, Weight
+from gantrain.registry import ConfigError, Count, Positive, Repeats, Share, Weight
 from gantrain.seeding import Draws
 
 # From build.py: builds one network of the configured kind, given the sizes that the model asks for.
@@ -89,7 +89,7 @@ class LatentGAN(GAN):
         latent_dim: Positive,
         noise: Literal["normal", "uniform"],
         loss: str,
-        critic_steps: Positive,
+        critic_steps: Repeats,
         label_smoothing: Share,
         gradient_penalty: Weight,
         r1: Weight,

@@ -11,7 +11,7 @@ from torch import Tensor
 from gantrain.data.base import Batch
 from gantrain.models.base import LatentGAN
 from gantrain.optim import Updates
-from gantrain.registry import MODELS, Count, Weight
+from gantrain.registry import MODELS, Count, RepeatsOrNone, Weight
 
 
 @MODELS.register("gan")
@@ -48,7 +48,7 @@ class WGAN(LatentGAN):
         self,
         *,
         clip: Weight,
-        warmup_critic_steps: Count,
+        warmup_critic_steps: RepeatsOrNone,
         warmup_steps: Count,
         warmup_every: Count,
         **others: Any,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.networks.common import ImageShape, Init, Norm, Order, doublings, finish, norm_2d, uses_bias
-from gantrain.registry import DISCRIMINATORS, GENERATORS, Count, Positive, Share, Weight
+from gantrain.registry import DISCRIMINATORS, GENERATORS, Count, Positive, RepeatsOrNone, Share, Weight
 
 
 def _block(layer: nn.Module, norm: list[nn.Module], activation: nn.Module, order: Order) -> list[nn.Module]:
@@ -37,7 +37,7 @@ class DCGANGenerator(nn.Module):
         shape: ImageShape,
         num_classes: Count,
         width: Positive,
-        extra_layers: Count,
+        extra_layers: RepeatsOrNone,
         label_dim: Positive,
         norm: Norm,
         order: Order,
@@ -93,7 +93,7 @@ class DCGANDiscriminator(nn.Module):
         num_classes: Count,
         num_outputs: Positive,
         width: Positive,
-        extra_layers: Count,
+        extra_layers: RepeatsOrNone,
         dropout: Share,
         norm: Norm,
         order: Order,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.networks.common import ImageShape, Init, Norm, finish, uses_bias
-from gantrain.registry import DISCRIMINATORS, GENERATORS, ConfigError, Count, Positive, Share, Weight
+from gantrain.registry import DISCRIMINATORS, GENERATORS, ConfigError, Count, Positive, RepeatsOrNone, Share, Weight
 
 
 def _hidden_layers(sizes: list[int], norm: Norm, dropout: float) -> list[nn.Module]:
@@ -50,7 +50,7 @@ class MLPGenerator(nn.Module):
         shape: ImageShape,
         num_classes: Count,
         hidden: Positive,
-        num_layers: Count,
+        num_layers: RepeatsOrNone,
         doubling: bool,
         label_dim: Positive,
         dropout: Share,
@@ -98,7 +98,7 @@ class MLPDiscriminator(nn.Module):
         num_classes: Count,
         num_outputs: Positive,
         hidden: Positive,
-        num_layers: Count,
+        num_layers: RepeatsOrNone,
         doubling: bool,
         label_dim: Positive,
         dropout: Share,

@@ -17,7 +17,7 @@ from gantrain.networks.common import (
     finish,
     norm_layer,
 )
-from gantrain.registry import DISCRIMINATORS, Count, Positive, Weight
+from gantrain.registry import DISCRIMINATORS, Count, Positive, Repeats, Weight
 
 
 def _block(inputs: int, outputs: int, stride: int, norm: Norm) -> list[nn.Module]:
@@ -50,7 +50,7 @@ class PatchGANDiscriminator(nn.Module):
         num_classes: Count,
         num_outputs: Positive,
         width: Positive,
-        layers: Positive,
+        layers: Repeats,
         norm: Norm,
         init: Init,
         init_gain: Weight,

@@ -19,7 +19,7 @@ from gantrain.networks.common import (
     finish,
     norm_layer,
 )
-from gantrain.registry import GENERATORS, ConfigError, Count, Positive, Share, Weight
+from gantrain.registry import GENERATORS, ConfigError, Positive, Repeats, RepeatsOrNone, Share, Weight
 
 Padding: TypeAlias = Literal["reflection", "replicate", "zero"]
 _PADS: dict[Padding, type[nn.Module]] = {"reflection": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d}
@@ -85,8 +85,8 @@ class ResnetGenerator(nn.Module):
         input_shape: ImageShape,
         shape: ImageShape,
         width: Positive,
-        blocks: Positive,
-        downsamplings: Count,
+        blocks: Repeats,
+        downsamplings: RepeatsOrNone,
         kernel: Literal[3, 4],
         stem: Positive,
         padding: Padding,

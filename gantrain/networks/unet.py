@@ -20,7 +20,7 @@ from gantrain.networks.common import (
     finish,
     norm_layer,
 )
-from gantrain.registry import GENERATORS, Positive, Range, Share, Weight
+from gantrain.registry import GENERATORS, Positive, Range, Repeats, Share, Weight
 
 Upsample: TypeAlias = Literal["transposed", "resize"]
 LEAST_DEPTH = 5  # four blocks of growing width, and the innermost
@@ -84,7 +84,7 @@ class UNetGenerator(nn.Module):
         input_shape: ImageShape,
         shape: ImageShape,
         width: Positive,
-        depth: Annotated[int, Range(at_least=LEAST_DEPTH)] | None,
+        depth: Annotated[int, Range(at_least=LEAST_DEPTH, at_most=32)] | None,
         dropout: Share,
         skips: bool,
         norm: Norm,
@@ -155,7 +155,7 @@ class ResizeUNetGenerator(nn.Module):
         input_shape: ImageShape,
         shape: ImageShape,
         width: Positive,
-        depth: Positive,
+        depth: Repeats,
         dropout: Share,
         norm: Norm,
         init: Init,

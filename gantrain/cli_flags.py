@@ -1,0 +1,67 @@
+"""The words of a command line: which are Hydra's flags, and which are settings."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from gantrain.registry import ConfigError, nearest
+
+ANY: tuple[str, ...] = ()
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+# Those of Hydra's flags that are let through, and the values that they take; None for those that take none. Not
+# --experimental-rerun, which runs what is pickled in a file.
+FLAGS: dict[str, tuple[str, ...] | None] = {
+    **dict.fromkeys(["--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"]),
+    **dict.fromkeys(["--cfg", "-c"], ("job", "hydra", "all")),
+    **dict.fromkeys(["--info", "-i"], INFO),
+    **dict.fromkeys(["--package", "-p", "--shell-completion", "-sc"], ANY),
+    **dict.fromkeys(["--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"], ANY),
+}
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Hydra's flags with their values, and the overrides, which Hydra wants in one block.
+
+    Raises:
+        ConfigError: There is no such flag, or it is given twice, or with another value than it takes.
+    """
+    flags: list[str] = []
+    overrides: list[str] = []
+    rest = iter(arguments)
+    for word in rest:
+        if not word.startswith("-"):
+            overrides.append(word)
+            continue
+        name, equals, value = word.partition("=")
+        if name not in FLAGS:
+            other = "a setting is typed KEY=VALUE, as in data.root=FOLDER"
+            raise ConfigError(f"no flag {name}; {close if (close := nearest(name, FLAGS))[:3] == 'did' else other}")
+        if name in flags or any(flag.startswith(f"{name}=") for flag in flags):
+            raise ConfigError(f"{name} is given twice")
+        flags += [word] if equals or FLAGS[name] is None else [word, *_following(rest)]
+        _check_value(name, value if equals else flags[-1], equals=bool(equals))
+    return flags, overrides
+
+
+def _following(rest: Iterator[str]) -> list[str]:
+    return list(itertools.islice(rest, 1))
+
+
+def _check_value(name: str, value: str, *, equals: bool) -> None:
+    choices = FLAGS[name]
+    if choices is None:
+        if equals:
+            raise ConfigError(f"{name}={value}: {name} takes no value")
+    elif value in ("", name) or value not in (choices or (value,)):
+        wanted = ", ".join(choices) if choices else "a value"
+        raise ConfigError(f"{name} wants {wanted}" + (f", not {value}" if value not in ("", name) else ""))
+
+
+def config_flags(flags: list[str]) -> list[str]:
+    """The flags without which the same overrides would compose something else, for the record of what was typed."""
+    kept: list[str] = []
+    for flag, value in itertools.zip_longest(flags, flags[1:]):
+        if flag.startswith(("--config-", "-cd", "-cn", "-cp")):
+            kept += [flag] if "=" in flag else [flag, value]
+    return kept
