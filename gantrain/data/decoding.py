@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
@@ -11,10 +12,11 @@ from typing import IO, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import tifffile
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from gantrain.data.orientation import ORIENTATION, TURNED, orientation_of, turn, upright
 from gantrain.data.sources import Encoded
 from gantrain.registry import ConfigError
 
@@ -24,12 +26,15 @@ Shrink: TypeAlias = Callable[[int, int], int]
 
 NPY_MAGIC = b"\x93NUMPY"
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two: BigTIFF
-BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, SAMPLES_PER_PIXEL = 258, 262, 274, 277  # tags of TIFF
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277  # tags of TIFF
 WHITE_IS_ZERO = 0
-TURNED = (5, 6, 7, 8)  # orientations in which rows are seen as columns
 PLAIN_PHOTOMETRICS = (WHITE_IS_ZERO, 1, 2, 5)  # gray, gray, RGB and inks; others need a conversion that we haven't got
 DEEP_PNG = ("LA;16B", "RGB;16B", "RGBA;16B")  # Pillow's names for what it would cut to 8 bits
 
+# Pillow's names for what it may open: others it has read by the programs of others, as EPS by Ghostscript
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what is wrong with a file is said once, by us
 
 
@@ -148,7 +153,7 @@ def open_picture(encoded: Encoded, stack: ExitStack) -> Pixels | Image.Image | t
     if magic == NPY_MAGIC:
         return _open_npy(encoded, file)
     try:
-        image = stack.enter_context(Image.open(file))
+        image = stack.enter_context(Image.open(file, formats=FORMATS))
     except UnidentifiedImageError:
         if magic[:4] not in TIFF_MAGIC:
             raise
@@ -167,8 +172,13 @@ def _open_npy(encoded: Encoded, file: IO[bytes]) -> Pixels:
 def _open_tiff(file: IO[bytes], stack: ExitStack) -> tifffile.TiffPage:
     file.seek(0)
     page = cast(tifffile.TiffPage, stack.enter_context(tifffile.TiffFile(file)).pages[0])
-    if Image.MAX_IMAGE_PIXELS and page.imagewidth * page.imagelength > 2 * Image.MAX_IMAGE_PIXELS:
-        raise Image.DecompressionBombError(f"{page.imagewidth} x {page.imagelength} pixels could be an attack")
+    pixels = page.imagewidth * page.imagelength
+    if Image.MAX_IMAGE_PIXELS and max(2 * pixels, page.nbytes / 8) > 4 * Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(
+            f"{page.imagewidth} x {page.imagelength} pixels of {page.samplesperpixel} channels could be an attack"
+        )
+    if BITS_PER_SAMPLE not in page.tags:  # lost, or else Pillow could read it
+        raise ValueError("the file is damaged")
     return page
 
 
@@ -215,8 +225,8 @@ def _from_tifffile(page: tifffile.TiffPage) -> Decoded:
     if page.photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
         pixels = np.iinfo(pixels.dtype).max - pixels
     last = page.extrasamples[-1] if page.extrasamples and pixels.shape[2] in (2, 4) else 0
-    turn = page.tags.get(ORIENTATION)
-    return Decoded(_upright(pixels, turn.value if turn else 1), {1: "premultiplied", 2: "straight"}.get(last, ""))
+    turned = page.tags.get(ORIENTATION)
+    return Decoded(upright(pixels, turned.value if turned else 1), {1: "premultiplied", 2: "straight"}.get(last, ""))
 
 
 def _from_deep_png(image: Image.Image) -> Decoded:
@@ -237,12 +247,12 @@ def _from_deep_png(image: Image.Image) -> Decoded:
         high, plane = opened(rawmode)
         pixels = high.astype(np.uint16) << 8 | low
     decoded = _with_transparent_colour(pixels, plane.info.get("transparency"))
-    pixels = _upright(decoded.pixels, plane.getexif().get(ORIENTATION, 1))
+    pixels = upright(decoded.pixels, orientation_of(plane))
     return Decoded(pixels, "straight" if pixels.shape[2] in (2, 4) else "")
 
 
 def _from_deep_gray(image: Image.Image) -> Decoded:
-    ImageOps.exif_transpose(image, in_place=True)
+    turn(image)
     pixels = np.asarray(image)[..., None]
     pixels = pixels.astype(pixels.dtype.newbyteorder("="))
     stored = depth_of(pixels.dtype)
@@ -256,7 +266,7 @@ def _from_deep_gray(image: Image.Image) -> Decoded:
 def _reduce(image: JpegImageFile, shrink: Shrink) -> Reduction | None:
     """Have a JPEG decoded in a smaller size, or as it is."""
     width, height = image.size
-    orientation = image.getexif().get(ORIENTATION, 1)
+    orientation = orientation_of(image)
     if orientation in TURNED:
         height, width = width, height
     factor = shrink(height, width)
@@ -269,7 +279,7 @@ def _reduce(image: JpegImageFile, shrink: Shrink) -> Reduction | None:
 
 def _from_8_bits(image: Image.Image, channels: int) -> Pixels:
     """(H, W, channels) for 1 or 3 channels, otherwise with the channels of the file."""
-    ImageOps.exif_transpose(image, in_place=True)
+    turn(image)
     if channels in (1, 3):
         if image.has_transparency_data:
             image = image.convert("RGBA")
@@ -289,12 +299,3 @@ def _with_transparent_colour(pixels: Pixels, colour: Any) -> Decoded:
         return Decoded(pixels)
     clear = (pixels == np.asarray(colour, dtype=np.uint16)).all(axis=2, keepdims=True)
     return Decoded(np.concatenate([pixels, np.where(clear, 0, 65535).astype(np.uint16)], axis=2), "straight")
-
-
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """The stored pixels in the order in which they are seen; ``orientation`` as EXIF and TIFF number it, from 1."""
-    if orientation in TURNED:
-        pixels = pixels.swapaxes(0, 1)
-    rows = -1 if orientation in (3, 4, 7, 8) else 1
-    columns = -1 if orientation in (2, 3, 6, 7) else 1
-    return pixels[::rows, ::columns]

@@ -22,6 +22,7 @@ from gantrain.data.transforms import Preprocess
 from gantrain.registry import ConfigError
 
 T = TypeVar("T")
+MOST_PIXELS = 100_000_000  # of a picture that was made larger
 Depth: TypeAlias = Literal["auto", "uint8", "uint16", "float32"]
 
 
@@ -156,6 +157,13 @@ class Domain:
             decoded = decode(self._source.open(self._indices[index]), self.reading.channels, place, shrink)
             pixels = converted(decoded, **vars(self.reading), place=place, suffix=self._suffix)
             reduction = decoded.reduction
+            before = (reduction or pixels.shape)[:2]
+            height, width = preprocess.scaled_size(before[0], max(1, before[1] // columns))
+            if height * width > max(MOST_PIXELS, before[0] * before[1]):
+                raise ConfigError(
+                    f"{place} would have {height} x {width} pixels once it is scaled: leave it out, or give a smaller "
+                    "data.load_size, or data.preprocess=resize_and_crop"
+                )
             if columns == 1:
                 return preprocess.scaled(pixels, reduction)
             if pixels.shape[1] % columns:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gantrain.data.decoding import ORIENTATION, TURNED, naming, open_picture, stored_depth
+from gantrain.data.decoding import naming, open_picture, stored_depth
+from gantrain.data.orientation import ORIENTATION, TURNED, orientation_of
 from gantrain.data.sources import Encoded
 
 
@@ -52,7 +53,7 @@ def read_header(encoded: Encoded, channels: int, place: str) -> Header:
             there = 3 if source.mode == "P" else len(source.getbands())
             # for what may stand behind a PNG's pixels, Pillow would decode them
             ahead = source.format != "PNG" or "exif" in source.info
-            turn = source.getexif().get(ORIENTATION, 1) if ahead else 1
+            turn = orientation_of(source) if ahead else 1
         else:
             height, width, there = source.imagelength, source.imagewidth, source.samplesperpixel
             tag = source.tags.get(ORIENTATION)

@@ -15,7 +15,8 @@ from torch import Tensor
 from gantrain.data.single import SingleFolder
 from gantrain.registry import DATASETS, ConfigError
 
-SIZE = r"expected a whole number at least 1 or a list of 2 \(a whole number at least 1 each\)"
+SIDE = "a whole number at least 1 and at most 65,536"
+SIZE = rf"expected {SIDE} or a list of 2 \({SIDE} each\)"
 FORMATS = ["png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff", "PNG", "JPG", "Jpeg", "TIFF"]
 
 

@@ -193,7 +193,9 @@ def test_sizes_are_a_number_or_height_and_width() -> None:
     made = construct(Preprocess, keys, key="data", training=True)
     assert made.scaled_size(5, 5) == (16, 20)
     for wrong in ([16], [16, 0], "16", 1.5):
-        with pytest.raises(ConfigError, match=r"^data\.load_size: expected a whole number at least 1 or a list of 2"):
+        with pytest.raises(
+            ConfigError, match=r"^data\.load_size: expected a whole number at least 1 and at most 65,536 or a"
+        ):
             construct(Preprocess, {**keys, "load_size": wrong}, key="data", training=True)
 
 
