@@ -163,7 +163,7 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from gantrain.cli_hydra import in_one_line, refuse_open_braces
+    from gantrain.cli_hydra import in_one_line, is_hydras, refuse_open_braces
     from gantrain.registry import ConfigError
 
     statuses: list[int] = []
@@ -197,7 +197,7 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
         try:
             hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-            if trace_wanted or (isinstance(error, ValueError) and not _is_hydras(error)):
+            if trace_wanted or (isinstance(error, ValueError) and not is_hydras(error)):
                 raise
             return _fail(in_one_line(error, command, typed))
         except SystemExit as stop:
@@ -242,15 +242,6 @@ def _config_flags(flags: list[str]) -> list[str]:
         if flag.startswith(("--config-", "-cd", "-cn", "-cp")):
             kept += [flag] if "=" in flag else [flag, value]
     return kept
-
-
-def _is_hydras(error: ValueError) -> bool:
-    """Whether Hydra or OmegaConf raised it, before any job began; a job's own ValueError is a fault of ours."""
-    trace, module = error.__traceback__, ""
-    while trace is not None:
-        module = trace.tb_frame.f_globals.get("__name__", "")
-        trace = trace.tb_next
-    return module.startswith(("hydra.", "omegaconf."))
 
 
 def _complete(arguments: list[str]) -> int:

@@ -44,6 +44,15 @@ def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__
 
 
+def is_hydras(error: ValueError) -> bool:
+    """Whether Hydra or OmegaConf raised it, before any job began; a job's own ValueError is a fault of ours."""
+    trace, module = error.__traceback__, ""
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    return module.startswith(("hydra.", "omegaconf."))
+
+
 def refuse_open_braces(typed: list[str]) -> None:
     """Refuse several shards as several roots, which a shell makes of one pattern; Hydra would take the last alone.
 
