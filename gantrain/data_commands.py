@@ -192,7 +192,7 @@ COMMANDS = {
     "download": Command(
         _download,
         takes="NAME [root=datasets]",
-        summary="Fetches a data set of the papers into root/NAME",
+        summary="Fetches a data set of the papers into root/NAME; after an interruption, what is missing",
         interrupted="the same command goes on with what has come",
         details=_names_to_download,
     ),
@@ -222,6 +222,7 @@ COMMANDS = {
         details=lambda: (
             "Prints a table, writes OUT/index.html with thumbnails, and fails if training would.\n"
             "quick=true reads headers only: no broken pictures, copies or gray ones in colour are found then.\n"
+            "data.max_size=1000 and data.fraction=0.1 look at a part only, the one that training would read.\n"
         ),
     ),
     "prepare pairs": Command(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gantrain.data.decoding import Pixels
-from gantrain.data.faults import SHARE
+from gantrain.data.faults import IN_A_ROW, SHARE
 from gantrain.data.looking import Look, Part, looks
 from gantrain.data.surveying import Finding
 from gantrain.data.transforms import as_pair
@@ -33,6 +33,7 @@ class Summary:
         depths: How many have each depth.
         unreadable: Why, for each that can't be read.
         misfits: Why, for each that can't be cut.
+        bad: The numbers of both.
         small: The numbers of those that are smaller than ``data.crop_size`` and would be made larger.
         other_colour: The numbers of those in colour where gray is wanted, or the other way round.
         stored: Bytes.
@@ -48,6 +49,7 @@ class Summary:
     depths: Counter[str] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
     misfits: list[str] = field(default_factory=list)
+    bad: array[int] = field(default_factory=lambda: array("L"))
     small: array[int] = field(default_factory=lambda: array("L"))
     other_colour: array[int] = field(default_factory=lambda: array("L"))
     stored: int = 0
@@ -65,6 +67,8 @@ class Summary:
         self.stored += look.size
         self.unreadable += [look.unreadable] if look.unreadable else []
         self.misfits += [look.misfit] if look.misfit else []
+        if look.unreadable or look.misfit:
+            self.bad.append(index)
         if look.header is None:
             return
         height, width, channels, depth = look.header
@@ -131,8 +135,7 @@ def summarise(part: Part, data: Mapping[str, Any], *, quick: bool) -> Summary:
 def findings_in(summaries: Sequence[Summary], *, skips: bool) -> list[Finding]:
     """What is wrong with the pictures of a data set; ``skips`` is whether training leaves out a few bad ones."""
     return [
-        *(finding for summary in summaries for finding in _stopping(summary, skips=skips)),
-        *_unequal_pairs(summaries),
+        *(finding for phase in ("train", "test") for finding in _bad(summaries, phase, skips=skips)),
         *_equal_contents(summaries),
         *(finding for summary in summaries for finding in _odd(summary)),
     ]
@@ -148,12 +151,26 @@ def in_bytes(count: int) -> str:
     return f"{size:,.3g} TB"
 
 
-def _stopping(summary: Summary, *, skips: bool) -> Iterator[Finding]:
-    bad = len(summary.unreadable) + len(summary.misfits)
-    stops = not skips or bad > max(1, len(summary.part.source) // SHARE)
-    for items, cannot in ((summary.unreadable, "be read, or not as the others"), (summary.misfits, "be cut")):
-        if items:
-            yield Finding(f"{summary.part.title}: pictures that can't {cannot}: {len(items):,}", stops, items)
+def _bad(summaries: Sequence[Summary], phase: str, *, skips: bool) -> Iterator[Finding]:
+    """The pictures of a phase of which no batch can be made, and whether training would stop at them."""
+    own = [summary for summary in summaries if summary.part.phase == phase]
+    unequal = f"{phase}: pairs scaled to different sizes, which data.preprocess=resize_and_crop would make alike"
+    kinds = {unequal: _unequal_pairs(own)}
+    for summary in own:
+        kinds[f"{summary.part.title}: pictures that can't be read, or not as the others"] = summary.unreadable
+        kinds[f"{summary.part.title}: pictures that can't be cut"] = summary.misfits
+    bad = sum(map(len, kinds.values()))
+    items = max((len(summary.part.source) for summary in own), default=0)
+    # tests leave out any, if something is left
+    most = max(1, items // SHARE) if phase == "train" else items - 1
+    stops = not skips or bad > most or any(_longest_row(summary.bad) >= IN_A_ROW for summary in own)
+    yield from (Finding(f"{text}: {len(named):,}", stops, named) for text, named in kinds.items() if named)
+
+
+def _longest_row(numbers: Sequence[int]) -> int:
+    """How many of these rising numbers follow each other at most."""
+    ends = np.flatnonzero(np.diff(np.asarray(numbers, dtype=np.int64)) != 1) + 1
+    return int(np.diff([0, *ends, len(numbers)]).max())
 
 
 def _odd(summary: Summary) -> Iterator[Finding]:
@@ -176,20 +193,17 @@ def _odd(summary: Summary) -> Iterator[Finding]:
         yield Finding(f"{part.title}: {classes[most]:,} pictures of {most}, {classes[least]:,} of {least}", False)
 
 
-def _unequal_pairs(summaries: Sequence[Summary]) -> Iterator[Finding]:
+def _unequal_pairs(summaries: Sequence[Summary]) -> list[str]:
     """Pairs in two folders that would be scaled to different sizes, which no window fits."""
-    pairs = [summary for summary in summaries if summary.part.paired]
-    for a, b in zip(pairs[::2], pairs[1::2], strict=True):
-        known = (a.scaled >= 0).all(axis=1) & (b.scaled >= 0).all(axis=1)
-        different = np.flatnonzero(known & (a.scaled != b.scaled).any(axis=1)).tolist()
-        items = [
-            f"{a.part.source.place(index)} {a.scaled[index].tolist()} and "
-            f"{b.part.source.place(index)} {b.scaled[index].tolist()}"
-            for index in different
-        ]
-        if items:
-            text = f"{a.part.phase}: pairs that would be scaled to different sizes: {len(items):,}; "
-            yield Finding(text + "data.preprocess=resize_and_crop makes all sizes alike", True, items)
+    if not all(summary.part.paired for summary in summaries) or len(summaries) != 2:
+        return []
+    a, b = summaries
+    known = (a.scaled >= 0).all(axis=1) & (b.scaled >= 0).all(axis=1)
+    return [
+        f"{a.part.source.place(index)} {a.scaled[index].tolist()} and "
+        f"{b.part.source.place(index)} {b.scaled[index].tolist()}"
+        for index in np.flatnonzero(known & (a.scaled != b.scaled).any(axis=1)).tolist()
+    ]
 
 
 def _equal_contents(summaries: Sequence[Summary]) -> Iterator[Finding]:

@@ -94,8 +94,9 @@ class Domain:
         return self._source.name(self._indices[index])
 
     def place(self, index: int) -> str:
-        """How messages name the picture."""
-        return self._source.place(self._indices[index])
+        """How messages name the picture, in one line."""
+        place = self._source.place(self._indices[index])
+        return place if place.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in place)
 
     def part(self, indices: Sequence[int]) -> Domain:
         """The same with these pictures alone, of which none are in a cache yet."""

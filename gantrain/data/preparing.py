@@ -76,7 +76,7 @@ def edges(folder: Path, out: Path, *, sigma: float, low: float, high: float, inv
     options = {"kind": "edges", "sigma": sigma, "low": low, "high": high, "invert": invert}
 
     def write(source: Path, path: Path) -> Path:
-        found = canny(_gray(load(source)), sigma=sigma, low=low, high=high)
+        found = canny(_gray(_finite(source)), sigma=sigma, low=low, high=high)
         return write_pixels(path, np.where(found == invert, 255, 0).astype(np.uint8)[..., None])
 
     plan = {stem: Recipe((path,), partial(write, path)) for stem, path in by_stem(folder).items()}
@@ -88,7 +88,7 @@ def resize_all(folder: Path, out: Path, *, size: Size) -> None:
     height, width = as_pair(size)
 
     def write(source: Path, path: Path) -> Path:
-        return write_pixels(path, _scaled(_cut(load(source), height, width), height, width))
+        return write_pixels(path, _scaled(_cut(_finite(source), height, width), height, width))
 
     plan = {stem: Recipe((path,), partial(write, path)) for stem, path in by_stem(folder).items()}
     make(out, plan, inputs=(folder,), options={"kind": "resize", "size": [height, width]})
@@ -109,6 +109,14 @@ def load(path: Path) -> Pixels:
     return read_picture(path, channels=channels, depth=depth_of(pixels.dtype), value_range=None)
 
 
+def _finite(path: Path) -> Pixels:
+    """``load`` for what is computed with: one value that is no number would spoil all."""
+    pixels = load(path)
+    if not np.isfinite(pixels).all():
+        raise ConfigError(f"can't read the picture {path}: some of its values are no numbers, or infinite")
+    return pixels
+
+
 def _write_pair(a: Path, b: Path, path: Path) -> Path:
     halves = load(a), load(b)
     if halves[0].shape[:2] != halves[1].shape[:2]:
@@ -116,6 +124,9 @@ def _write_pair(a: Path, b: Path, path: Path) -> Path:
         raise ConfigError(f"{a} and {b} are of different sizes, {sizes} pixels: gantrain data prepare resize first")
     deep = np.result_type(*halves)
     channels = max(half.shape[2] for half in halves)
+    if any(half.shape[2] not in (1, channels) for half in halves):
+        numbers = " and ".join(str(half.shape[2]) for half in halves)
+        raise ConfigError(f"{a} and {b} have {numbers} channels, which do not go into one picture")
     return write_pixels(path, np.hstack([_as(half, deep, channels) for half in halves]))
 
 

@@ -213,6 +213,38 @@ def test_pictures_left_out_by_training_do_not_stop_it_if_they_are_few(check: Che
     assert check(*words, "data.on_error=skip")[0] == 1
 
 
+def test_bad_pictures_of_both_domains_count_together_as_in_training(check: Check) -> None:
+    two_domains(count=20)
+    words = ["data=unaligned", "data.root=set", "data.on_error=skip", *SMALL]
+    for name in ("trainA/3", "trainB/7"):
+        Path(f"set/{name}.png").write_bytes(b"")
+    assert check(*words)[0] == 0
+    Path("set/trainB/9.png").write_bytes(b"")
+    status, printed = check(*words)
+    assert status == 1
+    assert [line.partition(":")[0] for line in findings(printed)] == ["would stop training"] * 2
+
+
+def test_too_many_bad_pictures_on_end_stop_training_though_they_are_few(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gantrain.data.checking.IN_A_ROW", 3)
+    for number in range(40):
+        save(f"set/{number:02}.png", number)
+    words = ["data=single", "data.root=set", "data.on_error=skip", *SMALL]
+    for number, status in ((10, 0), (11, 0), (13, 0), (12, 1)):
+        Path(f"set/{number}.png").write_bytes(b"")
+        assert check(*words)[0] == status
+
+
+def test_bad_test_pictures_are_left_out_as_long_as_one_is_good(check: Check) -> None:
+    two_domains()
+    words = ["data=unaligned", "data.root=set", "data.on_error=skip", *SMALL]
+    for number, status in ((0, 0), (1, 0), (2, 1)):
+        Path(f"set/testA/{number}.png").write_bytes(b"")
+        assert check(*words)[0] == status
+
+
 def test_pictures_without_a_partner_are_all_named(check: Check) -> None:
     for name in ("a0", "a1", "a2", "a3", "a4", "a5", "a6", "both"):
         save(f"set/trainA/{name}.png", hash(name) % 1000)
@@ -257,9 +289,12 @@ def test_pairs_that_would_come_out_at_different_sizes_are_named(check: Check) ->
     status, printed = check(*words, "data.preprocess=scale_shortside_and_crop")
     assert status == 1
     found = findings(printed)
-    line = next(line for line in found if "different sizes" in line)
-    assert line.startswith("would stop training: train: pairs that would be scaled to different sizes: 1; ")
-    assert found[line] == ["set/A/1.png [8, 10] and set/B/1.png [8, 14]"]
+    line = "train: pairs scaled to different sizes, which data.preprocess=resize_and_crop would make alike: 1"
+    assert found[f"would stop training: {line}"] == ["set/A/1.png [8, 10] and set/B/1.png [8, 14]"]
+    # as any other that no batch can be made of
+    status, printed = check(*words, "data.preprocess=scale_shortside_and_crop", "data.on_error=skip")
+    assert status == 0
+    assert f"warning: {line}" in findings(printed)
 
 
 def test_what_is_smaller_than_the_crop_stops_training_only_where_it_is_not_made_larger(check: Check) -> None:

@@ -203,6 +203,13 @@ def test_the_first_picture_may_be_torn(mode: str, left: int) -> None:
     assert not any(name.endswith("0.png") for batch in batches for name in batch["name"])
 
 
+def test_a_name_of_two_lines_is_said_in_one() -> None:
+    pictures(Path("photos"), 2, torn=None)
+    Path("photos/two\nlines\udcff.png").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"^can't read the picture photos/two\\nlines\\udcff\.png: the file is "):
+        read("single", "crop").item(2, 0)
+
+
 @pytest.mark.parametrize("preprocess", ["scale_width", "crop"])
 def test_where_no_picture_can_be_read_the_first_is_named(preprocess: str) -> None:
     pictures(Path("photos"), 3, torn=None)

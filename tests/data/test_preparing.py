@@ -134,6 +134,27 @@ def test_pairs_of_different_sizes_and_odd_halves_are_refused_by_name(capsys: pyt
     assert not Path("out").exists()
 
 
+def test_channels_that_do_not_go_together_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    save("a/1.npy", noise(0, channels=5))
+    save("b/1.png", noise(1))
+    assert prepare("pairs", "a", "b", "ab") == 2
+    assert capsys.readouterr().err == (
+        "gantrain: a/1.npy and b/1.png have 5 and 3 channels, which do not go into one picture\n"
+    )
+
+
+@pytest.mark.parametrize("kind", ["resize", "edges"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_nothing_can_be_computed_of_are_refused(
+    kind: str, value: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save("in/1.npy", np.full((4, 4), value, np.float32))
+    assert prepare(kind, "in", "out") == 2
+    assert capsys.readouterr().err == (
+        "gantrain: can't read the picture in/1.npy: some of its values are no numbers, or infinite\n"
+    )
+
+
 def test_two_pictures_that_would_become_one_file_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     save("in/1.png", noise(0))
     save("in/1.bmp", noise(1))

@@ -638,19 +638,20 @@ def test_a_member_that_is_no_picture_is_named_or_its_neighbour_takes_its_place(
 
 
 def test_a_check_counts_what_is_there_and_what_is_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made(tmp_path / "train", 8)
-    made(tmp_path / "test", 2, phase="test")
-    keys = ["data=shards", f"data.root={tmp_path}", "data.channels=1", "data.load_size=28", "out=page"]
+    root = tmp_path / "data"
+    made(root / "train", 8)
+    made(root / "test", 2, phase="test")
+    keys = ["data=shards", f"data.root={root}", "data.channels=1", "data.load_size=28", "out=page"]
     assert main(["data", "check", *keys]) == 0
     out = capsys.readouterr().out
     assert "pictures                8          2" in out
     assert "warning: files that" not in out
-    pack(tmp_path / "train/more.tar", [("a.cls", b"0"), ("a.png", png(0)), ("a.json", b"{}"), ("b.v2.png", png(1))])
-    pack(tmp_path / "test/more.tar", [("torn.cls", b"0"), ("torn.png", b"torn"), ("torn.json", b"{}")])
+    pack(root / "train/more.tar", [("a.cls", b"0"), ("a.png", png(0)), ("a.json", b"{}"), ("b.v2.png", png(1))])
+    pack(root / "test/more.tar", [("torn.cls", b"0"), ("torn.png", b"torn"), ("torn.json", b"{}")])
     assert main(["data", "check", *keys]) == 1
     out = capsys.readouterr().out
     assert "warning: files that are not read, for their extensions: .json (2), .v2.png (1)\n" in out
-    assert f"can't read the picture {tmp_path}/test/more.tar/torn.png: " in out
+    assert f"can't read the picture {root}/test/more.tar/torn.png: " in out
 
 
 def test_a_model_trains_and_resumes_on_shards_of_digits(train, capsys: pytest.CaptureFixture[str]) -> None:
