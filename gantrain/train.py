@@ -23,6 +23,7 @@ from gantrain.lock import RunLock
 from gantrain.registry import ConfigError, construct
 from gantrain.report import Report
 from gantrain.report.run import remove_report
+from gantrain.report.unfailing import unfailing_messages
 from gantrain.settings import RunSettings, TrainerSettings, choose_device, count_processes, set_up_torch
 from gantrain.trainer import Clock, DivergedError, Trainer
 
@@ -68,7 +69,7 @@ def _train_here(config: dict[str, Any], overrides: list[str], settings: RunSetti
             return 0
         # rank 0 writes for all
         lock = RunLock(CHECKPOINTS / settings.name) if distributed.rank() == 0 else None
-        with lock or nullcontext(), interruption, closing(parts.stream):
+        with unfailing_messages(), lock or nullcontext(), interruption, closing(parts.stream):
             return _run(parts, config, overrides, settings, trainer, interruption, lock)
 
 

@@ -62,8 +62,11 @@ def fill(disk: Path, *, free: int) -> Path:
 
 def saved(step: int) -> None:
     """Wait until a checkpoint is there."""
+    patience = 6000
     while not (RUN / f"step_{step}.pt").exists():
         time.sleep(0.01)
+        patience -= 1
+        assert patience, f"step {step} has not been saved"
 
 
 def during(acts: dict[int, Callable[[], object]], patch: pytest.MonkeyPatch) -> None:
@@ -142,6 +145,19 @@ def test_logs_and_pages_wait_for_room_and_cost_one_warning(disk: Path, whole: di
     assert (RUN / "images/step_6_samples.png").exists()
     assert "done" in (RUN / "index.html").read_text()
     assert_same_bits(newest("run")["model"], whole["state"]["model"])
+
+
+def test_messages_that_nobody_takes_any_more_stop_no_run(whole: dict, monkeypatch) -> None:
+    """As where the terminal is closed, or the disk of the file that they go to is full."""
+    reading, writing = os.pipe()
+    told = open(writing, "w", buffering=1)  # noqa: SIM115 - it can't be closed without an error
+    monkeypatch.setattr(sys, "stderr", told)
+    during({3: lambda: os.close(reading)}, monkeypatch)
+    assert main(COMMAND) == 0
+    with pytest.raises(BrokenPipeError):
+        told.close()
+    assert_same_bits(newest("run")["model"], whole["state"]["model"])
+    assert (RUN / "losses.jsonl").read_text() == whole["lines"]
 
 
 def test_a_log_that_could_not_be_written_is_caught_up_on_when_the_run_stops(
