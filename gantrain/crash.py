@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
-import resource
-from collections.abc import Iterator, Mapping
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,23 @@ import torch
 
 from gantrain.registry import ConfigError
 
+if sys.platform != "win32":
+    import resource
+
 CPU_ALLOCATION = "can't allocate memory"
 
 
 @contextmanager
-def explained(config: Mapping[str, Any], device: torch.device) -> Iterator[None]:
-    """What the machine could not do inside, told as a ``ConfigError``: memory that ran out, and workers that died."""
+def explained(
+    config: Mapping[str, Any], device: torch.device, exit_codes: Callable[[], Iterable[int]] = tuple
+) -> Iterator[None]:
+    """What the machine could not do inside, told as a ``ConfigError``: memory that ran out, and workers that died.
+
+    Args:
+        config: The whole configuration.
+        device: That trains.
+        exit_codes: Tells how workers have ended.
+    """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -29,36 +40,42 @@ def explained(config: Mapping[str, Any], device: torch.device) -> Iterator[None]
             raise ConfigError(out_of_memory(config, device)) from error
         if "DataLoader worker (pid" not in str(error):
             raise
-        raise ConfigError(lost_worker(str(error))) from error
+        raise ConfigError(lost_worker(exit_codes())) from error
 
 
 def out_of_memory(config: Mapping[str, Any], device: torch.device) -> str:
     """How much was in use, for what, and what needs less."""
+    data, network = config["data"], config["network"]
+    side = next((key for key in ("crop_size", "load_size") if data.get(key)), None)
+    size = f", images of {data[side]} pixels" if side else ""
+    lower = [f"data.batch_size ({data['batch_size']})", f"network.width ({network['width']})"]
+    if side:
+        lower.insert(1, f"data.{side} ({data[side]})")
+    half = "" if config["trainer"]["precision"] in ("bfloat16", "float16") else ", or give trainer.precision=bfloat16"
+    return f"out of memory ({_used(device)}batches of {data['batch_size']}{size}): lower {' or '.join(lower)}{half}"
+
+
+def _used(device: torch.device) -> str:
     if device.type == "cuda":
         peak, whole = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
-        used = f"peak {peak / 2**30:.1f} of {whole / 2**30:.1f} GiB on {device}"
-    else:
-        used = f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB"
-    data, network = config["data"], config["network"]
-    sides = data.get("crop_size") or data.get("load_size")
-    size = f", images of {sides} pixels" if sides else ""
-    smaller = [f"data.batch_size ({data['batch_size']})", f"network.width ({network['width']})"]
-    if sides:
-        smaller.insert(1, "data.crop_size")
-    half = "" if config["trainer"]["precision"] in ("bfloat16", "float16") else ", or give trainer.precision=bfloat16"
-    return f"out of memory ({used}; batches of {data['batch_size']}{size}): lower {' or '.join(smaller)}{half}"
+        return f"peak {peak / 2**30:.1f} of {whole / 2**30:.1f} GiB on {device}; "
+    if sys.platform == "win32":
+        return ""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return f"peak {peak / 2**30:.1f} GiB; "
 
 
-def lost_worker(message: str) -> str:
-    """What has become of a process that read pictures, from what torch says of it."""
-    signal = re.search(r"is killed by signal: (\w[\w ]*)", message)
-    if "shared memory" in message:
+def lost_worker(exit_codes: Iterable[int]) -> str:
+    """What has become of the processes that read pictures; those that were told to end have 0, or minus SIGTERM."""
+    code = next((code for code in exit_codes if code not in (0, -signal.SIGTERM)), 0)
+    if code >= 0:
+        return "a data worker has ended without a word, made to by something that it calls: data.num_workers=0 may tell"
+    name = signal.Signals(-code).name
+    if name == "SIGKILL":
+        return "a data worker was killed, most likely because memory ran out: lower data.num_workers or data.batch_size"
+    if name == "SIGBUS":
         return "a data worker ran out of shared memory (/dev/shm): give it more, or lower data.num_workers"
-    if signal is None or signal[1] == "Killed":
-        return (
-            "a data worker was killed, most likely because memory ran out: lower data.num_workers, or data.batch_size"
-        )
-    return f"a data worker died ({signal[1]}): a decoder may have failed; gantrain data check may name the picture"
+    return f"a data worker died ({name}): a decoder may have failed; gantrain data check may name the picture"
 
 
 def write_record(path: Path, facts: Mapping[str, Any]) -> None:
@@ -89,7 +106,8 @@ def advice(config: Mapping[str, Any]) -> str:
     if not any(model.get(key) for key in ("gradient_penalty", "r1", "clip")):
         steady = [key for key in ("r1", "gradient_penalty") if key in model]
         tries += [f"model.{steady[0]}=10 (a steadier discriminator)"] if steady else []
-    tries.append("trainer.on_divergence=rollback")
+    if config["trainer"]["on_divergence"] == "stop":
+        tries.append("trainer.on_divergence=rollback")
     return f"Try {', or '.join(tries)}"
 
 

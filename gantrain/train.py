@@ -154,7 +154,9 @@ def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any], de
     """
     while True:
         try:
-            with _told_by_its_rank(), crash.explained(config, device):
+            # what reads pictures ends before anything else is done: Python hears of one's death wherever it is
+            explained = crash.explained(config, device, trainer.stream.exit_codes)
+            with _told_by_its_rank(), explained, closing(trainer.stream):
                 return trainer.fit()
         except DivergedError as diverged:
             record = trainer.checkpoints.folder / "crash" / f"step_{diverged.step}.json"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -85,6 +88,7 @@ class BatchStream(Iterator[Batch]):
         self._slice = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
         self._loader: Iterator[Batch] | None = None
         self._names: list[str] = []
+        self._workers: list[BaseProcess] = []
 
     @property
     def images(self) -> int:
@@ -121,6 +125,10 @@ class BatchStream(Iterator[Batch]):
         names, self._names = self._names, []
         return names
 
+    def exit_codes(self) -> list[int]:
+        """Of the processes that decode, or did last, those that have ended: less than 0 for a signal."""
+        return [process.exitcode for process in self._workers if process.exitcode is not None]
+
     def go_to(self, position: int, *, rollbacks: int) -> None:
         """Hand out global batch ``position`` next, in the order of a run that has gone back ``rollbacks`` times."""
         self.close()
@@ -132,8 +140,9 @@ class BatchStream(Iterator[Batch]):
         Left to the end of the program, they would be waited for for ever: they pass over its signal.
         """
         loader, self._loader = self._loader, None
-        if shut_down := getattr(loader, "_shutdown_workers", None):
-            shut_down()  # an error that is on its way may still refer to them
+        if shut_down := getattr(loader, "_shutdown_workers", None):  # an error that is on its way may still refer to it
+            with suppress(RuntimeError):  # raised wherever it may be when one dies; that has been told
+                shut_down()
 
     def _open(self) -> Iterator[Batch]:
         workers = self.num_workers
@@ -149,7 +158,10 @@ class BatchStream(Iterator[Batch]):
             collate_fn=_as_it_is,  # whole batches come from the data set
             worker_init_fn=_outlive_signals,
         )
-        return iter(loader)
+        others = multiprocessing.active_children()
+        batches = iter(loader)
+        self._workers = [process for process in multiprocessing.active_children() if process not in others]
+        return batches
 
 
 def _batches(start: int, batch_size: int, share: slice, size: int, seed: int | None) -> Iterator[list[tuple[int, int]]]:

@@ -1,8 +1,8 @@
 """Starts the command again and again without the seconds that importing takes, and kills it where it is told to.
 
 A process that has imported everything, has one thread and has computed nothing is safe to fork. It reads one JSON
-object a line (see ``Warm.start``), and answers with a line that has the new process's ``pid``, and, once that has ended,
-another that is an ``Ended``.
+object a line (see ``Warm.start``), and answers with a line that has the new process's ``pid``, and, once that has
+ended, another that is an ``Ended``.
 """
 
 from __future__ import annotations
