@@ -18,7 +18,9 @@ from gantrain import checkpoint_file
 from gantrain.checkpoint import Checkpoints, copied
 from gantrain.checkpoint_file import MARK, DamagedError
 from gantrain.cli import main
+from gantrain.lock import RunLock
 from gantrain.registry import ConfigError
+from gantrain.report import Report
 
 
 def state_at(step: int) -> dict[str, Any]:
@@ -232,6 +234,27 @@ def test_closing_lets_the_last_one_land(run: Path, monkeypatch) -> None:
     threading.Timer(0.1, go.set).start()
     checkpoints.close()
     assert written == [1]
+
+
+def test_a_run_that_fails_has_its_last_checkpoint_before_another_may_start(monkeypatch) -> None:
+    go, written = holding_back(monkeypatch)
+    at_the_end = []
+    advance, let_go = Report.advance, RunLock.__exit__
+
+    def failing(self: Report, done: int) -> None:
+        if done == 2:
+            threading.Timer(0.2, go.set).start()
+            raise ConfigError("out of luck")
+        advance(self, done)
+
+    def noted(self: RunLock, *error: Any) -> None:
+        at_the_end.extend(written)
+        let_go(self, *error)
+
+    monkeypatch.setattr(Report, "advance", failing)
+    monkeypatch.setattr(RunLock, "__exit__", noted)
+    assert main(["train", *TINY, "name=run", "trainer.steps=3", "trainer.save_every=1"]) == 2
+    assert at_the_end == [1]
 
 
 @pytest.mark.parametrize("way", ["wait", "look", "save"])
