@@ -113,7 +113,8 @@ class BatchStream(Iterator[Batch]):
         try:
             stored = next(self._loader)
         except ConfigError as error:  # from a worker, torch wraps it in the trace there
-            raise ConfigError(str(error).rstrip().rpartition("ConfigError: ")[2]) from None
+            # whose text is the argument: shown, its line breaks would be escapes
+            raise ConfigError(str(error.args[-1]).rstrip().rpartition("ConfigError: ")[2]) from None
         self.faults.add(stored.pop(REPLACED, ()))
         self.seconds_waited += time.perf_counter() - start
         self.position += 1

@@ -135,8 +135,8 @@ def test_time_spent_waiting_is_added_up() -> None:
     [
         ({"batch_size": 5, "world_size": 2}, r"batch_size \(5\) must be a multiple of trainer\.devices \(2\)"),
         ({"batch_size": 2, "world_size": 4}, r"batch_size \(2\) must be a multiple of trainer\.devices \(4\)"),
-        ({"batch_size": 0}, "batch_size: expected a whole number at least 1, got 0"),
-        ({"num_workers": -1}, "num_workers: expected a whole number at least 0 or null, got -1"),
+        ({"batch_size": 0}, "batch_size: expected a whole number at least 1 and at most 1,000,000, got 0"),
+        ({"num_workers": -1}, "num_workers: expected a whole number at least 0 and at most 1,000 or null, got -1"),
     ],
 )
 def test_a_batch_that_cannot_be_made_is_refused(keys: dict[str, int], text: str) -> None:
