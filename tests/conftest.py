@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from translated import RESNET, SIZES, inside, layout, picture
 
 from gantrain.checkpoint import Checkpoints
 from gantrain.cli import main
+from gantrain.interruption import Interruption
 
 TINY = ["data.load_size=16", "data.batch_size=4", "network.width=4", "trainer.accelerator=cpu"]
 MODELS = ["gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan"]
@@ -96,3 +98,14 @@ def assert_same_bits(one: object, other: object, place: str = "") -> None:
             assert_same_bits(a, b, f"{place}[{number}]")
     else:
         assert one == other, place
+
+
+def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run is asked to stop after so many steps, as by Ctrl-C."""
+    steps_left = iter([False] * (steps - 1) + [True])
+
+    def asked(self: Interruption) -> bool:
+        self.signal = signal.SIGINT if next(steps_left) else 0
+        return self.signal > 0
+
+    monkeypatch.setattr(Interruption, "is_asked_for", asked)

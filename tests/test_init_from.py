@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import assert_same_bits, newest
+from conftest import assert_same_bits, newest, stop_after
 from PIL import Image
 from torch import Tensor, nn
 
@@ -21,7 +21,6 @@ from gantrain.networks.pixelgan import PixelGANDiscriminator
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
 from gantrain.registry import ConfigError
-from gantrain.train import _Interruption
 
 INIT = {"init": "normal", "init_gain": 0.02}
 RESNET = {
@@ -225,7 +224,7 @@ def test_a_run_that_began_with_files_goes_on_by_the_same_command_to_the_same_bit
     command = cyclegan("init_from=cyc/latest_net_G_A.pth", "trainer.steps=3", "model.pool_size=1", "model.ema=0.5")
     assert main([*command, "name=whole"]) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(_Interruption, "is_asked_for", lambda self: True)
+        stop_after(1, patch)
         assert main([*command, "name=cut"]) == 130
     cut = newest("cut")
     assert cut["step"] == 1

@@ -14,24 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MODELS, TINY, assert_same_bits, newest
+from conftest import MODELS, TINY, assert_same_bits, newest, stop_after
 
 from gantrain.cli import main
-from gantrain.interruption import Interruption
 
 STATE = ("step", "position", "model", "updates", "ranks")
 EVERYTHING_ON = ["model.ema=0.9", "model.pool_size=6", "model.r1=0.1"]
-
-
-def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next run is asked to stop after so many steps, as by Ctrl-C."""
-    steps_left = iter([False] * (steps - 1) + [True])
-
-    def asked(self: Interruption) -> bool:
-        self.signal = signal.SIGINT if next(steps_left) else 0
-        return self.signal > 0
-
-    monkeypatch.setattr(Interruption, "is_asked_for", asked)
 
 
 def state_of(checkpoint: dict) -> dict:

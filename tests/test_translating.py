@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import assert_same_bits, newest
+from conftest import assert_same_bits, newest, stop_after
 from PIL import Image
 from torch import Tensor
 from translated import (
@@ -40,7 +40,6 @@ from translated import (
 import gantrain
 from gantrain.cli import main
 from gantrain.networks.resnet import ResnetGenerator
-from gantrain.train import _Interruption
 
 # ---- a CycleGAN
 
@@ -52,8 +51,7 @@ def test_cyclegan_trains_on_folders_shows_itself_and_goes_on_to_the_same_bits(mo
     command += ["trainer.steps=4", "trainer.image_every=2"]
     assert main([*command, "name=whole"]) == 0
     with monkeypatch.context() as patch:
-        asked = iter([False, False, True])
-        patch.setattr(_Interruption, "is_asked_for", lambda self: next(asked))
+        stop_after(3, patch)
         assert main([*command, "name=cut"]) == 130
     assert newest("cut")["step"] == 3
     assert main([*command, "name=cut"]) == 0

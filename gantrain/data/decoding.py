@@ -203,9 +203,8 @@ def _from_npy(source: Pixels, channels: int) -> Pixels:
     pixels = np.array(source, dtype=source.dtype.newbyteorder("="))
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * 255
-    if pixels.ndim == 2:
-        return pixels[..., None]
-    return pixels.transpose(1, 2, 0) if pixels.shape[0] == channels != pixels.shape[2] else pixels
+    first = pixels.ndim == 3 and pixels.shape[0] == channels != pixels.shape[2]
+    return pixels[..., None] if pixels.ndim == 2 else pixels.transpose(1, 2, 0) if first else pixels
 
 
 def _from_tifffile(page: tifffile.TiffPage) -> Decoded:

@@ -309,4 +309,7 @@ def test_a_unet_too_shallow_for_the_reference_is_refused() -> None:
         if not key.startswith("model.model.1.model.3.model.3.model.3.model."):
             state[key] = value
     saved(state)
-    assert refusal() == NOTHING + "network.generator.depth: expected a whole number at least 5 or null, got 4"
+    assert (
+        refusal()
+        == NOTHING + "network.generator.depth: expected a whole number at least 5 and at most 32 or null, got 4"
+    )

@@ -316,6 +316,6 @@ def test_the_resizing_generator_refuses_too(height: int, text: str) -> None:
 
 def test_a_shallow_unet_is_refused() -> None:
     keys = {"name": "unet", **{key: value for key, value in KEYS.items() if "shape" not in key}, "depth": 4}
-    text = r"^network\.generator\.depth: expected a whole number at least 5 or null, got 4$"
+    text = r"^network\.generator\.depth: expected a whole number at least 5 and at most 32 or null, got 4$"
     with pytest.raises(ConfigError, match=text):
         GENERATORS.build(keys, input_shape=(3, 32, 32), shape=(3, 32, 32))
