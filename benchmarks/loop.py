@@ -220,8 +220,10 @@ def by_trainer(parts: Parts, settings: TrainerSettings, stream: Any, steps: int)
             log_every=settings.log_every,
             image_every=settings.image_every,
             save_every=settings.save_every,
-            stop=laps,
+            save_minutes=None,
+            objective=parts.objective,
         )
+        parts.update.watch.wants_stop = laps
         trainer.fit()
     return laps.per_step()
 
