@@ -234,7 +234,7 @@ class WithoutPictures(Trainer):
     def _show(self) -> None:
         pass
 
-    def _save(self) -> None:
+    def _save(self, *, regular: bool) -> None:
         pass
 
 
