@@ -108,10 +108,6 @@ class Checkpoints:
         step: int = state["step"]
         # the best first: who is killed between the two goes on from before both, and finds it again
         checkpoint_file.write(state, *([self.path("best")] if best else []), self.path(step))
-        self.prune(step)
-
-    def prune(self, step: int) -> None:
-        """Remove what is not to be kept beside ``step``, the newest."""
         steps = self.steps()
         past = [there for there in steps if there <= step]
         gone = past[: -self._keep] if self._keep else []
