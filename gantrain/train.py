@@ -127,6 +127,7 @@ def _run(
         distributed.say(f"Stopped before the first step ({interruption.reason(interruption.signal)}); again: {again}")
         return 128 + interruption.signal if interruption.signal else 0
     if trainer.progress >= 1:
+        report.finish(trainer.step)  # which it may have been killed before
         length = next(key for key, value in trainer_settings.length.items() if value is not None)
         distributed.say(f"{folder} is finished at step {trainer.step}: raise {length} to go on, or give resume=never")
         distributed.say(f"Page: {report.page}")

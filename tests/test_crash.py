@@ -30,6 +30,7 @@ from gantrain.data.digits import Digits
 from gantrain.data.stream import BatchStream
 from gantrain.optim import Updates
 from gantrain.registry import ConfigError
+from gantrain.report import Report
 
 RUN = ["train", *TINY, "name=run", "trainer.log_every=2"]
 Poison = Callable[..., None]
@@ -420,3 +421,23 @@ def test_an_error_while_waiting_for_a_batch_leaves_no_worker_waiting(monkeypatch
 )
 def test_workers_are_judged_by_how_they_ended(codes: list[int], told: str) -> None:
     assert told in crash.lost_worker(codes)
+
+
+def test_a_run_that_was_killed_after_its_last_checkpoint_is_brought_to_its_end(monkeypatch, capsys) -> None:
+    command = [*RUN, "trainer.steps=4", "trainer.save_every=2"]
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Report, "close", killed)
+        with pytest.raises(KilledError):
+            main(command)
+    run = Path("checkpoints/run")
+    assert "done" not in (run / "index.html").read_text()
+    logs = (run / "losses.jsonl").read_bytes()
+    assert main(command) == 0
+    assert "checkpoints/run is finished at step 4" in capsys.readouterr().err
+    assert "done" in (run / "index.html").read_text()
+    assert Checkpoints(run).steps() == [2, 4]
+    assert (run / "losses.jsonl").read_bytes() == logs

@@ -94,6 +94,15 @@ class Report:
         )
         self._mark = (time.perf_counter(), -1, 0.0)
 
+    def finish(self, step: int) -> None:
+        """Write the page of a run that had come to its end at ``step``, and may have been killed before it wrote it."""
+        if not self._active:
+            return
+        for lines in (self._losses, self._speed):
+            with self._tolerated():
+                lines.go_back_to(step)
+        self.close("done", step)
+
     def advance(self, done: int) -> None:
         """So much of the run lies behind now, in the unit of its length."""
         if self._bar is not None:
