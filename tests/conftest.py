@@ -11,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
+from browser import browser as browser  # a fixture of every test
 
 from gantrain.checkpoint import Checkpoints
 from gantrain.cli import main
