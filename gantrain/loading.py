@@ -22,8 +22,7 @@ from gantrain.registry import ConfigError
 from gantrain.settings import choose_device
 
 NetworkWeights: TypeAlias = Literal["auto", "average", "last"]
-PARTS = ("config", "model", "updates", "spec")  # of a checkpoint, what a model is rebuilt from
-CONFIG = ("model", "network", "trainer", "data")  # the same of its configuration
+CONFIG = ("model", "network", "trainer", "data")  # of a configuration, what a model is rebuilt from
 
 
 def load(
@@ -77,10 +76,9 @@ def read_run(run: Path, step: Step | None, *, plugins: Sequence[str], trust_plug
     if not run.is_dir():
         raise ConfigError(f"run={run}: there is no such folder")
     state = Checkpoints(run).load(step)
-    for whole, keys in ((state, PARTS), (state.get("config"), CONFIG)):
-        for key in keys:
-            if not isinstance(whole, dict) or not isinstance(whole.get(key), dict):
-                raise ConfigError(f"{run}: its checkpoint holds no run, for there is no {key} in it")
+    for key in CONFIG:
+        if not isinstance(state["config"].get(key), dict):
+            raise ConfigError(f"{run}: its checkpoint holds no run, for there is no {key} in its configuration")
     import_saved(state["config"].get("plugins"), run, given=plugins, trusted=trust_plugins)
     return state
 

@@ -21,6 +21,7 @@ import torch
 from conftest import TINY
 
 import gantrain
+from gantrain import checkpoint_file
 from gantrain.cli import main
 from gantrain.data import download as downloading
 from gantrain.registry import ConfigError
@@ -119,14 +120,31 @@ def test_weights_with_code_are_refused_by_whatever_reads_them(kind: str, capsys)
     assert not SENTINEL.exists()
 
 
-@pytest.mark.parametrize("missing", ["config", "model", "spec", "updates"])
-def test_a_checkpoint_that_holds_no_run_is_refused(missing: str, capsys) -> None:
-    run = Path("checkpoints/run")
-    run.mkdir(parents=True)
-    config = {"model": {"name": "dcgan"}, "network": {}, "trainer": {}, "data": {}, "plugins": []}
-    parts = {"format": 2, "step": 1, "config": config, "model": {}, "spec": {}, "updates": {}}
-    (run / "step_1.pt").write_bytes(saved({key: part for key, part in parts.items() if key != missing}))
-    assert "checkpoints/run" in refused(["test", "run=checkpoints/run"], capsys)
+def test_a_checkpoint_that_holds_no_run_is_refused(train, capsys) -> None:
+    state = train("run", "trainer.steps=1")
+    path = Path("checkpoints/run/step_1.pt")
+    for key in ("config", "model", "spec", "updates"):
+        checkpoint_file.write({**state, key: "something else"}, path)
+        assert f"it has no {key}" in refused(["test", "run=checkpoints/run"], capsys)
+        checkpoint_file.write({part: value for part, value in state.items() if part != key}, path)
+        assert "checkpoints/run" in refused(["test", "run=checkpoints/run"], capsys)
+    for key in ("model", "network", "trainer", "data"):
+        config = {part: value for part, value in state["config"].items() if part != key}
+        checkpoint_file.write({**state, "config": config}, path)
+        assert "checkpoints/run" in refused(["test", "run=checkpoints/run"], capsys)
+        checkpoint_file.write({**state, "config": {**config, key: [1]}}, path)
+        assert f"there is no {key} in its configuration" in refused(["test", "run=checkpoints/run"], capsys)
+    for plugins in ("noted", [1], None):
+        checkpoint_file.write({**state, "config": {**state["config"], "plugins": plugins}}, path)
+        assert "plugins are no list of names" in refused(["test", "run=checkpoints/run"], capsys)
+
+
+def test_a_checkpoint_that_contradicts_itself_is_refused(train, capsys) -> None:
+    state = train("run", "trainer.steps=1")
+    for change in ({"model": {}}, {"spec": {"height": "x"}}, {"config": {**state["config"], "trainer": {}}}):
+        checkpoint_file.write({**state, **change}, Path("checkpoints/run/step_1.pt"))
+        told = refused(["test", "run=checkpoints/run", "num=1", "accelerator=cpu"], capsys)
+        assert "checkpoints/run: its checkpoint can't be rebuilt" in told
 
 
 # ---- plugins that a checkpoint names
@@ -190,8 +208,9 @@ def test_networks_are_taken_from_a_run_without_its_plugins(with_plugin: Path, tr
         "a\nb",
         "",
         " ",
+        "x" * 201,
         "x" * 300,
-        "ä" * 150,
+        "ä" * 101,
         ".hidden",
         "a;b",
         "<b>",
