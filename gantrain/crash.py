@@ -45,6 +45,12 @@ def explained(
         if "DataLoader worker (pid" not in str(error):
             raise
         raise ConfigError(lost_worker(exit_codes())) from error
+    except (ConnectionError, EOFError, FileNotFoundError) as error:
+        # a batch lies in memory that the worker hands over when it is asked, and it may die before
+        codes = list(exit_codes())
+        if not any(_is_lost(code) for code in codes):
+            raise
+        raise ConfigError(lost_worker(codes)) from error
 
 
 def out_of_memory(config: Mapping[str, Any], device: torch.device) -> str:
@@ -75,9 +81,14 @@ NO_SHARED_MEMORY = (
 )
 
 
+def _is_lost(exit_code: int) -> bool:
+    """Whether a process has ended otherwise than those that are told to."""
+    return exit_code not in (0, -signal.SIGTERM)
+
+
 def lost_worker(exit_codes: Iterable[int]) -> str:
-    """What has become of the processes that read pictures; those that were told to end have 0, or minus SIGTERM."""
-    code = next((code for code in exit_codes if code not in (0, -signal.SIGTERM)), 0)
+    """What has become of the processes that read pictures."""
+    code = next(filter(_is_lost, exit_codes), 0)
     if code >= 0:
         return "a data worker has ended without a word, made to by something that it calls: data.num_workers=0 may tell"
     name = signal.Signals(-code).name

@@ -292,6 +292,18 @@ def test_an_error_of_another_kind_is_left_alone() -> None:
             raise error
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), EOFError(), FileNotFoundError(2, "/tmp/pymp-x")])
+def test_a_batch_whose_worker_died_before_it_was_handed_over_is_told_as_a_lost_worker(error: Exception) -> None:
+    def told(*exit_codes: int) -> None:
+        with crash.explained(config(), torch.device("cpu"), lambda: exit_codes):
+            raise error
+
+    with pytest.raises(ConfigError, match="a data worker was killed"):
+        told(0, -signal.SIGTERM, -signal.SIGKILL)
+    with pytest.raises(type(error)):
+        told(0, -signal.SIGTERM)
+
+
 WORKERS = [*RUN, "trainer.steps=200", "trainer.save_every=100", "data.num_workers=2"]
 
 
