@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from importlib import resources
 from pathlib import Path
 
 from hydra import compose, initialize_config_module
@@ -28,9 +29,15 @@ def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
     if found := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':((?:\s*\n\t\S+)*)", text):
         group, option = found[2], found[1].removeprefix(f"{found[2]}/")
         return f"{group}={option}: no such {group}; {nearest(option, found[3].split())}"
+    if found := re.search(r"Could not load '([^']+)/([^/']+)'", text):  # one of a list
+        group, option = found[1], found[2]
+        return f"{group}=[{option}]: no such {group}; {nearest(option, _options(group))}"
     if found := re.search(r"Could not (?:override|append to config\.[^']*) ?'?([\w./@]+)'?", text):
         key = found[1]
         whole = next((word for word in typed if word.lstrip("+~").startswith(key)), key)
+        if (logger := re.match(r"logger\.(\w+)\.", key)) and logger[1] in _options("logger"):
+            if not any(word.startswith("logger=") and logger[1] in word for word in typed):
+                return f"{whole}: that logger is not chosen; give logger={logger[1]}"
         return f"{whole}: unknown key or group; {_nearest_key(key, _known_keys(command, typed))}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
@@ -80,9 +87,15 @@ def _nearest_key(key: str, known: set[str]) -> str:
     return hint if beside else nearest(key, {name.split(".")[0] for name in known})
 
 
+def _options(group: str) -> list[str]:
+    """The files of a group that come with gantrain."""
+    folder = resources.files("gantrain.configs").joinpath(group)
+    return [file.name.removesuffix(".yaml") for file in folder.iterdir()] if folder.is_dir() else []
+
+
 def _known_keys(command: str, typed: list[str]) -> set[str]:
     """Every key and group of the configuration that the groups among ``typed`` compose, for suggestions."""
-    groups = [word for word in typed if re.fullmatch(r"(model|data|optimizer|schedule|network/\w+)=\w+", word)]
+    groups = [word for word in typed if re.fullmatch(r"(model|data|optimizer|schedule|logger|network/\w+)=[\w\[\],]+", word)]
     GlobalHydra.instance().clear()
     with initialize_config_module("gantrain.configs", version_base="1.3"):
         try:

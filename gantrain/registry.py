@@ -66,22 +66,25 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._classes))
 
-    def build(self, config: Mapping[str, Any], *, also: Iterable[str] = (), **runtime: Any) -> T:
+    def build(
+        self, config: Mapping[str, Any], *, key: str | None = None, also: Iterable[str] = (), **runtime: Any
+    ) -> T:
         """Make one from ``{name: ..., **arguments}``.
 
         Args:
             config: The name and the keys of the class.
+            key: Where ``config`` stands, if not where the registry says.
             also: Keys beside them that somebody else reads, to be suggested for a mistyped one.
             runtime: Arguments that no YAML file can hold.
 
         Raises:
             ConfigError: The name is unknown, or a key is unknown, missing or of the wrong type.
         """
-        arguments = dict(config)
+        arguments, key = dict(config), key or self.key
         if self.choose_by not in arguments:
-            raise ConfigError(f"{self.key}.{self.choose_by} is missing; {nearest('', self._classes)}")
+            raise ConfigError(f"{key}.{self.choose_by} is missing; {nearest('', self._classes)}")
         cls = self[arguments.pop(self.choose_by)]
-        return construct(cls, arguments, key=self.key, also=(self.choose_by, *also), **runtime)
+        return construct(cls, arguments, key=key, also=(self.choose_by, *also), **runtime)
 
 
 @dataclass(frozen=True)

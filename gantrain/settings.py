@@ -17,6 +17,7 @@ from gantrain.registry import ConfigError, Count, Positive, Range, Share
 
 MoreThanNone: TypeAlias = Annotated[float, Range(above=0)]
 
+CHECKPOINTS = Path("checkpoints")
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

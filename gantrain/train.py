@@ -23,10 +23,8 @@ from gantrain.objective import Objective, ObjectiveSettings
 from gantrain.registry import ConfigError, construct
 from gantrain.report import Report
 from gantrain.report.run import remove_report
-from gantrain.settings import RunSettings, TrainerSettings, choose_device, count_processes, set_up_torch
+from gantrain.settings import CHECKPOINTS, RunSettings, TrainerSettings, choose_device, count_processes, set_up_torch
 from gantrain.trainer import Clock, DivergedError, Trainer
-
-CHECKPOINTS = Path("checkpoints")
 
 
 def train(config: dict[str, Any], overrides: list[str]) -> int:
@@ -86,7 +84,7 @@ def _run(
         command=resume.command(overrides),
         config=config,
         columns=parts.model.columns,
-        logger=parts.logger,
+        loggers=parts.loggers,
         advice=parts.advice,
         active=distributed.rank() == 0,
     )

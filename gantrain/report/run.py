@@ -6,7 +6,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gantrain.report.images import grid, side_by_side
-from gantrain.report.lines import Lines
-from gantrain.report.loggers import Logger
+from gantrain.report.lines import Line, Lines
+from gantrain.report.loggers import Delivery, Logger
 from gantrain.report.page import run_page
+from gantrain.resume import flatten
 
 
 class Report:
@@ -29,7 +30,7 @@ class Report:
         command: What made the run, as typed.
         config: The composed configuration.
         columns: Of the sample grids; None for one picture of all visuals side by side.
-        logger: Where losses and pictures go besides.
+        loggers: Where losses and pictures go besides, by what they are called.
         advice: Says what to change where data is waited for; may say nothing.
         active: Whether this process writes.
     """
@@ -41,7 +42,7 @@ class Report:
         command: str,
         config: dict[str, Any],
         columns: int | None,
-        logger: Logger,
+        loggers: Mapping[str, Logger],
         advice: Callable[[], str],
         active: bool,
     ) -> None:
@@ -50,7 +51,7 @@ class Report:
         self._command = command
         self._config = config
         self._columns = columns
-        self._logger = logger
+        self._deliveries = [Delivery(name, logger, self.say) for name, logger in loggers.items()] if active else []
         self._advice = advice
         self._waiting = Waiting()
         self._active = active
@@ -81,6 +82,8 @@ class Report:
                     path.unlink()
             configuration = OmegaConf.to_yaml(OmegaConf.create(self._config))
             (self.folder / "config.yaml").write_text(configuration, encoding="utf-8")
+        for delivery in self._deliveries:
+            delivery.begin(step, flatten(self._config), [_without_clock(line) for line in self._losses.all])
         if self._bar is not None:  # gone back
             self._bar.close()
         self._bar = tqdm(
@@ -114,7 +117,8 @@ class Report:
         clock = {"step": step, "epoch": round(epoch, 4), "kimg": round(images / 1000, 4)}
         with self._tolerated():
             self._losses.add({**clock, **losses})
-        self._logger.scalars(step, losses)
+        for delivery in self._deliveries:
+            delivery.scalars(step, losses)
         now, (then, before, waited_before) = time.perf_counter(), self._mark
         self._mark = (now, images, waited)
         speed: dict[str, float] = {}
@@ -146,7 +150,8 @@ class Report:
         for what, picture in pictures.items():
             with self._tolerated():
                 picture.save(self.folder / "images" / f"step_{step}_{what}.png")
-            self._logger.picture(step, what, picture)
+            for delivery in self._deliveries:
+                delivery.picture(step, what, picture)
         self.write_page("running", step)
 
     def write_page(self, status: str, step: int) -> None:
@@ -185,13 +190,20 @@ class Report:
         if self._bar is not None:
             self._bar.close()
             if error is not None:
-                self.write_page(f"crashed: {str(error) or type(error).__name__}", self._step)
+                status = f"crashed: {str(error) or type(error).__name__}"
+                self.write_page(status, self._step)
+                self._end(status)
 
     def close(self, status: str, step: int) -> None:
         """End the progress bar and write the page for the last time."""
         if self._bar is not None:
             self._bar.close()
         self.write_page(status, step)
+        self._end(status)
+
+    def _end(self, status: str) -> None:
+        for delivery in self._deliveries:
+            delivery.end(status)
 
 
 class Waiting:
@@ -227,9 +239,16 @@ def _shown(speed: dict[str, float]) -> dict[str, str]:
     return {**shown, "data": f"{speed['data_wait']:.0%}"} if speed.get("data_wait", 0.0) > 0.01 else shown
 
 
+def _without_clock(line: Line) -> Line:
+    """A line of the log as loggers get it, with no clock but the step."""
+    return {name: value for name, value in line.items() if name not in ("epoch", "kimg")}
+
+
 def remove_report(folder: Path) -> None:
     """Delete the logs, pictures and page of a run that starts over."""
-    for name in ("losses.jsonl", "speed.jsonl", "index.html", "config.yaml"):
+    for name in ("losses.jsonl", "speed.jsonl", "index.html", "config.yaml", "losses.csv"):
         (folder / name).unlink(missing_ok=True)
+    for path in folder.glob("events.out.tfevents.*"):
+        path.unlink(missing_ok=True)
     for name in ("images", "crash"):
         shutil.rmtree(folder / name, ignore_errors=True)
