@@ -57,10 +57,13 @@ class Registry(Generic[T]):
         return file
 
     def __getitem__(self, name: str) -> type[T]:
+        return self._named(name, self.key)
+
+    def _named(self, name: Any, key: str) -> type[T]:
         try:
             return self._classes[name]
         except (KeyError, TypeError):  # a list or a dict can't be looked up
-            choice = f"{self.key}.{self.choose_by}"
+            choice = f"{key}.{self.choose_by}"
             raise ConfigError(f"{choice}={name}: no such {self.kind}; {nearest(str(name), self._classes)}") from None
 
     def __iter__(self) -> Iterator[str]:
@@ -83,7 +86,7 @@ class Registry(Generic[T]):
         arguments, key = dict(config), key or self.key
         if self.choose_by not in arguments:
             raise ConfigError(f"{key}.{self.choose_by} is missing; {nearest('', self._classes)}")
-        cls = self[arguments.pop(self.choose_by)]
+        cls = self._named(arguments.pop(self.choose_by), key)
         return construct(cls, arguments, key=key, also=(self.choose_by, *also), **runtime)
 
 

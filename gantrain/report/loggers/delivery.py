@@ -104,4 +104,4 @@ class Delivery:
     def _warn(self, reason: str) -> None:
         if not self._warned:
             self._warned = True
-            self._say([f"warning: logger {self._name}: {reason}; training goes on without it"])
+            self._say([f"warning: logger {self._name}: {reason}; training goes on"])

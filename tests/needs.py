@@ -1,0 +1,20 @@
+"""Packages that tests need and the test extra does not install: without them, tests skip; in CI, they fail."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+import pytest
+
+REQUIRED = os.environ.get("GANTRAIN_REQUIRE_BROWSER") == "1"
+
+
+def needs(*packages: str) -> None:
+    """At the top of a test or a fixture: skip it where a package is missing, or fail where it must be there."""
+    for package in packages:
+        if find_spec(package) is None:
+            told = f"{package} is not installed"
+            if REQUIRED:
+                pytest.fail(told)
+            pytest.skip(told)
