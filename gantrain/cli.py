@@ -5,7 +5,6 @@ Nothing heavy is imported before it is needed: help and completion do without to
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import shlex
@@ -13,7 +12,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from gantrain.cli_flags import config_flags, is_sweep, split
+
+if TYPE_CHECKING:
+    from gantrain.sweep import Sweep
 
 HELP = """\
 gantrain trains the classic GANs from a configuration.
@@ -74,37 +78,46 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: list[str]) -> int:
-    flags, typed = _split(arguments)
+    flags, typed = split(arguments)
+    sweep, sweep_folder = None, []
+    if is_sweep(flags, typed):
+        from gantrain.cli_sweep import plan
+
+        sweep, sweep_folder = plan(arguments, typed)
 
     def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
-        from gantrain.naming import run_name, split_override
+        from gantrain.naming import name_of_run, split_override
         from gantrain.resume import LENGTH
         from gantrain.train import train
 
         del config["demo"]
+        skip_done = config.pop("sweep")["skip_done"]
         if config["name"] is None:
-            config["name"] = run_name(choices.get("experiment") or f"{choices['model']}_{choices['data']}", overrides)
+            config["name"] = name_of_run(overrides, choices)
         keys = {split_override(override)[0] for override in overrides}
         if keys.intersection(LENGTH):  # the length that was typed replaces the data set's, whatever its unit
             config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in keys}
-        return train(config, [*_config_flags(flags), *overrides])
+        whole = [*config_flags(flags), *overrides]
+        if sweep is None:
+            return train(config, whole)
+        return sweep.attempt(config, whole, skip_done=skip_done, train=lambda: train(config, whole))
 
-    return _hydra("train", [*_demo(flags, typed), *arguments], job)
+    return _hydra("train", [*_demo(flags, typed), *sweep_folder, *arguments], job, sweep)
 
 
 def _demo(flags: list[str], typed: list[str]) -> list[str]:
     from gantrain.cli_hydra import demo_data
 
-    return demo_data(typed, _config_flags(flags))
+    return demo_data(typed, config_flags(flags))
 
 
 def _test(arguments: list[str]) -> int:
-    flags, _ = _split(arguments)
+    flags, _ = split(arguments)
 
     def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
         from gantrain.test import test
 
-        return test(config, [*_config_flags(flags), *overrides], data_name=choices.get("data"))
+        return test(config, [*config_flags(flags), *overrides], data_name=choices.get("data"))
 
     return _hydra("test", arguments, job)
 
@@ -138,7 +151,7 @@ def _data(arguments: list[str]) -> int:
 
 def _check(arguments: list[str]) -> int:
     own = [word for word in arguments if word.startswith(("quick=", "out="))]
-    flags, typed = _split([word for word in arguments if word not in own])
+    flags, typed = split([word for word in arguments if word not in own])
 
     def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
         from gantrain.data_check import check
@@ -154,7 +167,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "test": _tes
 Job = Callable[[dict[str, Any], list[str], dict[str, Any]], int]
 
 
-def _hydra(command: str, arguments: list[str], job: Job) -> int:
+def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = None) -> int:
     """Compose ``configs/<command>.yaml`` with the overrides among ``arguments`` and run ``job`` on each result."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -163,31 +176,35 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from gantrain.cli_hydra import in_one_line
+    from gantrain.cli_hydra import add_resolvers, in_one_line
     from gantrain.registry import ConfigError
 
     statuses: list[int] = []
-    flags, typed = _split(arguments)
+    flags, typed = split(arguments)
 
-    def task(config: DictConfig) -> None:
+    def task(config: DictConfig) -> float | None:
         runtime = HydraConfig.get()
+        overrides, choices = list(runtime.overrides.task), dict(runtime.runtime.choices)
+        if sweep is not None:
+            sweep.enter(runtime.job.num)
         try:
             plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             assert isinstance(plain, dict)
-            status = job(
-                {str(key): value for key, value in plain.items()},
-                list(runtime.overrides.task),
-                dict(runtime.runtime.choices),
-            )
+            status = job({str(key): value for key, value in plain.items()}, overrides, choices)
         except ConfigError as error:
             status = _fail(str(error))
         except OmegaConfBaseException as error:
             status = _fail(in_one_line(error, command, typed))
+            if sweep is not None:
+                sweep.refuse(overrides, choices, in_one_line(error, command, typed))
         statuses.append(status)
-        if status > 128:  # interrupted: the rest of a sweep is not wanted either
-            raise SystemExit(status)
+        if status > 128 and not (sweep is not None and sweep.is_elsewhere):
+            raise SystemExit(status)  # interrupted: the rest of a sweep is not wanted either
+        return sweep.value if sweep is not None else None
 
     trace_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    status = 0
+    add_resolvers()
     # Hydra then raises what it would print, and puts its record of a sweep where nobody has to look at it
     with (
         tempfile.TemporaryDirectory(prefix="gantrain-") as scratch,
@@ -198,49 +215,15 @@ def _hydra(command: str, arguments: list[str], job: Job) -> int:
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
             if trace_wanted or (isinstance(error, ValueError) and not _is_hydras(error)):
                 raise
-            return _fail(in_one_line(error, command, typed))
+            status = _fail(in_one_line(error, command, typed))
         except SystemExit as stop:
-            return stop.code if isinstance(stop.code, int) else 0
-    return max(statuses, default=0)
+            status = stop.code if isinstance(stop.code, int) else 0
+        finally:
+            if sweep is not None:
+                from gantrain.cli_sweep import finish
 
-
-# Hydra's flags, and whether a value follows
-FLAGS = {
-    **dict.fromkeys(
-        ["--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"], False
-    ),
-    **dict.fromkeys(["--cfg", "-c", "--package", "-p", "--info", "-i", "--shell-completion", "-sc"], True),
-    **dict.fromkeys(["--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"], True),
-    "--experimental-rerun": True,
-}
-
-
-def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Hydra's flags with their values, and the overrides, which Hydra wants in one block."""
-    flags: list[str] = []
-    overrides: list[str] = []
-    rest = iter(arguments)
-    for word in rest:
-        if not word.startswith("-"):
-            overrides.append(word)
-            continue
-        name = word.split("=")[0]
-        if name not in FLAGS:
-            from gantrain.registry import ConfigError, nearest
-
-            other = "a setting is typed KEY=VALUE, as in data.root=FOLDER"
-            raise ConfigError(f"no flag {name}; {close if (close := nearest(name, FLAGS))[:3] == 'did' else other}")
-        flags += [word, next(rest, "")] if FLAGS[name] and "=" not in word else [word]
-    return flags, overrides
-
-
-def _config_flags(flags: list[str]) -> list[str]:
-    """The flags without which the same overrides would compose something else, for the record of what was typed."""
-    kept: list[str] = []
-    for flag, value in itertools.zip_longest(flags, flags[1:]):
-        if flag.startswith(("--config-", "-cd", "-cn", "-cp")):
-            kept += [flag] if "=" in flag else [flag, value]
-    return kept
+                status = max(status, finish(sweep, stopped=status > 128))
+    return max([status, *statuses])
 
 
 def _is_hydras(error: ValueError) -> bool:

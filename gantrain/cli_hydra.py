@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from gantrain.registry import nearest
+from gantrain.registry import ConfigError, nearest
 from gantrain.resume import flatten
 
 
@@ -75,6 +77,44 @@ def demo_data(typed: list[str], config_flags: list[str]) -> list[str]:
         if config.demo != config.hydra.runtime.choices.data:
             return [f"data={config.demo}"]
     return []
+
+
+def swept(typed: list[str]) -> tuple[list[str], list[str]]:
+    """The overrides that all runs of a sweep share, and the keys in which they differ; Hydra's own are left out."""
+    try:
+        overrides = OverridesParser.create().parse_overrides(typed)
+    except HydraException:  # Hydra is going to say so, better
+        return [], []
+    own = [override for override in overrides if not override.key_or_group.startswith("hydra")]
+    fixed = [str(override.input_line) for override in own if not override.is_sweep_override()]
+    return fixed, [override.key_or_group for override in own if override.is_sweep_override()]
+
+
+def check_plugins(typed: list[str]) -> None:
+    """Refuse a launcher or sweeper whose package is missing, with the command that installs it.
+
+    Raises:
+        ConfigError: See above.
+    """
+    for word in typed:
+        if found := re.fullmatch(r"\+?hydra/(launcher|sweeper)=(\w+)", word):
+            kind, extra = found[1], found[2].partition("_")[0]
+            if found[2] in _options(f"hydra/{kind}") and find_spec(f"hydra_plugins.hydra_{extra}_{kind}") is None:
+                raise ConfigError(
+                    f"{word} needs the package hydra-{extra}-{kind}: pip install 'gantrain[{extra}]'"
+                )
+
+
+def add_resolvers() -> None:
+    """What the launchers' and sweepers' files refer to: ``${gpus:N}``, N where there are none, and ``${direction:}``."""
+
+    def count(otherwise: int) -> int:
+        from gantrain.gpus import visible_gpus
+
+        return len(visible_gpus()) or otherwise
+
+    OmegaConf.register_new_resolver("gpus", count, replace=True)
+    OmegaConf.register_new_resolver("direction", {"min": "minimize", "max": "maximize"}.__getitem__, replace=True)
 
 
 def _nearest_key(key: str, known: set[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 
@@ -63,3 +65,19 @@ class Objective:
         """Go on from ``state_dict``, if it is of the same objective."""
         if (state["metric"], state["mode"]) == (self.settings.metric, self.settings.mode):
             self.value, self.best, self._fresh = state["value"], state["best"], state["fresh"]
+
+
+def best_logged(folder: Path, metric: str, mode: Literal["min", "max"]) -> float | None:
+    """The best that a run has logged of a value; None if it never has.
+
+    Args:
+        folder: The run folder.
+        metric: Name of the value.
+        mode: Whether less or more is better.
+    """
+    try:
+        lines = [json.loads(line) for line in (folder / "losses.jsonl").read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        return None
+    values = [line[metric] for line in lines if metric in line and line[metric] == line[metric]]
+    return (min if mode == "min" else max)(values, default=None)

@@ -1,0 +1,195 @@
+"""Many runs by one command: what became of each, in files that whichever process makes the run writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from gantrain import distributed
+from gantrain.gpus import claim_gpu
+from gantrain.naming import name_of_run
+from gantrain.objective import best_logged
+from gantrain.registry import ConfigError
+from gantrain.report.page import BESIDE, read_data, write_whole
+from gantrain.resume import LENGTH, differences, flatten
+from gantrain.settings import CHECKPOINTS
+
+JOBS = "jobs"  # the folder of the records, one file a run, in that of the sweep
+
+
+class Sweep:
+    """The runs of one ``--multirun``, as seen by the process that was typed and by those that make the runs.
+
+    Args:
+        folder: Of the sweep.
+        command: As typed.
+        gpus: Of this machine, where each run is to have one of its own.
+
+    Attributes:
+        value: What the last run came to: the best of ``objective.metric``, if that was logged.
+    """
+
+    def __init__(self, folder: Path, *, command: str, gpus: Sequence[str] = ()) -> None:
+        self.folder = folder.absolute()
+        self.command = command
+        self.gpus = list(gpus)
+        self.value: float | None = None
+        self._here = Path.cwd()
+        self._process = os.getpid()
+        self._session = uuid.uuid4().hex
+        self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this is another process than the one that was typed."""
+        return os.getpid() != self._process
+
+    def enter(self, number: int) -> None:
+        """Make this process ready for a run, whatever launched it; ``number`` is the run's."""
+        self.value = None
+        if self.is_elsewhere:
+            os.chdir(self._here)
+            claim_gpu(self.gpus, number)
+
+    def attempt(
+        self, config: Mapping[str, Any], overrides: Sequence[str], *, skip_done: bool, train: Callable[[], int]
+    ) -> int:
+        """Make a run, unless it is done already, and keep what became of it.
+
+        Args:
+            config: Its configuration.
+            overrides: Its own.
+            skip_done: Whether a run that is done is left at that.
+            train: Makes it; returns an exit status.
+
+        Returns:
+            The exit status; what nobody has foreseen is told with its trace, and is 1.
+
+        Raises:
+            ConfigError: As ``train`` does.
+        """
+        run = config["name"]
+        folder = CHECKPOINTS / run
+        if skip_done and config["resume"] == "auto" and not config["dry_run"] and is_done(folder, config):
+            distributed.say(f"{folder} is done")
+            self._keep(run, overrides, "done", exit=0, config=config)
+            return 0
+        self._keep(run, overrides, "running")
+        try:
+            status = train()
+        except ConfigError as error:
+            self._keep(run, overrides, "crashed", message=str(error), exit=2)
+            raise
+        except KeyboardInterrupt:
+            self._keep(run, overrides, "stopped", exit=130)
+            raise
+        except Exception as error:  # the other runs go on
+            traceback.print_exc()
+            self._keep(run, overrides, "crashed", message=f"{type(error).__name__}: {error}", exit=1)
+            return 1
+        state = "stopped" if status else told(folder).get("state", "done")
+        self._keep(run, overrides, state, exit=status, config=config)
+        return status
+
+    def refuse(self, overrides: Sequence[str], choices: Mapping[str, str | None], message: str) -> None:
+        """Keep that a run could not even begin."""
+        self._keep(name_of_run(overrides, choices), overrides, "crashed", message=message, exit=2)
+
+    def _keep(
+        self,
+        run: str,
+        overrides: Sequence[str],
+        status: str,
+        *,
+        message: str = "",
+        exit: int | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        objective = (config or {}).get("objective") or {}
+        if exit == 0 and objective.get("metric") is not None:
+            self.value = best_logged(CHECKPOINTS / run, objective["metric"], objective["mode"])
+            if self.value is None:
+                message = f"objective.metric={objective['metric']} was never logged"
+                distributed.say(f"warning: {message}")
+        if distributed.rank() != 0:
+            return
+        record = {
+            "run": run,
+            "overrides": list(overrides),
+            "status": status,
+            "message": message,
+            "exit": exit,
+            "objective": self.value,
+            "session": self._session,
+            "time": round(time.time(), 1),
+        }
+        (self.folder / JOBS).mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / JOBS / f"{run}.json", json.dumps(record, indent=1) + "\n")
+
+    def close(self, *, stopped: bool) -> list[dict[str, Any]]:
+        """What became of the runs of this command; a sweep that has left no run leaves nothing.
+
+        Args:
+            stopped: Whether the command was interrupted, and its runs with it.
+        """
+        records = [record for record in read_jobs(self.folder) if record["session"] == self._session]
+        for record in records:
+            if record["exit"] is None:  # its process is gone
+                record |= {"status": "stopped", "exit": 130} if stopped else LOST
+                write_whole(self.folder / JOBS / f"{record['run']}.json", json.dumps(record, indent=1) + "\n")
+        if not any((CHECKPOINTS / record["run"]).exists() for record in read_jobs(self.folder)):
+            if self.folder in self._made:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            for parent in self._made:
+                with suppress(OSError):  # there is something in it
+                    parent.rmdir()
+        return records
+
+
+LOST = {"status": "crashed", "message": "its process ended without a word", "exit": 1}
+
+
+def read_jobs(folder: Path) -> list[dict[str, Any]]:
+    """The records of a sweep, by the names of their runs; what is no record is passed over."""
+    records = []
+    for path in sorted((folder / JOBS).glob("*.json")):
+        with suppress(OSError, ValueError):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(record, dict) and {"run", "status", "message", "overrides"} <= record.keys():
+                records.append(record)
+    return records
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """What a run says of itself on its page; nothing if it has none."""
+    try:
+        return dict(read_data(folder / BESIDE / "status.js"))
+    except (OSError, ValueError):
+        return {}
+
+
+def is_done(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a folder holds just that run, as long as it is to be; seen from small files alone."""
+    if told(folder).get("state") != "done" or not any(folder.glob("step_*.pt")):
+        return False
+    try:
+        there = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    except (OSError, YAMLError, OmegaConfBaseException):
+        return False
+    if not isinstance(there, dict):
+        return False
+    before, now = ({key: flatten(c).get(key) for key in LENGTH} for c in (there, config))
+    return before == now and not differences(there, config)
