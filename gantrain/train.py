@@ -19,9 +19,11 @@ from gantrain.checkpoint import Checkpoints
 from gantrain.init_from import shaped_like, take_networks
 from gantrain.interruption import Interruption, requeue
 from gantrain.lock import RunLock
+from gantrain.models.base import network_sizes
 from gantrain.objective import Objective, ObjectiveSettings
 from gantrain.registry import ConfigError, construct
 from gantrain.report import Report
+from gantrain.report.provenance import provenance
 from gantrain.report.run import remove_report
 from gantrain.settings import CHECKPOINTS, RunSettings, TrainerSettings, choose_device, count_processes, set_up_torch
 from gantrain.trainer import Clock, DivergedError, Trainer
@@ -87,6 +89,10 @@ def _run(
         loggers=parts.loggers,
         advice=parts.advice,
         active=distributed.rank() == 0,
+        home=CHECKPOINTS,
+        typed=overrides,
+        facts={"seed": str(settings.seed), **provenance(parts.update.players[0].device)},
+        networks=network_sizes(parts.model),
     )
     trainer = Trainer(
         model=parts.model,

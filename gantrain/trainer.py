@@ -135,7 +135,7 @@ class Trainer:
             sight = self._look(at_once=saves)
             stopped = sight.stop and not last
             if last or self.step % self.log_every == 0:
-                self._log(self.means.take())
+                self._log({**self.means.take(), **self.update.rates()})
                 self.report.say(self.stream.faults.news())
                 self.checkpoints.look()
             if last or self.step % self.image_every == 0:

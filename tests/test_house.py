@@ -16,7 +16,19 @@ PACKAGE = Path(gantrain.__file__).parent
 # each layer imports only from itself and from those before it
 LAYERS = [
     {"registry", "seeding", "interruption", "distributed", "upgrades"},
-    {"losses", "networks", "data", "schedules", "watch", "optim", "report", "settings", "resume", "naming"},
+    {
+        "losses",
+        "similarity",
+        "networks",
+        "data",
+        "schedules",
+        "watch",
+        "optim",
+        "report",
+        "settings",
+        "resume",
+        "naming",
+    },
     {"checkpoint_file", "checkpoint", "objective", "lock", "crash"},
     {"models"},
     {"trainer", "dry_run"},

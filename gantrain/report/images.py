@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from PIL import Image
 from torch import Tensor
@@ -9,6 +11,26 @@ from torch import Tensor
 from gantrain.data.base import to_uint8
 
 GAP = 2  # pixels between the images of a grid
+
+
+def layout(count: int, images: Tensor, columns: int) -> dict[str, int]:
+    """Where each of ``count`` images of the size of (N, C, H, W) lies in a ``grid``: numbers, and sides in pixels."""
+    rows = -(-count // columns)
+    return {"columns": columns, "rows": rows, "width": images.size(-1), "height": images.size(-2), "gap": GAP}
+
+
+def arranged(visuals: dict[str, Tensor], columns: int | None) -> dict[str, tuple[Image.Image, dict[str, Any]]]:
+    """Pictures of what a model shows, (N, C, H, W) by name, and where each image lies in them; see ``layout``.
+
+    Args:
+        visuals: In [-1, 1].
+        columns: Of a grid for each of them; None for one picture of all, a column for each, whose ``kinds`` are told.
+    """
+    if columns is not None:
+        return {what: (grid(images, columns), layout(len(images), images, columns)) for what, images in visuals.items()}
+    kinds, first = list(visuals), next(iter(visuals.values()))
+    places = {"kinds": kinds, **layout(len(first) * len(kinds), first, len(kinds))}
+    return {"-".join(kinds): (side_by_side(list(visuals.values())), places)}
 
 
 def to_picture(image: Tensor) -> Image.Image:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-Line: TypeAlias = dict[str, float]
+# its `step`, and more: values by name
+Line: TypeAlias = dict[str, Any]
 
 
 class Lines:

@@ -6,20 +6,24 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from omegaconf import OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
-from gantrain.report.images import grid, side_by_side
+from gantrain.report.images import arranged
 from gantrain.report.lines import Line, Lines
 from gantrain.report.loggers import Delivery, Logger
-from gantrain.report.page import run_page
+from gantrain.report.page import BESIDE
+from gantrain.report.training_page import TrainingPage
 from gantrain.resume import flatten
+
+RATE = "lr_"  # begins the names of learning rates among what is logged
 
 
 class Report:
@@ -33,6 +37,10 @@ class Report:
         loggers: Where losses and pictures go besides, by what they are called.
         advice: Says what to change where data is waited for; may say nothing.
         active: Whether this process writes.
+        home: The folder of all runs, whose page is kept too; None for none.
+        typed: Overrides as typed, which the page marks in the configuration.
+        facts: Of the run and where it runs, for the page.
+        networks: Parameters by network, for the page.
     """
 
     def __init__(
@@ -45,10 +53,13 @@ class Report:
         loggers: Mapping[str, Logger],
         advice: Callable[[], str],
         active: bool,
+        home: Path | None = None,
+        typed: Sequence[str] = (),
+        facts: Mapping[str, str] | None = None,
+        networks: Mapping[str, int] | None = None,
     ) -> None:
         self.folder = folder
         self.page = folder / "index.html"
-        self._command = command
         self._config = config
         self._columns = columns
         self._deliveries = [Delivery(name, logger, self.say) for name, logger in loggers.items()] if active else []
@@ -57,6 +68,10 @@ class Report:
         self._active = active
         self._losses = Lines(folder / "losses.jsonl")
         self._speed = Lines(folder / "speed.jsonl")
+        self._pictures = Lines(folder / "pictures.jsonl")
+        self._shown = TrainingPage(
+            folder, home=home, command=command, config=config, typed=typed, facts=facts or {}, networks=networks or {}
+        )
         self._step = 0
         self._told: set[str] = set()
         self._bar: tqdm[Any] | None = None
@@ -77,11 +92,17 @@ class Report:
             (self.folder / "images").mkdir(parents=True, exist_ok=True)
             self._losses.go_back_to(step)
             self._speed.go_back_to(step)
+            self._pictures.go_back_to(step)
             for path in (self.folder / "images").glob("step_*.png"):
                 if int(path.stem.split("_")[1]) > step:
                     path.unlink()
             configuration = OmegaConf.to_yaml(OmegaConf.create(self._config))
             (self.folder / "config.yaml").write_text(configuration, encoding="utf-8")
+            tables = {"losses": self._losses, "speed": self._speed, "pictures": self._pictures}
+            lines = [(table, line) for table, kept in tables.items() for line in kept.all]
+            lines += [("pictures", line) for line in self._unlisted_pictures()]
+            self._shown.open(lines, step=step, begun=done, done=done, total=math.ceil(total), unit=unit)
+        self._step = step
         for delivery in self._deliveries:
             delivery.begin(step, flatten(self._config), [_without_clock(line) for line in self._losses.all])
         if self._bar is not None:  # gone back
@@ -96,10 +117,21 @@ class Report:
         )
         self._mark = (time.perf_counter(), -1, 0.0)
 
+    def _unlisted_pictures(self) -> Iterator[Line]:
+        """Those that an older version has left, of which nobody knows the layout."""
+        listed = {line["url"] for line in self._pictures.all}
+        for path in sorted((self.folder / "images").glob("step_*.png")):
+            _, step, what = path.stem.split("_", 2)
+            line = {"step": int(step), "what": what, "url": f"images/{quote(path.name)}"}
+            if line["url"] not in listed:
+                yield line
+
     def advance(self, done: int) -> None:
         """So much of the run lies behind now, in the unit of its length."""
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
+            with self._tolerated():
+                self._shown.beat(done=done)
 
     def log(self, *, step: int, epoch: float, images: int, losses: dict[str, float], waited: float) -> None:
         """Add a line to the logs and the progress bar.
@@ -115,8 +147,11 @@ class Report:
             return
         self._step = step
         clock = {"step": step, "epoch": round(epoch, 4), "kimg": round(images / 1000, 4)}
+        line = {**clock, **losses}
         with self._tolerated():
-            self._losses.add({**clock, **losses})
+            self._losses.add(line)
+        with self._tolerated():
+            self._shown.line("losses", line)
         for delivery in self._deliveries:
             delivery.scalars(step, losses)
         now, (then, before, waited_before) = time.perf_counter(), self._mark
@@ -127,12 +162,19 @@ class Report:
                 "images_per_second": round((images - before) / (now - then), 1),
                 "data_wait": round((waited - waited_before) / (now - then), 4),
             }
+            line = {**clock, **speed, "time": round(time.time(), 1)}
             with self._tolerated():
-                self._speed.add({**clock, **speed, "time": round(time.time(), 1)})
+                self._speed.add(line)
+            with self._tolerated():
+                self._shown.line("speed", line)
             if self._waiting.is_too_long(speed["data_wait"], now - then) and (advice := self._advice()):
                 self.say([f"Data is waited for {speed['data_wait']:.0%} of the time: give {advice}"])
+        values = {name: value for name, value in losses.items() if not name.startswith(RATE)}
         if self._bar is not None:
-            self._bar.set_postfix({**_shown(speed), **{name: f"{value:.3f}" for name, value in losses.items()}})
+            self._bar.set_postfix({**_shown(speed), **{name: f"{value:.3f}" for name, value in values.items()}})
+            told = {"done": self._bar.n, **clock, "values": values, **({"speed": speed} if speed else {})}
+            with self._tolerated():
+                self._shown.tell(**told)
 
     def say(self, lines: Iterable[str]) -> None:
         """Print lines above the progress bar."""
@@ -143,33 +185,24 @@ class Report:
         """Keep pictures of the networks at ``step``, and write the page anew."""
         if not self._active:
             return
-        if self._columns is None:
-            pictures = {"-".join(visuals): side_by_side(list(visuals.values()))}
-        else:
-            pictures = {what: grid(images, self._columns) for what, images in visuals.items()}
-        for what, picture in pictures.items():
+        for what, (picture, places) in arranged(visuals, self._columns).items():
+            path = self.folder / "images" / f"step_{step}_{what}.png"
+            line = {"step": step, "what": what, "url": f"images/{quote(path.name)}", **places}
             with self._tolerated():
-                picture.save(self.folder / "images" / f"step_{step}_{what}.png")
+                picture.save(path)
+                self._pictures.add(line)
+                self._shown.line("pictures", line)
+                self._shown.tell(step=step, thumbnail=line["url"])
             for delivery in self._deliveries:
                 delivery.picture(step, what, picture)
-        self.write_page("running", step)
 
     def write_page(self, status: str, step: int) -> None:
-        """Write ``index.html`` with what there is."""
+        """Write ``index.html``; ``status`` may tell a reason after a colon."""
         if not self._active:
             return
-        facts = {"status": status, "steps": str(step)}
-        if lines := self._losses.all:
-            facts |= {"epochs": f"{lines[-1]['epoch']:.1f}", "thousand images": f"{lines[-1]['kimg']:.1f}"}
+        state, _, reason = status.partition(": ")
         with self._tolerated():
-            run_page(
-                self.folder,
-                name=self.folder.name,
-                command=self._command,
-                status=facts,
-                lines=lines,
-                config=self._config,
-            )
+            self._shown.write(state, reason=reason or None, step=step)
 
     @contextmanager
     def _tolerated(self) -> Iterator[None]:
@@ -246,9 +279,9 @@ def _without_clock(line: Line) -> Line:
 
 def remove_report(folder: Path) -> None:
     """Delete the logs, pictures and page of a run that starts over."""
-    for name in ("losses.jsonl", "speed.jsonl", "index.html", "config.yaml", "losses.csv"):
+    for name in ("losses.jsonl", "speed.jsonl", "pictures.jsonl", "index.html", "config.yaml", "losses.csv"):
         (folder / name).unlink(missing_ok=True)
     for path in folder.glob("events.out.tfevents.*"):
         path.unlink(missing_ok=True)
-    for name in ("images", "crash"):
+    for name in ("images", "crash", BESIDE):
         shutil.rmtree(folder / name, ignore_errors=True)
