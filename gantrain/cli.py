@@ -24,6 +24,7 @@ gantrain trains the classic GANs from a configuration.
 
   gantrain train [KEY=VALUE ...]      train a model: gantrain train model=wgan_gp data=single data.root=pictures
   gantrain test run=checkpoints/NAME  make pictures with a trained model
+  gantrain compare RUN RUN ...        runs side by side on one page; or a sweep's folder
   gantrain list                       the models, networks, data modes, optimizers and schedules there are
   gantrain data download NAME         fetch a data set of the papers: gantrain data download horse2zebra
   gantrain data                       everything else that is done with pictures
@@ -141,6 +142,15 @@ def _list(arguments: list[str]) -> int:
     return 0
 
 
+def _compare(arguments: list[str]) -> int:
+    from gantrain.compare import main as compare
+
+    if not arguments or {"-h", "--help"}.intersection(arguments):
+        print("gantrain compare RUN... | SWEEP_FOLDER [out=FOLDER]: runs side by side, as a page, runs.csv and runs.json")
+        return 0
+    return compare(arguments)
+
+
 def _data(arguments: list[str]) -> int:
     from gantrain.data_commands import main as data
 
@@ -162,7 +172,13 @@ def _check(arguments: list[str]) -> int:
     return _hydra("train", [*_demo(flags, typed), *flags, *typed], job)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "test": _test, "list": _list, "data": _data}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "test": _test,
+    "compare": _compare,
+    "list": _list,
+    "data": _data,
+}
 
 Job = Callable[[dict[str, Any], list[str], dict[str, Any]], int]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,12 +54,12 @@ def finish(sweep: Sweep, *, stopped: bool) -> int:
         return 0
     records = sweep.close(stopped=stopped)
     if sweep.folder.exists() and records:
-        page = compare_sweep(sweep.folder, command=sweep.command)
+        page = compare_sweep(sweep.folder)
         done = sum(record["status"] == "done" for record in records)
         distributed.say(f"{done} of {len(records)} runs are done" + (":" if done < len(records) else ""))
         for record in records:
             if record["status"] != "done":
                 message = " ".join(record["message"].split())[:LONGEST]
                 distributed.say(f"  {record['run']} {record['status']}" + (f": {message}" if message else ""))
-        distributed.say(f"Page: {page}")
+        distributed.say(f"Page: {os.path.relpath(page)}")
     return max((record["exit"] for record in records), default=0)

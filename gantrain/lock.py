@@ -79,3 +79,16 @@ class RunLock:
         file.write(f"process {os.getpid()} on {socket.gethostname()} (since {time.strftime('%Y-%m-%d %H:%M')})")
         file.flush()
         return file
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether another process trains into a folder; of this process's own lock it knows nothing, and would let it go."""
+    try:
+        with (folder / ".lock").open("r+", encoding="utf-8") as file:
+            if fcntl is not None:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fcntl is None
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False

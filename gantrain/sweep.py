@@ -23,7 +23,7 @@ from gantrain.gpus import claim_gpu
 from gantrain.naming import name_of_run
 from gantrain.objective import best_logged
 from gantrain.registry import ConfigError
-from gantrain.report.page import BESIDE, read_data, write_whole
+from gantrain.report.page import read_data, write_whole
 from gantrain.resume import LENGTH, differences, flatten
 from gantrain.settings import CHECKPOINTS
 
@@ -128,6 +128,8 @@ class Sweep:
             return
         record = {
             "run": run,
+            "folder": os.path.relpath(CHECKPOINTS / run, self.folder),
+            "command": self.command,
             "overrides": list(overrides),
             "status": status,
             "message": message,
@@ -176,7 +178,7 @@ def read_jobs(folder: Path) -> list[dict[str, Any]]:
 def told(folder: Path) -> dict[str, Any]:
     """What a run says of itself on its page; nothing if it has none."""
     try:
-        return dict(read_data(folder / BESIDE / "status.js"))
+        return dict(read_data(folder, "status"))
     except (OSError, ValueError):
         return {}
 

@@ -65,3 +65,14 @@ class Lines:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in self.all), encoding="utf-8")
         temporary.replace(self.path)
         self._whole = True
+
+
+def read_lines(path: Path) -> list[Line]:
+    """The lines of a log that may be growing, or not be there; a last one that was cut short is left out."""
+    lines: list[Line] = []
+    try:
+        for text in path.read_text(encoding="utf-8").splitlines():
+            lines.append(json.loads(text))
+    except (OSError, ValueError):
+        pass
+    return lines
