@@ -48,7 +48,8 @@ def differing(runs: Sequence[Run]) -> tuple[Columns, Columns]:
         values = {key: [_typed_value(run, key) for run in runs] for key in typed}
         main = {key: column for key, column in values.items() if len(set(map(str, column))) > 1}
     else:
-        main = {key: column for key, column in differ.items() if not _follows(key, differ)}
+        first = sorted(differ, key=lambda key: (key != "model.name", not key.endswith(_CHOOSES)))
+        main = {key: differ[key] for key in first if not _follows(key, differ)}
     shown = {*main, *(f"{key.replace('/', '.')}.name" for key in main)}
     return main, {key: column for key, column in differ.items() if key not in shown}
 
@@ -132,6 +133,7 @@ def compare(runs: Sequence[Run], folder: Path, *, title: str, command: str) -> P
         objective=metric,
         lines={run.name: run.lines for run in runs},
         pictures={run.name: run.pictures for run in runs},
+        tested={run.name: run.tested for run in runs},
         home=CHECKPOINTS,
     )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -14,11 +16,13 @@ from yaml import YAMLError
 from gantrain.lock import is_locked
 from gantrain.naming import split_override
 from gantrain.report.lines import Line, read_lines
+from gantrain.report.page import PAGE, read_data
 from gantrain.resume import flatten
 from gantrain.sweep import LOST, told
 
 _CLOCK = ("step", "epoch", "kimg", "time")
 _RATE = "lr_"  # begins the names of learning rates
+MOST_TESTED = 200  # images of a test
 # words in the names of figures of which more is better
 _MORE = {"accuracy", "psnr", "ssim", "precision", "recall", "inception"}
 
@@ -37,7 +41,8 @@ class Run:
         settings: The configuration, flat.
         typed: The overrides by key, where they are known.
         lines: Its log.
-        pictures: Addresses from the run folder, by step and name.
+        pictures: What it has shown of its samples: ``step``, ``what``, and ``url`` from the run folder.
+        tested: Addresses from the run folder of what the newest ``gantrain test`` has made, by kind, by name.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Run:
     typed: dict[str, str] | None = None
     lines: list[Line] = field(default_factory=list)
     pictures: list[Line] = field(default_factory=list)
+    tested: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def read_run(folder: Path, job: Mapping[str, Any] | None = None) -> Run:
@@ -73,6 +79,7 @@ def read_run(folder: Path, job: Mapping[str, Any] | None = None) -> Run:
         typed=None if job is None else dict(split_override(word) for word in job["overrides"] if word[:1] != "-"),
         lines=lines,
         pictures=read_lines(folder / "pictures.jsonl"),
+        tested=_tested(folder / "results"),
     )
 
 
@@ -82,6 +89,20 @@ def _settings(path: Path) -> dict[str, Any]:
     except (OSError, YAMLError, OmegaConfBaseException):
         return {}
     return flatten({str(key): value for key, value in config.items()}) if isinstance(config, dict) else {}
+
+
+def _tested(folder: Path) -> dict[str, dict[str, str]]:
+    pages = sorted(folder.glob(f"*/{PAGE}"), key=lambda page: page.stat().st_mtime)
+    try:
+        tables = read_data(pages[-1].parent, "results")["tables"] if pages else []
+        above = f"{folder.name}/{quote(os.fsencode(pages[-1].parent.name))}" if pages else ""
+        return {
+            name: {kind: f"{above}/{place}" for kind, place in zip(table["kinds"], places, strict=True) if place}
+            for table in tables
+            for name, places, *_ in table["rows"][:MOST_TESTED]
+        }
+    except (OSError, ValueError, KeyError, TypeError):  # of another version
+        return {}
 
 
 def _seconds(speeds: Sequence[Line]) -> float:

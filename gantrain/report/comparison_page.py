@@ -25,6 +25,7 @@ def comparison_page(
     objective: str | None,
     lines: Mapping[str, Sequence[Line]],
     pictures: Mapping[str, Sequence[Line]],
+    tested: Mapping[str, Mapping[str, Mapping[str, str]]],
     home: Path,
 ) -> Path:
     """Write ``index.html``; its path.
@@ -36,6 +37,7 @@ def comparison_page(
         objective: Name of the figure by which runs are judged, if there is one.
         lines: The log of each run.
         pictures: The pictures that each run has of its samples.
+        tested: What each run has made of test images: addresses from its folder, by image and kind.
         home: Folder of all runs, whose page is linked to, if there is one.
     """
     runs = record["runs"]
@@ -63,6 +65,7 @@ def comparison_page(
             "figures": run["figures"],
             "curves": {name: _thinned(lines[run["run"]], name) for name in names},
             "pictures": list(pictures[run["run"]]),
+            "tested": dict(tested[run["run"]]),
         }
         for run, label, place in zip(runs, labels, places, strict=True)
     ]

@@ -8,7 +8,6 @@
   const { runs, settings, figures, objective } = comparison;
   const byId = (id) => document.getElementById(id);
   const SMALL = 128; // pixels; smaller pictures are shown in squares
-  for (const run of runs) for (const picture of run.pictures) picture.source = `${run.folder}/${picture.url}`;
 
   // ---- the table
 
@@ -33,35 +32,41 @@
   // ---- curves
 
   if (figures.length) {
+    // a run has one colour in all charts, so each has all runs
+    const shown = runs.filter((run) => Object.keys(run.figures).length);
     const titled = figures.map((name) => ({
       title: name,
-      series: runs
-        .filter((run) => run.curves[name].value.length)
-        .map((run) => {
-          const { value, ...clock } = run.curves[name];
-          const lines = value.map((point, place) => ({
-            ...Object.fromEntries(Object.entries(clock).map(([key, column]) => [key, column[place]])),
-            value: point,
-          }));
-          return { name: run.label, key: "value", lines };
-        }),
+      series: shown.map((run) => {
+        const { value, ...clock } = run.curves[name];
+        const lines = value.map((point, place) => ({
+          ...Object.fromEntries(Object.entries(clock).map(([key, column]) => [key, column[place]])),
+          value: point,
+        }));
+        return { name: run.label, key: "value", lines };
+      }),
     }));
     gantrain.curves(byId("curves"), { axes: ["step", "epoch", "kimg"] }).show(titled);
   } else byId("curves").hidden = true;
 
-  // ---- samples
+  // ---- samples of the training, and test images
 
   const whats = [...new Set(runs.flatMap((run) => run.pictures.map(({ what }) => what)))];
-  const samples = { what: whats[0], step: Infinity };
+  const names = [...new Set(runs.flatMap((run) => Object.keys(run.tested)))];
+  const kinds = [...new Set(runs.flatMap((run) => Object.values(run.tested).flatMap((made) => Object.keys(made))))];
+  const steps = [...new Set(runs.flatMap((run) => run.pictures.map(({ step }) => step)))].sort((one, other) => one - other);
+  // `what` for samples up to `step`, or else `kind` of the test image `name`
+  const wanted = { what: whats[0], step: Infinity, kind: kinds[0], name: names[0] };
 
-  /** The newest picture of a run that is no newer than `step`. */
+  /** {source, told, small}: what a run has of what is wanted, if it has it. */
   function pictureOf(run) {
-    const fitting = run.pictures.filter(({ what, step }) => what === samples.what && step <= samples.step);
-    return fitting.reduce((newest, picture) => (newest && newest.step >= picture.step ? newest : picture), null);
-  }
-
-  function told(run, picture) {
-    return `${run.label}, step ${number(picture.step)}`;
+    if (wanted.what === undefined) {
+      const place = run.tested[wanted.name]?.[wanted.kind];
+      return place && { source: `${run.folder}/${place}`, told: `${wanted.kind} of ${wanted.name}`, small: false };
+    }
+    const fitting = run.pictures.filter(({ what, step }) => what === wanted.what && step <= wanted.step);
+    const newest = fitting.reduce((one, other) => (one && one.step >= other.step ? one : other), null);
+    const small = (newest?.width ?? 0) <= SMALL;
+    return newest && { source: `${run.folder}/${newest.url}`, told: `step ${number(newest.step)}`, small };
   }
 
   function large(run) {
@@ -70,9 +75,9 @@
       count: shown.length,
       start: shown.indexOf(run),
       show: (index) => {
-        const picture = pictureOf(shown[index]);
-        const attributes = { src: picture.source, alt: told(shown[index], picture), class: picture.width <= SMALL ? "small whole" : "whole" };
-        return { title: told(shown[index], picture), content: make("img", attributes) };
+        const { source, told, small } = pictureOf(shown[index]);
+        const title = `${shown[index].label}: ${told}`;
+        return { title, content: make("img", { src: source, alt: title, class: small ? "small whole" : "whole" }) };
       },
     });
   }
@@ -82,25 +87,35 @@
       const picture = pictureOf(run);
       run.figure.hidden = !picture;
       if (!picture) continue;
-      setText(run.caption, told(run, picture));
-      run.image.alt = `${picture.what} of ${told(run, picture)}`;
-      run.image.classList.toggle("small", (picture.width ?? 0) <= SMALL);
+      setText(run.caption, `${run.label}: ${picture.told}`);
+      run.image.alt = run.caption.textContent;
+      run.image.classList.toggle("small", picture.small);
       if (run.image.getAttribute("src") !== picture.source) run.image.src = picture.source;
     }
   }
 
-  if (whats.length) {
-    const steps = [...new Set(runs.flatMap((run) => run.pictures.map(({ step }) => step)))].sort((one, other) => one - other);
+  if (whats.length || names.length) {
     const output = make("output", {}, number(steps.at(-1)));
     const slider = make("input", {
       type: "range", min: 0, max: steps.length - 1, step: 1, value: steps.length - 1, "aria-label": "step of the samples",
       oninput: () => {
-        samples.step = steps[Number(slider.value)];
-        slider.setAttribute("aria-valuetext", `step ${samples.step}`);
-        setText(output, number(samples.step));
+        wanted.step = steps[Number(slider.value)];
+        slider.setAttribute("aria-valuetext", `step ${wanted.step}`);
+        setText(output, number(wanted.step));
         showSamples();
       },
     });
+    const moment = make("label", { class: "wide" }, make("span", {}, "up to step"), slider, output);
+    const image = choice("test image", names.map((name) => [name, name]), (name) => ((wanted.name = name), showSamples()));
+    const choices = [...whats.map((what) => [`samples ${what}`, what]), ...kinds.map((kind) => [`tested ${kind}`, `test: ${kind}`])];
+    const choose = (value) => {
+      const [group, ...words] = value.split(" ");
+      wanted.what = group === "samples" ? words.join(" ") : undefined;
+      wanted.kind = group === "tested" ? words.join(" ") : undefined;
+      moment.hidden = group !== "samples";
+      image.hidden = group !== "tested";
+      showSamples();
+    };
     const grid = make("div", { class: "grids" });
     for (const run of runs) {
       run.image = make("img", { alt: "", loading: "lazy" });
@@ -109,17 +124,10 @@
       run.figure = make("figure", {}, open, run.caption);
       grid.append(run.figure);
     }
-    byId("samples").append(
-      make(
-        "div",
-        { class: "controls" },
-        whats.length > 1 ? choice("show", whats.map((what) => [what, what]), (what) => ((samples.what = what), showSamples())) : null,
-        make("label", { class: "wide" }, make("span", {}, "up to step"), slider, output),
-      ),
-      grid,
-    );
+    const controls = make("div", { class: "controls" }, choices.length > 1 ? choice("show", choices, choose) : null, moment, image);
+    byId("samples").append(controls, grid);
     byId("samples").hidden = false;
-    showSamples();
+    choose(choices[0][0]);
   }
 
   // ---- a line for each run, through a scale for each setting and one for a figure
@@ -134,12 +142,12 @@
     return element;
   }
 
-  /** {place, marks}: where a value lies between 0 and 1, and what to write beside the scale. */
-  function scaleOf(values) {
+  /** {place, marks}: where a value lies between 0 and 1, and what to write beside the scale; `spread` keeps distances. */
+  function scaleOf(values, spread) {
     const there = values.filter((value) => value !== null && value !== undefined);
     const text = (value) => (typeof value === "number" ? number(value) : String(value));
     const distinct = [...new Set(there)];
-    if (distinct.length > 6 && distinct.every((value) => typeof value === "number")) {
+    if (distinct.length > (spread ? 1 : 6) && distinct.every((value) => typeof value === "number")) {
       const [low, high] = [Math.min(...there), Math.max(...there)];
       const logarithmic = low > 0 && high / low > 50;
       const bend = logarithmic ? Math.log : (value) => value;
@@ -157,12 +165,12 @@
     const options = figures.flatMap((name) => [[`best ${name}`, `best ${name}`], [`final ${name}`, `final ${name}`]]);
     const hovered = make("output", {});
     const frame = make("div", { class: "scroll" });
-    function show(wanted) {
-      const [kind, ...words] = (wanted ?? "").split(" ");
+    function show(column) {
+      const [kind, ...words] = (column ?? "").split(" ");
       const figure = words.join(" ");
       const columns = settings.map((key, place) => [key, runs.map((run) => run.settings[place])]);
-      if (wanted) columns.push([wanted, runs.map((run) => run.figures[figure]?.[kind])]);
-      const scales = columns.map(([, values]) => scaleOf(values));
+      if (column) columns.push([column, runs.map((run) => run.figures[figure]?.[kind])]);
+      const scales = columns.map(([key, values]) => scaleOf(values, key === column));
       const x = (place) => SIDE + (place * (WIDTH - 2 * SIDE)) / Math.max(1, columns.length - 1);
       const y = (share) => HEIGHT - 16 - share * (HEIGHT - TOP - 16);
       const lines = runs.map((run, row) => {
@@ -171,10 +179,10 @@
           .filter(([value]) => value !== null && value !== undefined)
           .map(([value, place]) => `${x(place).toFixed(1)},${y(scales[place].place(value)).toFixed(1)}`);
         const end = columns.at(-1)[1][row];
-        const share = wanted && end !== null && end !== undefined ? scaleOfNumbers(columns.at(-1)[1], end) : 0.5;
+        const share = column && end !== null && end !== undefined ? scaleOfNumbers(columns.at(-1)[1], end) : 0.5;
         const line = draw("polyline", { points: points.join(" "), class: "way", tabindex: 0, style: `--share: ${share}` });
         line.append(draw("title", {}, run.name));
-        const told_ = [run.label, wanted && Number.isFinite(end) ? `${wanted} ${number(end)}` : null].filter(Boolean).join(": ");
+        const told_ = [run.label, column && Number.isFinite(end) ? `${column} ${number(end)}` : null].filter(Boolean).join(": ");
         for (const event of ["pointerenter", "focus"]) line.addEventListener(event, () => setText(hovered, told_));
         return line;
       });
