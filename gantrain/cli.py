@@ -10,11 +10,10 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gantrain.cli_flags import config_flags, is_sweep, split
+from gantrain.cli_flags import config_flags, is_sweep, process, split
 
 if TYPE_CHECKING:
     from gantrain.sweep import Sweep
@@ -80,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(arguments: list[str]) -> int:
     flags, typed = split(arguments)
-    sweep, sweep_folder = None, []
+    sweep: Sweep | None = None
+    sweep_folder: list[str] = []
     if is_sweep(flags, typed):
         from gantrain.cli_sweep import plan
 
@@ -146,7 +146,9 @@ def _compare(arguments: list[str]) -> int:
     from gantrain.compare import main as compare
 
     if not arguments or {"-h", "--help"}.intersection(arguments):
-        print("gantrain compare RUN... | SWEEP_FOLDER [out=FOLDER]: runs side by side, as a page, runs.csv and runs.json")
+        print(
+            "gantrain compare RUN... | SWEEP_FOLDER [out=FOLDER]: runs side by side, as a page, runs.csv and runs.json"
+        )
         return 0
     return compare(arguments)
 
@@ -202,7 +204,7 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
         runtime = HydraConfig.get()
         overrides, choices = list(runtime.overrides.task), dict(runtime.runtime.choices)
         if sweep is not None:
-            sweep.enter(runtime.job.num)
+            sweep.enter(runtime.job.num, judged="optuna" in str(runtime.sweeper.get("_target_")))
         try:
             plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             assert isinstance(plain, dict)
@@ -224,31 +226,34 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
     # Hydra then raises what it would print, and puts its record of a sweep where nobody has to look at it
     with (
         tempfile.TemporaryDirectory(prefix="gantrain-") as scratch,
-        _process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", GANTRAIN_SCRATCH=scratch),
+        process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", GANTRAIN_SCRATCH=scratch),
     ):
         try:
             hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
-        except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-            if trace_wanted or (isinstance(error, ValueError) and not _is_hydras(error)):
+        except Exception as error:
+            theirs = isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)) or _is_hydras(error)
+            if trace_wanted or not (theirs or sweep is not None):
                 raise
-            status = _fail(in_one_line(error, command, typed))
+            # a launcher or a sweeper may raise anything
+            status = _fail(in_one_line(error, command, typed) if theirs else f"the sweep has ended early: {error!r}")
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 0
         finally:
             if sweep is not None:
                 from gantrain.cli_sweep import finish
 
-                status = max(status, finish(sweep, stopped=status > 128))
+                interrupted = status > 128 or isinstance(sys.exc_info()[1], KeyboardInterrupt)
+                status = max(status, finish(sweep, stopped=interrupted))
     return max([status, *statuses])
 
 
-def _is_hydras(error: ValueError) -> bool:
-    """Whether Hydra or OmegaConf raised it, before any job began; a job's own ValueError is a fault of ours."""
+def _is_hydras(error: Exception) -> bool:
+    """Whether it is a ValueError by Hydra or OmegaConf, before any job began; a job's own is a fault of ours."""
     trace, module = error.__traceback__, ""
     while trace is not None:
         module = trace.tb_frame.f_globals.get("__name__", "")
         trace = trace.tb_next
-    return module.startswith(("hydra.", "omegaconf."))
+    return isinstance(error, ValueError) and module.startswith(("hydra.", "omegaconf."))
 
 
 def _complete(arguments: list[str]) -> int:
@@ -273,22 +278,8 @@ def _complete(arguments: list[str]) -> int:
             del typed[place : place + 2]
             break
     tail = " " if line.endswith(" ") else ""
-    with _process(sys.argv, COMP_LINE=shlex.join([program, *typed]).replace("'", "") + tail):
+    with process(sys.argv, COMP_LINE=shlex.join([program, *typed]).replace("'", "") + tail):
         return _hydra(command, rest, lambda *_: 0)
-
-
-@contextmanager
-def _process(argv: list[str], **environment: str) -> Iterator[None]:
-    """Another command line and more environment variables inside; the old ones after."""
-    before, variables = sys.argv, dict(os.environ)
-    sys.argv = argv
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        sys.argv = before
-        os.environ.clear()
-        os.environ.update(variables)
 
 
 def _fail(message: str) -> int:

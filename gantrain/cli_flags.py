@@ -1,9 +1,12 @@
-"""What is typed, before Hydra reads it: its flags, and the settings."""
+"""What is typed, before Hydra reads it: its flags, the settings, and the process that it finds itself in."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from gantrain.registry import ConfigError, nearest
 
@@ -49,3 +52,17 @@ def is_sweep(flags: Sequence[str], typed: Sequence[str]) -> bool:
     shown = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}
     asked = {"-m", "--multirun"}.intersection(flags) or "hydra.mode=MULTIRUN" in typed
     return bool(asked) and not shown.intersection(flag.split("=")[0] for flag in flags)
+
+
+@contextmanager
+def process(argv: list[str], **environment: str) -> Iterator[None]:
+    """Another command line and more environment variables inside; the old ones after."""
+    before, variables = sys.argv, dict(os.environ)
+    sys.argv = argv
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        sys.argv = before
+        os.environ.clear()
+        os.environ.update(variables)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import resources
 from importlib.util import find_spec
@@ -37,9 +38,10 @@ def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
     if found := re.search(r"Could not (?:override|append to config\.[^']*) ?'?([\w./@]+)'?", text):
         key = found[1]
         whole = next((word for word in typed if word.lstrip("+~").startswith(key)), key)
-        if (logger := re.match(r"logger\.(\w+)\.", key)) and logger[1] in _options("logger"):
-            if not any(word.startswith("logger=") and logger[1] in word for word in typed):
-                return f"{whole}: that logger is not chosen; give logger={logger[1]}"
+        logger = re.match(r"logger\.(\w+)\.", key)
+        chosen = logger is None or any(word.startswith("logger=") and logger[1] in word for word in typed)
+        if logger is not None and not chosen and logger[1] in _options("logger"):
+            return f"{whole}: that logger is not chosen; give logger={logger[1]}"
         return f"{whole}: unknown key or group; {_nearest_key(key, _known_keys(command, typed))}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
@@ -79,10 +81,10 @@ def demo_data(typed: list[str], config_flags: list[str]) -> list[str]:
     return []
 
 
-def swept(typed: list[str]) -> tuple[list[str], list[str]]:
+def swept(typed: Sequence[str]) -> tuple[list[str], list[str]]:
     """The overrides that all runs of a sweep share, and the keys in which they differ; Hydra's own are left out."""
     try:
-        overrides = OverridesParser.create().parse_overrides(typed)
+        overrides = OverridesParser.create().parse_overrides(list(typed))
     except HydraException:  # Hydra is going to say so, better
         return [], []
     own = [override for override in overrides if not override.key_or_group.startswith("hydra")]
@@ -90,23 +92,21 @@ def swept(typed: list[str]) -> tuple[list[str], list[str]]:
     return fixed, [override.key_or_group for override in own if override.is_sweep_override()]
 
 
-def check_plugins(typed: list[str]) -> None:
+def check_plugins(typed: Sequence[str]) -> None:
     """Refuse a launcher or sweeper whose package is missing, with the command that installs it.
 
     Raises:
         ConfigError: See above.
     """
     for word in typed:
-        if found := re.fullmatch(r"\+?hydra/(launcher|sweeper)=(\w+)", word):
-            kind, extra = found[1], found[2].partition("_")[0]
-            if found[2] in _options(f"hydra/{kind}") and find_spec(f"hydra_plugins.hydra_{extra}_{kind}") is None:
-                raise ConfigError(
-                    f"{word} needs the package hydra-{extra}-{kind}: pip install 'gantrain[{extra}]'"
-                )
+        if (found := re.fullmatch(r"(?:hydra/)?(launcher|sweeper)=(\w+)", word)) and found[2] in _options(found[1]):
+            extra = found[2].partition("_")[0]
+            if find_spec(f"hydra_plugins.hydra_{extra}_{found[1]}") is None:
+                raise ConfigError(f"{word} needs the package hydra-{extra}-{found[1]}: pip install 'gantrain[{extra}]'")
 
 
 def add_resolvers() -> None:
-    """What the launchers' and sweepers' files refer to: ``${gpus:N}``, N where there are none, and ``${direction:}``."""
+    """What launchers' and sweepers' files refer to: ``${gpus:N}``, N if there are none, and ``${direction:MODE}``."""
 
     def count(otherwise: int) -> int:
         from gantrain.gpus import visible_gpus
@@ -135,7 +135,9 @@ def _options(group: str) -> list[str]:
 
 def _known_keys(command: str, typed: list[str]) -> set[str]:
     """Every key and group of the configuration that the groups among ``typed`` compose, for suggestions."""
-    groups = [word for word in typed if re.fullmatch(r"(model|data|optimizer|schedule|logger|network/\w+)=[\w\[\],]+", word)]
+    groups = [
+        word for word in typed if re.fullmatch(r"(model|data|optimizer|schedule|logger|network/\w+)=[\w\[\],]+", word)
+    ]
     GlobalHydra.instance().clear()
     with initialize_config_module("gantrain.configs", version_base="1.3"):
         try:

@@ -24,7 +24,7 @@ from gantrain.sweep import JOBS, read_jobs
 TABLE, RECORD = "runs.csv", "runs.json"
 # keys that say nothing of what a run computes, or of how well
 _UNTOLD = ("name", "resume", "dry_run", "plugins")
-_UNTOLD_GROUPS = ("logger", "objective", "sweep", "hydra")
+_UNTOLD_GROUPS = ("logger", "objective", "sweep", "hydra", "launcher", "sweeper")
 _CHOOSES = ("name", "mode")  # end the keys that choose a class
 
 Columns: TypeAlias = dict[str, list[Any]]  # by key, a value for each run

@@ -82,7 +82,7 @@ class RunLock:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether another process trains into a folder; of this process's own lock it knows nothing, and would let it go."""
+    """Whether another process trains into a folder; of this process's own lock it knows nothing, and lets it go."""
     try:
         with (folder / ".lock").open("r+", encoding="utf-8") as file:
             if fcntl is not None:

@@ -12,7 +12,7 @@ from gantrain.resume import LENGTH, NOT_MATHEMATICS, UNCOUNTED_GROUPS
 LONGEST = 120  # characters
 # a run keeps its folder when it is made longer or moved; but other pictures and other beginnings are other runs
 _WHAT = {"model", "data", "experiment"}
-_UNNAMED = {*NOT_MATHEMATICS, *LENGTH, *_WHAT, "logger"} - {"data.root", "init_from"}
+_UNNAMED = {*NOT_MATHEMATICS, *LENGTH, *_WHAT, "logger", "launcher", "sweeper"} - {"data.root", "init_from"}
 
 
 def split_override(override: str) -> tuple[str, str]:
@@ -77,7 +77,8 @@ def name_of_sweep(fixed: Sequence[str], swept: Sequence[str]) -> str:
         why = f"{key}: runs are not named by it, so" if name is None else f"name={name}:"
         wanted = f"name='{name or 'x'}_${{{key.replace('/', '.')}}}'"
         raise ConfigError(f"{why} all runs of the sweep would share a folder; tell them apart, as by {wanted}")
-    chosen = [value for key, value in map(split_override, fixed) if key in _WHAT]
+    what = dict(pair for pair in map(split_override, fixed) if pair[0] in _WHAT)
+    chosen = [what["experiment"]] if "experiment" in what else list(what.values())
     return run_name("_".join([*chosen, "+".join(key.replace("/", "_") for key in sorted(swept)) or "sweep"]), fixed)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
+import socket
 import time
 import traceback
 import uuid
@@ -29,6 +29,10 @@ from gantrain.settings import CHECKPOINTS
 
 JOBS = "jobs"  # the folder of the records, one file a run, in that of the sweep
 
+NEEDS_OBJECTIVE = (
+    "sweeper=optuna needs objective.metric=NAME, a logged value (and objective.mode=max if more is better)"
+)
+
 
 class Sweep:
     """The runs of one ``--multirun``, as seen by the process that was typed and by those that make the runs.
@@ -47,7 +51,9 @@ class Sweep:
         self.command = command
         self.gpus = list(gpus)
         self.value: float | None = None
+        self._judged = False
         self._here = Path.cwd()
+        self._machine = socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")
         self._process = os.getpid()
         self._session = uuid.uuid4().hex
         self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
@@ -57,12 +63,19 @@ class Sweep:
         """Whether this is another process than the one that was typed."""
         return os.getpid() != self._process
 
-    def enter(self, number: int) -> None:
-        """Make this process ready for a run, whatever launched it; ``number`` is the run's."""
+    def enter(self, number: int, *, judged: bool) -> None:
+        """Make this process ready for a run, whatever launched it.
+
+        Args:
+            number: Of the run.
+            judged: Whether its objective decides which runs come next.
+        """
         self.value = None
+        self._judged = judged
         if self.is_elsewhere:
             os.chdir(self._here)
-            claim_gpu(self.gpus, number)
+            if (socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")) == self._machine:
+                claim_gpu(self.gpus, number)  # nobody has given it one
 
     def attempt(
         self, config: Mapping[str, Any], overrides: Sequence[str], *, skip_done: bool, train: Callable[[], int]
@@ -81,12 +94,13 @@ class Sweep:
         Raises:
             ConfigError: As ``train`` does.
         """
-        run = config["name"]
+        run, metric = config["name"], config["objective"]["metric"]
         folder = CHECKPOINTS / run
+        if self._judged and metric is None:
+            raise ConfigError(NEEDS_OBJECTIVE)
         if skip_done and config["resume"] == "auto" and not config["dry_run"] and is_done(folder, config):
             distributed.say(f"{folder} is done")
-            self._keep(run, overrides, "done", exit=0, config=config)
-            return 0
+            return self._end(config, overrides, "done", 0)
         self._keep(run, overrides, "running")
         try:
             status = train()
@@ -100,8 +114,18 @@ class Sweep:
             traceback.print_exc()
             self._keep(run, overrides, "crashed", message=f"{type(error).__name__}: {error}", exit=1)
             return 1
-        state = "stopped" if status else told(folder).get("state", "done")
-        self._keep(run, overrides, state, exit=status, config=config)
+        return self._end(config, overrides, "stopped" if status else told(folder).get("state", "done"), status)
+
+    def _end(self, config: Mapping[str, Any], overrides: Sequence[str], state: str, status: int) -> int:
+        """Keep what a run came to that did not crash."""
+        run, metric, message = config["name"], config["objective"]["metric"], ""
+        if metric is not None and not status:
+            self.value = best_logged(CHECKPOINTS / run, metric, config["objective"]["mode"])
+            if self.value is None:
+                message = f"objective.metric={metric} was never logged"
+                distributed.say(f"warning: {message}")
+                status = 2 if self._judged else 0
+        self._keep(run, overrides, state, message=message, exit=status, objective=config["objective"])
         return status
 
     def refuse(self, overrides: Sequence[str], choices: Mapping[str, str | None], message: str) -> None:
@@ -116,14 +140,8 @@ class Sweep:
         *,
         message: str = "",
         exit: int | None = None,
-        config: Mapping[str, Any] | None = None,
+        objective: Mapping[str, Any] | None = None,
     ) -> None:
-        objective = (config or {}).get("objective") or {}
-        if exit == 0 and objective.get("metric") is not None:
-            self.value = best_logged(CHECKPOINTS / run, objective["metric"], objective["mode"])
-            if self.value is None:
-                message = f"objective.metric={objective['metric']} was never logged"
-                distributed.say(f"warning: {message}")
         if distributed.rank() != 0:
             return
         record = {
@@ -134,6 +152,7 @@ class Sweep:
             "status": status,
             "message": message,
             "exit": exit,
+            **(objective or {}),
             "objective": self.value,
             "session": self._session,
             "time": round(time.time(), 1),
@@ -193,5 +212,6 @@ def is_done(folder: Path, config: Mapping[str, Any]) -> bool:
         return False
     if not isinstance(there, dict):
         return False
-    before, now = ({key: flatten(c).get(key) for key in LENGTH} for c in (there, config))
-    return before == now and not differences(there, config)
+    then = {str(key): value for key, value in there.items()}
+    before, now = ({key: flatten(c).get(key) for key in LENGTH} for c in (then, config))
+    return before == now and not differences(then, config)

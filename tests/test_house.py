@@ -34,8 +34,8 @@ LAYERS = [
     {"trainer", "dry_run"},
     {"build"},
     {"loading", "init_from", "sampling", "translating"},
-    {"train", "test", "data_check", "data_commands"},
-    {"cli", "cli_hydra"},
+    {"train", "test", "data_check", "data_commands", "gpus", "sweep", "summary", "compare"},
+    {"cli", "cli_flags", "cli_hydra", "cli_sweep"},
     {"__init__", "__main__"},
 ]
 LEVEL = {name: number for number, layer in enumerate(LAYERS) for name in layer}

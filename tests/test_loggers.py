@@ -33,7 +33,9 @@ def logged(name: str) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "visdom", "wandb", "mlflow"])
-def test_one_that_lacks_its_package_is_refused_with_the_command_that_installs_it(name: str, capsys, monkeypatch) -> None:
+def test_one_that_lacks_its_package_is_refused_with_the_command_that_installs_it(
+    name: str, capsys, monkeypatch
+) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     assert main(["train", *TINY, f"logger={name}"]) == 2
     message = capsys.readouterr().err
@@ -146,11 +148,12 @@ def test_tensorboard_has_curves_pictures_and_hyper_parameters_with_their_figures
 def test_tensorboard_shows_no_point_twice_when_a_run_goes_on(train) -> None:
     needs("tensorboard")
     train("run", "trainer.steps=2", "trainer.log_every=1")  # not logged, and there all the same in the end
-    train("run", "logger=tensorboard", "trainer.steps=6", "trainer.log_every=1", "trainer.save_every=4", "trainer.keep=0")
+    often = ["logger=tensorboard", "trainer.log_every=1"]
+    train("run", *often, "trainer.steps=6", "trainer.save_every=4", "trainer.keep=0")
     Path("checkpoints/run/step_6.pt").unlink()  # as if it had been killed before it was written
-    train("run", "logger=tensorboard", "trainer.steps=8", "trainer.log_every=1")
+    train("run", *often, "trainer.steps=8")
     assert [event.step for event in board("run").Scalars("g")] == [1, 2, 3, 4, 5, 6, 7, 8]
-    train("run", "logger=tensorboard", "trainer.steps=2", "trainer.log_every=1", "resume=never")
+    train("run", *often, "trainer.steps=2", "resume=never")
     assert [event.step for event in board("run").Scalars("g")] == [1, 2]
 
 
@@ -294,7 +297,7 @@ def test_a_logger_of_ones_own_is_one_class(capsys) -> None:
     finally:
         LOGGERS._classes.pop("diary", None)
         sys.modules.pop("my_logger", None)
-    assert Path("diary.txt").read_text() == "dear run: 1 ['d_fake', 'd_real', 'g']"
+    assert Path("diary.txt").read_text() == "dear run: 1 ['d_fake', 'd_real', 'g', 'lr_discriminator', 'lr_generator']"
 
 
 # ---- wandb and mlflow, whose packages and servers are stood in for

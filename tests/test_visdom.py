@@ -17,6 +17,7 @@ import pytest
 from needs import needs
 
 from gantrain.report import Report
+from gantrain.report.loggers.visdom import VisdomLogger
 
 # What `python -m visdom.server -bind_local` does once it has downloaded its page's scripts, in a process that dies with
 # this one; a server that was killed is started again in no time.
@@ -163,11 +164,15 @@ def test_a_server_that_comes_back_gets_what_it_has_missed(server, train, monkeyp
 def test_a_window_that_was_closed_comes_back_whole(server, train, monkeypatch) -> None:
     import requests
 
-    def close() -> None:
-        address = f"http://127.0.0.1:{server.port}/close"
-        requests.post(address, data=json.dumps({"win": "g", "eid": "closed"}), timeout=10)
+    scalars = VisdomLogger.scalars
 
-    at_step(4, close, monkeypatch)
+    def closing(self: VisdomLogger, step: int, values: Any) -> None:
+        if step == 4:
+            address = f"http://127.0.0.1:{server.port}/close"
+            requests.post(address, data=json.dumps({"win": "g", "eid": "closed"}), timeout=10)
+        scalars(self, step, values)
+
+    monkeypatch.setattr(VisdomLogger, "scalars", closing)
     train("closed", *options(server), "trainer.steps=8")
     assert server.curve("closed", "g") == logged("closed", "g")
 

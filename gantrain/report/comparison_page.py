@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dominate.tags import a, button, code, div, h2, html_tag, nav, p, pre, section, span, table, tbody, td, th, thead, tr
+from dominate.tags import (
+    a,
+    code,
+    div,
+    h2,
+    html_tag,
+    nav,
+    p,
+    pre,
+    section,
+    span,
+    table,
+    tbody,
+    td,
+    th,
+    thead,
+    tr,
+)
 
 from gantrain.report.lines import Line
 from gantrain.report.page import PAGE, document_with, write_data, write_document
@@ -32,7 +49,7 @@ def comparison_page(
 
     Args:
         folder: Where to, with the ``runs.csv`` and ``runs.json`` that it links to.
-        record: What is compared, as in ``runs.json``: ``name``, ``command``, the settings that ``differ`` and those that
+        record: What is compared, as in ``runs.json``: ``name``, ``command``, the settings that ``differ``, those that
             ``follow`` from them, and the ``runs``.
         objective: Name of the figure by which runs are judged, if there is one.
         lines: The log of each run.

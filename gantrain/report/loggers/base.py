@@ -17,9 +17,9 @@ class Logger:
     """Takes what a run logs. Each method does nothing unless a logger overrides it.
 
     They are called one at a time and in order, from a thread that is not the run's: they may take their time, and what
-    they raise costs a warning, once. The constructor is called before there is a run folder, and on every rank: it looks
-    whether all is there that the logger needs, and does nothing else. Beside the keys of its YAML file it may take
-    ``run`` (the name of the run) and ``folder`` (its path).
+    they raise costs a warning, once. The constructor is called before there is a run folder, and on every rank: it
+    looks whether all is there that the logger needs, and does nothing else. Beside the keys of its YAML file it may
+    take ``run`` (the name of the run) and ``folder`` (its path).
     """
 
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:

@@ -116,18 +116,21 @@ def connected(address: Mapping[str, Any]) -> Any:
     import visdom
 
     logging.getLogger("visdom").setLevel(logging.ERROR)
+    client: Any = visdom.Visdom(**address, send=False, raise_exceptions=True, use_incoming_socket=False)
 
-    class Client(visdom.Visdom):  # type: ignore[misc]
-        # the place for it, says visdom; its own post waits for ever, and prints what fails
-        def _handle_post(self, url: str, data: Any = None) -> str:
-            try:
-                answer = self.session.post(url, data=data, timeout=ANSWER)
-                answer.raise_for_status()
-            except requests.RequestException as error:
-                reason = "does not answer" if isinstance(error, requests.Timeout) else "is not there"
-                if isinstance(error, requests.HTTPError):
-                    reason = f"answers {error.response.status_code}"
-                raise ServerAwayError(f"{address['server']}:{address['port']} {reason}") from None
-            return answer.text
+    def post(url: str, data: Any = None) -> str:
+        try:
+            answer = client.session.post(url, data=data, timeout=ANSWER)
+            answer.raise_for_status()
+        except requests.HTTPError as error:
+            raise ServerAwayError(f"{place} answers {error.response.status_code}") from None
+        except requests.Timeout:
+            raise ServerAwayError(f"{place} does not answer") from None
+        except requests.RequestException:
+            raise ServerAwayError(f"{place} is not there") from None
+        return str(answer.text)
 
-    return Client(**address, raise_exceptions=True, use_incoming_socket=False)
+    place = f"{address['server']}:{address['port']}"
+    client._handle_post = post  # the place for it, says visdom, whose own waits for ever and prints what fails
+    client.send = True
+    return client
