@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.registry import ConfigError, Count, Positive, Share, construct
 from gantrain.report.page import PAGE
 from gantrain.report.replacing import replacing
-from gantrain.report.results_page import results_page
+from gantrain.report.results_page import list_results, results_page
 from gantrain.resume import command
 from gantrain.sampling import save_samples, wanted_labels
 from gantrain.settings import choose_device, import_plugins
@@ -107,6 +108,9 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
         page = _test_weights(Path(settings.weights).expanduser(), settings, device, typed)
     else:
         page = _test_run(Path(settings.run or "").expanduser(), settings, device, typed, data_name)
+    if settings.run is not None:
+        with suppress(OSError):  # it may be for reading only
+            list_results(Path(settings.run).expanduser())
     print(f"Page: {page}", file=sys.stderr)
     return 0
 

@@ -9,23 +9,23 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote_to_bytes, urlsplit
 
 import numpy as np
 import pytest
 import torch
 from conftest import assert_same_bits, newest
+from pages import data_of, lines_of, named_by
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 import gantrain
 from gantrain.cli import main
+from gantrain.interruption import Interruption
 from gantrain.models.colorization import lab_to_rgb, rgb_to_lab
 from gantrain.networks.patchgan import PatchGANDiscriminator
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
-from gantrain.train import _Interruption
 
 CPU = ["trainer.accelerator=cpu", "data.num_workers=0"]
 SIZES = ["data.load_size=36", "data.crop_size=32"]
@@ -138,18 +138,22 @@ def files(folder: str | Path) -> list[str]:
     """The pictures below a folder, or whatever else there is, sorted."""
     folder = Path(folder)
     everything = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in everything if name not in ("index.html", "files.txt"))
+    return sorted(
+        name for name in everything if name.partition("/")[0] not in ("index.html", "files.txt", "index_files")
+    )
 
 
 def linked(folder: str | Path) -> list[str]:
-    """The files that the page of a folder shows, each of which it also leads to, sorted."""
-    links = Reader(Path(folder) / "index.html").links
-    for link in links:
-        assert urlsplit(link)._replace(path="") == ("", "", "", "", ""), link  # a path, and no address or query
-        assert not link.startswith("/")
-    found = [os.fsdecode(unquote_to_bytes(link)) for link in links]
-    assert all(found.count(name) == 2 for name in found)  # the picture and the way to it alone
-    return sorted(set(found))
+    """The files that the page of a folder shows, sorted."""
+    tables = data_of(folder, "results")["tables"]
+    found = [named_by(link) for table in tables for _, links, *_ in table["rows"] for link in links if link is not None]
+    assert len(set(found)) == len(found)
+    return sorted(found)
+
+
+def squeezed(page: Path) -> str:
+    """The words of a page, with single spaces between them."""
+    return " ".join(Reader(page).words.split())
 
 
 def expected(names: dict[tuple[str, ...], list[str]]) -> list[str]:
@@ -290,7 +294,7 @@ def test_cyclegan_trains_on_folders_shows_itself_and_goes_on_to_the_same_bits(mo
     assert main([*command, "name=whole"]) == 0
     with monkeypatch.context() as patch:
         asked = iter([False, False, True])
-        patch.setattr(_Interruption, "is_asked_for", lambda self: next(asked))
+        patch.setattr(Interruption, "is_asked_for", lambda self: next(asked))
         assert main([*command, "name=cut"]) == 130
     assert newest("cut")["step"] == 3
     assert main([*command, "name=cut"]) == 0
@@ -299,10 +303,12 @@ def test_cyclegan_trains_on_folders_shows_itself_and_goes_on_to_the_same_bits(mo
         assert_same_bits(cut[key], whole[key], key)
     assert len(whole["model"]["pool_a._extra_state"]) == len(whole["model"]["pool_b._extra_state"]) == 2
     run = Path("checkpoints/whole")
-    shown = [run / link for link in Reader(run / "index.html").links]
-    assert len(shown) == 2
-    for path in shown:
-        preview = Image.open(path)
+    shown = lines_of(run, "pictures")
+    assert [line["step"] for line in shown] == [2, 4]
+    assert lines_of("checkpoints/cut", "pictures") == shown  # cut and gone on
+    for line in shown:
+        assert line["kinds"] == Path(line["url"]).stem.split("_", 2)[2].split("-")
+        preview = Image.open(run / line["url"])
         assert preview.size == (8 * 34 + 2, 3 * 34 + 2)  # eight kinds; three items, as of the larger test set
         tiles = [preview.crop((2 + 34 * x, 2, 34 + 34 * x, 34)) for x in range(8)]
         assert all(low < high for tile in tiles for low, high in tile.getextrema())
@@ -425,11 +431,11 @@ def test_pictures_are_translated_one_by_one_where_they_must_not_depend_on_each_o
 
 def test_the_page_says_what_its_columns_are(trained) -> None:
     assert main(["test", f"run={trained('cyclegan')}", "num=1", "out=cycle", "accelerator=cpu"]) == 0
-    words = Reader(Path("cycle/index.html")).words
+    words = squeezed(Path("cycle/index.html"))
     also = "idt_b the other generator's output for the same input"
-    assert f"a_to_b: real_a is the input, fake_b the output, rec_a fake_b translated back, {also}" in words
+    assert f"a_to_b real_a is the input, fake_b the output, rec_a fake_b translated back, {also}" in words
     assert main(["test", f"run={trained('pix2pix')}", "num=1", "out=pix", "accelerator=cpu"]) == 0
-    assert "a_to_b: real_a is the input, fake_b the output, real_b the target" in Reader(Path("pix/index.html")).words
+    assert "a_to_b real_a is the input, fake_b the output, real_b the target" in squeezed(Path("pix/index.html"))
 
 
 def test_folders_of_pictures_have_results_of_their_own(trained) -> None:
@@ -619,9 +625,10 @@ def test_no_two_pictures_end_in_one_file(trained) -> None:
     photos = ["data=single", "data.root=photos", "direction=a_to_b"]
     assert main(["test", f"run={trained('cyclegan')}", *photos, "out=mine", "accelerator=cpu"]) == 0
     assert files("mine") == linked("mine")
-    shown = Reader(Path("mine/index.html"))
-    rows = [name for name in re.findall(r"\S+", shown.words) if name in names]
-    found = [os.fsdecode(unquote_to_bytes(link)) for link in shown.links if link.startswith("real_a")][::2]
+    (table,) = data_of("mine", "results")["tables"]
+    column = table["kinds"].index("real_a")
+    rows = [name for name, *_ in table["rows"]]
+    found = [named_by(links[column]) for _, links, *_ in table["rows"]]
     assert sorted(rows) == sorted(names)
     assert len(set(found)) == len(found) == len(names)
     for name, made in zip(rows, found, strict=True):
@@ -708,11 +715,11 @@ def test_a_name_of_any_characters_is_linked_and_injects_nothing(trained) -> None
     names = [*HOSTILE, strange, *(f"sub #{name}/1" for name in HOSTILE)]
     assert files("<i>my results") == linked("<i>my results") == expected({KINDS_A: names})
     page = Reader(Path("<i>my results/index.html"))
-    assert not page.tags & {"b", "i", "script"}
+    assert not page.tags & {"b", "i"}
+    assert all(link.startswith("index_files/") for link in page.links)
     assert not {key for key in page.attributes if key.startswith("on") or key in ("quoted", "twice")}
-    squeezed = " ".join(page.words.split())
-    for name in HOSTILE:
-        assert " ".join(f"{name}.png".split()) in squeezed
+    names = {name for name, *_ in data_of("<i>my results", "results")["tables"][0]["rows"]}
+    assert {f"{name}.png" for name in HOSTILE} < names
     # and the next call finds them all again
     picture("photo.png", 20, 20)
     photos[1] = "data.root=photo.png"

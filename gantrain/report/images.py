@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from gantrain.data.base import to_uint8
 
 GAP = 2  # pixels between the images of a grid
+NOTE = "gantrain"  # the key of what is written into a picture beside its pixels
 
 
 def layout(count: int, images: Tensor, columns: int) -> dict[str, int]:
@@ -31,6 +37,28 @@ def arranged(visuals: dict[str, Tensor], columns: int | None) -> dict[str, tuple
     kinds, first = list(visuals), next(iter(visuals.values()))
     places = {"kinds": kinds, **layout(len(first) * len(kinds), first, len(kinds))}
     return {"-".join(kinds): (side_by_side(list(visuals.values())), places)}
+
+
+def keep_arranged(path: Path, picture: Image.Image, places: dict[str, Any]) -> None:
+    """Write a picture of ``arranged``, with what ``places_in`` finds in it."""
+    notes = PngInfo()
+    notes.add_text(NOTE, json.dumps(places))
+    picture.save(path, pnginfo=notes)
+
+
+def places_in(path: Path) -> dict[str, Any]:
+    """Where each image lies in a picture; nothing of one that an older version has made, or that is none."""
+    try:
+        with Image.open(path) as picture:
+            return dict(json.loads(picture.info.get(NOTE, "{}")))
+    except (OSError, ValueError):
+        return {}
+
+
+def pictures_of(folder: Path) -> list[tuple[Path, int]]:
+    """The pictures in ``images`` of a run folder, each with the step that it was made at, which rises."""
+    found = ((path, re.fullmatch(r"step_([0-9]+)_.*", path.stem)) for path in (folder / "images").glob("step_*.png"))
+    return sorted(((path, int(name[1])) for path, name in found if name), key=itemgetter(1))
 
 
 def to_picture(image: Tensor) -> Image.Image:

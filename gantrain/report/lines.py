@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-# its `step`, and more: values by name
-Line: TypeAlias = dict[str, Any]
+Line: TypeAlias = dict[str, float]
 
 
 class Lines:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def document_with(title: str, scripts: Sequence[str] = ()) -> tuple[dominate.doc
     document = dominate.document(title=title)
     document["lang"] = "en"
     document.head.add(meta(charset="utf-8"), meta(name="viewport", content="width=device-width, initial-scale=1"))
+    document.head.add(link(rel="icon", href=f"{BESIDE}/icon.svg", type="image/svg+xml"))  # or a server is asked for one
     needed = [asset for name in scripts for asset in (*NEEDS.get(name, ()), f"{name}.js")]
     for asset in (*(["page.js"] if scripts else []), *needed, "page.css"):  # which has the last word
         if asset.endswith(".css"):
@@ -99,10 +101,23 @@ def as_script(value: Any) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """A reader never sees half a file, and two writers don't mix."""
+    """Put a file in its place: a reader never sees half of it, and two writers don't mix.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    _put(path, text.encode(errors="replace"))  # a file's name in it may be no text
+
+
+def _put(path: Path, content: bytes) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8", errors="replace")  # a file's name may be no text
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def _copy_asset(name: str, place: Path) -> None:
@@ -112,6 +127,4 @@ def _copy_asset(name: str, place: Path) -> None:
     if place.is_file() and place.read_bytes() == content:
         return
     place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.with_name(f"{place.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(place)
+    _put(place, content)

@@ -14,44 +14,38 @@ LINES = 500  # of a file
 class PageLog:
     """``index_files/data/log_0.js``, ``log_1.js`` and so on, each of ``LINES`` lines, in which tables are mixed.
 
-    What could not be written is caught up on later.
-
     Args:
         folder: Of the page.
-
-    Attributes:
-        count: Lines in all.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / DATA
-        self.count = 0
-        self._last: list[str] = []  # of the last file
-        self._whole = True  # whether that file holds them all, and nothing else
+        self._lines: list[str] = []
+        self._kept = 0  # so many are in the files
+        self._whole = True  # whether nothing else is in the last of those
+
+    @property
+    def count(self) -> int:
+        """Lines in the files."""
+        return self._kept
 
     @property
     def files(self) -> int:
         """How many there are."""
-        return -(-self.count // LINES)
+        return -(-self._kept // LINES)
 
     def restart(self, lines: Iterable[tuple[str, Any]]) -> None:
         """Write anew: tables' names and lines.
 
         Raises:
-            OSError: They can't be written.
+            OSError: They can't be written; ``catch_up`` tries again.
         """
+        self._lines = [_said(table, line) for table, line in lines]
+        self._kept = 0
         self._folder.mkdir(parents=True, exist_ok=True)
-        before = {int(path.stem.removeprefix("log_")) for path in self._folder.glob("log_*.js")}
-        self.count, self._last = 0, []
-        for table, line in lines:
-            self._take(table, line)
-            if len(self._last) == LINES:
-                self._write()
-        if self.count % LINES:
-            self._write()
-        for number in before:
-            if number >= self.files:
-                (self._folder / f"log_{number}.js").unlink(missing_ok=True)
+        for path in self._folder.glob("log_*.js"):
+            path.unlink()
+        self.catch_up()
 
     def add(self, table: str, line: Any) -> None:
         """Write one more line.
@@ -59,28 +53,27 @@ class PageLog:
         Raises:
             OSError: It can't be written now; the next one tries for both.
         """
-        self._take(table, line)
-        if not self._whole:
-            self._write()
-            return
-        self._whole = False
-        with self._path.open("w" if len(self._last) == 1 else "a", encoding="utf-8") as file:
-            file.write(self._last[-1])
-        self._whole = True
+        self._lines.append(_said(table, line))
+        self.catch_up()
 
-    @property
-    def _path(self) -> Path:
-        return self._folder / f"log_{self.files - 1}.js"
+    def catch_up(self) -> None:
+        """Write what could not be written, if there is any.
 
-    def _take(self, table: str, line: Any) -> None:
-        if len(self._last) == LINES:
-            if not self._whole:
-                self._write()
-            self._last = []
-        self._last.append(f"gantrain.line({as_script(table)}, {as_script(line)});\n")
-        self.count += 1
+        Raises:
+            OSError: Nor can it be now.
+        """
+        while self._kept < len(self._lines):
+            number = self._kept // LINES
+            path, first = self._folder / f"log_{number}.js", number * LINES
+            end = min(first + LINES, len(self._lines))
+            if self._whole and self._kept > first:
+                self._whole = False
+                with path.open("a", encoding="utf-8") as file:
+                    file.write("".join(self._lines[self._kept : end]))
+            else:
+                write_whole(path, "".join(self._lines[first:end]))
+            self._whole, self._kept = True, end
 
-    def _write(self) -> None:
-        self._whole = False
-        write_whole(self._path, "".join(self._last))
-        self._whole = True
+
+def _said(table: str, line: Any) -> str:
+    return f"gantrain.line({as_script(table)}, {as_script(line)});\n"

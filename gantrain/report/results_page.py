@@ -9,7 +9,7 @@ from typing import Any
 
 from dominate.tags import a, button, code, div, figcaption, figure, h2, img, nav, p, pre, section
 
-from gantrain.report.page import PAGE, address, document_with, facts_list, write_data, write_document
+from gantrain.report.page import DATA, PAGE, address, document_with, facts_list, write_data, write_document
 
 # per-image figures: whether less or more is better
 BETTER = {"L1": "less", "PSNR": "more", "SSIM": "more"}
@@ -80,8 +80,7 @@ def results_page(
     """
     document, body = document_with(name, scripts=("results",))
     if run is not None:
-        body.add(nav(a("← training", href=run)))
-        body.children.insert(0, body.children.pop())
+        body[0].add(nav(a("← training", href=run)))
     body.add(section(facts_list(facts), aria_label="facts"))
     body[-1][0]["class"] = "facts long"
     for number, heading in enumerate(tables):
@@ -101,6 +100,19 @@ def results_page(
     write_document(folder / PAGE, document)
 
 
+def list_results(run: Path) -> None:
+    """Tell the page of a run, if it has one of this kind, what results there are in its folder.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    if not (run / DATA).is_dir():
+        return
+    found = sorted(path for path in run.glob(f"results/*/{PAGE}"))
+    names = [path.parent.name.encode(errors="replace").decode() for path in found]
+    write_data(run, "results", [{"name": n, "url": address(p, run)} for n, p in zip(names, found, strict=True)])
+
+
 def _table(folder: Path, rows: Sequence[Row]) -> dict[str, Any]:
     """Kinds and figures by column, and of each row its name, addresses, size, values and class."""
     kinds = list(dict.fromkeys(kind for row in rows for kind in row.pictures))
@@ -113,7 +125,7 @@ def _table(folder: Path, rows: Sequence[Row]) -> dict[str, Any]:
                 row.name.encode(errors="replace").decode(),
                 [address(row.pictures[kind], folder) if kind in row.pictures else None for kind in kinds],
                 row.size,
-                [round(row.figures[figure], 6) if figure in row.figures else None for figure in figures],
+                [float(f"{row.figures[figure]:.6g}") if figure in row.figures else None for figure in figures],
                 row.label,
             ]
             for row in rows

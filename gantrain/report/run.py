@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
-from gantrain.report.images import arranged
+from gantrain.report.images import arranged, keep_arranged, pictures_of, places_in
 from gantrain.report.lines import Line, Lines
 from gantrain.report.loggers import Delivery, Logger
 from gantrain.report.page import BESIDE
@@ -68,7 +68,6 @@ class Report:
         self._active = active
         self._losses = Lines(folder / "losses.jsonl")
         self._speed = Lines(folder / "speed.jsonl")
-        self._pictures = Lines(folder / "pictures.jsonl")
         self._shown = TrainingPage(
             folder, home=home, command=command, config=config, typed=typed, facts=facts or {}, networks=networks or {}
         )
@@ -92,16 +91,17 @@ class Report:
             (self.folder / "images").mkdir(parents=True, exist_ok=True)
             self._losses.go_back_to(step)
             self._speed.go_back_to(step)
-            self._pictures.go_back_to(step)
-            for path in (self.folder / "images").glob("step_*.png"):
-                if int(path.stem.split("_")[1]) > step:
+            for path, of in pictures_of(self.folder):
+                if of > step:
                     path.unlink()
             configuration = OmegaConf.to_yaml(OmegaConf.create(self._config))
             (self.folder / "config.yaml").write_text(configuration, encoding="utf-8")
-            tables = {"losses": self._losses, "speed": self._speed, "pictures": self._pictures}
-            lines = [(table, line) for table, kept in tables.items() for line in kept.all]
-            lines += [("pictures", line) for line in self._unlisted_pictures()]
-            self._shown.open(lines, step=step, begun=done, done=done, total=math.ceil(total), unit=unit)
+            lines = [("losses", line) for line in self._losses.all] + [("speed", line) for line in self._speed.all]
+            pictures = [_shown_as(path, of, places_in(path)) for path, of in pictures_of(self.folder)]
+            lines += [("pictures", picture) for picture in pictures]
+            newest = pictures[-1]["url"] if pictures else None
+            how_far = {"begun": done, "done": done, "total": math.ceil(total), "unit": unit}
+            self._shown.open(lines, step=step, thumbnail=newest, **how_far)
         self._step = step
         for delivery in self._deliveries:
             delivery.begin(step, flatten(self._config), [_without_clock(line) for line in self._losses.all])
@@ -116,15 +116,6 @@ class Report:
             mininterval=0.1 if sys.stderr.isatty() else 30,  # seconds; a log file wants few lines
         )
         self._mark = (time.perf_counter(), -1, 0.0)
-
-    def _unlisted_pictures(self) -> Iterator[Line]:
-        """Those that an older version has left, of which nobody knows the layout."""
-        listed = {line["url"] for line in self._pictures.all}
-        for path in sorted((self.folder / "images").glob("step_*.png")):
-            _, step, what = path.stem.split("_", 2)
-            line = {"step": int(step), "what": what, "url": f"images/{quote(path.name)}"}
-            if line["url"] not in listed:
-                yield line
 
     def advance(self, done: int) -> None:
         """So much of the run lies behind now, in the unit of its length."""
@@ -187,10 +178,9 @@ class Report:
             return
         for what, (picture, places) in arranged(visuals, self._columns).items():
             path = self.folder / "images" / f"step_{step}_{what}.png"
-            line = {"step": step, "what": what, "url": f"images/{quote(path.name)}", **places}
+            line = _shown_as(path, step, places)
             with self._tolerated():
-                picture.save(path)
-                self._pictures.add(line)
+                keep_arranged(path, picture, places)
                 self._shown.line("pictures", line)
                 self._shown.tell(step=step, thumbnail=line["url"])
             for delivery in self._deliveries:
@@ -272,6 +262,11 @@ def _shown(speed: dict[str, float]) -> dict[str, str]:
     return {**shown, "data": f"{speed['data_wait']:.0%}"} if speed.get("data_wait", 0.0) > 0.01 else shown
 
 
+def _shown_as(path: Path, step: int, places: dict[str, Any]) -> dict[str, Any]:
+    """What the page is told of a picture."""
+    return {"step": step, "what": path.stem.split("_", 2)[2], "url": f"images/{quote(path.name)}", **places}
+
+
 def _without_clock(line: Line) -> Line:
     """A line of the log as loggers get it, with no clock but the step."""
     return {name: value for name, value in line.items() if name not in ("epoch", "kimg")}
@@ -279,7 +274,7 @@ def _without_clock(line: Line) -> Line:
 
 def remove_report(folder: Path) -> None:
     """Delete the logs, pictures and page of a run that starts over."""
-    for name in ("losses.jsonl", "speed.jsonl", "pictures.jsonl", "index.html", "config.yaml", "losses.csv"):
+    for name in ("losses.jsonl", "speed.jsonl", "index.html", "config.yaml", "losses.csv"):
         (folder / name).unlink(missing_ok=True)
     for path in folder.glob("events.out.tfevents.*"):
         path.unlink(missing_ok=True)

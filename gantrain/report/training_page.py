@@ -35,6 +35,7 @@ from gantrain.naming import split_override
 from gantrain.report.home_page import write_home
 from gantrain.report.page import PAGE, document_with, facts_list, read_data, write_data, write_document
 from gantrain.report.page_log import PageLog
+from gantrain.report.results_page import list_results
 
 HEARTBEAT = 5.0  # seconds between signs of life, log lines or not
 
@@ -67,7 +68,7 @@ class TrainingPage:
         self._command, self._config, self._typed = command, config, typed
         self._facts, self._networks = facts, networks
         self._log = PageLog(folder)
-        self._status: dict[str, Any] = {}
+        self._status: dict[str, Any] = {"silence": 0.0}
         self._written = time.monotonic()
 
     def open(self, lines: Iterable[tuple[str, Any]], **status: Any) -> None:
@@ -88,6 +89,7 @@ class TrainingPage:
         names = {key: (self._config.get(key) or {}).get(of) for key, of in {"model": "name", "data": "mode"}.items()}
         self._status = {"name": self._folder.name, **names, "started": started, "opened": now, "silence": 0.0}
         self._log.restart(lines)
+        list_results(self._folder)
         self._written = time.monotonic()
         self.write("running", **status)
 
@@ -108,6 +110,9 @@ class TrainingPage:
         now = time.monotonic()
         self._status["silence"] = round(max(self._status["silence"], now - self._written), 1)
         self._written = now
+        self._log.catch_up()
+        if "values" in status:
+            status["values"] = {**self._status.get("values", {}), **status["values"]}
         self._status |= {**status, "time": round(time.time(), 1), "files": self._log.files, "lines": self._log.count}
         write_data(self._folder, "status", self._status)
 
@@ -134,9 +139,9 @@ class TrainingPage:
     def _document(self) -> html_tag:
         status = self._status
         document, body = document_with(self._folder.name, scripts=("curves", "training"))
+        way = body[0].add(nav(id="way"))
         if self._home is not None:
-            body.add(nav(a("← all runs", href=f"../{PAGE}")))
-            body.children.insert(0, body.children.pop())
+            way.add(a("← all runs", href=f"../{PAGE}"))
         shown = {"step": f"{status.get('step', 0):,}"}
         shown |= {
             name: f"{status[key]:,}"

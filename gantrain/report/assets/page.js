@@ -185,7 +185,7 @@ const gantrain = (() => {
       document.body.append(dialog);
     }
     const title = make("p", { class: "title", "aria-live": "polite" });
-    const stage = make("div", { class: "stage" });
+    const stage = make("div", { class: "stage", tabindex: -1, autofocus: true });
     const go = (place) => {
       index = Math.min(count - 1, Math.max(0, place));
       const shown = show(index);

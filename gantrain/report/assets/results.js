@@ -28,6 +28,7 @@
     const frame = beforeAndAfter(before, after);
     for (const image of frame.querySelectorAll("img")) image.classList.toggle("small", Math.max(width, height) <= SMALL);
     frame.style.aspectRatio = `${width} / ${height}`;
+    frame.style.setProperty("--ratio", width / height);
     return frame;
   }
 

@@ -60,8 +60,9 @@
       }
     };
     collect(rows("losses"), (name) => TITLES[name.split("_")[0]] ?? name);
-    collect(rows("speed"), (name) => ({ images_per_second: "images per second", data_wait: "waiting for data" })[name] ?? name);
-    const last = ["learning rate", "images per second", "waiting for data"];
+    const titles = { images_per_second: "images per second", data_wait: "waiting for data, share of the time" };
+    collect(rows("speed"), (name) => titles[name] ?? name);
+    const last = ["learning rate", ...Object.values(titles)];
     const order = ["generator", "discriminator", ...[...groups.keys()].filter((title) => !last.includes(title)), ...last];
     curves.show([...new Set(order)].filter((title) => groups.has(title)).map((title) => ({ title, series: groups.get(title) })));
   }
@@ -241,6 +242,12 @@
 
   const name = document.title;
 
+  async function showResults() {
+    const { results } = await load("results");
+    if (results.length)
+      byId("way").append(...results.map(({ name: text, url }) => make("a", { href: url }, `results ${text}`)));
+  }
+
   async function watch(first) {
     try {
       await refresh(first);
@@ -252,4 +259,5 @@
   }
 
   watch(true);
+  showResults();
 })();
