@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-REQUIRED = os.environ.get("GANTRAIN_REQUIRE_BROWSER") == "1"
+REQUIRED = bool(os.environ.get("GANTRAIN_REQUIRE_BROWSER"))
 
 
 def needs(*packages: str) -> None:
