@@ -211,6 +211,8 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
             status = job({str(key): value for key, value in plain.items()}, overrides, choices)
         except ConfigError as error:
             status = _fail(str(error))
+            if sweep is not None and sweep.is_hopeless(error):
+                raise SystemExit(status) from None
         except OmegaConfBaseException as error:
             status = _fail(in_one_line(error, command, typed))
             if sweep is not None:

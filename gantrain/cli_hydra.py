@@ -71,13 +71,15 @@ def demo_data(typed: list[str], config_flags: list[str]) -> list[str]:
         f"file://{Path(flag.rpartition('=')[2]).absolute()}" for flag in config_flags if flag[:1] != "-" or "=" in flag
     ]
     GlobalHydra.instance().clear()
-    # several models, or something that Hydra is going to complain of, by itself
+    # something that Hydra is going to complain of, by itself
     complaints = suppress(HydraException, OmegaConfBaseException, YAMLError)
     with initialize_config_module("gantrain.configs", version_base="1.3"), complaints:
-        searched = [*model, f"hydra.searchpath=[{','.join(folders)}]"]
-        config = compose("train", searched, return_hydra_config=True)
-        if config.demo != config.hydra.runtime.choices.data:
-            return [f"data={config.demo}"]
+        searched = f"hydra.searchpath=[{','.join(folders)}]"
+        names = model[-1].removeprefix("model=").split(",")  # several, in a sweep
+        configs = [compose("train", [f"model={name}", searched], return_hydra_config=True) for name in names]
+        wanted = {config.demo for config in configs}
+        if len(wanted) == 1 and wanted != {configs[0].hydra.runtime.choices.data}:
+            return [f"data={wanted.pop()}"]
     return []
 
 

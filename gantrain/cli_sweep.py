@@ -13,9 +13,8 @@ from gantrain import distributed
 from gantrain.cli_hydra import check_plugins, swept
 from gantrain.gpus import visible_gpus
 from gantrain.naming import name_of_sweep, split_override
-from gantrain.registry import ConfigError
 from gantrain.settings import CHECKPOINTS
-from gantrain.sweep import NEEDS_OBJECTIVE, Sweep
+from gantrain.sweep import Sweep
 
 SWEEPS = CHECKPOINTS / "sweeps"
 LONGEST = 400  # characters of a message
@@ -38,8 +37,6 @@ def plan(arguments: Sequence[str], typed: Sequence[str]) -> tuple[Sweep, list[st
     folder = Path(given[-1]).expanduser() if given else SWEEPS / name
     sweep = Sweep(folder, command=shlex.join(["gantrain", "train", *arguments]), gpus=visible_gpus())
     if "sweeper=optuna" in typed:
-        if not any(key in ("objective.metric", "experiment") for key, _ in map(split_override, typed)):
-            raise ConfigError(NEEDS_OBJECTIVE)
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)

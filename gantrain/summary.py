@@ -106,7 +106,7 @@ def _tested(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def _seconds(speeds: Sequence[Line]) -> float:
-    """Spent training: pauses between sessions don't count, nor does what was not measured."""
+    """Spent training, by the speeds that were measured: pauses between sessions don't count."""
     seconds, images = 0.0, 0.0
     for line in speeds:
         if line.get("images_per_second"):

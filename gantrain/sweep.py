@@ -29,9 +29,9 @@ from gantrain.settings import CHECKPOINTS
 
 JOBS = "jobs"  # the folder of the records, one file a run, in that of the sweep
 
-NEEDS_OBJECTIVE = (
-    "sweeper=optuna needs objective.metric=NAME, a logged value (and objective.mode=max if more is better)"
-)
+
+class HopelessError(ConfigError):
+    """What is wrong with a run is wrong with the whole sweep."""
 
 
 class Sweep:
@@ -62,6 +62,10 @@ class Sweep:
     def is_elsewhere(self) -> bool:
         """Whether this is another process than the one that was typed."""
         return os.getpid() != self._process
+
+    def is_hopeless(self, error: Exception) -> bool:
+        """Whether the process that was typed may as well end; others are told one by one."""
+        return isinstance(error, HopelessError) and not self.is_elsewhere
 
     def enter(self, number: int, *, judged: bool) -> None:
         """Make this process ready for a run, whatever launched it.
@@ -97,7 +101,9 @@ class Sweep:
         run, metric = config["name"], config["objective"]["metric"]
         folder = CHECKPOINTS / run
         if self._judged and metric is None:
-            raise ConfigError(NEEDS_OBJECTIVE)
+            raise HopelessError(
+                "sweeper=optuna needs objective.metric=NAME, a logged value (and objective.mode=max if more is better)"
+            )
         if skip_done and config["resume"] == "auto" and not config["dry_run"] and is_done(folder, config):
             distributed.say(f"{folder} is done")
             return self._end(config, overrides, "done", 0)

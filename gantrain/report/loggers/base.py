@@ -64,7 +64,7 @@ def build_loggers(configs: Mapping[str, Any], *, run: str, folder: Path) -> dict
     }
 
 
-def require(package: str, extra: str) -> None:
-    """Raise a ConfigError with the command that installs ``package``, if it is missing."""
+def require(package: str, *, hint: str = "") -> None:
+    """Raise a ConfigError with the command that installs ``package``, and a hint on it, if it is missing."""
     if find_spec(package) is None:
-        raise ConfigError(f"logger={extra} needs the package {package}: pip install 'gantrain[{extra}]'")
+        raise ConfigError(f"logger={package} needs the package {package}: pip install 'gantrain[{package}]'{hint}")

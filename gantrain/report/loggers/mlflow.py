@@ -32,7 +32,7 @@ class MlflowLogger(Logger):
     """
 
     def __init__(self, *, tracking_uri: str | None, experiment: str, run: str, folder: Path) -> None:
-        require("mlflow", "mlflow")
+        require("mlflow")
         self._tracking_uri = tracking_uri
         self._experiment = experiment
         self._name = run

@@ -24,7 +24,7 @@ class TensorBoardLogger(Logger):
     """
 
     def __init__(self, *, flush_seconds: float, folder: Path) -> None:
-        require("tensorboard", "tensorboard")
+        require("tensorboard")
         self._folder = folder
         self._flush_seconds = flush_seconds
         self._writer: Any = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from gantrain.registry import LOGGERS
 from gantrain.report.lines import Line
 from gantrain.report.loggers.base import Logger, require
 
+BUILD = " (below Python 3.12 it builds only with a PIP_BUILD_CONSTRAINT file that says setuptools<81)"
 ANSWER = 10.0  # seconds in which the server must answer
 
 
@@ -30,7 +32,7 @@ class VisdomLogger(Logger):
     """
 
     def __init__(self, *, server: str, port: int, retry_seconds: float, run: str) -> None:
-        require("visdom", "visdom")
+        require("visdom", hint=BUILD if sys.version_info < (3, 12) else "")
         self._address: dict[str, Any] = {"server": server, "port": port, "env": run}
         self._retry_seconds = retry_seconds
         self._client: Any = None

@@ -31,7 +31,7 @@ class WandbLogger(Logger):
     def __init__(
         self, *, project: str, entity: str | None, mode: Literal["online", "offline"], run: str, folder: Path
     ) -> None:
-        require("wandb", "wandb")
+        require("wandb")
         self._options: dict[str, Any] = {"project": project, "entity": entity, "mode": mode, "name": run}
         self._folder = folder
         self._run: Any = None
