@@ -103,8 +103,15 @@ def check_plugins(typed: Sequence[str]) -> None:
     for word in typed:
         if (found := re.fullmatch(r"(?:hydra/)?(launcher|sweeper)=(\w+)", word)) and found[2] in _options(found[1]):
             extra = found[2].partition("_")[0]
-            if find_spec(f"hydra_plugins.hydra_{extra}_{found[1]}") is None:
+            if not _is_installed(f"hydra_plugins.hydra_{extra}_{found[1]}"):
                 raise ConfigError(f"{word} needs the package hydra-{extra}-{found[1]}: pip install 'gantrain[{extra}]'")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # nor is what it would lie in
+        return False
 
 
 def add_resolvers() -> None:

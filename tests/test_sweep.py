@@ -220,7 +220,11 @@ def test_the_folder_can_be_chosen() -> None:
 def test_one_that_is_not_installed_is_refused_with_the_command_for_it(
     word: str, extra: str, capsys, monkeypatch
 ) -> None:
-    monkeypatch.setattr(cli_hydra, "find_spec", lambda package: None)
+    def find_spec(package: str) -> None:
+        if extra != "ray":
+            raise ModuleNotFoundError("No module named 'hydra_plugins'")
+
+    monkeypatch.setattr(cli_hydra, "find_spec", find_spec)
     assert main(["train", "-m", *SHORT, "seed=1,2", word]) == 2
     said = capsys.readouterr().err
     assert f"pip install 'gantrain[{extra}]'" in said
