@@ -202,13 +202,13 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
 
     def task(config: DictConfig) -> float | None:
         runtime = HydraConfig.get()
-        overrides, choices = list(runtime.overrides.task), dict(runtime.runtime.choices)
+        choices = dict(runtime.runtime.choices)
         if sweep is not None:
             sweep.enter(runtime.job.num, judged="optuna" in str(runtime.sweeper.get("_target_")))
         try:
             plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             assert isinstance(plain, dict)
-            status = job({str(key): value for key, value in plain.items()}, overrides, choices)
+            status = job({str(key): value for key, value in plain.items()}, list(runtime.overrides.task), choices)
         except ConfigError as error:
             status = _fail(str(error))
             if sweep is not None and sweep.is_hopeless(error):
@@ -216,7 +216,9 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
         except OmegaConfBaseException as error:
             status = _fail(in_one_line(error, command, typed))
             if sweep is not None:
-                sweep.refuse(overrides, choices, in_one_line(error, command, typed))
+                as_typed = OmegaConf.to_container(runtime.overrides.task, resolve=False)
+                assert isinstance(as_typed, list)
+                sweep.refuse(as_typed, choices, in_one_line(error, command, typed))
         statuses.append(status)
         if status > 128 and not (sweep is not None and sweep.is_elsewhere):
             raise SystemExit(status)  # interrupted: the rest of a sweep is not wanted either

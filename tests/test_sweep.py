@@ -121,6 +121,12 @@ def test_a_run_that_is_refused_is_told_among_the_others(capsys) -> None:
     assert "model.latent_dim" in record["message"]
 
 
+def test_a_run_whose_configuration_makes_no_sense_is_told_too(capsys) -> None:
+    assert main(["train", "-m", *SHORT, "seed=0,'${oops}'"]) == 2
+    assert "1 of 2 runs are done:" in capsys.readouterr().err
+    assert any("oops" in record["message"] for record in jobs().values())
+
+
 def test_a_sweep_that_is_interrupted_stops_and_goes_on_later(trained, monkeypatch, capsys) -> None:
     train = gantrain.train.train
     monkeypatch.setattr(
