@@ -17,6 +17,7 @@ import pytest
 from needs import needs
 
 from gantrain.report import Report
+from gantrain.report.loggers import visdom as visdom_logger
 from gantrain.report.loggers.visdom import VisdomLogger
 
 # What `python -m visdom.server -bind_local` does once it has downloaded its page's scripts, in a process that dies with
@@ -192,3 +193,35 @@ def test_a_server_that_does_not_answer_does_not_hold_up_the_run(train, capfd, mo
         typed = [f"logger.visdom.port={deaf.getsockname()[1]}", "logger.visdom.server=http://127.0.0.1"]
         assert train("deaf", "logger=visdom", *typed, "trainer.steps=6", "trainer.log_every=1")["step"] == 6
     assert capfd.readouterr().err.count("warning: logger visdom: has not taken everything") == 1
+
+
+class Forgetful:
+    """A server whose answers get lost on the way, though it has drawn what it was sent."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[int, float]] = []
+        self.answers = True
+
+    def win_exists(self, name: str) -> bool:
+        return True
+
+    def line(self, *, X: Any, Y: Any, update: str | None, **options: Any) -> None:  # noqa: N803 - visdom's names
+        sent = list(zip(X.tolist(), Y.tolist(), strict=True))
+        self.points = self.points + sent if update == "append" else sent
+        if not self.answers:
+            raise visdom_logger.ServerAwayError("does not answer")
+
+
+def test_a_point_whose_arrival_is_unknown_is_not_doubled(monkeypatch) -> None:
+    needs("visdom")
+    server = Forgetful()
+    monkeypatch.setattr(visdom_logger, "connected", lambda address: server)
+    logger = VisdomLogger(server="http://127.0.0.1", port=1, retry_seconds=0, run="run")
+    logger.begin(0, {}, [])
+    logger.scalars(1, {"g": 0.1})
+    server.answers = False
+    with pytest.raises(OSError, match="does not answer"):
+        logger.scalars(2, {"g": 0.2})
+    server.answers = True
+    logger.scalars(3, {"g": 0.3})
+    assert server.points == [(1, 0.1), (2, 0.2), (3, 0.3)]
