@@ -27,7 +27,6 @@ from gantrain.registry import (
     DATASETS,
     DISCRIMINATORS,
     GENERATORS,
-    LOGGERS,
     MODELS,
     OPTIMIZERS,
     SCHEDULES,
@@ -39,10 +38,10 @@ from gantrain.registry import (
     construct,
     takes,
 )
-from gantrain.report.loggers import Logger
+from gantrain.report.loggers import Logger, build_loggers
 from gantrain.schedules import Schedule
 from gantrain.seeding import Draws
-from gantrain.settings import NetworkSettings, RunSettings, TrainerSettings
+from gantrain.settings import CHECKPOINTS, NetworkSettings, RunSettings, TrainerSettings
 
 EVALUATION_BATCH = 100
 STREAM_KEYS = ("batch_size", "num_workers", "on_error")  # under `data`, but not the data set's own
@@ -66,7 +65,7 @@ class Parts:
         fingerprint: Theirs.
         update: The model's updates.
         objective: Tells the best checkpoint.
-        logger: Where losses and pictures go besides the run folder.
+        loggers: Where losses and pictures go besides the run folder, by what they are called.
         stream: Its batches, from the first on.
         advice: Says what to change should they come too slowly; may say nothing.
         held_out: Makes the batches of the test phase, in order; none if its images are those of training.
@@ -80,7 +79,7 @@ class Parts:
     fingerprint: str
     update: Updates
     objective: Objective
-    logger: Logger
+    loggers: dict[str, Logger]
     stream: BatchStream
     advice: Callable[[], str] = field(repr=False)
     held_out: Callable[[], Iterable[Batch]] = field(repr=False)
@@ -135,7 +134,7 @@ class Parts:
             averages=Averages(model.generators(), model.ema) if model.ema else None,
             draws=Draws(settings.seed, device, rank=rank, world_size=world_size),
         )
-        logger = LOGGERS.build(settings.logger, run=settings.name)
+        loggers = build_loggers(settings.logger, run=settings.name, folder=CHECKPOINTS / settings.name)
         cache = construct(Cache, _cache_keys(data), key="data", skips=stream.on_error == "skip", stop=lambda: False)
         test_set = build_dataset(data, phase="test", seed=settings.seed) if dataset.held_out else None
 
@@ -159,7 +158,7 @@ class Parts:
             fingerprint=dataset.fingerprint,
             update=update,
             objective=Objective(construct(ObjectiveSettings, settings.objective, key="objective")),
-            logger=logger,
+            loggers=loggers,
             stream=stream,
             advice=lambda: advice(data, dataset, stream.num_workers),
             held_out=held_out,

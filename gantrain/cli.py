@@ -10,18 +10,21 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from gantrain.cli_flags import config_flags, split
+from gantrain.cli_flags import config_flags, is_sweep, process, split
 from gantrain.registry import ConfigError
+
+if TYPE_CHECKING:
+    from gantrain.sweep import Sweep
 
 HELP = """\
 gantrain trains the classic GANs from a configuration.
 
   gantrain train [KEY=VALUE ...]      train a model: gantrain train model=wgan_gp data=single data.root=pictures
   gantrain test run=checkpoints/NAME  make pictures with a trained model
+  gantrain compare RUN RUN ...        runs side by side on one page; or a sweep's folder
   gantrain list                       the models, networks, data modes, optimizers and schedules there are
   gantrain data download NAME         fetch a data set of the papers: gantrain data download horse2zebra
   gantrain data                       everything else that is done with pictures
@@ -96,21 +99,31 @@ def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
 
 def _train(arguments: list[str]) -> int:
     flags, typed = split(arguments)
+    sweep: Sweep | None = None
+    sweep_folder: list[str] = []
+    if is_sweep(flags, typed):
+        from gantrain.cli_sweep import plan
+
+        sweep, sweep_folder = plan(arguments, typed)
 
     def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
-        from gantrain.naming import run_name, split_override
+        from gantrain.naming import name_of_run, split_override
         from gantrain.resume import LENGTH
         from gantrain.train import train
 
         config.pop("demo", None)  # has done its work
+        skip_done = config.pop("sweep", {}).get("skip_done", True)
         if config["name"] is None:
-            config["name"] = run_name(choices.get("experiment") or f"{choices['model']}_{choices['data']}", overrides)
+            config["name"] = name_of_run(overrides, choices)
         keys = {split_override(override)[0] for override in overrides}
         if keys.intersection(LENGTH):  # the length that was typed replaces the data set's, whatever its unit
             config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in keys}
-        return train(config, [*config_flags(flags), *overrides])
+        whole = [*config_flags(flags), *overrides]
+        if sweep is None:
+            return train(config, whole)
+        return sweep.attempt(config, whole, skip_done=skip_done, train=lambda: train(config, whole))
 
-    return _hydra("train", [*_demo(flags, typed), *arguments], job)
+    return _hydra("train", [*_demo(flags, typed), *sweep_folder, *arguments], job, sweep)
 
 
 def _demo(flags: list[str], typed: list[str]) -> list[str]:
@@ -149,6 +162,17 @@ def _list(arguments: list[str]) -> int:
     return 0
 
 
+def _compare(arguments: list[str]) -> int:
+    from gantrain.compare import main as compare
+
+    if not arguments or {"-h", "--help"}.intersection(arguments):
+        print(
+            "gantrain compare RUN... | SWEEP_FOLDER [out=FOLDER]: runs side by side, as a page, runs.csv and runs.json"
+        )
+        return 0
+    return compare(arguments)
+
+
 def _data(arguments: list[str]) -> int:
     from gantrain.data_commands import main as data
 
@@ -170,62 +194,101 @@ def _check(arguments: list[str]) -> int:
     return _hydra("train", [*_demo(flags, typed), *flags, *typed], job)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "test": _test, "list": _list, "data": _data}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "test": _test,
+    "compare": _compare,
+    "list": _list,
+    "data": _data,
+}
 
 Job = Callable[[dict[str, Any], list[str], dict[str, Any]], int]
 
 
-def _hydra(command: str, arguments: list[str], job: Job) -> int:
+def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = None) -> int:
     """Compose ``configs/<command>.yaml`` with the overrides among ``arguments`` and run ``job`` on each result."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
-    from gantrain.cli_hydra import in_one_line, only_harmless_files, refuse_open_braces
+    from gantrain.cli_hydra import add_resolvers, in_one_line, only_harmless_files, refuse_open_braces
 
     statuses: list[int] = []
     faults: list[BaseException] = []  # of ours, in a job
     flags, typed = split(arguments)
     refuse_open_braces(typed)
 
-    def task(config: DictConfig) -> None:
+    def task(config: DictConfig) -> float | None:
         runtime = HydraConfig.get()
+        choices = dict(runtime.runtime.choices)
+        if sweep is not None:
+            sweep.enter(runtime.job.num, judged="optuna" in str(runtime.sweeper.get("_target_")))
         try:
             plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             assert isinstance(plain, dict)
             named = {str(key): value for key, value in plain.items()}
-            choices = dict(runtime.runtime.choices)
         except (OmegaConfBaseException, RecursionError) as error:
-            statuses.append(_fail(in_one_line(error, command, typed)))
-            return
+            message = in_one_line(error, command, typed)
+            statuses.append(_fail(message))
+            if sweep is not None:
+                as_typed = OmegaConf.to_container(runtime.overrides.task, resolve=False)
+                assert isinstance(as_typed, list)
+                sweep.refuse(as_typed, choices, message)
+            return None
         try:
             status = _told(lambda: job(named, list(runtime.overrides.task), choices))
         except Exception as error:
             faults.append(error)
             raise
         statuses.append(status)
-        if status > 128:  # interrupted: the rest of a sweep is not wanted either
-            raise SystemExit(status)
+        if sweep is None:
+            return None
+        if sweep.is_hopeless or (status > 128 and not sweep.is_elsewhere):
+            raise SystemExit(status)  # interrupted: the rest of a sweep is not wanted either
+        return sweep.value
 
     trace_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    status = 0
+    add_resolvers()
     # Hydra then raises what it would print, and puts its record of a sweep where nobody has to look at it
     with (
         tempfile.TemporaryDirectory(prefix="gantrain-") as scratch,
-        _process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", GANTRAIN_SCRATCH=scratch),
+        process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", GANTRAIN_SCRATCH=scratch),
         only_harmless_files(),
     ):
         try:
             hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
         except ConfigError as error:
-            return _fail(error)
+            status = _fail(error)
         except Exception as error:  # Hydra and OmegaConf stumble over what they are given in every way there is
             if trace_wanted or error in faults:
                 raise
-            return _fail(in_one_line(error, command, typed))
+            theirs = isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)) or _is_hydras(error)
+            if sweep is None or theirs:
+                status = _fail(in_one_line(error, command, typed))
+            else:  # a launcher or a sweeper
+                status = _fail(f"the sweep has ended early: {error!r}")
         except SystemExit as stop:
-            return stop.code if isinstance(stop.code, int) else 0
-    return max(statuses, default=0)
+            status = stop.code if isinstance(stop.code, int) else 0
+        finally:
+            if sweep is not None:
+                from gantrain.cli_sweep import finish
+
+                interrupted = status > 128 or isinstance(sys.exc_info()[1], KeyboardInterrupt)
+                status = max(status, finish(sweep, stopped=interrupted))
+    return max([status, *statuses])
+
+
+def _is_hydras(error: Exception) -> bool:
+    """Whether it is a ValueError by Hydra or OmegaConf."""
+    trace, module = error.__traceback__, ""
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    return isinstance(error, ValueError) and module.startswith(("hydra.", "omegaconf."))
 
 
 def _complete(arguments: list[str]) -> int:
@@ -250,22 +313,8 @@ def _complete(arguments: list[str]) -> int:
             del typed[place : place + 2]
             break
     tail = " " if line.endswith(" ") else ""
-    with _process(sys.argv, COMP_LINE=shlex.join([program, *typed]).replace("'", "") + tail):
+    with process(sys.argv, COMP_LINE=shlex.join([program, *typed]).replace("'", "") + tail):
         return _hydra(command, rest, lambda *_: 0)
-
-
-@contextmanager
-def _process(argv: list[str], **environment: str) -> Iterator[None]:
-    """Another command line and more environment variables inside; the old ones after."""
-    before, variables = sys.argv, dict(os.environ)
-    sys.argv = argv
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        sys.argv = before
-        os.environ.clear()
-        os.environ.update(variables)
 
 
 def _fail(message: str | ConfigError) -> int:

@@ -1,9 +1,12 @@
-"""The words of a command line: which are Hydra's flags, and which are settings."""
+"""What is typed, before Hydra reads it: its flags, the settings, and the process that it finds itself in."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from gantrain.registry import ConfigError, nearest
 
@@ -20,7 +23,7 @@ FLAGS: dict[str, tuple[str, ...] | None] = {
 }
 
 
-def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Hydra's flags with their values, and the overrides, which Hydra wants in one block.
 
     Raises:
@@ -58,10 +61,31 @@ def _check_value(name: str, value: str, *, equals: bool) -> None:
         raise ConfigError(f"{name} wants {wanted}" + (f", not {value}" if value not in ("", name) else ""))
 
 
-def config_flags(flags: list[str]) -> list[str]:
+def config_flags(flags: Sequence[str]) -> list[str]:
     """The flags without which the same overrides would compose something else, for the record of what was typed."""
     kept: list[str] = []
     for flag, value in itertools.zip_longest(flags, flags[1:]):
         if flag.startswith(("--config-", "-cd", "-cn", "-cp")):
             kept += [flag] if "=" in flag else [flag, value]
     return kept
+
+
+def is_sweep(flags: Sequence[str], typed: Sequence[str]) -> bool:
+    """Whether several runs are asked for, rather than one, or help."""
+    shown = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}
+    asked = {"-m", "--multirun"}.intersection(flags) or "hydra.mode=MULTIRUN" in typed
+    return bool(asked) and not shown.intersection(flag.split("=")[0] for flag in flags)
+
+
+@contextmanager
+def process(argv: list[str], **environment: str) -> Iterator[None]:
+    """Another command line and more environment variables inside; the old ones after."""
+    before, variables = sys.argv, dict(os.environ)
+    sys.argv = argv
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        sys.argv = before
+        os.environ.clear()
+        os.environ.update(variables)

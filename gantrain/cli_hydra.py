@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +15,7 @@ import hydra
 import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -39,9 +41,16 @@ def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
     if found := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':((?:\s*\n\t\S+)*)", text):
         group, option = found[2], found[1].removeprefix(f"{found[2]}/")
         return f"{group}={option}: no such {group}; {nearest(option, found[3].split())}"
+    if found := re.search(r"Could not load '([^']+)/([^/']+)'", text):  # one of a list
+        group, option = found[1], found[2]
+        return f"{group}=[{option}]: no such {group}; {nearest(option, _options(group))}"
     if found := re.search(r"Could not (?:override|append to config\.[^']*) ?'?([\w./@]+)'?", text):
         key = found[1]
         whole = next((word for word in typed if word.lstrip("+~").startswith(key)), key)
+        logger = re.match(r"logger\.(\w+)\.", key)
+        chosen = logger is None or any(word.startswith("logger=") and logger[1] in word for word in typed)
+        if logger is not None and not chosen and logger[1] in _options("logger"):
+            return f"{whole}: that logger is not chosen; give logger={logger[1]}"
         return f"{whole}: unknown key or group; {_nearest_key(key, _known_keys(command, typed))}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
@@ -98,14 +107,59 @@ def demo_data(typed: list[str], config_flags: list[str]) -> list[str]:
         f"file://{Path(flag.rpartition('=')[2]).absolute()}" for flag in config_flags if flag[:1] != "-" or "=" in flag
     ]
     GlobalHydra.instance().clear()
-    # several models, or something that Hydra is going to complain of, by itself
+    # something that Hydra is going to complain of, by itself
     complaints = suppress(Exception)
     with initialize_config_module("gantrain.configs", version_base="1.3"), only_harmless_files(), complaints:
-        searched = [*model, f"hydra.searchpath=[{','.join(folders)}]"]
-        config = compose("train", searched, return_hydra_config=True)
-        if config.demo != config.hydra.runtime.choices.data:
-            return [f"data={config.demo}"]
+        searched = f"hydra.searchpath=[{','.join(folders)}]"
+        names = model[-1].removeprefix("model=").split(",")  # several, in a sweep
+        configs = [compose("train", [f"model={name}", searched], return_hydra_config=True) for name in names]
+        wanted = {config.demo for config in configs}
+        if len(wanted) == 1 and wanted != {configs[0].hydra.runtime.choices.data}:
+            return [f"data={wanted.pop()}"]
     return []
+
+
+def swept(typed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides that all runs of a sweep share, and the keys in which they differ; Hydra's own are left out."""
+    try:
+        overrides = OverridesParser.create().parse_overrides(list(typed))
+    except HydraException:  # Hydra is going to say so, better
+        return [], []
+    own = [override for override in overrides if not override.key_or_group.startswith("hydra")]
+    fixed = [str(override.input_line) for override in own if not override.is_sweep_override()]
+    return fixed, [override.key_or_group for override in own if override.is_sweep_override()]
+
+
+def check_plugins(typed: Sequence[str]) -> None:
+    """Refuse a launcher or sweeper whose package is missing, with the command that installs it.
+
+    Raises:
+        ConfigError: See above.
+    """
+    for word in typed:
+        if (found := re.fullmatch(r"(?:hydra/)?(launcher|sweeper)=(\w+)", word)) and found[2] in _options(found[1]):
+            extra = found[2].partition("_")[0]
+            if not _is_installed(f"hydra_plugins.hydra_{extra}_{found[1]}"):
+                raise ConfigError(f"{word} needs the package hydra-{extra}-{found[1]}: pip install 'gantrain[{extra}]'")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # nor is what it would lie in
+        return False
+
+
+def add_resolvers() -> None:
+    """What launchers' and sweepers' files refer to: ``${gpus:N}``, N if there are none, and ``${direction:MODE}``."""
+
+    def count(otherwise: int) -> int:
+        from gantrain.gpus import visible_gpus
+
+        return len(visible_gpus()) or otherwise
+
+    OmegaConf.register_new_resolver("gpus", count, replace=True)
+    OmegaConf.register_new_resolver("direction", {"min": "minimize", "max": "maximize"}.__getitem__, replace=True)
 
 
 def _nearest_key(key: str, known: set[str]) -> str:
@@ -118,9 +172,17 @@ def _nearest_key(key: str, known: set[str]) -> str:
     return hint if beside else nearest(key, {name.split(".")[0] for name in known})
 
 
+def _options(group: str) -> list[str]:
+    """The files of a group that come with gantrain."""
+    folder = resources.files("gantrain.configs").joinpath(group)
+    return [file.name.removesuffix(".yaml") for file in folder.iterdir()] if folder.is_dir() else []
+
+
 def _known_keys(command: str, typed: list[str]) -> set[str]:
     """Every key and group of the configuration that the groups among ``typed`` compose, for suggestions."""
-    groups = [word for word in typed if re.fullmatch(r"(model|data|optimizer|schedule|network/\w+)=\w+", word)]
+    groups = [
+        word for word in typed if re.fullmatch(r"(model|data|optimizer|schedule|logger|network/\w+)=[\w\[\],]+", word)
+    ]
     GlobalHydra.instance().clear()
     with initialize_config_module("gantrain.configs", version_base="1.3"):
         try:

@@ -126,6 +126,18 @@ class RunLock:
                 made.rmdir()
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether another process trains into a folder; of this process's own lock it knows nothing, and lets it go."""
+    if sys.platform == "win32":
+        return False
+    try:
+        with (folder / ".lock").open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in TAKEN
+    return False
+
+
 def _lock(file: IO[bytes]) -> None:
     """Lock a file where the disk can.
 

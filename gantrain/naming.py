@@ -1,18 +1,20 @@
-"""What the folders of runs and results are called when nobody says."""
+"""What the folders of runs, of sweeps and of results are called when nobody says."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gantrain.registry import ConfigError
 from gantrain.resume import LENGTH, NOT_MATHEMATICS, UNCOUNTED_GROUPS
 
 LONGEST = 120  # characters
 # a run keeps its folder when it is made longer or moved; but other pictures and other beginnings are other runs
-_UNNAMED = {*NOT_MATHEMATICS, *LENGTH, "model", "data", "experiment", "logger"} - {"data.root", "init_from"}
+_WHAT = {"model", "data", "experiment"}
+_UNNAMED = {*NOT_MATHEMATICS, *LENGTH, *_WHAT, "logger", "launcher", "sweeper"} - {"data.root", "init_from"}
 
 
 def split_override(override: str) -> tuple[str, str]:
@@ -48,6 +50,38 @@ def run_name(what: str, overrides: Sequence[str]) -> str:
         digest = hashlib.blake2b(repr(pairs).encode(), digest_size=3).hexdigest()
         name = f"{name[:LONGEST]}_{digest}"
     return name
+
+
+def name_of_run(overrides: Sequence[str], choices: Mapping[str, str | None]) -> str:
+    """The name of a run.
+
+    Args:
+        overrides: As typed.
+        choices: What was chosen, by group.
+    """
+    return run_name(choices.get("experiment") or f"{choices['model']}_{choices['data']}", overrides)
+
+
+def name_of_sweep(fixed: Sequence[str], swept: Sequence[str]) -> str:
+    """The name of a sweep: it stays as more values of the same keys are tried.
+
+    Args:
+        fixed: Overrides that all its runs share.
+        swept: The keys in which they differ.
+
+    Raises:
+        ConfigError: Runs would share a folder.
+    """
+    name = next((value for key, value in map(split_override, fixed) if key == "name"), None)
+    unnamed = [key for key in swept if key in _UNNAMED - _WHAT or key.startswith(UNCOUNTED_GROUPS)]
+    if "name" not in swept and swept and (unnamed if name is None else "${" not in name):
+        key = unnamed[0] if name is None else swept[0]
+        why = f"{key}: runs are not named by it, so" if name is None else f"name={name}:"
+        wanted = f"name='{name or 'x'}_${{{key.replace('/', '.')}}}'"
+        raise ConfigError(f"{why} all runs of the sweep would share a folder; tell them apart, as by {wanted}")
+    what = dict(pair for pair in map(split_override, fixed) if pair[0] in _WHAT)
+    chosen = [what["experiment"]] if "experiment" in what else list(what.values())
+    return run_name("_".join([*chosen, "+".join(key.replace("/", "_") for key in sorted(swept)) or "sweep"]), fixed)
 
 
 def _plain_number(value: str) -> str:

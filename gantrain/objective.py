@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
+
+from gantrain.report.lines import read_lines
 
 Kind: TypeAlias = Literal["losses", "figures"]  # means over steps, and what a model says of held-out data
 
@@ -81,3 +84,19 @@ class Objective:
         """Go on from ``state_dict``, if it is of the same objective."""
         if (state["metric"], state["mode"]) == (self.settings.metric, self.settings.mode):
             self.value, self.best, self._fresh = state["value"], state["best"], state["fresh"]
+
+
+def best_logged(folder: Path, metric: str, mode: Literal["min", "max"]) -> float | None:
+    """The best that a run has logged of a value; None if it never has.
+
+    Args:
+        folder: The run folder.
+        metric: Name of the value.
+        mode: Whether less or more is better.
+    """
+    try:
+        lines = read_lines(folder / "losses.jsonl")
+    except OSError:
+        return None
+    values = [line[metric] for line in lines if math.isfinite(line.get(metric, math.nan))]
+    return (min if mode == "min" else max)(values, default=None)

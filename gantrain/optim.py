@@ -16,6 +16,8 @@ from gantrain.schedules import Schedule
 from gantrain.seeding import Draws, derive_seed
 from gantrain.watch import Watch
 
+SIDES = ("generator", "discriminator")
+
 
 @OPTIMIZERS.register("adam")
 class Adam(torch.optim.Adam):
@@ -132,6 +134,11 @@ class Player:
         for group, base in zip(self.optimizer.param_groups, self._base_rates, strict=True):
             group["lr"] = base * factor
 
+    @property
+    def rate(self) -> float:
+        """The learning rate now."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
     def update(self, loss: Tensor, watch: Watch, side: str) -> None:
         """Minimise ``loss`` by one step; only this side's parameters receive gradients, which ``watch`` sees."""
         self.optimizer.zero_grad(set_to_none=True)
@@ -194,6 +201,10 @@ class Updates:
         factor = self.schedule.factor(progress)
         for player in self.players:
             player.set_rate(factor)
+
+    def rates(self) -> dict[str, float]:
+        """The learning rates of the last step, for the log."""
+        return {f"lr_{side}": player.rate for side, player in zip(SIDES, self.players, strict=True)}
 
     def generator(self, loss: Tensor) -> None:
         """Update the generators to lower ``loss``."""

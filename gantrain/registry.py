@@ -80,31 +80,37 @@ class Registry(Generic[T]):
         return file
 
     def __getitem__(self, name: str) -> type[T]:
+        return self._named(name, self.key)
+
+    def _named(self, name: Any, key: str) -> type[T]:
         try:
             return self._classes[name]
         except (KeyError, TypeError):  # a list or a dict can't be looked up
-            choice = f"{self.key}.{self.choose_by}"
+            choice = f"{key}.{self.choose_by}"
             raise ConfigError(f"{choice}={name}: no such {self.kind}; {nearest(str(name), self._classes)}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._classes))
 
-    def build(self, config: Mapping[str, Any], *, also: Iterable[str] = (), **runtime: Any) -> T:
+    def build(
+        self, config: Mapping[str, Any], *, key: str | None = None, also: Iterable[str] = (), **runtime: Any
+    ) -> T:
         """Make one from ``{name: ..., **arguments}``.
 
         Args:
             config: The name and the keys of the class.
+            key: Where ``config`` stands, if not where the registry says.
             also: Keys beside them that somebody else reads, to be suggested for a mistyped one.
             runtime: Arguments that no YAML file can hold.
 
         Raises:
             ConfigError: The name is unknown, or a key is unknown, missing or of the wrong type.
         """
-        arguments = dict(config)
+        arguments, key = dict(config), key or self.key
         if self.choose_by not in arguments:
-            raise ConfigError(f"{self.key}.{self.choose_by} is missing; {nearest('', self._classes)}")
-        cls = self[arguments.pop(self.choose_by)]
-        return construct(cls, arguments, key=self.key, also=(self.choose_by, *also), **runtime)
+            raise ConfigError(f"{key}.{self.choose_by} is missing; {nearest('', self._classes)}")
+        cls = self._named(arguments.pop(self.choose_by), key)
+        return construct(cls, arguments, key=key, also=(self.choose_by, *also), **runtime)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ NOT_MATHEMATICS = (
     "name",
     "resume",
     "dry_run",
+    "sweep.skip_done",
     "plugins",
     "init_from",
     "trainer.accelerator",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,10 +12,26 @@ from torch import Tensor
 
 from gantrain.models.base import COLUMNS, LatentGAN
 from gantrain.registry import ConfigError
-from gantrain.report.images import grid, to_picture
+from gantrain.report.images import grid, layout, to_picture
+from gantrain.report.results_page import Row, Walk
 
 INTERPOLATIONS = 5  # rows of the interpolation grid
 BATCH = 100  # samples made at a time
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What was written.
+
+    Attributes:
+        rows: One per sample.
+        walk: The interpolations.
+        pictures: Grids by caption.
+    """
+
+    rows: list[Row]
+    walk: Walk
+    pictures: dict[str, Path]
 
 
 def wanted_labels(model: LatentGAN, labels: Sequence[int] | None, num: int) -> Tensor | None:
@@ -33,9 +50,7 @@ def wanted_labels(model: LatentGAN, labels: Sequence[int] | None, num: int) -> T
     return torch.tensor(wanted).repeat_interleave(math.ceil(num / len(wanted)))
 
 
-def save_samples(
-    model: LatentGAN, folder: Path, *, num: int, labels: Tensor | None, seed: int
-) -> tuple[int, dict[str, Path]]:
+def save_samples(model: LatentGAN, folder: Path, *, num: int, labels: Tensor | None, seed: int) -> Samples:
     """Write samples one by one, and grids of them.
 
     Args:
@@ -44,25 +59,27 @@ def save_samples(
         num: How many, for a model without labels.
         labels: Of the samples, for one with.
         seed: Of the noise.
-
-    Returns:
-        How many samples there are, and the grids by caption.
     """
     (folder / "samples").mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device
     latent = model.latents(len(labels) if labels is not None else num, seed=seed).to(device)
     samples = _sample(model, latent, labels)
+    rows = []
     for number, image in enumerate(samples):
-        kind = f"_{model.spec.class_names[int(labels[number])]}" if labels is not None else ""
-        to_picture(image).save(folder / "samples" / f"{number:05}{_safe(kind)}.png")
+        label = model.spec.class_names[int(labels[number])] if labels is not None else None
+        path = folder / "samples" / f"{number:05}{_safe(f'_{label}') if label is not None else ''}.png"
+        to_picture(image).save(path)
+        rows.append(Row(name=path.stem, pictures={"sample": path}, size=(image.size(-1), image.size(-2)), label=label))
     columns = min(COLUMNS, math.isqrt(len(samples))) if labels is None else len(labels) // len(labels.unique())
-    pictures = {"samples": folder / "grid.png", "interpolations": folder / "interpolations.png"}
-    grid(samples, columns).save(pictures["samples"])
-    grid(_interpolations(model, seed, labels), COLUMNS).save(pictures["interpolations"])
+    grid(samples, columns).save(folder / "grid.png")
+    ways = _interpolations(model, seed, labels)
+    walk = Walk(path=folder / "interpolations.png", **layout(len(ways), ways, COLUMNS))
+    grid(ways, COLUMNS).save(walk.path)
+    pictures = {}
     for name, images in model.visuals({}).items():
         pictures[f"{name}, from the noise of the training page"] = folder / f"training_{name}.png"
         grid(images, COLUMNS).save(folder / f"training_{name}.png")
-    return len(samples), pictures
+    return Samples(rows, walk, pictures)
 
 
 def _sample(model: LatentGAN, latent: Tensor, labels: Tensor | None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
@@ -13,6 +14,7 @@ from gantrain.registry import ConfigError, Count, Positive, Range, Share
 
 MoreThanNone: TypeAlias = Annotated[float, Range(above=0, at_most=1e12)]
 
+CHECKPOINTS = Path("checkpoints")
 LONGEST_NAME = 200  # bytes; most file systems take 255, and endings are added
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,11 +28,13 @@ from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.naming import of_root
 from gantrain.plugins import import_plugins
 from gantrain.registry import ConfigError, Count, Positive, Share, construct
-from gantrain.report.page import replacing, results_page
+from gantrain.report.page import PAGE
+from gantrain.report.replacing import replacing
+from gantrain.report.results_page import list_results, results_page
 from gantrain.resume import command
 from gantrain.sampling import save_samples, wanted_labels
 from gantrain.settings import choose_device
-from gantrain.translating import PictureFolder, Translated, heading, translate_all
+from gantrain.translating import PictureFolder, Translated, translate_all, translated_page
 
 SAMPLES = 64  # where nobody says how many
 
@@ -116,6 +119,9 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
         page = _test_weights(Path(settings.weights).expanduser(), settings, device, typed)
     else:
         page = _test_run(Path(settings.run or "").expanduser(), settings, device, typed, data_name)
+    if settings.run is not None:
+        with suppress(OSError):  # it may be for reading only
+            list_results(Path(settings.run).expanduser())
     print(f"Page: {page}", file=sys.stderr)
     return 0
 
@@ -164,14 +170,29 @@ def _test_run(run: Path, settings: TestSettings, device: torch.device, typed: st
     labels = wanted_labels(model, settings.labels, settings.num or SAMPLES)
     figures = _figures(model, state, settings, device)
     with replacing(folder, command=typed) as part:
-        count, pictures = save_samples(model, part, num=settings.num or SAMPLES, labels=labels, seed=settings.seed)
+        made = save_samples(model, part, num=settings.num or SAMPLES, labels=labels, seed=settings.seed)
         facts = {
-            "samples": f"{count}, of seed {settings.seed}",
+            "samples": f"{len(made.rows)}, of seed {settings.seed}",
             "weights": weights,
             **{figure: f"{value:.4f}" for figure, value in figures.items()},
         }
-        results_page(part, name=name, command=typed, facts=facts, pictures=pictures)
+        results_page(
+            part,
+            name=name,
+            command=typed,
+            facts=facts,
+            tables={"samples": made.rows},
+            walk=made.walk,
+            pictures=made.pictures,
+            run=_way_to(run, folder),
+        )
     return folder / "index.html"
+
+
+def _way_to(run: Path, folder: Path) -> str | None:
+    """The address of a run's page, seen from results that lie in its folder; others may be moved apart from it."""
+    inside = folder.resolve().is_relative_to(run.resolve())
+    return "/".join([".."] * len(folder.resolve().relative_to(run.resolve()).parts) + [PAGE]) if inside else None
 
 
 def _translate(
@@ -210,31 +231,9 @@ def _translate(
                 batch_size=settings.batch_size,
                 network_mode=settings.network_mode,
             )
-        _translated_page(part, done, settings, name=name, typed=typed, facts=facts)
+        way = _way_to(Path(settings.run).expanduser(), folder) if settings.run is not None else None
+        translated_page(part, done, settings.network_mode, name=name, typed=typed, facts=facts, run=way)
     return folder / "index.html"
-
-
-def _translated_page(
-    folder: Path,
-    done: dict[Direction, Translated],
-    settings: TestSettings,
-    *,
-    name: str,
-    typed: str,
-    facts: dict[str, str],
-) -> None:
-    facts = {
-        "images": ", ".join(f"{len(found.rows)} {way}" for way, found in done.items()),
-        **facts,
-        "network mode": "train: dropout and batch norm as in training, each image for itself"
-        if settings.network_mode == "train"
-        else "eval: no dropout, batch norm on its running statistics",
-    }
-    for way, found in done.items():
-        if found.error is not None:
-            facts[f"mean absolute error, {way}"] = f"{found.error:.4f} (of values from 0 to 1)"
-    tables = {heading(way, found): found.rows for way, found in done.items()}
-    results_page(folder, name=name, command=typed, facts=facts, tables=tables)
 
 
 def _as_input(data: dict[str, Any], channels: dict[str, int], direction: Direction | None) -> dict[str, Any]:

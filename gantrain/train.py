@@ -20,14 +20,14 @@ from gantrain.checkpoint import Checkpoints
 from gantrain.init_from import shaped_like, take_networks
 from gantrain.interruption import Interruption, requeue
 from gantrain.lock import RunLock
+from gantrain.models.base import network_sizes
 from gantrain.registry import ConfigError, construct
 from gantrain.report import Report
+from gantrain.report.provenance import provenance
 from gantrain.report.run import remove_report
 from gantrain.report.unfailing import unfailing_messages
-from gantrain.settings import RunSettings, TrainerSettings, choose_device, count_processes, set_up_torch
+from gantrain.settings import CHECKPOINTS, RunSettings, TrainerSettings, choose_device, count_processes, set_up_torch
 from gantrain.trainer import Clock, DivergedError, Trainer
-
-CHECKPOINTS = Path("checkpoints")
 
 
 def train(config: dict[str, Any], overrides: list[str]) -> int:
@@ -88,9 +88,13 @@ def _run(
         command=resume.command(overrides),
         config=config,
         columns=parts.model.columns,
-        logger=parts.logger,
+        loggers=parts.loggers,
         advice=parts.advice,
         active=distributed.rank() == 0,
+        home=CHECKPOINTS,
+        typed=overrides,
+        facts={"seed": str(settings.seed), **provenance(parts.update.players[0].device)},
+        networks=network_sizes(parts.model),
     )
     trainer = Trainer(
         model=parts.model,
@@ -127,7 +131,8 @@ def _run(
         distributed.say(f"Stopped before the first step ({interruption.reason(interruption.signal)}); again: {again}")
         return 128 + interruption.signal if interruption.signal else 0
     if trainer.progress >= 1:
-        report.finish(trainer.step)  # which it may have been killed before
+        clock = trainer.clock
+        report.finish(trainer.step, done=trainer.done, total=clock.amount, unit=clock.unit)
         length = next(key for key, value in trainer_settings.length.items() if value is not None)
         distributed.say(f"{folder} is finished at step {trainer.step}: raise {length} to go on, or give resume=never")
         distributed.say(f"Page: {report.page}")

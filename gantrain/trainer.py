@@ -124,18 +124,18 @@ class Trainer:
             losses = self.model.train_step(self.stream, self.update)
             self.update.schedule.observe(losses)
             if not opened:  # not before a step has shown that everything fits
-                self.report.open(self.step, done=self._done, total=self.clock.amount, unit=self.clock.unit)
+                self.report.open(self.step, done=self.done, total=self.clock.amount, unit=self.clock.unit)
                 opened = True
             self.means.add(losses)
             self.step += 1
             self._lately.append((self.step, losses, self.stream.take_names()))
-            self.report.advance(self._done)
+            self.report.advance(self.done)
             last = self.progress >= 1
             saves = last or self.step % self.save_every == 0
             sight = self._look(at_once=saves)
             stopped = sight.stop and not last
             if last or self.step % self.log_every == 0:
-                self._log("losses", self.means.take())
+                self._log("losses", {**self.means.take(), **self.update.rates()})
                 self.report.say(self.stream.faults.news())
                 self.checkpoints.look()
             if last or self.step % self.image_every == 0:
@@ -168,7 +168,8 @@ class Trainer:
         return self.clock.progress(self.step, self.stream.images)
 
     @property
-    def _done(self) -> int:
+    def done(self) -> int:
+        """What lies behind, in the unit of the run's length."""
         return self.clock.done(self.step, self.stream.images)
 
     def _log(self, kind: Kind, values: dict[str, float]) -> None:

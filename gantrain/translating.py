@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from statistics import fmean
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -14,6 +14,12 @@ from gantrain.data.pictures import write_picture
 from gantrain.data.stream import in_order
 from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.report.images import to_picture, viewable
+from gantrain.report.results_page import Row, results_page
+from gantrain.similarity import l1_distance, psnr, ssim
+
+# of per-image figures
+MEANS = {"L1": "mean absolute error", "PSNR": "mean PSNR", "SSIM": "mean SSIM"}
+UNITS = {"L1": " (of values from 0 to 1)", "PSNR": " dB", "SSIM": ""}
 
 
 @dataclass
@@ -21,12 +27,17 @@ class Translated:
     """What was written for one direction.
 
     Attributes:
-        rows: A name and the pictures made for it (input, output, ...), for the page; as browsers show them.
-        error: Mean absolute difference between outputs and targets, of values in [0, 1]; None without targets.
+        rows: Of each image what was made of it (input, output, ...), and how far the output is from its target.
+        means: Of the figures of all rows that have them, by name.
     """
 
-    rows: list[tuple[str, dict[str, Path]]] = field(default_factory=list)
-    error: float | None = None
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def means(self) -> dict[str, float]:
+        """See above."""
+        names = dict.fromkeys(name for row in self.rows for name in row.figures)
+        return {name: fmean(row.figures[name] for row in self.rows if name in row.figures) for name in names}
 
 
 class PictureFolder:
@@ -106,7 +117,7 @@ def translate_all(
     source, target = direction[0], direction[-1]
     weights = next(translator.parameters())
     images = dataset.of_domain(source)
-    done, differences = Translated(), []
+    done = Translated()
     total = len(images) if num is None else min(num, len(images))
     together = 1 if network_mode == "train" else min(batch_size, total)  # convolutions round by the size of a batch
     with tqdm(total=total, desc=direction, unit="image", dynamic_ncols=True) as bar:
@@ -116,21 +127,30 @@ def translate_all(
             first = len(done.rows)
             batch.setdefault("name", [f"{first + place:05}" for place in range(len(next(iter(batch.values()))))])
             made = translator.results(batch, direction, network_mode=network_mode)
+            compared = _compared(made, target)
             for number, name in enumerate(batch["name"][: total - len(done.rows)]):
                 pictures = {kind: folder.write(kind, name, results[number]) for kind, results in made.items()}
-                done.rows.append((name, pictures))
+                size = (made[f"real_{source}"].size(-1), made[f"real_{source}"].size(-2))
+                figures = {figure: values[number] for figure, values in compared.items()}
+                done.rows.append(Row(name=name, pictures=pictures, size=size, figures=figures))
                 bar.update()
-                if target in batch:
-                    difference = made[f"fake_{target}"][number] - made[f"real_{target}"][number]
-                    differences.append(difference.abs().mean().float() / 2)
             if len(done.rows) == total:
                 break
-    if differences:
-        done.error = float(torch.stack(differences).mean())
     return done
 
 
-def heading(direction: Direction, done: Translated) -> str:
+def _compared(made: dict[str, Tensor], target: str) -> dict[str, list[float]]:
+    """Outputs beside their targets, of values in [0, 1]: figures by name, one per image; none without targets."""
+    for suffix in ("", "_rgb"):
+        pair = [made[kind] for which in ("fake", "real") if (kind := f"{which}_{target}{suffix}") in made]
+        if len(pair) == 2:
+            fake, real = ((images.cpu().double() + 1) / 2 for images in pair)
+            found = {"L1": l1_distance(fake, real), "PSNR": psnr(fake, real), "SSIM": ssim(fake, real)}
+            return {name: values.tolist() for name, values in found.items() if values is not None}
+    return {}
+
+
+def _heading(direction: Direction, done: Translated) -> str:
     """The direction and what each column shows, for the page."""
     source, target = direction[0], direction[-1]
     meanings = {
@@ -140,6 +160,30 @@ def heading(direction: Direction, done: Translated) -> str:
         f"rec_{source}": f"fake_{target} translated back",
         f"idt_{target}": "the other generator's output for the same input",
     }
-    kinds = dict.fromkeys(kind for _, pictures in done.rows for kind in pictures)
+    kinds = dict.fromkeys(kind for row in done.rows for kind in row.pictures)
     told = [f"{kind} {meanings[kind.removesuffix('_rgb')]}" for kind in kinds if kind.removesuffix("_rgb") in meanings]
     return f"{direction}: {', '.join(told)}"
+
+
+def translated_page(
+    folder: Path,
+    done: dict[Direction, Translated],
+    network_mode: NetworkMode,
+    *,
+    name: str,
+    typed: str,
+    facts: dict[str, str],
+    run: str | None,
+) -> None:
+    """Write the page of what was translated in each direction; the rest is as for ``results_page``."""
+    facts = {
+        "images": ", ".join(f"{len(found.rows)} {way}" for way, found in done.items()),
+        **facts,
+        "network mode": "train: dropout and batch norm as in training, each image for itself"
+        if network_mode == "train"
+        else "eval: no dropout, batch norm on its running statistics",
+    }
+    for way, found in done.items():
+        facts |= {f"{MEANS[figure]}, {way}": f"{value:.4f}{UNITS[figure]}" for figure, value in found.means.items()}
+    tables = {_heading(way, found): found.rows for way, found in done.items()}
+    results_page(folder, name=name, command=typed, facts=facts, tables=tables, run=run)

@@ -20,6 +20,8 @@ from gantrain.checkpoint import Checkpoints
 from gantrain.cli import main
 from gantrain.interruption import Interruption
 
+pytest_plugins = ["browsing"]
+
 TINY = ["data.load_size=16", "data.batch_size=4", "network.width=4", "trainer.accelerator=cpu"]
 MODELS = ["gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan"]
 TRANSLATORS = ["pix2pix", "cyclegan", "discogan", "colorization"]

@@ -60,7 +60,7 @@ def test_help_and_version_answer_without_torch(arguments: list[str], shown: str)
         ("gantrain train --config-dir mine model=min", ["model=mine"]),
         ("gantrain test ru", ["run="]),
         ("gantrain t", ["train", "test"]),
-        ("gantrain ", ["train", "test", "list", "data"]),
+        ("gantrain ", ["train", "test", "compare", "list", "data"]),
         ("gantrain list x", []),
     ],
 )

@@ -186,7 +186,7 @@ def test_a_file_that_overrides_a_group_that_is_not_there_is_refused(capsys) -> N
     ("typed", "said"),
     [
         (["tain"], ["'tain'", "'train'"]),
-        (["zzz"], ["'zzz'", "train, test, list"]),
+        (["zzz"], ["'zzz'", "train, test, compare, list"]),
         (["test"], ["run", "run=checkpoints/NAME", "none yet"]),
         (["test", "run=checkpoints/nothing"], ["run=checkpoints/nothing"]),
         (["test", "run=."], ["checkpoint"]),

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 from conftest import MODELS, TRANSLATORS, newest
 from hydra import compose, initialize_config_module
+from needs import needs
 from omegaconf import OmegaConf
 from PIL import Image
 from torchvision_files import made_celeba, made_cifar10, made_mnist
 
 from gantrain.cli import main
+from gantrain.cli_hydra import add_resolvers
 from gantrain.data import made_of_digits
 from gantrain.data.lmdb_tools import write_lmdb
 
@@ -43,6 +45,9 @@ TINY_DIGITS = [*SMALL, "data.load_size=16"]
 # of models that translate: the pictures that they learn from in these tests
 PICTURES = {"pix2pix": "edges2digits", "cyclegan": "digits2stripes", "discogan": "digits2stripes"}
 FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
+
+# of Hydra's plugins, which need not be installed
+PLUGINS = [(group, path.stem) for group in ("launcher", "sweeper") for path in sorted((CONFIGS / group).glob("*.yaml"))]
 
 
 def files_of(group: str) -> list[str]:
@@ -152,7 +157,22 @@ def composed(*overrides: str) -> dict:
 
 def test_every_file_of_the_package_belongs_to_a_group_that_is_tested_here() -> None:
     there = {path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml")}
-    assert there == {f"{group}/{name}" for group, name in FILES} | {"train", "test"}
+    assert there == {f"{group}/{name}" for group, name in (*FILES, *PLUGINS)} | {"train", "test"}
+
+
+@pytest.mark.parametrize(("group", "name"), PLUGINS)
+def test_every_file_of_a_plugin_sets_keys_that_the_plugin_has(group: str, name: str) -> None:
+    needs(f"hydra_plugins.hydra_{name.partition('_')[0]}_{group}")
+    add_resolvers()
+    with initialize_config_module("gantrain.configs", version_base="1.3"):
+        config = compose("train", [f"{group}={name}", "objective.mode=max"], return_hydra_config=True)
+    assert config.hydra.runtime.choices[f"hydra/{group}"] == name
+    own = OmegaConf.load(CONFIGS / group / f"{name}.yaml").hydra[group]
+    assert own
+    for key in own:
+        assert key in config.hydra[group]
+    if group == "sweeper":
+        assert config.hydra.sweeper.direction == "maximize"
 
 
 @pytest.mark.parametrize(("group", "name"), FILES)

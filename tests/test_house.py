@@ -16,14 +16,27 @@ PACKAGE = Path(gantrain.__file__).parent
 # each layer imports only from itself and from those before it
 LAYERS = [
     {"registry", "seeding", "interruption", "distributed", "upgrades"},
-    {"losses", "networks", "data", "schedules", "watch", "optim", "report", "settings", "resume", "naming", "plugins"},
+    {
+        "losses",
+        "similarity",
+        "networks",
+        "data",
+        "schedules",
+        "watch",
+        "optim",
+        "report",
+        "settings",
+        "resume",
+        "naming",
+        "plugins",
+    },
     {"checkpoint_file", "checkpoint", "objective", "lock", "crash"},
     {"models"},
     {"trainer", "dry_run"},
     {"build"},
     {"loading", "init_from", "sampling", "translating"},
-    {"train", "test", "data_check", "data_commands"},
-    {"cli", "cli_flags", "cli_hydra"},
+    {"train", "test", "data_check", "data_commands", "gpus", "sweep", "summary", "compare"},
+    {"cli", "cli_flags", "cli_hydra", "cli_sweep"},
     {"__init__", "__main__"},
 ]
 LEVEL = {name: number for number, layer in enumerate(LAYERS) for name in layer}

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from gantrain.registry import LOGGERS
 from gantrain.report import Report, run
 from gantrain.report.run import Waiting
 
@@ -24,9 +23,8 @@ class Drive:
         self.now = self.waited = 0.0
         self.step = 0
         monkeypatch.setattr(run, "time", SimpleNamespace(perf_counter=lambda: self.now, time=lambda: self.now))
-        logger = LOGGERS.build({"name": "none"}, run="run")
         self.report = Report(
-            Path("run"), command="", config={}, columns=None, logger=logger, advice=lambda: advice, active=active
+            Path("run"), command="", config={}, columns=None, loggers={}, advice=lambda: advice, active=active
         )
         self.report.open(0, done=0, total=1000, unit="step")
         self.line(10.0, 0.0)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import MODELS, TINY
+from pages import data_of, lines_of
 from PIL import Image, ImageChops
 
 import gantrain
@@ -21,38 +22,44 @@ from gantrain.report.images import grid
 
 
 class Links(html.parser.HTMLParser):
-    """The pictures that a page shows."""
+    """The pictures in the source of a page."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: Path) -> None:
         super().__init__()
         self.images: list[str] = []
+        self.feed(page.read_text())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.images += [value for key, value in attrs if tag == "img" and key == "src" and value]
-
-
-def images_of(page: Path) -> list[Path]:
-    links = Links()
-    links.feed(page.read_text())
-    return [page.parent / image for image in links.images]
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_is_tested_with_no_flag_repeated(model: str, train) -> None:
     train("run", f"model={model}", "trainer.steps=2", "model.ema=0.5", "data.load_size=32")
     run = Path("checkpoints/run")
-    for picture in images_of(run / "index.html"):
-        assert Image.open(picture).size[0] > 300
+    shown = lines_of(run, "pictures")
+    assert shown
+    for picture in shown:
+        whole = tuple(
+            picture[lines] * (picture[side] + 2) + 2 for lines, side in (("columns", "width"), ("rows", "height"))
+        )
+        assert Image.open(run / picture["url"]).size == whole
     shutil.move(run, "elsewhere")
     assert main(["test", "run=elsewhere", "num=20"]) == 0
     page = Path("elsewhere/results/test_2/index.html")
-    pictures = images_of(page)
-    assert len(pictures) == 3
-    for picture in pictures:
-        with Image.open(picture) as opened:
-            assert opened.getextrema() != (0, 0)  # something is on it
+    results = data_of(page.parent, "results")
+    (table,) = results["tables"]
     singles = sorted((page.parent / "samples").glob("*.png"))
     assert len(singles) == 20
+    assert [page.parent / url for _, (url,), *_ in table["rows"]] == singles
+    walk = results["walk"]
+    assert Image.open(page.parent / walk["url"]).size == (10 * 34 + 2, 5 * 34 + 2)
+    assert (walk["columns"], walk["rows"], walk["width"], walk["height"], walk["gap"]) == (10, 5, 32, 32, 2)
+    grids = Links(page).images
+    assert grids == [f"training_{line['what']}.png" for line in shown if line["step"] == 2]
+    for picture in ("grid.png", walk["url"], *grids):
+        with Image.open(page.parent / picture) as opened:
+            assert opened.getextrema() != (0, 0)  # something is on it
     assert {Image.open(single).size for single in singles} == {(32, 32)}
     assert "moving average" in page.read_text()
     assert ("accuracy" in page.read_text()) == (model == "sgan")
@@ -72,6 +79,8 @@ def test_without_labels_every_class_is_a_row(train) -> None:
     assert main(["test", "run=checkpoints/run", "num=25", "out=mine"]) == 0  # what was there before does not stay
     names = sorted(path.name for path in Path("mine/samples").iterdir())
     assert len(names) == 30
+    labels = [label for *_, label in data_of("mine", "results")["tables"][0]["rows"]]
+    assert labels == [str(number) for number in range(10) for _ in range(3)]
     assert names[0].endswith("_0.png")
     assert names[-1].endswith("_9.png")
     assert Image.open("mine/grid.png").size == (3 * 18 + 2, 10 * 18 + 2)

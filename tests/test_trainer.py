@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import MODELS, TINY
+from pages import data_of, lines_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gantrain.cli import main
@@ -90,25 +91,42 @@ class Text(html.parser.HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.words = ""
-        self.pictures: list[str] = []
+        self.marked: list[str] = []
+        self._tag = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.pictures += [dict(attrs)["src"] or ""] if tag == "img" else []
+        self._tag = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._tag = ""
 
     def handle_data(self, data: str) -> None:
         self.words += data
+        if self._tag == "mark":
+            self.marked.append(data)
 
 
-def test_the_page_shows_samples_newest_first_curves_configuration_and_command(train) -> None:
+def test_the_page_shows_samples_curves_configuration_and_command(train) -> None:
     typed = ["model=sgan", "trainer.steps=4", "trainer.image_every=2", "trainer.log_every=1"]
     train("run", *typed)
     page = Text()
     source = Path("checkpoints/run/index.html").read_text()
     page.feed(source)
-    assert page.pictures == ["images/step_4_samples.png", "images/step_2_samples.png"]
-    assert source.count("<polyline") == 6  # d_real d_fake d_class g g_class, and accuracy
-    assert "accuracy:" in page.words
+    run = Path("checkpoints/run")
+    assert [line["url"] for line in lines_of(run, "pictures")] == [f"images/step_{n}_samples.png" for n in (2, 4)]
+    lines = lines_of(run, "losses")
+    assert lines == [json.loads(line) for line in (run / "losses.jsonl").read_text().splitlines()]
+    values = {"d_real", "d_fake", "d_class", "g", "g_class", "lr_generator", "lr_discriminator"}
+    assert set(lines[0]) == {"step", "epoch", "kimg", *values}
+    assert "accuracy" in lines[-1]
+    assert lines_of(run, "speed")[-1]["step"] == 4
+    status = data_of(run, "status")
+    assert (status["state"], status["step"], status["done"], status["total"]) == ("done", 4, 4, 4)
+    assert (status["model"], status["data"], status["thumbnail"]) == ("sgan", "digits", "images/step_4_samples.png")
     assert "name: sgan" in page.words
+    marked = ["model:", "steps: 4", "image_every: 2", "log_every: 1", "name: run", "load_size: 16", "batch_size: 4"]
+    assert sorted(page.marked) == sorted([*marked, "width: 4", "accelerator: cpu", "Marked"])
+    assert "generator" in page.words
     assert "gantrain train " + " ".join([*TINY, "name=run", *typed]) in page.words
     assert "done" in page.words
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import assert_same_bits, newest, stop_after
+from pages import lines_of
 from PIL import Image
 from torch import Tensor
 from translated import (
@@ -32,6 +33,7 @@ from translated import (
     refused,
     resnet_by_hand,
     rounded,
+    squeezed,
     unet_by_hand,
     unit,
     weights_file,
@@ -60,10 +62,12 @@ def test_cyclegan_trains_on_folders_shows_itself_and_goes_on_to_the_same_bits(mo
         assert_same_bits(cut[key], whole[key], key)
     assert len(whole["model"]["pool_a._extra_state"]) == len(whole["model"]["pool_b._extra_state"]) == 2
     run = Path("checkpoints/whole")
-    shown = [run / link for link in Reader(run / "index.html").links]
-    assert len(shown) == 2
-    for path in shown:
-        preview = Image.open(path)
+    shown = lines_of(run, "pictures")
+    assert [line["step"] for line in shown] == [2, 4]
+    assert lines_of("checkpoints/cut", "pictures") == shown  # cut and gone on
+    for line in shown:
+        assert line["kinds"] == Path(line["url"]).stem.split("_", 2)[2].split("-")
+        preview = Image.open(run / line["url"])
         assert preview.size == (8 * 34 + 2, 3 * 34 + 2)  # eight kinds; three items, as of the larger test set
         tiles = [preview.crop((2 + 34 * x, 2, 34 + 34 * x, 34)) for x in range(8)]
         assert all(low < high for tile in tiles for low, high in tile.getextrema())
@@ -186,11 +190,11 @@ def test_pictures_are_translated_one_by_one_where_they_must_not_depend_on_each_o
 
 def test_the_page_says_what_its_columns_are(trained) -> None:
     assert main(["test", f"run={trained('cyclegan')}", "num=1", "out=cycle", "accelerator=cpu"]) == 0
-    words = Reader(Path("cycle/index.html")).words
+    words = squeezed(Path("cycle/index.html"))
     also = "idt_b the other generator's output for the same input"
-    assert f"a_to_b: real_a is the input, fake_b the output, rec_a fake_b translated back, {also}" in words
+    assert f"a_to_b real_a is the input, fake_b the output, rec_a fake_b translated back, {also}" in words
     assert main(["test", f"run={trained('pix2pix')}", "num=1", "out=pix", "accelerator=cpu"]) == 0
-    assert "a_to_b: real_a is the input, fake_b the output, real_b the target" in Reader(Path("pix/index.html")).words
+    assert "a_to_b real_a is the input, fake_b the output, real_b the target" in squeezed(Path("pix/index.html"))
 
 
 def test_folders_of_pictures_have_results_of_their_own(trained) -> None:

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote_to_bytes, urlsplit
 
 import numpy as np
 import pytest
 import torch
+from pages import data_of, named_by
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -93,18 +93,22 @@ def files(folder: str | Path) -> list[str]:
     """The pictures below a folder, or whatever else there is, sorted."""
     folder = Path(folder)
     everything = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in everything if name not in ("index.html", "files.txt"))
+    return sorted(
+        name for name in everything if name.partition("/")[0] not in ("index.html", "files.txt", "index_files")
+    )
 
 
 def linked(folder: str | Path) -> list[str]:
-    """The files that the page of a folder shows, each of which it also leads to, sorted."""
-    links = Reader(Path(folder) / "index.html").links
-    for link in links:
-        assert urlsplit(link)._replace(path="") == ("", "", "", "", ""), link  # a path, and no address or query
-        assert not link.startswith("/")
-    found = [os.fsdecode(unquote_to_bytes(link)) for link in links]
-    assert all(found.count(name) == 2 for name in found)  # the picture and the way to it alone
-    return sorted(set(found))
+    """The files that the page of a folder shows, sorted."""
+    tables = data_of(folder, "results")["tables"]
+    found = [named_by(link) for table in tables for _, links, *_ in table["rows"] for link in links if link is not None]
+    assert len(set(found)) == len(found)
+    return sorted(found)
+
+
+def squeezed(page: Path) -> str:
+    """The words of a page, with single spaces between them."""
+    return " ".join(Reader(page).words.split())
 
 
 def expected(names: dict[tuple[str, ...], list[str]]) -> list[str]:

@@ -253,3 +253,10 @@ class LatentGAN(GAN):
     def discriminators(self) -> list[nn.Module]:
         """The discriminator."""
         return [self.discriminator]
+
+
+def network_sizes(model: GAN) -> dict[str, int]:
+    """Parameters of each network, by its name in the model."""
+    names = {module: name for name, module in model.named_modules()}
+    networks = [*model.generators(), *model.discriminators()]
+    return {names[network]: sum(parameter.numel() for parameter in network.parameters()) for network in networks}

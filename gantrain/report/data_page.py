@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 from dominate.tags import (
     code,
@@ -27,13 +25,11 @@ from dominate.tags import (
     ul,
 )
 
-from gantrain.report.page import document_with, write_document
+from gantrain.report.page import PAGE, address, document_with, write_document
 
 STYLE = """
-td { padding-right: 1.5rem; vertical-align: top }
-th { vertical-align: top }
-.bar { background: #2a7de1; height: .9rem; min-width: 1px; border-radius: .2rem }
-.wrong summary { color: #d33; font-weight: bold }
+.bar { background: var(--accent); height: .9rem; min-width: 1px; border-radius: .2rem }
+.wrong summary { color: var(--bad); font-weight: bold }
 summary { cursor: pointer }
 h1, li, .names th { overflow-wrap: anywhere }
 .names th { max-width: 30rem }
@@ -81,7 +77,7 @@ def data_page(
     for heading, pictures in sheets.items():
         body.add(h2(heading), div(*(_thumbnail(folder, *picture) for picture in pictures), cls="sheet"))
     body.add(h2("Command"), pre(code(command)))
-    write_document(folder / "index.html", document)
+    write_document(folder / PAGE, document)
 
 
 def _finding(text: str, stops: bool, items: Sequence[str]) -> html_tag:
@@ -103,5 +99,5 @@ def _bars(counts: Mapping[str, int]) -> html_tag:
 
 
 def _thumbnail(folder: Path, name: str, paths: Sequence[Path]) -> html_tag:
-    places = [quote(os.fsencode(path.relative_to(folder).as_posix())) for path in paths]
+    places = [address(path, folder) for path in paths]
     return figure(*(img(src=place, alt=name, title=name, loading="lazy") for place in places))

@@ -2,13 +2,74 @@
 
 from __future__ import annotations
 
+import json
+import re
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from gantrain.data.base import to_uint8
 
 GAP = 2  # pixels between the images of a grid
+NOTE = "gantrain"  # the key of what is written into a picture beside its pixels
+
+
+def layout(count: int, images: Tensor, columns: int) -> dict[str, int]:
+    """Where each of ``count`` images of the size of (N, C, H, W) lies in a ``grid``: numbers, and sides in pixels."""
+    rows = -(-count // columns)
+    return {"columns": columns, "rows": rows, "width": images.size(-1), "height": images.size(-2), "gap": GAP}
+
+
+def arranged(visuals: dict[str, Tensor], columns: int | None) -> dict[str, tuple[Image.Image, dict[str, Any]]]:
+    """Pictures of what a model shows, (N, C, H, W) by name, and where each image lies in them; see ``layout``.
+
+    Args:
+        visuals: In [-1, 1].
+        columns: Of a grid for each of them; None for one picture of all, a column for each, whose ``kinds`` are told.
+    """
+    if columns is not None:
+        return {what: (grid(images, columns), layout(len(images), images, columns)) for what, images in visuals.items()}
+    kinds, first = list(visuals), next(iter(visuals.values()))
+    places = {"kinds": kinds, **layout(len(first) * len(kinds), first, len(kinds))}
+    return {"-".join(kinds): (side_by_side(list(visuals.values())), places)}
+
+
+def keep_arranged(path: Path, picture: Image.Image, places: dict[str, Any]) -> None:
+    """Write a picture of ``arranged``, with what ``places_in`` finds in it."""
+    notes = PngInfo()
+    notes.add_text(NOTE, json.dumps(places))
+    picture.save(path, pnginfo=notes)
+
+
+def places_in(path: Path) -> dict[str, Any]:
+    """Where each image lies in a picture; nothing of one that an older version has made, or that is none."""
+    try:
+        with Image.open(path) as picture:
+            return dict(json.loads(picture.info.get(NOTE, "{}")))
+    except (OSError, ValueError):
+        return {}
+
+
+def pictures_of(folder: Path) -> list[tuple[Path, int]]:
+    """The pictures in ``images`` of a run folder, each with the step that it was made at, which rises."""
+    found = ((path, re.fullmatch(r"step_([0-9]+)_.*", path.stem)) for path in (folder / "images").glob("step_*.png"))
+    return sorted(((path, int(name[1])) for path, name in found if name), key=itemgetter(1))
+
+
+def shown_as(path: Path, step: int, places: dict[str, Any]) -> dict[str, Any]:
+    """What pages are told of a picture of a run: ``step``, ``what``, ``url`` from its folder, and where images lie."""
+    return {"step": step, "what": path.stem.split("_", 2)[2], "url": f"images/{quote(path.name)}", **places}
+
+
+def pictures_shown(folder: Path) -> list[dict[str, Any]]:
+    """What pages are told of all pictures of a run folder."""
+    return [shown_as(path, step, places_in(path)) for path, step in pictures_of(folder)]
 
 
 def to_picture(image: Tensor) -> Image.Image:

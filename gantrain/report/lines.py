@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
+
+from gantrain.report.whole import write_whole
 
 Line: TypeAlias = dict[str, float]
 
@@ -32,17 +33,10 @@ class Lines:
         Raises:
             OSError: It can't be written.
         """
-        known = self.all or self._found()
+        known = self.all or read_lines(self.path)
         self.all = [line for line in known if line["step"] <= step]
         self._whole = not self.all and not self.path.exists()
         self.catch_up()
-
-    def _found(self) -> list[Line]:
-        """The lines of the file, up to one that is none."""
-        if not self.path.exists():
-            return []
-        texts = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
-        return [line for line in itertools.takewhile(lambda line: line is not None, map(_parsed, texts)) if line]
 
     def add(self, line: Line) -> None:
         """Write one more line.
@@ -66,8 +60,21 @@ class Lines:
             OSError: Nor can it be now.
         """
         if not self._whole:
-            replace_text(self.path, "".join(json.dumps(line) + "\n" for line in self.all))
+            write_whole(self.path, "".join(json.dumps(line) + "\n" for line in self.all))
             self._whole = True
+
+
+def read_lines(path: Path) -> list[Line]:
+    """The lines of a log that may be growing, or not be there, up to one that is none.
+
+    Raises:
+        OSError: It is there, and can't be read.
+    """
+    try:
+        texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    return [line for line in itertools.takewhile(lambda line: line is not None, map(_parsed, texts)) if line]
 
 
 def _parsed(text: str) -> Line | None:
@@ -79,19 +86,3 @@ def _parsed(text: str) -> Line | None:
     if not isinstance(line, dict) or not all(isinstance(value, (int, float)) for value in line.values()):
         return None
     return line if "step" in line else None
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Put a text file in its place, whole: a reader never sees half of it, and a full disk keeps the one before.
-
-    Raises:
-        OSError: It can't be written.
-    """
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", errors="replace")  # a file's name in it may be no text
-        temporary.replace(path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise

@@ -6,7 +6,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,15 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
-from gantrain.report.images import grid, side_by_side
-from gantrain.report.lines import Lines, replace_text
-from gantrain.report.loggers import Logger
-from gantrain.report.page import pictures_of, run_page
+from gantrain.report.images import arranged, keep_arranged, pictures_of, pictures_shown, shown_as
+from gantrain.report.lines import Line, Lines
+from gantrain.report.loggers import Delivery, Logger
+from gantrain.report.page import BESIDE, DATA, read_status
+from gantrain.report.training_page import TrainingPage
+from gantrain.report.whole import remove_leftovers, write_whole
+from gantrain.resume import flatten
+
+RATE = "lr_"  # begins the names of learning rates among what is logged
 
 
 class Report:
@@ -29,9 +34,13 @@ class Report:
         command: What made the run, as typed.
         config: The composed configuration.
         columns: Of the sample grids; None for one picture of all visuals side by side.
-        logger: Where losses and pictures go besides.
+        loggers: Where losses and pictures go besides, by what they are called.
         advice: Says what to change where data is waited for; may say nothing.
         active: Whether this process writes.
+        home: The folder of all runs, whose page is kept too; None for none.
+        typed: Overrides as typed, which the page marks in the configuration.
+        facts: Of the run and where it runs, for the page.
+        networks: Parameters by network, for the page.
     """
 
     def __init__(
@@ -41,21 +50,27 @@ class Report:
         command: str,
         config: dict[str, Any],
         columns: int | None,
-        logger: Logger,
+        loggers: Mapping[str, Logger],
         advice: Callable[[], str],
         active: bool,
+        home: Path | None = None,
+        typed: Sequence[str] = (),
+        facts: Mapping[str, str] | None = None,
+        networks: Mapping[str, int] | None = None,
     ) -> None:
         self.folder = folder
         self.page = folder / "index.html"
-        self._command = command
         self._config = config
         self._columns = columns
-        self._logger = logger
+        self._deliveries = [Delivery(name, logger, self.say) for name, logger in loggers.items()] if active else []
         self._advice = advice
         self._waiting = Waiting()
         self._active = active
         self._losses = Lines(folder / "losses.jsonl")
         self._speed = Lines(folder / "speed.jsonl")
+        self._shown = TrainingPage(
+            folder, home=home, command=command, config=config, typed=typed, facts=facts or {}, networks=networks or {}
+        )
         self._step = 0
         self._told: set[str] = set()
         self._bar: tqdm[Any] | None = None
@@ -72,16 +87,13 @@ class Report:
         """
         if not self._active:
             return
-        for lines in (self._losses, self._speed):
-            with self._tolerated():
-                lines.go_back_to(step)
+        self._go_back_to(step)
         with self._tolerated():
-            (self.folder / "images").mkdir(parents=True, exist_ok=True)
-            for path, of in pictures_of(self.folder):
-                if of > step:
-                    path.unlink()
-        with self._tolerated():
-            replace_text(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self._config)))
+            write_whole(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self._config)))
+        self._show(step, done=done, total=total, unit=unit)
+        self._step = step
+        for delivery in self._deliveries:
+            delivery.begin(step, flatten(self._config), [_without_clock(line) for line in self._losses.all])
         if self._bar is not None:  # gone back
             self._bar.close()
         self._bar = tqdm(
@@ -94,19 +106,43 @@ class Report:
         )
         self._mark = (time.perf_counter(), -1, 0.0)
 
-    def finish(self, step: int) -> None:
-        """Write the page of a run that had come to its end at ``step``, and may have been killed before it wrote it."""
-        if not self._active:
+    def finish(self, step: int, *, done: int, total: float, unit: str) -> None:
+        """Tell of a run that had come to its end, and may have been killed before it wrote so; as for ``open``."""
+        told = read_status(self.folder)
+        if not self._active or (told.get("state"), told.get("step")) == ("done", step):
             return
+        self._go_back_to(step)
+        self._show(step, done=done, total=total, unit=unit)
+        self.close("done", step)
+
+    def _go_back_to(self, step: int) -> None:
+        """Drop what was logged and shown after a step, and what a run that was killed has left half-written."""
+        remove_leftovers(self.folder, self.folder / BESIDE, self.folder / DATA)
         for lines in (self._losses, self._speed):
             with self._tolerated():
                 lines.go_back_to(step)
-        self.close("done", step)
+        with self._tolerated():
+            (self.folder / "images").mkdir(parents=True, exist_ok=True)
+            for path, of in pictures_of(self.folder):
+                if of > step:
+                    path.unlink()
+
+    def _show(self, step: int, *, done: int, total: float, unit: str) -> None:
+        """Write the page anew."""
+        lines = [("losses", line) for line in self._losses.all] + [("speed", line) for line in self._speed.all]
+        with self._tolerated():
+            pictures = pictures_shown(self.folder)
+            lines += [("pictures", picture) for picture in pictures]
+            newest = pictures[-1]["url"] if pictures else None
+            how_far = {"begun": done, "done": done, "total": math.ceil(total), "unit": unit}
+            self._shown.open(lines, step=step, thumbnail=newest, **how_far)
 
     def advance(self, done: int) -> None:
         """So much of the run lies behind now, in the unit of its length."""
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
+            with self._tolerated():
+                self._shown.beat(done=done)
 
     def log(self, *, step: int, epoch: float, images: int, losses: dict[str, float], waited: float) -> None:
         """Add a line to the logs and the progress bar.
@@ -122,9 +158,13 @@ class Report:
             return
         self._step = step
         clock = {"step": step, "epoch": round(epoch, 4), "kimg": round(images / 1000, 4)}
+        line = {**clock, **losses}
         with self._tolerated():
-            self._losses.add({**clock, **losses})
-        self._logger.scalars(step, losses)
+            self._losses.add(line)
+        with self._tolerated():
+            self._shown.line("losses", line)
+        for delivery in self._deliveries:
+            delivery.scalars(step, losses)
         now, (then, before, waited_before) = time.perf_counter(), self._mark
         self._mark = (now, images, waited)
         speed: dict[str, float] = {}
@@ -133,12 +173,19 @@ class Report:
                 "images_per_second": round((images - before) / (now - then), 1),
                 "data_wait": round((waited - waited_before) / (now - then), 4),
             }
+            line = {**clock, **speed, "time": round(time.time(), 1)}
             with self._tolerated():
-                self._speed.add({**clock, **speed, "time": round(time.time(), 1)})
+                self._speed.add(line)
+            with self._tolerated():
+                self._shown.line("speed", line)
             if self._waiting.is_too_long(speed["data_wait"], now - then) and (advice := self._advice()):
                 self.say([f"Data is waited for {speed['data_wait']:.0%} of the time: give {advice}"])
+        values = {name: value for name, value in losses.items() if not name.startswith(RATE)}
         if self._bar is not None:
-            self._bar.set_postfix({**_shown(speed), **{name: f"{value:.3f}" for name, value in losses.items()}})
+            self._bar.set_postfix({**_shown(speed), **{name: f"{value:.3f}" for name, value in values.items()}})
+            told = {"done": self._bar.n, **clock, "values": values, **({"speed": speed} if speed else {})}
+            with self._tolerated():
+                self._shown.tell(**told)
 
     def say(self, lines: Iterable[str]) -> None:
         """Print lines above the progress bar."""
@@ -149,32 +196,23 @@ class Report:
         """Keep pictures of the networks at ``step``, and write the page anew."""
         if not self._active:
             return
-        if self._columns is None:
-            pictures = {"-".join(visuals): side_by_side(list(visuals.values()))}
-        else:
-            pictures = {what: grid(images, self._columns) for what, images in visuals.items()}
-        for what, picture in pictures.items():
+        for what, (picture, places) in arranged(visuals, self._columns).items():
+            path = self.folder / "images" / f"step_{step}_{what}.png"
+            line = shown_as(path, step, places)
             with self._tolerated():
-                picture.save(self.folder / "images" / f"step_{step}_{what}.png")
-            self._logger.picture(step, what, picture)
-        self.write_page("running", step)
+                keep_arranged(path, picture, places)
+                self._shown.line("pictures", line)
+                self._shown.tell(step=step, thumbnail=line["url"])
+            for delivery in self._deliveries:
+                delivery.picture(step, what, picture)
 
     def write_page(self, status: str, step: int) -> None:
-        """Write ``index.html`` with what there is."""
+        """Write ``index.html``; ``status`` may tell a reason after a colon."""
         if not self._active:
             return
-        facts = {"status": status, "steps": str(step)}
-        if lines := self._losses.all:
-            facts |= {"epochs": f"{lines[-1]['epoch']:.1f}", "thousand images": f"{lines[-1]['kimg']:.1f}"}
+        state, _, reason = status.partition(": ")
         with self._tolerated():
-            run_page(
-                self.folder,
-                name=self.folder.name,
-                command=self._command,
-                status=facts,
-                lines=lines,
-                config=self._config,
-            )
+            self._shown.write(state, reason=reason or None, step=step)
 
     @contextmanager
     def _tolerated(self) -> Iterator[None]:
@@ -205,6 +243,8 @@ class Report:
             with self._tolerated():
                 lines.catch_up()
         self.write_page(status, step)
+        for delivery in self._deliveries:
+            delivery.end(status)
 
 
 class Waiting:
@@ -240,9 +280,16 @@ def _shown(speed: dict[str, float]) -> dict[str, str]:
     return {**shown, "data": f"{speed['data_wait']:.0%}"} if speed.get("data_wait", 0.0) > 0.01 else shown
 
 
+def _without_clock(line: Line) -> Line:
+    """A line of the log as loggers get it, with no clock but the step."""
+    return {name: value for name, value in line.items() if name not in ("epoch", "kimg")}
+
+
 def remove_report(folder: Path) -> None:
     """Delete the logs, pictures and page of a run that starts over."""
-    for name in ("losses.jsonl", "speed.jsonl", "index.html", "config.yaml"):
+    for name in ("losses.jsonl", "speed.jsonl", "index.html", "config.yaml", "losses.csv"):
         (folder / name).unlink(missing_ok=True)
-    for name in ("images", "crash"):
+    for path in folder.glob("events.out.tfevents.*"):
+        path.unlink(missing_ok=True)
+    for name in ("images", "crash", BESIDE):
         shutil.rmtree(folder / name, ignore_errors=True)

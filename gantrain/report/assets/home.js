@@ -1,0 +1,103 @@
+// The page of all runs. Those that go on are asked how they stand.
+"use strict";
+
+(async () => {
+  const { load, make, choice, number, duration, moment, stateOf, pill, setText } = gantrain;
+  const EVERY = 5000; // milliseconds between looks at the runs that go on
+  const { runs } = await load("runs");
+  const cards = new Map();
+  let wanted = { words: "", state: "" };
+
+  function card(run) {
+    const folder = run.folder;
+    const parts = {
+      pill: make("span", { class: "pill" }),
+      told: make("p", {}),
+      bar: make("progress", { "aria-label": "progress" }),
+      image: make("img", { alt: "", loading: "lazy", onerror: () => (parts.image.hidden = true) }),
+    };
+    const what = [run.model, run.data].filter(Boolean).join(" · ");
+    parts.element = make(
+      "li",
+      { class: "run" },
+      make("div", { class: "thumbnail" }, parts.image),
+      make(
+        "div",
+        { class: "words" },
+        make("a", { href: `${folder}/index.html` }, run.name),
+        make("p", {}, what),
+        make("div", { class: "status" }, parts.pill),
+        parts.bar,
+        parts.told,
+      ),
+    );
+    parts.folder = folder;
+    return parts;
+  }
+
+  function show(parts, run) {
+    parts.run = run;
+    const state = stateOf(run);
+    pill(parts.pill, run);
+    parts.bar.hidden = !run.total;
+    if (run.total) {
+      parts.bar.max = run.total;
+      parts.bar.value = Math.min(run.done, run.total);
+    }
+    const seconds = run.time - run.opened;
+    const left = ((run.total - run.done) * seconds) / (run.done - run.begun);
+    const told = [moment(run.opened), run.step === undefined ? null : `step ${number(run.step)}`];
+    if (state === "running" && Number.isFinite(left)) told.push(`${duration(left)} left`);
+    if (run.reason) told.push(run.reason);
+    setText(parts.told, told.filter(Boolean).join(" · "));
+    parts.image.hidden = !run.thumbnail;
+    const source = `${parts.folder}/${run.thumbnail}`;
+    if (run.thumbnail && parts.image.getAttribute("src") !== source) parts.image.src = source;
+    choose(parts);
+  }
+
+  function choose(parts) {
+    const words = `${parts.run.name} ${parts.run.model ?? ""} ${parts.run.data ?? ""}`.toLowerCase();
+    const fits = words.includes(wanted.words) && (!wanted.state || stateOf(parts.run) === wanted.state);
+    parts.element.hidden = !fits;
+  }
+
+  function chooseAll(change) {
+    wanted = { ...wanted, ...change };
+    for (const parts of cards.values()) choose(parts);
+  }
+
+  const list = make("ul", { class: "runs" });
+  for (const run of runs) {
+    const parts = card(run);
+    cards.set(run.folder, parts);
+    show(parts, run);
+    list.append(parts.element);
+  }
+  document.getElementById("runs").append(runs.length ? list : make("p", {}, "There are no runs yet."));
+  const search = make("input", { type: "search", oninput: () => chooseAll({ words: search.value.toLowerCase() }) });
+  document.getElementById("controls").append(
+    make("label", { class: "wide" }, make("span", {}, "find"), search),
+    choice(
+      "show",
+      [["", "all"], ...["running", "done", "stopped", "crashed", "silent"].map((state) => [state, state])],
+      (state) => chooseAll({ state }),
+    ),
+    make("span", { class: "hint" }, `${runs.length} ${runs.length === 1 ? "run" : "runs"}`),
+  );
+
+  async function look() {
+    const running = [...cards.values()].filter(({ run }) => run.state === "running");
+    for (const parts of running) {
+      try {
+        const { status } = await load("status", { folder: parts.folder, fresh: true });
+        show(parts, { ...parts.run, ...status, name: parts.run.name });
+      } catch {
+        parts.run.state = "gone"; // its folder was taken away
+        show(parts, parts.run);
+      }
+    }
+    if (running.length) setTimeout(look, EVERY);
+  }
+  look();
+})();

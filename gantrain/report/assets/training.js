@@ -1,0 +1,263 @@
+// The page of a run. It reads its data again while the run goes on, and puts what is new into what is there.
+"use strict";
+
+(() => {
+  const { load, make, choice, setText, setFacts, number, duration, moment, stateOf, pill, tile, enlarge } = gantrain;
+  const EVERY = 3000; // milliseconds between looks at a run that goes on, or may go on again
+  const FRAMES = 5; // pictures a second of the film
+  const SHOWN = 24; // moments of a preview image
+  const SMALL = 128; // pixels; smaller pictures are shown in squares
+  const byId = (id) => document.getElementById(id);
+
+  const files = []; // lines by table, of each file of the log
+  let known = {}; // the status that the lines belong to
+
+  const rows = (table) => files.flatMap((file) => file[table] ?? []);
+
+  // ---- status
+
+  function showStatus(status) {
+    const state = stateOf(status);
+    pill(byId("pill"), status);
+    const bar = byId("progress");
+    bar.max = status.total;
+    bar.value = Math.min(status.done, status.total);
+    setText(byId("share"), `${Math.floor((100 * Math.min(status.done, status.total)) / status.total)} %`);
+    byId("reason").hidden = !status.reason;
+    setText(byId("reason"), status.reason ?? "");
+    const seconds = status.time - status.opened;
+    const left = ((status.total - status.done) * seconds) / (status.done - status.begun);
+    setFacts(byId("facts"), {
+      step: number(status.step),
+      epochs: status.epoch === undefined ? null : number(status.epoch),
+      "thousand images": status.kimg === undefined ? null : number(status.kimg),
+      "time left": state === "running" ? (Number.isFinite(left) ? duration(left) : "–") : null,
+      "images per second": status.speed ? number(status.speed.images_per_second) : null,
+      "waiting for data": status.speed ? `${Math.round(100 * status.speed.data_wait)} % of the time` : null,
+      started: moment(status.started),
+      [state === "running" ? "running for" : "ran for"]: duration(seconds),
+      ...Object.fromEntries(Object.entries(status.values ?? {}).map(([name, value]) => [name, number(value)])),
+    });
+    document.title = state === "running" ? `${byId("share").textContent} ${name}` : name;
+  }
+
+  // ---- curves
+
+  const TITLES = { g: "generator", d: "discriminator", lr: "learning rate", cycle: "cycle consistency", idt: "identity" };
+  const NO_VALUES = new Set(["step", "epoch", "kimg", "time"]);
+  let curves = null;
+
+  function showCurves() {
+    curves ??= gantrain.curves(byId("curves"), { axes: ["step", "epoch", "kimg"] });
+    const groups = new Map();
+    const collect = (lines, titleOf) => {
+      const names = new Set(lines.flatMap((line) => Object.keys(line)));
+      for (const name of names) {
+        if (NO_VALUES.has(name)) continue;
+        const title = titleOf(name);
+        if (!groups.has(title)) groups.set(title, []);
+        groups.get(title).push({ name, key: name, lines });
+      }
+    };
+    collect(rows("losses"), (name) => TITLES[name.split("_")[0]] ?? name);
+    const titles = { images_per_second: "images per second", data_wait: "waiting for data, share of the time" };
+    collect(rows("speed"), (name) => titles[name] ?? name);
+    const last = ["learning rate", ...Object.values(titles)];
+    const order = ["generator", "discriminator", ...[...groups.keys()].filter((title) => !last.includes(title)), ...last];
+    curves.show([...new Set(order)].filter((title) => groups.has(title)).map((title) => ({ title, series: groups.get(title) })));
+  }
+
+  // ---- samples
+
+  const samples = { at: null, last: 0, film: null }; // a step, or null for the newest
+
+  function steps() {
+    return [...new Set(rows("pictures").map((picture) => picture.step))].sort((one, other) => one - other);
+  }
+
+  function buildSamples(section) {
+    samples.slider = make("input", { type: "range", min: 0, step: 1, "aria-label": "step of the samples", oninput: () => {
+      stop();
+      goTo(Number(samples.slider.value));
+    } });
+    samples.told = make("output", {});
+    samples.play = make("button", { type: "button", onclick: () => (samples.film ? stop() : play()) }, "▶ play");
+    section.append(
+      make("div", { class: "controls" }, samples.play, make("label", { class: "wide" }, make("span", {}, "step"), samples.slider, samples.told)),
+      make("div", { class: "frames" }),
+    );
+  }
+
+  function goTo(index) {
+    const all = steps();
+    samples.at = index >= all.length - 1 ? null : all[index];
+    showFrame();
+  }
+
+  function showFrame() {
+    const all = steps();
+    const step = samples.at ?? all[all.length - 1];
+    samples.slider.max = all.length - 1;
+    samples.slider.value = all.indexOf(step);
+    samples.slider.setAttribute("aria-valuetext", `step ${step}`);
+    setText(samples.told, step.toLocaleString("en"));
+    const frames = byId("samples").querySelector(".frames");
+    const shown = rows("pictures").filter((picture) => picture.step === step);
+    for (const picture of shown) {
+      let figure = [...frames.children].find((child) => child.dataset.what === picture.what);
+      if (!figure) {
+        const image = make("img", { alt: "" });
+        const open = make("button", { type: "button", class: "plain picture", "aria-label": `enlarge ${picture.what}`, onclick: () => large(picture.what) }, image);
+        figure = make("figure", { "data-what": picture.what }, make("figcaption", {}, ""), open);
+        frames.append(figure);
+      }
+      const image = figure.querySelector("img");
+      setText(figure.firstChild, (picture.kinds ?? [picture.what]).join(" | "));
+      image.alt = `${picture.what} at step ${step}`;
+      image.classList.toggle("small", (picture.width ?? 0) <= SMALL);
+      if (image.getAttribute("src") !== picture.url) image.src = picture.url;
+    }
+    for (const figure of frames.children) figure.hidden = !shown.some((picture) => picture.what === figure.dataset.what);
+  }
+
+  function large(what) {
+    stop();
+    const all = rows("pictures").filter((picture) => picture.what === what);
+    const now = samples.at ?? steps().at(-1);
+    enlarge({
+      count: all.length,
+      start: Math.max(0, all.findIndex((picture) => picture.step === now)),
+      show: (index) => ({
+        title: `${(all[index].kinds ?? [what]).join(" | ")}, step ${all[index].step.toLocaleString("en")}`,
+        content: make("img", { src: all[index].url, alt: `${what} at step ${all[index].step}`, class: (all[index].width ?? 0) <= SMALL ? "small whole" : "whole" }),
+      }),
+      closed: (index) => goTo(steps().indexOf(all[index].step)),
+    });
+  }
+
+  function play() {
+    const all = steps();
+    let index = samples.at === null ? 0 : all.indexOf(samples.at);
+    setText(samples.play, "❚❚ pause");
+    const next = async () => {
+      goTo(index);
+      // a frame is shown when it is there, so that none is skipped
+      const images = [...byId("samples").querySelectorAll("figure:not([hidden]) img")];
+      await Promise.allSettled(images.map((image) => image.decode()));
+      if (samples.film === null) return;
+      index += 1;
+      if (index >= steps().length) return stop();
+      samples.film = setTimeout(next, 1000 / FRAMES);
+    };
+    samples.film = 0;
+    next();
+  }
+
+  function stop() {
+    clearTimeout(samples.film);
+    samples.film = null;
+    setText(samples.play, "▶ play");
+  }
+
+  function showSamples() {
+    const count = rows("pictures").length;
+    if (count === 0) return;
+    const section = byId("samples");
+    if (!samples.slider) buildSamples(section);
+    section.hidden = false;
+    showFrame();
+  }
+
+  // ---- every preview image through time
+
+  const through = { kind: null, count: 0 };
+
+  function showThroughTime() {
+    const lines = rows("pictures").filter((picture) => picture.kinds);
+    if (lines.length < 1 || lines.length === through.count) return;
+    through.count = lines.length;
+    const section = byId("through");
+    const last = lines.at(-1);
+    const made = last.kinds.filter((kind) => !kind.startsWith("real"));
+    through.kind ??= made[0];
+    if (!section.querySelector(".film")) {
+      section.append(
+        make("div", { class: "controls" }, choice("show", made.map((kind) => [kind, kind]), (kind) => {
+          through.kind = kind;
+          through.count = 0;
+          showThroughTime();
+        })),
+        make("div", { class: "scroll" }, make("table", { class: "film" })),
+      );
+    }
+    section.hidden = false;
+    // evenly spread moments, the first and the last among them
+    const count = Math.min(SHOWN, lines.length);
+    const chosen = Array.from({ length: count }, (_, place) => lines[Math.round((place * (lines.length - 1)) / Math.max(1, count - 1))]);
+    const ends = last.kinds.filter((kind) => kind.startsWith("real"));
+    const [source, ...targets] = relevant(through.kind, ends);
+    const head = [source, ...chosen.map(({ step }) => `step ${step.toLocaleString("en")}`), ...targets];
+    const cell = (picture, kind, row) => {
+      const column = picture.kinds.indexOf(kind);
+      return make("td", {}, tile(picture, column, row, `${kind} of preview ${row + 1}, step ${picture.step}`));
+    };
+    const body = Array.from({ length: last.rows }, (_, row) =>
+      make("tr", {}, cell(last, source, row), ...chosen.map((picture) => cell(picture, through.kind, row)), ...targets.map((kind) => cell(last, kind, row))));
+    const table = section.querySelector(".film");
+    const scroller = table.parentElement;
+    const place = scroller.scrollLeft;
+    table.classList.toggle("small", last.width <= SMALL);
+    table.style.setProperty("--columns", head.length);
+    table.replaceChildren(make("thead", {}, make("tr", {}, ...head.map((text) => make("th", { scope: "col" }, text)))), make("tbody", {}, ...body));
+    scroller.scrollLeft = place;
+  }
+
+  /** Of the real kinds, first the input of `kind` and then its target: fake_b is made of real_a, rec_a is to be real_a. */
+  function relevant(kind, ends) {
+    const domain = kind.split("_")[1];
+    const same = ends.filter((end) => end.split("_")[1] === domain);
+    const other = ends.filter((end) => end.split("_")[1] !== domain);
+    if (kind.startsWith("fake")) return [...other, ...same];
+    return kind.startsWith("rec") ? [...same] : [...other];
+  }
+
+  // ---- looking again
+
+  async function refresh(first) {
+    const { status } = await load("status", { fresh: !first });
+    const again = status.opened !== known.opened; // from an earlier step on, perhaps
+    if (again) files.length = 0;
+    if (again || status.lines !== known.lines) {
+      // the last file may have grown, and others may have come
+      for (let number_ = Math.max(0, files.length - 1); number_ < status.files; number_++)
+        files[number_] = await load(`log_${number_}`, { fresh: !first });
+      if (again) through.count = 0;
+      showSamples();
+      showThroughTime();
+      showCurves();
+    }
+    known = status;
+    showStatus(status);
+  }
+
+  const name = document.title;
+
+  async function showResults() {
+    const { results } = await load("results");
+    if (results.length)
+      byId("way").append(...results.map(({ name: text, url }) => make("a", { href: url }, `results ${text}`)));
+  }
+
+  async function watch(first) {
+    try {
+      await refresh(first);
+    } catch (error) {
+      setText(byId("reason"), String(error.message ?? error));
+      byId("reason").hidden = false;
+    }
+    if (known.state === "running") setTimeout(watch, EVERY, false);
+  }
+
+  watch(true);
+  showResults();
+})();

@@ -1,0 +1,107 @@
+"""A thread between a run and a logger, so that neither has to wait for the other."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+from gantrain.report.lines import Line
+from gantrain.report.loggers.base import Logger
+
+WAITING = 1000  # calls that may wait to be taken
+PICTURES = 8  # of these with a picture, which can be large
+PATIENCE = 15.0  # seconds that the end of a run waits for what is left
+
+
+class Delivery:
+    """Hands a logger what a run logs, from a thread of its own.
+
+    The run neither waits nor fails: what is too much is dropped, what the logger raises is told, and of all that one
+    warning is printed.
+
+    Args:
+        name: What the logger is called.
+        logger: Takes it.
+        say: Prints lines.
+    """
+
+    def __init__(self, name: str, logger: Logger, say: Callable[[Iterable[str]], None]) -> None:
+        self._name = name
+        self._logger = logger
+        self._say = say
+        self._calls: queue.Queue[tuple[str, tuple[Any, ...]] | None] = queue.Queue(WAITING)
+        self._room = threading.Semaphore(PICTURES)
+        self._thread: threading.Thread | None = None
+        self._warned = False
+
+    def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
+        """Pass on that the run begins, goes on or goes back, with all that it has logged so far."""
+        self._forget()  # `lines` has what is true of it
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._deliver, name=f"logger {self._name}", daemon=True)
+            self._thread.start()
+        self._put("begin", step, settings, list(lines))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Pass on values."""
+        self._put("scalars", step, dict(values))
+
+    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+        """Pass on a picture."""
+        if not self._room.acquire(blocking=False):
+            self._warn("is too slow, not all pictures get there")
+        elif not self._put("picture", step, name, picture):
+            self._room.release()
+
+    def end(self, status: str) -> None:
+        """Pass on that the run is over, and wait for the logger to be done, but not for long."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        deadline = time.monotonic() + PATIENCE
+        try:
+            for call in (("end", (status,)), None):
+                self._calls.put(call, timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Full:
+            self._forget()
+            self._calls.put_nowait(None)
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            self._warn(f"has not taken everything {PATIENCE:g} seconds after the end of the run")
+
+    def _put(self, method: str, *arguments: Any) -> bool:
+        try:
+            self._calls.put_nowait((method, arguments))
+        except queue.Full:
+            self._warn("is too slow, not everything gets there")
+            return False
+        return True
+
+    def _forget(self) -> None:
+        while True:
+            try:
+                call = self._calls.get_nowait()
+            except queue.Empty:
+                return
+            if call is not None and call[0] == "picture":
+                self._room.release()
+
+    def _deliver(self) -> None:
+        while (call := self._calls.get()) is not None:
+            method, arguments = call
+            try:
+                getattr(self._logger, method)(*arguments)
+            except Exception as error:  # whatever it is, it is no reason to stop a run
+                self._warn((str(error) or type(error).__name__).splitlines()[0])
+            if method == "picture":
+                self._room.release()
+
+    def _warn(self, reason: str) -> None:
+        if not self._warned:
+            self._warned = True
+            self._say([f"warning: logger {self._name}: {reason}; training goes on"])

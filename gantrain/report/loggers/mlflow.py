@@ -1,0 +1,86 @@
+"""MLflow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from gantrain.registry import LOGGERS
+from gantrain.report.lines import Line
+from gantrain.report.loggers.base import Logger, require
+
+LONGEST = 500  # characters of a parameter that every server takes
+
+
+@LOGGERS.register("mlflow")
+class MlflowLogger(Logger):
+    """A run of an MLflow experiment.
+
+    The run folder keeps the run's identity there, so that it goes on in one run; points that it has already are not
+    sent again.
+
+    Args:
+        tracking_uri: Of the server, or a folder as ``file:...``; None for ``$MLFLOW_TRACKING_URI``, or what MLflow
+            takes without it.
+        experiment: Its name; it is made if need be.
+        run: Name of the run.
+        folder: The run folder.
+    """
+
+    def __init__(self, *, tracking_uri: str | None, experiment: str, run: str, folder: Path) -> None:
+        require("mlflow")
+        self._tracking_uri = tracking_uri
+        self._experiment = experiment
+        self._name = run
+        self._folder = folder
+        self._client: Any = None
+        self._id = ""
+        self._sent: dict[str, int] = {}  # the last step of each curve that is there
+
+    def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
+        """Open the run, or open it again, and send what it lacks."""
+        from mlflow import MlflowClient
+
+        if self._client is None:
+            self._client = MlflowClient(tracking_uri=self._tracking_uri)
+            identity = self._folder / "mlflow_id.txt"
+            if step > 0 and identity.exists():
+                self._id = identity.read_text(encoding="utf-8").strip()
+                self._client.update_run(self._id, status="RUNNING")
+            else:
+                self._id = self._new_run()
+                identity.write_text(self._id, encoding="utf-8")
+        there = self._client.get_run(self._id).data
+        self._sent = {
+            name: max(point.step for point in self._client.get_metric_history(self._id, name)) for name in there.metrics
+        }
+        for key, value in settings.items():
+            if key not in there.params:  # which never change
+                self._client.log_param(self._id, key, str(value)[:LONGEST])
+        for line in lines:
+            self.scalars(int(line["step"]), {name: value for name, value in line.items() if name != "step"})
+
+    def _new_run(self) -> str:
+        experiment = self._client.get_experiment_by_name(self._experiment)
+        number = experiment.experiment_id if experiment else self._client.create_experiment(self._experiment)
+        return str(self._client.create_run(number, run_name=self._name).info.run_id)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """A point on each curve."""
+        for name, value in values.items():
+            if step > self._sent.get(name, -1):
+                self._client.log_metric(self._id, name, value, timestamp=int(time.time() * 1000), step=step)
+                self._sent[name] = step
+
+    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+        """One file among the run's artifacts."""
+        self._client.log_image(self._id, picture, f"images/step_{step}_{name}.png")
+
+    def end(self, status: str) -> None:
+        """Close the run."""
+        ends = {"done": "FINISHED", "stopped": "KILLED"}
+        self._client.set_terminated(self._id, status=ends.get(status, "FAILED"))

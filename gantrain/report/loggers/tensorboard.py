@@ -1,0 +1,74 @@
+"""TensorBoard's files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gantrain.registry import LOGGERS
+from gantrain.report.lines import Line
+from gantrain.report.loggers.base import Logger, require
+
+
+@LOGGERS.register("tensorboard")
+class TensorBoardLogger(Logger):
+    """Scalars, images, and hyper-parameters with what came of them: ``tensorboard --logdir checkpoints``.
+
+    Args:
+        folder: The run folder, in which the event files lie.
+        flush_seconds: Between writes to the disk.
+    """
+
+    def __init__(self, *, flush_seconds: float, folder: Path) -> None:
+        require("tensorboard")
+        self._folder = folder
+        self._flush_seconds = flush_seconds
+        self._writer: Any = None
+        self._settings: dict[str, Any] = {}
+        self._told: set[str] = set()
+
+    def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
+        """Open another event file, which hides what the earlier ones hold of later steps."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self._writer is not None:
+            self._writer.close()
+        known = any(self._folder.glob("events.out.tfevents.*"))
+        self._writer = SummaryWriter(
+            str(self._folder), purge_step=step + 1 if known else None, flush_secs=int(self._flush_seconds)
+        )
+        self._settings = {
+            key: value if isinstance(value, (bool, int, float, str)) else str(value)
+            for key, value in settings.items()
+            if value is not None
+        }
+        self._told = set()
+        for line in () if known else lines:
+            self.scalars(int(line["step"]), {name: value for name, value in line.items() if name != "step"})
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """A point on each curve."""
+        from torch.utils.tensorboard.summary import hparams
+
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        if not self._told.issuperset(values):  # TensorBoard looks the figures up in the curves of these names
+            self._told.update(values)
+            for summary in hparams(self._settings, dict.fromkeys(self._told, 0.0))[:2]:
+                self._writer.file_writer.add_summary(summary)
+
+    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+        """One image."""
+        self._writer.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+
+    def end(self, status: str) -> None:
+        """Write what is left."""
+        from torch.utils.tensorboard.summary import hparams
+
+        if status == "done":
+            self._writer.file_writer.add_summary(hparams(self._settings, dict.fromkeys(self._told, 0.0))[2])
+        self._writer.close()

@@ -1,0 +1,161 @@
+"""A real browser for tests: Debian's Chromium, driven by selenium, with no way to any host but this one.
+
+Without it these tests skip; with ``GANTRAIN_REQUIRE_BROWSER`` set, they fail instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+WIDE, NARROW = (1600, 1200), (400, 800)
+
+
+class Browser:
+    """One window; it remembers what pages asked for and complained of.
+
+    Args:
+        driver: Selenium's.
+    """
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+
+    def open(self, page: Path | str, *, size: tuple[int, int] = WIDE, scheme: str = "light") -> None:
+        """Open a page from disk, or by its address, and wait until it shows what it has."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        width, height = size
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        self.driver.get("about:blank")
+        self.messages()
+        self.requests()
+        self.driver.get(page if isinstance(page, str) else f"file://{quote(os.fsencode(page.resolve()))}")
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """What a script returns."""
+        return self.driver.execute_script(script, *arguments)
+
+    def until(self, condition: str, *arguments: Any) -> Any:
+        """Wait until an expression is true, for as long as a slow machine may take; its value."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        wait = WebDriverWait(self.driver, 60, poll_frequency=0.05)
+        return wait.until(lambda driver: driver.execute_script(f"return {condition}", *arguments), condition)
+
+    def find(self, selector: str) -> Any:
+        """The first element of a CSS selector."""
+        from selenium.webdriver.common.by import By
+
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def find_all(self, selector: str) -> list[Any]:
+        """Every element of a CSS selector."""
+        from selenium.webdriver.common.by import By
+
+        return list(self.driver.find_elements(By.CSS_SELECTOR, selector))
+
+    def keys(self, *keys: str) -> None:
+        """Press keys, wherever the focus is."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def drag(self, element: Any, start: tuple[int, int], by: tuple[int, int]) -> None:
+        """Drag with the mouse from a place in an element, counted from its middle."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        chain = ActionChains(self.driver).move_to_element_with_offset(element, *start).click_and_hold()
+        chain.move_by_offset(by[0] // 2, by[1] // 2).move_by_offset(by[0] - by[0] // 2, by[1] - by[1] // 2)
+        chain.release().perform()
+
+    def messages(self) -> list[str]:
+        """What the console has been told since the last call."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def requests(self) -> list[str]:
+        """The addresses that were asked for since the last call."""
+        events = (json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance"))
+        return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+
+    def check(self, *, host: str = "") -> None:
+        """Nothing is broken: no complaint, no broken picture, no other host, no way to scroll sideways."""
+        self.until("document.readyState === 'complete'")
+        self.until("[...document.images].every((image) => image.complete || image.loading === 'lazy')")
+        broken = "[...document.images].filter((image) => image.complete && !image.naturalWidth && image.src)"
+        assert self.run(f"return {broken}.map((image) => image.src)") == []
+        assert self.messages() == []
+        for address in self.requests():
+            assert urlsplit(address).scheme in ("file", "http", "data", "about", "blob"), address
+            assert urlsplit(address).netloc == host or urlsplit(address).scheme in ("data", "about", "blob"), address
+        sides = self.run("return [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        assert sides[0] <= sides[1]
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("GANTRAIN_REQUIRE_BROWSER"):
+        pytest.fail(f"{what} is missing")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="session")
+def _window() -> Iterator[Browser]:
+    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or chromedriver is None:
+        _missing("chromium, or chromium-driver")
+    try:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+    except ImportError:
+        _missing("selenium")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    flags = ["headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "hide-scrollbars", "no-first-run"]
+    flags += ["host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "disable-background-networking"]
+    for flag in flags:
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(chromedriver))
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()
+
+
+@pytest.fixture
+def browser(_window: Browser) -> Browser:
+    """The one window of this process."""
+    return _window
+
+
+@pytest.fixture
+def serve() -> Iterator[Any]:
+    """``serve(folder)`` serves it on this machine; the address."""
+    servers = []
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    def start(folder: Path) -> str:
+        handler = functools.partial(Quiet, directory=str(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

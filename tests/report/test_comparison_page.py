@@ -1,0 +1,188 @@
+"""The page of several runs, in a browser: what it shows, and that it can be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import NARROW, WIDE, Browser
+from pages import HOSTILE, data_of
+from PIL import Image
+
+from gantrain.report.comparison_page import POINTS, comparison_page
+
+SET = "const e = document.querySelector(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event(arguments[2]))"
+SETTINGS = ["model", "optimizer.lr", "seed"]
+
+
+def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: int = 4) -> Path:
+    """Of runs that differ in three settings, the last of which has crashed; there is a picture of each at two steps."""
+    runs: list[dict[str, Any]] = []
+    lines, pictures, tested = {}, {}, {}
+    for number in range(count):
+        name = f"run {number}#%<b>" if number == 1 else f"run_{number}"
+        images = Path("checkpoints") / name / "images"
+        images.mkdir(parents=True)
+        (images.parent / "index.html").touch()
+        for step in (10, 20):
+            Image.new("RGB", (16, 16), (number * 60, step * 10, 0)).save(images / f"step_{step}.png")
+        Image.new("RGB", (16, 16), (number * 60, 0, 255)).save(images / "test.png")
+        crashed = number == count - 1
+        values = {"g": 1.0 + number, "fid": 50.0 - 10 * number}
+        runs.append(
+            {
+                "run": name,
+                "folder": f"../checkpoints/{name}",
+                "status": "crashed" if crashed else "done",
+                "message": HOSTILE if crashed else "",
+                "step": 20,
+                "seconds": 100.0 - number,
+                "settings": {
+                    "model": f"m{number % 2}",
+                    "optimizer.lr": 10.0 ** -(number + 2),
+                    "seed": number,
+                    "clip": 1,
+                },
+                "figures": {} if crashed else {key: {"final": v, "best": v - 0.5} for key, v in values.items()},
+            }
+        )
+        clock = [{"step": step, "epoch": step / 2, "kimg": step / 4} for step in range(1, 21)]
+        lines[name] = [] if crashed else [{**now, "g": 1.0 + number + now["step"], "fid": 9.0} for now in clock]
+        pictures[name] = [{"step": s, "what": "samples", "url": f"images/step_{s}.png", "width": 8} for s in (10, 20)]
+        tested[name] = {"1.png": {"fake_b": "images/test.png"}}
+    record = {
+        "name": f"all {HOSTILE}",
+        "command": "gantrain train -m",
+        "differ": SETTINGS,
+        "follow": ["clip"],
+        "runs": runs,
+    }
+    folder.mkdir(exist_ok=True)
+    return comparison_page(
+        folder, record, objective=objective, lines=lines, pictures=pictures, tested=tested, home=Path("nowhere")
+    )
+
+
+def column(browser: Browser, number: int) -> list[str]:
+    return [cell.text.split("\n")[0] for cell in browser.find_all(f"#runs tbody tr > :nth-child({number})")]
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_broken_on_any_screen(size: tuple[int, int], scheme: str, browser: Browser) -> None:
+    browser.open(page(), size=size, scheme=scheme)
+    browser.until("document.querySelectorAll('#samples img').length === 4")
+    browser.check()
+
+
+def test_runs_are_sorted_by_any_column(browser: Browser) -> None:
+    browser.open(page())
+    browser.until("document.querySelector('#runs th button')")
+    heads = [head.text for head in browser.find_all("#runs th")]
+    assert column(browser, 5) == ["m0", "m1", "m0", "m1"]
+    place = heads.index("seed") + 1
+    for expected in (["0", "1", "2", "3"], ["3", "2", "1", "0"]):
+        browser.find(f"#runs th:nth-child({place}) button").click()
+        assert column(browser, place) == expected
+    place = next(n for n, head in enumerate(browser.find_all("#runs th"), 1) if head.text == "final fid")
+    browser.find(f"#runs th:nth-child({place}) button").click()
+    assert column(browser, place) == ["30", "40", "50", "–"]  # a run without a figure comes last
+    browser.check()
+
+
+def test_the_crashed_run_is_told_with_its_message_as_text(browser: Browser) -> None:
+    browser.open(page())
+    told = browser.find("#runs tbody tr:last-child td:nth-child(2)").text
+    assert told.startswith("crashed")
+    assert '<script>alert(1)</script> "it\'s" 100%' in told
+    browser.check()
+
+
+def test_columns_are_shown_and_hidden(browser: Browser) -> None:
+    browser.open(page())
+    browser.until("document.querySelector('#columns input')")
+    follows, _, best = browser.find_all("#columns input")
+
+    def heads() -> list[str]:
+        return [head.text for head in browser.find_all("#runs th") if head.is_displayed()]
+
+    assert "clip" not in heads()
+    assert "best g" in heads()
+    follows.click()
+    best.click()
+    assert "clip" in heads()
+    assert "best g" not in heads()
+
+
+def test_curves_lie_over_each_other_and_zoom(browser: Browser) -> None:
+    browser.open(page())
+    browser.until("document.querySelectorAll('#curves .u-over').length === 2")
+    names = [row.text.split(":")[0] for row in browser.find_all("#curves .chart:first-of-type .u-series th")]
+    assert len([name for name in names if name.startswith("model")]) == 3  # the crashed run has none
+    over = browser.find("#curves .u-over")
+    reset = browser.find("[aria-label='zoom out to the whole run']")
+    assert not reset.is_enabled()
+    browser.drag(over, (-40, 0), (80, 0))
+    browser.until("!document.querySelector(\"[aria-label='zoom out to the whole run']\").disabled")
+    browser.check()
+
+
+def test_samples_of_all_runs_are_at_the_same_step_and_can_be_enlarged(browser: Browser) -> None:
+    browser.open(page())
+    browser.until("document.querySelectorAll('#samples img').length === 4")
+
+    def shown() -> list[str]:
+        images = "[...document.querySelectorAll('#samples img')]"
+        return browser.run(f"return {images}.map((image) => image.getAttribute('src'))")
+
+    assert all(source.endswith("step_20.png") for source in shown())
+    browser.run(SET, "#samples input", "0", "input")
+    assert all(source.endswith("step_10.png") for source in shown())
+    browser.find("#samples button.picture").click()
+    browser.until("document.querySelector('dialog[open] img').complete")
+    first = browser.find("dialog .title").text
+    browser.keys("\ue014")  # right
+    assert browser.find("dialog .title").text != first
+    browser.keys("\ue00c")  # escape
+    browser.run(SET, "#samples select", "tested fake_b", "change")
+    assert all(source.endswith("test.png") for source in shown())
+    browser.check()
+
+
+def test_each_run_is_a_line_through_its_settings_and_a_figure(browser: Browser) -> None:
+    browser.open(page())
+    browser.until("document.querySelectorAll('#parallel polyline').length === 4")
+    names = [element.text for element in browser.find_all("#parallel .name")]
+    assert names == [*SETTINGS, "best fid"]
+    points = [line.get_attribute("points").split() for line in browser.find_all("#parallel polyline")]
+    assert [len(each) for each in points] == [4, 4, 4, 3]  # the crashed run has no figure
+    heights = [float(each[3].split(",")[1]) for each in points[:3]]
+    assert heights[0] < heights[1] < heights[2]  # 49.5, 39.5, 29.5, from above
+    assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1], abs=0.2)
+    browser.run("document.querySelectorAll('#parallel polyline')[1].dispatchEvent(new Event('pointerenter'))")
+    assert "best fid 39.5" in browser.find("#parallel output").text
+    browser.check()
+
+
+def test_it_works_from_a_server_too(browser: Browser, serve: Any) -> None:
+    page()
+    address = serve(Path())
+    browser.open(f"{address}/out/index.html")
+    browser.until("document.querySelectorAll('#samples img').length === 4")
+    browser.check(host=address.removeprefix("http://"))
+
+
+def test_long_curves_are_thinned_and_keep_their_ends() -> None:
+    record = {"name": "x", "command": "", "differ": [], "follow": []}
+    run = {"run": "a", "folder": "../a", "status": "done", "message": "", "step": 1, "seconds": 1.0, "settings": {}}
+    run["figures"] = {"g": {"final": 1.0, "best": 1.0}}
+    lines = [{"step": n, "epoch": n / 2, "kimg": n, "g": float(n)} for n in range(10_001)]
+    Path("out").mkdir()
+    record["runs"] = [run]
+    of = {"lines": {"a": lines}, "pictures": {"a": []}, "tested": {"a": {}}}
+    comparison_page(Path("out"), record, objective=None, home=Path(), **of)
+    curve = data_of("out", "comparison")["runs"][0]["curves"]["g"]
+    assert POINTS / 2 < len(curve["step"]) <= POINTS + 1
+    assert (curve["step"][0], curve["step"][-1]) == (0, 10_000)
+    assert curve["value"][-1] == 10_000
