@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
+from needs import missing, needs
 
 WIDE, NARROW = (1600, 1200), (400, 800)
 
@@ -103,30 +104,26 @@ class Browser:
         assert sides[0] <= sides[1]
 
 
-def _missing(what: str) -> None:
-    if os.environ.get("GANTRAIN_REQUIRE_BROWSER"):
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
-
-
 @pytest.fixture(scope="session")
 def _window() -> Iterator[Browser]:
-    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or chromedriver is None:
-        _missing("chromium, or chromium-driver")
-    try:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-    except ImportError:
-        _missing("selenium")
+    needs("selenium")
+    from selenium import webdriver
+    from selenium.common.exceptions import WebDriverException
+
+    programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
+    if absent := [name for name, path in programs.items() if path is None]:
+        missing(f"there is no {' and no '.join(absent)} (apt install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
-    options.binary_location = chromium
+    options.binary_location = str(programs["chromium"])
     flags = ["headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "hide-scrollbars", "no-first-run"]
     flags += ["host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "disable-background-networking"]
     for flag in flags:
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(chromedriver))
+    try:
+        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(programs["chromedriver"])))
+    except WebDriverException as error:
+        missing(f"Chromium does not start: {str(error).splitlines()[0]}")
     try:
         yield Browser(driver)
     finally:

@@ -13,7 +13,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
-from browser import browser as browser  # a fixture of every test
 from translated import RESNET, SIZES, inside, layout, picture
 
 from gantrain.checkpoint import Checkpoints
