@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from killing import survive
 from warm import Warm
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    """One forking process for all tests of a worker."""
+    with Warm() as forking:
+        yield forking
 
 
 @pytest.mark.parametrize(("model", "kills"), [("dcgan", 8), ("wgan_gp", 6), ("cyclegan", 6)])
