@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gantrain.cli_faults import fail, told
 from gantrain.cli_flags import config_flags, is_sweep, process, split
 from gantrain.registry import ConfigError
 
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "-sc" in arguments or "--shell-completion" in arguments:
-        return _told(lambda: _complete(arguments))
+        return told(lambda: _complete(arguments))
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
@@ -63,38 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(COMMANDS)}"
-        return _fail(f"no command '{command}'; {hint}")
+        return fail(f"no command '{command}'; {hint}")
     try:
-        return _told(lambda: COMMANDS[command](rest))
+        return told(lambda: COMMANDS[command](rest))
     except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from the newest checkpoint, if there was one yet")
+        fail("interrupted; the same command goes on from the newest checkpoint, if there was one yet")
         return 130
-
-
-def _told(run: Callable[[], int]) -> int:
-    """The exit status of ``run``; what a user can mend becomes a line."""
-    try:
-        return run()
-    except ConfigError as error:
-        return _fail(error)
-    except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
-        return 1
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        _fail("out of memory; a smaller data.batch_size, data.crop_size, data.load_size or network.width takes less")
-        return 1
-    except ValueError as error:
-        if "embedded null" not in str(error):
-            raise
-        return _fail("a path has a NUL character in it, which no file system takes")
-
-
-def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether Python, NumPy or torch asked for more memory than there is."""
-    said = ("out of memory", "allocate memory", "Storage size calculation overflowed")
-    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
 def _train(arguments: list[str]) -> int:
@@ -153,7 +128,7 @@ def _list(arguments: list[str]) -> int:
         return 0
     listed = [re.fullmatch(r"plugins=\[(.*)\]", word) for word in arguments]
     if None in listed:
-        return _fail(f"{arguments[listed.index(None)]}: gantrain list takes nothing but plugins=[MODULE,...]")
+        return fail(f"{arguments[listed.index(None)]}: gantrain list takes nothing but plugins=[MODULE,...]")
     import_plugins([name for found in listed if found for name in found[1].split(",")])
     for registry in REGISTRIES:
         print(f"{registry.kind} ({registry.key}.{registry.choose_by})")
@@ -232,14 +207,14 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
             named = {str(key): value for key, value in plain.items()}
         except (OmegaConfBaseException, RecursionError) as error:
             message = in_one_line(error, command, typed)
-            statuses.append(_fail(message))
+            statuses.append(fail(message))
             if sweep is not None:
                 as_typed = OmegaConf.to_container(runtime.overrides.task, resolve=False)
                 assert isinstance(as_typed, list)
                 sweep.refuse(as_typed, choices, message)
             return None
         try:
-            status = _told(lambda: job(named, list(runtime.overrides.task), choices))
+            status = told(lambda: job(named, list(runtime.overrides.task), choices))
         except Exception as error:
             faults.append(error)
             raise
@@ -262,15 +237,15 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
         try:
             hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
         except ConfigError as error:
-            status = _fail(error)
+            status = fail(error)
         except Exception as error:  # Hydra and OmegaConf stumble over what they are given in every way there is
             if trace_wanted or error in faults:
                 raise
             theirs = isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)) or _is_hydras(error)
             if sweep is None or theirs:
-                status = _fail(in_one_line(error, command, typed))
+                status = fail(in_one_line(error, command, typed))
             else:  # a launcher or a sweeper
-                status = _fail(f"the sweep has ended early: {error!r}")
+                status = fail(f"the sweep has ended early: {error!r}")
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 0
         finally:
@@ -315,14 +290,3 @@ def _complete(arguments: list[str]) -> int:
     tail = " " if line.endswith(" ") else ""
     with process(sys.argv, COMP_LINE=shlex.join([program, *typed]).replace("'", "") + tail):
         return _hydra(command, rest, lambda *_: 0)
-
-
-def _fail(message: str | ConfigError) -> int:
-    error = message if isinstance(message, ConfigError) else ConfigError(message)
-    if "RANK" in os.environ:  # under torchrun every rank may find the same mistake
-        from gantrain import distributed
-
-        distributed.say_why_it_ends(f"gantrain: {error}")
-    else:
-        print(f"gantrain: {error}", file=sys.stderr)
-    return 2

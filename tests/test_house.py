@@ -36,7 +36,7 @@ LAYERS = [
     {"build"},
     {"loading", "init_from", "sampling", "translating"},
     {"train", "test", "data_check", "data_commands", "gpus", "sweep", "summary", "compare"},
-    {"cli", "cli_flags", "cli_hydra", "cli_sweep"},
+    {"cli", "cli_faults", "cli_flags", "cli_hydra", "cli_sweep"},
     {"__init__", "__main__"},
 ]
 LEVEL = {name: number for number, layer in enumerate(LAYERS) for name in layer}

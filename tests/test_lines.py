@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gantrain.report import lines as module
-from gantrain.report.lines import Lines, replace_text
+from gantrain.report.lines import Lines
+from gantrain.report.whole import write_whole
 
 LOG = Path("log.jsonl")
 
@@ -139,7 +140,7 @@ def test_what_could_not_be_written_comes_without_another_line_too(full) -> None:
 
 def test_nothing_is_written_again_without_need(monkeypatch) -> None:
     log = added(Lines(LOG), 1)
-    monkeypatch.setattr(module, "replace_text", lambda *_: pytest.fail("written again"))
+    monkeypatch.setattr(module, "write_whole", lambda *_: pytest.fail("written again"))
     log.catch_up()
     log.add(line(2))
 
@@ -167,12 +168,12 @@ def test_a_log_that_is_deleted_comes_again() -> None:
 
 def test_a_text_is_replaced_whole_or_not_at_all(full) -> None:
     page = Path("page.html")
-    replace_text(page, "old")
+    write_whole(page, "old")
     full(True)
     with pytest.raises(OSError, match="No space left"):
-        replace_text(page, "new and long")
+        write_whole(page, "new and long")
     assert page.read_text() == "old"
     assert list(Path().iterdir()) == [page]  # what was written in vain takes no room
     full(False)
-    replace_text(page, "of no text: \udcff")
+    write_whole(page, "of no text: \udcff")
     assert page.read_text() == "of no text: ?"
