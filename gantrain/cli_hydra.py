@@ -215,7 +215,10 @@ def only_harmless_files() -> Iterator[None]:
     """Inside, a configuration file of somebody's is refused if it names code, or would take all memory or time."""
     load, method = OmegaConf.load, "load"
 
-    def careful(file: IO[Any]) -> Any:
+    def careful(file: IO[Any] | str | Path) -> Any:
+        if isinstance(file, (str, Path)):
+            with open(file, encoding="utf-8") as opened:
+                return careful(opened)
         name = str(getattr(file, "name", "a configuration file"))
         if any(Path(name).is_relative_to(folder) for folder in _PACKAGED):
             return load(file)

@@ -18,10 +18,10 @@ from gantrain.data.surveying import Finding, chosen, survey
 from gantrain.plugins import import_plugins
 from gantrain.registry import ConfigError, checked
 from gantrain.report.data_page import data_page
-from gantrain.report.page import PAGE
+from gantrain.report.page import BESIDE, PAGE
 
 WORDS = {"true": True, "false": False}
-OURS = {PAGE, "images"}
+OURS = {PAGE, BESIDE, "images"}
 SHOWN = 10  # pictures of each warning on the terminal; the page has more
 
 

@@ -17,7 +17,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
+sys.path.extend(str(Path(__file__).parents[1] / "tests" / folder) for folder in ("", "faults"))
 
 from killing import SETTINGS, survive
 from warm import Warm

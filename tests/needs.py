@@ -21,11 +21,12 @@ def missing(reason: str) -> NoReturn:
 def needs(*packages: str) -> None:
     """At the top of a test or a fixture: skip it where a package is missing, or fail where it must be there."""
     for package in packages:
-        if not _is_installed(package):
+        if not is_installed(package):
             missing(f"{package} is not installed")
 
 
-def _is_installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
+    """Whether it can be imported."""
     try:
         return find_spec(package) is not None
     except ModuleNotFoundError:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from conftest import MODELS, TRANSLATORS, newest
 from hydra import compose, initialize_config_module
-from needs import needs
+from needs import is_installed, needs
 from omegaconf import OmegaConf
 from PIL import Image
 from torchvision_files import made_celeba, made_cifar10, made_mnist
@@ -162,7 +162,10 @@ def test_every_file_of_the_package_belongs_to_a_group_that_is_tested_here() -> N
 
 @pytest.mark.parametrize(("group", "name"), PLUGINS)
 def test_every_file_of_a_plugin_sets_keys_that_the_plugin_has(group: str, name: str) -> None:
-    needs(f"hydra_plugins.hydra_{name.partition('_')[0]}_{group}")
+    package = f"hydra_plugins.hydra_{name.partition('_')[0]}_{group}"
+    if name == "ray" and not is_installed(package):
+        pytest.skip("Ray is not installed, which can't be had beside joblib")
+    needs(package)
     add_resolvers()
     with initialize_config_module("gantrain.configs", version_base="1.3"):
         config = compose("train", [f"{group}={name}", "objective.mode=max"], return_hydra_config=True)
@@ -294,7 +297,7 @@ def finite_losses(name: str) -> list[dict[str, float]]:
     assert lines
     for line in lines:
         assert all(math.isfinite(value) for value in line.values()), line
-    return lines
+    return [{name: value for name, value in line.items() if not name.startswith("lr_")} for line in lines]
 
 
 PAIRED = {"g_gan", "g_l1", "d_real", "d_fake"}

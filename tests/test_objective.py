@@ -153,7 +153,10 @@ def test_a_run_says_once_that_its_objective_is_never_logged(train, capsys) -> No
     every = ["trainer.log_every=2", "trainer.image_every=3", "trainer.save_every=1", "trainer.keep=0"]
     train("run", "trainer.steps=6", *every, "objective.metric=fid")
     told = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    assert told == ["warning: there will be no best.pt: objective.metric=fid is not logged here, but d_fake, d_real, g"]
+    assert told == [
+        "warning: there will be no best.pt: objective.metric=fid is not logged here, but "
+        "d_fake, d_real, g, lr_discriminator, lr_generator"
+    ]
     assert not (RUN / "best.pt").exists()
 
 

@@ -164,9 +164,7 @@ def open_picture(encoded: Encoded, stack: ExitStack) -> Pixels | Image.Image | t
 def _open_npy(encoded: Encoded, file: IO[bytes]) -> Pixels:
     mapped = isinstance(encoded, Path)  # which also notices that values are missing
     values: Pixels = np.load(encoded if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
-    if not values.size:
-        raise ValueError(f"its shape is {values.shape}, in which there is no pixel")
-    if values.ndim not in (2, 3):
+    if values.ndim not in (2, 3) or not values.size:
         raise ValueError(f"its shape is {values.shape}, and not (H, W), (H, W, C) or (C, H, W)")
     return values
 

@@ -135,6 +135,8 @@ class Report:
             lines += [("pictures", picture) for picture in pictures]
             newest = pictures[-1]["url"] if pictures else None
             how_far = {"begun": done, "done": done, "total": math.ceil(total), "unit": unit}
+            last = self._losses.all[-1] if self._losses.all else {}
+            how_far |= {key: last[key] for key in ("epoch", "kimg") if key in last}
             self._shown.open(lines, step=step, thumbnail=newest, **how_far)
 
     def advance(self, done: int) -> None:

@@ -128,8 +128,9 @@ class TrainingPage:
         Raises:
             OSError: It can't be written.
         """
-        self.tell(state=state, reason=reason, **status)
+        self._status |= {**status, "state": state, "reason": reason}
         write_document(self._folder / PAGE, self._document())
+        self.tell()  # who finds here that the run is done finds all the rest
         if self._home is not None:
             write_home(self._home)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pages import data_of, lines_of
 from warm import Kill, Warm
 
 COMMON = ["trainer.accelerator=cpu", "data.batch_size=4", "data.num_workers=2", "network.width=4", "model.ema=0.9"]
@@ -83,7 +84,13 @@ def survive(warm: Warm, model: str, kills: int, draw: random.Random, folder: Pat
 def differences(killed: Path, alone: Path) -> list[str]:
     """What is not the same in the run folders of two working folders, but for what tells the time."""
     found = []
-    names = [{str(path.relative_to(each)) for path in (each / "checkpoints").rglob("*")} for each in (killed, alone)]
+    pages = [pages_say(each / "checkpoints/run") for each in (killed, alone)]
+    if pages[0] != pages[1]:
+        found.append(f"the page shows {pages[0]}, not {pages[1]}")
+    everything = [
+        {str(path.relative_to(each)) for path in (each / "checkpoints/run").rglob("*")} for each in (killed, alone)
+    ]
+    names = [{name for name in each if "/index_files/data/" not in name} for each in everything]
     # one killed after its last checkpoint has had no time to remove the one before
     more = {name for name in names[0] - names[1] if not re.fullmatch(r".*/step_\d+\.pt", name)}
     if more or names[1] - names[0]:
@@ -96,9 +103,18 @@ def differences(killed: Path, alone: Path) -> list[str]:
         elif name.endswith("speed.jsonl"):
             steps = [[json.loads(line)["step"] for line in path.read_text().splitlines()] for path in (here, there)]
             found += [f"{name}: steps {steps[0]}"] * (steps[0] != sorted(set(steps[0])))
-        elif here.is_file() and here.read_bytes() != there.read_bytes():
+        elif here.is_file() and here.read_bytes().replace(bytes(killed), bytes(alone)) != there.read_bytes():
             found.append(name)
     return found
+
+
+def pages_say(run: Path) -> tuple[Any, ...]:
+    """What the page of a run shows that has nothing to do with the time."""
+    status = data_of(run, "status")
+    tables = [lines_of(run, table) for table in ("losses", "pictures")]
+    steps = [line["step"] for line in lines_of(run, "speed")]
+    end = [status.get(key) for key in ("state", "reason", "step", "done", "total", "epoch", "kimg")]
+    return (*end, *tables, steps == sorted(set(steps)))
 
 
 def unequal(one: Any, other: Any, place: str = "") -> list[str]:

@@ -82,11 +82,13 @@ def during(acts: dict[int, Callable[[], object]], patch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def whole(train) -> dict:
-    """The newest checkpoint of a run that nothing came in the way of, with its ``losses.jsonl`` and size in bytes."""
+    """The newest checkpoint of a run that nothing came in the way of, with its ``losses.jsonl``, its size in bytes, and
+    the bytes on the disk of all that lies beside the checkpoints."""
     state = train("whole", *EVERY, "trainer.steps=6")
     folder = Path("checkpoints/whole")
     size = (folder / "step_6.pt").stat().st_size
-    found = {"state": state, "lines": (folder / "losses.jsonl").read_text(), "size": size}
+    beside = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.suffix != ".pt")
+    found = {"state": state, "lines": (folder / "losses.jsonl").read_text(), "size": size, "beside": beside}
     shutil.rmtree(folder)
     return found
 
@@ -113,7 +115,7 @@ def goes_on(whole: dict) -> None:
 
 
 def test_a_disk_that_fills_up_stops_the_run_with_a_line_and_the_same_command_goes_on(disk: Path, whole: dict) -> None:
-    ballast = fill(disk, free=5 * whole["size"] // 2 + 100_000)  # two checkpoints, and what lies beside them
+    ballast = fill(disk, free=5 * whole["size"] // 2 + whole["beside"])  # two checkpoints, and what lies beside them
     process = subprocess.run([sys.executable, "-m", "gantrain", *COMMAND], capture_output=True, text=True, check=False)
     assert process.returncode == 2
     warnings, lines = told_by(process.stderr)
