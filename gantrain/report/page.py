@@ -75,14 +75,13 @@ def write_document(path: Path, document: dominate.document) -> None:
         if place.startswith(f"{BESIDE}/"):
             name = place.removeprefix(f"{BESIDE}/")
             for asset in (name, *([LICENCES[name]] if name in LICENCES else [])):
-                _copy_asset(asset, path.parent / BESIDE / asset)
+                _copy_asset(asset, path.parent, Path(BESIDE, asset))
     write_whole(path, document.render())
 
 
 def write_data(folder: Path, name: str, value: Any) -> None:
     """Keep what a page is to show as ``index_files/data/<name>.js``, whole."""
-    (folder / DATA).mkdir(parents=True, exist_ok=True)
-    write_whole(folder / DATA / f"{name}.js", f"gantrain.data({json.dumps(name)}, {as_script(value)});\n")
+    write_whole(folder_below(folder, DATA) / f"{name}.js", f"gantrain.data({json.dumps(name)}, {as_script(value)});\n")
 
 
 def read_data(folder: Path, name: str) -> Any:
@@ -109,11 +108,22 @@ def as_script(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _copy_asset(name: str, place: Path) -> None:
+def folder_below(folder: Path, inside: str) -> Path:
+    """A folder within that of a page, made if need be; not that of the page, which may have been deleted.
+
+    Raises:
+        OSError: It can't be made.
+    """
+    for part in Path(inside).parts:
+        folder = folder / part
+        folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _copy_asset(name: str, folder: Path, place: Path) -> None:
     """Unless it is there already."""
     with as_file(files("gantrain.report") / "assets" / name) as asset:
         content = asset.read_bytes()
-    if place.is_file() and place.read_bytes() == content:
+    if (folder / place).is_file() and (folder / place).read_bytes() == content:
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(place, content)
+    write_whole(folder_below(folder, str(place.parent)) / place.name, content)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gantrain.report.page import DATA, as_script
+from gantrain.report.page import DATA, as_script, folder_below
 from gantrain.report.whole import write_whole
 
 LINES = 500  # of a file
@@ -20,6 +20,7 @@ class PageLog:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._page = folder
         self._folder = folder / DATA
         self._lines: list[str] = []
         self._kept = 0  # so many are in the files
@@ -43,7 +44,7 @@ class PageLog:
         """
         self._lines = [_said(table, line) for table, line in lines]
         self._kept = 0
-        self._folder.mkdir(parents=True, exist_ok=True)
+        folder_below(self._page, DATA)
         for path in self._folder.glob("log_*.js"):
             path.unlink()
         self.catch_up()
