@@ -16,7 +16,7 @@ import torch
 
 from gantrain import crash, distributed, resume
 from gantrain.build import Parts
-from gantrain.checkpoint import Checkpoints
+from gantrain.checkpoint import Checkpoints, fitting
 from gantrain.init_from import shaped_like, take_networks
 from gantrain.interruption import Interruption, requeue
 from gantrain.lock import RunLock
@@ -191,13 +191,14 @@ def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None
     there = checkpoints.paths()
     if there and settings.resume == "auto":
         state = checkpoints.load()
-        resume.check(state, trainer.constants, depends_on_length=schedule.depends_on_length)
+        with fitting(state, checkpoints.folder):
+            resume.check(state, trainer.constants, depends_on_length=schedule.depends_on_length)
+            trainer.load_state_dict(state)
         if len(state["ranks"]) != distributed.world_size():
             distributed.say(
                 f"warning: saved by {len(state['ranks'])} processes, resumed by {distributed.world_size()}: "
                 "the run goes on, but not to the same bits"
             )
-        trainer.load_state_dict(state)
         if trainer.progress < 1:
             ready()
         if distributed.rank() == 0:
