@@ -38,7 +38,7 @@ def train(config: dict[str, Any], overrides: list[str]) -> int:
         overrides: As typed, for the record and for messages.
 
     Returns:
-        Exit status: 0, or 128 + the number of the signal that stopped the run, which is saved then.
+        Exit status: 0, or 128 + the number of the signal that came, with which the run is saved, or even done.
 
     Raises:
         ConfigError: Something in the configuration can't be had.
@@ -138,11 +138,12 @@ def _run(
         distributed.say(f"Page: {report.page}")
         return 0
     with closing(trainer.checkpoints), report:
-        if _fit(trainer, trainer_settings, config, parts.update.players[0].device):
+        done = _fit(trainer, trainer_settings, config, parts.update.players[0].device)
+        number = distributed.highest(interruption.signal)  # all ranks' is the same, and rank 0 has saved
+        if done:
             report.close("done", trainer.step)
             distributed.say(f"Page: {report.page}")
-            return 0
-        number = distributed.highest(interruption.signal)  # all ranks' is the same, and rank 0 has saved
+            return 128 + number if number else 0  # what else was to be done is not wanted any more
         report.close(f"stopped ({interruption.reason(number)})", trainer.step)
     distributed.say(
         f"Stopped at step {trainer.step} and saved ({interruption.reason(number)}); the same command goes on: {again}"
