@@ -177,10 +177,8 @@ def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any], de
                 raise ConfigError(f"{told} {crash.advice(config)}") from None
             state = trainer.checkpoints.load()
             trainer.load_state_dict({**state, "rollbacks": rollbacks})
-            distributed.say(
-                f"{told} Going back to step {trainer.step}, with the pictures in another order "
-                f"({rollbacks} of {settings.rollbacks} times)"
-            )
+            going = f"Going back to step {trainer.step}, with the pictures in another order"
+            trainer.report.say([f"{told} {going} ({rollbacks} of {settings.rollbacks} times)"])
 
 
 def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None]) -> None:
