@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -27,6 +27,21 @@ def copied(state: Any) -> Any:
     if isinstance(state, (list, tuple)):
         return type(state)([copied(value) for value in state])
     return state
+
+
+@contextmanager
+def fitting(state: Mapping[str, Any], folder: Path) -> Iterator[None]:
+    """Tells what a checkpoint lacks, or has in other shapes than the run: a plug-in may have changed since."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]  # of torch's, the last names a tensor
+        raise ConfigError(
+            f"the checkpoint of step {state['step']} in {folder} does not fit this run ({lines[-1].strip()[:300]}): "
+            "give another name=..., or resume=never to start over"
+        ) from error
 
 
 class Checkpoints:

@@ -114,7 +114,15 @@ def diverged(step: int, facts: Mapping[str, Any], record: Path) -> str:
         for norm in facts["gradient_norms"]
         if norm["step"] == step and not _is_finite(norm["norm"])
     ]
-    return f"diverged at step {step}: {', '.join(dict.fromkeys(losses + norms))}; see {record}."
+    weights = [f"the weights of the {side} are not finite" for side in facts["overflown"]]
+    # of other ranks, or of a part that the model does not log
+    hidden = [
+        f"the loss of the {norm['side']} is not finite"
+        for norm in facts["gradient_norms"]
+        if norm["step"] == step and not norm["finite_loss"]
+    ]
+    told = dict.fromkeys(losses + norms + weights or hidden)
+    return f"diverged at step {step}: {', '.join(told)}; see {record}."
 
 
 def advice(config: Mapping[str, Any]) -> str:

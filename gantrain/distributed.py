@@ -151,14 +151,19 @@ def average(tensors: Sequence[Tensor]) -> None:
             tensor.detach().copy_(mean.view_as(tensor))
 
 
+def exchange(item: Any) -> list[Any]:
+    """Every rank's ``item`` (its tensors on the CPU) in the order of ranks, on every rank."""
+    if not dist.is_initialized():
+        return [item]
+    items: list[Any] = [None] * world_size()
+    with _in_touch():
+        dist.all_gather_object(items, item)
+    return items
+
+
 def highest(number: int) -> int:
     """The highest of all ranks' numbers; every rank must ask."""
-    if not dist.is_initialized():
-        return number
-    numbers: list[int] = [0] * world_size()
-    with _in_touch():
-        dist.all_gather_object(numbers, number)
-    return max(numbers)
+    return max(exchange(number))
 
 
 def say(message: str) -> None:

@@ -151,6 +151,15 @@ class Player:
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
+    @torch.no_grad()
+    def is_finite(self) -> Tensor:
+        """Whether all parameters and what the optimizer remembers of them are, a scalar on the device."""
+        kept = [value for state in self.optimizer.state.values() for value in state.values()]
+        # but for its count of steps, which may be elsewhere
+        moments = [value for value in kept if isinstance(value, Tensor) and value.dim() > 0]
+        norms = torch._foreach_norm([*self.parameters, *moments], torch.inf)  # of nan it is nan
+        return torch.stack([norm.isfinite() for norm in norms]).all()
+
     def state_dict(self) -> dict[str, Any]:
         """Optimizer and scaler."""
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
@@ -215,6 +224,11 @@ class Updates:
     def discriminator(self, loss: Tensor) -> None:
         """Update the discriminators to lower ``loss``."""
         self.players[1].update(loss, self.watch, "discriminator")
+
+    def overflown(self) -> list[str]:
+        """The sides that finite gradients have made infinite or nan by too large a step; waits for the device."""
+        sides = zip(("generator", "discriminator"), self.players, strict=True)
+        return [side for side, player in sides if not player.is_finite()]
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

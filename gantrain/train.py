@@ -16,7 +16,7 @@ import torch
 
 from gantrain import crash, distributed, resume
 from gantrain.build import Parts
-from gantrain.checkpoint import Checkpoints
+from gantrain.checkpoint import Checkpoints, fitting
 from gantrain.init_from import shaped_like, take_networks
 from gantrain.interruption import Interruption, requeue
 from gantrain.lock import RunLock
@@ -38,7 +38,7 @@ def train(config: dict[str, Any], overrides: list[str]) -> int:
         overrides: As typed, for the record and for messages.
 
     Returns:
-        Exit status: 0, or 128 + the number of the signal that stopped the run, which is saved then.
+        Exit status: 0, or 128 + the number of the signal that came, with which the run is saved, or even done.
 
     Raises:
         ConfigError: Something in the configuration can't be had.
@@ -138,11 +138,12 @@ def _run(
         distributed.say(f"Page: {report.page}")
         return 0
     with closing(trainer.checkpoints), report:
-        if _fit(trainer, trainer_settings, config, parts.update.players[0].device):
+        done = _fit(trainer, trainer_settings, config, parts.update.players[0].device)
+        number = distributed.highest(interruption.signal)  # all ranks' is the same, and rank 0 has saved
+        if done:
             report.close("done", trainer.step)
             distributed.say(f"Page: {report.page}")
-            return 0
-        number = distributed.highest(interruption.signal)  # all ranks' is the same, and rank 0 has saved
+            return 128 + number if number else 0  # what else was to be done is not wanted any more
         report.close(f"stopped ({interruption.reason(number)})", trainer.step)
     distributed.say(
         f"Stopped at step {trainer.step} and saved ({interruption.reason(number)}); the same command goes on: {again}"
@@ -176,10 +177,8 @@ def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any], de
                 raise ConfigError(f"{told} {crash.advice(config)}") from None
             state = trainer.checkpoints.load()
             trainer.load_state_dict({**state, "rollbacks": rollbacks})
-            distributed.say(
-                f"{told} Going back to step {trainer.step}, with the pictures in another order "
-                f"({rollbacks} of {settings.rollbacks} times)"
-            )
+            going = f"Going back to step {trainer.step}, with the pictures in another order"
+            trainer.report.say([f"{told} {going} ({rollbacks} of {settings.rollbacks} times)"])
 
 
 def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None]) -> None:
@@ -191,13 +190,14 @@ def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None
     there = checkpoints.paths()
     if there and settings.resume == "auto":
         state = checkpoints.load()
-        resume.check(state, trainer.constants, depends_on_length=schedule.depends_on_length)
+        with fitting(state, checkpoints.folder):
+            resume.check(state, trainer.constants, depends_on_length=schedule.depends_on_length)
+            trainer.load_state_dict(state)
         if len(state["ranks"]) != distributed.world_size():
             distributed.say(
                 f"warning: saved by {len(state['ranks'])} processes, resumed by {distributed.world_size()}: "
                 "the run goes on, but not to the same bits"
             )
-        trainer.load_state_dict(state)
         if trainer.progress < 1:
             ready()
         if distributed.rank() == 0:

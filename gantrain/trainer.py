@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -47,11 +48,12 @@ REMEMBERED = 3  # steps; one is known to have diverged at the end of the next
 
 
 class DivergedError(Exception):
-    """A loss or a gradient was not finite.
+    """A loss, a gradient or a weight was not finite.
 
     Attributes:
-        step: In which, from 1.
-        facts: What is known of it, as plain values: ``step``, ``losses``, ``pictures`` (names) and ``gradient_norms``.
+        step: In which, from 1; of a weight, in which that was seen.
+        facts: What is known of it, as plain values, the same on all ranks: ``step``, ``losses``, ``pictures`` (names),
+            ``gradient_norms`` and ``overflown`` (the sides whose weights are not finite).
     """
 
     def __init__(self, step: int, facts: dict[str, Any]) -> None:
@@ -114,7 +116,7 @@ class Trainer:
         """Train to the end of the clock; False if stopped before. Nothing waits for the device between log lines.
 
         Raises:
-            DivergedError: A loss or a gradient was not finite; no checkpoint has seen it.
+            DivergedError: A loss, a gradient or a weight was not finite; no checkpoint has seen it.
             ConfigError: A picture can't be read, or a checkpoint not written.
         """
         self.model.train()
@@ -149,16 +151,22 @@ class Trainer:
     def _look(self, *, at_once: bool) -> Sight:
         """What to do after this step, unless it or the one before it has diverged."""
         sight = self.update.watch.look(at_once=at_once)
-        if sight.diverged is None:
+        overflown: list[str] = []
+        if sight.diverged is None and (at_once or sight.stop or sight.save):  # it is about to be saved
+            overflown = sorted({side for sides in distributed.exchange(self.update.overflown()) for side in sides})
+        if sight.diverged is None and not overflown:
             return sight
-        losses, names = next((losses, names) for step, losses, names in self._lately if step == sight.diverged)
+        diverged = sight.diverged or self.step
+        losses, names = next((losses, names) for step, losses, names in self._lately if step == diverged)
+        ranks = distributed.exchange(({name: float(value) for name, value in losses.items()}, names))
         raise DivergedError(
-            sight.diverged,
+            diverged,
             {
-                "step": sight.diverged,
-                "losses": {name: float(value) for name, value in losses.items()},
-                "pictures": [name for names in distributed.gather(names) or () for name in names],
+                "step": diverged,
+                "losses": {name: _worst([values[name] for values, _ in ranks]) for name in losses},
+                "pictures": [name for _, names in ranks for name in names],
                 "gradient_norms": self.update.watch.gradient_norms(),
+                "overflown": overflown,
             },
         )
 
@@ -227,6 +235,10 @@ class Trainer:
         self.update.load_state_dict(state["updates"])
         self.update.schedule.load_state_dict(rank["schedule"])
         self.means.load_state_dict(rank["means"])
+
+
+def _worst(values: list[float]) -> float:
+    return next((value for value in values if not math.isfinite(value)), values[0])
 
 
 @contextmanager

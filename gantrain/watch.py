@@ -46,7 +46,7 @@ class Watch:
         self.wants_save: Callable[[], bool] = lambda: False
         self._flags = torch.zeros(3, device=device)  # stop, save, not finite
         self._waiting: tuple[int, Tensor, torch.cuda.Event | None] | None = None
-        self._norms: deque[tuple[int, str, Tensor]] = deque(maxlen=NORMS)
+        self._norms: deque[tuple[int, str, Tensor, Tensor]] = deque(maxlen=NORMS)
         self._step = 0
 
     def begin(self, step: int) -> None:
@@ -73,7 +73,7 @@ class Watch:
             may_be_infinite: Whether a scaler passes over gradients that are.
         """
         norm = torch.nn.utils.get_total_norm(gradients)
-        self._norms.append((self._step, side, norm))
+        self._norms.append((self._step, side, norm, message[2]))
         self._flags += message
         if not may_be_infinite:
             self._flags[2] += norm.isfinite().logical_not()
@@ -98,9 +98,15 @@ class Watch:
             diverged=min((sight.diverged for sight in seen if sight.diverged is not None), default=None),
         )
 
-    def gradient_norms(self) -> list[dict[str, int | str | float]]:
-        """Of the last updates, oldest first: ``step`` (from 1), ``side`` and ``norm``. Reads from the device."""
-        return [{"step": step, "side": side, "norm": float(norm)} for step, side, norm in self._norms]
+    def gradient_norms(self) -> list[dict[str, int | str | float | bool]]:
+        """Of the last updates, oldest first: ``step`` (from 1), ``side``, ``norm`` and ``finite_loss``, on all ranks.
+
+        Reads from the device.
+        """
+        return [
+            {"step": step, "side": side, "norm": float(norm), "finite_loss": not bool(bad)}
+            for step, side, norm, bad in self._norms
+        ]
 
     def forget(self) -> None:
         """Begin anew, before a run goes on from an earlier step."""

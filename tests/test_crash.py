@@ -460,3 +460,20 @@ def test_a_run_that_was_killed_after_its_last_checkpoint_is_brought_to_its_end(m
     assert "done" in (run / "index.html").read_text()
     assert Checkpoints(run).steps() == [2, 4]
     assert (run / "losses.jsonl").read_bytes() == logs
+
+
+@pytest.mark.parametrize(
+    ("message", "codes"),
+    [
+        ("unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)", ()),
+        (
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are "
+            "out of shared memory. Please try to raise your shared memory limit.",
+            (0, -signal.SIGBUS),
+        ),
+    ],
+)
+def test_shared_memory_that_ran_out_is_told_with_what_makes_more_of_it(message: str, codes: tuple[int, ...]) -> None:
+    given = crash.explained(config(), torch.device("cpu"), lambda: codes)
+    with pytest.raises(ConfigError, match=r"^too little shared memory .* data.num_workers=0 .* --shm-size"), given:
+        raise RuntimeError(message)

@@ -100,7 +100,12 @@ def test_the_last_norms_are_remembered() -> None:
         )
     norms = watch.gradient_norms()
     assert len(norms) == NORMS
-    assert norms[-1] == {"step": NORMS + 2, "side": "discriminator", "norm": 5.0 * (NORMS + 2)}
+    assert norms[-1] == {
+        "step": NORMS + 2,
+        "side": "discriminator",
+        "norm": 5.0 * (NORMS + 2),
+        "finite_loss": True,
+    }
     assert norms[0]["step"] == 3
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_shapes, to_unit_range
 from gantrain.data.faults import Faults, OnError, made, named, readable
@@ -156,7 +156,7 @@ class BatchStream(Iterator[Batch]):
             prefetch_factor=batches_ahead(workers) if workers else None,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else the loader draws from the global one
-            collate_fn=_as_it_is,  # whole batches come from the data set
+            collate_fn=_handed_over,  # whole batches come from the data set
             worker_init_fn=_outlive_signals,
         )
         others = multiprocessing.active_children()
@@ -221,8 +221,13 @@ class _Seeded(Dataset[Batch]):
         return derive_seed(self._seed, "item", epoch, index)
 
 
-def _as_it_is(batch: Any) -> Batch:
+def _handed_over(batch: Any) -> Batch:
+    """A whole batch, as it is; a worker's in shared memory, where a thread would put it whose errors nobody hears."""
     whole: Batch = batch
+    if get_worker_info() is not None:
+        for value in whole.values():
+            if isinstance(value, torch.Tensor):
+                value.share_memory_()
     return whole
 
 

@@ -1,0 +1,56 @@
+"""Batches that are too large for the memory of a process, or for the memory that processes share."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from warm import Warm
+
+# what the process has, with all that it has imported, and so many MiB more
+LITTLE = """
+import resource
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+resource.setrlimit(resource.RLIMIT_AS, (int(status["VmSize"].split()[0]) * 1024 + (400 << 20),) * 2)
+"""
+RUN = ["train", "model=dcgan", "trainer.accelerator=cpu", "trainer.steps=2", "network.width=16", "data.load_size=64"]
+
+
+def test_a_batch_too_large_for_the_memory_is_one_line_and_a_smaller_one_trains(workplace: Path) -> None:
+    log = workplace / "log.txt"
+    with Warm() as warm:
+        warm.start([*RUN, "data.batch_size=4096"], workplace, first=LITTLE)
+        assert warm.wait().status == 2
+        assert re.fullmatch(
+            r"gantrain: out of memory \(peak \d\.\d GiB; batches of 4096, images of 64 pixels\): lower "
+            r"data\.batch_size \(4096\) or data\.load_size \(64\) or network\.width \(16\), "
+            r"or give trainer\.precision=bfloat16\n",
+            log.read_text(),
+        )
+        assert list(workplace.iterdir()) == [log]  # no step was made
+        warm.start([*RUN, "data.batch_size=2"], workplace, first=LITTLE)
+        assert warm.wait().status == 0, log.read_text()
+
+
+# sees a /dev/shm of its own, which holds so little
+CROWDED = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=64k none /dev/shm && exec "$@"', "sh"]
+
+
+def test_shared_memory_too_little_for_a_batch_is_one_line_and_nobody_waits_for_it(workplace: Path) -> None:
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*CROWDED, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("no other /dev/shm can be mounted here")
+    command = [*CROWDED, sys.executable, "-m", "gantrain", *RUN, "data.batch_size=64", "data.num_workers=1"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("gantrain: too little shared memory (df /dev/shm) to hand batches from process to")
+    assert ended.stderr.count("\n") == 1
+    assert list(workplace.iterdir()) == []

@@ -1,0 +1,235 @@
+"""Two processes that gantrain starts: one of them killed, both signalled, and a loss that only one of them sees.
+
+A plug-in holds them in the midst of a step, so that what happens to them happens there, however fast the machine is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY
+from killing import differences
+from torch import Tensor
+from translated import picture
+from warm import Warm
+
+from gantrain.checkpoint import Checkpoints
+
+PLUGIN = """
+import math, os, pathlib, time
+from gantrain.optim import Updates
+
+begin, generator = Updates.begin, Updates.generator
+rank = os.environ.get("RANK")
+
+def held(self, step, progress):
+    begin(self, step, progress)
+    pathlib.Path(f"reached_{rank}").write_text(str(step + 1))
+    hold = pathlib.Path(f"hold_{rank}")
+    if hold.exists() and hold.read_text() == str(step + 1):
+        pathlib.Path(f"number_{rank}").write_text(str(os.getpid()))
+        pathlib.Path(f"number_{rank}").rename(f"held_{rank}")
+        deadline = time.monotonic() + 120  # should the test have failed
+        while hold.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+def poisoned(self, loss):
+    poison = pathlib.Path(f"poison_{rank}_{self.step + 1}")
+    if poison.exists():
+        how = poison.read_text()
+        poison.unlink()
+        loss = loss + math.nan if how == "loss" else loss * math.nan
+    generator(self, loss)
+
+Updates.begin, Updates.generator = held, poisoned
+"""
+RUN = ["train", *TINY, "trainer.devices=2", "plugins=[holding]", "model=dcgan", "model.ema=0.9", "name=run"]
+RUN += ["data.num_workers=1", "trainer.steps=12", "trainer.log_every=2", "trainer.save_every=4"]
+AGAIN = "the same command goes on"
+LONG = 120  # seconds, of what takes some
+
+
+class Runs:
+    """The same command in a folder of its own, again and again.
+
+    Args:
+        warm: Starts it.
+        folder: Made.
+    """
+
+    def __init__(self, warm: Warm, folder: Path) -> None:
+        self._warm = warm
+        self.folder = folder
+        self.launcher = 0
+        folder.mkdir()
+        (folder / "holding.py").write_text(PLUGIN)
+
+    def start(self, *overrides: str, hold: dict[int, int] | None = None) -> None:
+        """Start it, and wait until every rank that is to be held is.
+
+        Args:
+            overrides: Beside those of ``RUN``.
+            hold: By rank, the step (from 1) in whose midst it is held.
+        """
+        hold = hold or {}
+        for rank, step in hold.items():
+            self.file("held", rank).unlink(missing_ok=True)
+            self.file("hold", rank).write_text(str(step))
+        (self.folder / "log.txt").unlink(missing_ok=True)
+        path = os.pathsep.join([str(self.folder), *sys.path])
+        first = f"import os, sys; os.environ['PYTHONPATH'] = {path!r}; sys.path.insert(0, {str(self.folder)!r})"
+        self.launcher = self._warm.start([*RUN, *overrides], self.folder, first=first)
+        for rank in hold:
+            self.wait_for(self.file("held", rank).exists)
+
+    def let_go(self) -> None:
+        """The ranks go on."""
+        for rank in (0, 1):
+            self.file("hold", rank).unlink(missing_ok=True)
+
+    def end(self) -> int:
+        """Wait for the command's end, and return its exit status."""
+        self.wait_for(lambda: not is_running(self.launcher))
+        return self._warm.wait().status
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + LONG
+        while not condition():
+            assert time.monotonic() < deadline, self.printed
+            time.sleep(0.01)
+
+    def file(self, kind: str, rank: int) -> Path:
+        """What the plug-in and the test tell each other of a rank."""
+        return self.folder / f"{kind}_{rank}"
+
+    def process(self, rank: int) -> int:
+        """The number of a rank that is held."""
+        return int(self.file("held", rank).read_text())
+
+    def reached(self) -> list[int]:
+        """The step that each rank began last."""
+        return [int(self.file("reached", rank).read_text()) for rank in (0, 1)]
+
+    def saved(self) -> list[int]:
+        """The steps of the checkpoints."""
+        return Checkpoints(self.folder / "checkpoints" / "run").steps()
+
+    @property
+    def printed(self) -> str:
+        return (self.folder / "log.txt").read_text()
+
+    @property
+    def told(self) -> list[str]:
+        """What it has printed beside its progress, the page and what it resumes."""
+        lines = [line.strip() for line in re.split(r"[\r\n]+", self.printed)]
+        return [line for line in lines if line and not line.startswith(("run: ", "Page: ", "Resuming "))]
+
+
+def status_of(process: int) -> dict[str, str]:
+    """What Linux says of a process; nothing of one that is gone."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def is_running(process: int) -> bool:
+    return not status_of(process).get("State", "Z").startswith("Z")
+
+
+def has_taken_its_first(process: int) -> bool:
+    """Whether the process leaves SIGTERM to the system, as ranks do once they have been asked to stop."""
+    return not int(status_of(process)["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1
+
+
+@pytest.fixture
+def warm() -> Iterator[Warm]:
+    with Warm() as forking:
+        yield forking
+
+
+def test_two_processes_go_on_to_the_same_bits_whatever_has_happened_to_them(warm: Warm, workplace: Path) -> None:
+    alone, run = Runs(warm, workplace / "alone"), Runs(warm, workplace / "run")
+    alone.start()
+    assert alone.end() == 0
+
+    # the first process alone is asked to stop, as by SLURM; its ranks learn of each other's wish a step later
+    for name, step in (("SIGTERM", 2), ("SIGUSR1", 5), ("SIGINT", 7)):
+        run.start(hold={0: step, 1: step})
+        os.kill(run.launcher, getattr(signal, name))
+        for rank in (0, 1):
+            run.wait_for(partial(has_taken_its_first, run.process(rank)))
+        run.let_go()
+        assert run.end() == 128 + getattr(signal, name)
+        (line,) = run.told
+        assert line.startswith(f"Stopped at step {step + 1} and saved ({name}); {AGAIN}: gantrain train")
+        assert run.reached() == [step + 1] * 2
+        assert run.saved()[-1] == step + 1
+
+    run.start(hold={1: 10})
+    os.kill(run.process(1), signal.SIGKILL)
+    killed = time.monotonic()
+    assert run.end() == 128 + signal.SIGKILL
+    assert time.monotonic() < killed + 60
+    because = "rank 1 was killed by SIGKILL, most likely because memory ran out"
+    assert run.told == [f"gantrain: {because}; {AGAIN} from the newest checkpoint"]
+    assert run.saved()[-1] == 8
+
+    # a second signal does not wait for the end of a step
+    run.start(hold={0: 10, 1: 10})
+    ranks = [run.process(rank) for rank in (0, 1)]
+    os.kill(run.launcher, signal.SIGTERM)
+    for process in ranks:
+        run.wait_for(partial(has_taken_its_first, process))
+    os.kill(run.launcher, signal.SIGTERM)
+    assert run.end() == 128 + signal.SIGTERM
+    assert not any(map(is_running, ranks))
+    assert run.told == []
+    assert run.saved()[-1] == 8
+
+    run.let_go()
+    run.start()
+    assert run.end() == 0
+    assert "Resuming checkpoints/run at step 8" in run.printed
+    assert differences(run.folder, alone.folder) == []
+
+
+def test_what_is_not_finite_on_one_rank_alone_stops_both_or_takes_both_back(warm: Warm, workplace: Path) -> None:
+    run = Runs(warm, workplace / "run")
+    for number in range(8):
+        picture(run.folder / f"photos/{number}.png", 16, 16)
+    run.file("poison_1", 6).write_text("loss")  # the gradient of which is finite
+    run.file("poison_1", 11).write_text("gradient")
+    run.start("data=single", "data.root=photos", "trainer.on_divergence=rollback", "trainer.rollbacks=1")
+    assert run.end() == 2
+    back, end = run.told
+    crash = Path("checkpoints/run/crash")
+    assert back == (
+        f"diverged at step 6: the loss of the generator is not finite; see {crash}/step_6.json. "
+        "Going back to step 4, with the pictures in another order (1 of 1 times)"
+    )
+    told = f"gantrain: diverged at step 11: the gradient of the generator is nan; see {crash}/step_11.json. Try "
+    assert end.startswith(told)
+    for step in (6, 11):
+        record = json.loads((run.folder / crash / f"step_{step}.json").read_text())
+        (norm,) = [norm for norm in record["gradient_norms"] if (norm["step"], norm["side"]) == (step, "generator")]
+        assert not norm["finite_loss"]
+        assert math.isfinite(norm["norm"]) == (step == 6)
+        assert len(set(record["pictures"])) == 4  # of both ranks
+    assert run.reached() == [12, 12]  # where it is seen
+    assert run.saved() == [4, 8]
+    for path in (run.folder / "checkpoints" / "run").glob("*.pt"):
+        state = torch.load(path, weights_only=True)
+        assert all(value.isfinite().all() for value in state["model"].values() if isinstance(value, Tensor))
