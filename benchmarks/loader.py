@@ -133,7 +133,7 @@ def ours(folder: Path, workers: int, *overrides: str) -> Iterator[Any]:
     typed += [f"data.num_workers={workers}", "trainer.accelerator=cpu", *overrides]
     with initialize_config_module("gantrain.configs", version_base="1.3"):
         config: Any = OmegaConf.to_container(compose("train", typed), resolve=True)
-    config = {key: value for key, value in config.items() if key != "demo"} | {"name": "benchmark"}
+    config = {key: value for key, value in config.items() if key not in ("demo", "sweep")} | {"name": "benchmark"}
     settings = construct(RunSettings, config, key="")
     trainer = construct(TrainerSettings, settings.trainer, key="trainer")
     parts = Parts.build(config, settings, trainer, CPU, world_size=1)
@@ -202,6 +202,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="of every way")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     typed = parser.parse_args()
+    if typed.pictures < BATCH:
+        parser.error(f"--pictures: at least {BATCH}, a batch")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         os.environ.setdefault("GANTRAIN_CACHE", f"{scratch}/cache")
