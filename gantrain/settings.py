@@ -41,7 +41,7 @@ class TrainerSettings:
         keep_every: Checkpoints of steps that this divides stay too.
         max_minutes: After so many the run saves and stops.
         on_divergence: What a loss or gradient that is not finite does: ``stop`` ends the run, ``rollback`` goes back to
-            the newest checkpoint and on from there with the pictures in another order.
+            the newest checkpoint, or further where that was in vain, and on with the pictures in another order.
         rollbacks: How often, at most, in the whole run.
     """
 

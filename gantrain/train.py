@@ -159,6 +159,7 @@ def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any], de
     Raises:
         ConfigError: It has diverged, for good, or the machine could not go on.
     """
+    tried: list[int] = []
     while True:
         try:
             # what reads pictures ends before anything else is done: Python hears of one's death wherever it is
@@ -175,10 +176,21 @@ def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any], de
                 trainer.checkpoints.wait()
             if settings.on_divergence == "stop" or rollbacks > settings.rollbacks or not trainer.checkpoints.steps():
                 raise ConfigError(f"{told} {crash.advice(config)}") from None
-            state = trainer.checkpoints.load()
+            state = trainer.checkpoints.load(_untried(trainer.checkpoints.steps(), tried))
+            tried.append(state["step"])
             trainer.load_state_dict({**state, "rollbacks": rollbacks})
             going = f"Going back to step {trainer.step}, with the pictures in another order"
             trainer.report.say([f"{told} {going} ({rollbacks} of {settings.rollbacks} times)"])
+
+
+def _untried(steps: list[int], tried: list[int]) -> int | None:
+    """The step to go back to: the newest, but one before that from which the run has diverged again, if there is one.
+
+    Its weights may be finite and yet beyond help.
+    """
+    if not tried or steps[-1] > max(tried):
+        return None  # the newest that is whole
+    return max((step for step in steps if step < min(tried)), default=None)
 
 
 def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None]) -> None:

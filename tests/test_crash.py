@@ -160,9 +160,18 @@ class KilledError(BaseException):
     """Ends a run in this process as unprepared as a signal would."""
 
 
-@pytest.mark.parametrize("step", [4, 6, 8])  # before it diverges, and after it has gone back: not yet saved, and saved
-def test_a_run_that_was_killed_goes_back_to_the_same_bits(step: int, monkeypatch) -> None:
-    with Poisoned(5):
+def test_a_run_that_diverges_again_at_once_goes_back_further(capsys) -> None:
+    with Poisoned(5, until=3):
+        assert main([*ROLLBACK, "trainer.steps=7", "trainer.save_every=1", "trainer.keep=0"]) == 0
+    told = capsys.readouterr().err
+    assert re.findall(r"Going back to step (\d), .* \((\d) of 3 times\)", told) == [("4", "1"), ("3", "2"), ("2", "3")]
+    assert newest("run")["rollbacks"] == 3
+
+
+# before it diverges, and after it has gone back: not yet saved, and saved
+@pytest.mark.parametrize(("step", "until"), [(4, 1), (6, 1), (8, 1), (6, 2)])
+def test_a_run_that_was_killed_goes_back_to_the_same_bits(step: int, until: int, monkeypatch) -> None:
+    with Poisoned(5, until=until):
         assert main([*ROLLBACK, "name=whole"]) == 0
         begin, kills = Updates.begin, [step]
 
