@@ -11,6 +11,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from gantrain.cli_faults import fail, told
@@ -199,8 +200,8 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
     def task(config: DictConfig) -> float | None:
         runtime = HydraConfig.get()
         choices = dict(runtime.runtime.choices)
-        if sweep is not None:
-            sweep.enter(runtime.job.num, judged="optuna" in str(runtime.sweeper.get("_target_")))
+        if sweep and not sweep.enter(runtime.job.num, judged="optuna" in str(runtime.sweeper.get("_target_"))):
+            return None
         try:
             plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             assert isinstance(plain, dict)
@@ -235,7 +236,8 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
         only_harmless_files(),
     ):
         try:
-            hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
+            with sweep.listening() if sweep else nullcontext():
+                hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
         except ConfigError as error:
             status = fail(error)
         except Exception as error:  # Hydra and OmegaConf stumble over what they are given in every way there is

@@ -36,6 +36,7 @@ def plan(arguments: Sequence[str], typed: Sequence[str]) -> tuple[Sweep, list[st
     given = [value.strip("'\"") for key, value in map(split_override, typed) if key == "hydra.sweep.dir"]
     folder = Path(given[-1]).expanduser() if given else SWEEPS / name
     sweep = Sweep(folder, command=shlex.join(["gantrain", "train", *arguments]), gpus=visible_gpus())
+    sweep.waits = not {"launcher=joblib", "hydra/launcher=joblib"}.isdisjoint(typed)
     if "sweeper=optuna" in typed:
         import optuna
 

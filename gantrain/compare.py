@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from gantrain.registry import ConfigError, nearest
 from gantrain.report.comparison_page import comparison_page
+from gantrain.report.page import BESIDE, PAGE
 from gantrain.report.whole import write_whole
 from gantrain.settings import CHECKPOINTS
 from gantrain.summary import Run, figures, read_run
@@ -25,6 +26,7 @@ TABLE, RECORD = "runs.csv", "runs.json"
 # keys that say nothing of what a run computes, or of how well
 _UNTOLD = ("name", "resume", "dry_run", "plugins")
 _UNTOLD_GROUPS = ("logger", "objective", "sweep", "hydra", "launcher", "sweeper")
+_BESIDE_RUNS = (PAGE, BESIDE, "sweeps")  # which checkpoints/* names too
 _CHOOSES = ("name", "mode")  # end the keys that choose a class
 
 Columns: TypeAlias = dict[str, list[Any]]  # by key, a value for each run
@@ -164,11 +166,11 @@ def main(arguments: Sequence[str]) -> int:
     out = next((Path(word.partition("=")[2]).expanduser() for word in arguments if word.startswith("out=")), None)
     if wrong := next((word for word in words if word.startswith("-") or "=" in word), None):
         raise ConfigError(f"{wrong}: gantrain compare takes folders of runs or of sweeps, and out=FOLDER")
-    folders = [_found(word) for word in words]
+    folders = [_found(word) for word in words if len(words) == 1 or Path(word).name not in _BESIDE_RUNS]
     if len(folders) == 1 and out is None and (folders[0] / JOBS).is_dir():
         page = compare_sweep(folders[0])
     else:
-        runs = [run for folder in folders for run in _runs(folder)]
+        runs = _told_apart([run for folder in folders for run in _runs(folder)])
         if len(runs) < 2:
             raise ConfigError("give two runs or more, or the folder of a sweep: gantrain compare checkpoints/*")
         out = Path("comparison") if out is None else out
@@ -193,3 +195,15 @@ def _runs(folder: Path) -> Iterable[Run]:
     if not (folder / JOBS).is_dir():
         return [read_run(folder)]
     return [read_run(_place(folder, job), job) for job in read_jobs(folder)]
+
+
+def _told_apart(runs: Iterable[Run]) -> list[Run]:
+    """Each run once; those that share a name are called by their paths."""
+    once: dict[Path, Run] = {}
+    for run in runs:
+        once.setdefault(run.folder.resolve(), run)
+    names = [run.name for run in once.values()]
+    for folder, run in once.items():
+        if names.count(run.name) > 1:
+            run.name = Path(os.path.relpath(folder)).as_posix()
+    return list(once.values())

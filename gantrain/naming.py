@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 from gantrain.registry import ConfigError
@@ -77,11 +78,17 @@ def name_of_sweep(fixed: Sequence[str], swept: Sequence[str]) -> str:
     if "name" not in swept and swept and (unnamed if name is None else "${" not in name):
         key = unnamed[0] if name is None else swept[0]
         why = f"{key}: runs are not named by it, so" if name is None else f"name={name}:"
-        wanted = f"name='{name or 'x'}_${{{key.replace('/', '.')}}}'"
+        wanted = f"name='{name or 'x'}_{_reference(key)}'"
         raise ConfigError(f"{why} all runs of the sweep would share a folder; tell them apart, as by {wanted}")
     what = dict(pair for pair in map(split_override, fixed) if pair[0] in _WHAT)
     chosen = [what["experiment"]] if "experiment" in what else list(what.values())
     return run_name("_".join([*chosen, "+".join(key.replace("/", "_") for key in sorted(swept)) or "sweep"]), fixed)
+
+
+def _reference(key: str) -> str:
+    """What stands for a value in another: of a group, its choice, for what that composes is no word."""
+    is_group = files("gantrain.configs").joinpath(key).is_dir()
+    return f"${{hydra:runtime.choices.{key}}}" if is_group else f"${{{key}}}"
 
 
 def _plain_number(value: str) -> str:

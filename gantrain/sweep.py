@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -20,6 +22,7 @@ from yaml import YAMLError
 
 from gantrain import distributed
 from gantrain.gpus import claim_gpu
+from gantrain.interruption import signals_to
 from gantrain.naming import name_of_run
 from gantrain.objective import best_logged
 from gantrain.registry import ConfigError
@@ -42,6 +45,7 @@ class Sweep:
     Attributes:
         value: What the last run came to: the best of ``objective.metric``, if that was logged.
         is_hopeless: Whether what is wrong with a run in this process is wrong with the whole sweep.
+        waits: Whether Ctrl-C leaves it to the processes that make the runs to save them, and waits for that.
     """
 
     def __init__(self, folder: Path, *, command: str, gpus: Sequence[str] = ()) -> None:
@@ -50,6 +54,7 @@ class Sweep:
         self.gpus = list(gpus)
         self.value: float | None = None
         self.is_hopeless = False
+        self.waits = False
         self._judged = False
         self._here = Path.cwd()
         self._machine = socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -62,8 +67,35 @@ class Sweep:
         """Whether this is another process than the one that was typed."""
         return os.getpid() != self._process
 
-    def enter(self, number: int, *, judged: bool) -> None:
-        """Make this process ready for a run, whatever launched it.
+    @property
+    def _stop(self) -> Path:
+        """The file that tells other processes to begin no more runs."""
+        return self.folder / JOBS / f".stop-{self._session}"
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Launch runs inside: a launcher that hears of Ctrl-C would kill them while they save.
+
+        Raises:
+            KeyboardInterrupt: At the end, if Ctrl-C came.
+        """
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one is for the launcher
+            self._stop.parent.mkdir(parents=True, exist_ok=True)
+            self._stop.touch()
+            distributed.say("Stopping when all runs that go on have saved; Ctrl-C again kills them")
+
+        with signals_to([signal.SIGINT] if self.waits else [], stop):
+            try:
+                yield
+            finally:
+                if self._stop.exists():
+                    self._stop.unlink()
+                    raise KeyboardInterrupt from None
+
+    def enter(self, number: int, *, judged: bool) -> bool:
+        """Make this process ready for a run, whatever launched it; False if no more are wanted.
 
         Args:
             number: Of the run.
@@ -73,8 +105,13 @@ class Sweep:
         self._judged = judged
         if self.is_elsewhere:
             os.chdir(self._here)
+            if self._stop.exists():
+                return False
+            if self.waits:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             if (socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")) == self._machine:
                 claim_gpu(self.gpus, number)  # nobody has given it one
+        return True
 
     def attempt(
         self, config: Mapping[str, Any], overrides: Sequence[str], *, skip_done: bool, train: Callable[[], int]
@@ -112,11 +149,16 @@ class Sweep:
             raise
         except KeyboardInterrupt:
             self._keep(run, overrides, "stopped", exit=130)
+            if self.waits and self.is_elsewhere:  # the launcher would kill the others
+                return 130
             raise
         except Exception as error:  # the other runs go on
             traceback.print_exc()
             self._keep(run, overrides, "crashed", message=f"{type(error).__name__}: {error}", exit=1)
             return 1
+        finally:
+            if self.waits and self.is_elsewhere:  # who waits for a run must not die of Ctrl-C: all the pool would
+                signal.signal(signal.SIGINT, _pass_over)
         return self._end(config, overrides, "stopped" if status else read_status(folder).get("state", "done"), status)
 
     def _end(self, config: Mapping[str, Any], overrides: Sequence[str], state: str, status: int) -> int:
@@ -181,6 +223,10 @@ class Sweep:
                 with suppress(OSError):  # there is something in it
                     parent.rmdir()
         return records
+
+
+def _pass_over(number: int, frame: FrameType | None) -> None:
+    """Do nothing; unlike ``SIG_IGN`` it leaves it to a run to take the signal."""
 
 
 LOST = {"status": "crashed", "message": "its process ended without a word", "exit": 1}

@@ -144,7 +144,7 @@ def _run(
             report.close("done", trainer.step)
             distributed.say(f"Page: {report.page}")
             return 128 + number if number else 0  # what else was to be done is not wanted any more
-        report.close(f"stopped ({interruption.reason(number)})", trainer.step)
+        report.close(f"stopped: {interruption.reason(number)}", trainer.step)
     distributed.say(
         f"Stopped at step {trainer.step} and saved ({interruption.reason(number)}); the same command goes on: {again}"
     )

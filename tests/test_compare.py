@@ -18,7 +18,7 @@ from PIL import Image
 
 from gantrain.cli import main
 from gantrain.compare import differing
-from gantrain.report.page import write_data
+from gantrain.report.page import read_data, write_data
 from gantrain.summary import Run, figures, is_better_more, read_run
 from gantrain.sweep import LOST
 
@@ -247,6 +247,29 @@ def test_a_mistake_is_told_in_a_line(typed: list[str], said: list[str], capsys) 
     assert message.count("\n") == 1
     for words in said:
         assert words in message
+
+
+def test_all_of_the_folder_of_runs_may_be_given(capsys) -> None:
+    write_data(make_run("one").parent, "runs", [])  # the page of all runs lies beside them
+    Path("checkpoints/index.html").touch()
+    job(make_run("two").name)
+    assert main(["compare", *sorted(map(str, Path("checkpoints").iterdir()))]) == 0
+    record = json.loads(Path("comparison/runs.json").read_text())
+    assert [run["run"] for run in record["runs"]] == ["one", "two"]
+
+
+def test_runs_of_one_name_are_told_apart_and_a_run_is_compared_once(capsys) -> None:
+    one = make_run("run", losses=[{"g": 1.0}])
+    Path("elsewhere").mkdir()
+    make_run("other", losses=[{"g": 2.0}]).rename("elsewhere/run")
+    assert main(["compare", "run", "elsewhere/run", f"{one}/"]) == 0
+    record = json.loads(Path("comparison/runs.json").read_text())
+    assert [run["run"] for run in record["runs"]] == ["checkpoints/run", "elsewhere/run"]
+    shown = read_data(Path("comparison"), "comparison")["runs"]
+    assert [run["curves"]["g"]["value"] for run in shown] == [[1.0], [2.0]]
+    assert len({run["label"] for run in shown}) == 2
+    assert main(["compare", "run", "checkpoints/run", "out=again"]) == 2
+    assert "two runs or more" in capsys.readouterr().err
 
 
 def test_what_was_written_before_is_written_anew() -> None:

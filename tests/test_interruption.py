@@ -15,6 +15,7 @@ from gantrain import interruption
 from gantrain.cli import main
 from gantrain.interruption import SIGNALS, Interruption, is_orphaned, outlive_signals, requeue
 from gantrain.optim import Updates
+from gantrain.report.page import read_status
 
 NAMES = ["SIGINT", "SIGTERM", "SIGUSR1"]
 RUN = ["train", *TINY, "name=run", "trainer.steps=6", "trainer.log_every=2"]
@@ -140,7 +141,8 @@ def test_a_signal_ends_a_run_after_its_step_and_it_goes_on_to_the_same_bits(name
     assert main(RUN) == 128 + getattr(signal, name)
     assert newest("run")["step"] == 3
     assert f"Stopped at step 3 and saved ({name}); the same command goes on: gantrain train" in capsys.readouterr().err
-    assert f"stopped ({name})" in Path("checkpoints/run/index.html").read_text()
+    told = read_status(Path("checkpoints/run"))
+    assert (told["state"], told["reason"]) == ("stopped", name)  # the state is one that the pages know
     during(0, send(name))
     assert main(RUN) == 0
     again = newest("run")
@@ -162,7 +164,8 @@ def test_time_that_is_up_saves_and_is_no_failure(capsys) -> None:
     assert main([*RUN, "trainer.max_minutes=1e-9"]) == 0
     assert newest("run")["step"] == 1
     assert "Stopped at step 1 and saved (trainer.max_minutes are over)" in capsys.readouterr().err
-    assert "stopped (trainer.max_minutes are over)" in Path("checkpoints/run/index.html").read_text()
+    told = read_status(Path("checkpoints/run"))
+    assert (told["state"], told["reason"]) == ("stopped", "trainer.max_minutes are over")
 
 
 @pytest.mark.parametrize("step", [2, 3])

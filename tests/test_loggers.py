@@ -425,6 +425,8 @@ def test_mlflow_gets_the_whole_run_and_no_point_twice(monkeypatch, train, capsys
     ]
     assert (run.name, run.status, run.params["model.name"]) == ("run", "FINISHED", "dcgan")
     assert any(path.startswith("images/step_8_") for path in run.pictures)
+    train("run", "trainer.steps=9000", "trainer.max_minutes=1e-9", *typed)
+    assert run.status == "KILLED"
     assert set(addresses) == {"http://there"}
     assert "warning" not in capsys.readouterr().err
     assert list(server.experiments) == ["gantrain"]

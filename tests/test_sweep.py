@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +186,7 @@ def test_a_sweep_is_named_by_what_varies_and_by_what_is_fixed() -> None:
     [
         (["name=x"], ["seed"], "name='x_${seed}'"),
         ([], ["trainer.steps"], "name='x_${trainer.steps}'"),
-        ([], ["logger"], "name='x_${logger}'"),
+        ([], ["logger"], "name='x_${hydra:runtime.choices.logger}'"),
         ([], ["seed", "logger.visdom.port"], "name='x_${logger.visdom.port}'"),
     ],
 )
@@ -203,6 +208,18 @@ def test_a_sweep_that_is_refused_leaves_nothing(capsys) -> None:
 def test_a_name_may_be_composed(capsys) -> None:
     assert main(["train", "-m", *SHORT, "trainer.steps=1,2", "name='x_${trainer.steps}'"]) == 0
     assert {newest(f"x_{steps}")["step"] for steps in (1, 2)} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    "typed", [["logger=none,csv"], ["name=x", "network/generator=dcgan,mlp"]], ids=["unnamed", "named"]
+)
+def test_the_name_that_is_proposed_for_a_group_works(typed: list[str], capsys) -> None:
+    assert main(["train", "-m", *SHORT, *typed]) == 2
+    (proposed,) = re.findall("name='([^']+)'", capsys.readouterr().err)
+    typed = [word for word in typed if not word.startswith("name=")]
+    assert main(["train", "-m", *SHORT, *typed, f"name='{proposed}'"]) == 0
+    values = typed[0].partition("=")[2].split(",")
+    assert {path.name for path in Path("checkpoints").glob("x_*")} == {f"x_{value}" for value in values}
 
 
 def test_the_folder_can_be_chosen() -> None:
@@ -257,6 +274,22 @@ def test_runs_in_other_processes_are_kept_told_and_skipped_as_in_this_one(launch
     assert jobs(key)["latent_dim-8"]["time"] > times
     assert checkpoint.stat().st_mtime_ns == written
     assert [path.name for path in Path().iterdir()] == ["checkpoints"]
+
+
+def test_ctrl_c_waits_for_all_runs_that_go_on_to_save_and_begins_no_more() -> None:
+    needs("hydra_plugins.hydra_joblib_launcher")
+    typed = [*SHORT, "trainer.steps=1000000", "trainer.log_every=1", "seed=1,2,3"]
+    command = [sys.executable, "-m", "gantrain", "train", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2", *typed]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while len(list(Path("checkpoints").glob("*/losses.jsonl"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=100)[1]
+    assert process.returncode == 130
+    assert {name: record["status"] for name, record in jobs().items()} == {"seed-1": "stopped", "seed-2": "stopped"}
+    for record in jobs().values():
+        assert f"Stopped at step {newest(record['run'])['step']} and saved (SIGINT)" in said
 
 
 def test_a_process_that_dies_is_told(capfd) -> None:

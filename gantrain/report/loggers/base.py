@@ -38,7 +38,7 @@ class Logger:
         """A grid of images."""
 
     def end(self, status: str) -> None:
-        """The run is over: ``done``, ``stopped``, or ``crashed: <why>``."""
+        """The run is over: ``done``, ``stopped: <why>``, or ``crashed: <why>``."""
 
 
 def build_loggers(configs: Mapping[str, Any], *, run: str, folder: Path) -> dict[str, Logger]:

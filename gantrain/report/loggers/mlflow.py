@@ -83,4 +83,4 @@ class MlflowLogger(Logger):
     def end(self, status: str) -> None:
         """Close the run."""
         ends = {"done": "FINISHED", "stopped": "KILLED"}
-        self._client.set_terminated(self._id, status=ends.get(status, "FAILED"))
+        self._client.set_terminated(self._id, status=ends.get(status.partition(":")[0], "FAILED"))
