@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 HANG_UPS = [getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name)]
 LAUNCHER = "GANTRAIN_LAUNCHER"  # the environment variable that tells a rank which process has started it
+SWEEP = "GANTRAIN_SWEEP"  # and one that makes runs of a sweep; with its own number, as its ranks inherit it
 
 
 class Interruption:
@@ -86,8 +87,11 @@ def signals_to(
 
 
 def is_orphaned() -> bool:
-    """Whether this is a rank and the process that started it is gone, which nobody else would notice."""
+    """Whether this makes a run for another process, and that is gone, which nobody else would notice."""
     launcher = os.environ.get(LAUNCHER)
+    if launcher is None:
+        own, _, sweep = os.environ.get(SWEEP, "").partition(" ")
+        launcher = sweep if own == str(os.getpid()) else None
     return launcher is not None and os.getppid() != int(launcher)
 
 

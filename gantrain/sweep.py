@@ -22,7 +22,7 @@ from yaml import YAMLError
 
 from gantrain import distributed
 from gantrain.gpus import claim_gpu
-from gantrain.interruption import signals_to
+from gantrain.interruption import SWEEP, is_orphaned, signals_to
 from gantrain.naming import name_of_run
 from gantrain.objective import best_logged
 from gantrain.registry import ConfigError
@@ -105,7 +105,9 @@ class Sweep:
         self._judged = judged
         if self.is_elsewhere:
             os.chdir(self._here)
-            if self._stop.exists():
+            if self.waits:
+                os.environ[SWEEP] = f"{os.getpid()} {self._process}"
+            if self._stop.exists() or is_orphaned():
                 return False
             if self.waits:
                 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 import threading
+from collections.abc import Mapping
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -19,6 +20,7 @@ from PIL import Image
 from gantrain.cli import main
 from gantrain.registry import LOGGERS
 from gantrain.report.loggers import Delivery, Logger, delivery
+from gantrain.report.loggers.csv import CsvLogger
 
 OFTEN = ["trainer.log_every=2", "trainer.image_every=4"]
 
@@ -241,6 +243,32 @@ def test_a_run_that_crashes_says_so_to_its_loggers(recorder, capsys) -> None:
 def served(logger: Logger) -> tuple[Delivery, list[str]]:
     said: list[str] = []
     return Delivery("mine", logger, said.extend), said
+
+
+def test_a_logger_that_ends_its_thread_is_told_and_goes_on() -> None:
+    class Exits(Recorder):
+        def scalars(self, step: int, values: Mapping[str, float]) -> None:
+            raise SystemExit("no key")
+
+    recorder = Exits()
+    post, said = served(recorder)
+    post.begin(0, {}, [])
+    post.scalars(1, {"g": 1.0})
+    post.end("done")
+    assert recorder.calls[-1] == ("end", "done")
+    assert said == ["warning: logger mine: no key; training goes on"]
+
+
+def test_a_logger_that_cannot_be_made_is_a_line_and_leaves_no_folder(monkeypatch, capsys) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no server\nat all")
+
+    monkeypatch.setattr(CsvLogger, "__init__", fail)
+    assert main(["train", *TINY, "logger=csv"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("gantrain: logger.csv can't be made: RuntimeError: no server")
+    assert said.count("\n") == 1
+    assert not Path("checkpoints").exists()
 
 
 def test_only_so_many_pictures_wait() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from gantrain.report import Report, run
+from gantrain.report.home_page import write_home
+from gantrain.report.page import DATA, read_data
 from gantrain.report.run import Waiting
 
 ADVICE = "data.num_workers=4 (now 1; this process may use 4 cores)"
@@ -106,3 +108,36 @@ def test_the_lines_of_an_error_do_not_hang_on_the_progress_bar(monkeypatch, capf
     with pytest.raises(KeyError), drive.report:
         raise KeyError
     assert capfd.readouterr().err.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    "status", ["5", "null", "[1]", "{}", '{"state":"done"}', '{"state":"done","opened":null}', "half a li"]
+)
+def test_what_another_version_says_of_its_runs_stops_no_run_of_this_one(status: str) -> None:
+    folder = Path("checkpoints/old")
+    (folder / DATA).mkdir(parents=True)
+    (folder / "config.yaml").touch()
+    (folder / DATA / "status.js").write_text(f'gantrain.data("status", {status});')
+    write_home(folder.parent)
+    (card,) = read_data(folder.parent, "runs")
+    assert (card["name"], card["state"]) == ("old", "unknown")
+
+
+def test_a_finished_run_that_was_moved_is_found_where_it_is_and_a_page_that_was_lost_is_written() -> None:
+    def report(name: str) -> Report:
+        folder = Path("checkpoints") / name
+        folder.mkdir(parents=True, exist_ok=True)
+        keys: dict[str, Any] = {"columns": None, "loggers": {}, "advice": lambda: "", "active": True}
+        return Report(folder, command="", config={}, home=folder.parent, **keys)
+
+    length: dict[str, Any] = {"total": 10, "unit": "step"}
+    report("one").open(0, done=0, **length)
+    report("one").finish(10, done=10, **length)
+    (before,) = read_data(Path("checkpoints"), "runs")
+    Path("checkpoints/one").rename("checkpoints/two")
+    report("two").finish(10, done=10, **length)
+    (card,) = read_data(Path("checkpoints"), "runs")
+    assert (card["folder"], card["opened"]) == ("two", before["opened"])
+    Path("checkpoints/two/index.html").unlink()
+    report("two").finish(10, done=10, **length)
+    assert "done" in Path("checkpoints/two/index.html").read_text()

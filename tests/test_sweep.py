@@ -276,7 +276,8 @@ def test_runs_in_other_processes_are_kept_told_and_skipped_as_in_this_one(launch
     assert [path.name for path in Path().iterdir()] == ["checkpoints"]
 
 
-def test_ctrl_c_waits_for_all_runs_that_go_on_to_save_and_begins_no_more() -> None:
+def start_two_at_once() -> subprocess.Popen[str]:
+    """A sweep of three long runs, when two of them have begun."""
     needs("hydra_plugins.hydra_joblib_launcher")
     typed = [*SHORT, "trainer.steps=1000000", "trainer.log_every=1", "seed=1,2,3"]
     command = [sys.executable, "-m", "gantrain", "train", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2", *typed]
@@ -284,12 +285,30 @@ def test_ctrl_c_waits_for_all_runs_that_go_on_to_save_and_begins_no_more() -> No
     while len(list(Path("checkpoints").glob("*/losses.jsonl"))) < 2:
         assert process.poll() is None
         time.sleep(0.1)
+    return process
+
+
+def test_ctrl_c_waits_for_all_runs_that_go_on_to_save_and_begins_no_more() -> None:
+    process = start_two_at_once()
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate(timeout=100)[1]
     assert process.returncode == 130
     assert {name: record["status"] for name, record in jobs().items()} == {"seed-1": "stopped", "seed-2": "stopped"}
     for record in jobs().values():
         assert f"Stopped at step {newest(record['run'])['step']} and saved (SIGINT)" in said
+
+
+def test_runs_stop_and_save_where_the_process_that_launched_them_is_killed() -> None:
+    process = start_two_at_once()
+    process.kill()
+    end = time.monotonic() + 60
+    while {record["status"] for record in jobs().values()} != {"stopped"}:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert set(jobs()) == {"seed-1", "seed-2"}
+    for record in jobs().values():
+        assert newest(record["run"])["step"] > 0
+    os.killpg(process.pid, signal.SIGKILL)  # who waits for more, and gives up in some minutes
 
 
 def test_a_process_that_dies_is_told(capfd) -> None:

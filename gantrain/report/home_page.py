@@ -38,7 +38,8 @@ def write_home(folder: Path) -> None:
 
 def _card(run: Path) -> dict[str, Any]:
     """What a run says of itself, and where it is."""
-    # or it was made by an older version
-    status = read_status(run) or {"state": "unknown", "opened": (run / "config.yaml").stat().st_mtime}
+    status = read_status(run)
+    if not isinstance(status.get("opened"), (int, float)):  # made by another version
+        status = {"state": "unknown", "opened": (run / "config.yaml").stat().st_mtime}
     name = run.name.encode(errors="replace").decode()
     return {**status, "name": name, "folder": quote(os.fsencode(run.name))}

@@ -98,9 +98,10 @@ def read_data(folder: Path, name: str) -> Any:
 def read_status(run: Path) -> dict[str, Any]:
     """What a run says of itself on its page; nothing if it has none, or one of another version."""
     try:
-        return dict(read_data(run, "status"))
+        status = read_data(run, "status")
     except (OSError, ValueError):
         return {}
+    return status if isinstance(status, dict) else {}
 
 
 def as_script(value: Any) -> str:

@@ -108,8 +108,12 @@ class Report:
 
     def finish(self, step: int, *, done: int, total: float, unit: str) -> None:
         """Tell of a run that had come to its end, and may have been killed before it wrote so; as for ``open``."""
+        if not self._active:
+            return
         told = read_status(self.folder)
-        if not self._active or (told.get("state"), told.get("step")) == ("done", step):
+        if (told.get("state"), told.get("step")) == ("done", step) and self.page.exists():
+            with self._tolerated():
+                self._shown.write_home()  # the run may have been moved
             return
         self._go_back_to(step)
         self._show(step, done=done, total=total, unit=unit)

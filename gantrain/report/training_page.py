@@ -131,6 +131,14 @@ class TrainingPage:
         self._status |= {**status, "state": state, "reason": reason}
         write_document(self._folder / PAGE, self._document())
         self.tell()  # who finds here that the run is done finds all the rest
+        self.write_home()
+
+    def write_home(self) -> None:
+        """Write the page of all runs, if there is one.
+
+        Raises:
+            OSError: It can't be written.
+        """
         if self._home is not None:
             write_home(self._home)
 

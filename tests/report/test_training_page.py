@@ -287,6 +287,23 @@ def test_a_run_folder_of_any_name_can_be_moved(browser: Browser, serve) -> None:
     browser.check()
 
 
+def test_a_curve_of_one_value_is_seen(browser: Browser) -> None:
+    run(steps=20).close("done", 20)
+    browser.open(RUNS / "run/index.html")
+    browser.until(READY)
+    coloured = browser.run(
+        "return [...document.querySelectorAll('#curves canvas')].map((canvas) => {"
+        "const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);"
+        "let count = 0;"
+        "for (let at = 0; at < data.length; at += 4) {"
+        "const [red, green, blue, alpha] = data.slice(at, at + 4);"
+        "count += alpha > 200 && Math.max(red, green, blue) - Math.min(red, green, blue) > 100;"
+        "} return count; })"
+    )
+    assert coloured
+    assert all(coloured)
+
+
 def test_the_home_page_shows_every_run_newest_first(browser: Browser, serve) -> None:
     from selenium.webdriver.common.keys import Keys
 

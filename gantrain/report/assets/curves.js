@@ -114,6 +114,11 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
 
+  /** Whether a series has one value, which makes no line. */
+  function isAlone(plot, place) {
+    return plot.data[place].filter((value) => value !== null && value !== undefined).length === 1;
+  }
+
   function build(chart) {
     const frame = make("figure", { class: "chart" }, make("figcaption", {}, chart.title));
     const lines = (faint) =>
@@ -124,7 +129,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
         alpha: faint ? 0.25 : 1,
         dash: number_ >= COLOURS.length ? [6, 3] : undefined,
         spanGaps: true,
-        points: { show: false },
+        points: { show: isAlone, size: 6, fill: colour(number_) },
         show: !hidden.has(`${chart.title} ${name}`),
         value: (_, value) => (value === null || value === undefined ? "–" : number(value)),
       }));

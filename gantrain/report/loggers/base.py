@@ -50,7 +50,7 @@ def build_loggers(configs: Mapping[str, Any], *, run: str, folder: Path) -> dict
         folder: Its folder.
 
     Raises:
-        ConfigError: There is no such logger, it has no such key, or its package is not installed.
+        ConfigError: There is no such logger, it has no such key, its package is not installed, or it can't be made.
     """
     for called, config in configs.items():
         if not isinstance(config, Mapping):
@@ -58,10 +58,15 @@ def build_loggers(configs: Mapping[str, Any], *, run: str, folder: Path) -> dict
                 f"logger.{called}={config}: a logger is chosen by logger=NAME, several by logger=[NAME,NAME]; "
                 f"there are: none, {', '.join(LOGGERS)}"
             )
-    return {
-        called: LOGGERS.build(config, key=f"logger.{called}", run=run, folder=folder)
-        for called, config in configs.items()
-    }
+    loggers = {}
+    for called, config in configs.items():
+        try:
+            loggers[called] = LOGGERS.build(config, key=f"logger.{called}", run=run, folder=folder)
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever it is: it may be anybody's class
+            raise ConfigError(f"logger.{called} can't be made: {type(error).__name__}: {error}") from error
+    return loggers
 
 
 def require(package: str, *, hint: str = "") -> None:

@@ -72,7 +72,7 @@ class Delivery:
             self._calls.put_nowait(None)
         thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
-            self._warn(f"has not taken everything {PATIENCE:g} seconds after the end of the run")
+            self._warn(f"has not taken everything {PATIENCE:g} seconds after the end of the run", training="is over")
 
     def _put(self, method: str, *arguments: Any) -> bool:
         try:
@@ -96,12 +96,12 @@ class Delivery:
             method, arguments = call
             try:
                 getattr(self._logger, method)(*arguments)
-            except Exception as error:  # whatever it is, it is no reason to stop a run
+            except (Exception, SystemExit) as error:  # whatever it is, it is no reason to stop a run, or to say nothing
                 self._warn((str(error) or type(error).__name__).splitlines()[0])
             if method == "picture":
                 self._room.release()
 
-    def _warn(self, reason: str) -> None:
+    def _warn(self, reason: str, training: str = "goes on") -> None:
         if not self._warned:
             self._warned = True
-            self._say([f"warning: logger {self._name}: {reason}; training goes on"])
+            self._say([f"warning: logger {self._name}: {reason}; training {training}"])
