@@ -51,6 +51,9 @@ def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
         chosen = logger is None or any(word.startswith("logger=") and logger[1] in word for word in typed)
         if logger is not None and not chosen and logger[1] in _options("logger"):
             return f"{whole}: that logger is not chosen; give logger={logger[1]}"
+        if key.startswith("hydra.launcher.") and not any("launcher=" in word for word in typed):
+            launchers = sorted(f"launcher={name}" for name in _options("launcher"))
+            return f"{whole}: no launcher is chosen; there are: {', '.join(launchers)}"
         return f"{whole}: unknown key or group; {_nearest_key(key, _known_keys(command, typed))}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
@@ -169,7 +172,7 @@ def _nearest_key(key: str, known: set[str]) -> str:
     hint = nearest(last, beside)
     if hint.startswith("did you mean"):
         return f"did you mean '{prefix}{dot}{hint.split(chr(39))[1]}'?"
-    return hint if beside else nearest(key, {name.split(".")[0] for name in known})
+    return hint if beside else nearest(key, {name.split(".")[0] for name in known} - {"hydra"})
 
 
 def _options(group: str) -> list[str]:
@@ -180,9 +183,8 @@ def _options(group: str) -> list[str]:
 
 def _known_keys(command: str, typed: list[str]) -> set[str]:
     """Every key and group of the configuration that the groups among ``typed`` compose, for suggestions."""
-    groups = [
-        word for word in typed if re.fullmatch(r"(model|data|optimizer|schedule|logger|network/\w+)=[\w\[\],]+", word)
-    ]
+    group = r"(model|data|optimizer|schedule|logger|launcher|sweeper|network/\w+)=[\w\[\],]+"
+    groups = [word for word in typed if re.fullmatch(group, word)]
     GlobalHydra.instance().clear()
     with initialize_config_module("gantrain.configs", version_base="1.3"):
         try:
@@ -191,9 +193,10 @@ def _known_keys(command: str, typed: list[str]) -> set[str]:
             config = compose(command, return_hydra_config=True)
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
+    plugins = {f"hydra.{what}.{name}" for what in ("launcher", "sweeper") for name in plain["hydra"][what]}
     keys = flatten({str(key): value for key, value in plain.items() if key != "hydra"})
     groups = [str(group) for group in config.hydra.runtime.choices if not str(group).startswith("hydra")]
-    return {*keys, *groups}
+    return {*keys, *groups, *(name for name in plugins if not name.endswith("_target_"))}
 
 
 def _known_groups(command: str) -> set[str]:

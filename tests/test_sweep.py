@@ -276,6 +276,19 @@ def test_runs_in_other_processes_are_kept_told_and_skipped_as_in_this_one(launch
     assert [path.name for path in Path().iterdir()] == ["checkpoints"]
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["hydra.launcher.n_jobs=4"], "no launcher is chosen; there are: launcher=joblib"),
+        (["launcher=joblib", "hydra.launcher.n_job=4"], "did you mean 'hydra.launcher.n_jobs'?"),
+    ],
+)
+def test_a_key_of_a_launcher_is_known(typed: list[str], said: str, capsys) -> None:
+    needs("hydra_plugins.hydra_joblib_launcher")
+    assert main(["train", "-m", *SHORT, "seed=1,2", *typed]) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
 def start_two_at_once() -> subprocess.Popen[str]:
     """A sweep of three long runs, when two of them have begun."""
     needs("hydra_plugins.hydra_joblib_launcher")

@@ -293,9 +293,8 @@ def _without_clock(line: Line) -> Line:
 
 def remove_report(folder: Path) -> None:
     """Delete the logs, pictures and page of a run that starts over."""
-    for name in ("losses.jsonl", "speed.jsonl", "index.html", "config.yaml", "losses.csv"):
-        (folder / name).unlink(missing_ok=True)
-    for path in folder.glob("events.out.tfevents.*"):
+    names = ("losses.jsonl", "speed.jsonl", "index.html", "config.yaml", "losses.csv")
+    for path in (*(folder / name for name in names), *folder.glob("events.out.tfevents.*")):
         path.unlink(missing_ok=True)
     for name in ("images", "crash", BESIDE):
         shutil.rmtree(folder / name, ignore_errors=True)
