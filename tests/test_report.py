@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,3 +142,18 @@ def test_a_finished_run_that_was_moved_is_found_where_it_is_and_a_page_that_was_
     Path("checkpoints/two/index.html").unlink()
     report("two").finish(10, done=10, **length)
     assert "done" in Path("checkpoints/two/index.html").read_text()
+
+
+def test_what_a_killed_run_has_left_half_written_goes_when_it_goes_on(train) -> None:
+    train("run", "trainer.steps=1")
+    home, run = Path("checkpoints"), Path("checkpoints/run")
+    places = [run, run / "index_files/uplot", run / "index_files/data"]
+    left = [place / "file.js.123.tmp" for place in places]
+    young, old = home / "index.html.4.tmp", home / "index_files/icon.svg.5.tmp"  # of any run
+    for path in (*left, young, old, run / "mine.tmp"):
+        path.touch()
+    os.utime(old, (0, 0))
+    train("run", "trainer.steps=2")
+    assert not [path for path in (*left, old) if path.exists()]
+    assert young.exists()  # somebody may be at work on it
+    assert (run / "mine.tmp").exists()

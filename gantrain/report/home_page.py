@@ -9,8 +9,7 @@ from urllib.parse import quote
 
 from dominate.tags import div, section
 
-from gantrain.report.page import BESIDE, DATA, PAGE, document_with, read_status, write_data, write_document
-from gantrain.report.whole import remove_leftovers
+from gantrain.report.page import PAGE, document_with, read_status, remove_leftovers, write_data, write_document
 
 LEFT = 60.0  # seconds after which a file that is half-written will stay so
 
@@ -31,7 +30,7 @@ def write_home(folder: Path) -> None:
     document, body = document_with("Runs", scripts=("home",))
     body.add(section(div(id="controls", cls="controls"), aria_label="filter"), div(id="runs"))
     # others may be writing it at this moment
-    remove_leftovers(folder, folder / BESIDE, folder / DATA, age=LEFT)
+    remove_leftovers(folder, age=LEFT)
     write_data(folder, "runs", runs)
     write_document(folder / PAGE, document)
 

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from urllib.parse import quote
 import dominate
 from dominate.tags import dd, div, dl, dt, h1, header, html_tag, link, main, meta, noscript, p, script
 
-from gantrain.report.whole import write_whole
+from gantrain.report.whole import is_leftover, write_whole
 
 PAGE = "index.html"
 BESIDE = "index_files"  # as browsers call what belongs to a page
@@ -119,6 +121,19 @@ def folder_below(folder: Path, inside: str) -> Path:
         folder = folder / part
         folder.mkdir(exist_ok=True)
     return folder
+
+
+def remove_leftovers(folder: Path, *, age: float = 0.0) -> None:
+    """Remove what was half-written of a page, and of what lies beside it, when its writer was killed.
+
+    Args:
+        folder: Of the page.
+        age: Seconds; another process may be at work on what is younger.
+    """
+    for path in (*folder.glob("*.tmp"), *(folder / BESIDE).rglob("*.tmp")):
+        with suppress(OSError):
+            if is_leftover(path) and path.stat().st_mtime <= time.time() - age:
+                path.unlink()
 
 
 def _copy_asset(name: str, folder: Path, place: Path) -> None:

@@ -18,9 +18,9 @@ from tqdm import tqdm
 from gantrain.report.images import arranged, keep_arranged, pictures_of, pictures_shown, shown_as
 from gantrain.report.lines import Line, Lines
 from gantrain.report.loggers import Delivery, Logger
-from gantrain.report.page import BESIDE, DATA, read_status
+from gantrain.report.page import BESIDE, read_status, remove_leftovers
 from gantrain.report.training_page import TrainingPage
-from gantrain.report.whole import remove_leftovers, write_whole
+from gantrain.report.whole import write_whole
 from gantrain.resume import flatten
 
 RATE = "lr_"  # begins the names of learning rates among what is logged
@@ -121,7 +121,7 @@ class Report:
 
     def _go_back_to(self, step: int) -> None:
         """Drop what was logged and shown after a step, and what a run that was killed has left half-written."""
-        remove_leftovers(self.folder, self.folder / BESIDE, self.folder / DATA)
+        remove_leftovers(self.folder)
         for lines in (self._losses, self._speed):
             with self._tolerated():
                 lines.go_back_to(step)

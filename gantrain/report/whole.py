@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,15 +28,6 @@ def write_whole(path: Path, content: str | bytes) -> None:
         raise
 
 
-def remove_leftovers(*folders: Path, age: float = 0.0) -> None:
-    """Remove what ``write_whole`` leaves behind where it is killed.
-
-    Args:
-        folders: Where to look, not below.
-        age: Seconds; what is younger may be at work.
-    """
-    for folder in folders:
-        for path in folder.glob("*.tmp"):
-            with suppress(OSError):
-                if path.stat().st_mtime <= time.time() - age:
-                    path.unlink()
+def is_leftover(path: Path) -> bool:
+    """Whether a file is one that ``write_whole`` is at work on, or has left behind where it was killed."""
+    return re.fullmatch(r".+\.[0-9]+\.tmp", path.name) is not None
