@@ -48,9 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, 1 or 2 for mistakes, 128 + signal after an interruption.
     """
-    # read when torch is loaded: threads that wait for others sleep; those that spin, as they do by themselves, take the
-    # cores of a busy machine from those that they wait for
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "-sc" in arguments or "--shell-completion" in arguments:
         return told(lambda: _complete(arguments))

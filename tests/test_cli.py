@@ -78,15 +78,6 @@ def test_completion_is_installed_by_the_line_in_the_help(capsys) -> None:
     assert capsys.readouterr().out.strip().endswith("hydra_bash_completion gantrain")
 
 
-@pytest.mark.parametrize(("asked", "found"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_threads_sleep_while_they_wait_unless_told_otherwise(asked: dict[str, str], found: str, monkeypatch) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    told = command("list", OMP_DISPLAY_ENV="TRUE", **asked).stderr
-    if "OMP_WAIT_POLICY" not in told:
-        pytest.skip("torch's threads are of another library here")
-    assert re.search(rf"OMP_WAIT_POLICY ?= ?'{found}'", told), told
-
-
 def test_list_prints_every_registry_with_a_line_for_each_name(capsys) -> None:
     assert main(["list"]) == 0
     out = capsys.readouterr().out
