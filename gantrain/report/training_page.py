@@ -81,7 +81,7 @@ class TrainingPage:
         Raises:
             OSError: It can't be written.
         """
-        now = round(time.time(), 1)
+        now = round(time.time(), 6)  # runs of one moment have an order too
         started = read_status(self._folder).get("started", now)
         names = {key: (self._config.get(key) or {}).get(of) for key, of in {"model": "name", "data": "mode"}.items()}
         self._status = {"name": self._folder.name, **names, "started": started, "opened": now, "silence": 0.0}
