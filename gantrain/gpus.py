@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-try:
+if sys.platform != "win32":  # where processes share what there is
     import fcntl
-except ImportError:  # not on Windows, where processes share what there is
-    fcntl = None  # type: ignore[assignment]
 
 CLAIM = "GANTRAIN_GPU"  # the environment variable of a process that has its own
 
@@ -42,7 +41,7 @@ def claim_gpu(gpus: Sequence[str], number: int) -> None:
 
 def _lock(gpu: str) -> bool:
     """Whether this process has it for itself now. The file stays open: the lock goes with the process."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return False
     folder = Path(tempfile.gettempdir()) / f"gantrain-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

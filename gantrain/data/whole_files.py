@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import sys
 import tempfile
 import time
 import uuid
@@ -13,10 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-try:
+if sys.platform != "win32":  # where nobody waits for anybody, and what is left over stays
     import fcntl
-except ImportError:  # not on Windows, where nobody waits for anybody and what is left over stays
-    fcntl = None  # type: ignore[assignment]
 
 POLL = 0.1  # seconds
 
@@ -91,7 +90,7 @@ def remove_if_unused(path: Path) -> bool:
 
 def _flock(file: IO[bytes], *, exclusive: bool) -> bool:
     """Whether this process has the lock now, which it gives back when it closes the file."""
-    if fcntl is None:
+    if sys.platform == "win32":
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
     try:
         fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
