@@ -16,13 +16,12 @@ from yaml import YAMLError
 from gantrain.lock import is_locked
 from gantrain.naming import split_override
 from gantrain.report.images import pictures_shown
-from gantrain.report.lines import Line, read_lines
+from gantrain.report.lines import RATE, Line, read_lines
 from gantrain.report.page import PAGE, read_data, read_status
 from gantrain.resume import flatten
 from gantrain.sweep import LOST
 
 _CLOCK = ("step", "epoch", "kimg", "time")
-_RATE = "lr_"  # begins the names of learning rates
 MOST_TESTED = 200  # images of a test
 # words in the names of figures of which more is better
 _MORE = {"accuracy", "psnr", "ssim", "precision", "recall", "inception"}
@@ -122,7 +121,7 @@ def figures(run: Run) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for line in run.lines:
         for name, value in line.items():
-            if name in _CLOCK or name.startswith(_RATE) or value != value:
+            if name in _CLOCK or name.startswith(RATE) or value != value:
                 continue
             more = run.settings.get("objective.mode") == "max" if name == objective else is_better_more(name)
             kept = found.setdefault(name, {"final": value, "best": value})

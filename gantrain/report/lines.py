@@ -10,6 +10,7 @@ from typing import TypeAlias
 from gantrain.report.whole import write_whole
 
 Line: TypeAlias = dict[str, float]
+RATE = "lr_"  # begins the names of learning rates
 
 
 class Lines:

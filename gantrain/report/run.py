@@ -16,14 +16,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gantrain.report.images import arranged, keep_arranged, pictures_of, pictures_shown, shown_as
-from gantrain.report.lines import Line, Lines
+from gantrain.report.lines import RATE, Line, Lines
 from gantrain.report.loggers import Delivery, Logger
 from gantrain.report.page import BESIDE, read_status, remove_leftovers
 from gantrain.report.training_page import TrainingPage
 from gantrain.report.whole import write_whole
 from gantrain.resume import flatten
-
-RATE = "lr_"  # begins the names of learning rates among what is logged
 
 
 class Report:
