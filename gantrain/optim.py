@@ -227,8 +227,7 @@ class Updates:
 
     def overflown(self) -> list[str]:
         """The sides that finite gradients have made infinite or nan by too large a step; waits for the device."""
-        sides = zip(("generator", "discriminator"), self.players, strict=True)
-        return [side for side, player in sides if not player.is_finite()]
+        return [side for side, player in zip(SIDES, self.players, strict=True) if not player.is_finite()]
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
