@@ -45,8 +45,13 @@ class Browser:
         self.driver.get(page if isinstance(page, str) else f"file://{quote(os.fsencode(page.resolve()))}")
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """What a script returns."""
+        """What a script returns, after the page has done what was asked of it."""
+        self.settle()
         return self.driver.execute_script(script, *arguments)
+
+    def settle(self) -> None:
+        """Wait for events that are on their way: that a dialog is closed is told in a task after it has gone."""
+        self.driver.execute_async_script("const done = arguments[0]; requestAnimationFrame(() => setTimeout(done))")
 
     def until(self, condition: str, *arguments: Any) -> Any:
         """Wait until an expression is true, for as long as a slow machine may take; its value."""
@@ -59,12 +64,14 @@ class Browser:
         """The first element of a CSS selector."""
         from selenium.webdriver.common.by import By
 
+        self.settle()
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
     def find_all(self, selector: str) -> list[Any]:
         """Every element of a CSS selector."""
         from selenium.webdriver.common.by import By
 
+        self.settle()
         return list(self.driver.find_elements(By.CSS_SELECTOR, selector))
 
     def keys(self, *keys: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # one thread per worker, and per process that a test starts: two workers with two threads each are slower than with one
@@ -24,6 +24,28 @@ pytest_plugins = ["browsing"]
 TINY = ["data.load_size=16", "data.batch_size=4", "network.width=4", "trainer.accelerator=cpu"]
 MODELS = ["gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan"]
 TRANSLATORS = ["pix2pix", "cyclegan", "discogan", "colorization"]
+
+
+ENVIRONMENT = pytest.StashKey[dict[str, str]]()
+READ = ("CUDA_", "GANTRAIN_", "HOME", "HYDRA_", "LOCAL_RANK", "MASTER_", "OMP_", "PATH", "RANK", "SLURM_", "WORLD_SIZE")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Keep what gantrain reads of the environment, for ``pytest_runtest_teardown``."""
+    item.stash[ENVIRONMENT] = read_environment()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that leaves the environment changed, which would decide how later ones in its process go."""
+    yield
+    assert read_environment() == item.stash[ENVIRONMENT]
+
+
+def read_environment() -> dict[str, str]:
+    """What of the environment gantrain reads; libraries add their own as they are imported."""
+    return {key: value for key, value in os.environ.items() if key.startswith(READ)}
 
 
 @pytest.fixture(autouse=True)

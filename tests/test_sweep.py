@@ -337,8 +337,9 @@ def test_a_process_that_dies_is_told(capfd) -> None:
         "        def scalars(self, step, values):\n"
         "            os._exit(9)\n"
     )
-    typed = [*SHORT, "seed=1,2", "plugins=[deadly]", "+logger.deadly={name: deadly}"]
-    assert main(["train", "-m", "launcher=joblib", *typed, "trainer.steps=2000"]) == 2
+    typed = [*SHORT, "seed=1,2", "plugins=[deadly]", "+logger.deadly={name: deadly}", "trainer.steps=2000"]
+    # with one GPU, and so one run at once, joblib would run it in this process
+    assert main(["train", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2", *typed]) == 2
     said = capfd.readouterr().err
     assert "the sweep has ended early" in said
     assert "Traceback" not in said
@@ -394,9 +395,9 @@ def claimed(gpus: list[str], number: int, monkeypatch: pytest.MonkeyPatch) -> st
 
 def test_each_process_gets_a_gpu_of_its_own_as_long_as_there_are_any(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv(CLAIM, "")  # put back in the end, with the claim of this process
-    monkeypatch.delenv(CLAIM)
+    for variable in ("CUDA_VISIBLE_DEVICES", CLAIM):
+        monkeypatch.setenv(variable, "")  # or what this process claims would outlive the test
+        monkeypatch.delenv(variable)
     gpus = ["GPU-1", "GPU-2"]
     assert claimed(["GPU-1"], 0, monkeypatch) == "all"
     claim_gpu(gpus, 7)
