@@ -270,8 +270,10 @@ def build_player(
     lr = checked(rates[rate], Weight, f"optimizer.{rate}")
     arguments = {key: value for key, value in config.items() if key not in rates} | {"lr": lr}
     parameters = [parameter for network in networks for parameter in network.parameters()]
+    statistics = [buffer for network in networks for buffer in network.buffers() if buffer.is_floating_point()]
     fused = device.type in ("cpu", "cuda")
-    return Player(OPTIMIZERS.build(arguments, params=parameters, fused=fused), device, scaled=scaled)
+    optimizer = OPTIMIZERS.build(arguments, params=parameters, fused=fused)
+    return Player(optimizer, device, scaled=scaled, statistics=statistics)
 
 
 def _data_name(config: dict[str, Any]) -> str:

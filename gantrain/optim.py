@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -117,13 +117,23 @@ class Player:
         optimizer: Over the parameters of this side alone.
         device: Where they are.
         scaled: Whether gradients are scaled against underflow (float16).
+        statistics: What its networks keep beside their parameters, of floating point: batch norm's means and variances.
 
     Attributes:
         device: See above.
+        statistics: See above.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device, *, scaled: bool) -> None:
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
+        *,
+        scaled: bool,
+        statistics: Sequence[Tensor] = (),
+    ) -> None:
         self.device = device
+        self.statistics = list(statistics)
         self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
         self.parameters: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
@@ -153,11 +163,11 @@ class Player:
 
     @torch.no_grad()
     def is_finite(self) -> Tensor:
-        """Whether all parameters and what the optimizer remembers of them are, a scalar on the device."""
+        """Whether all parameters, statistics and what the optimizer remembers are, a scalar on the device."""
         kept = [value for state in self.optimizer.state.values() for value in state.values()]
         # but for its count of steps, which may be elsewhere
         moments = [value for value in kept if isinstance(value, Tensor) and value.dim() > 0]
-        norms = torch._foreach_norm([*self.parameters, *moments], torch.inf)  # of nan it is nan
+        norms = torch._foreach_norm([*self.parameters, *self.statistics, *moments], torch.inf)  # of nan it is nan
         return torch.stack([norm.isfinite() for norm in norms]).all()
 
     def state_dict(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ RUN = ["train", *TINY, "name=run", "model=dcgan", "trainer.log_every=2", "traine
 def leap(
     monkeypatch: pytest.MonkeyPatch, step: int, side: str, where: str, value: float = math.inf, times: int = 1 << 30
 ) -> None:
-    """The update of a side in ``step`` (from 1) makes a weight ``value``, or what Adam remembers; ``times`` in all."""
+    """The update of a side in ``step`` (from 1) makes a weight ``value``, or what is kept beside it; ``times``."""
     update, left = getattr(Updates, side), [times]
 
     def too_far(self: Updates, loss: Tensor) -> None:
@@ -31,7 +31,8 @@ def leap(
             left[0] -= 1
             player = self.players[side == "discriminator"]
             weight = player.parameters[-1]
-            there = weight.detach() if where == "weight" else player.optimizer.state[weight][where]
+            kept = {"weight": weight.detach(), "statistics": player.statistics[-1], **player.optimizer.state[weight]}
+            there = kept[where]
             there.view(-1)[0] = value
 
     monkeypatch.setattr(Updates, side, too_far)
@@ -64,6 +65,7 @@ def test_a_rate_that_throws_the_weights_out_of_all_bounds_leaves_no_checkpoint(c
         ("generator", "weight", -math.inf),
         ("generator", "weight", math.nan),
         ("generator", "exp_avg_sq", math.inf),
+        ("generator", "statistics", math.inf),  # batch norm's, which divides by it and goes on with zeros
         ("discriminator", "exp_avg", math.nan),  # its weights are seen in the generator's loss of the same step
     ],
 )
