@@ -26,7 +26,7 @@ gantrain trains the classic GANs from a configuration.
 
   gantrain train [KEY=VALUE ...]      train a model: gantrain train model=wgan_gp data=single data.root=pictures
   gantrain test run=checkpoints/NAME  make pictures with a trained model
-  gantrain compare RUN RUN ...        runs side by side on one page; or a sweep's folder
+  gantrain compare RUN RUN ...        runs side by side on one page, or all of a folder or a sweep
   gantrain list                       the models, networks, data modes, optimizers and schedules there are
   gantrain data download NAME         fetch a data set of the papers: gantrain data download horse2zebra
   gantrain data                       everything else that is done with pictures
@@ -143,7 +143,8 @@ def _compare(arguments: list[str]) -> int:
 
     if not arguments or {"-h", "--help"}.intersection(arguments):
         print(
-            "gantrain compare RUN... | SWEEP_FOLDER [out=FOLDER]: runs side by side, as a page, runs.csv and runs.json"
+            "gantrain compare RUN... | FOLDER [out=FOLDER]: runs, or all of a folder, side by side, as a page, "
+            "runs.csv and runs.json"
         )
         return 0
     return compare(arguments)

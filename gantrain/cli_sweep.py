@@ -42,7 +42,6 @@ def plan(arguments: Sequence[str], typed: Sequence[str]) -> tuple[Sweep, list[st
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         logging.getLogger("hydra_plugins.hydra_optuna_sweeper").setLevel(logging.CRITICAL)  # the runs say it better
-    distributed.say(f"Sweep: {os.path.relpath(sweep.folder)}")
     quoted = str(sweep.folder).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
     return sweep, [] if given else [f"hydra.sweep.dir='{quoted}'"]
 

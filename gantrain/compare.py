@@ -166,7 +166,8 @@ def main(arguments: Sequence[str]) -> int:
     out = next((Path(word.partition("=")[2]).expanduser() for word in arguments if word.startswith("out=")), None)
     if wrong := next((word for word in words if word.startswith("-") or "=" in word), None):
         raise ConfigError(f"{wrong}: gantrain compare takes folders of runs or of sweeps, and out=FOLDER")
-    folders = [_found(word) for word in words if len(words) == 1 or Path(word).name not in _BESIDE_RUNS]
+    meant = [word for word in words if len(words) == 1 or Path(word).name not in _BESIDE_RUNS]
+    folders = [folder for word in meant for folder in _found(word)]
     if len(folders) == 1 and out is None and (folders[0] / JOBS).is_dir():
         page = compare_sweep(folders[0])
     else:
@@ -182,13 +183,18 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _found(word: str) -> Path:
-    """The folder that is meant: a path, or a name below ``checkpoints``."""
+def _found(word: str) -> list[Path]:
+    """The folders that are meant by a path, or by a name below ``checkpoints``: a run, a sweep, or what holds some."""
     for folder in (Path(word).expanduser(), CHECKPOINTS / word, CHECKPOINTS / "sweeps" / word):
-        if (folder / "config.yaml").exists() or (folder / JOBS).is_dir() or any(folder.glob("step_*.pt")):
-            return folder
+        for folders in ([folder], sorted(folder.glob("*/"))):
+            if found := [each for each in folders if _is_comparable(each)]:
+                return found
     there = [path.parent.as_posix() for path in CHECKPOINTS.glob("*/config.yaml")]
     raise ConfigError(f"{word}: no run and no sweep; {nearest(word, there)}")
+
+
+def _is_comparable(folder: Path) -> bool:
+    return (folder / "config.yaml").exists() or (folder / JOBS).is_dir() or any(folder.glob("step_*.pt"))
 
 
 def _runs(folder: Path) -> Iterable[Run]:

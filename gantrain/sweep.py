@@ -113,6 +113,8 @@ class Sweep:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
             if (socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")) == self._machine:
                 claim_gpu(self.gpus, number)  # nobody has given it one
+        if number == 0:
+            distributed.say(f"Sweep: {os.path.relpath(self.folder)}")
         return True
 
     def attempt(

@@ -249,11 +249,13 @@ def test_a_mistake_is_told_in_a_line(typed: list[str], said: list[str], capsys) 
         assert words in message
 
 
-def test_all_of_the_folder_of_runs_may_be_given(capsys) -> None:
+@pytest.mark.parametrize("whole", [True, False])
+def test_all_of_the_folder_of_runs_may_be_given(whole: bool, capsys) -> None:
     write_data(make_run("one").parent, "runs", [])  # the page of all runs lies beside them
     Path("checkpoints/index.html").touch()
     job(make_run("two").name)
-    assert main(["compare", *sorted(map(str, Path("checkpoints").iterdir()))]) == 0
+    given = ["checkpoints"] if whole else sorted(map(str, Path("checkpoints").iterdir()))
+    assert main(["compare", *given]) == 0
     record = json.loads(Path("comparison/runs.json").read_text())
     assert [run["run"] for run in record["runs"]] == ["one", "two"]
 

@@ -201,7 +201,9 @@ def test_runs_that_would_share_a_folder_are_refused(fixed: list[str], swept: lis
 def test_a_sweep_that_is_refused_leaves_nothing(capsys) -> None:
     assert main(["train", "-m", *SHORT, "seed=1,2", "name=x"]) == 2
     assert main(["train", "-m", *SHORT, "model.latent_dim=0,-1"]) == 2
+    capsys.readouterr()
     assert main(["train", "-m", *SHORT, "sed=1,2"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
     assert list(Path().iterdir()) == []
 
 
