@@ -19,7 +19,7 @@ from PIL import Image
 
 from gantrain.cli import main
 from gantrain.registry import LOGGERS
-from gantrain.report.loggers import Delivery, Logger, delivery
+from gantrain.report.loggers import Delivery, Logger, delivery, end_all
 from gantrain.report.loggers.csv import CsvLogger
 
 OFTEN = ["trainer.log_every=2", "trainer.image_every=4"]
@@ -230,6 +230,20 @@ def test_a_logger_that_hangs_holds_up_neither_the_run_nor_its_end(recorder, trai
     assert recorder.calls == []
     assert capsys.readouterr().err.count("warning: logger mine: is too slow") == 1
     recorder.may_go_on.set()
+
+
+def test_loggers_end_side_by_side_so_that_the_wait_for_one_that_hangs_is_all_there_is() -> None:
+    both = threading.Barrier(2, timeout=delivery.PATIENCE)
+
+    class Ends(Recorder):
+        def end(self, status: str) -> None:
+            both.wait()
+
+    posts = [served(Ends()) for _ in range(2)]
+    for post, _ in posts:
+        post.begin(0, {}, [])
+    end_all([post for post, _ in posts], "done")
+    assert [said for _, said in posts] == [[], []]
 
 
 def test_a_run_that_crashes_says_so_to_its_loggers(recorder, capsys) -> None:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from gantrain.report.images import arranged, keep_arranged, pictures_of, pictures_shown, shown_as
 from gantrain.report.lines import RATE, Line, Lines
-from gantrain.report.loggers import Delivery, Logger
+from gantrain.report.loggers import Delivery, Logger, end_all
 from gantrain.report.page import BESIDE, read_status, remove_leftovers
 from gantrain.report.training_page import TrainingPage
 from gantrain.report.whole import write_whole
@@ -247,8 +247,7 @@ class Report:
             with self._tolerated():
                 lines.catch_up()
         self.write_page(status, step)
-        for delivery in self._deliveries:
-            delivery.end(status)
+        end_all(self._deliveries, status)
 
 
 class Waiting:

@@ -2,6 +2,6 @@
 
 from gantrain.report.loggers import csv, mlflow, tensorboard, visdom, wandb  # noqa: F401 - these file their classes
 from gantrain.report.loggers.base import Logger, build_loggers
-from gantrain.report.loggers.delivery import Delivery
+from gantrain.report.loggers.delivery import Delivery, end_all
 
-__all__ = ["Delivery", "Logger", "build_loggers"]
+__all__ = ["Delivery", "Logger", "build_loggers", "end_all"]

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from PIL import Image
@@ -105,3 +106,9 @@ class Delivery:
         if not self._warned:
             self._warned = True
             self._say([f"warning: logger {self._name}: {reason}; training {training}"])
+
+
+def end_all(deliveries: Sequence[Delivery], status: str) -> None:
+    """Pass on to all loggers that the run is over; however many hang, the wait is that for one."""
+    with ThreadPoolExecutor(max(1, len(deliveries))) as waits:
+        list(waits.map(lambda delivery: delivery.end(status), deliveries))
