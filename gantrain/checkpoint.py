@@ -121,6 +121,9 @@ class Checkpoints:
 
     def _write(self, state: dict[str, Any], best: bool) -> None:
         step: int = state["step"]
+        # a power cut must not leave a checkpoint without what was logged before it, or without its folder
+        for place in (*self.folder.glob("*.jsonl"), self.folder.parent):
+            checkpoint_file.settle(place)
         # the best first: who is killed between the two goes on from before both, and finds it again
         checkpoint_file.write(state, *([self.path("best")] if best else []), self.path(step))
         steps = self.steps()

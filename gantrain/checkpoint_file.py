@@ -56,7 +56,7 @@ def write(state: dict[str, Any], *paths: Path) -> None:
                 if other is None or not _is_linked(other, scratch):
                     _fill(scratch, state)
                 scratch.replace(path)
-                _settle(path.parent)
+                settle(path.parent)
             finally:
                 with suppress(OSError):
                     scratch.unlink(missing_ok=True)
@@ -165,10 +165,10 @@ def _is_linked(path: Path, scratch: Path) -> bool:
     return True
 
 
-def _settle(folder: Path) -> None:
-    """Have the names in a folder written to the disk, where the system can."""
+def settle(place: Path) -> None:
+    """Have a file, or the names in a folder, written to the disk, where the system can."""
     with suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
+        number = os.open(place, os.O_RDONLY)
         try:
             os.fsync(number)
         finally:

@@ -11,12 +11,13 @@ import itertools
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -33,6 +34,8 @@ from gantrain.registry import ConfigError
 LOST = 3  # exit status of a rank whose fault it was not
 TIMEOUT = timedelta(minutes=30)  # of one message
 POLL = 0.1  # seconds
+AGAIN = "the same command"
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 SAVING = 600  # seconds that ranks have to save and end, once they are told to stop
 
 if TYPE_CHECKING:  # imported where it is used: it takes long
@@ -130,10 +133,11 @@ def _in_touch() -> Iterator[None]:
         # out of memory, and the death of a data worker, of which Python hears wherever it is
         if isinstance(error, torch.OutOfMemoryError) or "DataLoader worker" in str(error):
             raise
-        reason = str(error).strip().splitlines()[0].partition(" This is typically caused")[0]  # which gloo adds
+        # without what gloo adds: where in its source that was, and what the cause might be
+        reason = re.sub(r"^\[\S+\] | This is typically caused.*", "", str(error).strip().splitlines()[0])
         raise LostRankError(
             f"lost touch with the other processes: one has died, or can't be reached ({reason}); "
-            "the same command goes on from the newest checkpoint"
+            f"{AGAIN} goes on from the newest checkpoint"
         ) from error
 
 
@@ -200,7 +204,7 @@ def launch(job: dict[str, Any], processes: int) -> int:
 
     Args:
         job: What ``gantrain.train.worker`` expects, as plain values.
-        processes: How many to start.
+        processes: How many to start. Each leaves a file beside its job, ``<process>.rank``.
 
     Returns:
         The first non-zero exit status of a worker, or 0.
@@ -209,7 +213,14 @@ def launch(job: dict[str, Any], processes: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    told = 0
+
     def forward(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        told += 1
+        for path in Path(folder).glob("*.rank") if told > 1 else ():
+            with suppress(ProcessLookupError):
+                os.kill(int(path.stem), KILL)
         raise SignalException(f"signal {number}", sigval=signal.Signals(number))  # torch then sends it to the ranks
 
     # a rank has said what went wrong, and torch's table of failures would bury its line
@@ -221,10 +232,10 @@ def launch(job: dict[str, Any], processes: int) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="gantrain-") as folder,
         _environment(environment),
-        signals_to([*SIGNALS, *HANG_UPS], forward) as heard,
+        signals_to([*SIGNALS, *HANG_UPS], forward),
     ):
-        # not every torch knows these two: some forward SIGUSR1 only by our hand, and give ranks 30 seconds to save
-        wishes: dict[str, Any] = {"signals_to_handle": ",".join(heard), "shutdown_timeout": SAVING}
+        # not every torch knows these two: some take signals themselves, and give ranks 30 seconds to save
+        wishes: dict[str, Any] = {"signals_to_handle": "", "shutdown_timeout": SAVING}
         known = {field.name for field in dataclasses.fields(LaunchConfig)}
         launcher = LaunchConfig(
             min_nodes=1,
@@ -241,14 +252,16 @@ def launch(job: dict[str, Any], processes: int) -> int:
         try:
             elastic_launch(launcher, sys.executable)("-m", "gantrain.train", str(path))
         except ChildFailedError as error:
-            return _first_to_end(error.failures)
+            return _first_to_end(error.failures, "resume=auto" if job["config"]["resume"] == "never" else AGAIN)
         except SignalException as stop:
             return 128 + stop.sigval
     return 0
 
 
-def _first_to_end(ends: Mapping[int, ProcessFailure]) -> int:
+def _first_to_end(ends: Mapping[int, ProcessFailure], again: str) -> int:
     """The exit status of a run whose ranks have ended so; one that was killed could not say so itself.
+
+    What starts it ``again`` is told then.
 
     Of those that ended in the same second, one that was told to by torch is not the first.
     """
@@ -262,7 +275,7 @@ def _first_to_end(ends: Mapping[int, ProcessFailure]) -> int:
         why = ", most likely because memory ran out" if -status == signal.SIGKILL else ""
         told = f"rank {first} was killed by {signal.Signals(-status).name}{why}"
     line = "\n" if first == 0 else ""  # in the midst of which its progress bar may have been
-    print(f"{line}gantrain: {told}; the same command goes on from the newest checkpoint", file=sys.stderr)
+    print(f"{line}gantrain: {told}; {again} goes on from the newest checkpoint", file=sys.stderr)
     return 128 - status if status < 0 else status
 
 

@@ -22,7 +22,9 @@ SWEEP = "GANTRAIN_SWEEP"  # and one that makes runs of a sweep; with its own num
 class Interruption:
     """The first signal asks to finish the step and save; a second ends the process at once, by the system itself.
 
-    Used as a context manager, in whose block signals are taken so.
+    Used as a context manager, in whose block signals are taken so. A rank that gantrain has started is sent the first
+    one twice if all processes of a run are, as it is passed on too; its second one is left to the process that started
+    it (``distributed.launch``).
 
     Args:
         max_minutes: After so many the run is asked to stop too; None for never.
@@ -59,28 +61,23 @@ class Interruption:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-        for each in SIGNALS:
+        self.signal = self.signal or number
+        for each in () if LAUNCHER in os.environ else SIGNALS:
             if signal.getsignal(each) == self._take:
                 signal.signal(each, signal.SIG_DFL)
 
 
 @contextmanager
-def signals_to(
-    numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]
-) -> Iterator[list[str]]:
+def signals_to(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Have these signals call ``handler`` inside, but for those that the process was started to pass over.
 
     It is by ``nohup``, and in the background of a script. Nothing happens outside of the main thread, which alone may.
-
-    Yields:
-        The names of those that do.
     """
     may = threading.current_thread() is threading.main_thread()
     heard = [number for number in numbers if may and signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in heard}
     try:
-        yield [number.name for number in heard]
+        yield
     finally:
         for number, old in before.items():
             signal.signal(number, old)
@@ -103,6 +100,11 @@ def outlive_signals() -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+def is_requeued() -> bool:
+    """Whether SLURM has started this job before."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
 
 
 def requeue() -> str:

@@ -22,6 +22,10 @@ HOLDER = 200  # bytes
 IMPOSSIBLE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
+class LostFolderError(ConfigError):
+    """The run folder is another's now, or none; nothing is written there any more."""
+
+
 class RunLock:
     """Held by the process that trains into a folder, which it makes if need be.
 
@@ -39,6 +43,7 @@ class RunLock:
         self.path = folder / ".lock"
         self._made: list[Path] = []
         self._file: IO[bytes] | None = None
+        self._folder: os.stat_result | None = None
 
     def __enter__(self) -> RunLock:
         folder = self.path.parent
@@ -47,6 +52,7 @@ class RunLock:
             while self._file is None:  # again where its last holder deletes it at this moment
                 folder.mkdir(parents=True, exist_ok=True)
                 self._file = self._taken()
+            self._folder = folder.stat()
         except OSError as error:
             self._leave()
             raise ConfigError(f"can't write to {folder}: {error.strerror or error}") from None
@@ -66,21 +72,27 @@ class RunLock:
         """Take it again if its file was deleted; nothing, where the folder was.
 
         Raises:
-            ConfigError: Another process has taken it meanwhile.
+            LostFolderError: Another process has taken it meanwhile, or there is another folder in its place.
         """
         assert self._file is not None
+        assert self._folder is not None
         if not self._is_held(self._file):
             with suppress(OSError):  # told by those who write there
                 again = self._taken()
-                if again is not None:
-                    self._file.close()
-                    self._file = again
+                if again is None:
+                    return
+                if not os.path.samestat(self._folder, self.path.parent.stat()):
+                    self.path.unlink()
+                    again.close()
+                    raise LostFolderError(f"{self.path.parent} was deleted or renamed, and another folder is there now")
+                self._file.close()
+                self._file = again
 
     def _taken(self) -> IO[bytes] | None:
         """The locked file; None if it was deleted by its last holder meanwhile.
 
         Raises:
-            ConfigError: Another process holds it.
+            LostFolderError: Another process holds it.
             OSError: The folder can't be written to.
         """
         file = self.path.open("ab+", buffering=0)
@@ -93,7 +105,7 @@ class RunLock:
             file.seek(0)
             holder = file.read(HOLDER).decode(errors="replace").strip() or "another process"
             file.close()
-            raise ConfigError(
+            raise LostFolderError(
                 f"{self.path.parent} is in use: {holder} trains there; wait for it, stop it, or give another name=..."
             ) from None
         except OSError:

@@ -53,6 +53,13 @@ class Objective:
             self.value = values[metric]
             self._fresh = True
 
+    def is_among(self, kind: Kind) -> bool:
+        """Whether there is a value to follow that is logged among these, or may be, as nothing is known of it yet."""
+        metric = self.settings.metric
+        if metric is None or any(metric in names for names in self._names.values()):
+            return metric in self._names.get(kind, ())
+        return kind not in self._names
+
     def is_best(self) -> bool:
         """Asked at every save: whether the value has been logged anew since the last one, and is the best so far."""
         fresh, self._fresh = self._fresh, False
@@ -77,11 +84,13 @@ class Objective:
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """Metric, mode, the last value and the best."""
-        return {**vars(self.settings), "value": self.value, "best": self.best, "fresh": self._fresh}
+        """Metric, mode, the last value and the best, and what is logged."""
+        names = {kind: sorted(names) for kind, names in self._names.items()}
+        return {**vars(self.settings), "value": self.value, "best": self.best, "fresh": self._fresh, "names": names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state_dict``, if it is of the same objective."""
+        self._names = {kind: set(names) for kind, names in state.get("names", {}).items()}
         if (state["metric"], state["mode"]) == (self.settings.metric, self.settings.mode):
             self.value, self.best, self._fresh = state["value"], state["best"], state["fresh"]
 

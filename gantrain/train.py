@@ -18,7 +18,7 @@ from gantrain import crash, distributed, resume
 from gantrain.build import Parts
 from gantrain.checkpoint import Checkpoints, fitting
 from gantrain.init_from import shaped_like, take_networks
-from gantrain.interruption import Interruption, requeue
+from gantrain.interruption import Interruption, is_requeued, requeue
 from gantrain.lock import RunLock
 from gantrain.models.base import network_sizes
 from gantrain.registry import ConfigError, construct
@@ -124,7 +124,8 @@ def _run(
         objective=parts.objective,
     )
     parts.update.watch.wants_stop = interruption.is_asked_for
-    again = resume.command(overrides)
+    starts_over = settings.resume == "never"
+    again = resume.command(overrides, *(["resume=auto"] if starts_over else []))
     try:
         _resume(trainer, settings, ready=lambda: parts.keep(interruption.is_asked_for))
     except KeyboardInterrupt:  # while pictures were decoded for the cache
@@ -145,9 +146,8 @@ def _run(
             distributed.say(f"Page: {report.page}")
             return 128 + number if number else 0  # what else was to be done is not wanted any more
         report.close(f"stopped: {interruption.reason(number)}", trainer.step)
-    distributed.say(
-        f"Stopped at step {trainer.step} and saved ({interruption.reason(number)}); the same command goes on: {again}"
-    )
+    goes_on = "this goes on" if starts_over else "the same command goes on"
+    distributed.say(f"Stopped at step {trainer.step} and saved ({interruption.reason(number)}); {goes_on}: {again}")
     if number == getattr(signal, "SIGUSR1", None) and distributed.rank() == 0 and (told := requeue()):
         distributed.say(told)
     return 128 + number if number else 0
@@ -178,7 +178,9 @@ def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any], de
                 raise ConfigError(f"{told} {crash.advice(config)}") from None
             state = trainer.checkpoints.load(_untried(trainer.checkpoints.steps(), tried))
             tried.append(state["step"])
+            best = trainer.objective.best
             trainer.load_state_dict({**state, "rollbacks": rollbacks})
+            trainer.objective.best = best  # best.pt stays, and only what is better may take its place
             going = f"Going back to step {trainer.step}, with the pictures in another order"
             trainer.report.say([f"{told} {going} ({rollbacks} of {settings.rollbacks} times)"])
 
@@ -200,7 +202,7 @@ def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None
     """
     checkpoints, schedule = trainer.checkpoints, trainer.update.schedule
     there = checkpoints.paths()
-    if there and settings.resume == "auto":
+    if there and (settings.resume == "auto" or is_requeued()):
         state = checkpoints.load()
         with fitting(state, checkpoints.folder):
             resume.check(state, trainer.constants, depends_on_length=schedule.depends_on_length)
@@ -243,6 +245,7 @@ def _clock(settings: TrainerSettings, size: int) -> Clock:
 def worker(path: str) -> int:
     """What each process that ``distributed.launch`` starts runs: the job in a file."""
     job = json.loads(Path(path).read_text())
+    Path(path).with_name(f"{os.getpid()}.rank").touch()
     try:
         return train(job["config"], job["overrides"])
     except distributed.LostRankError:

@@ -136,11 +136,12 @@ class Trainer:
             saves = last or self.step % self.save_every == 0
             sight = self._look(at_once=saves)
             stopped = sight.stop and not last
-            if last or self.step % self.log_every == 0:
+            # what a checkpoint is judged by is of its own weights
+            if last or self.step % self.log_every == 0 or (saves and self.objective.is_among("losses")):
+                self.checkpoints.look()
                 self._log("losses", {**self.means.take(), **self.update.rates()})
                 self.report.say(self.stream.faults.news())
-                self.checkpoints.look()
-            if last or self.step % self.image_every == 0:
+            if last or self.step % self.image_every == 0 or (saves and self.objective.is_among("figures")):
                 self._show()
             if saves or stopped or sight.save:
                 self._save(regular=saves)
@@ -205,6 +206,8 @@ class Trainer:
             self.checkpoints.save(state, best=best)
 
     def _save_is_due(self) -> bool:
+        if distributed.rank() == 0 and not self.checkpoints.folder.exists():
+            return True  # it fails, and so nobody trains on for nothing
         return self.save_minutes is not None and time.monotonic() - self.saved_at >= 60 * self.save_minutes
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,20 @@ def test_a_file_gets_its_name_only_when_it_is_on_the_disk_and_then_the_folder_is
     monkeypatch.setattr(Path, "replace", noted_replace)
     checkpoint_file.write(state_at(1), run / "step_1.pt")
     assert done == [("step_1.tmp", True), ("step_1.tmp", "step_1.pt"), ("run", True)]
+
+
+def test_the_logs_are_on_the_disk_before_a_checkpoint_is(run: Path, monkeypatch) -> None:
+    fsync, done = os.fsync, []
+
+    def noted(number: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{number}")).name)
+        fsync(number)
+
+    (run / "losses.jsonl").touch()
+    monkeypatch.setattr(os, "fsync", noted)
+    with closing(Checkpoints(run)) as checkpoints:
+        checkpoints.save(state_at(1))
+    assert done.index("losses.jsonl") < done.index("step_1.tmp") < done.index("run")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])

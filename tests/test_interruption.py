@@ -152,6 +152,16 @@ def test_a_signal_ends_a_run_after_its_step_and_it_goes_on_to_the_same_bits(name
     assert "stopped" not in Path("checkpoints/run/index.html").read_text()
 
 
+def test_a_run_that_was_to_start_over_is_told_how_it_goes_on_instead(during, capsys) -> None:
+    during(3, send("SIGTERM"))
+    assert main([*RUN, "resume=never"]) == 143
+    told = capsys.readouterr().err
+    _, _, typed = told.partition("Stopped at step 3 and saved (SIGTERM); this goes on: gantrain ")
+    during(0, send("SIGTERM"))
+    assert main(typed.splitlines()[0].split()) == 0
+    assert "Resuming checkpoints/run at step 3" in capsys.readouterr().err
+
+
 def test_a_signal_in_the_last_step_changes_nothing_of_the_run_but_is_told(during, train) -> None:
     whole = train("whole", "trainer.steps=6", "trainer.log_every=2")
     during(6, send("SIGTERM"))
@@ -173,6 +183,14 @@ def test_a_sweep_ends_with_the_run_that_was_interrupted_even_in_its_last_step(st
     during(step, send("SIGTERM"))
     assert main(["train", "-m", *TINY, "trainer.steps=3", "seed=1,2"]) == 143
     assert len(list(Path("checkpoints").glob("*/index.html"))) == 1
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_job_that_slurm_starts_again_never_starts_over(restarts: int, train, monkeypatch, capsys) -> None:
+    train("run", "trainer.steps=3")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
+    assert main([*RUN, "resume=never"]) == 0
+    assert ("Resuming checkpoints/run at step 3" in capsys.readouterr().err) == bool(restarts)
 
 
 @pytest.fixture

@@ -34,7 +34,10 @@ def full(monkeypatch) -> Callable[[bool], None]:
         def __init__(self, file) -> None:
             self.file = file
 
-        def write(self, words: str) -> None:
+        def tell(self) -> int:
+            return self.file.tell()
+
+        def write(self, words: bytes) -> None:
             self.file.write(words[: len(words) // 2])
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -164,6 +167,14 @@ def test_a_log_that_is_deleted_comes_again() -> None:
     LOG.unlink()
     log.go_back_to(2)
     assert LOG.read_text() == text(1, 2)
+
+
+@pytest.mark.parametrize("change", [LOG.unlink, lambda: LOG.write_text(text(1)), lambda: LOG.write_text(text(7, 8, 9))])
+def test_one_that_was_deleted_or_changed_meanwhile_is_whole_after_the_next_line(change) -> None:
+    log = added(Lines(LOG), 1, 2)
+    change()
+    added(log, 3, 4)
+    assert LOG.read_text() == text(1, 2, 3, 4)
 
 
 def test_a_text_is_replaced_whole_or_not_at_all(full) -> None:

@@ -264,4 +264,25 @@ def test_a_run_whose_folder_was_deleted_and_taken_by_another_stops(hold, monkeyp
     told = capsys.readouterr().err
     assert f"gantrain: checkpoints/run is in use: process {others[0].pid} on" in told
     assert "Traceback" not in told
-    assert not list(FOLDER.glob("*.pt"))
+    assert [path.name for path in FOLDER.iterdir()] == [".lock"]  # and its log, page and pictures are left alone
+
+
+def test_a_run_in_whose_place_another_folder_is_stops_and_leaves_that_alone(train, monkeypatch, capsys) -> None:
+    advance = Report.advance
+
+    def moving(self: Report, done: int) -> None:
+        if done == 3 and not Path("kept").exists():
+            FOLDER.rename("kept")
+            FOLDER.mkdir()
+            (FOLDER / "theirs").touch()
+        advance(self, done)
+
+    monkeypatch.setattr(Report, "advance", moving)
+    every = ["trainer.save_every=2", "trainer.log_every=4"]
+    assert main(["train", *TINY, "name=run", "trainer.steps=8", *every]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == "gantrain: checkpoints/run was deleted or renamed, and another folder is there now"
+    assert [path.name for path in FOLDER.iterdir()] == ["theirs"]
+    FOLDER.rename("others")
+    Path("kept").rename(FOLDER)
+    assert train("run", "trainer.steps=8", *every)["step"] == 8

@@ -14,7 +14,7 @@ RATE = "lr_"  # begins the names of learning rates
 
 
 class Lines:
-    """A log of one JSON object a line, each with its ``step``; what could not be written is caught up on later.
+    """A log of one JSON object a line, each with its ``step``; what is missing in the file is caught up on later.
 
     Args:
         path: The file.
@@ -26,7 +26,8 @@ class Lines:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.all: list[Line] = []
-        self._whole = True  # whether the file holds them all, and nothing else
+        self._whole = True  # whether the file holds them all, and nothing else, if nobody has touched it
+        self._size = 0  # bytes, then
 
     def go_back_to(self, step: int) -> None:
         """Drop the lines after ``step``, at first of those in the file, of which a last one may have been cut short.
@@ -37,6 +38,7 @@ class Lines:
         known = self.all or read_lines(self.path)
         self.all = [line for line in known if line["step"] <= step]
         self._whole = not self.all and not self.path.exists()
+        self._size = 0
         self.catch_up()
 
     def add(self, line: Line) -> None:
@@ -50,9 +52,13 @@ class Lines:
             self.catch_up()
             return
         self._whole = False
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        self._whole = True
+        with self.path.open("ab") as file:
+            if untouched := file.tell() == self._size:
+                self._size += file.write(_bytes(line))
+        if untouched:
+            self._whole = True
+        else:  # deleted, say
+            self.catch_up()
 
     def catch_up(self) -> None:
         """Write what could not be written, if there is any.
@@ -61,8 +67,9 @@ class Lines:
             OSError: Nor can it be now.
         """
         if not self._whole:
-            write_whole(self.path, "".join(json.dumps(line) + "\n" for line in self.all))
-            self._whole = True
+            content = b"".join(map(_bytes, self.all))
+            write_whole(self.path, content)
+            self._whole, self._size = True, len(content)
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -76,6 +83,10 @@ def read_lines(path: Path) -> list[Line]:
     except FileNotFoundError:
         return []
     return [line for line in itertools.takewhile(lambda line: line is not None, map(_parsed, texts)) if line]
+
+
+def _bytes(line: Line) -> bytes:
+    return json.dumps(line).encode() + b"\n"
 
 
 def _parsed(text: str) -> Line | None:

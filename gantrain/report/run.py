@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
+from gantrain.lock import LostFolderError
 from gantrain.report.images import arranged, keep_arranged, pictures_of, pictures_shown, shown_as
 from gantrain.report.lines import RATE, Line, Lines
 from gantrain.report.loggers import Delivery, Logger, end_all
@@ -225,7 +226,7 @@ class Report:
             yield
         except OSError as error:
             reason = error.strerror or str(error)
-            if reason not in self._told:
+            if reason not in self._told and self.folder.exists():  # else the run is about to stop
                 self._told.add(reason)
                 self.say([f"warning: can't write {error.filename or self.folder}: {reason}; training goes on"])
 
@@ -236,6 +237,7 @@ class Report:
         """End the line of the progress bar, so that messages start on one of their own; the page tells of an error."""
         if self._bar is not None:
             self._bar.close()
+            self._active = self._active and not isinstance(error, LostFolderError)
             if error is not None:
                 self.close(f"crashed: {str(error) or type(error).__name__}", self._step)
 
@@ -243,7 +245,7 @@ class Report:
         """End the progress bar, and write what has not been written yet and the page for the last time."""
         if self._bar is not None:
             self._bar.close()
-        for lines in (self._losses, self._speed):
+        for lines in (self._losses, self._speed) if self._active else ():
             with self._tolerated():
                 lines.catch_up()
         self.write_page(status, step)

@@ -239,9 +239,9 @@ def test_a_folder_that_is_deleted_stops_the_run_and_stays_deleted(folder: Path, 
     during({3: lambda: (saved(2), shutil.rmtree(folder))}, monkeypatch)
     assert main(COMMAND) == 2
     warnings, lines = told_by(capsys.readouterr().err)
-    assert warnings == [f"warning: can't write {RUN}/losses.jsonl: No such file or directory; training goes on"]
+    assert warnings == []  # that training goes on, for one
     assert len(lines) == 1
     assert re.fullmatch(
-        rf"gantrain: can't write {RUN}/step_4.pt: No such file or directory; it takes [\d.]+ [kM]B", lines[0]
+        rf"gantrain: can't write {RUN}/step_3.pt: No such file or directory; it takes [\d.]+ [kM]B", lines[0]
     )
     assert not RUN.exists()

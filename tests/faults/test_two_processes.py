@@ -13,7 +13,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,10 +27,16 @@ from gantrain.checkpoint import Checkpoints
 
 PLUGIN = """
 import math, os, pathlib, time
+from gantrain.interruption import Interruption
 from gantrain.optim import Updates
 
-begin, generator = Updates.begin, Updates.generator
+take, begin, generator = Interruption._take, Updates.begin, Updates.generator
 rank = os.environ.get("RANK")
+
+def taken(self, *signal):
+    take(self, *signal)
+    with open(f"taken_{rank}", "a") as file:
+        file.write("1")
 
 def held(self, step, progress):
     begin(self, step, progress)
@@ -52,7 +57,7 @@ def poisoned(self, loss):
         loss = loss + math.nan if how == "loss" else loss * math.nan
     generator(self, loss)
 
-Updates.begin, Updates.generator = held, poisoned
+Interruption._take, Updates.begin, Updates.generator = taken, held, poisoned
 """
 RUN = ["train", *TINY, "trainer.devices=2", "plugins=[holding]", "model=dcgan", "model.ema=0.9", "name=run"]
 RUN += ["data.num_workers=1", "trainer.steps=12", "trainer.log_every=2", "trainer.save_every=4"]
@@ -84,7 +89,8 @@ class Runs:
         """
         hold = hold or {}
         for rank, step in hold.items():
-            self.file("held", rank).unlink(missing_ok=True)
+            for kind in ("held", "taken"):
+                self.file(kind, rank).unlink(missing_ok=True)
             self.file("hold", rank).write_text(str(step))
         (self.folder / "log.txt").unlink(missing_ok=True)
         path = os.pathsep.join([str(self.folder), *sys.path])
@@ -116,6 +122,11 @@ class Runs:
     def process(self, rank: int) -> int:
         """The number of a rank that is held."""
         return int(self.file("held", rank).read_text())
+
+    def taken(self, rank: int) -> int:
+        """How many signals a rank has heard."""
+        file = self.file("taken", rank)
+        return len(file.read_text()) if file.exists() else 0
 
     def reached(self) -> list[int]:
         """The step that each rank began last."""
@@ -149,11 +160,6 @@ def is_running(process: int) -> bool:
     return not status_of(process).get("State", "Z").startswith("Z")
 
 
-def has_taken_its_first(process: int) -> bool:
-    """Whether the process leaves SIGTERM to the system, as ranks do once they have been asked to stop."""
-    return not int(status_of(process)["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1
-
-
 @pytest.fixture
 def warm() -> Iterator[Warm]:
     with Warm() as forking:
@@ -165,12 +171,15 @@ def test_two_processes_go_on_to_the_same_bits_whatever_has_happened_to_them(warm
     alone.start()
     assert alone.end() == 0
 
-    # the first process alone is asked to stop, as by SLURM; its ranks learn of each other's wish a step later
-    for name, step in (("SIGTERM", 2), ("SIGUSR1", 5), ("SIGINT", 7)):
+    # the first process alone is asked to stop, or its ranks too, as by systemd; they learn of each other's wish later
+    for name, step, all_of_them in (("SIGTERM", 2, True), ("SIGUSR1", 5, False), ("SIGINT", 7, True)):
         run.start(hold={0: step, 1: step})
+        for rank in (0, 1) if all_of_them else ():
+            os.kill(run.process(rank), getattr(signal, name))
+            run.wait_for(lambda rank=rank: run.taken(rank) == 1)
         os.kill(run.launcher, getattr(signal, name))
         for rank in (0, 1):
-            run.wait_for(partial(has_taken_its_first, run.process(rank)))
+            run.wait_for(lambda rank=rank, count=1 + all_of_them: run.taken(rank) == count)
         run.let_go()
         assert run.end() == 128 + getattr(signal, name)
         (line,) = run.told
@@ -191,8 +200,8 @@ def test_two_processes_go_on_to_the_same_bits_whatever_has_happened_to_them(warm
     run.start(hold={0: 10, 1: 10})
     ranks = [run.process(rank) for rank in (0, 1)]
     os.kill(run.launcher, signal.SIGTERM)
-    for process in ranks:
-        run.wait_for(partial(has_taken_its_first, process))
+    for rank in (0, 1):
+        run.wait_for(lambda rank=rank: run.taken(rank) == 1)
     os.kill(run.launcher, signal.SIGTERM)
     assert run.end() == 128 + signal.SIGTERM
     assert not any(map(is_running, ranks))
