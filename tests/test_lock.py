@@ -271,15 +271,16 @@ def test_a_run_in_whose_place_another_folder_is_stops_and_leaves_that_alone(trai
     advance = Report.advance
 
     def moving(self: Report, done: int) -> None:
-        if done == 3 and not Path("kept").exists():
+        if done == 3:
             FOLDER.rename("kept")
             FOLDER.mkdir()
             (FOLDER / "theirs").touch()
         advance(self, done)
 
-    monkeypatch.setattr(Report, "advance", moving)
     every = ["trainer.save_every=2", "trainer.log_every=4"]
-    assert main(["train", *TINY, "name=run", "trainer.steps=8", *every]) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(Report, "advance", moving)
+        assert main(["train", *TINY, "name=run", "trainer.steps=8", *every]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line == "gantrain: checkpoints/run was deleted or renamed, and another folder is there now"
     assert [path.name for path in FOLDER.iterdir()] == ["theirs"]
