@@ -158,7 +158,7 @@ class Checkpoints:
                 return checkpoint_file.read(path)
             except DamagedError as error:
                 distributed.say(f"warning: {error}; looking for the one before it")
-        raise ConfigError(f"none of the checkpoints in {self.folder} is whole; resume=never trains anew")
+        raise ConfigError(f"none of the checkpoints in {self.folder} is whole; to train anew takes resume=never")
 
     def remove_all(self) -> None:
         """Delete every checkpoint of the folder."""

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 import shutil
+import warnings
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -227,8 +228,10 @@ def _content(file: IO[bytes], path: Path, *, sealed: bool) -> Any:
     """What torch finds in a file whose bytes are those that were written, if it is ``sealed``."""
     file.seek(0)
     try:
-        # never pickled code: a checkpoint may come from anywhere
-        return torch.load(file, map_location="cpu", weights_only=True)
+        # never pickled code: a checkpoint may come from anywhere; torch warns of what is then refused
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ConfigError(
             f"can't read {path}: it holds code, which is never run (no checkpoint of gantrain does)"

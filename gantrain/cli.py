@@ -12,10 +12,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gantrain.cli_faults import fail, told
 from gantrain.cli_flags import config_flags, is_sweep, process, split
+from gantrain.interruption import SCRATCH, heed_interrupts, leaving_at_once
 from gantrain.registry import ConfigError
 
 if TYPE_CHECKING:
@@ -66,10 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(COMMANDS)}"
         return fail(f"no command '{command}'; {hint}")
+    goes_on = command == "train" and "resume=never" not in rest
     try:
-        return told(lambda: COMMANDS[command](rest))
+        with leaving_at_once() if command in ("train", "test") else nullcontext():
+            return told(lambda: COMMANDS[command](rest))
     except KeyboardInterrupt:
-        fail("interrupted; the same command goes on from the newest checkpoint, if there was one yet")
+        then = "; the same command goes on from the newest checkpoint, if there was one yet"
+        fail(f"interrupted{then if goes_on else ''}")
         return 130
 
 
@@ -191,7 +196,7 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from gantrain.cli_hydra import add_resolvers, in_one_line, only_harmless_files, refuse_open_braces
+    from gantrain.cli_hydra import add_resolvers, in_one_line, is_hydras, only_harmless_files, refuse_open_braces
 
     statuses: list[int] = []
     faults: list[BaseException] = []  # of ours, in a job
@@ -215,6 +220,8 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
                 assert isinstance(as_typed, list)
                 sweep.refuse(as_typed, choices, message)
             return None
+        import_module(f"gantrain.{command}")
+        heed_interrupts()
         try:
             status = told(lambda: job(named, list(runtime.overrides.task), choices))
         except Exception as error:
@@ -233,10 +240,12 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
     # Hydra then raises what it would print, and puts its record of a sweep where nobody has to look at it
     with (
         tempfile.TemporaryDirectory(prefix="gantrain-") as scratch,
-        process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", GANTRAIN_SCRATCH=scratch),
+        process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", **{SCRATCH: scratch}),
         only_harmless_files(),
     ):
         try:
+            if sweep is not None:
+                heed_interrupts()  # what becomes of its runs is kept
             with sweep.listening() if sweep else nullcontext():
                 hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
         except ConfigError as error:
@@ -244,7 +253,7 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
         except Exception as error:  # Hydra and OmegaConf stumble over what they are given in every way there is
             if trace_wanted or error in faults:
                 raise
-            theirs = isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)) or _is_hydras(error)
+            theirs = isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)) or is_hydras(error)
             if sweep is None or theirs:
                 status = fail(in_one_line(error, command, typed))
             else:  # a launcher or a sweeper
@@ -258,15 +267,6 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
                 interrupted = status > 128 or isinstance(sys.exc_info()[1], KeyboardInterrupt)
                 status = max(status, finish(sweep, stopped=interrupted))
     return max([status, *statuses])
-
-
-def _is_hydras(error: Exception) -> bool:
-    """Whether it is a ValueError by Hydra or OmegaConf."""
-    trace, module = error.__traceback__, ""
-    while trace is not None:
-        module = trace.tb_frame.f_globals.get("__name__", "")
-        trace = trace.tb_next
-    return isinstance(error, ValueError) and module.startswith(("hydra.", "omegaconf."))
 
 
 def _complete(arguments: list[str]) -> int:

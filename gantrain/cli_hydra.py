@@ -30,6 +30,15 @@ MOST_VALUES = 10_000
 DEEPEST = 50
 
 
+def is_hydras(error: Exception) -> bool:
+    """Whether it is a ValueError by Hydra or OmegaConf."""
+    trace, module = error.__traceback__, ""
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    return isinstance(error, ValueError) and module.startswith(("hydra.", "omegaconf."))
+
+
 def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
     """What Hydra or OmegaConf complain of, as one line that says what would work."""
     text = str(error) or str(error.__cause__ or "")

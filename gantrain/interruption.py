@@ -15,6 +15,7 @@ from types import FrameType, TracebackType
 # Ctrl-C, what ends a process politely, and what SLURM can be told to send before a job's time is up
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 HANG_UPS = [getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name)]
+SCRATCH = "GANTRAIN_SCRATCH"  # the environment variable that names a folder of the process, to be deleted
 LAUNCHER = "GANTRAIN_LAUNCHER"  # the environment variable that tells a rank which process has started it
 SWEEP = "GANTRAIN_SWEEP"  # and one that makes runs of a sweep; with its own number, as its ranks inherit it
 
@@ -81,6 +82,29 @@ def signals_to(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameT
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+@contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """Have Ctrl-C end the process inside, until ``heed_interrupts``.
+
+    As an exception it may be lost, or come out as another, in a library that is just being imported.
+    """
+    with signals_to([signal.SIGINT], _leave):
+        yield
+
+
+def heed_interrupts() -> None:
+    """Have Ctrl-C raise ``KeyboardInterrupt`` again, by which what is under way can be undone."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"gantrain: interrupted before anything had begun\n")
+    if SCRATCH in os.environ:
+        shutil.rmtree(os.environ[SCRATCH], ignore_errors=True)
+    os._exit(128 + number)
 
 
 def is_orphaned() -> bool:

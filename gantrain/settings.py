@@ -15,6 +15,7 @@ from gantrain.registry import ConfigError, Count, Positive, Range, Share
 MoreThanNone: TypeAlias = Annotated[float, Range(above=0, at_most=1e12)]
 
 CHECKPOINTS = Path("checkpoints")
+RESERVED = ("index.html", "index_files", "sweeps")  # which stand beside the runs
 LONGEST_NAME = 200  # bytes; most file systems take 255, and endings are added
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -140,6 +141,8 @@ class RunSettings:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w+-][\w.+-]*", self.name):
             raise ConfigError(f"name={self.name}: must be of letters, digits and . _ + - alone, the first no dot")
+        if self.name.lower() in RESERVED:
+            raise ConfigError(f"name={self.name}: is what gantrain keeps beside the runs; give another")
         if (length := len(self.name.encode())) > LONGEST_NAME:
             raise ConfigError(f"name={self.name}: has {length} bytes, and file systems take {LONGEST_NAME} with safety")
 

@@ -407,7 +407,7 @@ def test_the_best_is_taken_where_no_other_is_whole(run: Path) -> None:
     (run / "step_2.pt").unlink()
     assert checkpoints.load()["step"] == 1
     spoil(run / "best.pt")
-    with pytest.raises(ConfigError, match="none of the checkpoints in run is whole; resume=never trains anew"):
+    with pytest.raises(ConfigError, match="none of the checkpoints in run is whole; to train anew takes resume=never"):
         checkpoints.load()
 
 

@@ -126,6 +126,7 @@ DO_NOT_FIT = [
     ("init_from=nowhere", ["init_from", "nowhere"]),
     ("plugins=[nope]", ["plugins", "'nope'"]),
     ("name=a/b", ["name=a/b"]),
+    ("name=sweeps", ["name=sweeps", "beside the runs"]),
 ]
 BROKEN = [
     ("model==x", ["model==x"]),

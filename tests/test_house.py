@@ -15,7 +15,7 @@ from gantrain.trainer import Trainer
 PACKAGE = Path(gantrain.__file__).parent
 # each layer imports only from itself and from those before it
 LAYERS = [
-    {"registry", "seeding", "interruption", "distributed", "upgrades"},
+    {"registry", "seeding", "interruption", "distributed", "lock", "upgrades"},
     {
         "losses",
         "similarity",
@@ -30,7 +30,7 @@ LAYERS = [
         "naming",
         "plugins",
     },
-    {"checkpoint_file", "checkpoint", "objective", "lock", "crash"},
+    {"checkpoint_file", "checkpoint", "objective", "crash"},
     {"models"},
     {"trainer", "dry_run"},
     {"build"},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -254,3 +256,41 @@ def test_a_signal_while_pictures_are_decoded_ends_the_run_before_it_has_begun(mo
     assert main(RUN) == 143
     assert "Stopped before the first step (SIGTERM); again: gantrain train" in capsys.readouterr().err
     assert list(Path().iterdir()) == []
+
+
+# ---- before a run
+
+
+def interrupted_at(place: str) -> subprocess.CompletedProcess[str]:
+    """The command, which is sent Ctrl-C where a library calls ``place`` and passes over whatever is raised there."""
+    code = (
+        "import os, signal, sys, tempfile\n"
+        "from gantrain.cli import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a background job passes over
+        "def swallow(make):\n"
+        "    def called(*of, **named):\n"
+        "        try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "        except BaseException: pass\n"
+        "        return make(*of, **named)\n"
+        "    return called\n"
+        f"{place}\n"
+        f"sys.exit(main({RUN!r}))\n"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "import hydra; hydra.main = swallow(hydra.main)",
+        "import omegaconf; omegaconf.OmegaConf.to_container = swallow(omegaconf.OmegaConf.to_container)",
+    ],
+)
+def test_ctrl_c_is_heard_while_libraries_are_imported_and_the_configuration_is_composed(
+    place: str, monkeypatch
+) -> None:
+    Path("scratch").mkdir()
+    monkeypatch.setenv("TMPDIR", str(Path("scratch").absolute()))
+    ended = interrupted_at(place)
+    assert (ended.returncode, ended.stderr) == (130, "gantrain: interrupted before anything had begun\n")
+    assert [path.name for path in Path().rglob("*")] == ["scratch"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -104,8 +105,10 @@ def _loaded(path: Path, run_key: str) -> State:
     except OSError as error:
         raise ConfigError(f"can't read {path}: {error.strerror}") from None
     try:
-        # never pickled code: weights are passed from hand to hand
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # never pickled code: weights are passed from hand to hand; torch warns of what is then refused
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes torch stumble anywhere, over assertions and types too
         reason = "it is not a PyTorch file of weights, or it is damaged"
         # an archive (zip) or a pickle (its protocol's mark), as PyTorch writes them, but with something else inside

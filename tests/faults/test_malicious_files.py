@@ -106,6 +106,7 @@ def test_a_checkpoint_with_code_is_refused_by_whatever_reads_one(kind: str, caps
     assert not SENTINEL.exists()
 
 
+@pytest.mark.filterwarnings("error")  # each is told in one line
 @pytest.mark.parametrize("kind", PICKLES)
 def test_weights_with_code_are_refused_by_whatever_reads_them(kind: str, capsys) -> None:
     for name in ("latest_net_G.pth", "latest_net_D.pth"):
