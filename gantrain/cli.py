@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gantrain.cli_faults import fail, told
@@ -119,6 +118,7 @@ def _test(arguments: list[str]) -> int:
     def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
         from gantrain.test import test
 
+        heed_interrupts()
         return test(config, [*config_flags(flags), *overrides], data_name=choices.get("data"))
 
     return _hydra("test", arguments, job)
@@ -220,8 +220,6 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
                 assert isinstance(as_typed, list)
                 sweep.refuse(as_typed, choices, message)
             return None
-        import_module(f"gantrain.{command}")
-        heed_interrupts()
         try:
             status = told(lambda: job(named, list(runtime.overrides.task), choices))
         except Exception as error:

@@ -18,7 +18,7 @@ from gantrain import crash, distributed, resume
 from gantrain.build import Parts
 from gantrain.checkpoint import Checkpoints, fitting
 from gantrain.init_from import shaped_like, take_networks
-from gantrain.interruption import Interruption, is_requeued, requeue
+from gantrain.interruption import Interruption, heed_interrupts, is_requeued, requeue
 from gantrain.lock import RunLock
 from gantrain.models.base import network_sizes
 from gantrain.registry import ConfigError, construct
@@ -51,6 +51,7 @@ def train(config: dict[str, Any], overrides: list[str]) -> int:
         return _train_here(config, overrides, settings, trainer)
     # a mistake is told once, before there are ranks
     Parts.build(config, settings, trainer, torch.device("cpu"), world_size=processes)
+    heed_interrupts()
     return distributed.launch({"config": config, "overrides": overrides}, processes)
 
 
@@ -67,6 +68,7 @@ def _train_here(config: dict[str, Any], overrides: list[str], settings: RunSetti
 
             print(describe(parts.model, parts.update, parts.stream, trainer))
             return 0
+        heed_interrupts()  # all that is imported by now
         # rank 0 writes for all
         lock = RunLock(CHECKPOINTS / settings.name) if distributed.rank() == 0 else None
         with unfailing_messages(), lock or nullcontext(), interruption, closing(parts.stream):
