@@ -42,7 +42,7 @@ class ListedSource(Files):
     """
 
     def __init__(self, folder: Path, names: Names) -> None:
-        self._folder = folder
+        self.folder = folder
         self._names = names
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class ListedSource(Files):
 
     def open(self, index: int) -> Path:
         """The file."""
-        return self._folder / self.name(index)
+        return self.folder / self.name(index)
 
 
 def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[int] | None]:

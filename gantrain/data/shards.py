@@ -96,10 +96,10 @@ class ShardSource(Source):
         return f"{self.shards[self.index[index].shard].path}/{self.index.name(index)}"
 
     def stamp(self, indices: Sequence[int]) -> str:
-        """From names, sizes and times of the last change of the shards, and from the names in them."""
+        """From the places, sizes and times of the last change of the shards, and from the names in them."""
         digest = hashlib.blake2b(self.fingerprint().encode(), digest_size=16)
         for shard in self.shards:
-            digest.update(f"{shard.size} {shard.modified}\n".encode())
+            digest.update(shard.identity)
         return digest.hexdigest()
 
     def fingerprint(self) -> str:

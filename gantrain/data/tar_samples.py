@@ -47,6 +47,11 @@ class Shard(NamedTuple):
             raise ConfigError(f"data.root: can't read the shard {path}: {error.strerror}") from None
         return cls(path, status.st_size, status.st_mtime_ns)
 
+    @property
+    def identity(self) -> bytes:
+        """Of the file as it was: that of another one behind the same link differs, and by whatever link it is alike."""
+        return f"{os.path.realpath(self.path)} {self.size} {self.modified}\n".encode("utf-8", "surrogateescape")
+
 
 class Sample(NamedTuple):
     """A picture in a shard.

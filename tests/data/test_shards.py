@@ -518,6 +518,24 @@ def test_batches_are_the_same_from_a_cache_until_a_shard_changes(
         pack(tmp_path / "part-001.tar", [*samples([4]), ("00005.cls", b"0"), ("00005.png", png(99)), *samples([6, 7])])
 
 
+def test_shards_of_equal_names_sizes_and_times_are_not_taken_for_each_other(tmp_path: Path, folder: Path) -> None:
+    for name, label, number in (("one", b"1", 0), ("other", b"2", 1)):
+        file = io.BytesIO()
+        Image.fromarray(digits().item(number, 0)["image"][0].numpy()).save(file, "BMP")
+        members = (member for name in "ab" for member in ((f"{name}.bmp", file.getvalue()), (f"{name}.cls", label)))
+        os.utime(pack(tmp_path / name / "x.tar", members), (1e9, 1e9))
+        link = tmp_path / "newest"
+        link.unlink(missing_ok=True)
+        link.symlink_to(name)
+        for root in (tmp_path / name, link):
+            plain, kept = shards(root), shards(root)
+            kept.keep(Cache(cache="disk"))
+            assert plain.spec.class_names == (label.decode(),)
+            assert_same_bits([*drawn(plain, 0)], [*drawn(kept, 0)])
+    assert len(list(folder.with_name("pictures").iterdir())) == 2
+    assert len(list(folder.glob("*.index"))) == 2
+
+
 def test_a_stamp_and_a_fingerprint_change_with_what_they_are_of(tmp_path: Path) -> None:
     made(tmp_path / "in", 3)
     first = tmp_path / "in/part-000.tar"
