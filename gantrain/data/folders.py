@@ -113,6 +113,18 @@ def _all_folders(root: Path, side_by_side: bool) -> tuple[Path, Path | None] | N
     return (root, None) if any(is_picture(path) for path in root.iterdir()) else None
 
 
+def divided(root: Path) -> list[str]:
+    """The phases of a set of pictures with a folder for each; none unless one is to train on and another is not."""
+    there = [phase for phase in PHASES if (root / phase).is_dir()]
+    return there if "train" in there and len(there) > 1 else []
+
+
+def of_phase(root: Path, phase: str) -> Path | None:
+    """The folder of a phase, that of ``val`` for a ``test`` that is not there; None for a root without phases."""
+    there = divided(root)
+    return root / ("val" if phase == "test" and "test" not in there else phase) if there else None
+
+
 def two_folders(root: Path, names: str) -> tuple[Path, Path] | None:
     """Two folders, both of which are there, with capital letters or small ones."""
     for spelling in (names, names.replace("A", "a").replace("B", "b")):

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from gantrain.data.base import drawn
 from gantrain.data.decoding import NPY_MAGIC, TIFF_MAGIC
+from gantrain.data.folders import divided
 from gantrain.data.listing import HEADER
 from gantrain.data.lmdb_index import KeyIndex, is_database
 from gantrain.data.lsun import LmdbSource, class_ranges, open_source
@@ -52,10 +53,11 @@ def write_lmdb(folder: Path, out: Path) -> None:
     if is_database(out):
         print(f"{out} is already there")
         return
-    if all((folder / phase).is_dir() for phase in ("train", "test")):
+    if phases := divided(folder):
         raise ConfigError(
-            f"{folder} holds the folders train and test: make an LMDB of each, {out}_train_lmdb and {out}_test_lmdb; "
-            f"data=lsun data.root={out.parent} data.category={out.name} then reads both"
+            f"{folder} holds the folders {' and '.join(phases)}: make an LMDB of each, "
+            f"{' and '.join(f'{out}_{phase}_lmdb' for phase in phases)}; "
+            f"data=lsun data.root={out.parent} data.category={out.name} then reads them"
         )
     paths = pictures_below(folder)
     plan = {key_of(path.relative_to(folder).as_posix()): path for path in paths}

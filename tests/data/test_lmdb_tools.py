@@ -194,6 +194,7 @@ def test_a_killed_one_goes_on(tmp_path: Path) -> None:
         (["in", "in/out"], "in/out lies in in, which is read"),
         (["in", "full"], "full is there already"),
         (["phases", "sets/cats"], "make an LMDB of each, sets/cats_train_lmdb and sets/cats_test_lmdb; data=lsun "),
+        (["chosen_by", "sets/cats"], "make an LMDB of each, sets/cats_train_lmdb and sets/cats_val_lmdb; data=lsun "),
     ],
 )
 def test_a_folder_that_will_not_do_is_refused_in_one_line(arguments: list[str], answer: str, capsys) -> None:
@@ -201,6 +202,7 @@ def test_a_folder_that_will_not_do_is_refused_in_one_line(arguments: list[str], 
     fill(Path("full"), {"x.txt": b"x"})
     fill(Path("in"), {"1.png": b"1"})
     fill(Path("phases"), {"train/1.png": b"1", "test/1.png": b"1"})
+    fill(Path("chosen_by"), {"train/1.png": b"1", "val/1.png": b"1"})
     before = set(Path().rglob("*"))
     assert main(["data", "lmdb", *arguments]) == 2
     err = capsys.readouterr().err

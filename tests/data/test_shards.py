@@ -261,17 +261,18 @@ def test_members_without_content_of_their_own_are_refused(tmp_path: Path, kind: 
 # ---- phases and classes
 
 
-def test_folders_named_train_and_test_are_the_phases(tmp_path: Path) -> None:
+@pytest.mark.parametrize("held_out", ["test", "val"])
+def test_folders_named_after_phases_are_read_in_them(tmp_path: Path, held_out: str) -> None:
     made(tmp_path / "train", 8)
-    made(tmp_path / "test", 2, phase="test")
+    made(tmp_path / held_out, 2, phase="test")
     train, test = shards(tmp_path), shards(tmp_path, phase="test")
     assert names(train) == [f"part-{number // 4:03}/{number:05}.png" for number in range(8)]
     assert names(test) == [f"part-000/{number:05}.png" for number in range(2)]
     assert train.held_out
     assert test.held_out
     assert train.fingerprint != test.fingerprint
-    missing = refusal(tmp_path, phase="val")
-    assert missing == f"data.root: there is no folder {tmp_path}/val"
+    missing = refusal(tmp_path, phase="other")
+    assert missing == f"data.root: there is no folder {tmp_path}/other"
 
 
 def test_the_classes_are_the_labels_of_the_training_pictures(tmp_path: Path) -> None:
