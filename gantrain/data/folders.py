@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from gantrain.data.base import ImageSpec
 from gantrain.data.domain import Domain
-from gantrain.data.pictures import find_images, is_picture
+from gantrain.data.pictures import find_images, is_picture, pictures_under
 from gantrain.data.sources import FolderSource
 from gantrain.registry import ConfigError
 
@@ -110,7 +110,7 @@ def _all_folders(root: Path, side_by_side: bool) -> tuple[Path, Path | None] | N
     pair = two_folders(root, "A + B")
     if pair or not side_by_side:
         return pair
-    return (root, None) if any(is_picture(path) for path in root.iterdir()) else None
+    return (root, None) if any(is_picture(path) for path in root.glob("[!.]*")) else None
 
 
 def divided(root: Path) -> list[str]:
@@ -135,7 +135,7 @@ def two_folders(root: Path, names: str) -> tuple[Path, Path] | None:
 
 
 def _holds_pictures(folder: Path) -> bool:
-    return folder.is_dir() and any(is_picture(path) for path in folder.rglob("*"))
+    return folder.is_dir() and any(True for _ in pictures_under(folder))
 
 
 def match(a: FolderSource, b: FolderSource) -> list[tuple[Path, Path]]:

@@ -126,6 +126,13 @@ def test_folders_named_train_and_test_are_the_phases(tmp_path: Path) -> None:
     assert train.spec.class_names == test.spec.class_names == ("cat", "dog")
 
 
+def test_a_hidden_folder_is_no_class(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "dog/2.png", "dog/._2.png", ".ipynb_checkpoints/1.png"):
+        paint(tmp_path / name)
+    assert folder(tmp_path).spec.class_names == ("cat", "dog")
+    assert len(folder(tmp_path)) == 2
+
+
 def test_the_folder_val_stands_in_for_one_named_test(tmp_path: Path) -> None:
     for name in ("train/cat/1.png", "train/dog/2.png", "val/cat/3.png"):
         paint(tmp_path / name)
