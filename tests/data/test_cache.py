@@ -494,10 +494,17 @@ def test_a_folder_that_takes_no_files_is_said(monkeypatch, tmp_path: Path) -> No
     assert refusal(DISK).startswith(f"data.cache=disk: pictures can't be kept in {tmp_path}/file/pictures (Not a direc")
 
 
+def test_the_limit_in_memory_is_of_both_domains_together() -> None:
+    pictures = dataset("unaligned")  # of 4.8 kB each
+    assert kept(pictures, Cache(cache="memory", cache_limit=9.7e-6)).in_memory
+    with pytest.raises(ConfigError, match=r"^data\.cache=memory: data/trainB/0\.png and .* of 4\.7e-06 GB \(what is"):
+        dataset("unaligned").keep(Cache(cache="memory", cache_limit=9.5e-6))
+
+
 def test_memory_without_room_is_said_with_figures(monkeypatch) -> None:
     assert refusal(Cache(cache="memory", cache_limit=9e-6)) == (
-        "data.cache=memory: data/0.png and 7 more takes 9.6e-06 GB, of 9e-06 GB (data.cache_limit, or four fifths of "
-        "the free memory): set data.cache=disk or off, or a smaller data.load_size"
+        "data.cache=memory: data/0.png and 7 more takes 9.6e-06 GB, of 9e-06 GB (what is left of data.cache_limit, or "
+        "four fifths of the free memory): set data.cache=disk or off, or a smaller data.load_size"
     )
     monkeypatch.setattr(cache, "_free_memory", lambda: 10_000)
     assert "of 8e-06 GB" in refusal(Cache(cache="memory"))
