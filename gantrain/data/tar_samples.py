@@ -182,6 +182,12 @@ def _members(shard: Shard, tar: IO[bytes]) -> Iterator[tarfile.TarInfo]:
         tar.seek(place)
         block = tar.read(tarfile.BLOCKSIZE)
         if block == bytes(tarfile.BLOCKSIZE):
+            while rest := tar.read(tarfile.RECORDSIZE):
+                if any(rest):
+                    raise ConfigError(
+                        f"data.root: the shard {shard.path} goes on after its end mark at byte {place:,}, as where "
+                        "tars were joined by cat: give each a file of its own"
+                    )
             return
         if len(block) < tarfile.BLOCKSIZE:
             raise ConfigError(

@@ -258,6 +258,21 @@ def test_members_without_content_of_their_own_are_refused(tmp_path: Path, kind: 
         assert names(shards("x.tar")) == ["x/1.png", "x/2.png"]
 
 
+def test_tars_joined_to_one_file_are_refused(tmp_path: Path) -> None:
+    made(tmp_path)
+    parts = [path.read_bytes() for path in sorted(tmp_path.glob("*.tar"))]
+    joined = tmp_path / "joined" / "x.tar"
+    joined.parent.mkdir()
+    joined.write_bytes(b"".join(parts))
+    where = len(parts[0].rstrip(b"\0")) // 512 * 512 + 512
+    assert refusal(joined) == (
+        f"data.root: the shard {joined} goes on after its end mark at byte {where:,}, as where tars were joined by "
+        "cat: give each a file of its own"
+    )
+    joined.write_bytes(parts[0] + bytes(1 << 20))  # zeros, as tar -b adds them
+    assert len(shards(joined)) == 4
+
+
 # ---- phases and classes
 
 
