@@ -13,7 +13,7 @@ from PIL import Image
 import gantrain.data  # noqa: F401 - files the data modes by name
 from gantrain.build import SELECTION_KEYS, STREAM_KEYS, build_dataset, check_keys, selected
 from gantrain.data.base import ImageDataset
-from gantrain.data.checking import Summary, findings_in, summarise
+from gantrain.data.checking import Summary, findings_in, findings_together, summarise
 from gantrain.data.surveying import Finding, chosen, survey
 from gantrain.plugins import import_plugins
 from gantrain.registry import ConfigError, checked
@@ -58,6 +58,7 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
     if labelled is not None and not any(part.labels for part in parts):
         findings.append(Finding(f"data.labelled={labelled}: this data set has no labels", stops=True))
     findings += findings_in(summaries, skips=configured.get("on_error") == "skip")
+    findings += findings_together(summaries, configured)
     findings.sort(key=lambda finding: not finding.stops)
     columns = {summary.part.title: summary.row() for summary in summaries}
     classes = {summary.part.title: summary.classes for summary in summaries if summary.classes}

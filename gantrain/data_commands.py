@@ -254,8 +254,8 @@ COMMANDS = {
         interrupted=GOES_ON,
         details=lambda: (
             "FOLDER/A and FOLDER/B, or trainA and trainB, are two domains, and pairs if they hold the same names.\n"
-            "Sub-folders that hold every picture are classes, each divided alike. Files of equal content stay\n"
-            "together.\n"
+            "Sub-folders that hold every picture are classes, each divided alike. Files of equal content, or\n"
+            "pairs of which both are, stay together.\n"
         ),
     ),
     "prepare resize": Command(

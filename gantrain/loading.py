@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from gantrain.build import STREAM_KEYS, build_model
 from gantrain.checkpoint import Checkpoints, Step
 from gantrain.data.base import Batch, ImageSpec
+from gantrain.data.faults import OnError
 from gantrain.models.base import GAN
 from gantrain.models.colorization import colour_results
 from gantrain.models.translation import BareGenerator, Direction, NetworkMode, Translator
@@ -162,6 +165,28 @@ def takes_average(state: dict[str, Any], network_weights: NetworkWeights) -> boo
     if network_weights == "average" and not kept:
         raise ConfigError("network_weights=average: this run kept no averages (model.ema was 0); use last")
     return kept and network_weights != "last"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How data is read, and what could not be.
+
+    Attributes:
+        seed: The run's, which draws ``data.fraction``.
+        on_error: What an image that can't be read does.
+        left_out: What was wrong with those that were left out.
+    """
+
+    seed: int
+    on_error: OnError
+    left_out: set[str] = field(default_factory=set)
+
+    def told(self) -> dict[str, str]:
+        """Say how many were left out; and what the page says of it."""
+        if not self.left_out:
+            return {}
+        print(f"warning: bad pictures left out: {len(self.left_out)}; one: {min(self.left_out)}", file=sys.stderr)
+        return {"left out": f"{len(self.left_out)}, which can't be read"}
 
 
 def trained_on(state: dict[str, Any]) -> ImageSpec:

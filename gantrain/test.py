@@ -11,10 +11,12 @@ from typing import Any, Literal
 import torch
 
 from gantrain.build import EVALUATION_BATCH, build_dataset
-from gantrain.data.base import ImageDataset, ImageSpec
+from gantrain.data.base import ImageSpec
+from gantrain.data.faults import OnError
 from gantrain.data.stream import in_order
 from gantrain.loading import (
     NetworkWeights,
+    Reading,
     load_generator,
     own_data,
     read_run,
@@ -27,14 +29,14 @@ from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.naming import of_root
 from gantrain.plugins import import_plugins
-from gantrain.registry import ConfigError, Count, Positive, Share, construct
+from gantrain.registry import ConfigError, Count, Positive, Share, checked, construct
 from gantrain.report.page import PAGE
 from gantrain.report.replacing import replacing
 from gantrain.report.results_page import list_results, results_page
 from gantrain.resume import command
 from gantrain.sampling import save_samples, wanted_labels
 from gantrain.settings import choose_device
-from gantrain.translating import PictureFolder, Translated, translate_all, translated_page
+from gantrain.translating import PictureFolder, Translated, as_input, check_channels, translate_all, translated_page
 
 SAMPLES = 64  # where nobody says how many
 
@@ -105,6 +107,7 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
     # a data set's configuration may also say how to train on it
     keys = {"data": None, **{key: value for key, value in config.items() if key not in ("trainer", "network", "model")}}
     settings = construct(TestSettings, keys, key="")
+    on_error = checked((settings.data or {}).get("on_error"), OnError | None, "data.on_error")
     if settings.data is not None:
         settings = replace(settings, data=without_stream(settings.data))
     typed = command(overrides).replace("gantrain train", "gantrain test", 1)
@@ -116,9 +119,9 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
         raise ConfigError(f"{missing}: give run=checkpoints/NAME (there are: {runs}) or weights=FILE.pth")
     _check_used(settings)
     if settings.weights is not None:
-        page = _test_weights(Path(settings.weights).expanduser(), settings, device, typed)
+        page = _test_weights(Path(settings.weights).expanduser(), settings, device, typed, on_error)
     else:
-        page = _test_run(Path(settings.run or "").expanduser(), settings, device, typed, data_name)
+        page = _test_run(Path(settings.run or "").expanduser(), settings, device, typed, data_name, on_error)
     if settings.run is not None:
         with suppress(OSError):  # it may be for reading only
             list_results(Path(settings.run).expanduser())
@@ -138,17 +141,27 @@ def _check_used(settings: TestSettings) -> None:
             raise ConfigError(f"{key}={value} is for run=checkpoints/NAME: weights={settings.weights} is one network")
 
 
-def _test_weights(path: Path, settings: TestSettings, device: torch.device, typed: str) -> Path:
+def _test_weights(
+    path: Path, settings: TestSettings, device: torch.device, typed: str, on_error: OnError | None
+) -> Path:
     generator = load_generator(path, settings.direction or "a_to_b", device, dropout=settings.dropout)
     if settings.data is None:
         raise ConfigError(
             "data is missing: a bare generator knows of none; give data=single data.root=FOLDER, or others"
         )
     folder = Path(settings.out).expanduser() if settings.out is not None else Path("results") / path.stem
-    return _translate(generator, None, folder, settings, settings.data, name=path.name, typed=typed, facts={})
+    data, reading = settings.data, Reading(0, on_error or "raise")
+    return _translate(generator, None, folder, settings, data, reading, name=path.name, typed=typed, facts={})
 
 
-def _test_run(run: Path, settings: TestSettings, device: torch.device, typed: str, data_name: str | None) -> Path:
+def _test_run(
+    run: Path,
+    settings: TestSettings,
+    device: torch.device,
+    typed: str,
+    data_name: str | None,
+    on_error: OnError | None,
+) -> Path:
     state = read_run(run, settings.step, plugins=settings.plugins, trust_plugins=settings.trust_plugins)
     model = rebuild(run, state, device, settings.network_weights)
     folder = Path(settings.out).expanduser() if settings.out is not None else None
@@ -157,18 +170,19 @@ def _test_run(run: Path, settings: TestSettings, device: torch.device, typed: st
         if settings.data not in (None, own_data(state)):
             folder = folder.with_name(f"{folder.name}_{data_name}{of_root(settings.data, data_name)}")
     name = f"{run.name}, step {state['step']}"
+    reading = Reading(state["config"]["seed"], on_error or state["config"]["data"].get("on_error", "raise"))
     weights = "moving average" if takes_average(state, settings.network_weights) else "as trained"
     if isinstance(model, Translator):
         spec = trained_on(state)
         data = settings.data or own_data(state)
         facts = {"weights": weights}
-        return _translate(model, spec, folder, settings, data, name=name, typed=typed, facts=facts)
+        return _translate(model, spec, folder, settings, data, reading, name=name, typed=typed, facts=facts)
     if not isinstance(model, LatentGAN):
         raise ConfigError(f"{run}: a {type(model).__name__} has neither `sample` nor `translate`, so it shows nothing")
     if settings.direction is not None:
         raise ConfigError(f"direction={settings.direction}: {type(model).__name__} makes images from noise")
     labels = wanted_labels(model, settings.labels, settings.num or SAMPLES)
-    figures = _figures(model, state, settings, device)
+    figures = _figures(model, state, settings, device, reading)
     with replacing(folder, command=typed) as part:
         made = save_samples(model, part, num=settings.num or SAMPLES, labels=labels, seed=settings.seed)
         facts = {
@@ -201,6 +215,7 @@ def _translate(
     folder: Path,
     settings: TestSettings,
     data: dict[str, Any],
+    reading: Reading,
     *,
     name: str,
     typed: str,
@@ -213,11 +228,12 @@ def _translate(
         knows = " and ".join(translator.directions)
         raise ConfigError(f"direction={settings.direction}: this model knows only {knows}")
     directions = (settings.direction,) if settings.direction is not None else translator.directions
-    dataset = build_dataset(_as_input(data, translator.channels, settings.direction), phase=settings.phase)
+    data = as_input(data, translator.channels, settings.direction)
+    dataset = build_dataset(data, phase=settings.phase, seed=reading.seed)
     plain = "image" in dataset.spec.channels  # of no domain, so it goes one way
     directions = directions[:1] if plain else directions
     for direction in directions:
-        _check_channels(dataset, direction, translator)
+        check_channels(dataset, direction, translator)
     done: dict[Direction, Translated] = {}
     with replacing(folder, command=typed) as part:
         pictures = PictureFolder(part, run=spec, data=dataset.spec)
@@ -230,44 +246,17 @@ def _translate(
                 num=settings.num,
                 batch_size=settings.batch_size,
                 network_mode=settings.network_mode,
+                reading=reading,
             )
+        facts = facts | reading.told()
         way = _way_to(Path(settings.run).expanduser(), folder) if settings.run is not None else None
         translated_page(part, done, settings.network_mode, name=name, typed=typed, facts=facts, run=way)
     return folder / "index.html"
 
 
-def _as_input(data: dict[str, Any], channels: dict[str, int], direction: Direction | None) -> dict[str, Any]:
-    """The data's configuration with the model's channels, and, of plain pictures, the whole of each."""
-    data = dict(data)
-    source, target = ("b", "a") if direction == "b_to_a" else ("a", "b")
-    if data.get("mode") in ("single", "shards"):
-        data["channels"] = channels.get("image", channels.get(source))
-        data["preprocess"] = data.get("preprocess") or "none"
-    elif "channels_b" in data and "image" not in channels:
-        first, second = ("b", "a") if data.get("direction") == "b_to_a" else ("a", "b")
-        data |= {"channels": channels[first], "channels_b": channels[second]}
-    return data
-
-
-def _check_channels(dataset: ImageDataset, direction: Direction, translator: Translator) -> None:
-    """Refuse data in which there is nothing to translate so."""
-    source, channels = direction[0], translator.channels
-    if "image" in translator.needs and "image" not in dataset.spec.channels:
-        raise ConfigError(
-            "data has two domains, and this model takes plain pictures: give data=single data.root=FOLDER"
-        )
-    if source not in dataset.spec.channels and "image" not in dataset.spec.channels:
-        raise ConfigError(f"data has no images of {source} to translate {direction}")
-    found = dataset.spec.channels.get(source, dataset.spec.channels.get("image"))
-    wanted = channels.get(source, channels.get("image"))
-    if found != wanted:
-        raise ConfigError(
-            f"data: its images of {source} have {found} channels, and the model takes {wanted}: "
-            "give data=single data.root=FOLDER, which converts them"
-        )
-
-
-def _figures(model: GAN, state: dict[str, Any], settings: TestSettings, device: torch.device) -> dict[str, float]:
+def _figures(
+    model: GAN, state: dict[str, Any], settings: TestSettings, device: torch.device, reading: Reading
+) -> dict[str, float]:
     """The model's own figures on held-out data: on the run's own if it is at hand, on other data if asked for."""
     own = settings.data is None
     if type(model).evaluate is GAN.evaluate:
@@ -275,7 +264,7 @@ def _figures(model: GAN, state: dict[str, Any], settings: TestSettings, device: 
             raise ConfigError(f"data: {type(model).__name__} has no figures on data, so there is nothing to do with it")
         return {}
     try:
-        dataset = build_dataset(settings.data or own_data(state), phase="test", seed=state["config"]["seed"])
+        dataset = build_dataset(settings.data or own_data(state), phase="test", seed=reading.seed)
     except ConfigError as error:
         if not own:
             raise
@@ -286,4 +275,7 @@ def _figures(model: GAN, state: dict[str, Any], settings: TestSettings, device: 
     if dataset.spec != trained_on(state):
         raise ConfigError("data: its image size, channels or classes are not those that the run was trained on")
     dtype = next(model.parameters()).dtype
-    return model.evaluate(in_order(dataset, EVALUATION_BATCH, device, dtype))
+    batches = in_order(dataset, EVALUATION_BATCH, device, dtype, on_error=reading.on_error, left_out=reading.left_out)
+    figures = model.evaluate(batches)
+    reading.told()
+    return figures

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from statistics import fmean
+from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
@@ -12,7 +13,9 @@ from tqdm import tqdm
 from gantrain.data.base import ImageDataset, ImageSpec
 from gantrain.data.pictures import write_picture
 from gantrain.data.stream import in_order
+from gantrain.loading import Reading
 from gantrain.models.translation import Direction, NetworkMode, Translator
+from gantrain.registry import ConfigError
 from gantrain.report.images import to_picture, viewable
 from gantrain.report.results_page import Row, results_page
 from gantrain.similarity import l1_distance, psnr, ssim
@@ -92,6 +95,37 @@ class PictureFolder:
         return self._names[kind, name]
 
 
+def as_input(data: dict[str, Any], channels: dict[str, int], direction: Direction | None) -> dict[str, Any]:
+    """The data's configuration with the model's channels, and, of plain pictures, the whole of each."""
+    data = dict(data)
+    source, target = ("b", "a") if direction == "b_to_a" else ("a", "b")
+    if data.get("mode") in ("single", "shards"):
+        data["channels"] = channels.get("image", channels.get(source))
+        data["preprocess"] = data.get("preprocess") or "none"
+    elif "channels_b" in data and "image" not in channels:
+        first, second = ("b", "a") if data.get("direction") == "b_to_a" else ("a", "b")
+        data |= {"channels": channels[first], "channels_b": channels[second]}
+    return data
+
+
+def check_channels(dataset: ImageDataset, direction: Direction, translator: Translator) -> None:
+    """Refuse data in which there is nothing to translate so."""
+    source, channels = direction[0], translator.channels
+    if "image" in translator.needs and "image" not in dataset.spec.channels:
+        raise ConfigError(
+            "data has two domains, and this model takes plain pictures: give data=single data.root=FOLDER"
+        )
+    if source not in dataset.spec.channels and "image" not in dataset.spec.channels:
+        raise ConfigError(f"data has no images of {source} to translate {direction}")
+    found = dataset.spec.channels.get(source, dataset.spec.channels.get("image"))
+    wanted = channels.get(source, channels.get("image"))
+    if found != wanted:
+        raise ConfigError(
+            f"data: its images of {source} have {found} channels, and the model takes {wanted}: "
+            "give data=single data.root=FOLDER, which converts them"
+        )
+
+
 def translate_all(
     translator: Translator,
     dataset: ImageDataset,
@@ -101,6 +135,7 @@ def translate_all(
     num: int | None,
     batch_size: int,
     network_mode: NetworkMode,
+    reading: Reading,
 ) -> Translated:
     """Translate every image of a data set, each once, and write all that was made.
 
@@ -113,6 +148,7 @@ def translate_all(
         batch_size: Images translated at a time in evaluation mode, where results depend on it by rounding alone; in
             training mode, they are translated one by one, and do not depend on it at all.
         network_mode: See ``Translator.results``.
+        reading: Says what an image that can't be read does, and hears of those that are left out.
     """
     source, target = direction[0], direction[-1]
     weights = next(translator.parameters())
@@ -121,7 +157,10 @@ def translate_all(
     total = len(images) if num is None else min(num, len(images))
     together = 1 if network_mode == "train" else min(batch_size, total)  # convolutions round by the size of a batch
     with tqdm(total=total, desc=direction, unit="image", dynamic_ncols=True) as bar:
-        for batch in in_order(images, together, weights.device, weights.dtype):
+        batches = in_order(
+            images, together, weights.device, weights.dtype, on_error=reading.on_error, left_out=reading.left_out
+        )
+        for batch in batches:
             if "image" in batch and "image" not in translator.needs:  # plain pictures are of the input's domain
                 batch = {source if key == "image" else key: value for key, value in batch.items()}
             first = len(done.rows)

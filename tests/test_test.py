@@ -186,3 +186,19 @@ def test_a_checkpoint_of_every_format_still_makes_its_pictures() -> None:
         kept = Image.open(run / "samples.png")
         # another machine may round a pixel the other way
         assert max(ImageChops.difference(again, kept).convert("L").getextrema()) <= 1
+
+
+def test_figures_do_without_the_pictures_that_the_run_skips(train, capfd) -> None:
+    for name in ("train/a/1", "train/b/2", "test/a/1", "test/b/2", "test/b/3"):
+        path = Path("photos") / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (32, 32), 100 * int(name[-1]) // 2).save(path)
+    path.write_bytes(b"")
+    keys = ["data.load_size=32", "data.on_error=skip", "trainer.steps=1"]
+    train("run", "model=sgan", "data=single", "data.root=photos", *keys)
+    capfd.readouterr()
+    assert main(["test", "run=checkpoints/run", "num=4"]) == 0
+    assert "accuracy" in (Path("checkpoints/run/results") / "test_1/index.html").read_text()
+    assert (
+        capfd.readouterr().err.count("bad pictures left out: 1; one: can't read the picture photos/test/b/3.png") == 1
+    )

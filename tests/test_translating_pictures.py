@@ -17,6 +17,7 @@ from translated import (
     deep,
     expected,
     files,
+    layout,
     linked,
     picture,
     pixels,
@@ -26,6 +27,7 @@ from translated import (
 
 import gantrain
 from gantrain.cli import main
+from gantrain.data.base import drawn as sample
 
 
 def test_a_folder_of_any_sizes_comes_out_in_its_own_sizes(trained) -> None:
@@ -177,3 +179,36 @@ def test_a_name_of_any_characters_is_linked_and_injects_nothing(trained) -> None
     photos[1] = "data.root=photo.png"
     assert main(["test", "run=checkpoints/cyclegan", *photos]) == 0
     assert files("<i>my results") == expected({KINDS_A: ["photo"]})
+
+
+SMALL = ["model=cyclegan", "data=unaligned", "data.root=made", *SIZES, *RESNET, "name=run", "trainer.steps=1"]
+TEST = ["test", "run=checkpoints/run", "accelerator=cpu"]
+
+
+def test_the_fraction_is_the_one_that_the_run_drew(workplace: Path) -> None:
+    layout(Path("made"), trainA=1, trainB=1, testA=12, testB=2)
+    assert main(["train", *SMALL, "data.fraction=0.3", "seed=5"]) == 0
+    assert main([*TEST, "direction=a_to_b", "out=mine"]) == 0
+    drawn = [f"n65_{number}" for number in (0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9)]
+    by_seed = {seed: [drawn[number] for number in sample(12, 0.3, seed)] for seed in (0, 5)}
+    assert by_seed[0] != by_seed[5]
+    assert files("mine") == expected({KINDS_A: by_seed[5]})
+
+
+def test_a_run_that_skips_bad_pictures_is_tested_without_them_and_says_how_many(workplace: Path, capfd) -> None:
+    layout(Path("made"), trainA=1, trainB=1, testA=3, testB=2)
+    torn = Path("made/testA/n65_1.jpg")
+    torn.write_bytes(torn.read_bytes()[:50])
+    assert main(["train", *SMALL, "data.on_error=skip"]) == 0
+    capfd.readouterr()
+    assert main([*TEST, "out=mine"]) == 0
+    assert files("mine") == expected({KINDS_A: ["n65_0", "n65_2"], KINDS_B: ["n66_0", "n66_1"]})
+    assert (
+        capfd.readouterr().err.count("warning: bad pictures left out: 1; one: can't read the picture made/testA") == 1
+    )
+    assert "left out 1, which can't be read" in " ".join(Reader(Path("mine/index.html")).words.split())
+    # other data are read as the run's, unless they say otherwise
+    other = [*TEST, "data=single", "data.root=made/testA", "direction=a_to_b", "out=other"]
+    assert main(other) == 0
+    assert main([*other, "+data.on_error=raise"]) == 2
+    assert "gantrain: can't read the picture made/testA/n65_1.jpg" in capfd.readouterr().err

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -85,9 +85,9 @@ class Cache:
         cache: ``disk`` keeps them in ``cache_folder``, for all runs and processes; ``memory`` in that of each process
             that trains, for this run; ``auto`` on the disk where there is room and decoding all takes a core two
             seconds or more; ``off`` nowhere.
-        cache_limit: Gigabytes (10^9 bytes) that all caches on the disk may take, or that one in memory may. Of what is
-            free on the disk or in memory, a cache never takes more than four fifths. For new ones on the disk, those
-            that no process uses and that were used longest ago make room.
+        cache_limit: Gigabytes (10^9 bytes) that all caches on the disk may take, or what this object keeps in memory.
+            Of what is free on the disk or in memory, a cache never takes more than four fifths. For new ones on the
+            disk, those that no process uses and that were used longest ago make room.
         skips: Whether pictures that can't be read are left out, and not the end.
         stop: Asked while pictures are decoded, whether to stop.
     """
@@ -96,6 +96,7 @@ class Cache:
     cache_limit: Gigabytes = 50
     skips: bool = False
     stop: Callable[[], bool] = lambda: False
+    _held: list[int] = field(init=False, repr=False, default_factory=list)  # bytes in memory, of each domain
 
     def take(self, work: Work) -> Kept | None:
         """The pictures, decoded now if they are not yet; None where they are not kept.
@@ -122,13 +123,17 @@ class Cache:
 
     def _in_memory(self, work: Work) -> Kept:
         needed, _ = self._estimate(work)
-        room = min(self.cache_limit * GB, SPARE * _free_memory() / distributed.local_world_size())
+        left = self.cache_limit * GB - sum(self._held)
+        room = min(left, SPARE * _free_memory() / distributed.local_world_size())
         if needed > room:
             raise ConfigError(
-                f"data.cache=memory: {work.label} takes {_gb(needed)}, of {_gb(room)} (data.cache_limit, or "
-                "four fifths of the free memory): set data.cache=disk or off, or a smaller data.load_size"
+                f"data.cache=memory: {work.label} takes {_gb(needed)}, of {_gb(room)} (what is left of "
+                "data.cache_limit, or four fifths of the free memory): set data.cache=disk or off, or a smaller "
+                "data.load_size"
             )
-        return InMemory(list(self._pictures(work)))
+        pictures = list(self._pictures(work))
+        self._held.append(sum(pixels.nbytes for pixels in pictures if pixels is not None))
+        return InMemory(pictures)
 
     def _on_disk(self, work: Work) -> Kept | None:
         identity = {**work.identity(), **_libraries()}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gantrain.data.cache import GB, Cache
 from gantrain.data.decoding import Pixels
 from gantrain.data.faults import IN_A_ROW, SHARE
 from gantrain.data.looking import Look, Part, looks
@@ -141,6 +142,17 @@ def findings_in(summaries: Sequence[Summary], *, skips: bool) -> list[Finding]:
     ]
 
 
+def findings_together(summaries: Sequence[Summary], data: Mapping[str, Any]) -> list[Finding]:
+    """What stops training although each picture for itself would do; ``data`` has the keys of batches and cache too."""
+    training = [summary for summary in summaries if summary.part.phase == "train"]
+    findings = [finding for summary in training for finding in _unlike(summary, data.get("batch_size", 1))]
+    needed, limit = sum(summary.cached for summary in training), data.get("cache_limit", Cache.cache_limit)
+    if data.get("cache") in ("disk", "memory") and needed > limit * GB:
+        text = f"data.cache={data['cache']} takes {in_bytes(needed)}, and data.cache_limit is {limit:g} GB"
+        findings.append(Finding(f"{text}: raise it to {-(-needed // GB)}, or set data.cache=off", stops=True))
+    return findings
+
+
 def in_bytes(count: int) -> str:
     """A number of bytes as people read it."""
     size = float(count)
@@ -165,6 +177,19 @@ def _bad(summaries: Sequence[Summary], phase: str, *, skips: bool) -> Iterator[F
     most = max(1, items // SHARE) if phase == "train" else items - 1
     stops = not skips or bad > most or any(_longest_row(summary.bad) >= IN_A_ROW for summary in own)
     yield from (Finding(f"{text}: {len(named):,}", stops, named) for text, named in kinds.items() if named)
+
+
+def _unlike(summary: Summary, batch_size: int) -> Iterator[Finding]:
+    """Pictures of unlike sizes, of which no batch can be made."""
+    if batch_size == 1 or summary.part.preprocess is None or summary.part.preprocess.cuts:
+        return
+    sizes = Counter(map(tuple, summary.scaled[(summary.scaled >= 0).all(axis=1)].tolist()))
+    if len(sizes) > 1:
+        text = (
+            f"{summary.part.title}: pictures are scaled to {len(sizes):,} unlike sizes, and batches are of {batch_size}"
+        )
+        ways = "take a data.preprocess that crops, or data.batch_size=1"
+        yield Finding(f"{text}: {ways}", True, [f"{list(size)}: {n:,}" for size, n in sizes.most_common(LISTED)])
 
 
 def _longest_row(numbers: Sequence[int]) -> int:

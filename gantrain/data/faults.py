@@ -99,8 +99,9 @@ class Faults:
             self._own.update(dict.fromkeys(reasons))
             if len(self._own) > self._limit:
                 raise ConfigError(
-                    f"data.on_error=skip: {len(self._own)} pictures can't be read, of {self._size:,} items; "
-                    f"the last: {reasons[-1]} (gantrain data check names them all)"
+                    f"data.on_error=skip: {len(self._own)} pictures can't be read, of {self._size:,} items, of "
+                    f"which no more than {self._limit:,} are left out; the last: {reasons[-1]} (gantrain data check "
+                    "names them all)"
                 )
 
     def news(self) -> list[str]:

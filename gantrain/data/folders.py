@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from gantrain.data.base import ImageSpec
 from gantrain.data.domain import Domain
-from gantrain.data.pictures import find_images, is_picture
+from gantrain.data.pictures import find_images, is_picture, pictures_under
 from gantrain.data.sources import FolderSource
 from gantrain.registry import ConfigError
 
@@ -110,7 +110,19 @@ def _all_folders(root: Path, side_by_side: bool) -> tuple[Path, Path | None] | N
     pair = two_folders(root, "A + B")
     if pair or not side_by_side:
         return pair
-    return (root, None) if any(is_picture(path) for path in root.iterdir()) else None
+    return (root, None) if any(is_picture(path) for path in root.glob("[!.]*")) else None
+
+
+def divided(root: Path) -> list[str]:
+    """The phases of a set of pictures with a folder for each; none unless one is to train on and another is not."""
+    there = [phase for phase in PHASES if (root / phase).is_dir()]
+    return there if "train" in there and len(there) > 1 else []
+
+
+def of_phase(root: Path, phase: str) -> Path | None:
+    """The folder of a phase, that of ``val`` for a ``test`` that is not there; None for a root without phases."""
+    there = divided(root)
+    return root / ("val" if phase == "test" and "test" not in there else phase) if there else None
 
 
 def two_folders(root: Path, names: str) -> tuple[Path, Path] | None:
@@ -123,7 +135,7 @@ def two_folders(root: Path, names: str) -> tuple[Path, Path] | None:
 
 
 def _holds_pictures(folder: Path) -> bool:
-    return folder.is_dir() and any(is_picture(path) for path in folder.rglob("*"))
+    return folder.is_dir() and any(True for _ in pictures_under(folder))
 
 
 def match(a: FolderSource, b: FolderSource) -> list[tuple[Path, Path]]:

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
+from gantrain.data.pictures import EXTENSIONS
 from gantrain.data.sources import Files
 from gantrain.registry import ConfigError
 
@@ -42,7 +43,7 @@ class ListedSource(Files):
     """
 
     def __init__(self, folder: Path, names: Names) -> None:
-        self._folder = folder
+        self.folder = folder
         self._names = names
 
     def __len__(self) -> int:
@@ -54,14 +55,15 @@ class ListedSource(Files):
 
     def open(self, index: int) -> Path:
         """The file."""
-        return self._folder / self.name(index)
+        return self.folder / self.name(index)
 
 
 def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[int] | None]:
     """The pictures, class names and class numbers that a CSV file lists.
 
     Each row holds a path relative to ``folder``, and a label in a second column or in no row at all; a first row
-    ``path,label`` is a heading. Classes are sorted by name, those that are all whole numbers by number.
+    ``path,label``, in small letters or capitals, is a heading. Classes are sorted by name, those that are all whole
+    numbers by number.
 
     Args:
         folder: ``data.root``.
@@ -84,6 +86,12 @@ def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[in
             raise ConfigError(
                 f"data.list: {file}, line {number}: 'path' or 'path,label' is wanted, not {','.join(row)!r}"
             )
+        # a heading in other words would be a picture, and a class of its own
+        if not names and Path(name).suffix.lower() not in EXTENSIONS and not (folder / name).is_file():
+            raise ConfigError(
+                f"data.list: {file}, line {number}: there is no picture {folder / name} (a heading is 'path' or "
+                "'path,label')"
+            )
         names.append(name)
         if label:
             labels.append(found.setdefault(label, len(found)))
@@ -103,7 +111,8 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
         reader = csv.reader(lines)
         try:
             for place, row in enumerate(reader):
-                if row and not (place == 0 and row == HEADER[: len(row)]):
+                heading = place == 0 and [cell.strip().lower() for cell in row] == HEADER[: len(row)]
+                if row and not heading:
                     yield reader.line_num, row
         except csv.Error as error:
             raise ConfigError(f"data.list: {file}, line {reader.line_num}: {error}") from None

@@ -67,7 +67,10 @@ class Database:
         with self._reading() as transaction:
             value = transaction.get(key)
         if value is None:
-            raise ConfigError(f"{self.path} holds no {key.decode(errors='replace')} any more: it has been changed")
+            raise ConfigError(
+                f"{self.path} holds no {key.decode(errors='replace')} any more: it has been changed, or its index is "
+                f"damaged (remove that, {self.path.name}.keys beside it or {self.path.name}-*.keys in {cache_folder()})"
+            )
         return value
 
     def keys(self) -> Iterator[bytes]:

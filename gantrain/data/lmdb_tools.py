@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from gantrain.data.base import drawn
 from gantrain.data.decoding import NPY_MAGIC, TIFF_MAGIC
+from gantrain.data.folders import divided
 from gantrain.data.listing import HEADER
-from gantrain.data.lmdb_index import KeyIndex, is_database
+from gantrain.data.lmdb_index import KeyIndex
 from gantrain.data.lsun import LmdbSource, class_ranges, open_source
 from gantrain.data.making import pictures_below, unfinished
 from gantrain.data.parallel import in_parallel
@@ -30,6 +31,7 @@ LONGEST_KEY = 511  # bytes, of any LMDB that was not compiled for more
 LONGEST_NAME = 255  # bytes, of a file
 CHUNK = 1 << 26  # bytes of pictures that are committed at once
 LIST = "files.csv"
+NOTE = ".made_by"  # in what was made
 
 # how the files of each format begin
 BEGINNINGS = {
@@ -47,22 +49,34 @@ def write_lmdb(folder: Path, out: Path) -> None:
     Sub-folders that are classes are so in ``data=lsun``, too. What an interrupted call has written is kept.
 
     Raises:
-        ConfigError: The folder holds no pictures, or those of several phases, or ``out`` is something else already.
+        ConfigError: The folder holds no pictures, or those of several phases, or ``out`` is something else already,
+            like the LMDB of another folder.
     """
-    if is_database(out):
-        print(f"{out} is already there")
+    made_by = f"LMDB of {folder.resolve()}\n"
+    if _is_made(out, made_by):
         return
-    if all((folder / phase).is_dir() for phase in ("train", "test")):
+    if phases := divided(folder):
         raise ConfigError(
-            f"{folder} holds the folders train and test: make an LMDB of each, {out}_train_lmdb and {out}_test_lmdb; "
-            f"data=lsun data.root={out.parent} data.category={out.name} then reads both"
+            f"{folder} holds the folders {' and '.join(phases)}: make an LMDB of each, "
+            f"{' and '.join(f'{out}_{phase}_lmdb' for phase in phases)}; "
+            f"data=lsun data.root={out.parent} data.category={out.name} then reads them"
         )
     paths = pictures_below(folder)
     plan = {key_of(path.relative_to(folder).as_posix()): path for path in paths}
-    with unfinished(out, [folder], f"LMDB of {folder.resolve()}\n") as scratch:
+    with unfinished(out, [folder], made_by) as scratch:
         fill(scratch / "whole", plan, label=out.name)
+        (scratch / "whole" / NOTE).write_bytes(os.fsencode(made_by))
     classes = len(classes_in(folder, paths))
     print(f"{out}: {len(plan):,} pictures" + (f" in {classes} classes" if classes else ""))
+
+
+def _is_made(out: Path, made_by: str) -> bool:
+    """Whether it is there, which is said then; made of anything else, it is something else."""
+    note = out / NOTE
+    if not note.is_file() or note.read_bytes() != os.fsencode(made_by):
+        return False
+    print(f"{out} is already there")
+    return True
 
 
 def key_of(name: str) -> bytes:
@@ -154,14 +168,14 @@ def export(
         seed: Of that.
 
     Raises:
-        ConfigError: There is no such database, or ``out`` is something else already.
+        ConfigError: There is no such database, or ``out`` is something else already, like other files of it.
     """
     source = open_source(database)
-    if (out / LIST).is_file():
-        print(f"{out} is already there")
-        return
     indices = range(len(source)) if fraction == 1 else drawn(len(source), fraction, seed)
-    made_by = f"{layout} files of {source.database.path} {source.stamp(indices)} {fraction} {seed}\n"
+    part = "all" if fraction == 1 else f"{fraction} by {seed}"
+    made_by = f"{layout} files of {source.database.path} {source.stamp(indices)} {part}\n"
+    if _is_made(out, made_by):
+        return
     with unfinished(out, [database], made_by) as scratch, TemporaryDirectory(dir=scratch) as parts:
         folder = scratch / "whole"
 
@@ -181,6 +195,7 @@ def export(
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(HEADER if classes else HEADER[:1])
             rows.writerows(zip(names, classes, strict=True) if classes else ([name] for name in names))
+        (folder / NOTE).write_bytes(os.fsencode(made_by))
     print(f"{out}: {len(indices):,} pictures")
 
 
@@ -207,7 +222,7 @@ def _file_name(key: bytes, value: bytes, keys: KeyIndex) -> str:
     files = [folder for folder in folders if Path(folder).suffix.lower() in EXTENSIONS]
     others = {name, name + suffix, *files, *(str(Path(file).with_suffix("")) for file in files)}
     taken = any(other != key and other in keys for other in map(os.fsencode, others))
-    if taken or LIST in folders or len(os.fsencode(Path(name).name)) > LONGEST_NAME - len(".webp"):
+    if taken or {LIST, NOTE}.intersection(folders) or len(os.fsencode(Path(name).name)) > LONGEST_NAME - len(".webp"):
         return hashlib.blake2b(key, digest_size=20).hexdigest() + (suffix or Path(name).suffix)
     return name + suffix
 

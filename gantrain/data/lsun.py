@@ -32,7 +32,8 @@ class LmdbSource(Source):
     def __init__(self, database: Database, index: KeyIndex) -> None:
         self.database = database
         self.index = index
-        self._stamp = hashlib.blake2b(f"{database.state()} {index.digest}".encode(), digest_size=16).hexdigest()
+        known = f"{database.path} {database.state()} {index.digest}".encode("utf-8", "surrogateescape")
+        self._stamp = hashlib.blake2b(known, digest_size=16).hexdigest()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -50,7 +51,7 @@ class LmdbSource(Source):
         return f"{self.name(index)} in {self.database.path}"
 
     def stamp(self, indices: Sequence[int]) -> str:
-        """From all keys, and from what changes with every transaction; as of when the database was opened."""
+        """From the place, all keys, and what changes with every transaction; as of when the database was opened."""
         return self._stamp
 
 

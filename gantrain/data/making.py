@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from gantrain.data.folders import stems_of
 from gantrain.data.parallel import in_parallel
-from gantrain.data.pictures import EXTENSIONS, is_picture
+from gantrain.data.pictures import EXTENSIONS, pictures_under
 from gantrain.data.sources import FolderSource
 from gantrain.data.whole_files import one_at_a_time
 from gantrain.registry import ConfigError
@@ -184,14 +184,14 @@ def by_stem(folder: Path) -> dict[str, Path]:
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """All pictures of a folder and its sub-folders, sorted.
+    """All pictures of a folder and its sub-folders, hidden ones aside, sorted.
 
     Raises:
         ConfigError: The folder is missing, or holds none.
     """
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}")
-    found = sorted(path for path in folder.rglob("*") if is_picture(path))
+    found = sorted(pictures_under(folder))
     if not found:
         raise ConfigError(f"no picture in {folder} (looked for {', '.join(sorted(EXTENSIONS))})")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -41,15 +42,23 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in EXTENSIONS and path.is_file()
 
 
+def pictures_under(root: Path) -> Iterator[Path]:
+    """All pictures in a folder or below, but for hidden files and folders, which are a computer's own."""
+    depth = len(root.parts)
+    for path in root.rglob("*"):
+        if not any(part.startswith(".") for part in path.parts[depth:]) and is_picture(path):
+            yield path
+
+
 def find_images(root: Path) -> list[Path]:
-    """All pictures below a folder, sorted, whatever the case of their extensions.
+    """All pictures below a folder, hidden ones aside, sorted, whatever the case of their extensions.
 
     Raises:
         ConfigError: The folder is missing, or holds no picture.
     """
     if not root.is_dir():
         raise ConfigError(f"data.root: there is no folder {root}")
-    found = sorted(path for path in root.rglob("*") if is_picture(path))
+    found = sorted(pictures_under(root))
     if not found:
         raise ConfigError(f"data.root: no picture in {root} (looked for {', '.join(sorted(EXTENSIONS))})")
     return found

@@ -117,7 +117,7 @@ def shard_index(shards: Sequence[Shard]) -> ShardIndex:
     """
     state = hashlib.blake2b(digest_size=DIGEST)
     for shard in shards:
-        state.update(f"{shard.path} {shard.size} {shard.modified}\n".encode("utf-8", "surrogateescape"))
+        state.update(shard.identity)
     path = cache_folder() / "shards" / f"{state.hexdigest()}{SUFFIX}"
     index = _open(path)
     if index is not None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gantrain import distributed
-from gantrain.data.folders import no_folder
+from gantrain.data.folders import no_folder, of_phase
 from gantrain.data.shard_index import ShardIndex, shard_index
 from gantrain.data.single import Found, Pictures
 from gantrain.data.sources import Source
@@ -96,10 +96,10 @@ class ShardSource(Source):
         return f"{self.shards[self.index[index].shard].path}/{self.index.name(index)}"
 
     def stamp(self, indices: Sequence[int]) -> str:
-        """From names, sizes and times of the last change of the shards, and from the names in them."""
+        """From the places, sizes and times of the last change of the shards, and from the names in them."""
         digest = hashlib.blake2b(self.fingerprint().encode(), digest_size=16)
         for shard in self.shards:
-            digest.update(f"{shard.size} {shard.modified}\n".encode())
+            digest.update(shard.identity)
         return digest.hexdigest()
 
     def fingerprint(self) -> str:
@@ -122,20 +122,19 @@ class Shards(Pictures):
 
     Args:
         root: A folder of ``.tar`` files, read in the order of their names; if it holds folders named ``train`` and
-            ``test``, each phase reads its own. Or one file; or a pattern (``shards/*.tar``,
+            ``test`` (or ``val``), each phase reads its own. Or one file; or a pattern (``shards/*.tar``,
             ``shards/train-{000..012}.tar``).
         others: As for any set of pictures.
     """
 
     def _find(self, root: str, phase: str) -> Found:
         folder = Path(root).expanduser()
-        held_out = all((folder / split).is_dir() for split in ("train", "test"))
-        of_train, of_phase = (str(folder / each) if held_out else root for each in ("train", phase))
-        train = open_source(find_shards(of_train))
-        source = train if of_phase == of_train else open_source(find_shards(of_phase))
+        of_train, own = (of_phase(folder, each) for each in ("train", phase))
+        train = open_source(find_shards(str(of_train or root)))
+        source = train if own == of_train else open_source(find_shards(str(own)))
         classes = _classes(train)
         labels = _labels(source, classes) if classes else None
-        return Found(source, source.fingerprint(), [str(number) for number in classes], labels, held_out)
+        return Found(source, source.fingerprint(), [str(number) for number in classes], labels, own is not None)
 
 
 def open_source(shards: Sequence[Shard]) -> ShardSource:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from gantrain.data.base import Batch, ImageDataset
 from gantrain.data.cache import Cache
 from gantrain.data.domain import Depth, Domain
-from gantrain.data.folders import fingerprint_of, no_folder, spec_of
+from gantrain.data.folders import fingerprint_of, no_folder, of_phase, spec_of
 from gantrain.data.listing import read_list
 from gantrain.data.pictures import ValueRange, find_images, is_picture
 from gantrain.data.sources import FolderSource, Source
@@ -118,8 +118,9 @@ class SingleFolder(Pictures):
     """A folder of pictures, searched recursively; its sub-folders, if they hold every picture, are the classes.
 
     Args:
-        root: The folder; if it holds folders named ``train`` and ``test``, each phase reads its own. Or one picture, or
-            a pattern (``photos/*.jpg``, ``photos/**/*_left.png``).
+        root: The folder; if it holds folders named ``train`` and ``test``, each phase reads its own, and ``val`` stands
+            in for a ``test`` that is not there. Or one picture, or a pattern (``photos/*.jpg``,
+            ``photos/**/*_left.png``).
         list: A CSV file in the folder, or elsewhere, that names its pictures, so that nothing is searched: see
             ``read_list``. Every phase reads them all.
         others: As for any set of pictures.
@@ -136,10 +137,10 @@ class SingleFolder(Pictures):
             told_apart = chain(names, [""], (class_names[label] for label in labels)) if labels else names
             return Found(listed, fingerprint_of(told_apart), class_names, labels)
         folder, paths = _search(root)
-        held_out = folder == Path(root).expanduser() and all((folder / split).is_dir() for split in ("train", "test"))
+        own = of_phase(folder, phase) if folder == Path(root).expanduser() else None
         class_paths, class_folder = paths, folder
-        if held_out:
-            class_folder, folder = folder / "train", folder / phase
+        if own is not None:
+            class_folder, folder = folder / "train", own
             class_paths, paths = find_images(class_folder), find_images(folder)
         source = FolderSource(folder, paths)
         classes = classes_in(class_folder, class_paths)
@@ -148,7 +149,7 @@ class SingleFolder(Pictures):
             fingerprint_of(source.name(index) for index in range(len(source))),
             classes,
             _labels(source, classes) if classes else None,
-            held_out,
+            held_out=own is not None,
         )
 
 

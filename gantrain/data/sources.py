@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
@@ -33,11 +34,17 @@ class Source(ABC):
 
     @abstractmethod
     def stamp(self, indices: Sequence[int]) -> str:
-        """Differs whenever any of these encoded pictures, their names or their order may have changed."""
+        """Differs whenever any of these encoded pictures, their place, names or order may have changed."""
 
 
 class Files(Source):
-    """Picture files."""
+    """Picture files.
+
+    Attributes:
+        folder: Names are relative to it.
+    """
+
+    folder: Path
 
     @abstractmethod
     def open(self, index: int) -> Path:
@@ -48,8 +55,12 @@ class Files(Source):
         return str(self.open(index))
 
     def stamp(self, indices: Sequence[int]) -> str:
-        """From names, sizes and times of the last change; what is missing is told when it is read."""
-        digest = hashlib.blake2b(digest_size=16)
+        """From names, sizes and times of the last change; what is missing is told when it is read.
+
+        And from the place: the files of two data sets, or domains, may well be equal in all of that (BMPs unpacked by
+        a program that sets their times).
+        """
+        digest = hashlib.blake2b(os.fsencode(self.folder.resolve()) + b"\0", digest_size=16)
         for index in indices:
             known: tuple[str | int, ...] = (self.name(index),)
             with suppress(OSError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gantrain.data.folders import PHASES, phase_folders, stems_of, two_folders
+from gantrain.data.folders import PHASES, phase_folders, some_of, stems_of, two_folders
 from gantrain.data.making import Recipe, check_place, make, pictures_below
 from gantrain.data.parallel import in_parallel
 from gantrain.data.single import classes_in
@@ -39,7 +39,8 @@ def split(folder: Path, out: Path, *, train: float, val: float, test: float, see
 
     ``folder/A`` and ``folder/B`` are two domains (or ``trainA`` and ``trainB``, if there is no other phase), and pairs
     if they hold the same names without suffix. Sub-folders that hold every picture are classes, and each is divided in
-    the same proportions. Files of the same content are not torn apart. Chance depends on the seed and on names alone.
+    the same proportions. Files of the same content, or pairs of which both are, are not torn apart. Chance depends on
+    the seed and on names alone.
 
     Args:
         folder: Is not changed.
@@ -59,10 +60,14 @@ def split(folder: Path, out: Path, *, train: float, val: float, test: float, see
         raise ConfigError(f"train={train:g} val={val:g} test={test:g}: the three must make 1 together")
     check_place(out, [folder])
     units = _units(folder)
-    phases = _divided(units, shares, seed)
+    groups = _of_equal_content(units)
+    phases = _divided(units, groups, shares, seed)
     empty = [phase for phase in shares if phase not in phases]
     if empty:
-        raise ConfigError(f"{empty[0]}={shares[empty[0]]:g}: nothing is left for it of {len(units)} in {folder}")
+        most = max(groups, key=len)
+        named = some_of([units[number].files[0][2] for number in most])
+        why = f"; {len(most)} are equal and stay together: {named}" if len(most) > 1 else ""
+        raise ConfigError(f"{empty[0]}={shares[empty[0]]:g}: nothing is left for it of {len(units)} in {folder}{why}")
     write = _link if links else _copy
     plan = {
         f"{phase}{domain}/{name}": Recipe((path,), partial(write, path))
@@ -122,12 +127,14 @@ def _pairs(domains: Mapping[str, Path]) -> list[tuple[tuple[str, str, Path], ...
     ]
 
 
-def _divided(units: Sequence[Unit], shares: Mapping[str, float], seed: int) -> list[str]:
+def _divided(
+    units: Sequence[Unit], groups: Sequence[Sequence[int]], shares: Mapping[str, float], seed: int
+) -> list[str]:
     """The phase of each unit: those of equal content together, then as near to the shares as may be in every part."""
     sizes = Counter(unit.part for unit in units)
     wanted = {part: _whole(size, shares) for part, size in sizes.items()}
     keys = [[f"{domain}/{name}" for domain, name, _ in unit.files] for unit in units]
-    groups = sorted(_of_equal_content(units), key=lambda group: derive_seed(seed, "split", *keys[group[0]]))
+    groups = sorted(groups, key=lambda group: derive_seed(seed, "split", *keys[group[0]]))
     phases = [""] * len(units)
     for group in groups:
         missing = {phase: sum(wanted[units[number].part][phase] for number in group) for phase in shares}
@@ -148,25 +155,12 @@ def _whole(size: int, shares: Mapping[str, float]) -> dict[str, int]:
 
 
 def _of_equal_content(units: Sequence[Unit]) -> list[list[int]]:
-    """The numbers of units that share a file's content, directly or through others."""
-    leader = list(range(len(units)))
-
-    def find(number: int) -> int:
-        while leader[number] != number:
-            leader[number] = leader[leader[number]]
-            number = leader[number]
-        return number
-
-    owners = [number for number, unit in enumerate(units) for _ in unit.files]
+    """The numbers of units whose files are all equal; pairs that share one, like an empty mask, are not the same."""
     paths = [path for unit in units for _, _, path in unit.files]
-    first: dict[bytes, int] = {}
-    digests = in_parallel(digest_of, paths, total=len(paths), label="compare")
-    for number, digest in zip(owners, digests, strict=True):
-        one, other = sorted((find(number), find(first.setdefault(digest, number))))
-        leader[other] = one
-    groups: dict[int, list[int]] = {}
-    for number in range(len(units)):
-        groups.setdefault(find(number), []).append(number)
+    digests = iter(in_parallel(digest_of, paths, total=len(paths), label="compare"))
+    groups: dict[tuple[bytes, ...], list[int]] = {}
+    for number, unit in enumerate(units):
+        groups.setdefault(tuple(next(digests) for _ in unit.files), []).append(number)
     return list(groups.values())
 
 

@@ -232,14 +232,21 @@ def _handed_over(batch: Any) -> Batch:
 
 
 def in_order(
-    dataset: ImageDataset, batch_size: int, device: torch.device, dtype: torch.dtype, *, on_error: OnError = "raise"
+    dataset: ImageDataset,
+    batch_size: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    on_error: OnError = "raise",
+    left_out: set[str] | None = None,
 ) -> Iterator[Batch]:
     """Every item once, in order and without randomness beyond its index: for previews, metrics and tests.
 
-    A batch ends early where the size of the images changes. With ``skip``, items that can't be read are left out.
+    A batch ends early where the size of the images changes. With ``skip``, items that can't be read are left out, and
+    what is wrong with them is added to ``left_out``.
     """
     items: list[Batch] = []
-    for item in _each(dataset, on_error):
+    for item in _each(dataset, on_error, set() if left_out is None else left_out):
         if items and (len(items) == batch_size or image_shapes(item) != image_shapes(items[0])):
             yield place(collate(items), device=device, dtype=dtype)
             items = []
@@ -248,14 +255,15 @@ def in_order(
         yield place(collate(items), device=device, dtype=dtype)
 
 
-def _each(dataset: ImageDataset, on_error: OnError) -> Iterator[Batch]:
+def _each(dataset: ImageDataset, on_error: OnError, left_out: set[str]) -> Iterator[Batch]:
     some = False
     for index in range(len(dataset)):
         try:
             item = made(dataset, index, derive_seed("in order", index))
-        except ConfigError:
+        except ConfigError as error:
             if on_error == "raise" or (index == len(dataset) - 1 and not some):
                 raise
+            left_out.add(str(error))
         else:
             some = True
             yield item

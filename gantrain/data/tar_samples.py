@@ -47,6 +47,11 @@ class Shard(NamedTuple):
             raise ConfigError(f"data.root: can't read the shard {path}: {error.strerror}") from None
         return cls(path, status.st_size, status.st_mtime_ns)
 
+    @property
+    def identity(self) -> bytes:
+        """Of the file as it was: that of another one behind the same link differs, and by whatever link it is alike."""
+        return f"{os.path.realpath(self.path)} {self.size} {self.modified}\n".encode("utf-8", "surrogateescape")
+
 
 class Sample(NamedTuple):
     """A picture in a shard.
@@ -177,6 +182,12 @@ def _members(shard: Shard, tar: IO[bytes]) -> Iterator[tarfile.TarInfo]:
         tar.seek(place)
         block = tar.read(tarfile.BLOCKSIZE)
         if block == bytes(tarfile.BLOCKSIZE):
+            while rest := tar.read(tarfile.RECORDSIZE):
+                if any(rest):
+                    raise ConfigError(
+                        f"data.root: the shard {shard.path} goes on after its end mark at byte {place:,}, as where "
+                        "tars were joined by cat: give each a file of its own"
+                    )
             return
         if len(block) < tarfile.BLOCKSIZE:
             raise ConfigError(

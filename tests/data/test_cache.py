@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import assert_same_bits, newest
+from PIL import Image
 
 from gantrain.cli import main
 from gantrain.data import cache, cache_file
@@ -232,6 +233,54 @@ def test_a_changed_source_is_decoded_anew(change: str, monkeypatch) -> None:
     assert_same_bits(items(pictures), plain)
 
 
+def alike(folder: Path, value: int) -> Path:
+    """Two pictures of one colour, in files of the same names, sizes and times, whatever the colour."""
+    folder.mkdir(parents=True)
+    for number in range(2):
+        Image.new("RGB", (20, 20), (value, value, number)).save(folder / f"{number}.bmp")
+        os.utime(folder / f"{number}.bmp", (1e9, 1e9))
+    return folder
+
+
+@pytest.mark.parametrize("mode", [Aligned, Unaligned])
+def test_two_domains_of_equal_names_sizes_and_times_are_not_taken_for_each_other(mode: type, folder: Path) -> None:
+    alike(Path("data/trainA"), 10)
+    alike(Path("data/trainB"), 200)
+    kind = "folders" if mode is Aligned else "unaligned"
+    plain = items(dataset(kind))
+    assert_same_bits(items(kept(dataset(kind))), plain)
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_two_data_sets_of_equal_names_sizes_and_times_are_not_taken_for_each_other(listed: bool, folder: Path) -> None:
+    keys = {"channels": 3, "load_size": 20, "crop_size": 16, "crop": "random", "flip": True, "phase": "train"}
+    keys |= {"preprocess": "resize_and_crop", "range": None, "depth": "auto", "decoder": "exact"}
+    Path("names.csv").write_text("0.bmp\n1.bmp\n")
+
+    def of(root: Path | str) -> ImageDataset:
+        return SingleFolder(root=str(root), list="names.csv" if listed else None, **keys)
+
+    for root in (alike(Path("one"), 10), alike(Path("other"), 200)):
+        plain = items(of(root))
+        assert_same_bits(items(kept(of(root))), plain)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_place_is_the_same_by_whatever_path_or_link(monkeypatch, folder: Path) -> None:
+    plain = items(kept(dataset("single")))
+    Path("link").symlink_to("data")
+    decoded = count_decoded(monkeypatch)
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    for root in ("../data", "../link", str(Path("../data").resolve())):
+        keys = {"load_size": 20, "crop_size": 16, "preprocess": "resize_and_crop", "flip": True, "phase": "train"}
+        keys |= {"list": None, "channels": 3, "crop": "random", "range": None, "depth": "auto", "decoder": "exact"}
+        assert_same_bits(items(kept(SingleFolder(root=root, **keys))), plain)
+    assert decoded == []
+    only_file(folder)
+
+
 def test_a_cache_that_nobody_may_touch_is_used(monkeypatch, folder: Path) -> None:
     plain = items(kept(dataset("single")))
 
@@ -445,10 +494,17 @@ def test_a_folder_that_takes_no_files_is_said(monkeypatch, tmp_path: Path) -> No
     assert refusal(DISK).startswith(f"data.cache=disk: pictures can't be kept in {tmp_path}/file/pictures (Not a direc")
 
 
+def test_the_limit_in_memory_is_of_both_domains_together() -> None:
+    pictures = dataset("unaligned")  # of 4.8 kB each
+    assert kept(pictures, Cache(cache="memory", cache_limit=9.7e-6)).in_memory
+    with pytest.raises(ConfigError, match=r"^data\.cache=memory: data/trainB/0\.png and .* of 4\.7e-06 GB \(what is"):
+        dataset("unaligned").keep(Cache(cache="memory", cache_limit=9.5e-6))
+
+
 def test_memory_without_room_is_said_with_figures(monkeypatch) -> None:
     assert refusal(Cache(cache="memory", cache_limit=9e-6)) == (
-        "data.cache=memory: data/0.png and 7 more takes 9.6e-06 GB, of 9e-06 GB (data.cache_limit, or four fifths of "
-        "the free memory): set data.cache=disk or off, or a smaller data.load_size"
+        "data.cache=memory: data/0.png and 7 more takes 9.6e-06 GB, of 9e-06 GB (what is left of data.cache_limit, or "
+        "four fifths of the free memory): set data.cache=disk or off, or a smaller data.load_size"
     )
     monkeypatch.setattr(cache, "_free_memory", lambda: 10_000)
     assert "of 8e-06 GB" in refusal(Cache(cache="memory"))

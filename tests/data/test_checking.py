@@ -311,6 +311,40 @@ def test_what_is_smaller_than_the_crop_stops_training_only_where_it_is_not_made_
     assert findings(printed)[line] == ["set/1.png"]
 
 
+def test_pictures_of_unlike_sizes_stop_training_unless_each_is_a_batch(check: Check) -> None:
+    for number in range(3):
+        save(f"set/{number}.png", number, size=(8, 12 + 8 * (number == 1)))
+    words = ["data=single", "data.root=set", *SMALL]
+    assert check(*words, "data.batch_size=2")[0] == 0  # all are cut
+    words.append("data.preprocess=none")
+    assert check(*words, "data.batch_size=1")[0] == 0
+    for more in ([], ["data.on_error=skip"], ["quick=true"]):
+        status, printed = check(*words, "data.batch_size=2", *more)
+        assert status == 1
+        line = "would stop training: train: pictures are scaled to 2 unlike sizes, and batches are of 2: take a "
+        assert findings(printed)[f"{line}data.preprocess that crops, or data.batch_size=1"] == [
+            "[8, 12]: 2",
+            "[8, 20]: 1",
+        ]
+
+
+@pytest.mark.parametrize("data", ["single", "unaligned"])
+def test_a_cache_beyond_its_limit_stops_training_if_it_was_asked_for(data: str, check: Check) -> None:
+    two_domains()  # 8 x 8 x 3 bytes each
+    words = [f"data={data}", "data.root=" + ("set/trainA" if data == "single" else "set"), *SMALL, "data.batch_size=1"]
+    words += ["data.preprocess=resize_and_crop"]
+    needed = 576 if data == "single" else 1152
+    for mode in ("disk", "memory"):
+        assert check(*words, f"data.cache={mode}", f"data.cache_limit={needed / 1e9}")[0] == 0
+        status, printed = check(*words, f"data.cache={mode}", "data.cache_limit=5e-7")
+        assert status == 1
+        size = "576 B" if data == "single" else "1.15 KB"
+        line = f"would stop training: data.cache={mode} takes {size}, and data.cache_limit is 5e-07 GB: "
+        assert f"{line}raise it to 1, or set data.cache=off" in findings(printed)
+    for mode in ("auto", "off"):
+        assert check(*words, f"data.cache={mode}", "data.cache_limit=5e-7")[0] == 0
+
+
 def test_copies_are_found_within_a_set_between_domains_and_between_training_and_test(check: Check) -> None:
     two_domains()
     for source, copy in (

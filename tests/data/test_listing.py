@@ -59,6 +59,29 @@ def test_a_second_column_gives_labels() -> None:
     assert found.labels == [1, 0, 1]
 
 
+@pytest.mark.parametrize("heading", ["Path,Label", " path , LABEL", "PATH"])
+def test_a_heading_may_be_spelt_otherwise(heading: str) -> None:
+    paint("1.png", "2.png")
+    assert shades(listed(f"{heading}\n1.png,a\n2.png,b\n")) == [("1.png", 0), ("2.png", 1)]
+
+
+@pytest.mark.parametrize("heading", ["file,label", "filename,class", "image"])
+def test_a_heading_of_other_words_is_no_picture(heading: str) -> None:
+    paint("1.png", "2.png")
+    with pytest.raises(ConfigError) as error:
+        listed(f"{heading}\n1.png,a\n2.png,b\n")
+    name = heading.partition(",")[0]
+    assert str(error.value) == (
+        f"data.list: list.csv, line 1: there is no picture photos/{name} (a heading is 'path' or 'path,label')"
+    )
+
+
+def test_a_picture_without_suffix_may_come_first() -> None:
+    paint("1.png")
+    Path("photos/1.png").rename("photos/1")
+    assert shades(listed("1\n")) == [("1", 0)]
+
+
 def test_labels_that_are_numbers_are_sorted_by_number() -> None:
     paint("1.png", "2.png", "3.png")
     assert listed("1.png,10\n2.png,9\n3.png,010").spec.class_names == ("9", "010", "10")

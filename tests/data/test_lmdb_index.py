@@ -210,6 +210,22 @@ def test_a_pickled_index_holds_no_keys(tmp_path: Path) -> None:
     assert pickle.loads(packed)[9_999] == index[9_999]
 
 
+def test_a_key_that_is_damaged_in_the_index_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANTRAIN_CACHE", str(tmp_path / "cache"))
+    database = open_database(write(tmp_path / "db", {b"first": b"1", b"second": b"2"}))
+    key_index(database)
+    path = tmp_path / "db.keys"
+    path.write_bytes(path.read_bytes().replace(b"second", b"secand"))
+    with pytest.raises(ConfigError) as error:
+        database.get(key_index(database)[1])
+    assert str(error.value) == (
+        f"{tmp_path}/db holds no secand any more: it has been changed, or its index is damaged (remove that, db.keys "
+        f"beside it or db-*.keys in {tmp_path}/cache)"
+    )
+
+
 def test_other_keys_have_another_digest(tmp_path: Path) -> None:
     paths = [write(tmp_path / name, {key: b"x"}) for name, key in (("a", b"1"), ("b", b"2"), ("c", b"1"))]
     digests = [key_index(open_database(path)).digest for path in paths]

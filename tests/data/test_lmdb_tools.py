@@ -54,7 +54,8 @@ def content(path: Path) -> dict[bytes, bytes]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    paths = [path for path in folder.rglob("*") if path.is_file() and path != folder / ".made_by"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def rows(folder: Path) -> list[list[str]]:
@@ -72,7 +73,7 @@ def test_a_database_holds_the_files_as_they_are_under_their_paths(tmp_path: Path
     assert capsys.readouterr().out == "out: 6 pictures in 2 classes\n"
     assert content(tmp_path / "out") == {name.encode(): value for name, value in made.items()}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["data.mdb"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".made_by", "data.mdb"]
 
 
 def test_a_finished_one_is_left_alone_and_says_so(tmp_path: Path, capsys) -> None:
@@ -83,6 +84,31 @@ def test_a_finished_one_is_left_alone_and_says_so(tmp_path: Path, capsys) -> Non
     assert main(["data", "lmdb", "in", "out"]) == 0
     assert capsys.readouterr().out == "out is already there\n"
     assert (tmp_path / "out/data.mdb").stat() == before
+
+
+def test_one_of_another_folder_is_not_taken_for_it(tmp_path: Path, capsys) -> None:
+    for name in ("in", "other"):
+        fill(tmp_path / name, classes())
+    write_lmdb(Path("in"), Path("out"))
+    write(tmp_path / "found", {b"1": encoded()})
+    for out in ("out", "found"):
+        capsys.readouterr()
+        assert main(["data", "lmdb", "other", out]) == 2
+        refusal = f"gantrain: {out} is there already: give another folder, or remove it first\n"
+        assert capsys.readouterr() == ("", refusal)
+    (tmp_path / "link").symlink_to("in")
+    assert main(["data", "lmdb", "link", "out"]) == 0
+
+
+@pytest.mark.parametrize("other", [["layout=tree"], ["fraction=0.5"], ["fraction=0.5", "seed=1"], ["other"]])
+def test_files_of_another_export_are_not_taken_for_it(other: list[str], tmp_path: Path, capsys) -> None:
+    for name in ("db", "other"):
+        lsun(tmp_path / name, 6)
+    assert main(["data", "export", "db", "out", *(["fraction=0.5"] if "seed=1" in other else [])]) == 0
+    capsys.readouterr()
+    typed = ["other", "out"] if other == ["other"] else ["db", "out", *other]
+    assert main(["data", "export", *typed]) == 2
+    assert capsys.readouterr().err == "gantrain: out is there already: give another folder, or remove it first\n"
 
 
 def test_more_pictures_than_a_transaction_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,6 +220,7 @@ def test_a_killed_one_goes_on(tmp_path: Path) -> None:
         (["in", "in/out"], "in/out lies in in, which is read"),
         (["in", "full"], "full is there already"),
         (["phases", "sets/cats"], "make an LMDB of each, sets/cats_train_lmdb and sets/cats_test_lmdb; data=lsun "),
+        (["chosen_by", "sets/cats"], "make an LMDB of each, sets/cats_train_lmdb and sets/cats_val_lmdb; data=lsun "),
     ],
 )
 def test_a_folder_that_will_not_do_is_refused_in_one_line(arguments: list[str], answer: str, capsys) -> None:
@@ -201,6 +228,7 @@ def test_a_folder_that_will_not_do_is_refused_in_one_line(arguments: list[str], 
     fill(Path("full"), {"x.txt": b"x"})
     fill(Path("in"), {"1.png": b"1"})
     fill(Path("phases"), {"train/1.png": b"1", "test/1.png": b"1"})
+    fill(Path("chosen_by"), {"train/1.png": b"1", "val/1.png": b"1"})
     before = set(Path().rglob("*"))
     assert main(["data", "lmdb", *arguments]) == 2
     err = capsys.readouterr().err
@@ -314,9 +342,10 @@ def test_an_interrupted_export_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     assert all(path.read_bytes() == values[path.stem.encode()] for path in done)
     interruption.end()
     assert main(["data", "export", "db", "out"]) == 0
-    assert len(interruption.seen) <= 40 - len(done)
+    assert len([path for path in interruption.seen if path.name != ".made_by"]) <= 40 - len(done)
     assert len(done) > 5
-    assert {path.stem.encode(): path.read_bytes() for path in Path("out").iterdir() if path.suffix != ".csv"} == values
+    made = {Path(name).stem.encode(): value for name, value in files(Path("out")).items() if name != "files.csv"}
+    assert made == values
     assert len(rows(tmp_path / "out")) == 41
     assert sorted(path.name for path in tmp_path.iterdir()) == ["db", "db.keys", "out"]
     capsys.readouterr()

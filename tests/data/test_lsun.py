@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import os
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -230,6 +231,24 @@ def test_batches_are_the_same_with_any_number_of_workers_and_after_a_resumption(
     assert_same_bits(alone, [*drawn(whole, 2)])
     assert_same_bits(alone[4:], [*drawn(whole, 2, start=4, count=5)])
     assert len({name for batch in alone for name in batch["name"]}) == 12
+
+
+def test_two_databases_of_equal_keys_sizes_and_times_are_not_taken_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANTRAIN_CACHE", str(tmp_path / "cache"))
+    for name, value in (("one", 10), ("other", 200)):
+        file = io.BytesIO()
+        Image.new("RGB", (20, 20), (value,) * 3).save(file, "BMP")
+        path = write(tmp_path / name, {b"%d" % number: file.getvalue() for number in range(4)})
+        os.utime(path / "data.mdb", (1e9, 1e9))
+        plain, kept = lsun(path), lsun(path)
+        kept.keep(Cache(cache="disk"))
+        assert_same_bits([*drawn(plain, 0)], [*drawn(kept, 0)])
+    (tmp_path / "link").symlink_to("other")
+    again = lsun(tmp_path / "link")
+    again.keep(Cache(cache="disk"))
+    assert len(list((tmp_path / "cache/pictures").iterdir())) == 2
 
 
 @pytest.mark.parametrize("cache", ["disk", "memory"])

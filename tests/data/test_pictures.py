@@ -75,6 +75,14 @@ def test_pictures_are_found_at_any_depth_whatever_the_case_of_their_extensions(t
     assert len(EXTENSIONS) == 8
 
 
+def test_hidden_files_and_folders_hold_no_pictures(tmp_path: Path) -> None:
+    root = tmp_path / ".in a hidden folder"
+    for name in ("1.png", "._1.png", ".ipynb_checkpoints/1.png", "cat/2.png", "cat/.trash/deep/3.png", "cat/.4.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+    assert [path.relative_to(root).as_posix() for path in find_images(root)] == ["1.png", "cat/2.png"]
+
+
 # ---- depth
 
 

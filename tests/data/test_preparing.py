@@ -297,6 +297,13 @@ def test_another_file_leaves_most_of_a_split_as_it_was() -> None:
     assert len(before["test"] & after["test"]) >= len(before["test"]) - 1
 
 
+def test_hidden_files_are_not_divided() -> None:
+    for number, name in enumerate(("1", "2", "3", "4", "._1", ".hidden/5")):
+        save(f"in/{name}.png", noise(number))
+    assert prepare("split", "in", "out", "train=0.5", "val=0", "test=0.5") == 0
+    assert sorted(path.stem for path in Path("out").rglob("*.png")) == ["1", "2", "3", "4"]
+
+
 def test_every_class_is_divided_in_the_same_proportions() -> None:
     for name, count in (("cat", 20), ("dog", 10)):
         for number in range(count):
@@ -356,6 +363,30 @@ def test_files_of_equal_content_never_come_to_two_sides() -> None:
         assert train
         assert test
         assert not train & test
+
+
+def test_pairs_that_share_one_picture_are_not_the_same() -> None:
+    for number in range(10):
+        save(f"in/A/{number}.png", noise(number))
+        save(f"in/B/{number}.png", np.zeros((6, 8), np.uint8))  # nine masks of nothing
+        for copy in (f"in/A/{number}_again.png", f"in/B/{number}_again.png"):
+            save(copy, np.asarray(Image.open(copy.replace("_again", ""))))
+    assert prepare("split", "in", "out") == 0
+    split = phases_of("out")
+    assert {phase: len(names) for phase, names in split.items()} == {
+        **{"trainA": 16, "trainB": 16, "valA": 2, "valB": 2, "testA": 2, "testB": 2}
+    }
+    for names in split.values():  # but those of which both are equal
+        assert {name.replace("_again", "") for name in names} == {name for name in names if "_again" not in name}
+
+
+def test_where_copies_leave_nothing_they_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(6):
+        save(f"in/{number}.png", noise(1))
+    assert prepare("split", "in", "other", "train=0.5", "val=0", "test=0.5") == 2
+    named = ", ".join(f"in/{number}.png" for number in range(5))
+    complaint = f"test=0.5: nothing is left for it of 6 in in; 6 are equal and stay together: {named} and 1 more"
+    assert capsys.readouterr().err == f"gantrain: {complaint}\n"
 
 
 def test_links_point_to_the_pictures() -> None:

@@ -258,20 +258,36 @@ def test_members_without_content_of_their_own_are_refused(tmp_path: Path, kind: 
         assert names(shards("x.tar")) == ["x/1.png", "x/2.png"]
 
 
+def test_tars_joined_to_one_file_are_refused(tmp_path: Path) -> None:
+    made(tmp_path)
+    parts = [path.read_bytes() for path in sorted(tmp_path.glob("*.tar"))]
+    joined = tmp_path / "joined" / "x.tar"
+    joined.parent.mkdir()
+    joined.write_bytes(b"".join(parts))
+    where = len(parts[0].rstrip(b"\0")) // 512 * 512 + 512
+    assert refusal(joined) == (
+        f"data.root: the shard {joined} goes on after its end mark at byte {where:,}, as where tars were joined by "
+        "cat: give each a file of its own"
+    )
+    joined.write_bytes(parts[0] + bytes(1 << 20))  # zeros, as tar -b adds them
+    assert len(shards(joined)) == 4
+
+
 # ---- phases and classes
 
 
-def test_folders_named_train_and_test_are_the_phases(tmp_path: Path) -> None:
+@pytest.mark.parametrize("held_out", ["test", "val"])
+def test_folders_named_after_phases_are_read_in_them(tmp_path: Path, held_out: str) -> None:
     made(tmp_path / "train", 8)
-    made(tmp_path / "test", 2, phase="test")
+    made(tmp_path / held_out, 2, phase="test")
     train, test = shards(tmp_path), shards(tmp_path, phase="test")
     assert names(train) == [f"part-{number // 4:03}/{number:05}.png" for number in range(8)]
     assert names(test) == [f"part-000/{number:05}.png" for number in range(2)]
     assert train.held_out
     assert test.held_out
     assert train.fingerprint != test.fingerprint
-    missing = refusal(tmp_path, phase="val")
-    assert missing == f"data.root: there is no folder {tmp_path}/val"
+    missing = refusal(tmp_path, phase="other")
+    assert missing == f"data.root: there is no folder {tmp_path}/other"
 
 
 def test_the_classes_are_the_labels_of_the_training_pictures(tmp_path: Path) -> None:
@@ -516,6 +532,24 @@ def test_batches_are_the_same_from_a_cache_until_a_shard_changes(
             cached = [*drawn(kept, 2)]
         assert_same_bits([*drawn(plain, 0)], cached)
         pack(tmp_path / "part-001.tar", [*samples([4]), ("00005.cls", b"0"), ("00005.png", png(99)), *samples([6, 7])])
+
+
+def test_shards_of_equal_names_sizes_and_times_are_not_taken_for_each_other(tmp_path: Path, folder: Path) -> None:
+    for name, label, number in (("one", b"1", 0), ("other", b"2", 1)):
+        file = io.BytesIO()
+        Image.fromarray(digits().item(number, 0)["image"][0].numpy()).save(file, "BMP")
+        members = (member for name in "ab" for member in ((f"{name}.bmp", file.getvalue()), (f"{name}.cls", label)))
+        os.utime(pack(tmp_path / name / "x.tar", members), (1e9, 1e9))
+        link = tmp_path / "newest"
+        link.unlink(missing_ok=True)
+        link.symlink_to(name)
+        for root in (tmp_path / name, link):
+            plain, kept = shards(root), shards(root)
+            kept.keep(Cache(cache="disk"))
+            assert plain.spec.class_names == (label.decode(),)
+            assert_same_bits([*drawn(plain, 0)], [*drawn(kept, 0)])
+    assert len(list(folder.with_name("pictures").iterdir())) == 2
+    assert len(list(folder.glob("*.index"))) == 2
 
 
 def test_a_stamp_and_a_fingerprint_change_with_what_they_are_of(tmp_path: Path) -> None:

@@ -126,6 +126,25 @@ def test_folders_named_train_and_test_are_the_phases(tmp_path: Path) -> None:
     assert train.spec.class_names == test.spec.class_names == ("cat", "dog")
 
 
+def test_a_hidden_folder_is_no_class(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "dog/2.png", "dog/._2.png", ".ipynb_checkpoints/1.png"):
+        paint(tmp_path / name)
+    assert folder(tmp_path).spec.class_names == ("cat", "dog")
+    assert len(folder(tmp_path)) == 2
+
+
+def test_the_folder_val_stands_in_for_one_named_test(tmp_path: Path) -> None:
+    for name in ("train/cat/1.png", "train/dog/2.png", "val/cat/3.png"):
+        paint(tmp_path / name)
+    train, test = folder(tmp_path), folder(tmp_path, phase="test")
+    assert [train.item(index, 0)["name"] for index in range(len(train))] == ["cat/1.png", "dog/2.png"]
+    assert [test.item(index, 0)["name"] for index in range(len(test))] == ["cat/3.png"]
+    assert train.held_out
+    assert train.spec.class_names == test.spec.class_names == ("cat", "dog")
+    paint(tmp_path / "test/dog/4.png")
+    assert folder(tmp_path, phase="test").item(0, 0)["name"] == "dog/4.png"
+
+
 @pytest.mark.parametrize("names", [("train/1.png", "other/2.png"), ("test/1.png", "other/2.png"), ("1.png", "2.png")])
 def test_without_both_folders_both_phases_read_the_same_pictures(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
