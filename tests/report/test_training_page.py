@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def test_the_samples_have_a_slider_a_film_and_an_enlarged_view(browser: Browser)
     run().close("done", 100)
     browser.open(RUNS / "run" / "index.html")
     browser.until(READY)
-    source = "document.querySelector('#samples figure img').getAttribute('src')"
+    source = "document.querySelector('#samples figure img').getAttribute('src').split('?')[0]"
     name = "images/step_{}_real_a-fake_b-real_b.png"
     assert browser.run(f"return {source}") == name.format(100)
     browser.find("#samples input").send_keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
@@ -110,7 +111,7 @@ def test_the_samples_have_a_slider_a_film_and_an_enlarged_view(browser: Browser)
     assert browser.run("return seen") == [name.format(step) for step in (20, 40, 60, 80, 100)]
     browser.until("document.querySelector('#samples button').textContent.includes('play')")
     browser.find("#samples button.picture").click()
-    enlarged = "document.querySelector('dialog[open] img')?.getAttribute('src')"
+    enlarged = "document.querySelector('dialog[open] img')?.getAttribute('src').split('?')[0]"
     browser.until(f"{enlarged} === arguments[0]", name.format(100))
     browser.keys(Keys.ARROW_LEFT)
     browser.until(f"{enlarged} === arguments[0]", name.format(80))
@@ -254,6 +255,51 @@ def test_a_run_that_goes_on_from_an_earlier_step_shows_no_more_than_it_has(brows
     assert [line["step"] for line in lines_of(RUNS / "run", "losses")] == list(range(10, 81, 10))
     report.close("done", 80)
     browser.check()
+
+
+def test_a_run_that_starts_over_shows_its_own_pictures_and_none_of_steps_it_has_not_made(browser: Browser) -> None:
+    slider, enlarged = "document.querySelector('#samples input')", "document.querySelector('dialog[open] img')"
+    run(steps=100)
+    browser.open(RUNS / "run" / "index.html")
+    browser.until(f"{READY} && {slider}.max === '4'")
+    browser.run(f"{slider}.value = 3; {slider}.dispatchEvent(new Event('input'))")  # step 80
+    before = {image.get_attribute("src") for image in browser.find_all("#samples figure img, .film img")}
+    again = run(steps=0)
+    browser.until("document.querySelector('#samples').hidden && document.querySelector('#through').hidden")
+    go_on(again, 0, 60)
+    browser.until(f"!document.querySelector('#samples').hidden && {slider}.max === '2'")
+    assert browser.find("#samples output").text == "60"
+    now = [image.get_attribute("src") for image in browser.find_all("#samples figure img, .film img")]
+    assert len(now) == 1 + 2 * 5
+    assert before.isdisjoint(now)  # by the old addresses the browser has the old pictures
+    browser.find("#samples button.picture").click()
+    assert browser.run(f"return {enlarged}.src") in now
+    again.close("done", 60)
+    browser.check()
+
+
+def test_a_page_that_is_opened_again_is_not_that_of_hours_ago(browser: Browser, serve) -> None:
+    def age() -> None:  # a server that says no more than this lets browsers keep what they have for a tenth of it
+        for path in RUNS.rglob("*"):
+            os.utime(path, (time.time() - 36000,) * 2)
+
+    report = run(steps=60)
+    report.close("stopped", 60)
+    address = serve(RUNS)
+    age()
+    browser.open(f"{address}/index.html")
+    browser.until("document.querySelectorAll('.run').length === 1")
+    browser.open(f"{address}/run/index.html")
+    browser.until(f"{READY} && document.querySelector('#samples input').max === '2'")
+    report = run(steps=100)
+    report.close("done", 100)
+    run("second").close("done", 100)
+    browser.open(f"{address}/run/index.html")
+    browser.until("document.querySelector('#samples input')?.max === '4'")
+    assert browser.find("#pill").text == "done"
+    browser.open(f"{address}/index.html")
+    browser.until("document.querySelectorAll('.run').length === 2")
+    browser.check(host=address.removeprefix("http://"))
 
 
 def test_a_crash_tells_its_reason_and_a_killed_run_shows_no_sign_of_life(browser: Browser) -> None:

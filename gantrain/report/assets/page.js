@@ -13,8 +13,11 @@ const gantrain = (() => {
     (document.currentScript.given[table] ??= []).push(value);
   }
 
-  /** What a file of data of this page, or of the page of another folder, says; `fresh` asks for it anew. */
-  function load(name, { folder = ".", fresh = false } = {}) {
+  /**
+   * What a file of data of this page, or of the page of another folder, says. A server need not say for how long it
+   * holds, and browsers then guess, from its age: what may have changed has another `key`.
+   */
+  function load(name, { folder = ".", key = Date.now() } = {}) {
     const url = `${folder}/index_files/data/${name}.js`;
     return new Promise((resolve, reject) => {
       const script = document.createElement("script");
@@ -27,7 +30,7 @@ const gantrain = (() => {
         script.remove();
         reject(new Error(`can't read ${url}`));
       };
-      script.src = fresh ? `${url}?${Date.now()}` : url;
+      script.src = `${url}?${key}`;
       document.head.append(script);
     });
   }
