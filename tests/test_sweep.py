@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -139,7 +140,9 @@ def test_a_sweep_that_is_interrupted_stops_and_goes_on_later(trained, monkeypatc
     )
     assert main(["train", "-m", *SHORT, "seed=1,2,3"]) == 130
     assert {name: record["status"] for name, record in jobs().items()} == {"seed-1": "done", "seed-2": "stopped"}
-    assert "1 of 2 runs are done" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 of 2 runs are done" in said
+    assert f"the same command makes all that is missing: gantrain train -m {shlex.join(SHORT)} seed=1,2,3" in said
     monkeypatch.setattr(gantrain.train, "train", train)
     trained.clear()
     assert main(["train", "-m", *SHORT, "seed=1,2,3"]) == 0
