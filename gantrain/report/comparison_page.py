@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def _address(path: Path, folder: Path) -> str:
 
 def _labels(runs: Sequence[Mapping[str, Any]], settings: Sequence[str]) -> list[str]:
     """Runs told apart by their settings, in few words; by their names where that does not tell them apart."""
-    last = [key.replace("/", ".").rpartition(".")[2] for key in settings]
+    last = [re.sub(r"[.](name|mode)$", "", key.replace("/", ".")).rpartition(".")[2] for key in settings]
     short = [word if last.count(word) == 1 else key for word, key in zip(last, settings, strict=True)]
     labels = [
         ", ".join(f"{word} {_text(run['settings'][key])}" for word, key in zip(short, settings, strict=True))

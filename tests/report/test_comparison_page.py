@@ -16,7 +16,7 @@ SET = "const e = document.querySelector(arguments[0]); e.value = arguments[1]; e
 SETTINGS = ["model", "optimizer.lr", "seed"]
 
 
-def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: int = 4) -> Path:
+def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: int = 4, **others: Any) -> Path:
     """Of runs that differ in three settings, the last of which has crashed; there is a picture of each at two steps."""
     runs: list[dict[str, Any]] = []
     lines, pictures, tested = {}, {}, {}
@@ -43,6 +43,7 @@ def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: in
                     "optimizer.lr": 10.0 ** -(number + 2),
                     "seed": number,
                     "clip": 1,
+                    **{key: values[number] for key, values in others.get("settings", {}).items()},
                 },
                 "figures": {} if crashed else {key: {"final": v, "best": v - 0.5} for key, v in values.items()},
             }
@@ -50,11 +51,11 @@ def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: in
         clock = [{"step": step, "epoch": step / 2, "kimg": step / 4} for step in range(1, 21)]
         lines[name] = [] if crashed else [{**now, "g": 1.0 + number + now["step"], "fid": 9.0} for now in clock]
         pictures[name] = [{"step": s, "what": "samples", "url": f"images/step_{s}.png", "width": 8} for s in (10, 20)]
-        tested[name] = {"1.png": {"fake_b": "images/test.png"}}
+        tested[name] = others.get("tested", {"1.png": {"fake_b": "images/test.png"}})
     record = {
         "name": f"all {HOSTILE}",
         "command": "gantrain train -m",
-        "differ": SETTINGS,
+        "differ": [*SETTINGS, *others.get("settings", {})],
         "follow": ["clip"],
         "runs": runs,
     }
@@ -163,6 +164,38 @@ def test_each_run_is_a_line_through_its_settings_and_a_figure(browser: Browser) 
     browser.run("document.querySelectorAll('#parallel polyline')[1].dispatchEvent(new Event('pointerenter'))")
     assert "best fid 39.5" in browser.find("#parallel output").text
     browser.check()
+
+
+def test_settings_that_are_lists_are_marked_once_for_each_value(browser: Browser) -> None:
+    betas = [[0.5, 0.9], [0.9, 0.99], [0.5, 0.9], [0.9, 0.99]]
+    browser.open(page(settings={"optimizer.betas": betas}))
+    browser.until("document.querySelectorAll('#parallel polyline').length === 4")
+    axis = "[...document.querySelectorAll('#parallel g')].find((g) => g.textContent.startsWith('optimizer.betas'))"
+    marks = browser.run(f"return [...{axis}.querySelectorAll('text:not(.name)')].map((text) => text.textContent)")
+    assert marks == ["[0.5,0.9]", "[0.9,0.99]"]
+    heights = [line.get_attribute("points").split()[3].split(",")[1] for line in browser.find_all("#parallel polyline")]
+    assert heights[0] == heights[2] != heights[1] == heights[3]
+
+
+def test_a_kind_of_test_image_is_shown_of_those_that_have_it(browser: Browser) -> None:
+    tested = {"a1.png": {"fake_b": "images/test.png"}, "b1.png": {"fake_a": "images/step_10.png"}}
+    browser.open(page(tested=tested))
+    browser.until("document.querySelectorAll('#samples img').length === 4")
+    for kind, name, source in (("fake_a", "b1.png", "step_10.png"), ("fake_b", "a1.png", "test.png")):
+        browser.run(SET, "#samples select", f"tested {kind}", "change")
+        image = browser.find_all("#samples select")[1]
+        assert [option.text for option in image.find_elements("tag name", "option")] == [name]
+        sources = [each.get_attribute("src") for each in browser.find_all("#samples figure:not([hidden]) img")]
+        assert len(sources) == 4
+        assert all(each.endswith(source) for each in sources)
+    browser.check()
+
+
+def test_runs_are_called_by_the_last_word_that_tells_what_is_set(browser: Browser) -> None:
+    choices = {"network.generator.name": ["unet", "resnet", "unet", "resnet"], "data.mode": [*"abcd"]}
+    browser.open(page(settings=choices))
+    browser.until("document.querySelectorAll('#samples figcaption').length === 4")
+    assert browser.find("#samples figcaption").text.startswith("model m0, lr 0.01, seed 0, generator unet, data a:")
 
 
 def test_it_works_from_a_server_too(browser: Browser, serve: Any) -> None:

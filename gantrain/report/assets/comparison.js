@@ -106,7 +106,7 @@
       },
     });
     const moment = make("label", { class: "wide" }, make("span", {}, "up to step"), slider, output);
-    const image = choice("test image", names.map((name) => [name, name]), (name) => ((wanted.name = name), showSamples()));
+    const image = choice("test image", [], (name) => ((wanted.name = name), showSamples()));
     const choices = [...whats.map((what) => [`samples ${what}`, what]), ...kinds.map((kind) => [`tested ${kind}`, `test: ${kind}`])];
     const choose = (value) => {
       const [group, ...words] = value.split(" ");
@@ -114,6 +114,12 @@
       wanted.kind = group === "tested" ? words.join(" ") : undefined;
       moment.hidden = group !== "samples";
       image.hidden = group !== "tested";
+      // not every kind is made of every image
+      const made = names.filter((name) => runs.some((run) => run.tested[name]?.[wanted.kind]));
+      if (!made.includes(wanted.name)) wanted.name = made[0];
+      const select = image.querySelector("select");
+      select.replaceChildren(...made.map((name) => make("option", { value: name }, name)));
+      if (made.length) select.value = wanted.name;
       showSamples();
     };
     const grid = make("div", { class: "grids" });
@@ -142,6 +148,12 @@
     return element;
   }
 
+  /** A number or nothing as it is, and all else as text: two lists of the same values are not the same. */
+  function comparable(value) {
+    if (typeof value === "number" || value === null || value === undefined) return value;
+    return typeof value === "string" ? value : JSON.stringify(value);
+  }
+
   /** {place, marks}: where a value lies between 0 and 1, and what to write beside the scale; `spread` keeps distances. */
   function scaleOf(values, spread) {
     const there = values.filter((value) => value !== null && value !== undefined);
@@ -168,7 +180,7 @@
     function show(column) {
       const [kind, ...words] = (column ?? "").split(" ");
       const figure = words.join(" ");
-      const columns = settings.map((key, place) => [key, runs.map((run) => run.settings[place])]);
+      const columns = settings.map((key, place) => [key, runs.map((run) => comparable(run.settings[place]))]);
       if (column) columns.push([column, runs.map((run) => run.figures[figure]?.[kind])]);
       const scales = columns.map(([key, values]) => scaleOf(values, key === column));
       const x = (place) => SIDE + (place * (WIDTH - 2 * SIDE)) / Math.max(1, columns.length - 1);
