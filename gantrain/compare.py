@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from gantrain.registry import ConfigError, nearest
 from gantrain.report.comparison_page import comparison_page
+from gantrain.report.home_page import write_home
 from gantrain.report.page import BESIDE
 from gantrain.report.whole import write_whole
 from gantrain.settings import CHECKPOINTS
@@ -91,7 +92,10 @@ def compare_sweep(folder: Path) -> Path:
     jobs = read_jobs(folder)
     newest = max(jobs, key=lambda job: job.get("time", 0.0), default={})
     runs = [read_run(_place(folder, job), job) for job in jobs]
-    return compare(runs, folder, title=folder.resolve().name, command=newest.get("command", ""))
+    page = compare(runs, folder, title=folder.resolve().name, command=newest.get("command", ""))
+    if CHECKPOINTS.is_dir():
+        write_home(CHECKPOINTS)  # which links to it
+    return page
 
 
 def _place(sweep: Path, job: Mapping[str, Any]) -> Path:

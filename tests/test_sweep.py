@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from conftest import TINY, newest
@@ -75,6 +76,8 @@ def test_of_six_runs_one_crashes_and_the_same_command_makes_that_one_alone(train
     assert len(states) == 5
     (page,) = Path("checkpoints/sweeps").glob("*/index.html")
     assert "a fuse has blown" in page.read_text()
+    links = re.findall(r'href="(sweeps/[^"]+)"', Path("checkpoints/index.html").read_text())
+    assert [Path("checkpoints", unquote(link)) for link in links] == [page]
 
     trained.clear()
     assert main(typed) == 0

@@ -80,7 +80,7 @@
     make("label", { class: "wide" }, make("span", {}, "find"), search),
     choice(
       "show",
-      [["", "all"], ...["running", "done", "stopped", "crashed", "silent"].map((state) => [state, state])],
+      [["", "all"], ...["running", "done", "stopped", "crashed", "silent", "unknown"].map((state) => [state, state])],
       (state) => chooseAll({ state }),
     ),
     make("span", { class: "hint" }, `${runs.length} ${runs.length === 1 ? "run" : "runs"}`),
