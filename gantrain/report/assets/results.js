@@ -147,14 +147,14 @@
     }
 
     function opener(index, image, label) {
-      return make("button", { type: "button", class: "plain picture", "aria-label": `enlarge ${label}`, onclick: () => large(index) }, image);
+      return make("button", { type: "button", class: "plain picture", "data-index": index, "aria-label": `enlarge ${label}`, onclick: () => large(index) }, image);
     }
 
     function card(row, index) {
       if (!several) return make("figure", { class: "single", title: row[NAME] }, opener(index, picture(table, row, 0, true), row[NAME]));
       const shown =
         view.how === "slider"
-          ? [make("div", {}, comparison(table, row, view, true), make("button", { type: "button", class: "plain enlarge", onclick: () => large(index), "aria-label": `enlarge ${row[NAME]}` }, "⤢"))]
+          ? [make("div", {}, comparison(table, row, view, true), make("button", { type: "button", class: "plain enlarge", "data-index": index, onclick: () => large(index), "aria-label": `enlarge ${row[NAME]}` }, "⤢"))]
           : table.kinds.map((kind, column) =>
               row[PICTURES][column] === null
                 ? make("div", {})
@@ -202,7 +202,12 @@
           const title = [row[NAME], row[LABEL] === null ? null : `class ${row[LABEL]}`, figures].filter(Boolean).join(" · ");
           return { title: `${title} (${(index + 1).toLocaleString("en")} of ${rows.length.toLocaleString("en")})`, content };
         },
-        closed: (index) => view.how !== "classes" && change({ page: Math.floor(index / size) }, { stay: true }),
+        closed: (index) => {
+          if (index === start) return; // the browser goes back there by itself
+          const page = Math.floor(index / size);
+          if (view.how !== "classes" && page !== view.page) change({ page }, { stay: true });
+          list.querySelector(`[data-index="${index}"]`)?.focus();
+        },
       });
     }
 
@@ -248,6 +253,7 @@
           const { src, alt } = grids[index].querySelector("img");
           return { title: alt, content: make("img", { src, alt, class: "small whole" }) };
         },
+        closed: (index) => grids[index].focus(),
       });
   });
 })();
