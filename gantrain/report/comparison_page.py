@@ -136,10 +136,10 @@ def _table(folder: Path, record: Mapping[str, Any], names: Sequence[str], labels
             status,
             td(f"{run['step']:,}", data_value=run["step"]),
             td(_duration(run["seconds"]), data_value=run["seconds"]),
-            *(td(_text(run["settings"][key])) for key in record["differ"]),
-            *(td(_text(run["settings"][key]), cls="follows") for key in record["follow"]),
+            *(_cell(run["settings"][key]) for key in record["differ"]),
+            *(_cell(run["settings"][key], cls="follows") for key in record["follow"]),
             *(
-                td(_text(value), cls=kind, data_value="" if value is None else value)
+                _cell(value, cls=kind, **({} if value is None else {"data_value": value}))
                 for name in names
                 for kind in ("final", "best")
                 for value in [run["figures"].get(name, {}).get(kind)]
@@ -148,6 +148,11 @@ def _table(folder: Path, record: Mapping[str, Any], names: Sequence[str], labels
         body.add(tr(*cells))
     head = tr(*(th(text, scope="col", cls=kind or None) for text, kind in heads))
     return div(table(thead(head), body, id="runs"), cls="scroll")
+
+
+def _cell(value: Any, **attributes: Any) -> html_tag:
+    """What is not there has an empty value, which is sorted last."""
+    return td(_text(value), **attributes, **({"data_value": ""} if value is None else {}))
 
 
 def _text(value: Any) -> str:

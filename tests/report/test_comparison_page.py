@@ -23,7 +23,7 @@ def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: in
     for number in range(count):
         name = f"run {number}#%<b>" if number == 1 else f"run_{number}"
         images = Path("checkpoints") / name / "images"
-        images.mkdir(parents=True)
+        images.mkdir(parents=True, exist_ok=True)
         (images.parent / "index.html").touch()
         for step in (10, 20):
             Image.new("RGB", (16, 16), (number * 60, step * 10, 0)).save(images / f"step_{step}.png")
@@ -50,7 +50,8 @@ def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: in
         )
         clock = [{"step": step, "epoch": step / 2, "kimg": step / 4} for step in range(1, 21)]
         lines[name] = [] if crashed else [{**now, "g": 1.0 + number + now["step"], "fid": 9.0} for now in clock]
-        pictures[name] = [{"step": s, "what": "samples", "url": f"images/step_{s}.png", "width": 8} for s in (10, 20)]
+        grid = {"columns": 1, "rows": 1, "width": 12, "height": 12, "gap": 2}
+        pictures[name] = [{"step": s, "what": "samples", "url": f"images/step_{s}.png", **grid} for s in (10, 20)]
         tested[name] = others.get("tested", {"1.png": {"fake_b": "images/test.png"}})
     record = {
         "name": f"all {HOSTILE}",
@@ -89,6 +90,12 @@ def test_runs_are_sorted_by_any_column(browser: Browser) -> None:
     place = next(n for n, head in enumerate(browser.find_all("#runs th"), 1) if head.text == "final fid")
     browser.find(f"#runs th:nth-child({place}) button").click()
     assert column(browser, place) == ["30", "40", "50", "–"]  # a run without a figure comes last
+    browser.open(page(Path("other"), settings={"data.mode": ["b", None, "a", None]}))
+    browser.until("document.querySelector('#runs th button')")
+    place = [head.text for head in browser.find_all("#runs th")].index("data.mode") + 1
+    for expected in (["a", "b", "–", "–"], ["b", "a", "–", "–"]):
+        browser.find(f"#runs th:nth-child({place}) button").click()
+        assert column(browser, place) == expected
     browser.check()
 
 
@@ -132,6 +139,10 @@ def test_curves_lie_over_each_other_and_zoom(browser: Browser) -> None:
 def test_samples_of_all_runs_are_at_the_same_step_and_can_be_enlarged(browser: Browser) -> None:
     browser.open(page())
     browser.until("document.querySelectorAll('#samples img').length === 4")
+    sizes = [
+        (each.get_dom_attribute("width"), each.get_dom_attribute("height")) for each in browser.find_all("#samples img")
+    ]
+    assert sizes == [("16", "16")] * 4  # known before they are there, so that nothing moves when they come
 
     def shown() -> list[str]:
         images = "[...document.querySelectorAll('#samples img')]"
@@ -146,6 +157,8 @@ def test_samples_of_all_runs_are_at_the_same_step_and_can_be_enlarged(browser: B
     browser.keys("\ue014")  # right
     assert browser.find("dialog .title").text != first
     browser.keys("\ue00c")  # escape
+    browser.until("!document.querySelector('dialog[open]')")
+    assert browser.run("return document.activeElement === document.querySelectorAll('#samples button.picture')[1]")
     browser.run(SET, "#samples select", "tested fake_b", "change")
     assert all(source.endswith("test.png") for source in shown())
     browser.check()
@@ -163,6 +176,18 @@ def test_each_run_is_a_line_through_its_settings_and_a_figure(browser: Browser) 
     assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1], abs=0.2)
     browser.run("document.querySelectorAll('#parallel polyline')[1].dispatchEvent(new Event('pointerenter'))")
     assert "best fid 39.5" in browser.find("#parallel output").text
+    browser.check()
+
+
+def test_parallel_lines_can_be_read_on_a_phone(browser: Browser) -> None:
+    browser.open(
+        page(settings={"optimizer.betas": [1, 2, 3, 4], "data.mode": [*"abcd"], "model.ema": [0, 1, 0, 1]}), size=NARROW
+    )
+    browser.until("document.querySelectorAll('#parallel polyline').length === 4")
+    names = "[...document.querySelectorAll('#parallel .name')].map((text) => text.getBoundingClientRect())"
+    boxes = browser.run(f"return {names}.map(({{ left, right, height }}) => [left, right, height])")
+    assert all(height >= 11 for _, _, height in boxes)
+    assert all(one[1] < other[0] for one, other in zip(boxes, boxes[1:], strict=False))
     browser.check()
 
 

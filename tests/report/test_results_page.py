@@ -118,6 +118,16 @@ def test_a_row_is_enlarged_and_the_keyboard_shows_the_others(browser: Browser) -
     browser.keys(Keys.ESCAPE)
     browser.until("!document.querySelector('dialog[open]')")
     assert browser.run(f"return {NAMES}") == ["some/00001.png", HOSTILE]  # the page that the reader has come to
+    focused = "document.activeElement.getAttribute('aria-label')"
+    assert browser.run(f"return {focused}") == f"enlarge {KINDS[0]} of {HOSTILE}"  # and the image
+    # on the same page nothing is made anew
+    card = browser.find_all(".card")[1]
+    browser.keys(Keys.ENTER)
+    browser.until(f"{title}?.startsWith(arguments[0])", HOSTILE)
+    browser.keys(Keys.ESCAPE)
+    browser.until("!document.querySelector('dialog[open]')")
+    assert browser.run("return arguments[0].isConnected", card)
+    assert browser.run(f"return {focused}") == f"enlarge {KINDS[0]} of {HOSTILE}"
     browser.check()
 
 

@@ -181,6 +181,61 @@ def test_curves_are_zoomed_smoothed_hidden_and_drawn_over_other_axes(browser: Br
     browser.check()
 
 
+def test_what_is_zoomed_can_be_moved_along_without_a_mouse(browser: Browser) -> None:
+    run(steps=200).close("done", 200)
+    browser.open(RUNS / "run" / "index.html", size=NARROW)
+    browser.until(READY)
+
+    def press(label: str) -> None:
+        browser.run("document.querySelector(`[aria-label='${arguments[0]}']`).click()", label)
+
+    def ticks() -> str:
+        # a picture of the first chart, as uPlot writes its numbers into a canvas
+        return str(browser.run("return document.querySelector('.chart canvas').toDataURL()"))
+
+    assert not browser.find("[aria-label='later']").is_enabled()
+    press("zoom in")  # 57.5 to 152.5
+    middle = ticks()
+    press("later")  # 105 to 200
+    last = ticks()
+    assert last != middle
+    press("later")
+    assert ticks() == last  # there is no more
+    press("earlier")
+    assert ticks() == middle
+    press("zoom out to the whole run")
+    assert not browser.find("[aria-label='earlier']").is_enabled()
+    browser.check()
+
+
+def test_a_log_scale_averages_what_it_can_not_show_and_says_where_it_shows_nothing(browser: Browser) -> None:
+    report = run(steps=0)
+    for step in range(10, 50, 10):
+        values = {"g": 4.0 if step % 20 else -1.0, "d": -1.0}
+        report.log(step=step, epoch=1.0, images=step, losses=values, waited=0.0)
+    report.close("done", 40)
+    browser.open(RUNS / "run" / "index.html")
+    browser.until("document.querySelectorAll('.chart').length > 1")
+    hints = "[...document.querySelectorAll('.chart .hint')].slice(0, 2).map((hint) => hint.hidden)"
+    assert browser.run(f"return {hints}") == [True, True]
+    browser.run(
+        "const s = document.querySelector('#curves input[type=range]'); s.value = 0.9;"
+        "s.dispatchEvent(new Event('input')); document.querySelector('#curves input[type=checkbox]').click()"
+    )
+    assert browser.run(f"return {hints}") == [True, False]
+    assert browser.find_all(".chart .hint")[1].text == "No value is above zero, as a log scale needs."
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    over = browser.find(".chart .u-over")
+    ActionChains(browser.driver).move_to_element_with_offset(over, over.size["width"] // 2 - 1, 0).perform()
+    last = browser.run("return document.querySelector('.chart .u-legend tr:nth-child(2) .u-value').textContent")
+    weights = [0.9**3, 0.9**2, 0.9, 1]
+    assert float(last) == pytest.approx(
+        sum(w * v for w, v in zip(weights, (4, -1, 4, -1), strict=True)) / sum(weights), rel=1e-3
+    )
+    browser.check()
+
+
 def test_every_preview_image_has_a_row_through_time(browser: Browser) -> None:
     from io import BytesIO
 
@@ -234,6 +289,8 @@ def test_a_page_that_is_open_follows_the_run_and_stops_with_it(browser: Browser)
     assert browser.find("[aria-label='zoom out to the whole run']").is_enabled()
     report.close("stopped", 100)
     browser.until("document.querySelector('#pill').textContent === 'stopped'")
+    facts = [fact.text for fact in browser.find_all("#facts dt") if fact.is_displayed()]
+    assert ("running for" in facts, "ran for" in facts) == (False, True)
     browser.requests()
     # as long as it took to look again before
     browser.driver.execute_async_script("setTimeout(arguments[0], 4000)")
@@ -358,6 +415,8 @@ def test_the_home_page_shows_every_run_newest_first(browser: Browser, serve) -> 
     (RUNS / "first").rename(RUNS / strange)
     with pytest.raises(ValueError, match="no"), run("second") as second:
         raise ValueError("no <b>luck</b>")
+    (RUNS / "sweeps" / strange).mkdir(parents=True)
+    (RUNS / "sweeps" / strange / "index.html").write_text("<link rel=icon href=data:,><title>a sweep</title>")
     second = run("third", config={"model": {"name": "dcgan"}, "data": {"mode": "digits"}})
     address = serve(RUNS)
     for page in (RUNS / "index.html", f"{address}/index.html"):
@@ -378,6 +437,12 @@ def test_the_home_page_shows_every_run_newest_first(browser: Browser, serve) -> 
     browser.find("input[type=search]").send_keys(*[Keys.BACKSPACE] * 5)
     browser.run("const s = document.querySelector('select'); s.value = 'done'; s.dispatchEvent(new Event('change'))")
     assert browser.run(f"return {names}") == [strange]
+    browser.find("summary").click()
+    browser.find("details a").click()
+    browser.until("document.title === 'a sweep'")
+    browser.driver.back()
+    browser.until("document.querySelectorAll('.run').length === 3")
+    browser.run("const s = document.querySelector('select'); s.value = 'done'; s.dispatchEvent(new Event('change'))")
     browser.find(".run:not([hidden]) a").click()
     browser.until(f"document.querySelector('#pill') && {READY}")
     browser.check(host=address.removeprefix("http://"))

@@ -3,7 +3,7 @@
 "use strict";
 
 (async () => {
-  const { load, make, choice, setText, number, sortable, enlarge } = gantrain;
+  const { load, make, choice, setText, number, sizeOf, setSize, sortable, enlarge } = gantrain;
   const { comparison } = await load("comparison");
   const { runs, settings, figures, objective } = comparison;
   const byId = (id) => document.getElementById(id);
@@ -57,16 +57,16 @@
   // `what` for samples up to `step`, or else `kind` of the test image `name`
   const wanted = { what: whats[0], step: Infinity, kind: kinds[0], name: names[0] };
 
-  /** {source, told, small}: what a run has of what is wanted, if it has it. */
+  /** {source, told, small, size}: what a run has of what is wanted, if it has it. */
   function pictureOf(run) {
     if (wanted.what === undefined) {
       const place = run.tested[wanted.name]?.[wanted.kind];
-      return place && { source: `${run.folder}/${place}`, told: `${wanted.kind} of ${wanted.name}`, small: false };
+      return place && { source: `${run.folder}/${place}`, told: `${wanted.kind} of ${wanted.name}` };
     }
     const fitting = run.pictures.filter(({ what, step }) => what === wanted.what && step <= wanted.step);
     const newest = fitting.reduce((one, other) => (one && one.step >= other.step ? one : other), null);
     const small = (newest?.width ?? 0) <= SMALL;
-    return newest && { source: `${run.folder}/${newest.url}`, told: `step ${number(newest.step)}`, small };
+    return newest && { source: `${run.folder}/${newest.url}`, told: `step ${number(newest.step)}`, small, size: sizeOf(newest) };
   }
 
   function large(run) {
@@ -79,6 +79,7 @@
         const title = `${shown[index].label}: ${told}`;
         return { title, content: make("img", { src: source, alt: title, class: small ? "small whole" : "whole" }) };
       },
+      closed: (index) => shown[index].figure.querySelector("button").focus(),
     });
   }
 
@@ -89,7 +90,8 @@
       if (!picture) continue;
       setText(run.caption, `${run.label}: ${picture.told}`);
       run.image.alt = run.caption.textContent;
-      run.image.classList.toggle("small", picture.small);
+      run.image.classList.toggle("small", Boolean(picture.small));
+      setSize(run.image, picture.size);
       if (run.image.getAttribute("src") !== picture.source) run.image.src = picture.source;
     }
   }
@@ -139,7 +141,7 @@
   // ---- a line for each run, through a scale for each setting and one for a figure
 
   const SVG = "http://www.w3.org/2000/svg";
-  const [WIDTH, HEIGHT, TOP, SIDE] = [1000, 300, 34, 70];
+  const [APART, HEIGHT, TOP, SIDE] = [190, 300, 34, 80]; // pixels; what is too wide for the page can be scrolled
 
   function draw(tag, attributes, ...children) {
     const element = document.createElementNS(SVG, tag);
@@ -183,7 +185,8 @@
       const columns = settings.map((key, place) => [key, runs.map((run) => comparable(run.settings[place]))]);
       if (column) columns.push([column, runs.map((run) => run.figures[figure]?.[kind])]);
       const scales = columns.map(([key, values]) => scaleOf(values, key === column));
-      const x = (place) => SIDE + (place * (WIDTH - 2 * SIDE)) / Math.max(1, columns.length - 1);
+      const width = Math.max(frame.clientWidth, columns.length * APART);
+      const x = (place) => SIDE + (place * (width - 2 * SIDE)) / Math.max(1, columns.length - 1);
       const y = (share) => HEIGHT - 16 - share * (HEIGHT - TOP - 16);
       const lines = runs.map((run, row) => {
         const points = columns
@@ -208,7 +211,7 @@
         ),
       );
       const label = "a line for each run through its settings and figures, which the table above has as text";
-      frame.replaceChildren(draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "parallel", role: "group", "aria-label": label }, ...lines, ...axes));
+      frame.replaceChildren(draw("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, style: `min-width: ${width}px`, class: "parallel", role: "group", "aria-label": label }, ...lines, ...axes));
     }
     const first = objective && figures.includes(objective) ? `best ${objective}` : options[0]?.[0];
     panel.append(

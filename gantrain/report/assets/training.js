@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { load, make, choice, setText, setFacts, number, duration, moment, stateOf, pill, tile, enlarge } = gantrain;
+  const { load, make, choice, setText, setFacts, number, duration, moment, stateOf, pill, sizeOf, setSize, tile, enlarge } = gantrain;
   const EVERY = 3000; // milliseconds between looks at a run that goes on, or may go on again
   const FRAMES = 5; // pictures a second of the film
   const SHOWN = 24; // moments of a preview image
@@ -118,6 +118,7 @@
       setText(figure.firstChild, (picture.kinds ?? [picture.what]).join(" | "));
       image.alt = `${picture.what} at step ${step}`;
       image.classList.toggle("small", (picture.width ?? 0) <= SMALL);
+      setSize(image, sizeOf(picture));
       if (image.getAttribute("src") !== addressOf(picture)) image.src = addressOf(picture);
     }
     for (const figure of frames.children) figure.hidden = !shown.some((picture) => picture.what === figure.dataset.what);
