@@ -327,13 +327,16 @@ def test_what_waits_is_forgotten_when_a_run_goes_back() -> None:
     post, said = served(recorder)
     post.begin(0, {}, [])
     recorder.was_called.wait()
+    post.picture(4, "samples", Image.new("L", (1, 1)))
+    post.picture(8, "samples", Image.new("L", (1, 1)))
     for step in range(1, 2000):  # more than may wait
         post.scalars(step, {"g": 1.0})
     post.begin(5, {}, [{"step": 5, "g": 1.0}])
     post.scalars(6, {"g": 2.0})
     recorder.may_go_on.set()
     post.end("done")
-    assert [call[:2] for call in recorder.calls] == [("begin", 0), ("begin", 5), ("scalars", 6), ("end", "done")]
+    told = [("begin", 0), ("begin", 5), ("picture", 4), ("scalars", 6), ("end", "done")]
+    assert [call[:2] for call in recorder.calls] == told
     assert len(said) == 1
 
 
