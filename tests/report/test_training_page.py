@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from browsing import NARROW, WIDE, Browser
 from pages import HOSTILE, data_of, lines_of
 
 from gantrain.report import Report
+from gantrain.report.training_page import configuration
 
 KINDS = ["real_a", "fake_b", "real_b"]
 RUNS = Path("runs")
@@ -87,6 +89,31 @@ def test_the_page_opens_from_disk_and_from_a_server(size, scheme, browser: Brows
         assert "1,234,567" in browser.find(".scroll:not(:has(.film)) table").text
         ground = browser.run("return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
         assert (sum(ground) < 300) == (scheme == "dark")
+
+
+@pytest.mark.parametrize(
+    ("typed", "marked", "said"),
+    [
+        (["optimizer={lr: 1e-3}"], ["optimizer:", "lr: 0.001"], "Marked is what was typed; the rest"),
+        (["launcher=joblib"], [], "Nothing of this was typed: these are the defaults."),
+        (
+            ["experiment=cgan_mnist", "seed=1"],
+            ["seed: 1", "model:", "noise: uniform", "generator:", "hidden: 1200"],
+            "Marked is what was typed or set by experiment=cgan_mnist; the rest",
+        ),
+        (["experiment=mine"], [], "What experiment=mine sets is not marked."),
+    ],
+)
+def test_the_configuration_marks_what_is_set_and_says_by_what(typed: list[str], marked: list[str], said: str) -> None:
+    config = {
+        "seed": 1,
+        "model": {"name": "cgan", "noise": "uniform"},
+        "optimizer": {"name": "adam", "lr": 1e-3},
+        "network": {"generator": {"name": "mlp", "hidden": 1200, "dropout": 0.0}},
+    }
+    hint, text = configuration(config, typed)
+    assert re.findall(r"<mark>(.*?)</mark>", text.render(pretty=False)) == marked
+    assert said in re.sub(r"<.*?>", "", hint.render(pretty=False))
 
 
 def test_the_samples_have_a_slider_a_film_and_an_enlarged_view(browser: Browser) -> None:
