@@ -11,6 +11,7 @@ from pages import HOSTILE, data_of
 from PIL import Image
 
 from gantrain.report.comparison_page import POINTS, comparison_page
+from gantrain.report.page import write_data
 
 SET = "const e = document.querySelector(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event(arguments[2]))"
 SETTINGS = ["model", "optimizer.lr", "seed"]
@@ -213,6 +214,42 @@ def test_a_kind_of_test_image_is_shown_of_those_that_have_it(browser: Browser) -
         sources = [each.get_attribute("src") for each in browser.find_all("#samples figure:not([hidden]) img")]
         assert len(sources) == 4
         assert all(each.endswith(source) for each in sources)
+    browser.check()
+
+
+def test_kinds_that_different_models_show_are_cut_out_of_their_pictures(browser: Browser) -> None:
+    from io import BytesIO
+
+    written = page(count=2)
+    sets = [["real_a", "fake_b"], ["real_a", "rec_a", "fake_b"]]
+    record = data_of("out", "comparison")
+    for run, kinds in zip(record["runs"], sets, strict=True):
+        # each image in a colour of its own: the kind, and which preview
+        colours = {kind: [(40 * row, 60 * number, 250) for row in (1, 2)] for number, kind in enumerate(kinds, 1)}
+        made = Image.new("RGB", (len(kinds) * 18 + 2, 2 * 18 + 2))
+        for number, kind in enumerate(kinds):
+            for row in (0, 1):
+                made.paste(colours[kind][row], (2 + number * 18, 2 + row * 18, 18 + number * 18, 18 + row * 18))
+        made.save(Path("checkpoints", run["name"], "images/cut.png"))
+        grid = {"columns": len(kinds), "rows": 2, "width": 16, "height": 16, "gap": 2}
+        run["pictures"] = [{"step": 10, "what": "-".join(kinds), "kinds": kinds, "url": "images/cut.png", **grid}]
+        run["wanted"] = colours
+    write_data(Path("out"), "comparison", record)
+    browser.open(written)
+    browser.until("document.querySelectorAll('#samples .tile').length === 4")
+    options = [option.text for option in browser.find("#samples select").find_elements("tag name", "option")]
+    assert options == ["fake_b", "real_a", *("-".join(kinds) for kinds in sets), "test: fake_b"]
+    browser.run("document.querySelector('#samples').scrollIntoView()")
+    browser.until("[...document.querySelectorAll('#samples .tile img')].every((image) => image.naturalWidth)")
+    for kind in ("fake_b", "real_a"):
+        browser.run(SET, "#samples select", f"cut {kind}", "change")
+        browser.until("[...document.querySelectorAll('#samples .tile img')].every((image) => image.naturalWidth)")
+        for figure, run in zip(browser.find_all("#samples figure"), record["runs"], strict=True):
+            for each, colour in zip(figure.find_elements("css selector", ".tile"), run["wanted"][kind], strict=True):
+                shown = Image.open(BytesIO(each.screenshot_as_png)).convert("RGB")
+                assert shown.getpixel((shown.width // 2, shown.height // 2)) == pytest.approx(colour, abs=3)
+    browser.find("#samples button.picture").click()
+    browser.until("document.querySelectorAll('dialog[open] .tile').length === 2")
     browser.check()
 
 

@@ -3,7 +3,7 @@
 "use strict";
 
 (async () => {
-  const { load, make, choice, setText, number, sizeOf, setSize, sortable, enlarge } = gantrain;
+  const { load, make, choice, setText, number, sizeOf, setSize, sortable, tile, enlarge } = gantrain;
   const { comparison } = await load("comparison");
   const { runs, settings, figures, objective } = comparison;
   const byId = (id) => document.getElementById(id);
@@ -54,19 +54,32 @@
   const names = [...new Set(runs.flatMap((run) => Object.keys(run.tested)))];
   const kinds = [...new Set(runs.flatMap((run) => Object.values(run.tested).flatMap((made) => Object.keys(made))))];
   const steps = [...new Set(runs.flatMap((run) => run.pictures.map(({ step }) => step)))].sort((one, other) => one - other);
-  // `what` for samples up to `step`, or else `kind` of the test image `name`
-  const wanted = { what: whats[0], step: Infinity, kind: kinds[0], name: names[0] };
+  // models show different kinds in one picture; those that several show can be cut out
+  const sets = new Map(runs.flatMap((run) => run.pictures.map(({ what, kinds: each }) => [what, each ?? []])));
+  const shared = [...new Set([...sets.values()].flat())].filter((kind) => [...sets.values()].filter((set) => set.includes(kind)).length > 1);
+  shared.sort((one, other) => other.startsWith("fake") - one.startsWith("fake"));
+  // in a `group`, `of` says which picture, which kind in any picture, or which kind of the test image `name`
+  const wanted = { group: "", of: "", step: Infinity, name: names[0] };
 
-  /** {source, told, small, size}: what a run has of what is wanted, if it has it. */
+  /** {source, told, small, size, grid}: what a run has of what is wanted, if it has it; of a grid one kind alone. */
   function pictureOf(run) {
-    if (wanted.what === undefined) {
-      const place = run.tested[wanted.name]?.[wanted.kind];
-      return place && { source: `${run.folder}/${place}`, told: `${wanted.kind} of ${wanted.name}` };
+    if (wanted.group === "tested") {
+      const place = run.tested[wanted.name]?.[wanted.of];
+      return place && { source: `${run.folder}/${place}`, told: `${wanted.of} of ${wanted.name}` };
     }
-    const fitting = run.pictures.filter(({ what, step }) => what === wanted.what && step <= wanted.step);
-    const newest = fitting.reduce((one, other) => (one && one.step >= other.step ? one : other), null);
-    const small = (newest?.width ?? 0) <= SMALL;
-    return newest && { source: `${run.folder}/${newest.url}`, told: `step ${number(newest.step)}`, small, size: sizeOf(newest) };
+    const cut = wanted.group === "cut";
+    const fits = (picture) => (cut ? picture.kinds?.includes(wanted.of) : picture.what === wanted.of) && picture.step <= wanted.step;
+    const newest = run.pictures.filter(fits).reduce((one, other) => (one && one.step >= other.step ? one : other), null);
+    if (!newest) return null;
+    const source = `${run.folder}/${newest.url}`;
+    const grid = cut ? { ...newest, url: source } : null;
+    return { source, told: `step ${number(newest.step)}`, small: (newest.width ?? 0) <= SMALL, size: sizeOf(newest), grid };
+  }
+
+  function cutOut({ grid, small }, alt) {
+    const column = grid.kinds.indexOf(wanted.of);
+    const tiles = Array.from({ length: grid.rows }, (_, row) => tile(grid, column, row, `${wanted.of} of preview ${row + 1}, ${alt}`));
+    return make("div", { class: small ? "small tiles" : "tiles" }, ...tiles);
   }
 
   function large(run) {
@@ -75,9 +88,10 @@
       count: shown.length,
       start: shown.indexOf(run),
       show: (index) => {
-        const { source, told, small } = pictureOf(shown[index]);
+        const picture = pictureOf(shown[index]);
+        const { source, told, small } = picture;
         const title = `${shown[index].label}: ${told}`;
-        return { title, content: make("img", { src: source, alt: title, class: small ? "small whole" : "whole" }) };
+        return { title, content: picture.grid ? cutOut(picture, title) : make("img", { src: source, alt: title, class: small ? "small whole" : "whole" }) };
       },
       closed: (index) => shown[index].figure.querySelector("button").focus(),
     });
@@ -89,6 +103,11 @@
       run.figure.hidden = !picture;
       if (!picture) continue;
       setText(run.caption, `${run.label}: ${picture.told}`);
+      if (picture.grid) {
+        run.open.replaceChildren(cutOut(picture, run.caption.textContent));
+        continue;
+      }
+      if (!run.image.isConnected) run.open.replaceChildren(run.image);
       run.image.alt = run.caption.textContent;
       run.image.classList.toggle("small", Boolean(picture.small));
       setSize(run.image, picture.size);
@@ -109,15 +128,14 @@
     });
     const moment = make("label", { class: "wide" }, make("span", {}, "up to step"), slider, output);
     const image = choice("test image", [], (name) => ((wanted.name = name), showSamples()));
-    const choices = [...whats.map((what) => [`samples ${what}`, what]), ...kinds.map((kind) => [`tested ${kind}`, `test: ${kind}`])];
+    const choices = [...shared.map((kind) => [`cut ${kind}`, kind]), ...whats.map((what) => [`samples ${what}`, what]), ...kinds.map((kind) => [`tested ${kind}`, `test: ${kind}`])];
     const choose = (value) => {
       const [group, ...words] = value.split(" ");
-      wanted.what = group === "samples" ? words.join(" ") : undefined;
-      wanted.kind = group === "tested" ? words.join(" ") : undefined;
-      moment.hidden = group !== "samples";
+      Object.assign(wanted, { group, of: words.join(" ") });
+      moment.hidden = group === "tested";
       image.hidden = group !== "tested";
       // not every kind is made of every image
-      const made = names.filter((name) => runs.some((run) => run.tested[name]?.[wanted.kind]));
+      const made = names.filter((name) => runs.some((run) => run.tested[name]?.[wanted.of]));
       if (!made.includes(wanted.name)) wanted.name = made[0];
       const select = image.querySelector("select");
       select.replaceChildren(...made.map((name) => make("option", { value: name }, name)));
@@ -128,8 +146,8 @@
     for (const run of runs) {
       run.image = make("img", { alt: "", loading: "lazy" });
       run.caption = make("figcaption", {});
-      const open = make("button", { type: "button", class: "plain picture", "aria-label": `enlarge ${run.label}`, onclick: () => large(run) }, run.image);
-      run.figure = make("figure", {}, open, run.caption);
+      run.open = make("button", { type: "button", class: "plain picture", "aria-label": `enlarge ${run.label}`, onclick: () => large(run) }, run.image);
+      run.figure = make("figure", {}, run.open, run.caption);
       grid.append(run.figure);
     }
     const controls = make("div", { class: "controls" }, choices.length > 1 ? choice("show", choices, choose) : null, moment, image);
