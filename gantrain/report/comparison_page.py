@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,8 @@ def comparison_page(
         }
         for run, label, place in zip(runs, labels, places, strict=True)
     ]
-    write_data(
-        folder, "comparison", {"runs": shown, "settings": record["differ"], "figures": names, "objective": objective}
-    )
+    data = {"runs": shown, "settings": record["differ"], "figures": names, "objective": objective}
+    write_data(folder, "comparison", data | {"written": round(time.time(), 1)})
     write_document(folder / PAGE, document)
     return folder / PAGE
 

@@ -147,7 +147,7 @@ def test_samples_of_all_runs_are_at_the_same_step_and_can_be_enlarged(browser: B
 
     def shown() -> list[str]:
         images = "[...document.querySelectorAll('#samples img')]"
-        return browser.run(f"return {images}.map((image) => image.getAttribute('src'))")
+        return browser.run(f"return {images}.map((image) => image.getAttribute('src').split('?')[0])")
 
     assert all(source.endswith("step_20.png") for source in shown())
     browser.run(SET, "#samples input", "0", "input")
@@ -211,7 +211,9 @@ def test_a_kind_of_test_image_is_shown_of_those_that_have_it(browser: Browser) -
         browser.run(SET, "#samples select", f"tested {kind}", "change")
         image = browser.find_all("#samples select")[1]
         assert [option.text for option in image.find_elements("tag name", "option")] == [name]
-        sources = [each.get_attribute("src") for each in browser.find_all("#samples figure:not([hidden]) img")]
+        sources = [
+            each.get_attribute("src").split("?")[0] for each in browser.find_all("#samples figure:not([hidden]) img")
+        ]
         assert len(sources) == 4
         assert all(each.endswith(source) for each in sources)
     browser.check()

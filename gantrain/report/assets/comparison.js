@@ -5,7 +5,7 @@
 (async () => {
   const { load, make, choice, setText, number, sizeOf, setSize, sortable, tile, enlarge } = gantrain;
   const { comparison } = await load("comparison");
-  const { runs, settings, figures, objective } = comparison;
+  const { runs, settings, figures, objective, written } = comparison;
   const byId = (id) => document.getElementById(id);
   const SMALL = 128; // pixels; smaller pictures are shown in squares
 
@@ -61,17 +61,20 @@
   // in a `group`, `of` says which picture, which kind in any picture, or which kind of the test image `name`
   const wanted = { group: "", of: "", step: Infinity, name: names[0] };
 
+  // a run that was made anew has other pictures of the same names, and browsers keep what they have
+  const addressOf = (run, place) => `${run.folder}/${place}?${written}`;
+
   /** {source, told, small, size, grid}: what a run has of what is wanted, if it has it; of a grid one kind alone. */
   function pictureOf(run) {
     if (wanted.group === "tested") {
       const place = run.tested[wanted.name]?.[wanted.of];
-      return place && { source: `${run.folder}/${place}`, told: `${wanted.of} of ${wanted.name}` };
+      return place && { source: addressOf(run, place), told: `${wanted.of} of ${wanted.name}` };
     }
     const cut = wanted.group === "cut";
     const fits = (picture) => (cut ? picture.kinds?.includes(wanted.of) : picture.what === wanted.of) && picture.step <= wanted.step;
     const newest = run.pictures.filter(fits).reduce((one, other) => (one && one.step >= other.step ? one : other), null);
     if (!newest) return null;
-    const source = `${run.folder}/${newest.url}`;
+    const source = addressOf(run, newest.url);
     const grid = cut ? { ...newest, url: source } : null;
     return { source, told: `step ${number(newest.step)}`, small: (newest.width ?? 0) <= SMALL, size: sizeOf(newest), grid };
   }

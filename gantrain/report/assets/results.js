@@ -10,13 +10,15 @@
   const [NAME, PICTURES, SIZE, FIGURES, LABEL] = [0, 1, 2, 3, 4]; // of a row
 
   const { results } = await load("results");
+  // another test may have made other pictures of the same names, and browsers keep what they have
+  const addressOf = (url) => `${url}?${results.written}`;
 
   // ---- one picture
 
   function picture(table, row, kind, lazy) {
     const [width, height] = row[SIZE];
     return make("img", {
-      src: row[PICTURES][kind], alt: `${table.kinds[kind]} of ${row[NAME]}`, width, height,
+      src: addressOf(row[PICTURES][kind]), alt: `${table.kinds[kind]} of ${row[NAME]}`, width, height,
       loading: lazy ? "lazy" : null, decoding: lazy ? "async" : null, draggable: "false",
       class: Math.max(width, height) <= SMALL ? "small" : null,
     });
@@ -193,7 +195,7 @@
         show: (index) => {
           const row = rows[index];
           setText(sliding, current.how === "slider" ? "side by side" : "before and after");
-          for (const near of [rows[index - 1], rows[index + 1]]) if (near) for (const url of near[PICTURES]) if (url) new Image().src = url;
+          for (const near of [rows[index - 1], rows[index + 1]]) if (near) for (const url of near[PICTURES]) if (url) new Image().src = addressOf(url);
           const content =
             several && current.how === "slider"
               ? comparison(table, row, current, false)
@@ -219,7 +221,7 @@
   // ---- a walk from some images to others
 
   if (results.walk) {
-    const walk = results.walk;
+    const walk = { ...results.walk, url: addressOf(results.walk.url) };
     const place = document.getElementById("walk");
     const slider = make("input", { type: "range", min: 0, max: walk.columns - 1, step: 1, value: 0, oninput: () => go() });
     const rows = Array.from({ length: walk.rows }, (_, row) => ({
