@@ -65,6 +65,8 @@ def finish(sweep: Sweep, *, stopped: bool) -> int:
         page = compare_sweep(sweep.folder)
         for line in summary(records):
             distributed.say(line)
+        if stopped:  # each run has said how it goes on alone
+            distributed.say(f"Interrupted; the same command makes all that is missing: {sweep.command}")
         distributed.say(f"Page: {os.path.relpath(page)}")
     return max((record["exit"] for record in records), default=0)
 

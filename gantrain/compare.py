@@ -16,7 +16,8 @@ from typing import Any, TypeAlias
 
 from gantrain.registry import ConfigError, nearest
 from gantrain.report.comparison_page import comparison_page
-from gantrain.report.page import BESIDE, PAGE
+from gantrain.report.home_page import write_home
+from gantrain.report.page import BESIDE
 from gantrain.report.whole import write_whole
 from gantrain.settings import CHECKPOINTS
 from gantrain.summary import Run, figures, read_run
@@ -26,7 +27,7 @@ TABLE, RECORD = "runs.csv", "runs.json"
 # keys that say nothing of what a run computes, or of how well
 _UNTOLD = ("name", "resume", "dry_run", "plugins")
 _UNTOLD_GROUPS = ("logger", "objective", "sweep", "hydra", "launcher", "sweeper")
-_BESIDE_RUNS = (PAGE, BESIDE, "sweeps")  # which checkpoints/* names too
+_BESIDE_RUNS = (BESIDE, "sweeps")  # which checkpoints/* names too, and files
 _CHOOSES = ("name", "mode")  # end the keys that choose a class
 
 Columns: TypeAlias = dict[str, list[Any]]  # by key, a value for each run
@@ -91,7 +92,10 @@ def compare_sweep(folder: Path) -> Path:
     jobs = read_jobs(folder)
     newest = max(jobs, key=lambda job: job.get("time", 0.0), default={})
     runs = [read_run(_place(folder, job), job) for job in jobs]
-    return compare(runs, folder, title=folder.resolve().name, command=newest.get("command", ""))
+    page = compare(runs, folder, title=folder.resolve().name, command=newest.get("command", ""))
+    if CHECKPOINTS.is_dir():
+        write_home(CHECKPOINTS)  # which links to it
+    return page
 
 
 def _place(sweep: Path, job: Mapping[str, Any]) -> Path:
@@ -166,7 +170,7 @@ def main(arguments: Sequence[str]) -> int:
     out = next((Path(word.partition("=")[2]).expanduser() for word in arguments if word.startswith("out=")), None)
     if wrong := next((word for word in words if word.startswith("-") or "=" in word), None):
         raise ConfigError(f"{wrong}: gantrain compare takes folders of runs or of sweeps, and out=FOLDER")
-    meant = [word for word in words if len(words) == 1 or Path(word).name not in _BESIDE_RUNS]
+    meant = [word for word in words if len(words) == 1 or not _is_beside_runs(Path(word).expanduser())]
     folders = [folder for word in meant for folder in _found(word)]
     if len(folders) == 1 and out is None and (folders[0] / JOBS).is_dir():
         page = compare_sweep(folders[0])
@@ -181,6 +185,10 @@ def main(arguments: Sequence[str]) -> int:
         page = compare(runs, out, title=f"{len(runs)} runs", command=command)
     print(f"Page: {page}", file=sys.stderr)
     return 0
+
+
+def _is_beside_runs(path: Path) -> bool:
+    return path.name in _BESIDE_RUNS or path.is_file()
 
 
 def _found(word: str) -> list[Path]:

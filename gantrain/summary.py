@@ -36,7 +36,7 @@ class Run:
         folder: The run folder, which need not be there.
         status: ``running``, ``done``, ``stopped``, ``crashed``, or ``unknown`` for one of an older version.
         message: Why.
-        step: The last one logged.
+        step: The last one made, as far as is known.
         seconds: That it has trained.
         settings: The configuration, flat.
         typed: The overrides by key, where they are known.
@@ -73,8 +73,9 @@ def read_run(folder: Path, job: Mapping[str, Any] | None = None) -> Run:
         folder=folder,
         status=str(state),
         message=str(message or ""),
-        step=int(lines[-1]["step"]) if lines else 0,
-        seconds=_seconds(read_lines(folder / "speed.jsonl")),
+        step=int(status.get("step", lines[-1]["step"] if lines else 0)),
+        seconds=_seconds(read_lines(folder / "speed.jsonl"))
+        or round(status.get("time", 0.0) - status.get("opened", status.get("time", 0.0)), 1),
         settings=_settings(folder / "config.yaml"),
         typed=None if job is None else dict(split_override(word) for word in job["overrides"] if word[:1] != "-"),
         lines=lines,
@@ -96,11 +97,12 @@ def _tested(folder: Path) -> dict[str, dict[str, str]]:
     try:
         tables = read_data(pages[-1].parent, "results")["tables"] if pages else []
         above = f"{folder.name}/{quote(os.fsencode(pages[-1].parent.name))}" if pages else ""
-        return {
-            name: {kind: f"{above}/{place}" for kind, place in zip(table["kinds"], places, strict=True) if place}
-            for table in tables
-            for name, places, *_ in table["rows"][:MOST_TESTED]
-        }
+        tested: dict[str, dict[str, str]] = {}
+        for table in tables:  # one for each direction, in which names may be the same
+            for name, places, *_ in table["rows"][:MOST_TESTED]:
+                made = zip(table["kinds"], places, strict=True)
+                tested.setdefault(name, {}).update({kind: f"{above}/{place}" for kind, place in made if place})
+        return tested
     except (OSError, ValueError, KeyError, TypeError):  # of another version
         return {}
 

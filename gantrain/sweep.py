@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -237,14 +238,20 @@ LOST = {"status": "crashed", "message": "its process ended without a word", "exi
 
 
 def read_jobs(folder: Path) -> list[dict[str, Any]]:
-    """The records of a sweep, by the names of their runs; what is no record is passed over."""
+    """The records of a sweep, by the names of their runs, 2 before 10; what is no record is passed over."""
     records = []
-    for path in sorted((folder / JOBS).glob("*.json")):
+    for path in sorted((folder / JOBS).glob("*.json"), key=_by_numbers):
         with suppress(OSError, ValueError):
             record = json.loads(path.read_text(encoding="utf-8"))
             if isinstance(record, dict) and {"run", "status", "message", "overrides"} <= record.keys():
                 records.append(record)
     return records
+
+
+def _by_numbers(path: Path) -> list[str | float]:
+    """What sorts names as people do: text and numbers by turns."""
+    parts = re.split(r"([0-9]+(?:[.][0-9]+)?(?:e-?[0-9]+)?)", path.stem)
+    return [float(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def is_done(folder: Path, config: Mapping[str, Any]) -> bool:

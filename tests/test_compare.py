@@ -20,7 +20,7 @@ from gantrain.cli import main
 from gantrain.compare import differing
 from gantrain.report.page import read_data, write_data
 from gantrain.summary import Run, figures, is_better_more, read_run
-from gantrain.sweep import LOST
+from gantrain.sweep import LOST, read_jobs
 
 CONFIG = {
     "name": "one",
@@ -75,6 +75,33 @@ def test_a_run_is_known_from_its_small_files() -> None:
     assert run.seconds == 30.0  # 3,000 images, 100 a second
     assert [picture["step"] for picture in run.pictures] == [10, 20, 30]
     assert run.typed is None
+
+
+def test_a_run_of_one_log_line_is_known_from_what_its_page_says() -> None:
+    folder = make_run("one", losses=[{"g": 1.0}])
+    write_data(folder, "status", {"state": "stopped", "reason": None, "opened": 80.0, "time": 100.0, "step": 17})
+    run = read_run(folder)
+    assert (run.step, run.seconds) == (17, 20.0)
+
+
+def test_of_a_translation_both_directions_are_known_though_their_images_have_the_same_names() -> None:
+    folder = make_run("one")
+    tables = [
+        {"kinds": kinds, "figures": [], "rows": [["1.png", [f"{kind}/1.png" for kind in kinds], [8, 8], [], None]]}
+        for kinds in (["real_a", "fake_b"], ["real_b", "fake_a"])
+    ]
+    (folder / "results/test_30").mkdir(parents=True)
+    (folder / "results/test_30/index.html").touch()
+    write_data(folder / "results/test_30", "results", {"tables": tables})
+    kinds = ["real_a", "fake_b", "real_b", "fake_a"]
+    assert read_run(folder).tested == {"1.png": {kind: f"results/test_30/{kind}/1.png" for kind in kinds}}
+
+
+def test_the_runs_of_a_sweep_come_in_the_order_of_their_numbers() -> None:
+    names = [f"seed-{seed}" for seed in (0, 1, 2, 10)] + ["seed-x", "seed-x_lr-1e-05", "seed-x_lr-0.0002"]
+    for name in reversed(names):
+        job(name)
+    assert [record["run"] for record in read_jobs(Path("checkpoints/sweeps/mine"))] == names
 
 
 def test_the_later_word_on_a_run_counts() -> None:
@@ -253,6 +280,7 @@ def test_a_mistake_is_told_in_a_line(typed: list[str], said: list[str], capsys) 
 def test_all_of_the_folder_of_runs_may_be_given(whole: bool, capsys) -> None:
     write_data(make_run("one").parent, "runs", [])  # the page of all runs lies beside them
     Path("checkpoints/index.html").touch()
+    Path("checkpoints/README.md").touch()  # which a clone has
     job(make_run("two").name)
     given = ["checkpoints"] if whole else sorted(map(str, Path("checkpoints").iterdir()))
     assert main(["compare", *given]) == 0

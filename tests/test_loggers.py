@@ -159,6 +159,25 @@ def test_tensorboard_shows_no_point_twice_when_a_run_goes_on(train) -> None:
     assert [event.step for event in board("run").Scalars("g")] == [1, 2]
 
 
+def test_tensorboard_gets_what_was_logged_while_it_was_switched_off(train) -> None:
+    needs("tensorboard")
+    often = ["trainer.log_every=1", "trainer.image_every=2"]
+    train("run", "logger=tensorboard", "trainer.steps=2", *often)
+    train("run", "trainer.steps=4", *often)
+    train("run", "logger=tensorboard", "trainer.steps=6", *often)
+    assert [event.step for event in board("run").Scalars("g")] == [1, 2, 3, 4, 5, 6]
+    (tag,) = board("run").Tags()["images"]
+    assert [event.step for event in board("run").Images(tag)] == [2, 6]
+
+
+def test_tensorboard_gets_anew_what_a_killed_run_had_not_brought_to_the_disk(train) -> None:
+    needs("tensorboard")
+    train("run", "logger=tensorboard", "trainer.steps=4", "trainer.log_every=1")
+    Path("checkpoints/run/tensorboard_step.txt").write_text("2")  # of the rest nobody can be sure
+    train("run", "logger=tensorboard", "trainer.steps=6", "trainer.log_every=1")
+    assert [event.step for event in board("run").Scalars("g")] == [1, 2, 3, 4, 5, 6]
+
+
 # ---- a run never waits for a logger, nor fails by one
 
 
@@ -308,13 +327,16 @@ def test_what_waits_is_forgotten_when_a_run_goes_back() -> None:
     post, said = served(recorder)
     post.begin(0, {}, [])
     recorder.was_called.wait()
+    post.picture(4, "samples", Image.new("L", (1, 1)))
+    post.picture(8, "samples", Image.new("L", (1, 1)))
     for step in range(1, 2000):  # more than may wait
         post.scalars(step, {"g": 1.0})
     post.begin(5, {}, [{"step": 5, "g": 1.0}])
     post.scalars(6, {"g": 2.0})
     recorder.may_go_on.set()
     post.end("done")
-    assert [call[:2] for call in recorder.calls] == [("begin", 0), ("begin", 5), ("scalars", 6), ("end", "done")]
+    told = [("begin", 0), ("begin", 5), ("picture", 4), ("scalars", 6), ("end", "done")]
+    assert [call[:2] for call in recorder.calls] == told
     assert len(said) == 1
 
 
@@ -400,6 +422,9 @@ def test_wandb_gets_the_whole_run_in_one_run_of_its_own(wandb_runs, train) -> No
     assert [step for step, name in run.points if name == "g"] == [2, 4, 6, 8]
     assert len([step for step, name in run.points if name == "samples"]) == 2
     assert (run.sessions, run.exit_code) == (2, 0)
+    train("run", "trainer.steps=10", *OFTEN)  # without it
+    train("run", "trainer.steps=12", *typed)
+    assert [step for step, name in run.points if name == "g"] == [2, 4, 6, 8, 10, 12]
     train("run", "trainer.steps=2", "resume=never", *typed)
     assert len(wandb_runs) == 2
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from conftest import TINY, newest
@@ -74,6 +76,8 @@ def test_of_six_runs_one_crashes_and_the_same_command_makes_that_one_alone(train
     assert len(states) == 5
     (page,) = Path("checkpoints/sweeps").glob("*/index.html")
     assert "a fuse has blown" in page.read_text()
+    links = re.findall(r'href="(sweeps/[^"]+)"', Path("checkpoints/index.html").read_text())
+    assert [Path("checkpoints", unquote(link)) for link in links] == [page]
 
     trained.clear()
     assert main(typed) == 0
@@ -139,7 +143,9 @@ def test_a_sweep_that_is_interrupted_stops_and_goes_on_later(trained, monkeypatc
     )
     assert main(["train", "-m", *SHORT, "seed=1,2,3"]) == 130
     assert {name: record["status"] for name, record in jobs().items()} == {"seed-1": "done", "seed-2": "stopped"}
-    assert "1 of 2 runs are done" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 of 2 runs are done" in said
+    assert f"the same command makes all that is missing: gantrain train -m {shlex.join(SHORT)} seed=1,2,3" in said
     monkeypatch.setattr(gantrain.train, "train", train)
     trained.clear()
     assert main(["train", "-m", *SHORT, "seed=1,2,3"]) == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,9 +88,8 @@ def comparison_page(
         }
         for run, label, place in zip(runs, labels, places, strict=True)
     ]
-    write_data(
-        folder, "comparison", {"runs": shown, "settings": record["differ"], "figures": names, "objective": objective}
-    )
+    data = {"runs": shown, "settings": record["differ"], "figures": names, "objective": objective}
+    write_data(folder, "comparison", data | {"written": round(time.time(), 1)})
     write_document(folder / PAGE, document)
     return folder / PAGE
 
@@ -99,7 +100,7 @@ def _address(path: Path, folder: Path) -> str:
 
 def _labels(runs: Sequence[Mapping[str, Any]], settings: Sequence[str]) -> list[str]:
     """Runs told apart by their settings, in few words; by their names where that does not tell them apart."""
-    last = [key.replace("/", ".").rpartition(".")[2] for key in settings]
+    last = [re.sub(r"[.](name|mode)$", "", key.replace("/", ".")).rpartition(".")[2] for key in settings]
     short = [word if last.count(word) == 1 else key for word, key in zip(last, settings, strict=True)]
     labels = [
         ", ".join(f"{word} {_text(run['settings'][key])}" for word, key in zip(short, settings, strict=True))
@@ -135,10 +136,10 @@ def _table(folder: Path, record: Mapping[str, Any], names: Sequence[str], labels
             status,
             td(f"{run['step']:,}", data_value=run["step"]),
             td(_duration(run["seconds"]), data_value=run["seconds"]),
-            *(td(_text(run["settings"][key])) for key in record["differ"]),
-            *(td(_text(run["settings"][key]), cls="follows") for key in record["follow"]),
+            *(_cell(run["settings"][key]) for key in record["differ"]),
+            *(_cell(run["settings"][key], cls="follows") for key in record["follow"]),
             *(
-                td(_text(value), cls=kind, data_value="" if value is None else value)
+                _cell(value, cls=kind, **({} if value is None else {"data_value": value}))
                 for name in names
                 for kind in ("final", "best")
                 for value in [run["figures"].get(name, {}).get(kind)]
@@ -147,6 +148,11 @@ def _table(folder: Path, record: Mapping[str, Any], names: Sequence[str], labels
         body.add(tr(*cells))
     head = tr(*(th(text, scope="col", cls=kind or None) for text, kind in heads))
     return div(table(thead(head), body, id="runs"), cls="scroll")
+
+
+def _cell(value: Any, **attributes: Any) -> html_tag:
+    """What is not there has an empty value, which is sorted last."""
+    return td(_text(value), **attributes, **({"data_value": ""} if value is None else {}))
 
 
 def _text(value: Any) -> str:

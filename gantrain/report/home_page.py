@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dominate.tags import div, section
+from dominate.tags import a, details, div, li, section, summary, ul
 
-from gantrain.report.page import PAGE, document_with, read_status, remove_leftovers, write_data, write_document
+from gantrain.report.page import PAGE, address, document_with, read_status, remove_leftovers, write_data, write_document
 
 LEFT = 60.0  # seconds after which a file that is half-written will stay so
 
@@ -27,8 +27,14 @@ def write_home(folder: Path) -> None:
     """
     runs = [_card(path.parent) for path in folder.glob("*/config.yaml")]
     runs.sort(key=lambda run: run["opened"], reverse=True)
+    sweeps = sorted(folder.glob(f"sweeps/*/{PAGE}"), key=lambda page: page.stat().st_mtime, reverse=True)
     document, body = document_with("Runs", scripts=("home",))
-    body.add(section(div(id="controls", cls="controls"), aria_label="filter"), div(id="runs"))
+    body.add(section(div(id="controls", cls="controls"), aria_label="filter"))
+    if sweeps:
+        links = (li(a(_name(page.parent), href=address(page, folder))) for page in sweeps)
+        told = "1 sweep" if len(sweeps) == 1 else f"{len(sweeps)} sweeps"
+        body.add(section(details(summary(told), ul(*links)), aria_label="sweeps"))
+    body.add(div(id="runs"))
     # others may be writing it at this moment
     remove_leftovers(folder, age=LEFT)
     write_data(folder, "runs", runs)
@@ -40,5 +46,8 @@ def _card(run: Path) -> dict[str, Any]:
     status = read_status(run)
     if not isinstance(status.get("opened"), (int, float)):  # made by another version
         status = {"state": "unknown", "opened": (run / "config.yaml").stat().st_mtime}
-    name = run.name.encode(errors="replace").decode()
-    return {**status, "name": name, "folder": quote(os.fsencode(run.name))}
+    return {**status, "name": _name(run), "folder": quote(os.fsencode(run.name))}
+
+
+def _name(folder: Path) -> str:
+    return folder.name.encode(errors="replace").decode()

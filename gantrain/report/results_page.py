@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,7 @@ def results_page(
         body.add(section(h2("Grids"), div(*shown, cls="grids")))
     body.add(section(h2("Command"), pre(code(command))))
     data = {
+        "written": round(time.time(), 1),
         "tables": [_table(folder, rows) for rows in tables.values()],
         "walk": walk and {**vars(walk), "path": None, "url": address(walk.path, folder)},
     }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from gantrain.report.home_page import write_home
 from gantrain.report.page import PAGE, document_with, facts_list, read_status, write_data, write_document
 from gantrain.report.page_log import PageLog
 from gantrain.report.results_page import list_results
+from gantrain.resume import flatten
 
 HEARTBEAT = 5.0  # seconds between signs of life, log lines or not
 
@@ -48,7 +51,7 @@ class TrainingPage:
         home: The folder of all runs, whose page is kept too; None for none.
         command: What made the run, as typed.
         config: The composed configuration.
-        typed: Overrides as typed, which are marked in the configuration.
+        typed: Overrides as typed; what they set is marked in the configuration.
         facts: Of the run and where it runs, by name.
         networks: Parameters by network.
     """
@@ -188,16 +191,43 @@ class TrainingPage:
 
 
 def configuration(config: Mapping[str, Any], typed: Sequence[str]) -> list[html_tag]:
-    """A configuration as YAML, in which what was typed is marked."""
-    marked = set()
-    for override in typed:
-        if not override.startswith("-"):  # a flag
-            marked.add(split_override(override)[0].partition("@")[0].replace("/", "."))
-    text = code()
-    for depth, key, line in _lines(config):
-        text.add("  " * depth, mark(line) if key in marked else line, "\n")
-    told = p(mark("Marked"), " is what was typed; the rest are the defaults of what was chosen.", cls="hint")
-    return [told if marked else p("Nothing was typed: these are the defaults.", cls="hint"), pre(text)]
+    """A configuration as YAML, in which what was typed, or is set by an experiment that was typed, is marked."""
+    given = dict(split_override(word) for word in typed if not word.startswith("-"))  # a flag
+    experiment = given.pop("experiment", None)
+    of_experiment = _set_by(experiment) if experiment else set()
+    lines = list(_lines(config))
+    wanted = {found for key, value in given.items() for found in _set_by_word(key, value, [key for _, key, _ in lines])}
+    text, count = code(), 0
+    for depth, key, line in lines:
+        is_marked = key in wanted or key in of_experiment
+        count += is_marked
+        text.add("  " * depth, mark(line) if is_marked else line, "\n")
+    hint = p(cls="hint")
+    if count:
+        also = f" or set by experiment={experiment}" if of_experiment else ""
+        hint.add(mark("Marked"), f" is what was typed{also}; the rest are the defaults of what was chosen.")
+    else:
+        hint.add("Nothing of this was typed: these are the defaults.")
+    if experiment and not of_experiment:
+        hint.add(f" What experiment={experiment} sets is not marked.")
+    return [hint, pre(text)]
+
+
+def _set_by_word(key: str, value: str, keys: Sequence[str]) -> set[str]:
+    """The keys that an override sets, as far as it names them: ``optimizer={lr: 1e-3}`` sets ``optimizer.lr`` too."""
+    group = key.partition("@")[0].replace("/", ".")
+    names = re.findall(r"[{,]\s*(\w+)\s*:", value) if value.startswith("{") else []
+    return {group, *(each for each in keys if each.startswith(f"{group}.") and each.rpartition(".")[2] in names)}
+
+
+def _set_by(experiment: str) -> set[str]:
+    """The keys that an experiment sets; nothing of one that does not come with gantrain."""
+    place = files("gantrain.configs") / "experiment" / f"{experiment}.yaml"
+    if not place.is_file():
+        return set()
+    found: Any = OmegaConf.to_container(OmegaConf.create(place.read_text(encoding="utf-8")))
+    choices = [key for choice in found.pop("defaults", []) if isinstance(choice, dict) for key in choice]
+    return {*flatten(found), *(key.rpartition(" /")[2].replace("/", ".") for key in choices)}
 
 
 def _lines(config: Mapping[str, Any], above: str = "", depth: int = 0) -> Iterable[tuple[int, str, str]]:

@@ -11,19 +11,20 @@ from pages import HOSTILE, data_of
 from PIL import Image
 
 from gantrain.report.comparison_page import POINTS, comparison_page
+from gantrain.report.page import write_data
 
 SET = "const e = document.querySelector(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event(arguments[2]))"
 SETTINGS = ["model", "optimizer.lr", "seed"]
 
 
-def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: int = 4) -> Path:
+def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: int = 4, **others: Any) -> Path:
     """Of runs that differ in three settings, the last of which has crashed; there is a picture of each at two steps."""
     runs: list[dict[str, Any]] = []
     lines, pictures, tested = {}, {}, {}
     for number in range(count):
         name = f"run {number}#%<b>" if number == 1 else f"run_{number}"
         images = Path("checkpoints") / name / "images"
-        images.mkdir(parents=True)
+        images.mkdir(parents=True, exist_ok=True)
         (images.parent / "index.html").touch()
         for step in (10, 20):
             Image.new("RGB", (16, 16), (number * 60, step * 10, 0)).save(images / f"step_{step}.png")
@@ -43,18 +44,20 @@ def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: in
                     "optimizer.lr": 10.0 ** -(number + 2),
                     "seed": number,
                     "clip": 1,
+                    **{key: values[number] for key, values in others.get("settings", {}).items()},
                 },
                 "figures": {} if crashed else {key: {"final": v, "best": v - 0.5} for key, v in values.items()},
             }
         )
         clock = [{"step": step, "epoch": step / 2, "kimg": step / 4} for step in range(1, 21)]
         lines[name] = [] if crashed else [{**now, "g": 1.0 + number + now["step"], "fid": 9.0} for now in clock]
-        pictures[name] = [{"step": s, "what": "samples", "url": f"images/step_{s}.png", "width": 8} for s in (10, 20)]
-        tested[name] = {"1.png": {"fake_b": "images/test.png"}}
+        grid = {"columns": 1, "rows": 1, "width": 12, "height": 12, "gap": 2}
+        pictures[name] = [{"step": s, "what": "samples", "url": f"images/step_{s}.png", **grid} for s in (10, 20)]
+        tested[name] = others.get("tested", {"1.png": {"fake_b": "images/test.png"}})
     record = {
         "name": f"all {HOSTILE}",
         "command": "gantrain train -m",
-        "differ": SETTINGS,
+        "differ": [*SETTINGS, *others.get("settings", {})],
         "follow": ["clip"],
         "runs": runs,
     }
@@ -88,6 +91,12 @@ def test_runs_are_sorted_by_any_column(browser: Browser) -> None:
     place = next(n for n, head in enumerate(browser.find_all("#runs th"), 1) if head.text == "final fid")
     browser.find(f"#runs th:nth-child({place}) button").click()
     assert column(browser, place) == ["30", "40", "50", "–"]  # a run without a figure comes last
+    browser.open(page(Path("other"), settings={"data.mode": ["b", None, "a", None]}))
+    browser.until("document.querySelector('#runs th button')")
+    place = [head.text for head in browser.find_all("#runs th")].index("data.mode") + 1
+    for expected in (["a", "b", "–", "–"], ["b", "a", "–", "–"]):
+        browser.find(f"#runs th:nth-child({place}) button").click()
+        assert column(browser, place) == expected
     browser.check()
 
 
@@ -131,10 +140,14 @@ def test_curves_lie_over_each_other_and_zoom(browser: Browser) -> None:
 def test_samples_of_all_runs_are_at_the_same_step_and_can_be_enlarged(browser: Browser) -> None:
     browser.open(page())
     browser.until("document.querySelectorAll('#samples img').length === 4")
+    sizes = [
+        (each.get_dom_attribute("width"), each.get_dom_attribute("height")) for each in browser.find_all("#samples img")
+    ]
+    assert sizes == [("16", "16")] * 4  # known before they are there, so that nothing moves when they come
 
     def shown() -> list[str]:
         images = "[...document.querySelectorAll('#samples img')]"
-        return browser.run(f"return {images}.map((image) => image.getAttribute('src'))")
+        return browser.run(f"return {images}.map((image) => image.getAttribute('src').split('?')[0])")
 
     assert all(source.endswith("step_20.png") for source in shown())
     browser.run(SET, "#samples input", "0", "input")
@@ -145,6 +158,8 @@ def test_samples_of_all_runs_are_at_the_same_step_and_can_be_enlarged(browser: B
     browser.keys("\ue014")  # right
     assert browser.find("dialog .title").text != first
     browser.keys("\ue00c")  # escape
+    browser.until("!document.querySelector('dialog[open]')")
+    assert browser.run("return document.activeElement === document.querySelectorAll('#samples button.picture')[1]")
     browser.run(SET, "#samples select", "tested fake_b", "change")
     assert all(source.endswith("test.png") for source in shown())
     browser.check()
@@ -163,6 +178,88 @@ def test_each_run_is_a_line_through_its_settings_and_a_figure(browser: Browser) 
     browser.run("document.querySelectorAll('#parallel polyline')[1].dispatchEvent(new Event('pointerenter'))")
     assert "best fid 39.5" in browser.find("#parallel output").text
     browser.check()
+
+
+def test_parallel_lines_can_be_read_on_a_phone(browser: Browser) -> None:
+    browser.open(
+        page(settings={"optimizer.betas": [1, 2, 3, 4], "data.mode": [*"abcd"], "model.ema": [0, 1, 0, 1]}), size=NARROW
+    )
+    browser.until("document.querySelectorAll('#parallel polyline').length === 4")
+    names = "[...document.querySelectorAll('#parallel .name')].map((text) => text.getBoundingClientRect())"
+    boxes = browser.run(f"return {names}.map(({{ left, right, height }}) => [left, right, height])")
+    assert all(height >= 11 for _, _, height in boxes)
+    assert all(one[1] < other[0] for one, other in zip(boxes, boxes[1:], strict=False))
+    browser.check()
+
+
+def test_settings_that_are_lists_are_marked_once_for_each_value(browser: Browser) -> None:
+    betas = [[0.5, 0.9], [0.9, 0.99], [0.5, 0.9], [0.9, 0.99]]
+    browser.open(page(settings={"optimizer.betas": betas}))
+    browser.until("document.querySelectorAll('#parallel polyline').length === 4")
+    axis = "[...document.querySelectorAll('#parallel g')].find((g) => g.textContent.startsWith('optimizer.betas'))"
+    marks = browser.run(f"return [...{axis}.querySelectorAll('text:not(.name)')].map((text) => text.textContent)")
+    assert marks == ["[0.5,0.9]", "[0.9,0.99]"]
+    heights = [line.get_attribute("points").split()[3].split(",")[1] for line in browser.find_all("#parallel polyline")]
+    assert heights[0] == heights[2] != heights[1] == heights[3]
+
+
+def test_a_kind_of_test_image_is_shown_of_those_that_have_it(browser: Browser) -> None:
+    tested = {"a1.png": {"fake_b": "images/test.png"}, "b1.png": {"fake_a": "images/step_10.png"}}
+    browser.open(page(tested=tested))
+    browser.until("document.querySelectorAll('#samples img').length === 4")
+    for kind, name, source in (("fake_a", "b1.png", "step_10.png"), ("fake_b", "a1.png", "test.png")):
+        browser.run(SET, "#samples select", f"tested {kind}", "change")
+        image = browser.find_all("#samples select")[1]
+        assert [option.text for option in image.find_elements("tag name", "option")] == [name]
+        sources = [
+            each.get_attribute("src").split("?")[0] for each in browser.find_all("#samples figure:not([hidden]) img")
+        ]
+        assert len(sources) == 4
+        assert all(each.endswith(source) for each in sources)
+    browser.check()
+
+
+def test_kinds_that_different_models_show_are_cut_out_of_their_pictures(browser: Browser) -> None:
+    from io import BytesIO
+
+    written = page(count=2)
+    sets = [["real_a", "fake_b"], ["real_a", "rec_a", "fake_b"]]
+    record = data_of("out", "comparison")
+    for run, kinds in zip(record["runs"], sets, strict=True):
+        # each image in a colour of its own: the kind, and which preview
+        colours = {kind: [(40 * row, 60 * number, 250) for row in (1, 2)] for number, kind in enumerate(kinds, 1)}
+        made = Image.new("RGB", (len(kinds) * 18 + 2, 2 * 18 + 2))
+        for number, kind in enumerate(kinds):
+            for row in (0, 1):
+                made.paste(colours[kind][row], (2 + number * 18, 2 + row * 18, 18 + number * 18, 18 + row * 18))
+        made.save(Path("checkpoints", run["name"], "images/cut.png"))
+        grid = {"columns": len(kinds), "rows": 2, "width": 16, "height": 16, "gap": 2}
+        run["pictures"] = [{"step": 10, "what": "-".join(kinds), "kinds": kinds, "url": "images/cut.png", **grid}]
+        run["wanted"] = colours
+    write_data(Path("out"), "comparison", record)
+    browser.open(written)
+    browser.until("document.querySelectorAll('#samples .tile').length === 4")
+    options = [option.text for option in browser.find("#samples select").find_elements("tag name", "option")]
+    assert options == ["fake_b", "real_a", *("-".join(kinds) for kinds in sets), "test: fake_b"]
+    browser.run("document.querySelector('#samples').scrollIntoView()")
+    browser.until("[...document.querySelectorAll('#samples .tile img')].every((image) => image.naturalWidth)")
+    for kind in ("fake_b", "real_a"):
+        browser.run(SET, "#samples select", f"cut {kind}", "change")
+        browser.until("[...document.querySelectorAll('#samples .tile img')].every((image) => image.naturalWidth)")
+        for figure, run in zip(browser.find_all("#samples figure"), record["runs"], strict=True):
+            for each, colour in zip(figure.find_elements("css selector", ".tile"), run["wanted"][kind], strict=True):
+                shown = Image.open(BytesIO(each.screenshot_as_png)).convert("RGB")
+                assert shown.getpixel((shown.width // 2, shown.height // 2)) == pytest.approx(colour, abs=3)
+    browser.find("#samples button.picture").click()
+    browser.until("document.querySelectorAll('dialog[open] .tile').length === 2")
+    browser.check()
+
+
+def test_runs_are_called_by_the_last_word_that_tells_what_is_set(browser: Browser) -> None:
+    choices = {"network.generator.name": ["unet", "resnet", "unet", "resnet"], "data.mode": [*"abcd"]}
+    browser.open(page(settings=choices))
+    browser.until("document.querySelectorAll('#samples figcaption').length === 4")
+    assert browser.find("#samples figcaption").text.startswith("model m0, lr 0.01, seed 0, generator unet, data a:")
 
 
 def test_it_works_from_a_server_too(browser: Browser, serve: Any) -> None:

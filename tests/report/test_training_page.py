@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from browsing import NARROW, WIDE, Browser
 from pages import HOSTILE, data_of, lines_of
 
 from gantrain.report import Report
+from gantrain.report.training_page import configuration
 
 KINDS = ["real_a", "fake_b", "real_b"]
 RUNS = Path("runs")
@@ -88,13 +91,38 @@ def test_the_page_opens_from_disk_and_from_a_server(size, scheme, browser: Brows
         assert (sum(ground) < 300) == (scheme == "dark")
 
 
+@pytest.mark.parametrize(
+    ("typed", "marked", "said"),
+    [
+        (["optimizer={lr: 1e-3}"], ["optimizer:", "lr: 0.001"], "Marked is what was typed; the rest"),
+        (["launcher=joblib"], [], "Nothing of this was typed: these are the defaults."),
+        (
+            ["experiment=cgan_mnist", "seed=1"],
+            ["seed: 1", "model:", "noise: uniform", "generator:", "hidden: 1200"],
+            "Marked is what was typed or set by experiment=cgan_mnist; the rest",
+        ),
+        (["experiment=mine"], [], "What experiment=mine sets is not marked."),
+    ],
+)
+def test_the_configuration_marks_what_is_set_and_says_by_what(typed: list[str], marked: list[str], said: str) -> None:
+    config = {
+        "seed": 1,
+        "model": {"name": "cgan", "noise": "uniform"},
+        "optimizer": {"name": "adam", "lr": 1e-3},
+        "network": {"generator": {"name": "mlp", "hidden": 1200, "dropout": 0.0}},
+    }
+    hint, text = configuration(config, typed)
+    assert re.findall(r"<mark>(.*?)</mark>", text.render(pretty=False)) == marked
+    assert said in re.sub(r"<.*?>", "", hint.render(pretty=False))
+
+
 def test_the_samples_have_a_slider_a_film_and_an_enlarged_view(browser: Browser) -> None:
     from selenium.webdriver.common.keys import Keys
 
     run().close("done", 100)
     browser.open(RUNS / "run" / "index.html")
     browser.until(READY)
-    source = "document.querySelector('#samples figure img').getAttribute('src')"
+    source = "document.querySelector('#samples figure img').getAttribute('src').split('?')[0]"
     name = "images/step_{}_real_a-fake_b-real_b.png"
     assert browser.run(f"return {source}") == name.format(100)
     browser.find("#samples input").send_keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
@@ -110,7 +138,7 @@ def test_the_samples_have_a_slider_a_film_and_an_enlarged_view(browser: Browser)
     assert browser.run("return seen") == [name.format(step) for step in (20, 40, 60, 80, 100)]
     browser.until("document.querySelector('#samples button').textContent.includes('play')")
     browser.find("#samples button.picture").click()
-    enlarged = "document.querySelector('dialog[open] img')?.getAttribute('src')"
+    enlarged = "document.querySelector('dialog[open] img')?.getAttribute('src').split('?')[0]"
     browser.until(f"{enlarged} === arguments[0]", name.format(100))
     browser.keys(Keys.ARROW_LEFT)
     browser.until(f"{enlarged} === arguments[0]", name.format(80))
@@ -180,6 +208,61 @@ def test_curves_are_zoomed_smoothed_hidden_and_drawn_over_other_axes(browser: Br
     browser.check()
 
 
+def test_what_is_zoomed_can_be_moved_along_without_a_mouse(browser: Browser) -> None:
+    run(steps=200).close("done", 200)
+    browser.open(RUNS / "run" / "index.html", size=NARROW)
+    browser.until(READY)
+
+    def press(label: str) -> None:
+        browser.run("document.querySelector(`[aria-label='${arguments[0]}']`).click()", label)
+
+    def ticks() -> str:
+        # a picture of the first chart, as uPlot writes its numbers into a canvas
+        return str(browser.run("return document.querySelector('.chart canvas').toDataURL()"))
+
+    assert not browser.find("[aria-label='later']").is_enabled()
+    press("zoom in")  # 57.5 to 152.5
+    middle = ticks()
+    press("later")  # 105 to 200
+    last = ticks()
+    assert last != middle
+    press("later")
+    assert ticks() == last  # there is no more
+    press("earlier")
+    assert ticks() == middle
+    press("zoom out to the whole run")
+    assert not browser.find("[aria-label='earlier']").is_enabled()
+    browser.check()
+
+
+def test_a_log_scale_averages_what_it_can_not_show_and_says_where_it_shows_nothing(browser: Browser) -> None:
+    report = run(steps=0)
+    for step in range(10, 50, 10):
+        values = {"g": 4.0 if step % 20 else -1.0, "d": -1.0}
+        report.log(step=step, epoch=1.0, images=step, losses=values, waited=0.0)
+    report.close("done", 40)
+    browser.open(RUNS / "run" / "index.html")
+    browser.until("document.querySelectorAll('.chart').length > 1")
+    hints = "[...document.querySelectorAll('.chart .hint')].slice(0, 2).map((hint) => hint.hidden)"
+    assert browser.run(f"return {hints}") == [True, True]
+    browser.run(
+        "const s = document.querySelector('#curves input[type=range]'); s.value = 0.9;"
+        "s.dispatchEvent(new Event('input')); document.querySelector('#curves input[type=checkbox]').click()"
+    )
+    assert browser.run(f"return {hints}") == [True, False]
+    assert browser.find_all(".chart .hint")[1].text == "No value is above zero, as a log scale needs."
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    over = browser.find(".chart .u-over")
+    ActionChains(browser.driver).move_to_element_with_offset(over, over.size["width"] // 2 - 1, 0).perform()
+    last = browser.run("return document.querySelector('.chart .u-legend tr:nth-child(2) .u-value').textContent")
+    weights = [0.9**3, 0.9**2, 0.9, 1]
+    assert float(last) == pytest.approx(
+        sum(w * v for w, v in zip(weights, (4, -1, 4, -1), strict=True)) / sum(weights), rel=1e-3
+    )
+    browser.check()
+
+
 def test_every_preview_image_has_a_row_through_time(browser: Browser) -> None:
     from io import BytesIO
 
@@ -233,6 +316,8 @@ def test_a_page_that_is_open_follows_the_run_and_stops_with_it(browser: Browser)
     assert browser.find("[aria-label='zoom out to the whole run']").is_enabled()
     report.close("stopped", 100)
     browser.until("document.querySelector('#pill').textContent === 'stopped'")
+    facts = [fact.text for fact in browser.find_all("#facts dt") if fact.is_displayed()]
+    assert ("running for" in facts, "ran for" in facts) == (False, True)
     browser.requests()
     # as long as it took to look again before
     browser.driver.execute_async_script("setTimeout(arguments[0], 4000)")
@@ -254,6 +339,51 @@ def test_a_run_that_goes_on_from_an_earlier_step_shows_no_more_than_it_has(brows
     assert [line["step"] for line in lines_of(RUNS / "run", "losses")] == list(range(10, 81, 10))
     report.close("done", 80)
     browser.check()
+
+
+def test_a_run_that_starts_over_shows_its_own_pictures_and_none_of_steps_it_has_not_made(browser: Browser) -> None:
+    slider, enlarged = "document.querySelector('#samples input')", "document.querySelector('dialog[open] img')"
+    run(steps=100)
+    browser.open(RUNS / "run" / "index.html")
+    browser.until(f"{READY} && {slider}.max === '4'")
+    browser.run(f"{slider}.value = 3; {slider}.dispatchEvent(new Event('input'))")  # step 80
+    before = {image.get_attribute("src") for image in browser.find_all("#samples figure img, .film img")}
+    again = run(steps=0)
+    browser.until("document.querySelector('#samples').hidden && document.querySelector('#through').hidden")
+    go_on(again, 0, 60)
+    browser.until(f"!document.querySelector('#samples').hidden && {slider}.max === '2'")
+    assert browser.find("#samples output").text == "60"
+    now = [image.get_attribute("src") for image in browser.find_all("#samples figure img, .film img")]
+    assert len(now) == 1 + 2 * 5
+    assert before.isdisjoint(now)  # by the old addresses the browser has the old pictures
+    browser.find("#samples button.picture").click()
+    assert browser.run(f"return {enlarged}.src") in now
+    again.close("done", 60)
+    browser.check()
+
+
+def test_a_page_that_is_opened_again_is_not_that_of_hours_ago(browser: Browser, serve) -> None:
+    def age() -> None:  # a server that says no more than this lets browsers keep what they have for a tenth of it
+        for path in RUNS.rglob("*"):
+            os.utime(path, (time.time() - 36000,) * 2)
+
+    report = run(steps=60)
+    report.close("stopped", 60)
+    address = serve(RUNS)
+    age()
+    browser.open(f"{address}/index.html")
+    browser.until("document.querySelectorAll('.run').length === 1")
+    browser.open(f"{address}/run/index.html")
+    browser.until(f"{READY} && document.querySelector('#samples input').max === '2'")
+    report = run(steps=100)
+    report.close("done", 100)
+    run("second").close("done", 100)
+    browser.open(f"{address}/run/index.html")
+    browser.until("document.querySelector('#samples input')?.max === '4'")
+    assert browser.find("#pill").text == "done"
+    browser.open(f"{address}/index.html")
+    browser.until("document.querySelectorAll('.run').length === 2")
+    browser.check(host=address.removeprefix("http://"))
 
 
 def test_a_crash_tells_its_reason_and_a_killed_run_shows_no_sign_of_life(browser: Browser) -> None:
@@ -312,6 +442,8 @@ def test_the_home_page_shows_every_run_newest_first(browser: Browser, serve) -> 
     (RUNS / "first").rename(RUNS / strange)
     with pytest.raises(ValueError, match="no"), run("second") as second:
         raise ValueError("no <b>luck</b>")
+    (RUNS / "sweeps" / strange).mkdir(parents=True)
+    (RUNS / "sweeps" / strange / "index.html").write_text("<link rel=icon href=data:,><title>a sweep</title>")
     second = run("third", config={"model": {"name": "dcgan"}, "data": {"mode": "digits"}})
     address = serve(RUNS)
     for page in (RUNS / "index.html", f"{address}/index.html"):
@@ -332,6 +464,12 @@ def test_the_home_page_shows_every_run_newest_first(browser: Browser, serve) -> 
     browser.find("input[type=search]").send_keys(*[Keys.BACKSPACE] * 5)
     browser.run("const s = document.querySelector('select'); s.value = 'done'; s.dispatchEvent(new Event('change'))")
     assert browser.run(f"return {names}") == [strange]
+    browser.find("summary").click()
+    browser.find("details a").click()
+    browser.until("document.title === 'a sweep'")
+    browser.driver.back()
+    browser.until("document.querySelectorAll('.run').length === 3")
+    browser.run("const s = document.querySelector('select'); s.value = 'done'; s.dispatchEvent(new Event('change'))")
     browser.find(".run:not([hidden]) a").click()
     browser.until(f"document.querySelector('#pill') && {READY}")
     browser.check(host=address.removeprefix("http://"))

@@ -3,9 +3,9 @@
 "use strict";
 
 (async () => {
-  const { load, make, choice, setText, number, sortable, enlarge } = gantrain;
+  const { load, make, choice, setText, number, sizeOf, setSize, sortable, tile, enlarge } = gantrain;
   const { comparison } = await load("comparison");
-  const { runs, settings, figures, objective } = comparison;
+  const { runs, settings, figures, objective, written } = comparison;
   const byId = (id) => document.getElementById(id);
   const SMALL = 128; // pixels; smaller pictures are shown in squares
 
@@ -54,19 +54,35 @@
   const names = [...new Set(runs.flatMap((run) => Object.keys(run.tested)))];
   const kinds = [...new Set(runs.flatMap((run) => Object.values(run.tested).flatMap((made) => Object.keys(made))))];
   const steps = [...new Set(runs.flatMap((run) => run.pictures.map(({ step }) => step)))].sort((one, other) => one - other);
-  // `what` for samples up to `step`, or else `kind` of the test image `name`
-  const wanted = { what: whats[0], step: Infinity, kind: kinds[0], name: names[0] };
+  // models show different kinds in one picture; those that several show can be cut out
+  const sets = new Map(runs.flatMap((run) => run.pictures.map(({ what, kinds: each }) => [what, each ?? []])));
+  const shared = [...new Set([...sets.values()].flat())].filter((kind) => [...sets.values()].filter((set) => set.includes(kind)).length > 1);
+  shared.sort((one, other) => other.startsWith("fake") - one.startsWith("fake"));
+  // in a `group`, `of` says which picture, which kind in any picture, or which kind of the test image `name`
+  const wanted = { group: "", of: "", step: Infinity, name: names[0] };
 
-  /** {source, told, small}: what a run has of what is wanted, if it has it. */
+  // a run that was made anew has other pictures of the same names, and browsers keep what they have
+  const addressOf = (run, place) => `${run.folder}/${place}?${written}`;
+
+  /** {source, told, small, size, grid}: what a run has of what is wanted, if it has it; of a grid one kind alone. */
   function pictureOf(run) {
-    if (wanted.what === undefined) {
-      const place = run.tested[wanted.name]?.[wanted.kind];
-      return place && { source: `${run.folder}/${place}`, told: `${wanted.kind} of ${wanted.name}`, small: false };
+    if (wanted.group === "tested") {
+      const place = run.tested[wanted.name]?.[wanted.of];
+      return place && { source: addressOf(run, place), told: `${wanted.of} of ${wanted.name}` };
     }
-    const fitting = run.pictures.filter(({ what, step }) => what === wanted.what && step <= wanted.step);
-    const newest = fitting.reduce((one, other) => (one && one.step >= other.step ? one : other), null);
-    const small = (newest?.width ?? 0) <= SMALL;
-    return newest && { source: `${run.folder}/${newest.url}`, told: `step ${number(newest.step)}`, small };
+    const cut = wanted.group === "cut";
+    const fits = (picture) => (cut ? picture.kinds?.includes(wanted.of) : picture.what === wanted.of) && picture.step <= wanted.step;
+    const newest = run.pictures.filter(fits).reduce((one, other) => (one && one.step >= other.step ? one : other), null);
+    if (!newest) return null;
+    const source = addressOf(run, newest.url);
+    const grid = cut ? { ...newest, url: source } : null;
+    return { source, told: `step ${number(newest.step)}`, small: (newest.width ?? 0) <= SMALL, size: sizeOf(newest), grid };
+  }
+
+  function cutOut({ grid, small }, alt) {
+    const column = grid.kinds.indexOf(wanted.of);
+    const tiles = Array.from({ length: grid.rows }, (_, row) => tile(grid, column, row, `${wanted.of} of preview ${row + 1}, ${alt}`));
+    return make("div", { class: small ? "small tiles" : "tiles" }, ...tiles);
   }
 
   function large(run) {
@@ -75,10 +91,12 @@
       count: shown.length,
       start: shown.indexOf(run),
       show: (index) => {
-        const { source, told, small } = pictureOf(shown[index]);
+        const picture = pictureOf(shown[index]);
+        const { source, told, small } = picture;
         const title = `${shown[index].label}: ${told}`;
-        return { title, content: make("img", { src: source, alt: title, class: small ? "small whole" : "whole" }) };
+        return { title, content: picture.grid ? cutOut(picture, title) : make("img", { src: source, alt: title, class: small ? "small whole" : "whole" }) };
       },
+      closed: (index) => shown[index].figure.querySelector("button").focus(),
     });
   }
 
@@ -88,8 +106,14 @@
       run.figure.hidden = !picture;
       if (!picture) continue;
       setText(run.caption, `${run.label}: ${picture.told}`);
+      if (picture.grid) {
+        run.open.replaceChildren(cutOut(picture, run.caption.textContent));
+        continue;
+      }
+      if (!run.image.isConnected) run.open.replaceChildren(run.image);
       run.image.alt = run.caption.textContent;
-      run.image.classList.toggle("small", picture.small);
+      run.image.classList.toggle("small", Boolean(picture.small));
+      setSize(run.image, picture.size);
       if (run.image.getAttribute("src") !== picture.source) run.image.src = picture.source;
     }
   }
@@ -106,22 +130,27 @@
       },
     });
     const moment = make("label", { class: "wide" }, make("span", {}, "up to step"), slider, output);
-    const image = choice("test image", names.map((name) => [name, name]), (name) => ((wanted.name = name), showSamples()));
-    const choices = [...whats.map((what) => [`samples ${what}`, what]), ...kinds.map((kind) => [`tested ${kind}`, `test: ${kind}`])];
+    const image = choice("test image", [], (name) => ((wanted.name = name), showSamples()));
+    const choices = [...shared.map((kind) => [`cut ${kind}`, kind]), ...whats.map((what) => [`samples ${what}`, what]), ...kinds.map((kind) => [`tested ${kind}`, `test: ${kind}`])];
     const choose = (value) => {
       const [group, ...words] = value.split(" ");
-      wanted.what = group === "samples" ? words.join(" ") : undefined;
-      wanted.kind = group === "tested" ? words.join(" ") : undefined;
-      moment.hidden = group !== "samples";
+      Object.assign(wanted, { group, of: words.join(" ") });
+      moment.hidden = group === "tested";
       image.hidden = group !== "tested";
+      // not every kind is made of every image
+      const made = names.filter((name) => runs.some((run) => run.tested[name]?.[wanted.of]));
+      if (!made.includes(wanted.name)) wanted.name = made[0];
+      const select = image.querySelector("select");
+      select.replaceChildren(...made.map((name) => make("option", { value: name }, name)));
+      if (made.length) select.value = wanted.name;
       showSamples();
     };
     const grid = make("div", { class: "grids" });
     for (const run of runs) {
       run.image = make("img", { alt: "", loading: "lazy" });
       run.caption = make("figcaption", {});
-      const open = make("button", { type: "button", class: "plain picture", "aria-label": `enlarge ${run.label}`, onclick: () => large(run) }, run.image);
-      run.figure = make("figure", {}, open, run.caption);
+      run.open = make("button", { type: "button", class: "plain picture", "aria-label": `enlarge ${run.label}`, onclick: () => large(run) }, run.image);
+      run.figure = make("figure", {}, run.open, run.caption);
       grid.append(run.figure);
     }
     const controls = make("div", { class: "controls" }, choices.length > 1 ? choice("show", choices, choose) : null, moment, image);
@@ -133,13 +162,19 @@
   // ---- a line for each run, through a scale for each setting and one for a figure
 
   const SVG = "http://www.w3.org/2000/svg";
-  const [WIDTH, HEIGHT, TOP, SIDE] = [1000, 300, 34, 70];
+  const [APART, HEIGHT, TOP, SIDE] = [190, 300, 34, 80]; // pixels; what is too wide for the page can be scrolled
 
   function draw(tag, attributes, ...children) {
     const element = document.createElementNS(SVG, tag);
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
     element.append(...children);
     return element;
+  }
+
+  /** A number or nothing as it is, and all else as text: two lists of the same values are not the same. */
+  function comparable(value) {
+    if (typeof value === "number" || value === null || value === undefined) return value;
+    return typeof value === "string" ? value : JSON.stringify(value);
   }
 
   /** {place, marks}: where a value lies between 0 and 1, and what to write beside the scale; `spread` keeps distances. */
@@ -168,10 +203,11 @@
     function show(column) {
       const [kind, ...words] = (column ?? "").split(" ");
       const figure = words.join(" ");
-      const columns = settings.map((key, place) => [key, runs.map((run) => run.settings[place])]);
+      const columns = settings.map((key, place) => [key, runs.map((run) => comparable(run.settings[place]))]);
       if (column) columns.push([column, runs.map((run) => run.figures[figure]?.[kind])]);
       const scales = columns.map(([key, values]) => scaleOf(values, key === column));
-      const x = (place) => SIDE + (place * (WIDTH - 2 * SIDE)) / Math.max(1, columns.length - 1);
+      const width = Math.max(frame.clientWidth, columns.length * APART);
+      const x = (place) => SIDE + (place * (width - 2 * SIDE)) / Math.max(1, columns.length - 1);
       const y = (share) => HEIGHT - 16 - share * (HEIGHT - TOP - 16);
       const lines = runs.map((run, row) => {
         const points = columns
@@ -196,7 +232,7 @@
         ),
       );
       const label = "a line for each run through its settings and figures, which the table above has as text";
-      frame.replaceChildren(draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "parallel", role: "group", "aria-label": label }, ...lines, ...axes));
+      frame.replaceChildren(draw("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, style: `min-width: ${width}px`, class: "parallel", role: "group", "aria-label": label }, ...lines, ...axes));
     }
     const first = objective && figures.includes(objective) ? `best ${objective}` : options[0]?.[0];
     panel.append(

@@ -7,7 +7,7 @@
  * line[key] over all lines that have it. What the reader has zoomed, hidden or scrolled stays as it is.
  */
 gantrain.curves = (panel, { axes = ["step"] } = {}) => {
-  const { make, choice, number } = gantrain;
+  const { make, choice, setText, number } = gantrain;
   const COLOURS = ["#2f6fed", "#e8590c", "#2b9a49", "#b03fd0", "#dd3344", "#1098ad", "#d29200", "#7a8699"];
   const HEIGHT = 220;
   const charts = new Map(); // by title
@@ -32,6 +32,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
   const logBox = make("input", { type: "checkbox", onchange: () => ((log = logBox.checked), rebuild()) });
   const button = (text, label, onclick) => make("button", { type: "button", "aria-label": label, onclick }, text);
   const reset = button("whole run", "zoom out to the whole run", () => zoomTo(null));
+  const shifts = [button("←", "earlier", () => shift(-0.5)), button("→", "later", () => shift(0.5))];
   panel.append(
     make(
       "div",
@@ -42,9 +43,9 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
         ? choice("over", axes.map((name) => [name, name]), (value) => ((axis = value), (zoom = null), rebuild()))
         : null,
       make("span", { class: "buttons" },
-        button("+", "zoom in", () => magnify(0.5)), button("−", "zoom out", () => magnify(2)), reset),
+        button("+", "zoom in", () => magnify(0.5)), button("−", "zoom out", () => magnify(2)), ...shifts, reset),
     ),
-    make("p", { class: "hint" }, "Drag over a curve to zoom, double-click to see the whole run, click on a name to hide it."),
+    make("p", { class: "hint" }, "Drag over a curve with a mouse to zoom, or press +; double-click to see the whole run. Click on a name to hide it."),
   );
   const grid = make("div", { class: "charts" });
   panel.append(grid);
@@ -62,8 +63,20 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
 
   function zoomTo(range) {
     zoom = range;
-    reset.disabled = zoom === null;
+    showZoom();
     for (const { plot } of charts.values()) plot.setData(plot.data);
+  }
+
+  function showZoom() {
+    for (const each of [reset, ...shifts]) each.disabled = zoom === null;
+  }
+
+  /** Show what lies beside, by a share of what is shown. */
+  function shift(share) {
+    const [low, high] = extent();
+    const [from, to] = zoom;
+    const by = Math.max(low - from, Math.min(high - to, share * (to - from)));
+    zoomTo([from + by, to + by]);
   }
 
   function magnify(factor) {
@@ -101,9 +114,9 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
 
   function numbers(chart) {
     const [places, ...values] = aligned(chart.series);
-    // a logarithm knows no zero: such values are left out
-    const shown = log ? values.map((column) => column.map((value) => (value > 0 ? value : null))) : values;
-    return smoothing > 0 ? [places, ...shown.map(smoothed), ...shown] : [places, ...shown];
+    // a logarithm knows no zero: such values are left out, but an average has them
+    const shown = (column) => (log ? column.map((value) => (value > 0 ? value : null)) : column);
+    return [places, ...[...(smoothing > 0 ? values.map(smoothed) : []), ...values].map(shown)];
   }
 
   // ---- charts
@@ -120,7 +133,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
   }
 
   function build(chart) {
-    const frame = make("figure", { class: "chart" }, make("figcaption", {}, chart.title));
+    const frame = make("figure", { class: "chart" }, make("figcaption", {}, chart.title), make("p", { class: "hint" }));
     const lines = (faint) =>
       chart.series.map(({ name }, number_) => ({
         label: name,
@@ -178,7 +191,14 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
       frame,
     );
     legend(chart, plot, frame);
+    tellWhyEmpty(frame, plot);
     return { frame, plot, shape: shapeOf(chart) };
+  }
+
+  function tellWhyEmpty(frame, plot) {
+    const hint = frame.querySelector(".hint");
+    hint.hidden = plot.data.slice(1).some((column) => column.some((value) => value !== null));
+    setText(hint, log ? "No value is above zero, as a log scale needs." : "No value is a finite number.");
   }
 
   /** Names in the legend hide and show their series, by keys too; its faint twin goes with it. */
@@ -221,6 +241,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
       const known = charts.get(chart.title);
       if (known?.shape === shapeOf(chart)) {
         known.plot.setData(numbers(chart));
+        tellWhyEmpty(known.frame, known.plot);
         continue;
       }
       const built = build(chart);
@@ -235,7 +256,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
 
   function rebuild() {
     draw();
-    reset.disabled = zoom === null;
+    showZoom();
   }
 
   function fit() {

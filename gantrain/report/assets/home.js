@@ -51,7 +51,7 @@
     if (run.reason) told.push(run.reason);
     setText(parts.told, told.filter(Boolean).join(" · "));
     parts.image.hidden = !run.thumbnail;
-    const source = `${parts.folder}/${run.thumbnail}`;
+    const source = `${parts.folder}/${run.thumbnail}?${run.opened}`; // as on the run's own page
     if (run.thumbnail && parts.image.getAttribute("src") !== source) parts.image.src = source;
     choose(parts);
   }
@@ -80,7 +80,7 @@
     make("label", { class: "wide" }, make("span", {}, "find"), search),
     choice(
       "show",
-      [["", "all"], ...["running", "done", "stopped", "crashed", "silent"].map((state) => [state, state])],
+      [["", "all"], ...["running", "done", "stopped", "crashed", "silent", "unknown"].map((state) => [state, state])],
       (state) => chooseAll({ state }),
     ),
     make("span", { class: "hint" }, `${runs.length} ${runs.length === 1 ? "run" : "runs"}`),
@@ -90,7 +90,7 @@
     const running = [...cards.values()].filter(({ run }) => run.state === "running");
     for (const parts of running) {
       try {
-        const { status } = await load("status", { folder: parts.folder, fresh: true });
+        const { status } = await load("status", { folder: parts.folder });
         show(parts, { ...parts.run, ...status, name: parts.run.name });
       } catch {
         parts.run.state = "gone"; // its folder was taken away

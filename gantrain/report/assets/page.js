@@ -13,8 +13,11 @@ const gantrain = (() => {
     (document.currentScript.given[table] ??= []).push(value);
   }
 
-  /** What a file of data of this page, or of the page of another folder, says; `fresh` asks for it anew. */
-  function load(name, { folder = ".", fresh = false } = {}) {
+  /**
+   * What a file of data of this page, or of the page of another folder, says. A server need not say for how long it
+   * holds, and browsers then guess, from its age: what may have changed has another `key`.
+   */
+  function load(name, { folder = ".", key = Date.now() } = {}) {
     const url = `${folder}/index_files/data/${name}.js`;
     return new Promise((resolve, reject) => {
       const script = document.createElement("script");
@@ -27,7 +30,7 @@ const gantrain = (() => {
         script.remove();
         reject(new Error(`can't read ${url}`));
       };
-      script.src = fresh ? `${url}?${Date.now()}` : url;
+      script.src = `${url}?${key}`;
       document.head.append(script);
     });
   }
@@ -60,6 +63,7 @@ const gantrain = (() => {
   /** Facts as <dt> and <dd>, changed in place. */
   function setFacts(list, facts) {
     const known = new Map([...list.children].map((row) => [row.querySelector("dt").textContent, row]));
+    for (const [key, row] of known) row.hidden = !(key in facts);
     for (const [key, value] of Object.entries(facts)) {
       const row = known.get(key) ?? make("div", {}, make("dt", {}, key), make("dd", {}));
       if (!row.parentNode) list.append(row);
@@ -139,10 +143,20 @@ const gantrain = (() => {
 
   // ---- pictures
 
-  /** The picture at `column`, `row` of a grid, see `grid` in gantrain/report/images.py. */
+  /** Width and height of a whole grid, see `grid` in gantrain/report/images.py; nothing if its layout is not known. */
+  function sizeOf({ columns, rows, width, height, gap }) {
+    return rows ? [columns * (width + gap) + gap, rows * (height + gap) + gap] : null;
+  }
+
+  /** Have an image take its place before it is there. */
+  function setSize(image, size) {
+    ["width", "height"].forEach((side, place) => (size ? image.setAttribute(side, size[place]) : image.removeAttribute(side)));
+  }
+
+  /** The picture at `column`, `row` of a grid. */
   function tile(grid, column, row, alt) {
-    const { url, columns, rows, width, height, gap } = grid;
-    const whole = [columns * (width + gap) + gap, rows * (height + gap) + gap];
+    const { url, width, height, gap } = grid;
+    const whole = sizeOf(grid);
     const place = [gap + column * (width + gap), gap + row * (height + gap)];
     const image = make("img", { src: url, alt, loading: "lazy", draggable: "false" });
     image.style.width = `${(100 * whole[0]) / width}%`;
@@ -216,7 +230,7 @@ const gantrain = (() => {
   }
 
   return {
-    data, line, load, make, choice, setText, setFacts, number, duration, moment, stateOf, pill, sortable, tile,
-    beforeAndAfter, enlarge,
+    data, line, load, make, choice, setText, setFacts, number, duration, moment, stateOf, pill, sortable, sizeOf, setSize,
+    tile, beforeAndAfter, enlarge,
   };
 })();

@@ -10,13 +10,15 @@
   const [NAME, PICTURES, SIZE, FIGURES, LABEL] = [0, 1, 2, 3, 4]; // of a row
 
   const { results } = await load("results");
+  // another test may have made other pictures of the same names, and browsers keep what they have
+  const addressOf = (url) => `${url}?${results.written}`;
 
   // ---- one picture
 
   function picture(table, row, kind, lazy) {
     const [width, height] = row[SIZE];
     return make("img", {
-      src: row[PICTURES][kind], alt: `${table.kinds[kind]} of ${row[NAME]}`, width, height,
+      src: addressOf(row[PICTURES][kind]), alt: `${table.kinds[kind]} of ${row[NAME]}`, width, height,
       loading: lazy ? "lazy" : null, decoding: lazy ? "async" : null, draggable: "false",
       class: Math.max(width, height) <= SMALL ? "small" : null,
     });
@@ -147,14 +149,14 @@
     }
 
     function opener(index, image, label) {
-      return make("button", { type: "button", class: "plain picture", "aria-label": `enlarge ${label}`, onclick: () => large(index) }, image);
+      return make("button", { type: "button", class: "plain picture", "data-index": index, "aria-label": `enlarge ${label}`, onclick: () => large(index) }, image);
     }
 
     function card(row, index) {
       if (!several) return make("figure", { class: "single", title: row[NAME] }, opener(index, picture(table, row, 0, true), row[NAME]));
       const shown =
         view.how === "slider"
-          ? [make("div", {}, comparison(table, row, view, true), make("button", { type: "button", class: "plain enlarge", onclick: () => large(index), "aria-label": `enlarge ${row[NAME]}` }, "⤢"))]
+          ? [make("div", {}, comparison(table, row, view, true), make("button", { type: "button", class: "plain enlarge", "data-index": index, onclick: () => large(index), "aria-label": `enlarge ${row[NAME]}` }, "⤢"))]
           : table.kinds.map((kind, column) =>
               row[PICTURES][column] === null
                 ? make("div", {})
@@ -193,7 +195,7 @@
         show: (index) => {
           const row = rows[index];
           setText(sliding, current.how === "slider" ? "side by side" : "before and after");
-          for (const near of [rows[index - 1], rows[index + 1]]) if (near) for (const url of near[PICTURES]) if (url) new Image().src = url;
+          for (const near of [rows[index - 1], rows[index + 1]]) if (near) for (const url of near[PICTURES]) if (url) new Image().src = addressOf(url);
           const content =
             several && current.how === "slider"
               ? comparison(table, row, current, false)
@@ -202,7 +204,12 @@
           const title = [row[NAME], row[LABEL] === null ? null : `class ${row[LABEL]}`, figures].filter(Boolean).join(" · ");
           return { title: `${title} (${(index + 1).toLocaleString("en")} of ${rows.length.toLocaleString("en")})`, content };
         },
-        closed: (index) => view.how !== "classes" && change({ page: Math.floor(index / size) }, { stay: true }),
+        closed: (index) => {
+          if (index === start) return; // the browser goes back there by itself
+          const page = Math.floor(index / size);
+          if (view.how !== "classes" && page !== view.page) change({ page }, { stay: true });
+          list.querySelector(`[data-index="${index}"]`)?.focus();
+        },
       });
     }
 
@@ -214,7 +221,7 @@
   // ---- a walk from some images to others
 
   if (results.walk) {
-    const walk = results.walk;
+    const walk = { ...results.walk, url: addressOf(results.walk.url) };
     const place = document.getElementById("walk");
     const slider = make("input", { type: "range", min: 0, max: walk.columns - 1, step: 1, value: 0, oninput: () => go() });
     const rows = Array.from({ length: walk.rows }, (_, row) => ({
@@ -248,6 +255,7 @@
           const { src, alt } = grids[index].querySelector("img");
           return { title: alt, content: make("img", { src, alt, class: "small whole" }) };
         },
+        closed: (index) => grids[index].focus(),
       });
   });
 })();

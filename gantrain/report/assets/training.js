@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { load, make, choice, setText, setFacts, number, duration, moment, stateOf, pill, tile, enlarge } = gantrain;
+  const { load, make, choice, setText, setFacts, number, duration, moment, stateOf, pill, sizeOf, setSize, tile, enlarge } = gantrain;
   const EVERY = 3000; // milliseconds between looks at a run that goes on, or may go on again
   const FRAMES = 5; // pictures a second of the film
   const SHOWN = 24; // moments of a preview image
@@ -12,6 +12,8 @@
   const files = []; // lines by table, of each file of the log
   let known = {}; // the status that the lines belong to
 
+  // a run that has gone back, or started over, has other pictures of the same names, and browsers keep what they have
+  const addressOf = (picture) => `${picture.url}?${known.opened}`;
   const rows = (table) => files.flatMap((file) => file[table] ?? []);
 
   // ---- status
@@ -96,6 +98,7 @@
 
   function showFrame() {
     const all = steps();
+    if (!all.length) return;
     const step = samples.at ?? all[all.length - 1];
     samples.slider.max = all.length - 1;
     samples.slider.value = all.indexOf(step);
@@ -115,7 +118,8 @@
       setText(figure.firstChild, (picture.kinds ?? [picture.what]).join(" | "));
       image.alt = `${picture.what} at step ${step}`;
       image.classList.toggle("small", (picture.width ?? 0) <= SMALL);
-      if (image.getAttribute("src") !== picture.url) image.src = picture.url;
+      setSize(image, sizeOf(picture));
+      if (image.getAttribute("src") !== addressOf(picture)) image.src = addressOf(picture);
     }
     for (const figure of frames.children) figure.hidden = !shown.some((picture) => picture.what === figure.dataset.what);
   }
@@ -129,7 +133,7 @@
       start: Math.max(0, all.findIndex((picture) => picture.step === now)),
       show: (index) => ({
         title: `${(all[index].kinds ?? [what]).join(" | ")}, step ${all[index].step.toLocaleString("en")}`,
-        content: make("img", { src: all[index].url, alt: `${what} at step ${all[index].step}`, class: (all[index].width ?? 0) <= SMALL ? "small whole" : "whole" }),
+        content: make("img", { src: addressOf(all[index]), alt: `${what} at step ${all[index].step}`, class: (all[index].width ?? 0) <= SMALL ? "small whole" : "whole" }),
       }),
       closed: (index) => goTo(steps().indexOf(all[index].step)),
     });
@@ -160,23 +164,26 @@
   }
 
   function showSamples() {
-    const count = rows("pictures").length;
-    if (count === 0) return;
+    const all = steps();
     const section = byId("samples");
+    section.hidden = all.length === 0;
+    if (section.hidden) return;
     if (!samples.slider) buildSamples(section);
-    section.hidden = false;
+    if (!all.includes(samples.at)) samples.at = null; // the run has gone back
     showFrame();
   }
 
   // ---- every preview image through time
 
-  const through = { kind: null, count: 0 };
+  const through = { kind: null, count: null };
 
   function showThroughTime() {
     const lines = rows("pictures").filter((picture) => picture.kinds);
-    if (lines.length < 1 || lines.length === through.count) return;
+    if (lines.length === through.count) return;
     through.count = lines.length;
     const section = byId("through");
+    section.hidden = lines.length === 0;
+    if (section.hidden) return;
     const last = lines.at(-1);
     const made = last.kinds.filter((kind) => !kind.startsWith("real"));
     through.kind ??= made[0];
@@ -184,13 +191,12 @@
       section.append(
         make("div", { class: "controls" }, choice("show", made.map((kind) => [kind, kind]), (kind) => {
           through.kind = kind;
-          through.count = 0;
+          through.count = null;
           showThroughTime();
         })),
         make("div", { class: "scroll" }, make("table", { class: "film" })),
       );
     }
-    section.hidden = false;
     // evenly spread moments, the first and the last among them
     const count = Math.min(SHOWN, lines.length);
     const chosen = Array.from({ length: count }, (_, place) => lines[Math.round((place * (lines.length - 1)) / Math.max(1, count - 1))]);
@@ -199,7 +205,7 @@
     const head = [source, ...chosen.map(({ step }) => `step ${step.toLocaleString("en")}`), ...targets];
     const cell = (picture, kind, row) => {
       const column = picture.kinds.indexOf(kind);
-      return make("td", {}, tile(picture, column, row, `${kind} of preview ${row + 1}, step ${picture.step}`));
+      return make("td", {}, tile({ ...picture, url: addressOf(picture) }, column, row, `${kind} of preview ${row + 1}, step ${picture.step}`));
     };
     const body = Array.from({ length: last.rows }, (_, row) =>
       make("tr", {}, cell(last, source, row), ...chosen.map((picture) => cell(picture, through.kind, row)), ...targets.map((kind) => cell(last, kind, row))));
@@ -223,20 +229,25 @@
 
   // ---- looking again
 
-  async function refresh(first) {
-    const { status } = await load("status", { fresh: !first });
+  async function refresh() {
+    const { status } = await load("status");
     const again = status.opened !== known.opened; // from an earlier step on, perhaps
     if (again) files.length = 0;
-    if (again || status.lines !== known.lines) {
-      // the last file may have grown, and others may have come
-      for (let number_ = Math.max(0, files.length - 1); number_ < status.files; number_++)
-        files[number_] = await load(`log_${number_}`, { fresh: !first });
-      if (again) through.count = 0;
+    const more = again || status.lines !== known.lines;
+    if (more) {
+      // the last file may have grown, and others may have come; those before it are full
+      for (let number_ = Math.max(0, files.length - 1); number_ < status.files; number_++) {
+        const grown = number_ === status.files - 1 ? `-${status.lines}` : "";
+        files[number_] = await load(`log_${number_}`, { key: `${status.opened}${grown}` });
+      }
+    }
+    known = status;
+    if (more) {
+      if (again) through.count = null;
       showSamples();
       showThroughTime();
       showCurves();
     }
-    known = status;
     showStatus(status);
   }
 
@@ -248,16 +259,16 @@
       byId("way").append(...results.map(({ name: text, url }) => make("a", { href: url }, `results ${text}`)));
   }
 
-  async function watch(first) {
+  async function watch() {
     try {
-      await refresh(first);
+      await refresh();
     } catch (error) {
       setText(byId("reason"), String(error.message ?? error));
       byId("reason").hidden = false;
     }
-    if (known.state === "running") setTimeout(watch, EVERY, false);
+    if ((known.state ?? "running") === "running") setTimeout(watch, EVERY);
   }
 
-  watch(true);
+  watch();
   showResults();
 })();

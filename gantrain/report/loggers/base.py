@@ -69,6 +69,14 @@ def build_loggers(configs: Mapping[str, Any], *, run: str, folder: Path) -> dict
     return loggers
 
 
+def step_kept(path: Path, *, otherwise: int) -> int:
+    """The last step that a logger has kept as being there, so that what was logged without it can be sent later."""
+    try:
+        return int(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return otherwise
+
+
 def require(package: str, *, hint: str = "") -> None:
     """Raise a ConfigError with the command that installs ``package``, and a hint on it, if it is missing."""
     if find_spec(package) is None:

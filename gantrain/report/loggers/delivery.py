@@ -42,11 +42,14 @@ class Delivery:
 
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
         """Pass on that the run begins, goes on or goes back, with all that it has logged so far."""
-        self._forget()  # `lines` has what is true of it
+        waiting = self._forget()  # `lines` has what is true of it, but pictures come once
         if self._thread is None:
             self._thread = threading.Thread(target=self._deliver, name=f"logger {self._name}", daemon=True)
             self._thread.start()
         self._put("begin", step, settings, list(lines))
+        for method, (made, *others) in waiting:
+            if method == "picture" and made <= step:
+                self.picture(made, *others)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Pass on values."""
@@ -83,14 +86,18 @@ class Delivery:
             return False
         return True
 
-    def _forget(self) -> None:
+    def _forget(self) -> list[tuple[str, tuple[Any, ...]]]:
+        """What was waiting, and waits no more."""
+        waiting: list[tuple[str, tuple[Any, ...]]] = []
         while True:
             try:
                 call = self._calls.get_nowait()
             except queue.Empty:
-                return
-            if call is not None and call[0] == "picture":
-                self._room.release()
+                return waiting
+            if call is not None:
+                waiting.append(call)
+                if call[0] == "picture":
+                    self._room.release()
 
     def _deliver(self) -> None:
         while (call := self._calls.get()) is not None:

@@ -10,7 +10,8 @@ from PIL import Image
 
 from gantrain.registry import LOGGERS
 from gantrain.report.lines import Line
-from gantrain.report.loggers.base import Logger, require
+from gantrain.report.loggers.base import Logger, require, step_kept
+from gantrain.report.whole import write_whole
 
 
 @LOGGERS.register("wandb")
@@ -34,14 +35,21 @@ class WandbLogger(Logger):
         require("wandb")
         self._options: dict[str, Any] = {"project": project, "entity": entity, "mode": mode, "name": run}
         self._folder = folder
+        self._kept = folder / "wandb_step.txt"
+        self._last = -1  # the last step that it was sent
         self._run: Any = None
 
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
-        """Open the run, or open it again; one that is new there gets all that was logged."""
+        """Open the run, or open it again, and send what it lacks."""
+        if self._run is None:
+            self._open(step, settings)
+        for line in lines:
+            if line["step"] > self._last:
+                self.scalars(int(line["step"]), {name: value for name, value in line.items() if name != "step"})
+
+    def _open(self, step: int, settings: Mapping[str, Any]) -> None:
         import wandb
 
-        if self._run is not None:  # the run goes back, and wandb knows that much of it already
-            return
         identity = self._folder / "wandb_id.txt"
         known = step > 0 and identity.exists()
         if not known:
@@ -53,12 +61,13 @@ class WandbLogger(Logger):
             config=dict(settings),
             dir=str(self._folder),
         )
-        for line in () if known else lines:
-            self.scalars(int(line["step"]), {name: value for name, value in line.items() if name != "step"})
+        self._last = step_kept(self._kept, otherwise=step) if known else -1
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """A point on each curve."""
         self._run.log(dict(values), step=step)
+        self._last = max(self._last, step)
+        write_whole(self._kept, str(self._last))
 
     def picture(self, step: int, name: str, picture: Image.Image) -> None:
         """One image."""
