@@ -87,21 +87,23 @@ def _train(arguments: list[str]) -> int:
         sweep, sweep_folder = plan(arguments, typed)
 
     def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
+        from gantrain.cli_hydra import defaults_of
         from gantrain.naming import name_of_run, split_override
         from gantrain.resume import LENGTH
         from gantrain.train import train
 
         config.pop("demo", None)  # has done its work
         skip_done = config.pop("sweep", {}).get("skip_done", True)
-        if config["name"] is None:
-            config["name"] = name_of_run(overrides, choices)
+        name = name_of_run(overrides, choices)
+        config["name"] = config["name"] or name
+        defaults = defaults_of(choices, name)
         keys = {split_override(override)[0] for override in overrides}
         if keys.intersection(LENGTH):  # the length that was typed replaces the data set's, whatever its unit
             config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in keys}
         whole = [*config_flags(flags), *overrides]
         if sweep is None:
-            return train(config, whole)
-        return sweep.attempt(config, whole, skip_done=skip_done, train=lambda: train(config, whole))
+            return train(config, whole, defaults)
+        return sweep.attempt(config, whole, skip_done=skip_done, train=lambda: train(config, whole, defaults))
 
     return _hydra("train", [*_demo(flags, typed), *sweep_folder, *arguments], job, sweep)
 

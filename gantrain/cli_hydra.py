@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import resources
 from importlib.util import find_spec
 from io import StringIO
@@ -129,6 +129,20 @@ def demo_data(typed: list[str], config_flags: list[str]) -> list[str]:
         if len(wanted) == 1 and wanted != {configs[0].hydra.runtime.choices.data}:
             return [f"data={wanted.pop()}"]
     return []
+
+
+def defaults_of(choices: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """What the model and the data among the ``choices`` of a run compose to alone, and a name; None if not known."""
+    known = GlobalHydra.instance().is_initialized()  # unless another process has launched this one
+    with (
+        suppress(HydraException, OmegaConfBaseException),  # then a folder of the user's may be unknown
+        nullcontext() if known else initialize_config_module("gantrain.configs", version_base="1.3"),
+    ):
+        config = compose("train", [f"{group}={choices[group]}" for group in ("model", "data")])
+        plain = OmegaConf.to_container(config, resolve=True)
+        assert isinstance(plain, dict)
+        return {**{str(key): value for key, value in plain.items()}, "name": name}
+    return None
 
 
 def swept(typed: Sequence[str]) -> tuple[list[str], list[str]]:

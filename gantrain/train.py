@@ -30,12 +30,13 @@ from gantrain.settings import CHECKPOINTS, RunSettings, TrainerSettings, choose_
 from gantrain.trainer import Clock, DivergedError, Trainer
 
 
-def train(config: dict[str, Any], overrides: list[str]) -> int:
+def train(config: dict[str, Any], overrides: list[str], defaults: dict[str, Any] | None = None) -> int:
     """Train as configured, in this process or in several.
 
     Args:
         config: The composed configuration, plain values.
         overrides: As typed, for the record and for messages.
+        defaults: What the model and the data would be configured as alone, for the page; None if that is not known.
 
     Returns:
         Exit status: 0, or 128 + the number of the signal that came, with which the run is saved, or even done.
@@ -48,14 +49,20 @@ def train(config: dict[str, Any], overrides: list[str]) -> int:
     trainer = construct(TrainerSettings, settings.trainer, key="trainer")
     processes = count_processes(trainer)
     if processes == 1 or distributed.ranks_are_here() or settings.dry_run:
-        return _train_here(config, overrides, settings, trainer)
+        return _train_here(config, overrides, defaults, settings, trainer)
     # a mistake is told once, before there are ranks
     Parts.build(config, settings, trainer, torch.device("cpu"), world_size=processes)
     heed_interrupts()
-    return distributed.launch({"config": config, "overrides": overrides}, processes)
+    return distributed.launch({"config": config, "overrides": overrides, "defaults": defaults}, processes)
 
 
-def _train_here(config: dict[str, Any], overrides: list[str], settings: RunSettings, trainer: TrainerSettings) -> int:
+def _train_here(
+    config: dict[str, Any],
+    overrides: list[str],
+    defaults: dict[str, Any] | None,
+    settings: RunSettings,
+    trainer: TrainerSettings,
+) -> int:
     """Train in this process, alone or as one of the ranks that are there."""
     interruption = Interruption(trainer.max_minutes)
     device = choose_device(trainer.accelerator, distributed.local_rank())
@@ -72,13 +79,14 @@ def _train_here(config: dict[str, Any], overrides: list[str], settings: RunSetti
         # rank 0 writes for all
         lock = RunLock(CHECKPOINTS / settings.name) if distributed.rank() == 0 else None
         with unfailing_messages(), lock or nullcontext(), interruption, closing(parts.stream):
-            return _run(parts, config, overrides, settings, trainer, interruption, lock)
+            return _run(parts, config, overrides, defaults, settings, trainer, interruption, lock)
 
 
 def _run(
     parts: Parts,
     config: dict[str, Any],
     overrides: list[str],
+    defaults: dict[str, Any] | None,
     settings: RunSettings,
     trainer_settings: TrainerSettings,
     interruption: Interruption,
@@ -94,7 +102,7 @@ def _run(
         advice=parts.advice,
         active=distributed.rank() == 0,
         home=CHECKPOINTS,
-        typed=overrides,
+        defaults=defaults,
         facts={"seed": str(settings.seed), **provenance(parts.update.players[0].device)},
         networks=network_sizes(parts.model),
     )
@@ -249,7 +257,7 @@ def worker(path: str) -> int:
     job = json.loads(Path(path).read_text())
     Path(path).with_name(f"{os.getpid()}.rank").touch()
     try:
-        return train(job["config"], job["overrides"])
+        return train(job["config"], job["overrides"], job["defaults"])
     except distributed.LostRankError:
         return distributed.LOST
     except (ConfigError, OSError) as error:

@@ -46,9 +46,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     train = gantrain.train.train
 
-    def noted(config: dict[str, Any], overrides: list[str]) -> int:
+    def noted(config: dict[str, Any], *others: Any) -> int:
         names.append(config["name"])
-        return train(config, overrides)
+        return train(config, *others)
 
     monkeypatch.setattr(gantrain.train, "train", noted)
     return names
@@ -139,7 +139,7 @@ def test_a_run_whose_configuration_makes_no_sense_is_told_too(capsys) -> None:
 def test_a_sweep_that_is_interrupted_stops_and_goes_on_later(trained, monkeypatch, capsys) -> None:
     train = gantrain.train.train
     monkeypatch.setattr(
-        gantrain.train, "train", lambda config, typed: 130 if config["seed"] == 2 else train(config, typed)
+        gantrain.train, "train", lambda config, *others: 130 if config["seed"] == 2 else train(config, *others)
     )
     assert main(["train", "-m", *SHORT, "seed=1,2,3"]) == 130
     assert {name: record["status"] for name, record in jobs().items()} == {"seed-1": "done", "seed-2": "stopped"}

@@ -6,7 +6,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Report:
         advice: Says what to change where data is waited for; may say nothing.
         active: Whether this process writes.
         home: The folder of all runs, whose page is kept too; None for none.
-        typed: Overrides as typed, which the page marks in the configuration.
+        defaults: What its model and data would be configured as alone, for the page; None if that is not known.
         facts: Of the run and where it runs, for the page.
         networks: Parameters by network, for the page.
     """
@@ -53,7 +53,7 @@ class Report:
         advice: Callable[[], str],
         active: bool,
         home: Path | None = None,
-        typed: Sequence[str] = (),
+        defaults: Mapping[str, Any] | None = None,
         facts: Mapping[str, str] | None = None,
         networks: Mapping[str, int] | None = None,
     ) -> None:
@@ -67,9 +67,8 @@ class Report:
         self._active = active
         self._losses = Lines(folder / "losses.jsonl")
         self._speed = Lines(folder / "speed.jsonl")
-        self._shown = TrainingPage(
-            folder, home=home, command=command, config=config, typed=typed, facts=facts or {}, networks=networks or {}
-        )
+        about: dict[str, Any] = {"defaults": defaults, "facts": facts or {}, "networks": networks or {}}
+        self._shown = TrainingPage(folder, home=home, command=command, config=config, **about)
         self._step = 0
         self._told: set[str] = set()
         self._bar: tqdm[Any] | None = None

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,6 @@ from dominate.tags import (
 )
 from omegaconf import OmegaConf
 
-from gantrain.naming import split_override
 from gantrain.report.home_page import write_home
 from gantrain.report.page import PAGE, document_with, facts_list, read_status, write_data, write_document
 from gantrain.report.page_log import PageLog
@@ -51,7 +48,7 @@ class TrainingPage:
         home: The folder of all runs, whose page is kept too; None for none.
         command: What made the run, as typed.
         config: The composed configuration.
-        typed: Overrides as typed; what they set is marked in the configuration.
+        defaults: What its model and data would be configured as alone; None if that is not known.
         facts: Of the run and where it runs, by name.
         networks: Parameters by network.
     """
@@ -63,12 +60,12 @@ class TrainingPage:
         home: Path | None,
         command: str,
         config: Mapping[str, Any],
-        typed: Sequence[str],
+        defaults: Mapping[str, Any] | None,
         facts: Mapping[str, str],
         networks: Mapping[str, int],
     ) -> None:
         self._folder, self._home = folder, home
-        self._command, self._config, self._typed = command, config, typed
+        self._command, self._config, self._defaults = command, config, defaults
         self._facts, self._networks = facts, networks
         self._log = PageLog(folder)
         self._status: dict[str, Any] = {"silence": 0.0}
@@ -179,7 +176,7 @@ class TrainingPage:
             div(section(h2("Samples"), id="samples", hidden=True), section(h2("Curves"), id="curves"), cls="columns")
         )
         body.add(section(h2("Through time"), id="through", hidden=True))
-        body.add(section(h2("Configuration"), *configuration(self._config, self._typed)))
+        body.add(section(h2("Configuration"), *configuration(self._config, self._defaults)))
         about = section(h2("This run"), pre(code(self._command)))
         if self._facts:
             about.add(h3("Where"), facts_list(self._facts))
@@ -190,44 +187,20 @@ class TrainingPage:
         return document
 
 
-def configuration(config: Mapping[str, Any], typed: Sequence[str]) -> list[html_tag]:
-    """A configuration as YAML, in which what was typed, or is set by an experiment that was typed, is marked."""
-    given = dict(split_override(word) for word in typed if not word.startswith("-"))  # a flag
-    experiment = given.pop("experiment", None)
-    of_experiment = _set_by(experiment) if experiment else set()
-    lines = list(_lines(config))
-    wanted = {found for key, value in given.items() for found in _set_by_word(key, value, [key for _, key, _ in lines])}
+def configuration(config: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> list[html_tag]:
+    """A configuration as YAML, in which what differs from the defaults, where these are known, is marked."""
+    values, usual = flatten(config), flatten(defaults or {})
     text, count = code(), 0
-    for depth, key, line in lines:
-        is_marked = key in wanted or key in of_experiment
-        count += is_marked
-        text.add("  " * depth, mark(line) if is_marked else line, "\n")
+    for depth, key, line in _lines(config):
+        differs = defaults is not None and key in values and (key not in usual or usual[key] != values[key])
+        count += differs
+        text.add("  " * depth, mark(line) if differs else line, "\n")
     hint = p(cls="hint")
     if count:
-        also = f" or set by experiment={experiment}" if of_experiment else ""
-        hint.add(mark("Marked"), f" is what was typed{also}; the rest are the defaults of what was chosen.")
-    else:
-        hint.add("Nothing of this was typed: these are the defaults.")
-    if experiment and not of_experiment:
-        hint.add(f" What experiment={experiment} sets is not marked.")
+        hint.add(mark("Marked"), " is what differs from the defaults of this model on these data.")
+    elif defaults is not None:
+        hint.add("These are the defaults of this model on these data.")
     return [hint, pre(text)]
-
-
-def _set_by_word(key: str, value: str, keys: Sequence[str]) -> set[str]:
-    """The keys that an override sets, as far as it names them: ``optimizer={lr: 1e-3}`` sets ``optimizer.lr`` too."""
-    group = key.partition("@")[0].replace("/", ".")
-    names = re.findall(r"[{,]\s*(\w+)\s*:", value) if value.startswith("{") else []
-    return {group, *(each for each in keys if each.startswith(f"{group}.") and each.rpartition(".")[2] in names)}
-
-
-def _set_by(experiment: str) -> set[str]:
-    """The keys that an experiment sets; nothing of one that does not come with gantrain."""
-    place = files("gantrain.configs") / "experiment" / f"{experiment}.yaml"
-    if not place.is_file():
-        return set()
-    found: Any = OmegaConf.to_container(OmegaConf.create(place.read_text(encoding="utf-8")))
-    choices = [key for choice in found.pop("defaults", []) if isinstance(choice, dict) for key in choice]
-    return {*flatten(found), *(key.rpartition(" /")[2].replace("/", ".") for key in choices)}
 
 
 def _lines(config: Mapping[str, Any], above: str = "", depth: int = 0) -> Iterable[tuple[int, str, str]]:

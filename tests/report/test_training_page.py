@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import torch
 from browsing import NARROW, WIDE, Browser
+from conftest import TINY
 from pages import HOSTILE, data_of, lines_of
 
+from gantrain.cli import main
 from gantrain.report import Report
 from gantrain.report.training_page import configuration
 
@@ -41,7 +43,7 @@ def run(name: str = "run", *, steps: int = 100, total: int = 200, every: int = 2
         "advice": lambda: "",
         "active": True,
         "home": RUNS,
-        "typed": ["model=pix2pix", "+model.lambda_l1=100"],
+        "defaults": {**config, "model": {"name": "pix2pix", "lambda_l1": 10.0}},
         "facts": {"seed": "0"},
         "networks": {"generator": 1234567},
     }
@@ -85,35 +87,43 @@ def test_the_page_opens_from_disk_and_from_a_server(size, scheme, browser: Brows
         titles = [caption.text for caption in browser.find_all(".chart figcaption")]
         speed = ["images per second", "waiting for data, share of the time"]
         assert titles == ["generator", "discriminator", "learning rate", *speed]
-        assert [mark.text for mark in browser.find_all("pre mark")] == ["model:", "lambda_l1: 100.0"]
+        assert [mark.text for mark in browser.find_all("pre mark")] == ["lambda_l1: 100.0"]
         assert "1,234,567" in browser.find(".scroll:not(:has(.film)) table").text
         ground = browser.run("return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
         assert (sum(ground) < 300) == (scheme == "dark")
 
 
+def marked(page: Path) -> list[str]:
+    """What is marked in the configuration on a page."""
+    _, _, text = page.read_text().partition("<h2>Configuration</h2>")
+    return re.findall(r"<mark>(.*?)</mark>", text.partition("</pre>")[0])
+
+
 @pytest.mark.parametrize(
-    ("typed", "marked", "said"),
+    ("typed", "expected"),
     [
-        (["optimizer={lr: 1e-3}"], ["optimizer:", "lr: 0.001"], "Marked is what was typed; the rest"),
-        (["launcher=joblib"], [], "Nothing of this was typed: these are the defaults."),
-        (
-            ["experiment=cgan_mnist", "seed=1"],
-            ["seed: 1", "model:", "noise: uniform", "generator:", "hidden: 1200"],
-            "Marked is what was typed or set by experiment=cgan_mnist; the rest",
-        ),
-        (["experiment=mine"], [], "What experiment=mine sets is not marked."),
+        (["model=dcgan", "seed=0", "schedule=constant", "optimizer.lr=2e-3"], []),  # what they are anyway
+        (["optimizer.lr=1e-3", "model.label_smoothing=0.25"], ["label_smoothing: 0.25", "lr: 0.001"]),
+        (["experiment=cgan_mnist", "data=digits"], ["hidden: 1200", "dropout: 0.5"]),
     ],
 )
-def test_the_configuration_marks_what_is_set_and_says_by_what(typed: list[str], marked: list[str], said: str) -> None:
-    config = {
-        "seed": 1,
-        "model": {"name": "cgan", "noise": "uniform"},
-        "optimizer": {"name": "adam", "lr": 1e-3},
-        "network": {"generator": {"name": "mlp", "hidden": 1200, "dropout": 0.0}},
-    }
-    hint, text = configuration(config, typed)
-    assert re.findall(r"<mark>(.*?)</mark>", text.render(pretty=False)) == marked
-    assert said in re.sub(r"<.*?>", "", hint.render(pretty=False))
+def test_the_configuration_marks_what_differs_from_the_defaults(typed: list[str], expected: list[str]) -> None:
+    assert main(["train", *TINY, "trainer.steps=1", *typed]) == 0
+    (page,) = Path("checkpoints").glob("*/index.html")
+    found = marked(page)
+    usual = ["width: 4", "batch_size: 4", "load_size: 16", "accelerator: cpu", "steps: 1"]
+    assert found[0] == "Marked"
+    assert {*usual, *expected} <= set(found)
+    if not typed[0].startswith("experiment="):
+        assert {*found[1:]} == {*usual, *expected}
+
+
+def test_the_configuration_marks_nothing_where_the_defaults_are_not_known_or_nothing_differs() -> None:
+    config = {"seed": 1, "optimizer": {"lr": 1e-3}}
+    for defaults, said in ((None, ""), (config, "These are the defaults of this model on these data.")):
+        hint, text = configuration(config, defaults)
+        assert hint.render(pretty=False) == f'<p class="hint">{said}</p>'
+        assert "<mark>" not in text.render()
 
 
 def test_the_samples_have_a_slider_a_film_and_an_enlarged_view(browser: Browser) -> None:
