@@ -95,7 +95,7 @@ def _train(arguments: list[str]) -> int:
         config.pop("demo", None)  # has done its work
         skip_done = config.pop("sweep", {}).get("skip_done", True)
         name = name_of_run(overrides, choices)
-        config["name"] = config["name"] or name
+        config["name"] = name if config["name"] is None else config["name"]
         defaults = defaults_of(choices, name)
         keys = {split_override(override)[0] for override in overrides}
         if keys.intersection(LENGTH):  # the length that was typed replaces the data set's, whatever its unit

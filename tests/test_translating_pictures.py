@@ -153,7 +153,7 @@ HOSTILE = [
     "a\nline",
     "a\u2028line",
     "colon:x",
-    "..dots..",
+    "dots....",
     "back\\slash",
 ]
 
