@@ -429,6 +429,15 @@ def test_wandb_gets_the_whole_run_in_one_run_of_its_own(wandb_runs, train) -> No
     assert len(wandb_runs) == 2
 
 
+def test_wandb_gets_losses_and_figures_of_one_step_that_it_has_missed(wandb_runs, train) -> None:
+    often = ["model=sgan", "trainer.log_every=2", "trainer.image_every=2"]
+    train("run", "trainer.steps=4", *often)
+    train("run", "trainer.steps=6", "logger=wandb", "logger.wandb.mode=offline", *often)
+    (run,) = wandb_runs.values()
+    for name in ("g", "accuracy"):
+        assert [step for step, known in run.points if known == name] == [2, 4, 6]
+
+
 class FakeMlflow:
     """The client of an MLflow server, as far as it is used."""
 

@@ -43,8 +43,9 @@ class WandbLogger(Logger):
         """Open the run, or open it again, and send what it lacks."""
         if self._run is None:
             self._open(step, settings)
+        last = self._last  # losses and figures of one step are two lines
         for line in lines:
-            if line["step"] > self._last:
+            if line["step"] > last:
                 self.scalars(int(line["step"]), {name: value for name, value in line.items() if name != "step"})
 
     def _open(self, step: int, settings: Mapping[str, Any]) -> None:
