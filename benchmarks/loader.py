@@ -35,9 +35,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from gantrain.build import Parts
+from gantrain.config.settings import RunSettings, TrainerSettings
 from gantrain.registry import construct
-from gantrain.settings import RunSettings, TrainerSettings
+from gantrain.training.build import Parts
 
 CPU = torch.device("cpu")
 LOAD, CROP, BATCH = 286, 256, 16

@@ -30,15 +30,15 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gantrain.build import Parts
-from gantrain.checkpoint import Checkpoints
+from gantrain.checkpoints.store import Checkpoints
+from gantrain.config.settings import RunSettings, TrainerSettings, set_up_torch
 from gantrain.data.base import Batch
 from gantrain.data.stream import BatchStream
 from gantrain.models.pool import ImagePool
 from gantrain.registry import construct
 from gantrain.report import Report
-from gantrain.settings import RunSettings, TrainerSettings, set_up_torch
-from gantrain.trainer import Clock, Trainer
+from gantrain.training.build import Parts
+from gantrain.training.trainer import Clock, Trainer
 
 CPU = torch.device("cpu")
 READY = 16  # batches, used over and over

@@ -16,7 +16,7 @@ if not (Path(__file__).parent / "configs").is_dir() and (_clone / "configs" / "t
 
 def __getattr__(name: str) -> Any:
     if name == "load":  # imports torch, which `gantrain --help` can do without
-        from gantrain.loading import load
+        from gantrain.inference.load import load
 
         return load
     raise AttributeError(f"module 'gantrain' has no attribute '{name}'")

@@ -2,6 +2,6 @@
 
 import sys
 
-from gantrain.cli import main
+from gantrain.cli.main import main
 
 sys.exit(main())

@@ -10,11 +10,13 @@ from typing import Any, Literal
 
 import torch
 
-from gantrain.build import EVALUATION_BATCH, build_dataset
+from gantrain.config.naming import of_root
+from gantrain.config.overrides import command
+from gantrain.config.settings import choose_device
 from gantrain.data.base import ImageSpec
-from gantrain.data.faults import OnError
+from gantrain.data.errors import OnError
 from gantrain.data.stream import in_order
-from gantrain.loading import (
+from gantrain.inference.load import (
     NetworkWeights,
     Reading,
     load_generator,
@@ -25,18 +27,23 @@ from gantrain.loading import (
     trained_on,
     without_stream,
 )
+from gantrain.inference.sample import save_samples, wanted_labels
+from gantrain.inference.translate import (
+    PictureFolder,
+    Translated,
+    as_input,
+    check_channels,
+    translate_all,
+    translated_page,
+)
 from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.translation import Direction, NetworkMode, Translator
-from gantrain.naming import of_root
 from gantrain.plugins import import_plugins
 from gantrain.registry import ConfigError, Count, Positive, Share, checked, construct
-from gantrain.report.page import PAGE
-from gantrain.report.replacing import replacing
-from gantrain.report.results_page import list_results, results_page
-from gantrain.resume import command
-from gantrain.sampling import save_samples, wanted_labels
-from gantrain.settings import choose_device
-from gantrain.translating import PictureFolder, Translated, as_input, check_channels, translate_all, translated_page
+from gantrain.report.pages.page import PAGE
+from gantrain.report.pages.replacing import replacing
+from gantrain.report.pages.results_page import list_results, results_page
+from gantrain.training.build import EVALUATION_BATCH, build_dataset
 
 SAMPLES = 64  # where nobody says how many
 

@@ -14,20 +14,29 @@ from typing import Any
 
 import torch
 
-from gantrain import crash, distributed, resume
-from gantrain.build import Parts
-from gantrain.checkpoint import Checkpoints, fitting
-from gantrain.init_from import shaped_like, take_networks
-from gantrain.interruption import Interruption, heed_interrupts, is_requeued, requeue
-from gantrain.lock import RunLock
+from gantrain.checkpoints.store import Checkpoints, fitting
+from gantrain.config import overrides as resume
+from gantrain.config.settings import (
+    CHECKPOINTS,
+    RunSettings,
+    TrainerSettings,
+    choose_device,
+    count_processes,
+    set_up_torch,
+)
 from gantrain.models.base import network_sizes
 from gantrain.registry import ConfigError, construct
 from gantrain.report import Report
 from gantrain.report.provenance import provenance
 from gantrain.report.run import remove_report
-from gantrain.report.unfailing import unfailing_messages
-from gantrain.settings import CHECKPOINTS, RunSettings, TrainerSettings, choose_device, count_processes, set_up_torch
-from gantrain.trainer import Clock, DivergedError, Trainer
+from gantrain.runtime import distributed
+from gantrain.runtime.run_lock import RunLock
+from gantrain.runtime.signals import Interruption, heed_interrupts, is_requeued, requeue
+from gantrain.runtime.unfailing import unfailing_messages
+from gantrain.training import failures as crash
+from gantrain.training.build import Parts
+from gantrain.training.init_from import shaped_like, take_networks
+from gantrain.training.trainer import Clock, DivergedError, Trainer
 
 
 def train(config: dict[str, Any], overrides: list[str], defaults: dict[str, Any] | None = None) -> int:
@@ -71,7 +80,7 @@ def _train_here(
     with crash.explained(config, device):
         parts = Parts.build(config, settings, trainer, device, world_size=distributed.world_size())
         if settings.dry_run:
-            from gantrain.dry_run import describe
+            from gantrain.training.dry_run import describe
 
             print(describe(parts.model, parts.update, parts.stream, trainer))
             return 0

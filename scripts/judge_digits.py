@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 import gantrain
 from gantrain.data.base import to_unit_range
-from gantrain.data.digits import Digits
+from gantrain.data.sets.digits import Digits
 from gantrain.models.base import LatentGAN
 from gantrain.registry import ConfigError
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 from translated import RESNET, SIZES, inside, layout, picture
 
-from gantrain.checkpoint import Checkpoints
-from gantrain.cli import main
-from gantrain.interruption import Interruption
+from gantrain.checkpoints.store import Checkpoints
+from gantrain.cli.main import main
+from gantrain.runtime.signals import Interruption
 
 pytest_plugins = ["browsing"]
 

@@ -8,7 +8,10 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from gantrain import data, models, networks, optim, schedules  # noqa: F401 - they file the classes
+import gantrain.training.build  # noqa: F401 - registers the classes
+from gantrain import (
+    optim,  # noqa: F401 - they file the classes
+)
 from gantrain.registry import (
     REGISTRIES,
     ConfigError,

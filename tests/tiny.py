@@ -17,10 +17,10 @@ from gantrain.networks.mlp import MLPDiscriminator, MLPGenerator
 from gantrain.networks.patchgan import PatchGANDiscriminator
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
-from gantrain.optim import SGD, Adam, Averages, Player, Updates
+from gantrain.optim.schedules import Constant, Schedule
+from gantrain.optim.updates import SGD, Adam, Averages, Player, Updates
 from gantrain.registry import MODELS
-from gantrain.schedules import Constant, Schedule
-from gantrain.seeding import Draws
+from gantrain.runtime.seeding import Draws
 
 CPU = torch.device("cpu")
 SPEC = ImageSpec(height=4, width=4, channels={"image": 1}, depth={"image": "uint8"}, class_names=("zero", "one", "two"))

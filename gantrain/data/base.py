@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from gantrain.data.cache import Cache
+from gantrain.data.images.cache import Cache
 from gantrain.registry import ConfigError
-from gantrain.seeding import derive_seed
+from gantrain.runtime.seeding import derive_seed
 
 # Keys: `image` (N, C, H, W) and `label` (N,) for models that start from noise, `a` and `b` for those that translate,
 # `name` (N names). Images leave the data set in their stored depth and the stream in [-1, 1].

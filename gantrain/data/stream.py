@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_shapes, to_unit_range
-from gantrain.data.faults import Faults, OnError, made, named, readable
+from gantrain.data.errors import Faults, OnError, made, named, readable
 from gantrain.data.workers import batches_ahead, good_number_of_workers
-from gantrain.interruption import outlive_signals
 from gantrain.registry import BatchSize, ConfigError, Processes
-from gantrain.seeding import derive_seed
+from gantrain.runtime.seeding import derive_seed
+from gantrain.runtime.signals import outlive_signals
 
 REPLACED = "replaced"  # under this key a batch carries what is wrong with the items that others stand in for
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gantrain import distributed
 from gantrain.data.base import ImageDataset
-from gantrain.data.parallel import available_cores
+from gantrain.runtime import distributed
+from gantrain.runtime.parallel import available_cores
 
 TINY_SET = 1000  # fewer items, each of no more pixels than below, are read before workers have started
 TINY_IMAGE = 64 * 64

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.data.base import Batch, ImageSpec
-from gantrain.losses import adversarial_loss, gradient_penalty, r1_penalty
+from gantrain.models.losses import adversarial_loss, gradient_penalty, r1_penalty
 from gantrain.models.pool import ImagePool
 from gantrain.networks.common import full_precision
-from gantrain.optim import Updates
+from gantrain.optim.updates import Updates
 from gantrain.registry import ConfigError, Count, Positive, Repeats, Share, Weight
-from gantrain.seeding import Draws
+from gantrain.runtime.seeding import Draws
 
 # From build.py: builds one network of the configured kind, given the sizes that the model asks for.
 MakeNetwork: TypeAlias = Callable[..., nn.Module]

@@ -13,7 +13,7 @@ from gantrain.data.base import Batch, ImageSpec
 from gantrain.models.base import MakeNetwork
 from gantrain.models.pool import ImagePool
 from gantrain.models.translation import Direction, NetworkMode, TranslationGAN, seeds_of
-from gantrain.optim import Updates
+from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS, ConfigError, Count, Weight
 
 

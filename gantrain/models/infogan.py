@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gantrain.data.base import Batch
 from gantrain.models.base import COLUMNS, LatentGAN
 from gantrain.registry import MODELS, Count, Range, Weight
-from gantrain.seeding import Draws
+from gantrain.runtime.seeding import Draws
 
 
 @MODELS.register("infogan")

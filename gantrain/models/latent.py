@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gantrain.data.base import Batch
 from gantrain.models.base import LatentGAN
-from gantrain.optim import Updates
+from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS, Count, RepeatsOrNone, Weight
 
 

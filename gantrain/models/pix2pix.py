@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.models.base import MakeNetwork
 from gantrain.models.translation import Direction, TranslationGAN
-from gantrain.optim import Updates
+from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS, Weight
 
 EVALUATED = 64  # pairs, as each is translated on its own

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TypeAlias
 
-from gantrain.report.whole import write_whole
+from gantrain.runtime.whole import write_whole
 
 Line: TypeAlias = dict[str, float]
 RATE = "lr_"  # begins the names of learning rates

@@ -19,7 +19,7 @@ def provenance(device: torch.device) -> dict[str, str]:
         own = version("gantrain")
     except PackageNotFoundError:  # in a clone
         own = "not installed"
-    package = Path(__file__).parent.parent
+    package = Path(__file__).parents[1]
     found = {"gantrain": own, "commit": _commit(package, tracked="__init__.py"), "folder": str(Path.cwd())}
     here = _commit(Path.cwd())
     found["commit of the folder"] = here if here != found["commit"] else ""

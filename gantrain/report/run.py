@@ -15,14 +15,14 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
-from gantrain.lock import LostFolderError
+from gantrain.config.overrides import flatten
 from gantrain.report.images import arranged, keep_arranged, pictures_of, pictures_shown, shown_as
 from gantrain.report.lines import RATE, Line, Lines
 from gantrain.report.loggers import Delivery, Logger, end_all
-from gantrain.report.page import BESIDE, read_status, remove_leftovers
-from gantrain.report.training_page import TrainingPage
-from gantrain.report.whole import write_whole
-from gantrain.resume import flatten
+from gantrain.report.pages.page import BESIDE, read_status, remove_leftovers
+from gantrain.report.pages.training_page import TrainingPage
+from gantrain.runtime.run_lock import LostFolderError
+from gantrain.runtime.whole import write_whole
 
 
 class Report:

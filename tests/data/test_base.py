@@ -7,8 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
-from gantrain.build import build_dataset
-from gantrain.cli import main
+from gantrain.cli.main import main
 from gantrain.data.base import (
     Batch,
     ImageDataset,
@@ -19,6 +18,7 @@ from gantrain.data.base import (
     to_unit_range,
 )
 from gantrain.registry import ConfigError
+from gantrain.training.build import build_dataset
 
 
 class Numbered(ImageDataset):

@@ -13,7 +13,7 @@ import torch
 from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, collate
 from gantrain.data.stream import BatchStream, in_order
 from gantrain.registry import ConfigError, construct
-from gantrain.seeding import derive_seed
+from gantrain.runtime.seeding import derive_seed
 
 CPU = torch.device("cpu")
 

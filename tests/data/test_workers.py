@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from gantrain.build import build_dataset
 from gantrain.data import workers
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
-from gantrain.data.cache import Cache
-from gantrain.data.digits import Digits
+from gantrain.data.images.cache import Cache
+from gantrain.data.sets.digits import Digits
 from gantrain.data.stream import BatchStream
 from gantrain.data.workers import advice, available_cores, batches_ahead, good_number_of_workers
+from gantrain.training.build import build_dataset
 
 
 class Sized(ImageDataset):

@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gantrain.cli import main
-from gantrain.resume import flatten
+from gantrain.cli.main import main
+from gantrain.config.overrides import flatten
 
 TINY = ["data=single", "data.root=pictures", "data.load_size=16", "data.crop_size=16", "network.width=4"]
 DRY = ["train", *TINY, "data.batch_size=4", "data.cache=off", "trainer.accelerator=cpu", "dry_run=true"]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import assert_same_bits
 
-from gantrain import checkpoint_file
-from gantrain.checkpoint import Checkpoints
-from gantrain.checkpoint_file import DIGEST, MARK, DamagedError
+from gantrain.checkpoints import file as checkpoint_file
+from gantrain.checkpoints.file import DIGEST, MARK, DamagedError
+from gantrain.checkpoints.store import Checkpoints
 from gantrain.registry import ConfigError
 
 FORMATS = Path(__file__).parent.parent / "checkpoints"

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from conftest import TINY, assert_same_bits, newest
 
-from gantrain.checkpoint import Checkpoints
-from gantrain.cli import main
+from gantrain.checkpoints.store import Checkpoints
+from gantrain.cli.main import main
 from gantrain.report import Report
 
 RUN = Path("checkpoints/run")

@@ -21,9 +21,9 @@ import torch
 from conftest import TINY
 
 import gantrain
-from gantrain import checkpoint_file
-from gantrain.cli import main
-from gantrain.data import download as downloading
+from gantrain.checkpoints import file as checkpoint_file
+from gantrain.cli.main import main
+from gantrain.data.tools import download as downloading
 from gantrain.registry import ConfigError
 
 SENTINEL = Path("PWNED")

@@ -12,7 +12,7 @@ import pytest
 from browsing import Browser
 from PIL import Image
 
-from gantrain.cli import main
+from gantrain.cli.main import main
 
 IMAGE = "<img src=x onerror=window.pwned=1>"
 LEAVES = "\"'><svg onload=window.pwned=1>&lt;b&gt;&amp;"  # an attribute, then the tag

@@ -23,7 +23,7 @@ from torch import Tensor
 from translated import picture
 from warm import Warm
 
-from gantrain.checkpoint import Checkpoints
+from gantrain.checkpoints.store import Checkpoints
 
 PLUGIN = """
 import math, os, pathlib, time

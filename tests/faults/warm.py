@@ -121,7 +121,7 @@ def tell_operations(folder: str, kill: Kill, pipe: int) -> None:
 
 def become(order: dict[str, Any], pipe: int) -> None:
     """The command, in a session of its own, as if a shell had started it."""
-    from gantrain.cli import main
+    from gantrain.cli.main import main
 
     os.setsid()
     os.chdir(order["folder"])
@@ -156,9 +156,6 @@ def serve() -> int:
 
     import hydra  # noqa: F401 - what the command would import
     import torch
-
-    import gantrain.build
-    import gantrain.train  # noqa: F401
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(False)  # imports much more

@@ -10,9 +10,9 @@ import torch
 from tiny import ReadOff, Watched, build, image_batches, written
 from torch import Tensor
 
-from gantrain.losses import gradient_penalty
 from gantrain.models.classifying import class_loss
-from gantrain.seeding import Draws
+from gantrain.models.losses import gradient_penalty
+from gantrain.runtime.seeding import Draws
 
 LN2, LN3, LN5 = log(2), log(3), log(5)
 NO_LATENT = torch.zeros(0)

@@ -10,9 +10,9 @@ import torch
 from tiny import CPU, ReadOff, build, written
 from torch import Tensor
 
-from gantrain.losses import gradient_penalty
+from gantrain.models.losses import gradient_penalty
 from gantrain.registry import ConfigError
-from gantrain.seeding import Draws
+from gantrain.runtime.seeding import Draws
 
 LN2, LN5 = log(2), log(5)
 KEYS = {"categories": 3, "continuous": 2, "lambda_categorical": 0.5, "lambda_continuous": 0.25}

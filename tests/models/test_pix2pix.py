@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantrain.data.base import Batch, ImageSpec
-from gantrain.seeding import Draws
+from gantrain.runtime.seeding import Draws
 
 UNLIKE = ImageSpec(height=32, width=32, channels={"a": 1, "b": 3}, depth={"a": "uint8", "b": "uint8"})
 

@@ -28,12 +28,12 @@ from tiny import (
 )
 from torch import Tensor, nn
 
-from gantrain import distributed
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageSpec
 from gantrain.models.translation import BareGenerator, TranslationGAN, seeds_of
 from gantrain.networks.common import set_precision
 from gantrain.registry import MODELS, ConfigError
-from gantrain.seeding import Draws
+from gantrain.runtime import distributed
+from gantrain.runtime.seeding import Draws
 
 NAMES = list(TRANSLATION_KEYS)
 # of a size from which a U-Net has dropout

@@ -17,7 +17,7 @@ from gantrain.networks.patchgan import PatchGANDiscriminator, TextbookPatchGANDi
 from gantrain.networks.pixelgan import PixelGANDiscriminator
 from gantrain.registry import DISCRIMINATORS, ConfigError
 
-REFERENCE = json.loads((Path(__file__).parents[1] / "data/reference-state-dicts.json").read_text())
+REFERENCE = json.loads((Path(__file__).parents[1] / "checkpoints/reference-state-dicts.json").read_text())
 KEYS = {
     "shape": (3, 32, 32),
     "num_classes": 0,

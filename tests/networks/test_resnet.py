@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.registry import GENERATORS, ConfigError
 
-REFERENCE = json.loads((Path(__file__).parents[1] / "data/reference-state-dicts.json").read_text())
+REFERENCE = json.loads((Path(__file__).parents[1] / "checkpoints/reference-state-dicts.json").read_text())
 KEYS = {
     "input_shape": (3, 16, 16),
     "shape": (2, 16, 16),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gantrain.networks.unet import ResizeUNetGenerator, UNetBlock, UNetGenerator
 from gantrain.registry import GENERATORS, ConfigError
 
-REFERENCE = json.loads((Path(__file__).parents[1] / "data/reference-state-dicts.json").read_text())
+REFERENCE = json.loads((Path(__file__).parents[1] / "checkpoints/reference-state-dicts.json").read_text())
 KEYS = {
     "input_shape": (3, 32, 32),
     "shape": (2, 32, 32),

@@ -13,7 +13,7 @@ from PIL import Image
 from gantrain.registry import LOGGERS
 from gantrain.report.lines import Line
 from gantrain.report.loggers.base import Logger, require, step_kept
-from gantrain.report.whole import write_whole
+from gantrain.runtime.whole import write_whole
 
 
 @LOGGERS.register("tensorboard")

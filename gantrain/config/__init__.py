@@ -1,0 +1,1 @@
+"""Configurations: the types and ranges of their values, settings, and names of runs."""

@@ -1,0 +1,68 @@
+"""Five thousand real handwritten digits, shipped with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from gantrain.data.base import Batch, ImageDataset, ImageSpec
+from gantrain.registry import DATASETS, Range
+
+TRAINING_IMAGES = 4500
+
+
+@DATASETS.register("digits")
+class Digits(ImageDataset):
+    """5,000 MNIST digits that come with gantrain, 4,500 to train and 500 to test, white on black.
+
+    A subset of MNIST by Yann LeCun and Corinna Cortes, under CC BY-SA 3.0 (see ``digits.txt`` beside the file).
+    The 28 x 28 pictures are padded to 32 x 32 and, for any other ``load_size``, resized from there (28 is unpadded).
+
+    Args:
+        load_size: Height and width in pixels.
+        phase: ``train`` or ``test``.
+    """
+
+    in_memory = True
+
+    def __init__(
+        self, *, load_size: Annotated[int, Range(at_least=8, at_most=65536)], phase: Literal["train", "test"]
+    ) -> None:
+        with resources.files("gantrain.data.sets").joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
+            part = slice(TRAINING_IMAGES) if phase == "train" else slice(TRAINING_IMAGES, None)
+            images = torch.from_numpy(stored["images"][part])[:, None]
+            self.labels: list[int] = stored["labels"][part].tolist()
+            self._labels = torch.tensor(self.labels)
+        if load_size != 28:
+            images = F.pad(images, (2, 2, 2, 2))
+        if load_size not in (28, 32):
+            scaled = F.interpolate(
+                images.float(), size=(load_size, load_size), mode="bicubic", antialias=True, align_corners=False
+            )
+            images = scaled.round().clamp(0, 255).to(torch.uint8)
+        self._images = images
+        self.spec = ImageSpec(
+            height=load_size,
+            width=load_size,
+            channels={"image": 1},
+            depth={"image": "uint8"},
+            class_names=tuple(str(digit) for digit in range(10)),
+        )
+
+    def __len__(self) -> int:
+        """4,500 or 500."""
+        return len(self._images)
+
+    def item(self, index: int, seed: int) -> Batch:
+        """``image`` (1, H, W) uint8, ``label`` 0 to 9."""
+        return {"image": self._images[index], "label": self.labels[index]}
+
+    def items(self, indices: Sequence[int], seeds: Sequence[int]) -> Batch:
+        """``image`` (N, 1, H, W) uint8, ``label`` (N,): in half of the time."""
+        chosen = torch.tensor(indices)
+        return {"image": self._images[chosen], "label": self._labels[chosen]}

@@ -1,0 +1,184 @@
+"""What the data sets of one's own pictures have in common: where files lie, and how those of a domain are read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from gantrain.data.base import ImageSpec
+from gantrain.data.images.convert import find_images, is_picture, pictures_under
+from gantrain.data.images.reader import Domain
+from gantrain.data.images.sources import FolderSource
+from gantrain.registry import ConfigError
+
+Direction: TypeAlias = Literal["a_to_b", "b_to_a"]
+
+# below the root, for a phase; "A" may be "a"
+PAIRS = ("{phase}A + {phase}B", "A/{phase} + B/{phase}", "{phase}/A + {phase}/B")
+PHASES = ("train", "test", "val")
+NAMED = 5  # pictures in a message
+
+
+def spec_of(domains: Mapping[str, Domain], size: tuple[int, int], class_names: Iterable[str] = ()) -> ImageSpec:
+    """The description of a data set with these domains, by key, and pictures of that height and width."""
+    height, width = size
+    readings = {key: domain.reading for key, domain in domains.items()}
+    return ImageSpec(
+        height=height,
+        width=width,
+        channels={key: reading.channels for key, reading in readings.items()},
+        depth={key: reading.depth for key, reading in readings.items()},
+        class_names=tuple(class_names),
+        ranges={key: reading.value_range for key, reading in readings.items() if reading.value_range is not None},
+    )
+
+
+def fingerprint_of(names: Iterable[str]) -> str:
+    """Sixteen digits that differ where names do."""
+    digest = hashlib.blake2b(digest_size=8)
+    between = ""
+    for name in names:  # a million of them, joined, would take their memory thrice
+        digest.update(f"{between}{name}".encode("utf-8", "surrogateescape"))
+        between = "\n"
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the pictures of a phase lie.
+
+    Attributes:
+        a: The folder of the first domain, or of both.
+        b: That of the second; None where each picture holds both, side by side.
+        held_out: Whether other pictures are there to test on.
+    """
+
+    a: Path
+    b: Path | None
+    held_out: bool
+
+
+def find_layout(root: str, phase: str, *, side_by_side: bool) -> Layout:
+    """The folders of a phase; those of ``val`` for a ``test`` that is not there, all for a root that has no phases.
+
+    Args:
+        root: As typed.
+        phase: ``train``, ``test`` or any other.
+        side_by_side: Whether one folder of pictures that hold both domains will do.
+
+    Raises:
+        ConfigError: There is no such folder.
+    """
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise no_folder(folder)
+    found = {each: phase_folders(folder, each, side_by_side) for each in dict.fromkeys((phase, *PHASES))}
+    pair = found[phase] or (found["val"] if phase == "test" else None)
+    if pair:
+        return Layout(*pair, held_out=bool(found["test"] or found["val"]))
+    whole = _all_folders(folder, side_by_side)
+    if whole and not any(found.values()):
+        return Layout(*whole, held_out=False)
+    ways = [f"{phase} (each picture A left, B right)"] if side_by_side else []
+    ways += [pair.format(phase=phase) for pair in PAIRS]
+    raise ConfigError(f"data.root: nothing for the phase {phase} in {folder} (looked for {'; '.join(ways)})")
+
+
+def no_folder(folder: Path) -> ConfigError:
+    """What to say of a missing folder, which may be one that is handed out."""
+    from gantrain.data.tools.download import BY_REQUEST, NAMES
+
+    does = "fetches it" if folder.name in NAMES else "says how to get it" if folder.name in BY_REQUEST else ""
+    hint = f"; gantrain data download {folder.name} {does}" if does else ""
+    return ConfigError(f"data.root: there is no folder {folder}{hint}")
+
+
+def phase_folders(root: Path, phase: str, side_by_side: bool) -> tuple[Path, Path | None] | None:
+    """Those of A and B, or if ``side_by_side`` that of both and None; None where there are none for the phase."""
+    pairs = [two_folders(root, pair.format(phase=phase)) for pair in PAIRS]
+    # in ROOT/train/A + ROOT/train/B no picture is side by side
+    if side_by_side and not pairs[-1] and _holds_pictures(root / phase):
+        return root / phase, None
+    return next((pair for pair in pairs if pair), None)
+
+
+def _all_folders(root: Path, side_by_side: bool) -> tuple[Path, Path | None] | None:
+    """The same without phases; pictures then lie in the root itself, lest a root above the right one be taken."""
+    pair = two_folders(root, "A + B")
+    if pair or not side_by_side:
+        return pair
+    return (root, None) if any(is_picture(path) for path in root.glob("[!.]*")) else None
+
+
+def divided(root: Path) -> list[str]:
+    """The phases of a set of pictures with a folder for each; none unless one is to train on and another is not."""
+    there = [phase for phase in PHASES if (root / phase).is_dir()]
+    return there if "train" in there and len(there) > 1 else []
+
+
+def of_phase(root: Path, phase: str) -> Path | None:
+    """The folder of a phase, that of ``val`` for a ``test`` that is not there; None for a root without phases."""
+    there = divided(root)
+    return root / ("val" if phase == "test" and "test" not in there else phase) if there else None
+
+
+def two_folders(root: Path, names: str) -> tuple[Path, Path] | None:
+    """Two folders, both of which are there, with capital letters or small ones."""
+    for spelling in (names, names.replace("A", "a").replace("B", "b")):
+        a, b = (root / name for name in spelling.split(" + "))
+        if a.is_dir() and b.is_dir():
+            return a, b
+    return None
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return folder.is_dir() and any(True for _ in pictures_under(folder))
+
+
+def match(a: FolderSource, b: FolderSource) -> list[tuple[Path, Path]]:
+    """Pictures of two folders by their paths below them, without suffix.
+
+    Raises:
+        ConfigError: A picture has no partner, or two.
+    """
+    (side_a, twice_a), (side_b, twice_b) = stems_of(a), stems_of(b)
+    if twice_a or twice_b:
+        one, other = [*twice_a, *twice_b][0]
+        raise ConfigError(f"data.root: {one} and {other} have the same name but for the suffix")
+    alone = without_partner(side_a, side_b)
+    if any(alone):
+        raise ConfigError(
+            f"data.root: pictures are matched by name without suffix, and {len(alone[0])} in {a.folder} and "
+            f"{len(alone[1])} in {b.folder} have no partner: {some_of([*alone[0], *alone[1]])}"
+        )
+    return [(path, side_b[stem]) for stem, path in side_a.items()]
+
+
+def stems_of(source: FolderSource) -> tuple[dict[str, Path], list[tuple[Path, Path]]]:
+    """The pictures of a folder by their paths below it, without suffix; and which have the same as one of these."""
+    found: dict[str, Path] = {}
+    twice: list[tuple[Path, Path]] = []
+    for path in source.paths:
+        first = found.setdefault(path.relative_to(source.folder).with_suffix("").as_posix(), path)
+        if first is not path:
+            twice.append((first, path))
+    return found, twice
+
+
+def without_partner(a: Mapping[str, Path], b: Mapping[str, Path]) -> tuple[list[Path], list[Path]]:
+    """The pictures of either side whose key the other lacks."""
+    return [a[key] for key in a if key not in b], [b[key] for key in b if key not in a]
+
+
+def some_of(paths: Sequence[Path]) -> str:
+    """The first few, for a message."""
+    more = f" and {len(paths) - NAMED:,} more" if len(paths) > NAMED else ""
+    return ", ".join(map(str, paths[:NAMED])) + more
+
+
+def pictures_in(folder: Path) -> FolderSource:
+    """All that lie in a folder or below."""
+    return FolderSource(folder, find_images(folder))

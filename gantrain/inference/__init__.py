@@ -1,0 +1,1 @@
+"""Trained models, loaded and put to use: samples and translated images."""

@@ -1,0 +1,290 @@
+"""Processes and ranks, and nothing else: a thin layer over ``torch.distributed``.
+
+Every function also works in a run of one process, where it does the obvious thing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import itertools
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+from gantrain.registry import ConfigError
+from gantrain.runtime.signals import HANG_UPS, LAUNCHER, SIGNALS, signals_to
+
+LOST = 3  # exit status of a rank whose fault it was not
+TIMEOUT = timedelta(minutes=30)  # of one message
+POLL = 0.1  # seconds
+AGAIN = "the same command"
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+SAVING = 600  # seconds that ranks have to save and end, once they are told to stop
+
+if TYPE_CHECKING:  # imported where it is used: it takes long
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+
+_store: Any = None  # of torch's: where ranks leave each other notes, for as long as they like
+_runs = 0  # of this process: the jobs of a sweep
+_turns = itertools.count()
+
+
+class LostRankError(ConfigError):
+    """Another rank has ended without a word; what it died of is not known here."""
+
+
+def ranks_are_here() -> bool:
+    """Whether somebody (gantrain, torchrun) has already started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_launched() -> bool:
+    """Whether gantrain has, by ``launch``, which tells what has become of the ranks."""
+    return LAUNCHER in os.environ
+
+
+def rank() -> int:
+    """This process's number among all, from 0."""
+    return dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def local_rank() -> int:
+    """This process's number on its machine: the number of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def local_world_size() -> int:
+    """How many processes train together on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def join(device: torch.device) -> None:
+    """Join the other ranks, for good: the jobs of a sweep share the group. Nothing happens in a run of one process."""
+    global _store, _runs
+    _runs += 1
+    if ranks_are_here() and not dist.is_initialized():
+        on_gpu = device.type == "cuda"
+        _store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            store=_store,
+            rank=number,
+            world_size=count,
+            timeout=TIMEOUT,
+            device_id=device if on_gpu else None,
+        )
+        atexit.register(leave)
+
+
+def leave() -> None:
+    """Part from the other ranks at the end of the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """Rank 0 goes through the block before the others enter it (a download, a cache), however long that takes."""
+    turn = f"gantrain/turn/{next(_turns)}"
+    with _in_touch():
+        while _store is not None and rank() > 0 and not _store.check([turn]):
+            time.sleep(POLL)
+    try:
+        yield
+    finally:
+        if _store is not None and rank() == 0:
+            with _in_touch():
+                _store.set(turn, "over")
+
+
+@contextmanager
+def _in_touch() -> Iterator[None]:
+    """Around every message between ranks.
+
+    Raises:
+        LostRankError: It did not come through.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # out of memory, and the death of a data worker, of which Python hears wherever it is
+        if isinstance(error, torch.OutOfMemoryError) or "DataLoader worker" in str(error):
+            raise
+        # without what gloo adds: where in its source that was, and what the cause might be
+        reason = re.sub(r"^\[\S+\] | This is typically caused.*", "", str(error).strip().splitlines()[0])
+        raise LostRankError(
+            f"lost touch with the other processes: one has died, or can't be reached ({reason}); "
+            f"{AGAIN} goes on from the newest checkpoint"
+        ) from error
+
+
+def average(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor, in place, by its mean over all ranks: one message for all of one dtype."""
+    if not dist.is_initialized():
+        return
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+        group = [tensor for tensor in tensors if tensor.dtype == dtype]
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in group])
+        with _in_touch():
+            dist.all_reduce(flat)
+        flat /= world_size()
+        for tensor, mean in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
+            tensor.detach().copy_(mean.view_as(tensor))
+
+
+def exchange(item: Any) -> list[Any]:
+    """Every rank's ``item`` (its tensors on the CPU) in the order of ranks, on every rank."""
+    if not dist.is_initialized():
+        return [item]
+    items: list[Any] = [None] * world_size()
+    with _in_touch():
+        dist.all_gather_object(items, item)
+    return items
+
+
+def highest(number: int) -> int:
+    """The highest of all ranks' numbers; every rank must ask."""
+    return max(exchange(number))
+
+
+def say(message: str) -> None:
+    """Print a line on stderr, on rank 0 alone."""
+    if rank() == 0:
+        print(message, file=sys.stderr)
+
+
+def say_why_it_ends(message: str) -> None:
+    """Print to stderr, unless another rank has done so, and maybe of the same; before ranks have met, rank 0 does."""
+    try:
+        first = rank() == 0 if _store is None else _store.add(f"gantrain/spoken/{_runs}", 1) == 1
+    except RuntimeError:  # the process that held the store is gone
+        first = True
+    if first:
+        start = "\n" if rank() else ""  # rank 0 may be in the middle of its progress bar
+        print(f"{start}{message}", file=sys.stderr)
+
+
+def gather(item: Any) -> list[Any] | None:
+    """Every rank's ``item`` (its tensors on the CPU) in the order of ranks, on rank 0; None on the others."""
+    if not dist.is_initialized():
+        return [item]
+    items: list[Any] | None = [None] * world_size() if rank() == 0 else None
+    with _in_touch():
+        dist.gather_object(item, items)
+    return items
+
+
+def launch(job: dict[str, Any], processes: int) -> int:
+    """Run ``job`` on several processes of this machine with torch's elastic launcher (what ``torchrun`` runs).
+
+    The workers read the composed configuration from a file, so that no worker parses a command line again.
+
+    Args:
+        job: What ``gantrain.train.worker`` expects, as plain values.
+        processes: How many to start. Each leaves a file beside its job, ``<process>.rank``.
+
+    Returns:
+        The first non-zero exit status of a worker, or 0.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    told = 0
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        told += 1
+        for path in Path(folder).glob("*.rank") if told > 1 else ():
+            with suppress(ProcessLookupError):
+                os.kill(int(path.stem), KILL)
+        raise SignalException(f"signal {number}", sigval=signal.Signals(number))  # torch then sends it to the ranks
+
+    # a rank has said what went wrong, and torch's table of failures would bury its line
+    log = logging.getLogger("torch.distributed.elastic")
+    log.propagate = False
+    log.addHandler(logging.NullHandler())
+    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    environment = {"OMP_NUM_THREADS": threads, **os.environ, LAUNCHER: str(os.getpid())}
+    with (
+        tempfile.TemporaryDirectory(prefix="gantrain-") as folder,
+        _environment(environment),
+        signals_to([*SIGNALS, *HANG_UPS], forward),
+    ):
+        # not every torch knows these two: some take signals themselves, and give ranks 30 seconds to save
+        wishes: dict[str, Any] = {"signals_to_handle": "", "shutdown_timeout": SAVING}
+        known = {field.name for field in dataclasses.fields(LaunchConfig)}
+        launcher = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=processes,
+            run_id="gantrain",
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            **{name: wish for name, wish in wishes.items() if name in known},
+        )
+        path = Path(folder) / "job.json"
+        path.write_text(json.dumps(job))
+        try:
+            elastic_launch(launcher, sys.executable)("-m", "gantrain.train", str(path))
+        except ChildFailedError as error:
+            return _first_to_end(error.failures, "resume=auto" if job["config"]["resume"] == "never" else AGAIN)
+        except SignalException as stop:
+            return 128 + stop.sigval
+    return 0
+
+
+def _first_to_end(ends: Mapping[int, ProcessFailure], again: str) -> int:
+    """The exit status of a run whose ranks have ended so; one that was killed could not say so itself.
+
+    What starts it ``again`` is told then.
+
+    Of those that ended in the same second, one that was told to by torch is not the first.
+    """
+    own = {rank: end for rank, end in ends.items() if end.exitcode != LOST} or ends
+    first = min(own, key=lambda rank: (own[rank].timestamp, own[rank].exitcode == -signal.SIGTERM))
+    status = own[first].exitcode
+    if status > 0 and status != LOST:
+        return status
+    told = "the processes have lost touch with each other"
+    if status < 0:
+        why = ", most likely because memory ran out" if -status == signal.SIGKILL else ""
+        told = f"rank {first} was killed by {signal.Signals(-status).name}{why}"
+    line = "\n" if first == 0 else ""  # in the midst of which its progress bar may have been
+    print(f"{line}gantrain: {told}; {again} goes on from the newest checkpoint", file=sys.stderr)
+    return 128 - status if status < 0 else status
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

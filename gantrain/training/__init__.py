@@ -1,0 +1,1 @@
+"""Objects built from a configuration, and the loop that trains them."""

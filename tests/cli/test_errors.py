@@ -1,0 +1,231 @@
+"""A mistake in a command gets one line that says what was wrong and what would work, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY
+from PIL import Image
+
+from gantrain.cli.main import main
+
+LONGEST = 600  # characters of a message: a list of choices may be long, a whole configuration is too much
+TINY_WITHOUT_SIZE = [typed for typed in TINY if "load_size" not in typed]
+CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="here that is no mistake")
+MPS = pytest.mark.skipif(torch.backends.mps.is_available(), reason="here that is no mistake")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder of pictures without classes, and one without pictures."""
+    made = {"pictures": tmp_path_factory.mktemp("pictures"), "empty": tmp_path_factory.mktemp("empty")}
+    for number in range(4):
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(made["pictures"] / f"{number}.png")
+    return made
+
+
+def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What the command says when it refuses, held to what every refusal must be."""
+    before = sorted(Path().rglob("*"))
+    status = main(arguments)
+    shown = capsys.readouterr()
+    assert status in (1, 2), (status, shown.err)
+    assert shown.out == ""
+    assert shown.err.startswith("gantrain: ")
+    assert shown.err.count("\n") == 1, shown.err
+    assert shown.err.endswith("\n")
+    for trace in ("Traceback", "HYDRA_FULL_ERROR", "Error executing job", "object_type", "provider="):
+        assert trace not in shown.err
+    assert len(shown.err) <= LONGEST, shown.err
+    assert sorted(Path().rglob("*")) == before
+    return shown.err
+
+
+UNKNOWN = [  # what is typed, what must be said of it
+    ("oops=1", ["oops=1", "seed", "model"]),
+    ("sed=1", ["sed=1", "'seed'"]),
+    ("modle=dcgan", ["modle=dcgan", "'model'"]),
+    ("data.bach_size=3", ["data.bach_size=3", "batch_size"]),
+    ("trainer.step=3", ["trainer.step=3", "trainer.steps"]),
+    ("model.latent_dims=3", ["model.latent_dims=3", "latent_dim"]),
+    ("network.generator.widht=3", ["network.generator.widht=3", "width"]),
+    ("optimizer.learning_rate=1e-4", ["optimizer.learning_rate", "lr"]),
+    ("+data.foo=1", ["data.foo", "batch_size"]),
+    ("++model.lose=hinge", ["model.lose", "'loss'"]),
+    ("+foo=1", ["foo=1", "seed"]),
+    ("model=dcgn", ["model=dcgn", "'dcgan'"]),
+    ("model=zzz", ["model=zzz", "there are: acgan,", "wgan_gp"]),
+    ("model=", ["model=", "there are: acgan,"]),
+    ("data=digit", ["data=digit", "'digits'"]),
+    ("experiment=gan_mnst", ["experiment=gan_mnst", "'gan_mnist'"]),
+    ("network/generator=dcgn", ["network/generator=dcgn", "'dcgan'"]),
+    ("network/generatr=dcgan", ["network/generatr=dcgan", "'network/generator'"]),
+    ("nonsense=dcgan", ["nonsense=dcgan"]),
+    ("model.name=dcgn", ["model.name=dcgn", "'dcgan'"]),
+    ("model.loss=hinge2", ["model.loss", "'hinge2'", "'hinge'"]),
+]
+WRONG_TYPE = [
+    ("optimizer.lr=abc", ["optimizer.lr", "a number", "'abc'"]),
+    ("optimizer.betas=0.5", ["optimizer.betas", "a list", "0.5"]),
+    ("optimizer.betas=[0.5]", ["optimizer.betas", "[0.5]"]),
+    ("trainer.steps=abc", ["trainer.steps", "a whole number", "'abc'"]),
+    ("data.batch_size=1.5", ["data.batch_size", "a whole number", "1.5"]),
+    ("seed=x", ["seed", "a whole number", "'x'"]),
+    ("dry_run=maybe", ["dry_run", "true or false", "'maybe'"]),
+    ("resume=sometimes", ["resume", "'auto', 'never'", "'sometimes'"]),
+    ("plugins=nope", ["plugins", "a list", "'nope'"]),
+    ("network.generator=nope", ["network.generator", "'nope'"]),
+    ("network.generator.norm=layer", ["network.generator.norm", "'batch'", "'layer'"]),
+    ("trainer.precision=half", ["trainer.precision", "'bfloat16'", "'half'"]),
+]
+OUT_OF_RANGE = [
+    ("trainer.steps=0", ["trainer.steps", "got 0", "at least 1"]),
+    ("trainer.steps=-1", ["trainer.steps", "got -1"]),
+    ("trainer.devices=0", ["trainer.devices", "got 0", "at least 1"]),
+    ("trainer.log_every=0", ["trainer.log_every", "got 0", "at least 1"]),
+    ("data.batch_size=-4", ["data.batch_size", "got -4", "at least 1"]),
+    ("data.num_workers=-1", ["data.num_workers", "-1"]),
+    ("data.max_size=0", ["data.max_size", "got 0", "at least 1"]),
+    ("network.width=0", ["width", "0"]),
+    ("network.width=-4", ["width", "-4"]),
+    ("network.discriminator.dropout=2", ["dropout", "2"]),
+    ("network.discriminator.extra_layers=-1", ["extra_layers", "-1"]),
+    ("network/generator=mlp network.generator.hidden=-2", ["hidden", "-2"]),
+    ("network/generator=mlp network.generator.num_layers=-1", ["num_layers", "-1"]),
+    ("optimizer.lr=-1", ["optimizer.lr", "-1"]),
+    ("optimizer.discriminator_lr=-1", ["optimizer.discriminator_lr", "-1"]),
+    ("optimizer.weight_decay=-1", ["optimizer.weight_decay", "-1"]),
+    ("optimizer.betas=[0.5,1.5]", ["optimizer.betas", "1.5"]),
+    ("model.latent_dim=0", ["model.latent_dim", "0"]),
+    ("model.critic_steps=0", ["model.critic_steps", "got 0", "at least 1"]),
+    ("model.pool_size=-1", ["model.pool_size", "got -1"]),
+    ("model.ema=1", ["model.ema", "below 1"]),
+    ("model.r1=-1", ["model.r1", "-1"]),
+    ("model.gradient_penalty=-1", ["model.gradient_penalty", "-1"]),
+    ("model.label_smoothing=-0.1", ["model.label_smoothing", "-0.1"]),
+    ("model.label_smoothing=2", ["model.label_smoothing", "2"]),
+    ("model=wgan model.clip=-1", ["model.clip", "got -1"]),
+    ("model=wgan model.warmup_every=-1", ["model.warmup_every", "-1"]),
+    ("schedule=linear schedule.start=2", ["schedule.start", "got 2", "below 1"]),
+]
+DO_NOT_FIT = [
+    ("model=cgan data=single data.root={pictures}", ["model=cgan", "label", "sub-folder"]),
+    ("model=acgan data=single data.root={pictures}", ["model=acgan", "label", "sub-folder"]),
+    ("data=single data.root={pictures} data.labelled=3", ["data.labelled=3", "no labels"]),
+    ("data.load_size=20", ["20 x 20", "16, 32, 64", "data.load_size"]),
+    ("data.load_size=33", ["33 x 33", "16, 32, 64", "data.load_size"]),
+    ("data=single data.root={pictures} data.crop_size=65 data.load_size=64", ["data.crop_size", "(65)", "(64)"]),
+    ("data=single", ["data.root", "missing"]),
+    ("data=single data.root=nowhere", ["data.root", "nowhere"]),
+    ("data=single data.root={empty}", ["data.root", "no picture", "{empty}", ".png"]),
+    ("trainer.steps=5 trainer.epochs=2", ["exactly one", "trainer.steps=5", "trainer.epochs=2"]),
+    ("trainer.steps=null", ["exactly one", "trainer.steps", "trainer.epochs", "trainer.kimg"]),
+    ("model.loss=wasserstein model.label_smoothing=0.1", ["model.label_smoothing", "(0.1)", "model.loss=wasserstein"]),
+    ("init_from=nowhere", ["init_from", "nowhere"]),
+    ("plugins=[nope]", ["plugins", "'nope'"]),
+    ("name=a/b", ["name=a/b"]),
+    ("name=sweeps", ["name=sweeps", "beside the runs"]),
+]
+BROKEN = [
+    ("model==x", ["model==x"]),
+    ("foo", ["foo"]),
+    ("optimizer.lr=[1", ["optimizer.lr=[1"]),
+    ("model=dcgan=x", ["model=dcgan=x"]),
+    ("model=dcgan,gan", ["model=dcgan,gan", "--multirun"]),
+    ("optimizer.lr=${{oops}}", ["oops"]),
+    ("--config-dir nowhere", ["nowhere"]),
+    ("--nonsense", ["--nonsense"]),
+]
+
+
+MISTAKES = [*UNKNOWN, *WRONG_TYPE, *OUT_OF_RANGE, *DO_NOT_FIT, *BROKEN]
+
+
+@pytest.mark.parametrize(("typed", "said"), MISTAKES, ids=[typed for typed, _ in MISTAKES])
+def test_a_mistake_is_refused_in_one_line_that_names_it_and_leaves_nothing(
+    typed: str, said: list[str], folders: dict[str, Path], capsys
+) -> None:
+    # a mistake that is taken trains one step at most, and shows by its status
+    sizes = [*TINY_WITHOUT_SIZE, "trainer.steps=1"] if "trainer." not in typed else TINY_WITHOUT_SIZE
+    told = refusal(["train", *sizes, *typed.format(**folders).split()], capsys)
+    for words in said:
+        assert words.format(**folders) in told
+
+
+@pytest.mark.parametrize("accelerator", [pytest.param("cuda", marks=CUDA), pytest.param("mps", marks=MPS)])
+def test_an_accelerator_that_is_not_there_is_refused_with_those_that_are(accelerator: str, capsys) -> None:
+    told = refusal(["train", f"trainer.accelerator={accelerator}"], capsys)
+    assert f"trainer.accelerator={accelerator}" in told
+    assert "cpu" in told
+
+
+def test_a_key_that_only_test_has_is_not_suggested_to_train_nor_the_other_way_round(capsys) -> None:
+    assert "labels" not in refusal(["train", "zzz=1"], capsys)
+    assert "optimizer" not in refusal(["test", "zzz=1"], capsys)
+
+
+@pytest.mark.parametrize("text", ["model: [1, 2\n", "\tmodel: 1\n", "model: a: b\n"])
+def test_a_broken_yaml_file_is_refused_by_its_name(text: str, capsys) -> None:
+    Path("mine/model").mkdir(parents=True)
+    Path("mine/model/broken.yaml").write_text(text)
+    assert "broken.yaml" in refusal(["train", "--config-dir", "mine", "model=broken"], capsys)
+
+
+def test_a_file_that_overrides_a_group_that_is_not_there_is_refused(capsys) -> None:
+    Path("mine/model").mkdir(parents=True)
+    Path("mine/model/broken.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - dcgan\n  - override /optimiser: adam\n"
+    )
+    told = refusal(["train", "--config-dir", "mine", "model=broken"], capsys)
+    assert "optimiser" in told
+    assert "'optimizer'" in told
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["tain"], ["'tain'", "'train'"]),
+        (["zzz"], ["'zzz'", "train, test, compare, list"]),
+        (["test"], ["run", "run=checkpoints/NAME", "none yet"]),
+        (["test", "run=checkpoints/nothing"], ["run=checkpoints/nothing"]),
+        (["test", "run=."], ["checkpoint"]),
+        (["test", "rnu=x"], ["rnu=x", "'run'"]),
+        (["test", "+foo=1"], ["foo=1", "run"]),
+        (["test", "run=x", "labels=[a]"], ["labels", "['a']"]),
+        (["list", "plugins=[nope]"], ["'nope'"]),
+        (["list", "models"], ["models", "plugins=[MODULE,...]"]),
+    ],
+)
+def test_other_commands_refuse_mistakes_in_the_same_way(typed: list[str], said: list[str], capsys) -> None:
+    told = refusal(typed, capsys)
+    for words in said:
+        assert words in told
+
+
+@pytest.mark.parametrize(
+    ("model", "typed", "said"),
+    [
+        ("dcgan", "labels=[1]", ["labels=[1]", "without labels"]),
+        ("cgan", "labels=[10]", ["labels=[10]", "0 to 9"]),
+        ("cgan", "labels=[]", ["labels"]),
+        ("dcgan", "step=7", ["step 7", "step_1"]),
+        ("dcgan", "num=0", ["num", "got 0"]),
+        ("dcgan", "network_weights=average", ["network_weights=average", "model.ema"]),
+        ("dcgan", "network_weights=best", ["network_weights", "'best'", "'last'"]),
+    ],
+)
+def test_test_refuses_what_the_run_does_not_have(model: str, typed: str, said: list[str], train, capsys) -> None:
+    train("run", f"model={model}", "model.ema=0", "trainer.steps=1")
+    capsys.readouterr()
+    told = refusal(["test", "run=checkpoints/run", "accelerator=cpu", typed], capsys)
+    for words in said:
+        assert words in told
+
+
+def test_a_missing_run_is_answered_with_those_that_are_there(train, capsys) -> None:
+    train("one", "trainer.steps=1")
+    train("two", "trainer.steps=1")
+    capsys.readouterr()
+    assert "checkpoints/one, checkpoints/two" in refusal(["test"], capsys)

@@ -1,0 +1,247 @@
+"""The command as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import TINY, newest
+
+from gantrain.cli.main import main
+from gantrain.config.naming import run_name
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """``python -m gantrain`` in a process of its own, which also reports whether torch was imported."""
+    code = (
+        "import sys; from gantrain.cli.main import main; status = main(sys.argv[1:]);"
+        "print('TORCH', 'torch' in sys.modules, file=sys.stderr); sys.exit(status)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["--help"], "gantrain test run="),
+        ([], "gantrain test run="),
+        (["train", "--help"], "lsgan"),
+        (["test", "--help"], "network_weights: auto"),
+        (["train", "--cfg", "job"], "critic_steps: 1"),
+        (["--version"], "gantrain 0."),
+    ],
+)
+def test_help_and_version_answer_without_torch(arguments: list[str], shown: str) -> None:
+    result = command(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert shown in result.stdout
+    assert result.stderr == "TORCH False\n"
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("gantrain train mod", ["model.", "model="]),
+        ("gantrain train model=wgan", ["model=wgan", "model=wgan_gp"]),
+        ("gantrain train model=wgan model.cl", ["model.clip="]),
+        ("gantrain train --config-dir mine model=min", ["model=mine"]),
+        ("gantrain test ru", ["run="]),
+        ("gantrain t", ["train", "test"]),
+        ("gantrain ", ["train", "test", "compare", "list", "data"]),
+        ("gantrain list x", []),
+    ],
+)
+def test_completion_knows_the_sub_command(line: str, completed: list[str]) -> None:
+    Path("mine/model").mkdir(parents=True)
+    Path("mine/model/mine.yaml").write_text("defaults: [dcgan]\n")
+    result = command("-sc", "query=bash", COMP_LINE=line)
+    assert result.returncode == 0, result.stderr
+    assert sorted(result.stdout.split()) == sorted(completed)
+    assert result.stderr == "TORCH False\n"
+
+
+def test_completion_is_installed_by_the_line_in_the_help(capsys) -> None:
+    assert main(["-sc", "install=bash"]) == 0
+    assert capsys.readouterr().out.strip().endswith("hydra_bash_completion gantrain")
+
+
+def test_list_prints_every_registry_with_a_line_for_each_name(capsys) -> None:
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for name in ("wgan_gp", "mlp", "digits", "rmsprop", "cosine"):
+        lines = [line for line in out.splitlines() if line.split()[0] == name]
+        assert lines, name
+        assert all(len(line.split()) > 3 for line in lines)
+
+
+def test_a_sweep_makes_a_folder_for_each_job_that_test_accepts() -> None:
+    typed = [*TINY, "trainer.steps=2"]
+    assert main(["train", "-m", *typed, "model=dcgan,wgan,cgan", "optimizer.lr=1e-4,2e-4"]) == 0
+    made = set()
+    for page in Path("checkpoints").glob("*/index.html"):
+        run = page.parent
+        assert main(["test", f"run={run}", "num=4"]) == 0
+        assert (run / "results" / "test_2" / "index.html").exists()
+        config = newest(run.name)["config"]
+        model, lr = config["model"]["name"], config["optimizer"]["lr"]
+        assert run.name == run_name(f"{model}_digits", [*typed, f"optimizer.lr={lr:.0e}"])  # as typed alone: 1e-04
+        made.add((model, lr))
+    assert made == {(model, lr) for model in ("dcgan", "wgan", "cgan") for lr in (1e-4, 2e-4)}
+
+
+def test_a_job_that_fails_does_not_stop_the_sweep_and_the_status_says_so(capsys) -> None:
+    assert main(["train", "-m", *TINY, "trainer.steps=1", "model.loss=nonsense,hinge"]) == 2
+    assert "model.loss" in capsys.readouterr().err
+    (run,) = Path("checkpoints").glob("*/index.html")
+    assert newest(run.parent.name)["config"]["model"]["loss"] == "hinge"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "dcgan_digits"),
+        (["trainer.steps=5", "data.num_workers=2", "resume=never"], "dcgan_digits"),
+        (["optimizer.lr=1e-4"], "dcgan_digits_optimizer.lr-0.0001"),
+        (["seed=1", "model=dcgan", "data=digits"], "dcgan_digits_seed-1"),
+        (["network/generator=mlp"], "dcgan_digits_network_generator-mlp"),
+    ],
+)
+def test_a_run_is_named_by_what_changes_the_mathematics(overrides: list[str], name: str) -> None:
+    assert run_name("dcgan_digits", overrides) == name
+
+
+def test_what_is_typed_over_an_experiment_names_another_run() -> None:
+    names = [
+        run_name("dcgan_cifar10", ["experiment=dcgan_cifar10", *more]) for more in ([], ["model=lsgan"], ["data=x"])
+    ]
+    assert names == ["dcgan_cifar10", "dcgan_cifar10_model-lsgan", "dcgan_cifar10_data-x"]
+
+
+def test_a_refused_sweep_leaves_nothing() -> None:
+    assert main(["train", "-m", "data=single", "data.root=nowhere,nothing"]) == 2
+    assert list(Path().iterdir()) == []
+
+
+def test_names_can_be_typed_back_and_do_not_collide() -> None:
+    variants = [
+        ["data.root=/home/me/a b"],
+        ["data.root=/home/you/a b"],
+        ["optimizer.betas=[0.5,0.9]"],
+        ["optimizer.betas=[0.5,0.99]"],
+        ["optimizer.betas=[0.5,0.9]", "seed=1"],
+        ["model.loss='x'"],
+        ["optimizer.lr=-1"],
+        ["optimizer.lr=1"],
+        [f"a{n}=1" for n in range(60)],
+        [f"a{n}=1" for n in range(61)],
+    ]
+    names = [run_name("m", variant) for variant in variants]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert all(letter.isalnum() or letter in "._-" for letter in name), name
+        assert len(name) < 140
+
+
+def test_the_length_that_was_typed_replaces_the_data_sets_whatever_its_unit() -> None:
+    assert main(["train", *TINY, "trainer.kimg=0.01", "name=short"]) == 0
+    state = newest("short")
+    assert state["step"] == 3  # the first step that has drawn 10 images, four at a time
+    assert state["config"]["trainer"]["steps"] is None
+    assert main(["train", *TINY, "trainer.epochs=0.002", "name=short2"]) == 0
+    assert newest("short2")["step"] == 3  # 9 images
+
+
+def test_logs_are_the_same_on_every_repetition_and_carry_the_clock(train) -> None:
+    train("one", "trainer.steps=5", "trainer.log_every=2")
+    train("two", "trainer.steps=5", "trainer.log_every=2")
+    logs = [Path(f"checkpoints/{name}/losses.jsonl").read_text() for name in ("one", "two")]
+    assert logs[0] == logs[1]
+    lines = [json.loads(line) for line in logs[0].splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 5]
+    assert lines[-1]["kimg"] == 0.02
+    assert lines[-1]["epoch"] == round(20 / 4500, 4)
+    speeds = [json.loads(line) for line in Path("checkpoints/one/speed.jsonl").read_text().splitlines()]
+    assert all(line["images_per_second"] > 0 and 0 <= line["data_wait"] < 1 for line in speeds)
+
+
+def test_dry_run_prints_sizes_and_leaves_nothing(capsys) -> None:
+    assert main(["train", "dry_run=true", "model=infogan", "model.latent_dim=62", "data.batch_size=64"]) == 0
+    out = capsys.readouterr().out
+    assert "(N, 74)" in out  # 62 of noise, 10 categories, 2 continuous codes
+    assert "(N, 1, 32, 32)" in out
+    assert "steps of 64 images" in out
+    assert "MiB" in out
+    assert list(Path().iterdir()) == []
+
+
+def test_dry_run_counts_the_parameters_that_the_checkpoint_holds(train, capsys) -> None:
+    state = train("run", "trainer.steps=1")
+    count = sum(v.numel() for k, v in state["model"].items() if k.startswith("generator.") and k.endswith("weight"))
+    count += sum(v.numel() for k, v in state["model"].items() if k.startswith("generator.") and k.endswith("bias"))
+    capsys.readouterr()
+    assert main(["train", *TINY, "dry_run=true"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("generator")]
+    assert line.split()[-1] == f"{count:,}"
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16", "float64"])
+def test_every_precision_trains(precision: str, train) -> None:
+    state = train("run", f"trainer.precision={precision}", "model=wgan_gp", "trainer.steps=2")
+    weight = state["model"]["generator.layers.0.weight"]
+    assert str(weight.dtype) == ("torch.float64" if precision == "float64" else "torch.float32")
+    assert weight.isfinite().all()
+
+
+def test_a_model_from_outside_trains_resumes_and_tests_through_plugins(capsys) -> None:
+    Path("my_models.py").write_text(
+        "from gantrain.models.base import LatentGAN\n"
+        "from gantrain.registry import MODELS\n"
+        "@MODELS.register('mine')\n"
+        "class Mine(LatentGAN):\n"
+        "    'My own GAN.'\n"
+        "    def __init__(self, *, strength: float, **others):\n"
+        "        super().__init__(**others)\n"
+        "        self.strength = strength\n"
+        "    def generator_loss(self, fake, latent, labels):\n"
+        "        loss, parts = super().generator_loss(fake, latent, labels)\n"
+        "        return self.strength * loss, parts | {'mine': loss}\n"
+    )
+    Path("conf/model").mkdir(parents=True)
+    Path("conf/model/mine.yaml").write_text(
+        "# @package _global_\ndefaults: [dcgan]\nmodel:\n  name: mine\n  strength: 2.0\n"
+    )
+    typed = ["train", "--config-dir", "conf", *TINY, "model=mine", "plugins=[my_models]", "name=mine"]
+    first = run_in_process([*typed, "trainer.steps=1"])
+    assert first.returncode == 0, first.stderr
+    again = run_in_process([*typed, "trainer.steps=2"])
+    assert again.returncode == 0, again.stderr
+    assert "Resuming checkpoints/mine at step 1" in again.stderr
+    assert "mine" in json.loads(Path("checkpoints/mine/losses.jsonl").read_text().splitlines()[-1])
+    tested = run_in_process(["test", "run=checkpoints/mine", "num=4", "plugins=[my_models]"])
+    assert tested.returncode == 0, tested.stderr
+    refused = run_in_process([*typed, "trainer.steps=2", "model.strength=3"])
+    own = re.search(r"Go on with its own: +gantrain (.*)", refused.stderr)
+    assert own is not None, refused.stderr
+    assert run_in_process(shlex.split(own[1])).returncode == 0  # it names the folder of the configuration too
+    untrusted = run_in_process(["test", "run=checkpoints/mine", "num=4"])
+    assert untrusted.returncode == 2
+    assert "plugins=[my_models]" in untrusted.stderr
+    assert "Traceback" not in untrusted.stderr
+
+
+def run_in_process(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """The real command: what a plugin registers must not stay in this process."""
+    return subprocess.run([sys.executable, "-m", "gantrain", *arguments], capture_output=True, text=True, check=False)

@@ -1,0 +1,644 @@
+"""Pictures kept are those that would be decoded again, to the last bit; what is not whole or not theirs is not used."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from conftest import assert_same_bits, newest
+from PIL import Image
+
+from gantrain.cli.main import main
+from gantrain.data.base import ImageDataset, Selection
+from gantrain.data.images import cache, cache_file
+from gantrain.data.images.cache import GB, Cache
+from gantrain.data.images.convert import write_picture
+from gantrain.data.images.reader import Domain
+from gantrain.data.images.sources import FolderSource
+from gantrain.data.sets.aligned import Aligned
+from gantrain.data.sets.single import SingleFolder
+from gantrain.data.sets.unaligned import Unaligned
+from gantrain.data.stream import BatchStream
+from gantrain.registry import ConfigError
+
+MODES = ["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "none"]
+DISK = Cache(cache="disk")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for caches, not there yet."""
+    place = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("GANTRAIN_CACHE", str(place))
+    return place / "pictures"
+
+
+def write(path: Path, number: int, depth: str = "uint8", *, width: int = 40) -> None:
+    """A picture of noise; no two of the same shape."""
+    noise = torch.rand(3, 20 + number, width + 2 * number, generator=torch.Generator().manual_seed(number)) * 2 - 1
+    write_picture(path, noise, depth=depth, value_range=(-3, 3) if depth == "float32" else None)
+
+
+def dataset(kind: str, **keys: Any) -> ImageDataset:
+    """Four pictures, or pairs, read as ``keys`` say."""
+    keys = {"preprocess": "resize_and_crop", "flip": True, "load_size": 20, "crop_size": 16, "phase": "train"} | keys
+    keys = {"decoder": "exact"} | keys
+    depth = keys.get("depth") or "uint8"
+    value_range = (-3.0, 3.0) if depth == "float32" else None
+    folders = {"single": ["."], "side_by_side": ["train"], "folders": ["trainA", "trainB"]}.get(
+        kind, ["trainA", "trainB"]
+    )
+    if not Path("data").exists():
+        for number in range(8):
+            name = Path("data") / folders[number % len(folders)] / f"{number // len(folders)}.png"
+            write(name, 0 if kind == "folders" else number, depth)
+    if kind == "single":
+        return SingleFolder(
+            root="data", list=None, channels=3, crop="random", range=value_range, **{"depth": "auto"} | keys
+        )
+    pair = {"root": "data", "direction": "a_to_b", "channels": 3, "range": value_range, "range_b": value_range}
+    pair = {"channels_b": 3, "depth": "auto"} | pair | keys
+    return Unaligned(serial=False, **pair) if kind == "unaligned" else Aligned(**pair)
+
+
+def items(pictures: ImageDataset) -> list[dict]:
+    """Each with two seeds."""
+    return [pictures.item(index, seed) for index in range(len(pictures)) for seed in (1, 2)]
+
+
+def kept(pictures: ImageDataset, settings: Cache = DISK) -> ImageDataset:
+    pictures.keep(settings)
+    return pictures
+
+
+def only_file(folder: Path) -> Path:
+    """The one cache that is there, beside which nothing is."""
+    (path,) = folder.iterdir()
+    assert path.suffix == ".pictures"
+    return path
+
+
+# ---- as if decoded again
+
+
+@pytest.mark.parametrize("settings", [DISK, Cache(cache="memory")], ids=["disk", "memory"])
+@pytest.mark.parametrize("preprocess", MODES)
+@pytest.mark.parametrize("kind", ["single", "side_by_side", "folders", "unaligned"])
+def test_items_are_the_same_to_the_last_bit_and_need_no_files(kind: str, preprocess: str, settings: Cache) -> None:
+    plain = items(dataset(kind, preprocess=preprocess))
+    pictures = kept(dataset(kind, preprocess=preprocess), settings)
+    shutil.rmtree("data")
+    assert_same_bits(items(pictures), plain)
+
+
+@pytest.mark.parametrize("decoder", ["exact", "fast", "draft"])
+@pytest.mark.parametrize("depth", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("kind", ["single", "side_by_side", "unaligned"])
+def test_every_depth_is_kept_as_it_is(kind: str, depth: str, decoder: str) -> None:
+    plain = items(dataset(kind, depth=depth, decoder=decoder))
+    pictures = kept(dataset(kind, depth=depth, decoder=decoder))
+    shutil.rmtree("data")
+    again = items(pictures)
+    assert again[0]["image" if kind == "single" else "a"].dtype == getattr(torch, depth)
+    assert_same_bits(again, plain)
+
+
+@pytest.mark.parametrize("channels_b", [1, 3])
+def test_the_halves_of_a_pair_are_kept_together_unless_they_are_read_differently(channels_b: int, folder: Path) -> None:
+    plain = items(dataset("side_by_side", channels_b=channels_b))
+    pictures = kept(dataset("side_by_side", channels_b=channels_b))
+    assert len(list(folder.iterdir())) == (1 if channels_b == 3 else 2)
+    shutil.rmtree("data")
+    assert_same_bits(items(pictures), plain)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_batches_are_the_same_whatever_the_workers_and_after_a_resumption(workers: int) -> None:
+    def stream(pictures: ImageDataset, num_workers: int) -> BatchStream:
+        device = {"device": torch.device("cpu"), "dtype": torch.float32, "channels_last": False}
+        return BatchStream(pictures, batch_size=3, seed=1, num_workers=num_workers, **device)
+
+    plain = stream(dataset("unaligned"), 0)
+    wanted = [next(plain) for _ in range(7)]
+    pictures = kept(dataset("unaligned"))
+    shutil.rmtree("data")
+    first, later = stream(pictures, workers), stream(pictures, workers)
+    later.position = 4
+    assert_same_bits([next(first) for _ in range(7)], wanted)
+    assert_same_bits([next(later) for _ in range(3)], wanted[4:])
+
+
+@pytest.mark.parametrize("settings", [DISK, Cache(cache="memory")], ids=["disk", "memory"])
+def test_a_spawned_worker_has_the_pictures_too(settings: Cache) -> None:
+    pictures = kept(dataset("single"), settings)
+    shutil.rmtree("data")
+    assert_same_bits(items(pickle.loads(pickle.dumps(pictures))), items(pictures))
+
+
+def test_a_spawned_worker_decodes_for_itself_what_is_gone(folder: Path) -> None:
+    pictures = kept(dataset("single"))
+    plain, sent = items(pictures), pickle.dumps(pictures)
+    shutil.rmtree(folder)
+    assert_same_bits(items(pickle.loads(sent)), plain)
+
+
+def test_only_the_items_of_a_selection_are_kept(monkeypatch) -> None:
+    plain = items(dataset("single"))
+    (Path("data") / "2.png").write_bytes(b"")  # would not decode
+    pictures = Selection(Selection(dataset("single"), [0, 7, 3, 5]), [1, 3, 3])
+    pictures.keep(DISK)
+    some = [pictures.item(index, 1) for index in range(3)]
+    assert_same_bits(some, [plain[14], plain[10], plain[10]])
+    monkeypatch.setattr(Domain, "decoded", lambda *_: pytest.fail("decoded again"))
+    assert_same_bits([pictures.item(index, 1) for index in range(3)], some)
+    domain = pictures._dataset._dataset._pictures
+    assert [domain._kept.get(index) is None for index in (0, 3, 4, 5, 6, 7)] == [True, True, True, False, True, False]
+
+
+@pytest.mark.parametrize("part", [lambda whole: whole.first(2), lambda whole: whole.sample(0.5, 3)])
+def test_a_part_of_two_sets_is_kept_as_such(part: Callable) -> None:
+    plain = items(part(dataset("unaligned")))
+    pictures = kept(part(dataset("unaligned")))
+    shutil.rmtree("data")
+    assert_same_bits(items(pictures), plain)
+    assert_same_bits(items(pictures.of_domain("b")), items(pictures.of_domain("b")))
+
+
+# ---- when a file is used again, and when not
+
+
+def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    decoded: list[int] = []
+    whole = Domain.decoded
+    monkeypatch.setattr(Domain, "decoded", lambda self, i, pre: (decoded.append(i), whole(self, i, pre))[1])
+    return decoded
+
+
+def test_the_next_run_decodes_nothing(monkeypatch, folder: Path) -> None:
+    plain = items(kept(dataset("single")))
+    before = only_file(folder).read_bytes()
+    decoded = count_decoded(monkeypatch)
+    assert_same_bits(items(kept(dataset("single", flip=True))), plain)
+    assert decoded == []
+    assert only_file(folder).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "other", [{"load_size": 18}, {"preprocess": "crop"}, {"channels": 1}, {"decoder": "fast"}, {"depth": "uint16"}]
+)
+def test_what_is_read_or_scaled_otherwise_is_kept_for_itself(other: dict, folder: Path) -> None:
+    plain = items(kept(dataset("single")))
+    if "channels" in other:
+        pictures = SingleFolder(
+            root="data", crop="random", load_size=20, crop_size=16, flip=True, phase="train",
+            preprocess="resize_and_crop", list=None, range=None, depth="auto", decoder="exact", **other
+        )  # fmt: skip
+    else:
+        pictures = dataset("single", **other)
+    uncached = items(pictures)
+    assert_same_bits(items(kept(pictures)), uncached)
+    assert len(list(folder.iterdir())) == 2
+    assert_same_bits(items(kept(dataset("single"))), plain)
+
+
+@pytest.mark.parametrize("change", ["replaced", "touched", "added", "renamed"])
+def test_a_changed_source_is_decoded_anew(change: str, monkeypatch) -> None:
+    kept(dataset("single"))
+    path = Path("data/3.png")
+    status = path.stat()
+    if change == "replaced":
+        write(path, 30)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    elif change == "touched":
+        write(path, 3)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    elif change == "added":
+        write(Path("data/4a.png"), 31)
+    else:
+        path.rename("data/9.png")
+    plain = items(dataset("single"))
+    decoded = count_decoded(monkeypatch)
+    pictures = kept(dataset("single"))
+    assert set(decoded) == set(range(len(pictures)))
+    assert_same_bits(items(pictures), plain)
+
+
+def alike(folder: Path, value: int) -> Path:
+    """Two pictures of one colour, in files of the same names, sizes and times, whatever the colour."""
+    folder.mkdir(parents=True)
+    for number in range(2):
+        Image.new("RGB", (20, 20), (value, value, number)).save(folder / f"{number}.bmp")
+        os.utime(folder / f"{number}.bmp", (1e9, 1e9))
+    return folder
+
+
+@pytest.mark.parametrize("mode", [Aligned, Unaligned])
+def test_two_domains_of_equal_names_sizes_and_times_are_not_taken_for_each_other(mode: type, folder: Path) -> None:
+    alike(Path("data/trainA"), 10)
+    alike(Path("data/trainB"), 200)
+    kind = "folders" if mode is Aligned else "unaligned"
+    plain = items(dataset(kind))
+    assert_same_bits(items(kept(dataset(kind))), plain)
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_two_data_sets_of_equal_names_sizes_and_times_are_not_taken_for_each_other(listed: bool, folder: Path) -> None:
+    keys = {"channels": 3, "load_size": 20, "crop_size": 16, "crop": "random", "flip": True, "phase": "train"}
+    keys |= {"preprocess": "resize_and_crop", "range": None, "depth": "auto", "decoder": "exact"}
+    Path("names.csv").write_text("0.bmp\n1.bmp\n")
+
+    def of(root: Path | str) -> ImageDataset:
+        return SingleFolder(root=str(root), list="names.csv" if listed else None, **keys)
+
+    for root in (alike(Path("one"), 10), alike(Path("other"), 200)):
+        plain = items(of(root))
+        assert_same_bits(items(kept(of(root))), plain)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_place_is_the_same_by_whatever_path_or_link(monkeypatch, folder: Path) -> None:
+    plain = items(kept(dataset("single")))
+    Path("link").symlink_to("data")
+    decoded = count_decoded(monkeypatch)
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    for root in ("../data", "../link", str(Path("../data").resolve())):
+        keys = {"load_size": 20, "crop_size": 16, "preprocess": "resize_and_crop", "flip": True, "phase": "train"}
+        keys |= {"list": None, "channels": 3, "crop": "random", "range": None, "depth": "auto", "decoder": "exact"}
+        assert_same_bits(items(kept(SingleFolder(root=root, **keys))), plain)
+    assert decoded == []
+    only_file(folder)
+
+
+def test_a_cache_that_nobody_may_touch_is_used(monkeypatch, folder: Path) -> None:
+    plain = items(kept(dataset("single")))
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    decoded = count_decoded(monkeypatch)
+    assert_same_bits(items(kept(dataset("single"))), plain)
+    assert decoded == []
+
+
+def test_pictures_in_memory_are_not_asked_for_their_times(monkeypatch) -> None:
+    plain = items(dataset("single"))
+    monkeypatch.setattr(FolderSource, "stamp", lambda *_: pytest.fail("of a million files"))
+    assert_same_bits(items(kept(dataset("single"), Cache(cache="memory"))), plain)
+
+
+def test_a_part_of_what_is_kept_has_its_own_pictures() -> None:
+    plain = items(dataset("unaligned").sample(0.5, 3))
+    assert_same_bits(items(kept(dataset("unaligned")).sample(0.5, 3)), plain)
+
+
+def test_as_many_others_of_the_same_source_are_kept_for_themselves(folder: Path) -> None:
+    plain = items(dataset("single"))
+    for some in ([1, 2], [3, 4]):
+        pictures = Selection(dataset("single"), some)
+        pictures.keep(DISK)
+        assert_same_bits(pictures.item(0, 1), plain[2 * some[0]])
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_pairs_are_kept_apart_from_the_pictures_that_hold_them(folder: Path) -> None:
+    kept(dataset("side_by_side"))
+    keys = {
+        "channels": 3,
+        "load_size": 20,
+        "crop_size": 16,
+        "flip": True,
+        "phase": "train",
+        "list": None,
+        "range": None,
+    }
+    pictures = SingleFolder(
+        root="data/train", crop="random", preprocess="resize_and_crop", depth="auto", decoder="exact", **keys
+    )
+    plain = items(pictures)
+    assert_same_bits(items(kept(pictures)), plain)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_file_under_the_name_of_another_is_not_taken_for_it(folder: Path) -> None:
+    plain = items(kept(dataset("single")))
+    path = only_file(folder)
+    path.rename(folder / "aside")
+    kept(dataset("single", load_size=19))
+    (other,) = folder.glob("*.pictures")
+    other.rename(path)
+    assert_same_bits(items(kept(dataset("single"))), plain)
+
+
+def test_a_file_of_another_version_is_made_anew(monkeypatch, folder: Path) -> None:
+    with monkeypatch.context() as later:
+        later.setattr(cache_file, "VERSION", 2)
+        plain = items(kept(dataset("single")))
+    decoded = count_decoded(monkeypatch)
+    assert_same_bits(items(kept(dataset("single"))), plain)
+    assert decoded
+    only_file(folder)
+
+
+def damage(path: Path, how: str) -> None:
+    whole = bytearray(path.read_bytes())
+    if how.startswith("cut"):
+        whole = whole[: {"cut to nothing": 0, "cut in the header": 20, "cut off": -1}.get(how, len(whole) // 2)]
+    elif how == "longer":
+        whole += b"\0"
+    else:
+        place = {"magic": 0, "version": 8, "type": 13, "start": 28, "count": 36, "numbers": -400, "described": -2}[how]
+        whole[place] ^= 1
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["cut to nothing", "cut in the header", "cut in the middle", "cut off", "longer"]
+    + ["magic", "version", "type", "start", "count", "numbers", "described"],
+)
+def test_a_file_that_is_not_whole_is_made_anew(how: str, folder: Path) -> None:
+    plain = items(dataset("single"))
+    pictures = kept(dataset("single"))
+    before = only_file(folder).read_bytes()
+    del pictures
+    damage(only_file(folder), how)
+    assert_same_bits(items(kept(dataset("single"))), plain)
+    assert only_file(folder).read_bytes() == before
+
+
+def test_what_a_killed_process_left_stands_in_nobodys_way(folder: Path) -> None:
+    kept(dataset("single"))
+    path = only_file(folder)
+    path.rename(path.with_name(f".{path.name}-0123.partial"))
+    path.with_name(".another.pictures-4567.partial").touch()
+    path.with_suffix(".lock").touch()
+    plain = items(dataset("single"))
+    assert_same_bits(items(kept(dataset("single"))), plain)
+    assert only_file(folder) == path
+
+
+TWO = """
+import sys, time
+from gantrain.data.cache import Cache
+from gantrain.data.domain import Domain
+from gantrain.data.single import SingleFolder
+decoded, whole = [], Domain.decoded
+def slowly(*arguments):
+    decoded.append(1)
+    time.sleep(0.1)
+    return whole(*arguments)
+Domain.decoded = slowly
+pictures = SingleFolder(root="data", channels=3, crop="random", load_size=20, crop_size=16, flip=True, phase="train",
+                        preprocess="resize_and_crop", list=None, range=None, depth="auto", decoder="exact")
+print("ready", flush=True)
+sys.stdin.readline()
+pictures.keep(Cache(cache="disk"))
+made = len(decoded)
+total = sum(int(pictures.item(index, 1)["image"].sum()) for index in range(8))
+print(made, len(decoded) - made, total)
+"""
+
+
+def test_of_two_processes_one_decodes_and_both_read(folder: Path) -> None:
+    plain = dataset("single")
+    total = sum(int(plain.item(index, 1)["image"].sum()) for index in range(8))
+    start = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([sys.executable, "-c", TWO], **start) for _ in range(2)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    answers = [process.communicate() for process in processes]
+    figures = sorted(tuple(map(int, out.split())) for out, _ in answers)
+    assert figures == [(8, 0, total), (16, 0, total)]  # both looked at all eight, to see what they take; one decoded
+    assert sum("Waiting for another process that decodes data/0.png and 7 more" in err for _, err in answers) == 1
+    only_file(folder)
+
+
+# ---- no room, no right, no time
+
+
+def refusal(settings: Cache) -> str:
+    with pytest.raises(ConfigError) as caught:
+        kept(dataset("single"), settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def not_kept(capsys, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What ``auto`` says where it does without."""
+    monkeypatch.setattr(cache, "WORTH", 0)
+    pictures = kept(dataset("single"), Cache(cache="auto"))
+    decoded = count_decoded(monkeypatch)
+    pictures.item(0, 1)
+    assert decoded == [0]
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_a_disk_without_room_is_said_with_figures(monkeypatch, folder: Path, capsys) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
+    said = (
+        f"data/0.png and 7 more takes 9.6e-06 GB in {folder}, where only 1e-05 GB are free, a fifth of which is left "
+        "alone: set data.cache=off, or GANTRAIN_CACHE to a folder on a larger disk"
+    )
+    assert refusal(DISK) == f"data.cache=disk: {said}"
+    assert not_kept(capsys, monkeypatch) == f"warning: data.cache=auto: not used, as {said}"
+    assert not list(folder.iterdir())
+
+
+def test_a_limit_that_is_too_low_is_said_with_figures(folder: Path) -> None:
+    assert refusal(Cache(cache="disk", cache_limit=9.5e-6)) == (
+        f"data.cache=disk: data/0.png and 7 more takes 9.6e-06 GB in {folder}, where caches take 0 GB already, and "
+        "data.cache_limit is 9.5e-06: raise it to 1, or set data.cache=off, or GANTRAIN_CACHE to a folder on a larger "
+        "disk"
+    )
+
+
+@pytest.mark.parametrize("call", ["os.fsync", "gantrain.data.images.cache_file._pad"])
+def test_a_disk_that_fills_up_keeps_nothing(call: str, monkeypatch, folder: Path, capsys) -> None:
+    real = cache_file._pad
+
+    def full(file: Any) -> int:
+        if call == "os.fsync" or file.tell() > 2000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(file)
+
+    monkeypatch.setattr(call, full)
+    said = (
+        f"pictures can't be kept in {folder} (No space left on device): set data.cache=off, or GANTRAIN_CACHE to a "
+        "folder on a larger disk"
+    )
+    assert refusal(DISK) == f"data.cache=disk: {said}"
+    assert not list(folder.iterdir())
+    assert not_kept(capsys, monkeypatch) == f"warning: data.cache=auto: not used, as {said}"
+
+
+def test_a_folder_that_takes_no_files_is_said(monkeypatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GANTRAIN_CACHE", str(tmp_path / "file"))
+    assert refusal(DISK).startswith(f"data.cache=disk: pictures can't be kept in {tmp_path}/file/pictures (Not a direc")
+
+
+def test_the_limit_in_memory_is_of_both_domains_together() -> None:
+    pictures = dataset("unaligned")  # of 4.8 kB each
+    assert kept(pictures, Cache(cache="memory", cache_limit=9.7e-6)).in_memory
+    with pytest.raises(ConfigError, match=r"^data\.cache=memory: data/trainB/0\.png and .* of 4\.7e-06 GB \(what is"):
+        dataset("unaligned").keep(Cache(cache="memory", cache_limit=9.5e-6))
+
+
+def test_memory_without_room_is_said_with_figures(monkeypatch) -> None:
+    assert refusal(Cache(cache="memory", cache_limit=9e-6)) == (
+        "data.cache=memory: data/0.png and 7 more takes 9.6e-06 GB, of 9e-06 GB (what is left of data.cache_limit, or "
+        "four fifths of the free memory): set data.cache=disk or off, or a smaller data.load_size"
+    )
+    monkeypatch.setattr(cache, "_free_memory", lambda: 10_000)
+    assert "of 8e-06 GB" in refusal(Cache(cache="memory"))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # each has pictures of its own
+    assert "of 4e-06 GB" in refusal(Cache(cache="memory"))
+    assert cache._free_memory() == 10_000
+
+
+def test_the_one_used_longest_ago_makes_room_and_none_in_use(folder: Path) -> None:
+    held = kept(dataset("single", load_size=17))
+    oldest = only_file(folder)
+    made = [oldest]
+    for number in (18, 19):
+        kept(dataset("single", load_size=number))
+        made += set(folder.iterdir()) - set(made)
+    for age, path in enumerate(reversed(made)):
+        os.utime(path, (10**9 - age, 10**9 - age))
+    kept(dataset("single", load_size=18))  # whereby it is the one used last
+    sizes = sum(path.stat().st_size for path in made)
+    kept(dataset("single", load_size=20), Cache(cache="disk", cache_limit=(sizes + 5000) / GB))
+    now = set(folder.iterdir())
+    assert [path in now for path in made] == [True, True, False]
+    assert len(now) == 3
+    assert_same_bits(items(held), items(dataset("single", load_size=17)))
+
+
+def test_files_that_another_process_removes_meanwhile_are_no_error(folder: Path) -> None:
+    folder.mkdir()
+    for name in ("gone.pictures", ".gone.partial"):
+        (folder / name).symlink_to("nowhere")
+    pictures = kept(dataset("single"))
+    assert pictures.in_memory
+
+
+def test_others_do_not_go_in_vain(folder: Path) -> None:
+    kept(dataset("single"))
+    refusal_of = dataset("single", load_size=40)
+    with pytest.raises(ConfigError, match=r"data\.cache_limit is 2e-05: raise it"):
+        kept(refusal_of, Cache(cache="disk", cache_limit=2e-5))
+    only_file(folder)
+
+
+@pytest.mark.parametrize("mode", ["disk", "memory"])
+def test_a_torn_picture_ends_it_with_its_name_or_is_left_out(mode: str, folder: Path, monkeypatch) -> None:
+    plain = items(dataset("single"))
+    Path("data/3.png").write_bytes(Path("data/3.png").read_bytes()[:100])
+    assert refusal(Cache(cache=mode)).startswith("can't read the picture data/3.png: ")
+    assert not folder.exists() or not list(folder.iterdir())
+    monkeypatch.setattr(cache, "SAMPLE", 1)  # so that it is found only on the way
+    assert refusal(Cache(cache=mode)).startswith("can't read the picture data/3.png: ")
+    assert not folder.exists() or not list(folder.iterdir())
+    pictures = kept(dataset("single"), Cache(cache=mode, skips=True))
+    with pytest.raises(ConfigError, match=r"^can't read the picture data/3\.png: "):
+        pictures.item(3, 1)
+    assert_same_bits([pictures.item(index, 1) for index in (2, 4)], [plain[4], plain[8]])
+
+
+@pytest.mark.parametrize("mode", ["disk", "memory"])
+def test_it_can_be_stopped_and_leaves_nothing(mode: str, folder: Path) -> None:
+    asked: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        kept(dataset("single"), Cache(cache=mode, stop=lambda: asked.append(1) or len(asked) > 3))
+    assert not folder.exists() or not list(folder.iterdir())
+
+
+# ---- the command
+
+
+def train(*typed: str) -> int:
+    tiny = ["data=single", "data.root=data", "data.load_size=16", "data.batch_size=4", "network.width=2", "name=run"]
+    return main(["train", *tiny, "trainer.accelerator=cpu", "data.num_workers=0", "trainer.steps=2", *typed])
+
+
+@pytest.mark.parametrize("mode", ["disk", "memory"])
+def test_training_fills_the_cache_and_is_the_same_as_without(mode: str, folder: Path) -> None:
+    dataset("single")
+    assert train("data.cache=off") == 0
+    assert not folder.exists()
+    wanted = newest("run")["model"]
+    assert train(f"data.cache={mode}", "resume=never") == 0
+    assert folder.exists() == (mode == "disk")
+    assert_same_bits(newest("run")["model"], wanted)
+
+
+def test_a_run_goes_on_with_another_cache(folder: Path) -> None:
+    dataset("single")
+    assert train("trainer.steps=4", "data.cache=off") == 0
+    wanted = newest("run")["model"]
+    assert train("resume=never", "data.cache=memory") == 0
+    assert train("trainer.steps=4", "data.cache=disk") == 0
+    only_file(folder)
+    assert_same_bits(newest("run")["model"], wanted)
+
+
+def test_neither_a_dry_run_nor_a_test_nor_a_finished_run_fills_it(folder: Path, capsys) -> None:
+    dataset("single")
+    assert train("data.cache=disk", "dry_run=true") == 0
+    assert train("data.cache=off") == 0
+    assert train("data.cache=disk") == 0, "which is finished"
+    assert main(["test", "run=checkpoints/run", "num=2"]) == 0, capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_a_cache_without_room_leaves_the_old_run(folder: Path, capsys) -> None:
+    dataset("single")
+    assert train("data.cache=off") == 0
+    assert train("data.cache=disk", "data.cache_limit=1e-9", "resume=never") == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("gantrain: data.cache=disk: data/0.png and 7 more takes")
+    assert newest("run")["step"] == 2
+
+
+def test_pictures_that_are_soon_decoded_are_not_kept_unasked(folder: Path, monkeypatch) -> None:
+    dataset("single")
+    assert train() == 0
+    assert not folder.exists()
+    monkeypatch.setattr(cache, "WORTH", 0)
+    assert train("resume=never") == 0
+    only_file(folder)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("data.cache=ram", "gantrain: data.cache: expected one of 'auto', 'disk', 'memory', 'off', got 'ram'"),
+        ("data.cache_limit=0", "gantrain: data.cache_limit: expected a number above 0, got 0"),
+    ],
+)
+def test_wrong_settings_are_refused(typed: str, said: str, capsys) -> None:
+    dataset("single")
+    assert train(typed) == 2
+    assert capsys.readouterr().err.strip() == said
+
+
+def test_off_in_a_users_yaml_is_off() -> None:
+    from gantrain.training.build import _cache_keys
+
+    assert _cache_keys({"cache": False, "mode": "single"}) == {"cache": "off"}

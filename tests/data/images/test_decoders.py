@@ -1,0 +1,176 @@
+"""How far faster ways to decode and to scale may be from Pillow's values, and that they are placed alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from skimage import data as photographs
+
+from gantrain.data.images.reader import Domain
+from gantrain.data.images.sources import FolderSource
+from gantrain.data.images.transforms import Preprocess, resize, resize_fast
+
+BICUBIC = Image.Resampling.BICUBIC
+
+
+def photo(height: int, width: int) -> np.ndarray:
+    """A photograph of that size; (H, W, 3)."""
+    return np.asarray(Image.fromarray(photographs.astronaut()).resize((width, height), BICUBIC))
+
+
+def scaled(path: Path, decoder: str, columns: int = 1, **keys) -> list[np.ndarray]:
+    """The columns of a picture as training scales them, as signed numbers."""
+    keys = {"preprocess": "resize_and_crop", "load_size": 64, "crop_size": 64, "flip": False, "training": True} | keys
+    channels = keys.pop("channels", 3)
+    domain = Domain(
+        FolderSource(path.parent, [path]), channels=channels, depth="auto", value_range=None, columns=columns
+    )
+    return [part.astype(int) for part in domain.scaled(0, Preprocess(decoder=decoder, **keys))]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(286, 286), (64, 64), (300, 200), (427, 640)])
+def test_a_fast_scaling_is_within_one_grey_level_of_pillows(size: tuple[int, int], channels: int) -> None:
+    pixels = np.concatenate([photo(256, 300), photo(256, 300)], axis=2)[..., :channels]
+    difference = np.abs(resize_fast(pixels, *size).astype(int) - resize(pixels, *size))
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01
+
+
+def test_in_noise_a_few_values_differ_by_two() -> None:
+    pixels = np.random.default_rng(0).integers(0, 2, (256, 256, 3), dtype=np.uint8) * 255
+    difference = np.abs(resize_fast(pixels, 286, 286).astype(int) - resize(pixels, 286, 286))
+    assert difference.max() <= 2
+    assert (difference > 1).mean() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_other_depths_are_scaled_as_ever(dtype: type) -> None:
+    pixels = (photo(40, 50) / 255 * (65535 if dtype == np.uint16 else 1)).astype(dtype)
+    assert np.array_equal(resize_fast(pixels, 30, 20), resize(pixels, 30, 20))
+
+
+def test_a_picture_that_is_not_to_be_written_to_stays_as_it_is(recwarn) -> None:
+    pixels = photo(40, 50)
+    pixels.setflags(write=False)
+    before = pixels.copy()
+    resize_fast(pixels, 20, 20)
+    resize_fast(pixels[:, 10:], 20, 20)
+    assert np.array_equal(pixels, before)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("decoder", ["exact", "fast"])
+def test_jpegs_are_decoded_whole_unless_draft_is_asked_for(decoder: str, tmp_path: Path, monkeypatch) -> None:
+    Image.fromarray(photo(512, 512)).save(tmp_path / "1.jpg")
+    monkeypatch.setattr(JpegImageFile, "draft", lambda *_: pytest.fail("reduced"))
+    wanted = np.asarray(Image.open(tmp_path / "1.jpg").resize((64, 64), BICUBIC)).astype(int)
+    (found,) = scaled(tmp_path / "1.jpg", decoder)
+    assert np.abs(found - wanted).max() <= (0 if decoder == "exact" else 1)
+
+
+# (height, width) of the file, size wanted, and the factor by which it is reduced
+REDUCED = [
+    ((512, 512), 256, 2),
+    ((511, 512), 256, 1),
+    ((512, 512), 64, 8),
+    ((1000, 301), 64, 4),
+    ((501, 375), 64, 4),
+    ((300, 517), (60, 200), 2),
+    ((256, 400), (60, 200), 2),
+]
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("file", "size", "factor"), REDUCED)
+def test_a_reduced_jpeg_shows_the_same_at_the_same_place(
+    file: tuple[int, int],
+    size: int | tuple[int, int],
+    factor: int,
+    channels: int,
+    turn: int,
+    tmp_path: Path,
+    monkeypatch,
+) -> None:
+    path, exif = tmp_path / "1.jpg", Image.Exif()
+    exif[274] = turn
+    Image.fromarray(photo(*(file if turn == 1 else file[::-1]))).save(path, quality=95, exif=exif)
+    factors = []
+    real = JpegImageFile.draft
+
+    def noted(self: JpegImageFile, mode: str | None, wanted: tuple[int, int]) -> object:
+        before = self.width
+        answer = real(self, mode, wanted)
+        factors.append(round(before / self.width))
+        return answer
+
+    monkeypatch.setattr(JpegImageFile, "draft", noted)
+    keys = {"load_size": size, "crop_size": size, "channels": channels}
+    (exact,), (found,) = (scaled(path, decoder, **keys) for decoder in ("exact", "draft"))
+    assert found.shape == exact.shape
+    turned_unevenly = turn == 6 and (file[0] % factor or file[1] % factor)
+    assert factors == ([] if factor == 1 or turned_unevenly else [factor])
+    assert np.abs(found - exact).mean() < 2.5
+    # a shift by a quarter of a pixel would show: the difference goes neither with the slope nor against it
+    for axis in (0, 1):
+        slope = np.gradient(exact.astype(float), axis=axis)
+        assert abs((slope * (found - exact)).sum() / (slope**2).sum()) < 0.05
+
+
+@pytest.mark.parametrize(("depth", "value_range"), [("uint16", None), ("float32", (0, 255)), ("uint8", (0, 200))])
+def test_jpegs_are_not_reduced_where_other_values_are_made_of_theirs(
+    depth: str, value_range: tuple[float, float] | None, tmp_path: Path
+) -> None:
+    Image.fromarray(photo(255, 513)).save(tmp_path / "1.jpg", quality=95)  # whose eighth is no whole number
+    keys = {"preprocess": "resize_and_crop", "load_size": 32, "crop_size": 32, "flip": False, "training": True}
+    source = FolderSource(tmp_path, [tmp_path / "1.jpg"])
+    exact, found = (
+        Domain(source, channels=3, depth=depth, value_range=value_range).scaled(0, Preprocess(decoder=decoder, **keys))
+        for decoder in ("exact", "draft")
+    )
+    assert found[0].dtype == ("uint16" if depth == "uint16" else "float32")
+    assert np.array_equal(exact[0], found[0])
+
+
+@pytest.mark.parametrize(("width", "reduced"), [(512, True), (516, True), (514, False)])
+def test_both_halves_of_a_reduced_pair_begin_where_they_did(width: int, reduced: bool, tmp_path: Path) -> None:
+    left, right = photo(256, width // 2), np.full((256, width // 2, 3), 255, dtype=np.uint8)
+    Image.fromarray(np.hstack([left, right])).save(tmp_path / "1.jpg", quality=95, subsampling=0)
+    exact, found = (scaled(tmp_path / "1.jpg", decoder, columns=2) for decoder in ("exact", "draft"))
+    assert not np.array_equal(found[0], exact[0])
+    assert found[0].shape == found[1].shape == (64, 64, 3)
+    assert all(np.abs(one - other).mean() < 2.5 for one, other in zip(found, exact, strict=True))
+    assert found[1][:, 2:].min() > 240  # nothing of the left half
+
+
+@pytest.mark.parametrize("name", ["1.png", "1.webp"])
+def test_only_jpegs_are_reduced(name: str, tmp_path: Path) -> None:
+    Image.fromarray(photo(512, 512)).save(tmp_path / name)
+    (fast,), (draft,) = (scaled(tmp_path / name, decoder) for decoder in ("fast", "draft"))
+    assert np.array_equal(fast, draft)
+
+
+def test_modes_that_do_not_scale_reduce_nothing(tmp_path: Path) -> None:
+    Image.fromarray(photo(512, 512)).save(tmp_path / "1.jpg")
+    for mode in ("none", "crop"):
+        (exact,), (draft,) = (scaled(tmp_path / "1.jpg", decoder, preprocess=mode) for decoder in ("exact", "draft"))
+        assert np.array_equal(exact, draft)
+
+
+def test_threads_change_nothing() -> None:
+    pixels = photo(256, 300)
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(resize_fast(pixels, 286, 286))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*found)

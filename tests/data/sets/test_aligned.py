@@ -1,0 +1,341 @@
+"""Pairs of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gantrain.data.base import Batch
+from gantrain.data.sets.aligned import Aligned
+from gantrain.registry import DATASETS, ConfigError
+
+Pixels = np.ndarray
+
+
+def noise(height: int = 16, width: int = 16, channels: int = 3, seed: int = 0, dtype: Any = np.uint8) -> Pixels:
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, np.iinfo(dtype).max + 1, (height, width, channels), dtype=dtype)
+
+
+def save(path: Path, pixels: Pixels) -> Path:
+    """A picture, or an array if that is its suffix; folders on the way are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, pixels) if path.suffix == ".npy" else Image.fromarray(pixels.squeeze()).save(path)
+    return path
+
+
+def save_pair(path: Path, seed: int = 0, height: int = 16, width: int = 16) -> None:
+    """Noise on the left, its negative on the right."""
+    left = noise(height, width, seed=seed)
+    save(path, np.concatenate([left, 255 - left], axis=1))
+
+
+def pairs(root: Path, *, phase: str = "train", **keys: Any) -> Aligned:
+    defaults = {
+        "direction": "a_to_b",
+        "channels": 3,
+        "channels_b": 3,
+        "range": None,
+        "range_b": None,
+        "depth": "auto",
+        "decoder": "exact",
+        "preprocess": "resize_and_crop",
+        "load_size": 16,
+        "crop_size": 12,
+        "flip": True,
+    }
+    return DATASETS.build({"mode": "aligned", "root": str(root), **defaults, **keys}, phase=phase)
+
+
+def names(dataset: Aligned) -> list[str]:
+    return [dataset.item(index, 0)["name"] for index in range(len(dataset))]
+
+
+def outcome(item: Batch) -> bytes:
+    return item["a"].numpy().tobytes()
+
+
+# ---- one draw for both
+
+
+@pytest.mark.parametrize("preprocess", ["resize_and_crop", "crop", "scale_width_and_crop", "scale_shortside_and_crop"])
+@pytest.mark.parametrize("in_folders", [False, True])
+def test_both_pictures_of_a_pair_are_cut_and_mirrored_alike(tmp_path: Path, preprocess: str, in_folders: bool) -> None:
+    left = noise()
+    if in_folders:
+        save(tmp_path / "trainA/1.png", left)
+        save(tmp_path / "trainB/1.png", 255 - left)
+    else:
+        save_pair(tmp_path / "train/1.png")
+    dataset = pairs(tmp_path, preprocess=preprocess)
+    items = [dataset.item(0, seed) for seed in range(300)]
+    for item in items:
+        assert item["a"].shape == (3, 12, 12)
+        assert torch.equal(item["b"], 255 - item["a"])
+    # 5 x 5 places, mirrored or not
+    assert len({outcome(item) for item in items}) == 50
+    assert outcome(dataset.item(0, 3)) == outcome(items[3])
+
+
+@pytest.mark.parametrize(("height", "width"), [(355, 32), (70, 110), (16, 17)])
+def test_they_stay_alike_through_scaling(tmp_path: Path, height: int, width: int) -> None:
+    save_pair(tmp_path / "train/1.png", height=height, width=width)
+    dataset = pairs(tmp_path)
+    for seed in range(40):
+        item = dataset.item(0, seed)
+        # of a value and its negative, at most one is rounded up
+        assert (item["b"].int() - (255 - item["a"].int())).abs().max() <= 1
+
+
+def test_outside_training_the_picture_is_resized_to_the_window_and_not_mirrored(tmp_path: Path) -> None:
+    save_pair(tmp_path / "test/1.png", height=20, width=30)
+    expected = Image.fromarray(noise(20, 30)).resize((12, 12), Image.Resampling.BICUBIC)
+    for seed in range(10):
+        item = pairs(tmp_path, phase="test").item(0, seed)
+        np.testing.assert_array_equal(item["a"].permute(1, 2, 0).numpy(), np.asarray(expected))
+
+
+# ---- where they are found
+
+
+LAYOUTS = {
+    "side by side": ("{phase}/{name}",),
+    "trainA": ("{phase}A/{name}", "{phase}B/{name}"),
+    "A/train": ("A/{phase}/{name}", "B/{phase}/{name}"),
+    "a/train": ("a/{phase}/{name}", "b/{phase}/{name}"),
+    "train/A": ("{phase}/A/{name}", "{phase}/B/{name}"),
+}
+
+
+def lay(root: Path, layout: str, phase: str, name: str, seed: int) -> None:
+    """The pair number ``seed`` in one of the layouts: noise, and its negative."""
+    if layout == "side by side":
+        save_pair(root / LAYOUTS[layout][0].format(phase=phase, name=name), seed)
+        return
+    for pattern, pixels in zip(LAYOUTS[layout], (noise(seed=seed), 255 - noise(seed=seed)), strict=True):
+        save(root / pattern.format(phase=phase, name=name), pixels)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_found_with_its_sub_folders(tmp_path: Path, layout: str) -> None:
+    for seed, name in enumerate(("1.png", "x/1.png", "y/1.png")):  # the same base name thrice
+        lay(tmp_path, layout, "train", name, seed)
+    lay(tmp_path, layout, "test", "2.png", 9)
+    dataset = pairs(tmp_path, crop_size=16, flip=False)
+    assert names(dataset) == ["1.png", "x/1.png", "y/1.png"]
+    assert dataset.held_out
+    assert dataset.keys == {"a", "b"}
+    for seed in range(3):
+        item = dataset.item(seed, 0)
+        np.testing.assert_array_equal(item["a"].permute(1, 2, 0).numpy(), noise(seed=seed))
+        np.testing.assert_array_equal(item["b"].permute(1, 2, 0).numpy(), 255 - noise(seed=seed))
+    assert names(pairs(tmp_path, phase="test")) == ["2.png"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_val_stands_for_a_missing_test_and_for_no_other(tmp_path: Path, layout: str) -> None:
+    lay(tmp_path, layout, "train", "1.png", 0)
+    assert not pairs(tmp_path).held_out
+    with pytest.raises(ConfigError, match="nothing for the phase test in"):
+        pairs(tmp_path, phase="test")
+    lay(tmp_path, layout, "val", "2.png", 1)
+    assert pairs(tmp_path).held_out
+    assert names(pairs(tmp_path, phase="test")) == names(pairs(tmp_path, phase="val")) == ["2.png"]
+    lay(tmp_path, layout, "test", "3.png", 2)
+    assert names(pairs(tmp_path, phase="test")) == ["3.png"]
+    with pytest.raises(ConfigError, match="nothing for the phase eval in"):
+        pairs(tmp_path, phase="eval")
+    lay(tmp_path, layout, "eval", "4.png", 2)
+    assert names(pairs(tmp_path, phase="eval")) == ["4.png"]
+
+
+@pytest.mark.parametrize("in_folders", [False, True])
+def test_a_root_without_phases_serves_them_all(tmp_path: Path, in_folders: bool) -> None:
+    if in_folders:
+        save(tmp_path / "A/1.png", noise())
+        save(tmp_path / "B/1.jpg", noise())
+    else:
+        save_pair(tmp_path / "1.png")
+        save_pair(tmp_path / "sub/2.png")
+    for phase in ("train", "test", "val"):
+        dataset = pairs(tmp_path, phase=phase)
+        assert names(dataset) == (["1.png"] if in_folders else ["1.png", "sub/2.png"])
+        assert not dataset.held_out
+
+
+def test_pictures_side_by_side_come_before_two_folders(tmp_path: Path) -> None:
+    lay(tmp_path, "trainA", "train", "folders.png", 0)
+    (tmp_path / "train").mkdir()  # of no account while it is empty
+    assert names(pairs(tmp_path)) == ["folders.png"]
+    lay(tmp_path, "side by side", "train", "side.png", 0)
+    assert names(pairs(tmp_path)) == ["side.png"]
+
+
+def test_what_was_looked_for_is_said(tmp_path: Path) -> None:
+    lay(tmp_path, "side by side", "test", "1.png", 0)
+    save(tmp_path / "trainA/1.png", noise())
+    save_pair(tmp_path / "stray.png")
+    expected = (
+        f"data.root: nothing for the phase train in {tmp_path} (looked for train (each picture A left, B right); "
+        "trainA + trainB; A/train + B/train; train/A + train/B)"
+    )
+    with pytest.raises(ConfigError) as caught:
+        pairs(tmp_path)
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("nowhere", ""), ("facades", "; gantrain data download facades fetches it")]
+)
+def test_a_missing_root_is_named_with_the_way_to_get_it(tmp_path: Path, name: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        pairs(tmp_path / name)
+    assert str(caught.value) == f"data.root: there is no folder {tmp_path / name}{hint}"
+
+
+# ---- how they are matched
+
+
+def test_two_folders_are_matched_by_path_without_suffix(tmp_path: Path) -> None:
+    for seed, name in enumerate(("x/1", "y/1", "1.v2")):
+        save(tmp_path / f"trainA/{name}.png", noise(seed=seed))
+        save(tmp_path / f"trainB/{name}.tif", 255 - noise(seed=seed))
+    dataset = pairs(tmp_path)
+    assert names(dataset) == ["1.v2.png", "x/1.png", "y/1.png"]
+    for index in range(3):
+        item = dataset.item(index, 5)
+        assert torch.equal(item["b"], 255 - item["a"])
+
+
+def test_pictures_without_partner_are_counted_and_named(tmp_path: Path) -> None:
+    for number in range(6):
+        save(tmp_path / f"trainA/{number}.png", noise())
+        save(tmp_path / f"trainB/{number + 4}.png", noise())
+    with pytest.raises(ConfigError) as caught:
+        pairs(tmp_path)
+    a, b = tmp_path / "trainA", tmp_path / "trainB"
+    listed = [*(str(a / f"{number}.png") for number in range(4)), str(b / "6.png")]
+    assert str(caught.value) == (
+        f"data.root: pictures are matched by name without suffix, and 4 in {a} and 4 in {b} have no partner: "
+        + ", ".join(listed)
+        + " and 3 more"
+    )
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("trainA/1.png", "trainA/1.jpg", "trainB/1.png"):
+        save(tmp_path / name, noise())
+    text = rf"^data\.root: {tmp_path}/trainA/1\.jpg and {tmp_path}/trainA/1\.png have the same name but for the suffix$"
+    with pytest.raises(ConfigError, match=text):
+        pairs(tmp_path)
+
+
+def test_a_picture_that_cannot_be_halved_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "train/1.png", noise(16, 33))
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/train/1\.png is 33 pixels wide, which can't be halved"):
+        pairs(tmp_path).item(0, 0)
+
+
+@pytest.mark.parametrize("preprocess", ["crop", "none", "scale_width", "scale_shortside_and_crop"])
+def test_pairs_that_scaling_leaves_unlike_in_size_are_named(tmp_path: Path, preprocess: str) -> None:
+    a, b = save(tmp_path / "trainA/1.png", noise(20, 30)), save(tmp_path / "trainB/1.png", noise(30, 30))
+    dataset = pairs(tmp_path, preprocess=preprocess)
+    with pytest.raises(ConfigError, match=rf"^{a} and {b} would be scaled to different sizes, \[.*resize_and_crop"):
+        dataset.item(0, 0)
+    assert pairs(tmp_path).item(0, 0)["b"].shape == (3, 12, 12)
+
+
+# ---- what they become
+
+
+@pytest.mark.parametrize("in_folders", [False, True])
+def test_the_direction_swaps_a_and_b_and_all_that_is_said_of_them(tmp_path: Path, in_folders: bool) -> None:
+    gray, colour = noise(channels=1, dtype=np.uint16), noise(seed=1)
+    if in_folders:
+        save(tmp_path / "trainA/1.png", gray)
+        save(tmp_path / "trainB/1.jpg", colour)
+    else:
+        save_pair(tmp_path / "train/1.png")
+    keys = {"channels": 1, "channels_b": 3, "range": [0, 200]}
+    forward, backward = (pairs(tmp_path, direction=direction, **keys) for direction in ("a_to_b", "b_to_a"))
+    depth = "uint16" if in_folders else "uint8"
+    assert forward.spec.channels == {"a": 1, "b": 3}
+    assert backward.spec.channels == {"a": 3, "b": 1}
+    assert (forward.spec.depth, backward.spec.depth) == ({"a": depth, "b": "uint8"}, {"a": "uint8", "b": depth})
+    assert (forward.spec.ranges, backward.spec.ranges) == ({"a": (0.0, 200.0)}, {"b": (0.0, 200.0)})
+    one, other = forward.item(0, 4), backward.item(0, 4)
+    assert torch.equal(one["a"], other["b"])
+    assert torch.equal(one["b"], other["a"])
+    assert (one["a"].dtype, one["b"].dtype) == (torch.float32, torch.uint8)
+    assert (one["name"], other["name"]) == ("1.png", "1.jpg" if in_folders else "1.png")
+    assert forward.fingerprint == backward.fingerprint
+
+
+def test_the_description_has_the_size_of_the_window(tmp_path: Path) -> None:
+    save_pair(tmp_path / "train/1.png")
+    spec = pairs(tmp_path, load_size=[20, 24], crop_size=[12, 16]).spec
+    assert (spec.shape("a"), spec.shape("b"), spec.class_names) == ((3, 12, 16), (3, 12, 16), ())
+
+
+def test_each_domain_has_the_depth_of_its_first_picture(tmp_path: Path) -> None:
+    stored = noise(16, 16, 1, dtype=np.uint16)
+    save(tmp_path / "trainA/1.png", stored)
+    save(tmp_path / "trainA/2.png", noise(16, 16, 1))
+    save(tmp_path / "trainB/1.png", noise())
+    save(tmp_path / "trainB/2.npy", noise(dtype=np.uint16))
+    dataset = pairs(tmp_path, channels=1, flip=False, crop_size=16)
+    assert dataset.spec.depth == {"a": "uint16", "b": "uint8"}
+    first = dataset.item(0, 0)
+    np.testing.assert_array_equal(first["a"][0].numpy(), stored[..., 0])
+    assert first["b"].dtype == torch.uint8
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/trainB/2\.npy has a depth of uint16.*data\.depth=uint16$"):
+        dataset.item(1, 0)
+    deep = pairs(tmp_path, channels=1, depth="uint16", flip=False, crop_size=16)
+    assert deep.spec.depth == {"a": "uint16", "b": "uint16"}
+    np.testing.assert_array_equal(deep.item(1, 0)["a"][0].numpy(), noise(16, 16, 1)[..., 0] * 257.0)
+    shallow = pairs(tmp_path, channels=1, depth="uint8", flip=False, crop_size=16).item(0, 0)["a"]
+    np.testing.assert_array_equal(shallow[0].numpy(), np.rint(stored[..., 0] / 257))
+
+
+def test_each_domain_has_its_range(tmp_path: Path) -> None:
+    save(tmp_path / "trainA/1.npy", np.full((16, 16), 250, np.float32))
+    save(tmp_path / "trainB/1.npy", np.full((16, 16), -250, np.float32))
+    keys = {"channels": 1, "channels_b": 1}
+    dataset = pairs(tmp_path, **keys, range=[0, 1000], range_b=[-1000, 0])
+    assert dataset.spec.ranges == {"a": (0.0, 1000.0), "b": (-1000.0, 0.0)}
+    assert dataset.spec.depth == {"a": "float32", "b": "float32"}
+    item = dataset.item(0, 0)
+    assert (item["a"].unique().tolist(), item["b"].unique().tolist()) == ([-0.5], [0.5])
+    with pytest.raises(ConfigError, match=r"^floating-point pictures need data\.range_b=\[LOW,HIGH\]"):
+        pairs(tmp_path, **keys, range=[0, 1000])
+    for wrong in ([1, 1], [5, 0], [0, float("inf")], [float("nan"), 1]):
+        with pytest.raises(ConfigError, match=r"^data\.range_b=\[.*\]: the first number must be less than the second$"):
+            pairs(tmp_path, **keys, range=[0, 1], range_b=wrong)
+    with pytest.raises(ConfigError, match=r"^data\.range: expected a list of 2"):
+        pairs(tmp_path, **keys, range=[0])
+
+
+def test_channels_that_do_not_fit_are_named_with_their_own_key(tmp_path: Path) -> None:
+    save(tmp_path / "trainA/1.npy", noise())
+    save(tmp_path / "trainB/1.npy", noise(channels=2))
+    with pytest.raises(ConfigError, match=r"trainB/1\.npy has 2 channels.*data\.channels_b=2"):
+        pairs(tmp_path).item(0, 0)
+
+
+def test_a_picture_too_small_for_its_window_is_named(tmp_path: Path) -> None:
+    save_pair(tmp_path / "train/1.png", height=8)
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/train/1\.png \(\[8, 16\] pixels\) is smaller than"):
+        pairs(tmp_path, preprocess="crop").item(0, 0)
+
+
+def test_other_names_are_another_fingerprint(tmp_path: Path) -> None:
+    save_pair(tmp_path / "train/1.png")
+    before = pairs(tmp_path).fingerprint
+    assert pairs(tmp_path, direction="b_to_a").fingerprint == before
+    (tmp_path / "train/1.png").rename(tmp_path / "train/2.png")
+    assert pairs(tmp_path).fingerprint != before

@@ -1,0 +1,224 @@
+"""The pairs and the two domains that are made of the shipped digits."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from gantrain.data.base import ImageDataset
+from gantrain.data.sets import made_of_digits as module
+from gantrain.data.sets.digits import Digits
+from gantrain.data.sets.made_of_digits import INK, outline, striped, write_digits2stripes, write_edges2digits
+from gantrain.registry import DATASETS, ConfigError
+
+CONFIGS = Path(__file__).parents[3] / "configs/data"
+COUNTS = {"train": 4500, "test": 500}
+
+
+@pytest.fixture(scope="module", params=[32, 64])
+def pairs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    root = tmp_path_factory.mktemp("pairs")
+    write_edges2digits(root, request.param)
+    return root, request.param
+
+
+@pytest.fixture(scope="module", params=[32, 64])
+def domains(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    root = tmp_path_factory.mktemp("domains")
+    write_digits2stripes(root, request.param)
+    return root, request.param
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made of 40 digits a phase."""
+    all_digits = module._digits
+    monkeypatch.setattr(module, "_digits", lambda phase, size: itertools.islice(all_digits(phase, size), 40))
+
+
+def pictures(folder: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.array(Image.open(path)) for path in sorted(folder.iterdir())}
+
+
+def digits(phase: str, size: int) -> list[np.ndarray]:
+    found = Digits(load_size=size, phase=phase)
+    return [found.item(index, 0)["image"][0].numpy() for index in range(len(found))]
+
+
+def built(name: str, root: Path, phase: str = "train", **keys: Any) -> ImageDataset:
+    """The data set of a YAML file, below another root."""
+    config = OmegaConf.load(CONFIGS / f"{name}.yaml")
+    config.data.root = str(root)
+    config.data.merge_with(keys)
+    OmegaConf.resolve(config)
+    others = ("cache", "cache_limit", "fraction", "max_size", "labelled", "batch_size", "num_workers")
+    values = OmegaConf.to_container(OmegaConf.masked_copy(config.data, [k for k in config.data if k not in others]))
+    return DATASETS.build(values, phase=phase)
+
+
+# ---- pairs
+
+
+@pytest.mark.parametrize("phase", ["train", "test"])
+def test_a_pair_is_an_outline_beside_its_digit(pairs: tuple[Path, int], phase: str) -> None:
+    root, size = pairs
+    assert sorted(path.name for path in root.iterdir()) == ["test", "train"]
+    found = pictures(root / phase)
+    assert len(found) == COUNTS[phase]
+    assert all(re.fullmatch(r"\d{5}_digit_\d\.png", name) for name in found)
+    for number, (name, both) in enumerate(found.items()):
+        assert name.startswith(f"{number:05}_")
+        assert both.shape == (size, 2 * size)
+    labels = [int(name[-5]) for name in found]
+    assert labels == Digits(load_size=size, phase=phase).labels
+    assert all(np.array_equal(a[:, size:], b) for a, b in zip(found.values(), digits(phase, size), strict=True))
+
+
+def test_an_outline_is_the_rim_of_the_ink_and_nothing_else(pairs: tuple[Path, int]) -> None:
+    root, size = pairs
+    inside_pixels = 0
+    for both in pictures(root / "test").values():
+        line, ink = both[:, :size] == 255, both[:, size:] > INK
+        assert set(np.unique(both[:, :size])) == {0, 255}
+        assert not (line & ~ink).any()
+        # closed: from inside no step leads out of the ink (which never reaches the edge, where roll would go around)
+        steps = [np.roll(ink, shift, axis) for shift in (1, -1) for axis in (0, 1)]
+        assert np.array_equal(ink & ~line, ink & np.logical_and.reduce(steps))
+        inside_pixels += (ink & ~line).sum()
+    assert inside_pixels / COUNTS["test"] > 20 * (size / 32) ** 2  # there is something to fill
+
+
+def test_the_outline_of_a_square_is_one_pixel_wide() -> None:
+    square = np.zeros((6, 6), np.uint8)
+    square[1:6, 1:6] = 200  # as far as the edge of the picture, which counts as outside
+    square[0, 0] = INK  # too faint
+    assert (outline(square) // 255).tolist() == [
+        [0, 0, 0, 0, 0, 0],
+        [0, 1, 1, 1, 1, 1],
+        [0, 1, 0, 0, 0, 1],
+        [0, 1, 0, 0, 0, 1],
+        [0, 1, 0, 0, 0, 1],
+        [0, 1, 1, 1, 1, 1],
+    ]
+
+
+# ---- two domains
+
+
+@pytest.mark.parametrize("phase", ["train", "test"])
+def test_no_digit_is_in_both_domains_and_none_is_left_out(domains: tuple[Path, int], phase: str) -> None:
+    root, size = domains
+    assert sorted(path.name for path in root.iterdir()) == ["testA", "testB", "trainA", "trainB"]
+    plain, stripes = pictures(root / f"{phase}A"), pictures(root / f"{phase}B")
+    assert {both.shape for both in (*plain.values(), *stripes.values())} == {(size, size, 3)}
+    assert all((picture == picture[..., :1]).all() for picture in plain.values())
+    shapes_a = {picture[..., 0].tobytes() for picture in plain.values()}
+    # the brighter colour channel of a stripe is the digit itself
+    shapes_b = {picture.max(axis=2).tobytes() for picture in stripes.values()}
+    assert not shapes_a & shapes_b
+    assert shapes_a | shapes_b == {digit.tobytes() for digit in digits(phase, size)}
+    assert len(plain) + len(stripes) == COUNTS[phase]
+
+
+@pytest.mark.parametrize("phase", ["train", "test"])
+def test_each_class_is_as_often_in_either_domain(domains: tuple[Path, int], phase: str) -> None:
+    counts = [Counter(path.name[-5] for path in (domains[0] / f"{phase}{side}").iterdir()) for side in "AB"]
+    assert set(counts[0]) == set("0123456789")
+    for digit in "0123456789":
+        assert 0 <= counts[0][digit] - counts[1][digit] <= 1
+
+
+def test_stripes_are_of_two_strong_colours_in_every_picture(domains: tuple[Path, int]) -> None:
+    for picture in pictures(domains[0] / "testB").values():
+        bright = picture[picture.max(axis=2) > 128].astype(int)
+        assert ((bright.max(axis=1) - bright.min(axis=1)) > 128).all()  # saturated
+        reddish = (bright[:, 0] > bright[:, 2]).mean()
+        assert 0.15 < reddish < 0.85
+
+
+def test_stripes_are_an_eighth_of_the_picture_wide_and_fall_to_the_right() -> None:
+    found = striped(np.full((32, 32), 255, np.uint8))
+    assert found[0, :8, 0].tolist() == [255] * 4 + [0] * 4
+    assert found[0, 8:16, 2].tolist() == [0] * 4 + [255] * 4
+    assert all(np.array_equal(found[row, row:], found[0, : 32 - row]) for row in range(32))
+    assert np.array_equal(striped(np.full((64, 64), 255, np.uint8))[::2, ::2], found)
+    assert striped(np.full((32, 32), 51, np.uint8))[0, 0].tolist() == [51, 16, 0]  # a fifth of 255, 80, 0
+
+
+# ---- written on first use
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_pairs_are_written_on_first_use_and_read_as_any_pairs(tmp_path: Path, size: int) -> None:
+    train = built("edges2digits", tmp_path / "new/pairs", load_size=size)
+    test = built("edges2digits", tmp_path / "new/pairs", "test", load_size=size)
+    assert (len(train), len(test)) == (4500, 500)
+    assert train.spec.shape("a") == train.spec.shape("b") == (1, size, size)
+    item, digit = test.item(7, 0), digits("test", size)[7]
+    assert torch.equal(item["b"][0], torch.from_numpy(digit))
+    assert torch.equal(item["a"][0], torch.from_numpy(outline(digit)))
+
+
+def test_two_domains_are_written_on_first_use_and_read_as_any_domains(tmp_path: Path) -> None:
+    train, test = (built("digits2stripes", tmp_path / "domains", phase) for phase in ("train", "test"))
+    assert (len(train), len(test)) == (2252, 252)
+    assert train.spec.shape("a") == train.spec.shape("b") == (3, 32, 32)
+    item = train.item(0, 0)
+    assert torch.equal(item["a"][0], item["a"][2])
+    assert not torch.equal(item["b"][0], item["b"][2])
+
+
+@pytest.mark.parametrize("name", ["edges2digits", "digits2stripes"])
+@pytest.mark.usefixtures("few")
+def test_what_is_there_is_read_as_it_is(tmp_path: Path, name: str) -> None:
+    size = len(built(name, tmp_path / "made"))
+    folder = tmp_path / "made" / ("train" if name == "edges2digits" else "trainA")
+    next(folder.iterdir()).unlink()
+    times = {path: os.stat(path).st_mtime_ns for path in (tmp_path / "made").rglob("*")}
+    assert len(built(name, tmp_path / "made")) == size - 1
+    assert {path: os.stat(path).st_mtime_ns for path in (tmp_path / "made").rglob("*")} == times
+
+
+@pytest.mark.parametrize("name", ["edges2digits", "digits2stripes"])
+@pytest.mark.usefixtures("few")
+def test_a_writing_that_is_interrupted_leaves_nothing(tmp_path: Path, name: str, monkeypatch) -> None:
+    saved = []
+    save = module._save
+
+    def save_ten(path: Path, pixels: np.ndarray) -> None:
+        if len(saved) == 10:
+            raise KeyboardInterrupt
+        saved.append(path)
+        save(path, pixels)
+
+    monkeypatch.setattr(module, "_save", save_ten)
+    with pytest.raises(KeyboardInterrupt):
+        built(name, tmp_path / "new/made")
+    assert len(saved) == 10
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(module, "_save", save)
+    built(name, tmp_path / "new/made")
+    assert len(list((tmp_path / "new/made").rglob("*.png"))) == 80
+
+
+def test_a_folder_of_somebody_else_is_not_filled(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ConfigError, match=rf"^data\.root: .*{tmp_path}/mine"):
+        built("edges2digits", tmp_path / "mine")
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_size_that_shows_no_stripes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^data\.crop_size: expected a whole number at least 16 .*, got 8$"):
+        built("digits2stripes", tmp_path / "made", load_size=8)
+    assert list(tmp_path.iterdir()) == []

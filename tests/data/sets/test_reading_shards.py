@@ -1,0 +1,298 @@
+"""What is read from shards: the same batches as from the pictures themselves, by any number of processes."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import shutil
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, assert_same_bits, newest
+from PIL import Image
+from sharded import digits, made, pack, png, samples, shards, single
+
+from gantrain.cli.main import main
+from gantrain.data.base import Batch
+from gantrain.data.images.cache import Cache
+from gantrain.data.sets import shards as module
+from gantrain.data.sets.shards import OpenShard, Shards
+from gantrain.data.stream import BatchStream
+from gantrain.registry import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where indices are kept, not there yet."""
+    place = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("GANTRAIN_CACHE", str(place))
+    return place / "shards"
+
+
+# ---- equal to the pictures themselves
+
+
+def drawn(dataset: Any, num_workers: int, *, start: int = 0, count: int = 9, **keys: Any) -> Iterator[Batch]:
+    stream = BatchStream(
+        dataset,
+        batch_size=5,
+        seed=3,
+        num_workers=num_workers,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        channels_last=False,
+        **keys,
+    )
+    stream.position = start
+    return islice(stream, count)
+
+
+@pytest.mark.parametrize("preprocess", [None, "resize_and_crop", "scale_width_and_crop", "crop"])
+def test_batches_are_those_of_the_same_pictures_unpacked(tmp_path: Path, preprocess: str | None) -> None:
+    made(tmp_path / "in")
+    for path in (tmp_path / "in").iterdir():
+        with tarfile.open(path) as archive:
+            archive.extractall(tmp_path / "out" / path.stem, filter="data")
+    keys = {"preprocess": preprocess, "load_size": 26}
+    packed, unpacked = [*drawn(shards(tmp_path / "in", **keys), 0)], [*drawn(single(tmp_path / "out", **keys), 0)]
+    for batch in [*packed, *unpacked]:
+        del batch["label"]  # the folders are classes
+    assert_same_bits(packed, unpacked)
+    assert len({name for batch in packed for name in batch["name"]}) == 12
+
+
+def test_batches_are_the_same_with_any_number_of_workers_and_after_a_resumption(tmp_path: Path) -> None:
+    whole = shards(made(tmp_path))
+    alone = [*drawn(whole, 0)]
+    assert_same_bits(alone, [*drawn(whole, 2)])
+    assert_same_bits(alone[4:], [*drawn(whole, 2, start=4, count=5)])
+
+
+@pytest.mark.parametrize("mode", ["disk", "memory"])
+def test_batches_are_the_same_from_a_cache_until_a_shard_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Any
+) -> None:
+    made(tmp_path)
+    for _ in range(2):
+        plain, kept = shards(tmp_path), shards(tmp_path)
+        kept.keep(Cache(cache=mode))
+        with monkeypatch.context() as without:
+            without.setattr(OpenShard, "read", None)
+            cached = [*drawn(kept, 2)]
+        assert_same_bits([*drawn(plain, 0)], cached)
+        pack(tmp_path / "part-001.tar", [*samples([4]), ("00005.cls", b"0"), ("00005.png", png(99)), *samples([6, 7])])
+
+
+def test_shards_of_equal_names_sizes_and_times_are_not_taken_for_each_other(tmp_path: Path, folder: Path) -> None:
+    for name, label, number in (("one", b"1", 0), ("other", b"2", 1)):
+        file = io.BytesIO()
+        Image.fromarray(digits().item(number, 0)["image"][0].numpy()).save(file, "BMP")
+        members = (member for name in "ab" for member in ((f"{name}.bmp", file.getvalue()), (f"{name}.cls", label)))
+        os.utime(pack(tmp_path / name / "x.tar", members), (1e9, 1e9))
+        link = tmp_path / "newest"
+        link.unlink(missing_ok=True)
+        link.symlink_to(name)
+        for root in (tmp_path / name, link):
+            plain, kept = shards(root), shards(root)
+            kept.keep(Cache(cache="disk"))
+            assert plain.spec.class_names == (label.decode(),)
+            assert_same_bits([*drawn(plain, 0)], [*drawn(kept, 0)])
+    assert len(list(folder.with_name("pictures").iterdir())) == 2
+    assert len(list(folder.glob("*.index"))) == 2
+
+
+def test_a_stamp_and_a_fingerprint_change_with_what_they_are_of(tmp_path: Path) -> None:
+    made(tmp_path / "in", 3)
+    first = tmp_path / "in/part-000.tar"
+
+    def of() -> tuple[str, str]:
+        whole = shards(tmp_path / "in")
+        return whole.found.source.stamp(range(3)), whole.fingerprint
+
+    seen = [of()]
+    assert of() == seen[0]
+    status = first.stat()
+    os.utime(first, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    seen.append(of())
+    assert seen[1][1] == seen[0][1]
+    for members in ([*samples([0, 1]), ("00002.cls", b"5"), ("00002.png", png(2))], samples([0, 1, 3])):
+        pack(first, members)
+        seen.append(of())
+    first.rename(tmp_path / "in/other.tar")
+    seen.append(of())
+    shutil.move(tmp_path / "in", tmp_path / "moved")
+    shutil.copytree(tmp_path / "moved", tmp_path / "in")  # with the times of files
+    assert of() == seen[-1]
+    stamps, fingerprints = zip(*seen, strict=True)
+    assert len(set(stamps)) == 5
+    assert len(set(fingerprints)) == 4
+
+
+# ---- reading
+
+
+def test_a_pickled_data_set_holds_neither_names_nor_pictures(tmp_path: Path) -> None:
+    pack(tmp_path / "x.tar", [(f"{number}{'long' * 20}.png", png(0)) for number in range(300)])
+    whole = shards(tmp_path)
+    item = whole.item(5, 1)
+    packed = pickle.dumps(whole)
+    assert len(packed) < 5000
+    assert_same_bits(pickle.loads(packed).item(5, 1), item)
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_many_processes_read_the_same_pictures(tmp_path: Path, start: str) -> None:
+    whole = shards(made(tmp_path, 24, each=3))
+    mine = [whole.item(index, index)["image"].sum().item() for index in range(24)]
+    with get_context(start).Pool(2) as pool:
+        assert pool.starmap(brightness, [(whole, index) for index in range(24)]) == mine
+
+
+def brightness(dataset: Shards, index: int) -> float:
+    return dataset.item(index, index)["image"].sum().item()
+
+
+def open_files(folder: Path) -> int:
+    links = [Path(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    return sum(link.is_symlink() and os.readlink(link).startswith(str(folder)) for link in links)
+
+
+def test_few_shards_are_open_at_once_and_none_when_nobody_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_OPEN", 3)
+    whole = shards(made(tmp_path, each=1))
+    wanted = [whole.item(index, 0)["image"] for index in range(12)]
+    assert open_files(tmp_path) == 3
+    with ThreadPoolExecutor(8) as pool:  # which close shards that others are reading
+        order = [*range(12)] * 20
+        for index, item in zip(order, pool.map(partial(whole.item, seed=0), order), strict=True):
+            assert torch.equal(item["image"], wanted[index])
+    assert open_files(tmp_path) == 3
+    del whole, pool
+    assert open_files(tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("cut", "the shard has been changed since the run was started"),
+        ("touched", "the shard has been changed since the run was started"),
+        ("gone", "No such file or directory"),
+    ],
+)
+def test_a_shard_that_is_not_what_it_was_is_named_with_its_member(tmp_path: Path, change: str, reason: str) -> None:
+    whole = pickle.loads(pickle.dumps(shards(made(tmp_path))))  # which has none open
+    path = tmp_path / "part-001.tar"
+    if change == "cut":
+        os.truncate(path, 4000)
+    elif change == "touched":
+        os.utime(path, ns=(0, 0))
+    else:
+        path.unlink()
+    assert whole.item(0, 0)["name"] == "part-000/00000.png"
+    with pytest.raises(ConfigError, match=rf"^can't read the picture {path}/0000\d.png: {reason}$"):
+        [*drawn(whole, 0)]
+
+
+def test_a_shard_cut_off_under_a_reader_is_named_with_its_member(tmp_path: Path) -> None:
+    whole = shards(made(tmp_path))
+    whole.item(4, 0)
+    os.truncate(tmp_path / "part-001.tar", 4000)
+    with pytest.raises(ConfigError, match=rf"picture {tmp_path}/part-001.tar/00007.png: the shard is cut off$"):
+        whole.item(7, 0)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_member_that_is_no_picture_is_named_or_its_neighbour_takes_its_place(
+    tmp_path: Path, num_workers: int
+) -> None:
+    made(tmp_path, each=12)
+    pack(tmp_path / "torn.tar", [("x.cls", b"0"), ("x.png", png(0)[:100])])
+    whole = shards(tmp_path)
+    with pytest.raises(ConfigError, match=rf"^can't read the picture {tmp_path}/torn.tar/x.png: .+") as error:
+        [*drawn(whole, 0)]
+    assert "\n" not in str(error.value)
+    skipped = [*drawn(whole, num_workers, on_error="skip")]
+    assert {name for batch in skipped for name in batch["name"]} == {f"part-000/{n:05}.png" for n in range(12)}
+
+
+# ---- through the command
+
+
+def test_a_check_counts_what_is_there_and_what_is_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "data"
+    made(root / "train", 8)
+    made(root / "test", 2, phase="test")
+    keys = ["data=shards", f"data.root={root}", "data.channels=1", "data.load_size=28", "out=page"]
+    assert main(["data", "check", *keys]) == 0
+    out = capsys.readouterr().out
+    assert "pictures                8          2" in out
+    assert "warning: files that" not in out
+    pack(root / "train/more.tar", [("a.cls", b"0"), ("a.png", png(0)), ("a.json", b"{}"), ("b.v2.png", png(1))])
+    pack(root / "test/more.tar", [("torn.cls", b"0"), ("torn.png", b"torn"), ("torn.json", b"{}")])
+    assert main(["data", "check", *keys]) == 1
+    out = capsys.readouterr().out
+    assert "warning: files that are not read, for their extensions: .json (2), .v2.png (1)\n" in out
+    assert f"can't read the picture {root}/test/more.tar/torn.png: " in out
+
+
+def test_a_model_trains_and_resumes_on_shards_of_digits(train, capsys: pytest.CaptureFixture[str]) -> None:
+    made(Path("data/train"), 60, each=25)
+    made(Path("data/test"), 20, phase="test")
+    keys = ["model=cgan", "data=shards", "data.root=data", "data.channels=1"]
+    train("whole", *keys, "trainer.steps=4", "data.num_workers=2", "data.cache=off")
+    train("halves", *keys, "trainer.steps=2", "data.cache=disk")
+    train("halves", *keys, "trainer.steps=4", "data.cache=memory")
+    assert_same_bits(newest("whole")["model"], newest("halves")["model"])
+    assert main(["test", "run=checkpoints/whole"]) == 0
+    capsys.readouterr()
+    pack(Path("data/train/part-000.tar"), samples(range(70, 95)))
+    assert main(["train", *TINY, *keys, "name=whole", "trainer.steps=6"]) == 2
+    assert "\n  training images: as many, but their names are others" in capsys.readouterr().err
+
+
+def test_pictures_of_shards_are_translated_whole_under_their_names(train) -> None:
+    colour = []
+    for number, size in enumerate([(40, 44), (36, 32)]):
+        file = io.BytesIO()
+        pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(file, "PNG")
+        colour.append((f"../{number}.png", file.getvalue()))
+    pack(Path("data/x.tar"), colour)
+    sizes = ["data.load_size=32", "data.crop_size=32", "data.batch_size=1"]
+    train("run", "model=colorization", "data=shards", "data.root=data", *sizes, "trainer.steps=1")
+    pack(Path("other/y-0.tar"), colour)
+    test = ["test", "run=checkpoints/run", "data=shards", "accelerator=cpu"]
+    assert main([*test, "data.root='other/y-{0..0}.tar'"]) == 0
+    results = Path("checkpoints/run/results/test_1_shards_y-_0..0_.tar")
+    made = {path.relative_to(results).as_posix(): Image.open(path).size for path in results.glob("fake_*/**/*.png")}
+    assert {name.split("/", 1)[1]: size for name, size in made.items()} == {
+        "y-0/0.png": (44, 40),
+        "y-0/1.png": (32, 36),
+    }
+
+
+def test_a_pattern_that_the_shell_took_apart_is_not_taken_for_its_last_shard(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made(Path("data"))
+    words = [f"data.root=data/part-{number:03}.tar" for number in range(3)]
+    for command in (["train"], ["test", "run=checkpoints/run"], ["data", "check"]):
+        assert main([*command, "data=shards", *words]) == 2
+        assert capsys.readouterr().err == (
+            "gantrain: data.root is given 3 times, from data.root=data/part-000.tar to data.root=data/part-002.tar: "
+            "where the shell took a pattern apart, quote it twice: \"data.root='shards/{000..012}.tar'\"\n"
+        )
+    assert main(["train", "data=shards", "data.root='data/part-{000..002}.tar'", "dry_run=true"]) == 0
+    assert "12 in an epoch" in capsys.readouterr().out

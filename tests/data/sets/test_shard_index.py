@@ -1,0 +1,294 @@
+"""The index of shards: made once in constant memory, and never one that does not fit."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import pickle
+import tarfile
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from gantrain.data.sets import shard_index as module
+from gantrain.data.sets.shard_index import Member, ShardIndex, shard_index
+from gantrain.data.sets.tar_samples import Sample, Shard, samples
+from gantrain.registry import ConfigError
+
+
+def made(folder: Path, *counts: int, size: int = 3) -> list[Shard]:
+    """Shards of so many samples each, of a picture of ``size`` bytes with a label; no picture can be decoded."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, count in enumerate(counts):
+        with tarfile.open(folder / f"{number}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
+            for sample in range(count):
+                for kind, content in (("png", b"%d" % (sample % 10) * size), ("cls", b"%d" % (sample % 7))):
+                    member = tarfile.TarInfo(f"{sample:06}.{kind}")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+    return listed(folder)
+
+
+def listed(folder: Path) -> list[Shard]:
+    return [Shard.at(path) for path in sorted(folder.glob("*.tar"))]
+
+
+def rows(index: ShardIndex) -> list[tuple[Member, str, int]]:
+    return [(index[number], index.name(number), int(index.labels[number])) for number in range(len(index))]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where indices are kept, not there yet."""
+    place = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("GANTRAIN_CACHE", str(place))
+    return place / "shards"
+
+
+@pytest.fixture
+def walks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The shards that were walked through."""
+    seen: list[str] = []
+
+    def counted(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
+        seen.append(shard.path.name)
+        return samples(shard, ignore)
+
+    monkeypatch.setattr(module, "samples", counted)
+    return seen
+
+
+def test_it_says_of_every_picture_where_it_is(tmp_path: Path) -> None:
+    shards = made(tmp_path, 5000, 1, 0, 300)
+    index = shard_index(shards)
+    assert len(index) == 5301
+    wanted = []
+    for number, shard in enumerate(shards):
+        with tarfile.open(shard.path) as archive:
+            for member in archive.getmembers():
+                if member.name.endswith("png"):
+                    place = Member(number, member.offset_data, member.size)
+                    wanted.append((place, member.name, int(member.name[:6]) % 7))
+    assert rows(index) == wanted
+    assert index.unread == {}
+
+
+def test_the_second_opening_walks_through_nothing(tmp_path: Path, walks: list[str]) -> None:
+    shards = made(tmp_path, 3, 2)
+    one = shard_index(shards)
+    other = shard_index(listed(tmp_path))
+    assert walks == ["0.tar", "1.tar"]
+    assert rows(one) == rows(other)
+    assert one.digest == other.digest
+
+
+def test_a_pickled_index_holds_no_names(tmp_path: Path) -> None:
+    index = shard_index(made(tmp_path, 1000))
+    packed = pickle.dumps(index)
+    assert len(packed) < 500
+    assert rows(pickle.loads(packed)) == rows(index)
+
+
+@pytest.mark.parametrize("change", ["time", "content", "more", "fewer", "renamed", "order", "elsewhere"])
+def test_changed_shards_get_a_new_index(tmp_path: Path, walks: list[str], change: str) -> None:
+    shards = made(tmp_path / "in", 3, 2)
+    old = rows(shard_index(shards))
+    walks.clear()
+    path = shards[1].path
+    if change == "time":
+        os.utime(path, ns=(0, shards[1].modified + 1))
+    elif change == "content":
+        made(tmp_path / "in", 3, 20)
+        for shard in shards:
+            os.utime(shard.path, ns=(0, shard.modified))  # a clock that stands still
+    elif change == "more":
+        made(tmp_path / "in", 3, 2, 1)
+    elif change == "fewer":
+        path.unlink()
+    elif change == "renamed":
+        path.rename(path.with_name("2.tar"))
+    elif change == "elsewhere":
+        (tmp_path / "in").rename(tmp_path / "out")
+    there = listed(tmp_path / ("out" if change == "elsewhere" else "in"))
+    there = there[::-1] if change == "order" else there
+    index = shard_index(there)
+    assert walks == [shard.path.name for shard in there]
+    assert [row[1] for row in rows(index)] == [
+        f"{number:06}.png"
+        for count in {"content": (3, 20), "more": (3, 2, 1), "fewer": (3,), "order": (2, 3)}.get(change, (3, 2))
+        for number in range(count)
+    ]
+    if change in ("time", "renamed", "elsewhere"):
+        assert rows(index) == old
+    assert rows(shard_index(there)) == rows(index)
+    assert len(walks) == len(there)
+
+
+def only(folder: Path) -> Path:
+    (path,) = folder.iterdir()
+    return path
+
+
+def test_an_index_that_is_cut_off_anywhere_is_made_again(tmp_path: Path, folder: Path, walks: list[str]) -> None:
+    shards = made(tmp_path, 20)
+    shard_index(shards)
+    path = only(folder)
+    whole = path.read_bytes()
+    for size in [0, 1, *range(8, len(whole), 61), len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        walks.clear()
+        assert len(shard_index(shards)) == 20
+        assert walks == ["0.tar"]
+        assert path.read_bytes() == whole
+    path.write_bytes(whole + b"x")
+    assert len(shard_index(shards)) == 20
+    assert only(folder).read_bytes() == whole
+
+
+@pytest.mark.parametrize("place", [0, 8, 16, 24, 32])  # magic, version, and three lengths
+def test_an_index_of_another_format_or_version_is_made_again(
+    tmp_path: Path, folder: Path, walks: list[str], place: int
+) -> None:
+    shards = made(tmp_path, 10)
+    shard_index(shards)
+    whole = only(folder).read_bytes()
+    changed = bytearray(whole)
+    changed[place] ^= 1
+    only(folder).write_bytes(changed)
+    assert len(shard_index(shards)) == 10
+    assert len(walks) == 2
+    assert only(folder).read_bytes() == whole
+
+
+def test_the_digest_is_of_names_labels_and_shards(tmp_path: Path) -> None:
+    def digest(*shards: list[tuple[str, bytes]], place: int = 0) -> str:
+        for number, members in enumerate(shards):
+            path = tmp_path / f"{place}/{number}.tar"
+            path.parent.mkdir(exist_ok=True)
+            with tarfile.open(path, "w") as archive:
+                for name, content in members:
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+        return shard_index(listed(tmp_path / str(place))).digest
+
+    a, b = ("a.png", b""), ("b.png", b"")
+    same = digest([a, b]), digest([("a.png", b"other content"), b], place=1)
+    assert same[0] == same[1]
+    others = [
+        digest([b, a], place=2),
+        digest([a], [b], place=3),
+        digest([a, ("a.cls", b"0"), b], place=4),
+        digest([a, ("a.cls", b"1"), b], place=5),
+        digest([a], place=6),
+    ]
+    assert len({same[0], *others}) == 6
+
+
+def test_of_files_that_are_not_read_only_so_many_kinds_are_told_apart(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        for name in ("a.png", *(f"{number}.v{number}.png" for number in range(100)), "b.v1.png", "c.cls"):
+            archive.addfile(tarfile.TarInfo(name))
+    unread = shard_index(listed(tmp_path)).unread
+    told = {f".v{number}.png": 1 for number in range(module.KINDS)}
+    assert unread == {**told, ".v1.png": 2, "others": 100 - module.KINDS, ".cls": 1}
+
+
+# ---- making it
+
+
+def test_whoever_is_interrupted_leaves_no_half_of_an_index(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
+        yield from samples(shard, ignore)
+        raise KeyboardInterrupt
+
+    shards = made(tmp_path, 5000, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "samples", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            shard_index(shards)
+    assert [*folder.iterdir()] == []
+    assert len(shard_index(shards)) == 5003
+
+
+def test_a_shard_that_changes_meanwhile_makes_no_index(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changing(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
+        yield from samples(shard, ignore)
+        os.utime(shard.path, ns=(0, 0))
+
+    shards = made(tmp_path, 3)
+    monkeypatch.setattr(module, "samples", changing)
+    with pytest.raises(ConfigError, match=rf"^data\.root: the shard {tmp_path}/0.tar is being changed$"):
+        shard_index(shards)
+    assert [*folder.iterdir()] == []
+
+
+def test_a_shard_that_is_gone_meanwhile_is_named(tmp_path: Path) -> None:
+    shards = made(tmp_path, 3, 2)
+    shards[1].path.unlink()
+    with pytest.raises(ConfigError, match=rf"^data\.root: can't read the shard {tmp_path}/1.tar: No such file or dir"):
+        shard_index(shards)
+
+
+@pytest.mark.parametrize("reason", [errno.EROFS, errno.ENOSPC])
+def test_without_room_one_line_says_what_to_do(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    def refuse(path: Path) -> IO[bytes]:
+        raise OSError(reason, os.strerror(reason), path)
+
+    monkeypatch.setattr(module, "atomic", refuse)
+    with pytest.raises(ConfigError) as error:
+        shard_index(made(tmp_path, 3, 2))
+    assert str(error.value).startswith(f"the index of {tmp_path}/0.tar and 1 more can't be written as {folder}/")
+    assert str(error.value).endswith(f"({os.strerror(reason)}): set GANTRAIN_CACHE to a folder with room for it")
+
+
+def test_of_two_processes_that_want_it_at_once_one_makes_it_for_both(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes = get_context("fork")
+    waits, walked = processes.Event(), processes.Value("i", 0)
+    in_turn = module.one_at_a_time
+
+    def told(path: Path, *, wait: Callable[[], None]) -> AbstractContextManager[None]:
+        return in_turn(path, wait=lambda: (wait(), waits.set()))
+
+    def slow(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
+        walked.value += 1
+        assert waits.wait(60)
+        return samples(shard, ignore)
+
+    monkeypatch.setattr(module, "one_at_a_time", told)
+    monkeypatch.setattr(module, "samples", slow)
+    with processes.Pool(2) as pool:
+        found = pool.map(names_in_shards, [made(tmp_path, 3)] * 2, chunksize=1)
+    assert found == [["000000.png", "000001.png", "000002.png"]] * 2
+    assert walked.value == 1
+    assert only(folder).suffix == ".index"
+
+
+def names_in_shards(shards: list[Shard]) -> list[str]:
+    return [name for _, name, _ in rows(shard_index(shards))]
+
+
+def test_it_is_made_in_constant_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 100)
+    shards = made(tmp_path, 5000, size=0)
+    tracemalloc.start()
+    try:
+        shard_index(shards)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000  # of all members, ten times as much

@@ -1,0 +1,242 @@
+"""Pictures that can't be read: the run ends with a name, or the next picture takes their place, always the same one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import newest
+from PIL import Image
+
+from gantrain.cli.main import main
+from gantrain.data.base import Batch, ImageDataset, ImageSpec
+from gantrain.data.errors import Faults
+from gantrain.data.images.convert import write_pixels
+from gantrain.data.stream import BatchStream, in_order
+from gantrain.registry import ConfigError, construct
+from gantrain.runtime.seeding import derive_seed
+from gantrain.training.build import build_dataset
+
+CPU = torch.device("cpu")
+
+
+class Torn(ImageDataset):
+    """Items that tell their number and seed, some of which can't be read."""
+
+    def __init__(self, size: int = 40, bad: Iterable[int] = (4, 5, 39)) -> None:
+        self.size = size
+        self.bad = set(bad)
+        self.spec = ImageSpec(2, 2, {"image": 1}, {"image": "uint8"})
+
+    def __len__(self) -> int:
+        return self.size
+
+    def item(self, index: int, seed: int) -> Batch:
+        if index in self.bad:
+            raise ConfigError(f"can't read the picture {index}.png: torn")
+        return {"image": torch.zeros(1, 2, 2, dtype=torch.uint8), "label": index, "name": f"{index} by {seed}"}
+
+
+def stream(dataset: ImageDataset | None = None, on_error: str = "skip", **keys: Any) -> BatchStream:
+    config = {"batch_size": 4, "num_workers": 0, "on_error": on_error}
+    config = {key: keys.pop(key, value) for key, value in config.items()}
+    runtime = {"seed": 3, "device": CPU, "dtype": torch.float32, "channels_last": False, **keys}
+    return construct(BatchStream, config, key="data", dataset=dataset or Torn(), **runtime)
+
+
+def names(batches: Iterable[Batch], count: int) -> list[str]:
+    return [name for batch in islice(batches, count) for name in batch["name"]]
+
+
+def test_the_next_readable_item_stands_in_with_its_own_seed() -> None:
+    intact = names(stream(Torn(bad=[])), 20)
+    instead = {4: 6, 5: 6, 39: 0}  # the first comes after the last
+    expected = []
+    for place, name in enumerate(intact):
+        index = int(name.split()[0])
+        there = instead.get(index, index)
+        expected.append(f"{there} by {derive_seed(3, 'item', place // 40, there)}")
+    assert names(stream(), 20) == expected
+
+
+@pytest.mark.parametrize("position", [0, 7])
+def test_it_is_the_same_item_whatever_the_workers_the_ranks_and_where_the_run_went_on(position: int) -> None:
+    expected = names(stream(), 20)[4 * position :]
+    later = stream(num_workers=2)
+    later.position = position
+    assert names(later, 20 - position) == expected
+    ranks = [stream(rank=rank, world_size=2) for rank in range(2)]
+    for one in ranks:
+        one.position = position
+    shares = [[batch["name"] for batch in islice(one, 20 - position)] for one in ranks]
+    assert [name for both in zip(*shares, strict=True) for share in both for name in share] == expected
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_bad_picture_is_named_once_and_all_are_counted(workers: int) -> None:
+    batches = stream(num_workers=workers)
+    assert batches.faults.summary() == []
+    list(islice(batches, 10))
+    named = [f"warning: left out: can't read the picture {index}.png: torn" for index in (39, 4, 5)]
+    assert batches.faults.news() == named
+    list(islice(batches, 10))
+    assert batches.faults.news() == []
+    assert batches.faults.summary() == [
+        "warning: bad pictures left out: 3; items replaced by their neighbours: 6"  # three in each of two epochs
+    ]
+
+
+def test_batches_keep_no_trace_of_it() -> None:
+    keys = {"image", "label", "name"}
+    assert all(batch.keys() == keys for batch in islice(stream(), 10))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_by_default_the_run_ends_with_the_pictures_name(workers: int) -> None:
+    batches = stream(on_error="raise", num_workers=workers)
+    with pytest.raises(ConfigError, match=r"^can't read the picture (4|5|39)\.png: torn$"):
+        list(islice(batches, 10))
+    assert batches.faults.summary() == []
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_hundred_bad_pictures_on_end_are_another_mistake(workers: int) -> None:
+    text = r"^data\.on_error=skip: 100 items in a row can't be read; the last: can't read the picture \d+\.png: torn"
+    with pytest.raises(ConfigError, match=text):
+        next(stream(Torn(size=1000, bad=range(1000)), num_workers=workers))
+    nearly = Torn(size=1000, bad=range(1, 100))  # 99
+    assert {int(name.split()[0]) for name in names(stream(nearly, num_workers=workers), 250)}.isdisjoint(nearly.bad)
+
+
+def test_more_than_a_tenth_of_all_items_are_too_many() -> None:
+    list(islice(stream(Torn(size=40, bad=range(0, 40, 10))), 30))
+    told = (
+        r"^data\.on_error=skip: 5 pictures can't be read, of 40 items, of which no more than 4 are left out; the last: "
+    )
+    with pytest.raises(ConfigError, match=told):
+        list(islice(stream(Torn(size=40, bad=range(0, 40, 8))), 10))
+
+
+def test_one_bad_picture_is_never_too_many() -> None:
+    assert names(stream(Torn(size=3, bad=[1])), 1)
+
+
+def test_what_several_ranks_met_is_named_once(monkeypatch) -> None:
+    faults = Faults(100, counted=True)
+    faults.add([["b"], ["a", "b"]])
+    others = {"list": ["b", "c"], "int": 3}
+    monkeypatch.setattr("gantrain.runtime.distributed.gather", lambda item: [item, others[type(item).__name__]])
+    assert faults.news() == [f"warning: left out: {picture}" for picture in "abc"]
+    assert faults.summary() == ["warning: bad pictures left out: 3; items replaced by their neighbours: 5"]
+    monkeypatch.setattr("gantrain.runtime.distributed.gather", lambda item: None)  # on another rank than 0
+    assert faults.summary() == []
+
+
+def test_in_order_bad_pictures_are_an_error_or_missing() -> None:
+    def labels(dataset: Torn, on_error: str) -> list[int]:
+        batches = in_order(dataset, 6, CPU, torch.float32, on_error=on_error)
+        return [label for batch in batches for label in batch["label"].tolist()]
+
+    assert labels(Torn(), "skip") == [index for index in range(40) if index not in (4, 5, 39)]
+    with pytest.raises(ConfigError, match=r"^can't read the picture 4\.png: torn$"):
+        labels(Torn(), "raise")
+    with pytest.raises(ConfigError, match=r"^can't read the picture 2\.png: torn$"):  # rather than no batch at all
+        labels(Torn(size=3, bad=range(3)), "skip")
+
+
+def pictures(folder: Path, count: int, torn: int | None) -> None:
+    folder.mkdir()
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:02}.png")
+    if torn is not None:
+        path = folder / f"{torn:02}.png"
+        path.write_bytes(path.read_bytes()[:100])
+
+
+def train(*typed: str) -> int:
+    tiny = ["data=single", "data.root=photos", "data.load_size=32", "data.batch_size=4", "network.width=2", "name=run"]
+    return main(["train", *tiny, "data.cache=off", "trainer.accelerator=cpu", "trainer.log_every=1", *typed])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_goes_past_a_torn_picture_and_says_so_at_once(workers: int, capfd) -> None:
+    pictures(Path("photos"), 12, torn=1)  # all of which are drawn in three steps
+    typed = [f"data.num_workers={workers}", "trainer.steps=7"]
+    assert train(*typed) == 2
+    assert capfd.readouterr().err.strip().splitlines()[-1].startswith("gantrain: can't read the picture photos/01.png")
+    assert train(*typed, "data.on_error=skip") == 0
+    said = capfd.readouterr().err
+    assert said.count("\rwarning: left out: can't read the picture photos/01.png: ") == 1
+    assert said.index("left out") < said.index(" 4/7 ")
+    assert re.search(r"\rwarning: bad pictures left out: 1; items replaced by their neighbours: [23]\n", said)
+    assert newest("run")["step"] == 7
+
+
+def read(mode: str, preprocess: str = "scale_width") -> ImageDataset:
+    keys = {"mode": mode, "root": "photos", "channels": 1, "preprocess": preprocess, "load_size": 20, "crop_size": 12}
+    keys |= {"flip": False, "range": None, "depth": "auto", "decoder": "exact"}
+    if mode == "single":
+        return build_dataset(keys | {"crop": "random", "list": None}, phase="train")
+    keys |= {"direction": "a_to_b", "channels_b": 1, "range_b": None}
+    return build_dataset(keys | ({"serial": True} if mode == "unaligned" else {}), phase="train")
+
+
+@pytest.mark.parametrize("left", [0, 100])
+@pytest.mark.parametrize("mode", ["single", "aligned", "unaligned"])
+def test_the_first_picture_may_be_torn(mode: str, left: int) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (30, 40, 1), dtype=np.uint16)
+    for folder in ("photos/trainA", "photos/trainB"):
+        for number in range(3):
+            write_pixels(Path(folder) / f"{number}.png", deep)
+        first = Path(folder) / "0.png"
+        first.write_bytes(first.read_bytes()[:left])  # of which 60 would be its header
+    dataset = read(mode)
+    assert set(dataset.spec.depth.values()) == {"uint16"}
+    assert (dataset.spec.height, dataset.spec.width) == (16, 20)
+    with pytest.raises(ConfigError, match=r"^can't read the picture photos/trainA/0\.png: "):
+        dataset.item(0, 0)
+    batches = list(islice(stream(dataset, batch_size=1), 3))
+    assert not any(name.endswith("0.png") for batch in batches for name in batch["name"])
+
+
+def test_a_name_of_two_lines_is_said_in_one() -> None:
+    pictures(Path("photos"), 2, torn=None)
+    Path("photos/two\nlines\udcff.png").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"^can't read the picture photos/two\\nlines\\udcff\.png: the file is "):
+        read("single", "crop").item(2, 0)
+
+
+@pytest.mark.parametrize("preprocess", ["scale_width", "crop"])
+def test_where_no_picture_can_be_read_the_first_is_named(preprocess: str) -> None:
+    pictures(Path("photos"), 3, torn=None)
+    for path in Path("photos").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"^can't read the picture photos/00\.png: the file is empty$"):
+        read("single", preprocess)
+
+
+def test_a_page_of_training_pictures_does_without_the_torn_one() -> None:
+    pictures(Path("photos"), 6, torn=1)
+    typed = ["model=colorization", "network/generator=unet_resize", "data.on_error=skip", "trainer.steps=1"]
+    typed += ["data.preprocess=null", "data.crop_size=32"]
+    assert train(*typed, "data.num_workers=0") == 0
+    assert list(Path("checkpoints/run/images").glob("step_1_*.png"))
+
+
+def test_a_run_may_go_on_with_the_other_setting() -> None:
+    pictures(Path("photos"), 6, torn=None)
+    assert train("trainer.steps=1", "data.num_workers=0") == 0
+    assert train("trainer.steps=2", "data.num_workers=0", "data.on_error=skip") == 0
+    assert newest("run")["step"] == 2
+
+
+def test_what_to_do_is_one_of_two_words() -> None:
+    with pytest.raises(ConfigError, match=r"^data\.on_error: expected one of 'raise', 'skip', got 'ignore'$"):
+        stream(on_error="ignore")

@@ -1,0 +1,189 @@
+"""Learning rates as functions of a run's progress."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from tiny import sgd, updates_of
+from torch import Tensor, nn
+
+from gantrain.optim.schedules import Constant, Cosine, Linear, Plateau, Step
+from gantrain.registry import SCHEDULES, ConfigError
+
+PLATEAU = {"metric": "g", "mode": "min", "interval": 2, "patience": 1, "threshold": 0.1, "gamma": 0.5}
+
+
+def plateau(**keys: Any) -> Plateau:
+    return Plateau(**(PLATEAU | keys))
+
+
+def watch(schedule: Plateau, values: list[float]) -> list[float]:
+    """The factors after each step with these losses."""
+    factors = []
+    for value in values:
+        schedule.observe({"d": torch.tensor(99.0), "g": torch.tensor(value)})
+        factors.append(schedule.factor(0.5))
+    return factors
+
+
+def test_constant_is_one_always() -> None:
+    assert [Constant().factor(progress) for progress in (0.0, 0.5, 0.999)] == [1.0, 1.0, 1.0]
+
+
+def test_linear_holds_until_its_start_and_then_falls_straight_to_zero() -> None:
+    factors = [Linear(start=0.5).factor(progress) for progress in (0.0, 0.25, 0.5, 0.75, 0.875)]
+    assert factors == [1.0, 1.0, 1.0, 0.5, 0.25]
+    assert Linear(start=0.0).factor(0.25) == 0.75
+
+
+def test_step_multiplies_by_gamma_at_each_milestone() -> None:
+    schedule = Step(milestones=[0.25, 0.75], gamma=0.5)
+    assert [schedule.factor(progress) for progress in (0.0, 0.2499, 0.25, 0.7499, 0.75, 0.99)] == [
+        1,
+        1,
+        0.5,
+        0.5,
+        0.25,
+        0.25,
+    ]
+
+
+def test_cosine_by_hand() -> None:
+    # final + (1 - final) (1 + cos(pi p)) / 2 with cos = 1, 1/2, 0, -1/2
+    factors = [Cosine(final=0.2).factor(progress) for progress in (0.0, 1 / 3, 0.5, 2 / 3)]
+    torch.testing.assert_close(factors, [1.0, 0.8, 0.6, 0.4])
+
+
+@pytest.mark.parametrize("schedule", [Linear(start=0.0), Linear(start=0.5), Cosine(final=0.0), Cosine(final=0.1)])
+def test_a_decaying_rate_falls_all_the_way_and_the_last_step_still_learns(schedule: Linear | Cosine) -> None:
+    steps = 1000
+    factors = [schedule.factor(step / steps) for step in range(steps)]
+    assert factors[0] == 1.0
+    assert all(later <= earlier for earlier, later in pairwise(factors))
+    assert all(later < earlier for earlier, later in pairwise(factors[500:]))
+    final = getattr(schedule, "final", 0.0)
+    assert final < factors[-1] < final + 0.01
+
+
+def test_a_falling_loss_keeps_the_rate() -> None:
+    assert watch(plateau(), [5.0 - 0.2 * step for step in range(20)]) == [1.0] * 20
+
+
+def test_a_loss_that_stands_still_lowers_the_rate_after_the_patience() -> None:
+    # two steps an interval: the first sets the best, the second is borne, the third lowers, and so on every second
+    expected = [1.0] * 5 + [0.5] * 4 + [0.25] * 4 + [0.125]
+    assert watch(plateau(), [1.0] * 14) == expected
+
+
+def test_an_improvement_within_the_threshold_is_none() -> None:
+    assert watch(plateau(interval=1, patience=0), [1.0, 0.95, 0.91]) == [1.0, 0.5, 0.25]
+    assert watch(plateau(interval=1, patience=0), [1.0, 0.85, 0.7]) == [1.0, 1.0, 1.0]
+
+
+def test_an_improvement_gives_the_patience_back() -> None:
+    assert watch(plateau(interval=1), [1.0, 1.0, 0.5, 0.5, 0.2, 0.2, 0.2]) == [1.0] * 6 + [0.5]
+
+
+def test_what_is_compared_is_the_mean_of_the_interval() -> None:
+    # the means fall by 0.5; every last value of an interval is the same
+    assert watch(plateau(patience=0), [4.0, 1.0, 3.0, 1.0, 2.0, 1.0]) == [1.0] * 6
+
+
+def test_larger_may_be_better() -> None:
+    assert watch(plateau(interval=1, patience=0, mode="max"), [1.0, 2.0, 3.0, 3.0]) == [1.0, 1.0, 1.0, 0.5]
+    assert watch(plateau(interval=1, patience=0, mode="min"), [1.0, 2.0, 3.0, 3.0]) == [1.0, 0.5, 0.25, 0.125]
+
+
+def test_a_loss_that_the_model_does_not_have_is_refused_with_the_list() -> None:
+    with pytest.raises(ConfigError, match=r"^schedule\.metric: no loss 'h'; there are: d, g$"):
+        watch(plateau(metric="h"), [1.0])
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_plateau_taken_up_again_at_any_step_has_the_same_future(cut: int) -> None:
+    generator = torch.Generator().manual_seed(2)
+    values = torch.rand(24, generator=generator).tolist()
+    whole = plateau()
+    factors = watch(whole, values)
+    assert len(set(factors)) > 2  # else there would be nothing to get wrong
+    before = plateau()
+    assert watch(before, values[:cut]) == factors[:cut]
+    state = copy.deepcopy(before.state_dict())
+    watch(before, values[cut:])
+    after = plateau()
+    after.load_state_dict(state)
+    assert watch(after, values[cut:]) == factors[cut:]
+
+
+def test_what_was_saved_does_not_change_when_the_run_goes_on() -> None:
+    schedule = plateau(interval=3)
+    watch(schedule, [1.0, 2.0])
+    state = schedule.state_dict()
+    watch(schedule, [5.0, 5.0])
+    assert (state["count"], state["sum"].item()) == (2, 3.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_plateau_sums_in_the_type_of_the_losses(dtype: torch.dtype) -> None:
+    schedule = plateau(interval=4)
+    value = torch.tensor(0.1, dtype=dtype)
+    schedule.observe({"g": value})
+    schedule.observe({"g": value})
+    torch.testing.assert_close(schedule.state_dict()["sum"], 2 * value)
+
+
+def test_the_schedule_sets_the_rates_of_both_sides_each_at_its_own_base() -> None:
+    sides = [nn.Linear(1, 1), nn.Linear(1, 1)]
+    update = updates_of(sgd(sides[:1], lr=0.4), sgd(sides[1:], lr=0.2), schedule=Linear(start=0.5))
+    for progress, factor in ((0.0, 1.0), (0.75, 0.5), (0.5, 1.0), (0.875, 0.25)):
+        update.begin(0, progress)
+        rates = [player.optimizer.param_groups[0]["lr"] for player in update.players]
+        torch.testing.assert_close(rates, [0.4 * factor, 0.2 * factor])
+
+
+def test_a_plateau_lowers_the_rates_that_are_learnt_with() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    network.weight.data.fill_(3.0)
+    update = updates_of(sgd([network], lr=0.4), sgd([nn.Linear(1, 1)]), schedule=plateau(interval=1, patience=0))
+    positions: list[Tensor] = [network.weight.detach().clone()]
+    for step in range(3):
+        update.begin(step, step / 3)
+        update.generator(network.weight.sum())  # of gradient 1
+        update.schedule.observe({"g": torch.tensor(1.0)})
+        positions.append(network.weight.detach().clone())
+    torch.testing.assert_close(torch.cat(positions).flatten(), torch.tensor([3.0, 2.6, 2.2, 2.0]))
+
+
+SHARES = r"expected a list \(a number above 0 and below 1 each\)"
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"name": "linear", "start": 1.0}, r"schedule\.start: expected a number at least 0 and below 1, got 1\.0"),
+        ({"name": "linear", "start": -0.1}, r"schedule\.start: expected a number at least 0 and below 1, got -0\.1"),
+        ({"name": "step", "milestones": [0.5, 30], "gamma": 0.1}, rf"schedule\.milestones: {SHARES}, got \[0\.5, 30\]"),
+        ({"name": "step", "milestones": [0], "gamma": 0.1}, rf"schedule\.milestones: {SHARES}, got \[0\]"),
+        ({"name": "cosine", "final": 1.5}, r"schedule\.final: expected a number at least 0 and at most 1, got 1\.5"),
+        ({"name": "cosine", "final": -1}, r"schedule\.final: expected a number at least 0 and at most 1, got -1"),
+        (
+            {"name": "plateau", **PLATEAU, "interval": 0},
+            r"schedule\.interval: expected a whole number at least 1, got 0",
+        ),
+        ({"name": "plateau", **PLATEAU, "mode": "mean"}, r"schedule\.mode: expected one of 'min', 'max', got 'mean'"),
+        ({"name": "linaer"}, r"schedule\.name=linaer: no such schedule; did you mean 'linear'\?"),
+        ({"name": "constant", "start": 0.5}, r"schedule\.start=0\.5: unknown key; there are: name"),
+    ],
+)
+def test_a_bad_value_is_refused(config: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{text}$"):
+        SCHEDULES.build(config)
+
+
+def test_the_schedules_that_depend_on_a_runs_length_say_so() -> None:
+    made = [Constant(), plateau(), Linear(start=0.5), Step(milestones=[0.5], gamma=0.1), Cosine(final=0.0)]
+    assert [schedule.depends_on_length for schedule in made] == [False, False, True, True, True]

@@ -1,0 +1,159 @@
+"""The record of a run: what it says of its speed, on a clock of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gantrain.report import Report, run
+from gantrain.report.pages.home_page import write_home
+from gantrain.report.pages.page import DATA, read_data
+from gantrain.report.run import Waiting
+
+ADVICE = "data.num_workers=4 (now 1; this process may use 4 cores)"
+HINT = f"give {ADVICE}"
+
+
+class Drive:
+    """A report whose log lines come when it says, after as much waiting as it says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, advice: str = ADVICE, active: bool = True) -> None:
+        self.now = self.waited = 0.0
+        self.step = 0
+        monkeypatch.setattr(run, "time", SimpleNamespace(perf_counter=lambda: self.now, time=lambda: self.now))
+        self.report = Report(
+            Path("run"), command="", config={}, columns=None, loggers={}, advice=lambda: advice, active=active
+        )
+        self.report.open(0, done=0, total=1000, unit="step")
+        self.line(10.0, 0.0)
+
+    def line(self, seconds: float, share: float) -> None:
+        self.now += seconds
+        self.waited += share * seconds
+        self.step += 1
+        self.report.log(step=self.step, epoch=0.0, images=self.step * 1000, losses={"loss": 1.0}, waited=self.waited)
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0.12, "data=12%"), (0.02, "data=2%"), (0.01, None), (0.0, None)])
+def test_the_progress_bar_shows_waiting_where_there_is_some(share: float, shown: str | None, monkeypatch) -> None:
+    drive = Drive(monkeypatch)
+    assert drive.report._bar.postfix == "loss=1.000"  # the first line has no speed yet
+    drive.line(10.0, share)
+    postfix = drive.report._bar.postfix.split(", ")
+    assert postfix == ["img/s=100", *([shown] if shown else []), "loss=1.000"]
+
+
+def test_speed_and_waiting_are_kept_line_by_line(monkeypatch) -> None:
+    drive = Drive(monkeypatch)
+    for seconds, share in ((10.0, 0.25), (4.0, 0.5)):
+        drive.line(seconds, share)
+    kept = [json.loads(line) for line in Path("run/speed.jsonl").read_text().splitlines()]
+    assert [(line["images_per_second"], line["data_wait"]) for line in kept] == [(100.0, 0.25), (250.0, 0.5)]
+
+
+def hints(capfd) -> int:
+    return capfd.readouterr().err.count(HINT)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([(10.0, 0.2)] * 6, 1),  # six lines, a minute
+        ([(9.9, 0.2)] * 6, 0),  # not a minute yet
+        ([(30.0, 0.2)] * 5, 0),  # only five lines
+        ([(10.0, 0.1)] * 30, 0),  # a tenth is not more than a tenth
+        ([(10.0, 0.2)] * 5 + [(10.0, 0.05)] + [(10.0, 0.2)] * 5, 0),  # not on end
+        ([(30.0, 0.2)] * 3 + [(30.0, 0.05)] + [(30.0, 0.2)] * 3, 0),
+        ([(10.0, 0.2)] * 5 + [(10.0, 0.05)] + [(10.0, 0.2)] * 6, 1),
+        ([(10.0, 0.2)] * 20 + [(10.0, 0.0)] + [(10.0, 0.2)] * 20, 1),  # once is enough
+    ],
+)
+def test_long_waiting_gets_one_hint(lines: list[tuple[float, float]], expected: int, monkeypatch, capfd) -> None:
+    drive = Drive(monkeypatch)
+    for seconds, share in lines:
+        drive.line(seconds, share)
+    assert hints(capfd) == expected
+
+
+def test_the_hint_says_how_much_and_what_to_change(monkeypatch, capfd) -> None:
+    drive = Drive(monkeypatch)
+    for _ in range(6):
+        drive.line(10.0, 0.34)
+    assert f"\nData is waited for 34% of the time: give {ADVICE}\n" in capfd.readouterr().err.replace("\r", "\n")
+
+
+@pytest.mark.parametrize("keys", [{"advice": ""}, {"active": False}])
+def test_nothing_is_said_without_advice_or_on_other_ranks(keys: dict[str, Any], monkeypatch, capfd) -> None:
+    drive = Drive(monkeypatch, **keys)
+    for _ in range(10):
+        drive.line(10.0, 0.5)
+    drive.report.say(["warning"] if "active" in keys else [])
+    said = capfd.readouterr().err
+    assert "waited for" not in said
+    assert "warning" not in said
+
+
+def test_waiting_is_told_at_the_first_line_at_which_it_is_too_long() -> None:
+    waiting = Waiting()
+    told = [waiting.is_too_long(0.2, 25.0) for _ in range(8)]
+    assert told == [False] * 5 + [True, False, False]
+
+
+def test_the_lines_of_an_error_do_not_hang_on_the_progress_bar(monkeypatch, capfd) -> None:
+    drive = Drive(monkeypatch)
+    with pytest.raises(KeyError), drive.report:
+        raise KeyError
+    assert capfd.readouterr().err.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    "status", ["5", "null", "[1]", "{}", '{"state":"done"}', '{"state":"done","opened":null}', "half a li"]
+)
+def test_what_another_version_says_of_its_runs_stops_no_run_of_this_one(status: str) -> None:
+    folder = Path("checkpoints/old")
+    (folder / DATA).mkdir(parents=True)
+    (folder / "config.yaml").touch()
+    (folder / DATA / "status.js").write_text(f'gantrain.data("status", {status});')
+    write_home(folder.parent)
+    (card,) = read_data(folder.parent, "runs")
+    assert (card["name"], card["state"]) == ("old", "unknown")
+
+
+def test_a_finished_run_that_was_moved_is_found_where_it_is_and_a_page_that_was_lost_is_written() -> None:
+    def report(name: str) -> Report:
+        folder = Path("checkpoints") / name
+        folder.mkdir(parents=True, exist_ok=True)
+        keys: dict[str, Any] = {"columns": None, "loggers": {}, "advice": lambda: "", "active": True}
+        return Report(folder, command="", config={}, home=folder.parent, **keys)
+
+    length: dict[str, Any] = {"total": 10, "unit": "step"}
+    report("one").open(0, done=0, **length)
+    report("one").finish(10, done=10, **length)
+    (before,) = read_data(Path("checkpoints"), "runs")
+    Path("checkpoints/one").rename("checkpoints/two")
+    report("two").finish(10, done=10, **length)
+    (card,) = read_data(Path("checkpoints"), "runs")
+    assert (card["folder"], card["opened"]) == ("two", before["opened"])
+    Path("checkpoints/two/index.html").unlink()
+    report("two").finish(10, done=10, **length)
+    assert "done" in Path("checkpoints/two/index.html").read_text()
+
+
+def test_what_a_killed_run_has_left_half_written_goes_when_it_goes_on(train) -> None:
+    train("run", "trainer.steps=1")
+    home, run = Path("checkpoints"), Path("checkpoints/run")
+    places = [run, run / "index_files/uplot", run / "index_files/data"]
+    left = [place / "file.js.123.tmp" for place in places]
+    young, old = home / "index.html.4.tmp", home / "index_files/icon.svg.5.tmp"  # of any run
+    for path in (*left, young, old, run / "mine.tmp"):
+        path.touch()
+    os.utime(old, (0, 0))
+    train("run", "trainer.steps=2")
+    assert not [path for path in (*left, old) if path.exists()]
+    assert young.exists()  # somebody may be at work on it
+    assert (run / "mine.tmp").exists()

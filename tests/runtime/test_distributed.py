@@ -1,0 +1,135 @@
+"""Several processes train as one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY, assert_same_bits, newest
+from PIL import Image
+
+from gantrain.cli.main import main
+
+# without batch norm and dropout a batch may be cut anywhere
+EXACT = ["trainer.precision=float64", "network.generator.norm=none", "network.discriminator.norm=none"]
+
+# Both ranks write down what they end with, and rank 1 whether it wrote anything else.
+SPY = """
+import os, pathlib, torch
+from gantrain import trainer
+from gantrain.registry import MODELS
+fit = trainer.Trainer.fit
+def spy(self):
+    done = fit(self)
+    torch.save({"model": self.model.state_dict(), "position": self.stream.position}, f"rank_{os.environ['RANK']}.pt")
+    return done
+trainer.Trainer.fit = spy
+order = trainer.BatchStream._open
+def seen(self):
+    for batch in order(self):
+        with open(f"seen_{os.environ['RANK']}.txt", "a") as file:
+            file.write(" ".join(f"{int(image.long().sum())}" for image in batch["image"]) + chr(10))
+        yield batch
+trainer.BatchStream._open = seen
+"""
+
+
+def two_ranks(*overrides: str, torchrun: bool = False) -> subprocess.CompletedProcess[str]:
+    """The command on two processes, started by gantrain or by a user's torchrun."""
+    start = ["-m", "gantrain"]
+    if torchrun:
+        start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gantrain"]
+    command = [sys.executable, *start, "train", *TINY, "trainer.devices=2", *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_two_ranks_make_the_update_of_one_rank_with_the_same_global_batch(train) -> None:
+    for model in ("dcgan", "wgan_gp", "infogan"):
+        settings = [f"model={model}", *EXACT, "trainer.steps=2", "trainer.log_every=1"]
+        one = train(f"one_{model}", *settings)
+        result = two_ranks(*settings, f"name=two_{model}")
+        assert result.returncode == 0, result.stderr
+        two = newest(f"two_{model}")
+        for key, value in one["model"].items():
+            if isinstance(value, torch.Tensor):
+                torch.testing.assert_close(two["model"][key], value, rtol=0, atol=1e-9)
+        logs = [Path(f"checkpoints/{n}_{model}/losses.jsonl").read_text().splitlines() for n in ("one", "two")]
+        assert len(logs[0]) == len(logs[1]) == 2  # rank 0 alone has written
+        for first, second in zip(*logs, strict=True):
+            for key, value in json.loads(first).items():
+                assert abs(json.loads(second)[key] - value) < 1e-9
+
+
+def test_ranks_stay_equal_see_different_images_and_resume_to_the_same_bits() -> None:
+    Path("spy.py").write_text(SPY)
+    settings = ["model=cgan", "plugins=[spy]", "model.pool_size=4", "model.r1=0.1", "model.ema=0.9", "trainer.steps=6"]
+    settings += ["trainer.precision=bfloat16", "trainer.save_every=3", "trainer.keep=0"]
+    result = two_ranks(*settings, "name=whole", torchrun=True)
+    assert result.returncode == 0, result.stderr
+    ranks = [torch.load(f"rank_{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert ranks[0]["position"] == ranks[1]["position"] == 6
+    parameters = [key for key in ranks[0]["model"] if key.endswith(("weight", "bias"))]
+    assert len(parameters) > 10
+    for key in parameters:
+        assert torch.equal(ranks[0]["model"][key], ranks[1]["model"][key]), key
+    seen = [Path(f"seen_{rank}.txt").read_text().split() for rank in (0, 1)]
+    assert len(seen[0]) >= 12
+    assert not set(seen[0]) & set(seen[1])  # each rank has its own shard
+
+    # as if both had died after step 3
+    whole = newest("whole")
+    Path("checkpoints/whole/step_6.pt").unlink()
+    assert two_ranks(*settings, "name=whole").returncode == 0
+    again = newest("whole")
+    for key in ("step", "position", "model", "updates", "ranks"):
+        assert_same_bits(again[key], whole[key], key)
+    assert len(whole["ranks"]) == 2
+
+
+def test_another_number_of_ranks_goes_on_with_a_warning(train, capsys) -> None:
+    result = two_ranks("trainer.steps=2", "name=run")
+    assert result.returncode == 0, result.stderr
+    train("run", "trainer.steps=3")
+    assert "saved by 2 processes, resumed by 1" in capsys.readouterr().err
+    assert newest("run")["step"] == 3
+
+
+def test_a_mistake_is_told_once_and_without_a_trace(capsys) -> None:
+    assert main(["train", *TINY, "trainer.devices=3"]) == 2  # a batch of 4
+    assert capsys.readouterr().err == ("gantrain: data.batch_size (4) must be a multiple of trainer.devices (3)\n")
+    assert list(Path().iterdir()) == []
+
+
+def torn_picture(*, drawn_by: int) -> list[str]:
+    """Eight pictures, of which one can't be read that this rank draws first; the settings that read them."""
+    from gantrain.data.stream import _permutation
+
+    Path("photos").mkdir()
+    for number in range(8):
+        Image.new("RGB", (16, 16), (30 * number, 0, 0)).save(f"photos/{number}.png")
+    torn = int(_permutation(8, 0, 0)[2 * drawn_by])  # a batch of four is two for each
+    Path(f"photos/{torn}.png").write_bytes(b"")
+    return ["data=single", "data.root=photos", "data.num_workers=0", "trainer.steps=3"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_one_rank_cannot_read_is_said_in_one_line(rank: int) -> None:
+    result = two_ranks(*torn_picture(drawn_by=rank), "data.cache=off")
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert re.fullmatch(r"gantrain: can't read the picture photos/\d\.png: the file is empty", line)
+    assert not Path("checkpoints").exists()
+
+
+def test_a_cache_that_cannot_be_made_ends_all_ranks_with_one_line() -> None:
+    result = two_ranks(*torn_picture(drawn_by=1), "data.cache=disk", torchrun=True)
+    assert result.returncode != 0
+    assert result.stderr.count("gantrain: ") == result.stderr.count("gantrain: can't read the picture photos/") == 1
+    assert "[rank" not in result.stderr  # as torch begins the lines of a trace

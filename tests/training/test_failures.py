@@ -1,0 +1,488 @@
+"""Runs that end before their time: what they say, what they leave, and how they go on."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, assert_same_bits, newest
+from pages import data_of
+from PIL import Image
+from torch import Tensor
+
+from gantrain.checkpoints.store import Checkpoints
+from gantrain.cli.main import main
+from gantrain.data.base import Batch, ImageDataset
+from gantrain.data.images import reader as domain
+from gantrain.data.sets.digits import Digits
+from gantrain.data.stream import BatchStream
+from gantrain.optim.updates import Updates
+from gantrain.registry import ConfigError
+from gantrain.report import Report
+from gantrain.training import failures as crash
+
+RUN = ["train", *TINY, "name=run", "trainer.log_every=2"]
+Poison = Callable[..., None]
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> Poison:
+    """``poison(*steps)`` makes the generators' loss nan in those steps (from 1), each time or ``times`` in all."""
+
+    def make(*steps: int, side: str = "generator", times: int = 1 << 30) -> None:
+        left = [times]
+        update = getattr(Updates, side)
+
+        def bad(self: Updates, loss: Tensor) -> None:
+            if self.step + 1 in steps and left[0] > 0:
+                left[0] -= 1
+                loss = loss * math.nan
+            update(self, loss)
+
+        monkeypatch.setattr(Updates, side, bad)
+
+    return make
+
+
+def assert_crashed(reason: str) -> None:
+    """The page says so."""
+    status = data_of("checkpoints/run", "status")
+    assert status["state"] == "crashed"
+    assert status["reason"].startswith(reason)
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("side", ["generator", "discriminator"])
+@pytest.mark.parametrize(("step", "saved"), [(5, 4), (4, 2), (1, 0)])
+def test_what_diverges_is_never_saved(side: str, step: int, saved: int, poison: Poison, capsys) -> None:
+    poison(step, side=side)
+    assert main([*RUN, "trainer.steps=8", "trainer.save_every=2"]) == 2
+    assert max(Checkpoints(Path("checkpoints/run")).steps(), default=0) == saved
+    for path in Path("checkpoints/run").glob("*.pt"):
+        state = torch.load(path, weights_only=True)
+        assert all(v.isfinite().all() for v in state["model"].values() if isinstance(v, Tensor))
+    line = last_line(capsys)
+    assert line.startswith(f"gantrain: diverged at step {step}: ")
+    assert f"the gradient of the {side} is nan" in line
+    assert f"see checkpoints/run/crash/step_{step}.json. Try " in line
+    record = json.loads(Path(f"checkpoints/run/crash/step_{step}.json").read_text())
+    assert record["step"] == step
+    assert set(record["losses"]) == {"d_real", "d_fake", "g"}
+    assert {"step": step, "side": side} in [{"step": n["step"], "side": n["side"]} for n in record["gradient_norms"]]
+    assert_crashed("diverged at step")
+
+
+def test_a_run_that_has_diverged_goes_on_from_before(poison: Poison, train) -> None:
+    whole = train("whole", "trainer.steps=8", "trainer.save_every=2", "trainer.log_every=2")
+    poison(5, times=1)
+    command = [*RUN, "trainer.steps=8", "trainer.save_every=2"]
+    assert main(command) == 2
+    assert main(command) == 0
+    assert_same_bits(newest("run")["model"], whole["model"])
+    assert Path("checkpoints/run/losses.jsonl").read_bytes() == Path("checkpoints/whole/losses.jsonl").read_bytes()
+
+
+def test_losses_that_are_not_finite_are_named_with_the_pictures_of_the_step(capsys) -> None:
+    Path("pictures").mkdir()
+    for number in range(6):
+        values = np.full((16, 16), number / 6, dtype=np.float32)
+        np.save(f"pictures/{number}.npy", values)
+    single = ["data=single", "data.root=pictures", "data.range=[0,1]", "data.depth=float32", "data.cache=off"]
+    command = [*RUN, *single, "model=gan", "trainer.steps=4"]
+    poisoned = Poisoned(3)
+    with poisoned:
+        assert main(command) == 2
+    assert ": d_real is nan, " in last_line(capsys)
+    record = json.loads(Path("checkpoints/run/crash/step_3.json").read_text())
+    assert math.isnan(record["losses"]["d_real"])
+    assert record["pictures"] == poisoned.names
+    assert len(poisoned.names) == 4
+
+
+class Poisoned:
+    """A stream one of whose batches is nan, as long as the run has not gone back."""
+
+    def __init__(self, position: int, *, until: int = 1) -> None:
+        self.position, self.until = position, until
+        self.names: list[str] = []
+
+    def __enter__(self) -> Poisoned:
+        self._patch = pytest.MonkeyPatch()
+        draw, poisoned = BatchStream.__next__, self
+
+        def bad(stream: BatchStream) -> Batch:
+            batch = draw(stream)
+            if stream.position == poisoned.position and stream.rollbacks < poisoned.until:
+                batch["image"].mul_(math.nan)
+                poisoned.names = batch.get("name", [])
+            return batch
+
+        self._patch.setattr(BatchStream, "__next__", bad)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._patch.undo()
+
+
+ROLLBACK = [*RUN, "trainer.steps=9", "trainer.save_every=2", "trainer.on_divergence=rollback", "data.num_workers=2"]
+
+
+def test_a_run_that_goes_back_ends_well_and_its_logs_tell_one_story(capsys) -> None:
+    with Poisoned(5):
+        assert main(ROLLBACK) == 0
+    errors = capsys.readouterr().err
+    assert "Going back to step 4, with the pictures in another order (1 of 3 times)" in errors
+    state = newest("run")
+    assert (state["step"], state["rollbacks"]) == (9, 1)
+    assert all(value.isfinite().all() for value in state["model"].values() if isinstance(value, Tensor))
+    lines = [json.loads(line) for line in Path("checkpoints/run/losses.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8, 9]
+    assert all(math.isfinite(value) for line in lines for value in line.values())
+    assert Path("checkpoints/run/crash/step_5.json").exists()
+    assert "crashed" not in Path("checkpoints/run/index.html").read_text()
+
+
+class KilledError(BaseException):
+    """Ends a run in this process as unprepared as a signal would."""
+
+
+def test_a_run_that_diverges_again_at_once_goes_back_further(capsys) -> None:
+    with Poisoned(5, until=3):
+        assert main([*ROLLBACK, "trainer.steps=7", "trainer.save_every=1", "trainer.keep=0"]) == 0
+    told = capsys.readouterr().err
+    assert re.findall(r"Going back to step (\d), .* \((\d) of 3 times\)", told) == [("4", "1"), ("3", "2"), ("2", "3")]
+    assert newest("run")["rollbacks"] == 3
+
+
+# before it diverges, and after it has gone back: not yet saved, and saved
+@pytest.mark.parametrize(("step", "until"), [(4, 1), (6, 1), (8, 1), (6, 2)])
+def test_a_run_that_was_killed_goes_back_to_the_same_bits(step: int, until: int, monkeypatch) -> None:
+    with Poisoned(5, until=until):
+        assert main([*ROLLBACK, "name=whole"]) == 0
+        begin, kills = Updates.begin, [step]
+
+        def killed(self: Updates, number: int, progress: float) -> None:
+            begin(self, number, progress)
+            if kills == [number + 1]:
+                kills.clear()
+                raise KilledError
+
+        monkeypatch.setattr(Updates, "begin", killed)
+        with pytest.raises(KilledError):
+            main(ROLLBACK)
+        assert main(ROLLBACK) == 0
+    again, whole = newest("run"), newest("whole")
+    for key in ("step", "position", "rollbacks", "model", "updates", "ranks"):
+        assert_same_bits(again[key], whole[key], key)
+    assert Path("checkpoints/run/losses.jsonl").read_bytes() == Path("checkpoints/whole/losses.jsonl").read_bytes()
+
+
+def test_after_going_back_the_pictures_come_in_another_order() -> None:
+    seen: list[dict[int, list[str]]] = []
+    for until in (0, 1):
+        orders: dict[int, Any] = {}
+        with Poisoned(5, until=until), pytest.MonkeyPatch.context() as patch:
+            draw = BatchStream.__next__
+
+            def spied(stream: BatchStream, draw: Any = draw, orders: dict[int, Any] = orders) -> Batch:
+                batch = draw(stream)
+                orders[stream.position] = batch["image"].clone()
+                return batch
+
+            patch.setattr(BatchStream, "__next__", spied)
+            assert main([*ROLLBACK, f"name=run_{until}"]) == 0
+        seen.append(orders)
+    for position in range(1, 10):
+        assert torch.equal(seen[0][position], seen[1][position]) == (position < 5), position
+
+
+def test_a_run_goes_back_only_so_often(capsys) -> None:
+    with Poisoned(5, until=9):
+        assert main([*ROLLBACK, "trainer.rollbacks=2"]) == 2
+        errors = capsys.readouterr().err
+        assert "(1 of 2 times)" in errors
+        assert "(2 of 2 times)" in errors
+        last = errors.strip().splitlines()[-1]
+        assert last.startswith("gantrain: diverged at step 5: ")
+        assert "rollback" not in last
+    with Poisoned(1, until=9):
+        assert main([*ROLLBACK, "name=early"]) == 2  # nothing to go back to
+
+
+def test_a_scaler_may_reject_gradients(train, monkeypatch) -> None:
+    scale = torch.amp.GradScaler.scale
+    monkeypatch.setattr(torch.amp.GradScaler, "scale", lambda self, loss: scale(self, loss) * 1e38 * 1e38)
+    state = train("run", "trainer.precision=float16", "trainer.steps=3")
+    assert state["step"] == 3
+    assert state["updates"]["players"][0]["scaler"]["scale"] < 65536.0
+
+
+def config(precision: str = "float32", **model: float) -> dict[str, Any]:
+    return {
+        "trainer": {"precision": precision, "on_divergence": "stop"},
+        "model": model,
+        "optimizer": {"lr": 0.0002},
+        "data": {"batch_size": 64, "crop_size": 128},
+        "network": {"width": 32},
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (config(), "Try a lower optimizer.lr (it is 0.0002), or trainer.on_divergence=rollback"),
+        (
+            config("float16"),
+            "Try trainer.precision=float32, or a lower optimizer.lr (it is 0.0002), or trainer.on_divergence=rollback",
+        ),
+        (
+            config(r1=0, gradient_penalty=0),
+            "Try a lower optimizer.lr (it is 0.0002), or model.r1=10 (a steadier discriminator), or "
+            "trainer.on_divergence=rollback",
+        ),
+        (
+            config(r1=0, gradient_penalty=10),
+            "Try a lower optimizer.lr (it is 0.0002), or trainer.on_divergence=rollback",
+        ),
+    ],
+)
+def test_the_advice_fits_the_run(given: dict[str, Any], expected: str) -> None:
+    assert crash.advice(given) == expected
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_ran_out_is_one_line_with_what_to_lower(error: BaseException, monkeypatch, capsys) -> None:
+    begin = Updates.begin
+
+    def full(self: Updates, number: int, progress: float) -> None:
+        begin(self, number, progress)
+        if number == 3:
+            raise error
+
+    monkeypatch.setattr(Updates, "begin", full)
+    assert main([*RUN, "trainer.steps=6", "trainer.save_every=2"]) == 2
+    line = last_line(capsys)
+    assert re.fullmatch(
+        r"gantrain: out of memory \(peak \d+\.\d GiB; batches of 4, images of 16 pixels\): "
+        r"lower data\.batch_size \(4\) or data\.load_size \(16\) or network\.width \(4\), "
+        r"or give trainer\.precision=bfloat16",
+        line,
+    )
+    assert_crashed("out of memory")
+    assert newest("run")["step"] == 2
+
+
+def test_on_a_gpu_the_peak_is_the_gpus(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 23 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=24 * 2**30))
+    assert crash.out_of_memory(config("bfloat16"), torch.device("cuda", 1)) == (
+        "out of memory (peak 23.0 of 24.0 GiB on cuda:1; batches of 64, images of 128 pixels): "
+        "lower data.batch_size (64) or data.crop_size (128) or network.width (32)"
+    )
+
+
+def test_an_error_of_another_kind_is_left_alone() -> None:
+    for error in (RuntimeError("shapes"), ValueError("x"), ConfigError("y")):
+        with pytest.raises(type(error), match=str(error)), crash.explained(config(), torch.device("cpu")):
+            raise error
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), EOFError(), FileNotFoundError(2, "/tmp/pymp-x")])
+def test_a_batch_whose_worker_died_before_it_was_handed_over_is_told_as_a_lost_worker(error: Exception) -> None:
+    def told(*exit_codes: int) -> None:
+        with crash.explained(config(), torch.device("cpu"), lambda: exit_codes):
+            raise error
+
+    with pytest.raises(ConfigError, match="a data worker was killed"):
+        told(0, -signal.SIGTERM, -signal.SIGKILL)
+    with pytest.raises(type(error)):
+        told(0, -signal.SIGTERM)
+
+
+WORKERS = [*RUN, "trainer.steps=200", "trainer.save_every=100", "data.num_workers=2"]
+
+
+def in_a_worker(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> None:
+    """Have something happen when an item of the training data is made the 20th time by a worker."""
+    this, item = os.getpid(), Digits.item
+    count = [0]
+
+    def bad(self: Digits, index: int, seed: int) -> Batch:
+        count[0] += os.getpid() != this
+        if count[0] == 20:
+            action()
+        return item(self, index, seed)
+
+    monkeypatch.setattr(Digits, "items", ImageDataset.items)
+    monkeypatch.setattr(Digits, "item", bad)
+
+
+@pytest.mark.parametrize(
+    ("action", "told"),
+    [
+        (
+            lambda: os.kill(os.getpid(), signal.SIGKILL),
+            "a data worker was killed, most likely because memory ran out: ",
+        ),
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), "a data worker died (SIGSEGV): a decoder may have "),
+        (lambda: os._exit(7), "a data worker has ended without a word"),
+    ],
+)
+def test_a_worker_that_dies_is_one_line_with_the_cause(
+    action: Callable[[], None], told: str, monkeypatch, capfd
+) -> None:
+    in_a_worker(monkeypatch, action)
+    assert main(WORKERS) == 2
+    line = capfd.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith(f"gantrain: {told}")
+    assert_crashed(told)
+    assert multiprocessing.active_children() == []
+
+
+def broken() -> None:
+    raise ValueError("a strange\nthing")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_item_that_cannot_be_made_is_one_line_with_its_number_and_where_it_went_wrong(
+    workers: int, monkeypatch, capsys
+) -> None:
+    item = Digits.item
+
+    def bad(self: Digits, index: int, seed: int) -> Batch:
+        if index == 17:
+            broken()
+        return item(self, index, seed)
+
+    monkeypatch.setattr(Digits, "items", ImageDataset.items)
+    monkeypatch.setattr(Digits, "item", bad)
+    assert main([*RUN, "trainer.steps=2000", "data.max_size=40", f"data.num_workers={workers}"]) == 2
+    line = broken.__code__.co_firstlineno + 1
+    message = f"can't make item 17 of the data: ValueError: a strange ({__file__}:{line})"
+    assert last_line(capsys) == f"gantrain: {message}"
+    assert multiprocessing.active_children() == []
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_picture_whose_decoder_fails_is_named(workers: int, monkeypatch, capsys) -> None:
+    Path("pictures").mkdir()
+    for number in range(4):
+        Image.new("RGB", (20, 20)).save(f"pictures/{number}.png")
+    decode = domain.decode
+    monkeypatch.setattr(
+        domain, "decode", lambda source, *rest: broken() if "2" in str(source) else decode(source, *rest)
+    )
+    single = ["data=single", "data.root=pictures", "model=gan", "trainer.steps=9", f"data.num_workers={workers}"]
+    line = broken.__code__.co_firstlineno + 1
+    told = f"can't read the picture pictures/2.png: ValueError: a strange ({__file__}:{line})"
+    assert main([*RUN, *single, "data.cache=off"]) == 2
+    assert last_line(capsys) == f"gantrain: {told}"
+    assert main([*RUN, *single, "data.cache=memory"]) == 2  # in the threads that decode for it
+    assert last_line(capsys) == f"gantrain: {told}"
+    assert main([*RUN, *single, "data.cache=off", "data.on_error=skip"]) == 0
+    assert f"warning: left out: {told}" in capsys.readouterr().err
+
+
+def test_a_batch_that_cannot_be_made_of_good_items_says_so(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(Digits, "items", lambda self, indices, seeds: broken())
+    assert main([*RUN, "trainer.steps=2"]) == 2
+    assert last_line(capsys).startswith("gantrain: can't make a batch of the data: ValueError: a strange (")
+
+
+def test_an_error_in_the_midst_of_training_leaves_no_worker_waiting(monkeypatch) -> None:
+    """Of a kind that nobody expects; whoever catches it may keep it, and with it all that it refers to."""
+    begin = Updates.begin
+
+    def bad(self: Updates, number: int, progress: float) -> None:
+        begin(self, number, progress)
+        if number == 3:
+            assert len(multiprocessing.active_children()) == 2
+            raise AssertionError("of ours")
+
+    monkeypatch.setattr(Updates, "begin", bad)
+    with pytest.raises(AssertionError, match="of ours"):
+        main(WORKERS)
+    assert multiprocessing.active_children() == []
+
+
+def test_an_error_while_waiting_for_a_batch_leaves_no_worker_waiting(monkeypatch) -> None:
+    def bad(self: Any) -> Any:
+        raise AssertionError("of ours")
+
+    monkeypatch.setattr(torch.utils.data.dataloader._MultiProcessingDataLoaderIter, "_get_data", bad)
+    with pytest.raises(AssertionError, match="of ours"):
+        main(WORKERS)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        ([0, -9], "most likely because memory ran out"),
+        ([-15, -7], "shared memory"),
+        ([-11, 0], "SIGSEGV"),
+        ([3], "without a word"),
+        ([], "without a word"),
+    ],
+)
+def test_workers_are_judged_by_how_they_ended(codes: list[int], told: str) -> None:
+    assert told in crash.lost_worker(codes)
+
+
+def test_a_run_that_was_killed_after_its_last_checkpoint_is_brought_to_its_end(monkeypatch, capsys) -> None:
+    command = [*RUN, "trainer.steps=4", "trainer.save_every=2"]
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Report, "close", killed)
+        with pytest.raises(KilledError):
+            main(command)
+    run = Path("checkpoints/run")
+    assert "done" not in (run / "index.html").read_text()
+    logs = (run / "losses.jsonl").read_bytes()
+    assert main(command) == 0
+    assert "checkpoints/run is finished at step 4" in capsys.readouterr().err
+    assert "done" in (run / "index.html").read_text()
+    assert Checkpoints(run).steps() == [2, 4]
+    assert (run / "losses.jsonl").read_bytes() == logs
+
+
+@pytest.mark.parametrize(
+    ("message", "codes"),
+    [
+        ("unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)", ()),
+        (
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are "
+            "out of shared memory. Please try to raise your shared memory limit.",
+            (0, -signal.SIGBUS),
+        ),
+    ],
+)
+def test_shared_memory_that_ran_out_is_told_with_what_makes_more_of_it(message: str, codes: tuple[int, ...]) -> None:
+    given = crash.explained(config(), torch.device("cpu"), lambda: codes)
+    with pytest.raises(ConfigError, match=r"^too little shared memory .* data.num_workers=0 .* --shm-size"), given:
+        raise RuntimeError(message)

@@ -1,0 +1,47 @@
+"""Checkpoints that are whole, of the same configuration, and still not of this run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY
+
+from gantrain.checkpoints import file as checkpoint_file
+from gantrain.cli.main import main
+
+Change = dict[str, Any]
+
+
+def narrower(state: Change) -> Change:
+    model = state["model"]
+    return {"model": {key: value[..., :1] if key.endswith("weight") else value for key, value in model.items()}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (lambda state: {"model": {}}, "Missing key(s) in state_dict: "),
+        (narrower, "size mismatch for "),
+        (lambda state: {"updates": {}}, "'players'"),
+        (lambda state: {"objective": {}}, "'metric'"),
+        (lambda state: {"ranks": []}, ""),
+        (lambda state: {"spec": {}}, ""),
+    ],
+    ids=["no weights", "other shapes", "no optimizers", "no objective", "no ranks", "no data"],
+)
+def test_a_checkpoint_whose_insides_do_not_fit_is_one_line_and_is_left_alone(
+    changed: Any, reason: str, train: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = train("run", "trainer.steps=1")
+    path = Path("checkpoints/run/step_1.pt")
+    checkpoint_file.write({**state, **changed(state)}, path)
+    before = path.read_bytes()
+    capsys.readouterr()
+    assert main(["train", *TINY, "name=run", "trainer.steps=2"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"gantrain: the checkpoint of step 1 in checkpoints/run does not fit this run ({reason}")
+    assert told.endswith("): give another name=..., or resume=never to start over\n")
+    assert told.count("\n") == 1
+    assert path.read_bytes() == before

@@ -1,0 +1,103 @@
+"""Updates by finite gradients that are too large for the weights, which no check of gradients can see."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, assert_same_bits, newest, stop_after
+from torch import Tensor
+
+from gantrain.checkpoints.store import Checkpoints
+from gantrain.cli.main import main
+from gantrain.optim.updates import Updates
+
+RUN = ["train", *TINY, "name=run", "model=dcgan", "trainer.log_every=2", "trainer.steps=8", "trainer.save_every=2"]
+
+
+def leap(
+    monkeypatch: pytest.MonkeyPatch, step: int, side: str, where: str, value: float = math.inf, times: int = 1 << 30
+) -> None:
+    """The update of a side in ``step`` (from 1) makes a weight ``value``, or what is kept beside it; ``times``."""
+    update, left = getattr(Updates, side), [times]
+
+    def too_far(self: Updates, loss: Tensor) -> None:
+        update(self, loss)
+        if self.step + 1 == step and left[0] > 0:
+            left[0] -= 1
+            player = self.players[side == "discriminator"]
+            weight = player.parameters[-1]
+            kept = {"weight": weight.detach(), "statistics": player.statistics[-1], **player.optimizer.state[weight]}
+            there = kept[where]
+            there.view(-1)[0] = value
+
+    monkeypatch.setattr(Updates, side, too_far)
+
+
+def is_finite(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return bool(value.isfinite().all())
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else []
+    return all(map(is_finite, values))
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_rate_that_throws_the_weights_out_of_all_bounds_leaves_no_checkpoint(capsys) -> None:
+    assert main([*RUN, "trainer.save_every=1", "optimizer.lr=1e39", "optimizer.discriminator_lr=1e-4"]) == 2
+    told = "gantrain: diverged at step 1: the weights of the generator are not finite; see "
+    assert last_line(capsys) == (
+        f"{told}checkpoints/run/crash/step_1.json. Try a lower optimizer.lr (it is 1e+39), or "
+        "model.r1=10 (a steadier discriminator), or trainer.on_divergence=rollback"
+    )
+    assert not list(Path("checkpoints/run").glob("*.pt"))
+
+
+@pytest.mark.parametrize(
+    ("side", "where", "value"),
+    [
+        ("generator", "weight", -math.inf),
+        ("generator", "weight", math.nan),
+        ("generator", "exp_avg_sq", math.inf),
+        ("generator", "statistics", math.inf),  # batch norm's, which divides by it and goes on with zeros
+        ("discriminator", "exp_avg", math.nan),  # its weights are seen in the generator's loss of the same step
+    ],
+)
+def test_what_is_not_finite_is_never_saved(side: str, where: str, value: float, monkeypatch, capsys) -> None:
+    leap(monkeypatch, 4, side, where, value)
+    assert main(RUN) == 2
+    assert Checkpoints(Path("checkpoints/run")).steps() == [2]
+    assert is_finite(newest("run"))
+    assert last_line(capsys).startswith(f"gantrain: diverged at step 4: the weights of the {side} are not finite; see ")
+    record = json.loads(Path("checkpoints/run/crash/step_4.json").read_text())
+    assert record["overflown"] == [side]
+    assert set(record["losses"]) == {"d_real", "d_fake", "g"}
+    assert is_finite(torch.tensor(list(record["losses"].values())))
+    lines = Path("checkpoints/run/losses.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2]
+
+
+def test_nor_is_it_where_the_run_is_asked_to_stop(monkeypatch, capsys) -> None:
+    leap(monkeypatch, 3, "generator", "weight")
+    stop_after(3, monkeypatch)
+    assert main(RUN) == 2
+    assert Checkpoints(Path("checkpoints/run")).steps() == [2]
+    assert last_line(capsys).startswith("gantrain: diverged at step 3: ")
+
+
+def test_a_run_goes_on_from_before_and_may_do_so_by_itself(train, monkeypatch, capsys) -> None:
+    whole = train("whole", *RUN[len(TINY) + 2 :])
+    leap(monkeypatch, 4, "generator", "weight", times=2)
+    assert main(RUN) == 2
+    assert main([*RUN, "trainer.on_divergence=rollback"]) == 0
+    told = "Going back to step 2, with the pictures in another order (1 of 3 times)"
+    assert told in capsys.readouterr().err
+    assert newest("run")["rollbacks"] == 1
+    assert main([*RUN, "name=again"]) == 0
+    assert_same_bits(newest("again")["model"], whole["model"])

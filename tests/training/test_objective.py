@@ -1,0 +1,197 @@
+"""The best checkpoint: which it is, when it is written, and that it does not depend on where a run was stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY, assert_same_bits, newest
+
+import gantrain
+from gantrain.checkpoints.store import Checkpoints
+from gantrain.cli.main import main
+from gantrain.runtime.signals import Interruption
+from gantrain.training.objective import Objective, ObjectiveSettings
+
+RUN = Path("checkpoints/run")
+
+
+def objective(metric: str | None = "fid", mode: str = "min") -> Objective:
+    return Objective(ObjectiveSettings(metric=metric, mode=mode))
+
+
+def judged(of: Objective, *values: float) -> list[bool]:
+    """Whether each value, logged and followed by a save, is the best so far."""
+    found = []
+    for value in values:
+        of.see("figures", {"fid": value, "other": -value})
+        found.append(of.is_best())
+    return found
+
+
+def test_the_best_is_the_first_of_the_lowest_or_of_the_highest() -> None:
+    assert judged(objective(), 3, 3, 2, 5, 1.5, 1.5) == [True, False, True, False, True, False]
+    assert judged(objective(mode="max"), 3, 3, 2, 5, 1.5, 6) == [True, False, False, True, False, True]
+    assert judged(objective(metric="other"), 3, 2, 5) == [True, False, True]
+    assert judged(objective(metric=None), 3, 2) == [False, False]
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_what_is_no_number_is_never_the_best(mode: str) -> None:
+    of = objective(mode=mode)
+    assert judged(of, math.nan, math.inf, -math.inf) == [False, False, False]
+    assert of.best is None
+    assert judged(of, 2) == [True]
+    assert judged(of, math.nan, math.inf, -math.inf) == [False, False, False]
+    assert of.best == 2
+
+
+def test_a_value_counts_for_one_save() -> None:
+    of = objective()
+    assert not of.is_best()
+    of.see("figures", {"fid": 4})
+    of.see("losses", {"g": 1})
+    assert of.is_best()
+    assert not of.is_best()
+    of.see("figures", {"fid": 1})
+    of.see("figures", {"fid": 3})  # the last before the save
+    assert of.is_best()
+    assert of.best == 3
+
+
+def test_state_goes_on_for_the_same_objective_and_for_no_other() -> None:
+    of = objective()
+    judged(of, 3, 2)
+    of.see("figures", {"fid": 1})
+    again = objective()
+    again.load_state_dict(of.state_dict())
+    assert again.state_dict() == of.state_dict()
+    assert again.is_best()
+    for other in (objective(mode="max"), objective(metric="other")):
+        other.load_state_dict(of.state_dict())
+        assert other.best is None
+        assert judged(other, 9) == [True]
+
+
+def test_a_value_that_is_never_logged_is_complained_of_once_and_not_too_early() -> None:
+    of = objective()
+    assert of.complaint() == []
+    of.see("losses", {"g": 1, "d": 2})
+    assert of.complaint() == []  # figures may have it
+    of.see("figures", {"accuracy": 1})
+    assert of.complaint() == [
+        "warning: there will be no best.pt: objective.metric=fid is not logged here, but accuracy, d, g"
+    ]
+    assert of.complaint() == []
+
+
+@pytest.mark.parametrize("metric", ["fid", "g", None])
+def test_nothing_is_complained_of_where_all_is_well(metric: str | None) -> None:
+    of = objective(metric=metric)
+    of.see("losses", {"g": 1})
+    of.see("figures", {"fid": 1})
+    assert of.complaint() == []
+
+
+# ---- in a run
+
+
+def logged() -> dict[int, dict[str, float]]:
+    return {line["step"]: line for line in map(json.loads, (RUN / "losses.jsonl").read_text().splitlines())}
+
+
+@pytest.mark.parametrize(("mode", "best"), [("min", min), ("max", max)])
+def test_the_best_checkpoint_of_a_run_is_the_one_with_the_best_loss(mode: str, best, train, capsys) -> None:
+    every = ["trainer.log_every=1", "trainer.save_every=2", "trainer.keep=1"]
+    state = train("run", "trainer.steps=9", *every, "objective.metric=d_fake", f"objective.mode={mode}")
+    values = {step: line["d_fake"] for step, line in logged().items() if step % 2 == 0 or step == 9}
+    assert len(set(values.values())) == 5
+    step = best(values, key=values.get)
+    kept = Checkpoints(RUN).load("best")
+    assert kept["step"] == step
+    expected = {"metric": "d_fake", "mode": mode, "value": values[step], "best": values[step], "fresh": False}
+    assert kept["objective"].items() >= expected.items()
+    assert state["objective"]["best"] == values[step]
+    assert sorted(path.name for path in RUN.glob("*.pt")) == ["best.pt", "step_9.pt"]
+    assert "warning" not in capsys.readouterr().err
+    # for use, too
+    model = gantrain.load(RUN, step="best", network_weights="last")
+    assert torch.equal(model.generator.layers[0].weight, kept["model"]["generator.layers.0.weight"])
+    assert main(["test", f"run={RUN}", "step=best", "num=2"]) == 0
+    assert (RUN / f"results/test_{step}/index.html").exists()
+
+
+def test_a_best_that_is_not_there_is_said_with_what_is(train, capsys) -> None:
+    train("run", "trainer.steps=1")
+    capsys.readouterr()
+    assert main(["test", f"run={RUN}", "step=best"]) == 2
+    assert capsys.readouterr().err == "gantrain: no best.pt in checkpoints/run (found: step_1)\n"
+    assert main(["test", f"run={RUN}", "step=bets"]) == 2
+    assert "step" in capsys.readouterr().err
+
+
+def test_a_figure_on_held_out_data_is_followed(train) -> None:
+    every = ["trainer.image_every=1", "trainer.save_every=1", "trainer.log_every=5", "trainer.keep=1"]
+    train("run", "model=sgan", "trainer.steps=3", *every, "objective.metric=accuracy", "objective.mode=max")
+    values = [line["accuracy"] for line in map(json.loads, (RUN / "losses.jsonl").open()) if "accuracy" in line]
+    assert len(values) == 3
+    best = Checkpoints(RUN).load("best")
+    assert best["step"] == 1 + values.index(max(values))
+    assert best["objective"]["best"] == max(values)
+
+
+@pytest.mark.parametrize("metric", ["g", "accuracy"])
+def test_a_checkpoint_is_judged_by_its_own_weights_however_seldom_they_are_logged(metric: str, train) -> None:
+    every = ["trainer.image_every=4", "trainer.save_every=2", "trainer.log_every=3", "trainer.keep=0"]
+    train("run", "model=sgan", "trainer.steps=6", *every, f"objective.metric={metric}", "objective.mode=max")
+    values = {line["step"]: line[metric] for line in map(json.loads, (RUN / "losses.jsonl").open()) if metric in line}
+    assert {2, 4, 6} <= values.keys()
+    assert Checkpoints(RUN).load("best")["objective"]["best"] == max(values[step] for step in (2, 4, 6))
+    for step in (2, 4, 6):
+        assert Checkpoints(RUN).load(step)["objective"]["value"] == values[step]
+
+
+def test_a_run_says_once_that_its_objective_is_never_logged(train, capsys) -> None:
+    every = ["trainer.log_every=2", "trainer.image_every=3", "trainer.save_every=1", "trainer.keep=0"]
+    train("run", "trainer.steps=6", *every, "objective.metric=fid")
+    told = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert told == [
+        "warning: there will be no best.pt: objective.metric=fid is not logged here, but "
+        "d_fake, d_real, g, lr_discriminator, lr_generator"
+    ]
+    assert not (RUN / "best.pt").exists()
+
+
+@pytest.mark.parametrize(("stop", "mode"), [(1, "max"), (4, "min")])  # g falls
+def test_the_best_does_not_depend_on_where_the_run_was_stopped(stop: int, mode: str, train, monkeypatch) -> None:
+    settings = ["trainer.steps=6", "trainer.log_every=1", "trainer.save_every=3"]
+    settings += ["objective.metric=g", f"objective.mode={mode}"]
+    train("whole", *settings)
+    steps_left = iter([False] * (stop - 1) + [True])
+
+    def asked(self: Interruption) -> bool:
+        self.signal = signal.SIGINT if next(steps_left) else 0
+        return self.signal > 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Interruption, "is_asked_for", asked)
+        assert main(["train", *TINY, *settings, "name=run"]) == 130
+    train("run", *settings)
+    for step in ("best", None):
+        whole, cut = (Checkpoints(Path("checkpoints") / name).load(step) for name in ("whole", "run"))
+        assert cut["step"] == whole["step"]
+        assert_same_bits(cut["objective"], whole["objective"])
+        assert_same_bits(cut["model"], whole["model"])
+
+
+def test_starting_over_forgets_the_best(train) -> None:
+    settings = ["trainer.steps=2", "trainer.log_every=1", "objective.metric=g"]
+    train("run", *settings)
+    assert (RUN / "best.pt").exists()
+    train("run", "trainer.steps=1", "resume=never")
+    assert not (RUN / "best.pt").exists()
+    assert newest("run")["objective"]["best"] is None

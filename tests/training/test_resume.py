@@ -1,0 +1,240 @@
+"""A run goes on to the same bits, whatever interrupted it; under other mathematics it does not go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import MODELS, TINY, assert_same_bits, newest, stop_after
+
+from gantrain.cli.main import main
+
+STATE = ("step", "position", "model", "updates", "ranks")
+EVERYTHING_ON = ["model.ema=0.9", "model.pool_size=6", "model.r1=0.1"]
+
+
+def state_of(checkpoint: dict) -> dict:
+    return {key: checkpoint[key] for key in STATE}
+
+
+def losses(name: str) -> str:
+    return (Path("checkpoints") / name / "losses.jsonl").read_text()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_resumed_run_of_every_model_ends_in_the_bits_of_one_that_was_not_stopped(
+    model: str, train, monkeypatch
+) -> None:
+    settings = [f"model={model}", *EVERYTHING_ON, "trainer.steps=5", "trainer.log_every=2"]
+    whole = train("whole", *settings)
+    with monkeypatch.context() as patch:
+        stop_after(3, patch)
+        command = ["train", *TINY, *settings, "name=cut"]
+        if model == "wgan":
+            command.append("model.warmup_critic_steps=0")
+        assert main(command) == 130
+        assert newest("cut")["step"] == 3
+    assert main(command) == 0
+    assert_same_bits(state_of(newest("cut")), state_of(whole))
+    assert losses("cut") == losses("whole")
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
+def test_it_does_not_matter_at_which_step_a_run_is_stopped(stop: int, train, monkeypatch) -> None:
+    settings = ["model=cgan", *EVERYTHING_ON, "trainer.steps=6", "trainer.log_every=4", "schedule=cosine"]
+    settings += ["network/generator=mlp", "network/discriminator=mlp", "network.discriminator.dropout=0.3"]
+    whole = train("whole", *settings)
+    with monkeypatch.context() as patch:
+        stop_after(stop, patch)
+        assert main(["train", *TINY, *settings, "name=cut"]) == 130
+    assert main(["train", *TINY, *settings, "name=cut"]) == 0
+    assert_same_bits(state_of(newest("cut")), state_of(whole))
+    assert losses("cut") == losses("whole")
+
+
+def test_plateau_and_float16_state_survive_a_stop(train, monkeypatch) -> None:
+    settings = ["schedule=plateau", "schedule.interval=2", "schedule.patience=0", "schedule.threshold=100"]
+    settings += ["trainer.precision=float16", "trainer.steps=7"]
+    whole = train("whole", *settings)
+    assert whole["ranks"][0]["schedule"]["factor"] < 1
+    with monkeypatch.context() as patch:
+        stop_after(3, patch)
+        assert main(["train", *TINY, *settings, "name=cut"]) == 130
+    assert main(["train", *TINY, *settings, "name=cut"]) == 0
+    assert_same_bits(state_of(newest("cut")), state_of(whole))
+
+
+def test_two_runs_of_one_command_are_equal_whatever_the_number_of_workers(train) -> None:
+    folder = Path("pictures")
+    make_pictures(folder, 10)
+    settings = ["data=single", f"data.root={folder}", "data.crop_size=16", "data.load_size=20", "trainer.steps=4"]
+    first = train("first", *settings, "data.num_workers=0")
+    assert_same_bits(state_of(first), state_of(train("second", *settings, "data.num_workers=0")))
+    assert_same_bits(state_of(first), state_of(train("third", *settings, "data.num_workers=2")))
+    other = train("other", *settings, "data.num_workers=0", "seed=1")
+    assert not torch.equal(first["model"]["generator.layers.0.weight"], other["model"]["generator.layers.0.weight"])
+
+
+def test_a_kill_after_a_checkpoint_loses_nothing_but_time(train) -> None:
+    settings = ["trainer.steps=6", "trainer.save_every=2", "trainer.log_every=1", "trainer.keep=0"]
+    whole = train("whole", *settings)
+    train("cut", *settings)
+    # as if the process had died in step 6: the newest checkpoint is of step 4, the log has half of a line more
+    folder = Path("checkpoints/cut")
+    (folder / "step_6.pt").unlink()
+    (folder / "step_6.tmp").write_bytes(b"half a checkp")
+    (folder / "losses.jsonl").write_text("".join(losses("cut").splitlines(True)[:5]) + '{"step": 6, "epo')
+    resumed = train("cut", *settings)
+    assert_same_bits(state_of(resumed), state_of(whole))
+    assert losses("cut") == losses("whole")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_saves_and_the_same_command_goes_on(workers: int) -> None:
+    command = [sys.executable, "-m", "gantrain", "train", *TINY, "trainer.steps=100000", "name=long"]
+    command += ["trainer.log_every=1", f"data.num_workers={workers}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    log = Path("checkpoints/long/losses.jsonl")
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") > 3):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    step = newest("long")["step"]
+    assert f"Stopped at step {step} and saved" in errors
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, step + 1))
+    assert "stopped" in Path("checkpoints/long/index.html").read_text()
+
+
+def test_a_finished_run_is_extended_under_a_constant_schedule(train, capsys) -> None:
+    whole = train("whole", "trainer.steps=5")
+    train("short", "trainer.steps=3")
+    assert_same_bits(state_of(train("short", "trainer.steps=5"))["model"], state_of(whole)["model"])
+    capsys.readouterr()
+    train("short", "trainer.steps=5")
+    assert "is finished at step 5" in capsys.readouterr().err
+
+
+def test_a_schedule_that_depends_on_the_length_forbids_another_length(train, capsys) -> None:
+    train("decayed", "schedule=linear", "trainer.steps=3")
+    assert main(["train", *TINY, "name=decayed", "schedule=linear", "trainer.steps=5"]) == 2
+    message = capsys.readouterr().err
+    assert "trainer.steps=3" in message
+    assert "trainer.steps=5" in message
+    for command in re.findall(r"gantrain train .*", message):
+        assert main(shlex.split(command)[1:]) == 0
+    assert newest("decayed_2")["step"] == 5
+
+
+def test_other_hyper_parameters_are_refused_with_the_differences_and_commands_that_work(train, capsys) -> None:
+    train("run", "trainer.steps=2", "optimizer.lr=1e-3", "model.ema=0")
+    typed = ["train", *TINY, "name=run", "trainer.steps=2", "optimizer.lr=2e-3", "model.ema=0.5"]
+    assert main(typed) == 2
+    message = capsys.readouterr().err
+    assert "optimizer.lr: 0.001 there, 0.002 here" in message
+    assert "model.ema: 0 there, 0.5 here" in message
+    assert "trainer" not in message.split("Go on")[0]
+    commands = re.findall(r"gantrain train .*", message)
+    assert len(commands) == 3
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0, command
+    assert newest("run_2")["config"]["optimizer"]["lr"] == 2e-3
+    assert newest("run")["config"]["optimizer"]["lr"] == 2e-3  # started over last
+
+
+def test_what_does_not_change_the_mathematics_may_change(train) -> None:
+    whole = train("whole", "trainer.steps=4")
+    train("moved", "trainer.steps=2")
+    resumed = train("moved", "trainer.steps=4", "trainer.log_every=1", "data.num_workers=1", "trainer.keep=5")
+    assert_same_bits(resumed["model"], whole["model"])
+
+
+def test_other_pictures_are_other_mathematics(train, capsys) -> None:
+    make_pictures(Path("few"), 5)
+    make_pictures(Path("many"), 6)
+    make_pictures(Path("others"), 5)
+    Path("others/4.png").rename("others/x.png")
+    settings = ["data=single", "trainer.steps=2"]
+    train("run", *settings, "data.root=few")
+    assert main(["train", *TINY, "name=run", *settings, "data.root=many"]) == 2
+    assert "training images: 5 there, 6 here" in capsys.readouterr().err
+    assert main(["train", *TINY, "name=run", *settings, "data.root=others"]) == 2
+    assert "training images: as many, but their names are others" in capsys.readouterr().err
+    Path("few").rename("moved")
+    train("run", "data=single", "trainer.steps=3", "data.root=moved")
+
+
+def test_resume_never_starts_over_and_says_what_it_overwrites(train, capsys) -> None:
+    first = train("run", "trainer.steps=4", "trainer.save_every=1", "trainer.keep=0")
+    again = train("run", "trainer.steps=2", "resume=never")
+    assert "overwriting checkpoints/run, which was at step 4" in capsys.readouterr().err
+    assert again["step"] == 2
+    assert sorted(path.name for path in Path("checkpoints/run").glob("step_*")) == ["step_2.pt"]
+    assert first["step"] == 4
+
+
+def test_init_from_takes_the_networks_and_nothing_else(train, monkeypatch) -> None:
+    first = train("first", "trainer.steps=3")
+    with monkeypatch.context() as patch:
+        stop_after(1, patch)
+        still = ["optimizer.lr=0", "optimizer.discriminator_lr=0"]
+        assert main(["train", *TINY, "name=second", "init_from=checkpoints/first", *still, "trainer.steps=3"]) == 130
+    second = newest("second")
+    weights = {k: v for k, v in second["model"].items() if k.endswith("weight") and "layers" in k}
+    assert len(weights) > 5
+    for key, weight in weights.items():
+        assert torch.equal(weight, first["model"][key]), key  # at rates of 0 they have not moved
+    assert second["step"] == 1
+    assert second["updates"]["players"][0]["optimizer"]["state"][0]["step"] == 1
+
+
+def test_init_from_starts_the_averages_from_the_networks_too(train) -> None:
+    first = train("first", "trainer.steps=2")
+    still = ["optimizer.lr=0", "optimizer.discriminator_lr=0", "seed=5", "model.ema=0.9"]
+    second = train("second", "init_from=checkpoints/first", *still, "trainer.steps=2")
+    for key, value in second["updates"]["averages"].items():
+        if key.endswith("layers.0.weight"):
+            torch.testing.assert_close(value, first["model"][f"generator.{key[2:]}"])
+
+
+def test_a_refusal_after_resume_never_leaves_the_old_run(train, capsys) -> None:
+    before = train("run", "trainer.steps=2")
+    assert main(["train", *TINY, "name=run", "resume=never", "init_from=checkpoints/nothing"]) == 2
+    assert "overwriting" not in capsys.readouterr().err
+    assert_same_bits(newest("run")["model"], before["model"])
+    # a run may even start over from its own networks
+    again = train("run", "resume=never", "init_from=checkpoints/run", "optimizer.lr=0", "trainer.steps=1")
+    key = "generator.layers.0.weight"
+    assert torch.equal(again["model"][key], before["model"][key])
+
+
+def test_a_mistake_that_only_the_first_step_shows_leaves_nothing(capsys) -> None:
+    assert main(["train", *TINY, "name=run", "schedule=plateau", "schedule.metric=nonsense"]) == 2
+    assert "schedule.metric" in capsys.readouterr().err
+    assert not Path("checkpoints").exists()
+
+
+def test_only_the_newest_checkpoints_are_kept(train) -> None:
+    train("run", "trainer.steps=5", "trainer.save_every=1", "trainer.keep=2")
+    assert sorted(path.name for path in Path("checkpoints/run").glob("step_*")) == ["step_4.pt", "step_5.pt"]
+
+
+def make_pictures(folder: Path, count: int) -> None:
+    """Small noisy pictures."""
+    from PIL import Image
+
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    for number in range(count):
+        pixels = torch.randint(256, (24, 30, 3), generator=generator, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(folder / f"{number}.png")
