@@ -35,8 +35,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from gantrain.config.schema import construct
 from gantrain.config.settings import RunSettings, TrainerSettings
-from gantrain.registry import construct
 from gantrain.training.build import Parts
 
 CPU = torch.device("cpu")

@@ -31,11 +31,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantrain.checkpoints.store import Checkpoints
+from gantrain.config.schema import construct
 from gantrain.config.settings import RunSettings, TrainerSettings, set_up_torch
 from gantrain.data.base import Batch
 from gantrain.data.stream import BatchStream
 from gantrain.models.pool import ImagePool
-from gantrain.registry import construct
 from gantrain.report import Report
 from gantrain.training.build import Parts
 from gantrain.training.trainer import Clock, Trainer

@@ -5,52 +5,19 @@ A class's constructor is its schema: a YAML key is a keyword argument, spelt the
 
 from __future__ import annotations
 
-import difflib
-import inspect
-import math
-import types
-import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar
+import importlib
+import importlib.metadata
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from gantrain.config.schema import construct
+from gantrain.errors import ConfigError, nearest
 
 T = TypeVar("T")
-
-
-class ConfigError(Exception):
-    """A mistake that the user can mend: one line that names the key, what was given and what would work.
-
-    Args:
-        lines: That one; more only where commands are to be copied. What was given may hold anything, line breaks and
-            the commands of terminals too, and is shown in escapes then; of a very long line the middle is left out.
-    """
-
-    def __init__(self, *lines: str) -> None:
-        super().__init__(*lines)
-
-    def __str__(self) -> str:
-        return "\n".join(_shortened("".join(map(_printable, line))) for line in self.args)
-
-
-LONGEST_LINE = 2000  # characters of a message
-
-
-def _printable(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
-
-
-def _shortened(line: str) -> str:
-    half = LONGEST_LINE // 2
-    return line if len(line) <= LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """A hint for a mistyped word: the closest choice, or else the list of them."""
-    choices = sorted(set(choices) - {word})
-    close = difflib.get_close_matches(word, choices, n=1)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    return f"there are: {', '.join(choices)}" if choices else "there are none"
 
 
 class Registry(Generic[T]):
@@ -113,173 +80,6 @@ class Registry(Generic[T]):
         return construct(cls, arguments, key=key, also=(self.choose_by, *also), **runtime)
 
 
-@dataclass(frozen=True)
-class Range:
-    """The values that an annotated number may take: ``Annotated[float, Range(at_least=0, below=1)]``."""
-
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
-
-    def holds(self, value: float) -> bool:
-        """Whether ``value`` lies inside; nan and infinity never do."""
-        return (
-            math.isfinite(value)
-            and (self.at_least is None or value >= self.at_least)
-            and (self.above is None or value > self.above)
-            and (self.at_most is None or value <= self.at_most)
-            and (self.below is None or value < self.below)
-        )
-
-    def __str__(self) -> str:
-        words = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
-        return " and ".join(f"{word} {bound:,.12g}" for word, bound in words.items() if bound is not None)
-
-
-MOST = 2**63  # torch's numbers end before it
-Count: TypeAlias = Annotated[int, Range(at_least=0)]
-Positive: TypeAlias = Annotated[int, Range(at_least=1)]
-Weight: TypeAlias = Annotated[float, Range(at_least=0)]
-Portion: TypeAlias = Annotated[float, Range(above=0, at_most=1)]
-Share: TypeAlias = Annotated[float, Range(at_least=0, below=1)]
-# of what a slip of the finger must not multiply until the machine stands still
-Repeats: TypeAlias = Annotated[int, Range(at_least=1, at_most=1000)]  # layers, or updates within a step
-RepeatsOrNone: TypeAlias = Annotated[int, Range(at_least=0, at_most=1000)]
-Side: TypeAlias = Annotated[int, Range(at_least=1, at_most=65536)]  # of a picture, in pixels
-BatchSize: TypeAlias = Annotated[int, Range(at_least=1, at_most=1_000_000)]
-Processes: TypeAlias = Annotated[int, Range(at_least=0, at_most=1000)]
-
-
-def construct(
-    target: Callable[..., T], config: Mapping[str, Any], *, key: str, also: Iterable[str] = (), **runtime: Any
-) -> T:
-    """Call ``target`` with the keys of ``config``, checked against its signature.
-
-    Args:
-        target: A class or function whose keyword arguments are the schema.
-        config: Plain values.
-        key: Where ``config`` stands in the whole configuration, for messages; may be empty.
-        also: Keys that stand beside it and are read by somebody else, for suggestions.
-        runtime: Arguments that are not configuration; those that ``target`` does not take are left out.
-
-    Raises:
-        ConfigError: A key is unknown, missing or of the wrong type.
-    """
-    parameters, hints = _signature(target)
-    schema = {name: p for name, p in parameters.items() if name not in runtime}
-    prefix = f"{key}." if key else ""
-    for name, value in config.items():
-        if name in runtime:
-            raise ConfigError(f"{prefix}{name} is set by gantrain itself and can't be configured")
-        if name not in schema:
-            raise ConfigError(f"{prefix}{name}={value}: unknown key; {nearest(str(name), [*schema, *also])}")
-    missing = [name for name, p in schema.items() if p.default is p.empty and name not in config]
-    if missing:
-        raise ConfigError(f"{prefix}{missing[0]} is missing (needed by {target.__name__})")
-    values = {name: checked(value, hints.get(name, Any), f"{prefix}{name}") for name, value in config.items()}
-    return target(**values, **{name: value for name, value in runtime.items() if name in parameters})
-
-
-def takes(target: Callable[..., Any], parameter: str) -> bool:
-    """Whether the constructor of ``target`` has a parameter of that name."""
-    return parameter in _signature(target)[0]
-
-
-def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
-    """The named parameters and their types; ``**others`` in a constructor stands for its parent's parameters."""
-    constructors = [target]
-    if inspect.isclass(target):
-        constructors = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)]
-    parameters: dict[str, inspect.Parameter] = {}
-    hints: dict[str, Any] = {}
-    for constructor in constructors:
-        own = inspect.signature(constructor).parameters
-        named = {name: p for name, p in own.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-        parameters = named | parameters
-        hints = typing.get_type_hints(constructor, include_extras=True) | hints
-        if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
-            break
-    parameters.pop("self", None)
-    return parameters, hints
-
-
-def checked(value: Any, annotation: Any, key: str) -> Any:
-    """``value`` as the annotated type, or a ConfigError that names ``key``.
-
-    A whole number passes for a float, and a float without a fraction (``1e3``) for an int; nothing else is converted.
-    """
-    for accepted, converted in _candidates(value, annotation):
-        if accepted:
-            return converted
-    raise ConfigError(f"{key}: expected {_describe(annotation)}, got {value!r}")
-
-
-def _candidates(value: Any, annotation: Any) -> Iterator[tuple[bool, Any]]:
-    """For each alternative of the annotation: does the value fit, and what does it become."""
-    origin = typing.get_origin(annotation)
-    if annotation is Any:
-        yield True, value
-    elif origin in (typing.Union, types.UnionType):
-        for alternative in typing.get_args(annotation):
-            yield from _candidates(value, alternative)
-    elif origin is typing.Literal:
-        # true equals 1 in Python
-        yield any(value == choice and type(value) is type(choice) for choice in typing.get_args(annotation)), value
-    elif origin is Annotated:
-        inner, bounds = typing.get_args(annotation)
-        for fits, converted in _candidates(value, inner):
-            yield fits and bounds.holds(converted), converted
-    elif origin is tuple:
-        inners = typing.get_args(annotation)
-        if isinstance(value, list) and len(value) == len(inners):
-            items = [
-                next((new for fits, new in _candidates(item, inner) if fits), _MISFIT)
-                for item, inner in zip(value, inners, strict=True)
-            ]
-            yield _MISFIT not in items, tuple(items)
-    elif origin is list:
-        (inner,) = typing.get_args(annotation)
-        if isinstance(value, list):
-            items = [next((new for fits, new in _candidates(item, inner) if fits), _MISFIT) for item in value]
-            yield _MISFIT not in items, items
-    elif annotation in (None, type(None)):
-        yield value is None, None
-    elif annotation is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        yield number, float(value) if number else None
-    elif annotation is int:
-        whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value // 1
-        whole = whole and -MOST <= value < MOST
-        yield whole, int(value) if whole else None
-    elif inspect.isclass(origin or annotation):
-        yield isinstance(value, origin or annotation), value
-
-
-_MISFIT = object()
-
-
-def _describe(annotation: Any) -> str:
-    """An annotation in a user's words: ``one of 'adam', 'sgd'``, ``a whole number or null``."""
-    origin = typing.get_origin(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_describe(alternative) for alternative in typing.get_args(annotation))
-    if origin is typing.Literal:
-        choices = ", ".join(repr(choice) for choice in typing.get_args(annotation))
-        return f"one of {choices}" if len(typing.get_args(annotation)) > 1 else choices
-    if origin is Annotated:
-        inner, bounds = typing.get_args(annotation)
-        return f"{_describe(inner)} {bounds}"
-    if origin is tuple:
-        return f"a list of {len(typing.get_args(annotation))} ({_describe(typing.get_args(annotation)[0])} each)"
-    if origin is dict:
-        return "a group of keys"
-    if origin is list:
-        return f"a list ({_describe(typing.get_args(annotation)[0])} each)"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
-    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
-
-
 MODELS: Registry[Any] = Registry("model", "model")
 GENERATORS: Registry[Any] = Registry("generator", "network.generator")
 DISCRIMINATORS: Registry[Any] = Registry("discriminator", "network.discriminator")
@@ -288,3 +88,61 @@ OPTIMIZERS: Registry[Any] = Registry("optimizer", "optimizer")
 SCHEDULES: Registry[Any] = Registry("schedule", "schedule")
 LOGGERS: Registry[Any] = Registry("logger", "logger")
 REGISTRIES = (MODELS, GENERATORS, DISCRIMINATORS, DATASETS, OPTIMIZERS, SCHEDULES, LOGGERS)
+
+
+# ---- plug-ins: modules from outside, imported because the user names them, never because a file does
+
+
+def import_plugins(plugins: Sequence[str]) -> None:
+    """Import the modules that register classes of users: those named, and installed packages' entry points.
+
+    Raises:
+        ConfigError: A module can't be imported.
+    """
+    for entry in importlib.metadata.entry_points(group="gantrain.plugins"):
+        with _naming(entry.value):
+            entry.load()
+    here = str(Path.cwd())
+    if plugins and here not in sys.path:
+        sys.path.insert(0, here)  # as for `python script.py`: a file beside the user is importable
+    for name in plugins:
+        with _naming(name):
+            importlib.import_module(name)
+
+
+def import_saved(saved: object, run: Path, *, given: Sequence[str], trusted: bool) -> None:
+    """See to the plugins that a run was trained with, whose names stand in its checkpoint, which anybody may have made.
+
+    Args:
+        saved: What the checkpoint has under ``plugins``.
+        run: Where it lies, for messages.
+        given: What the user has named, which is imported.
+        trusted: Whether the user lets the checkpoint say what is imported.
+
+    Raises:
+        ConfigError: There are some that the user has not named; or a module can't be imported.
+    """
+    if not isinstance(saved, list) or not all(isinstance(name, str) for name in saved):
+        raise ConfigError(f"{run}: its checkpoint's plugins are no list of names but {saved!r}")
+    others = [name for name in saved if name not in given]
+    if others and not trusted:
+        raise ConfigError(
+            f"{run} was trained with plugins, which would run code: give plugins=[{','.join(saved)}] again, "
+            "or trust_plugins=true to import whatever a checkpoint names"
+        )
+    import_plugins(others)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Whatever keeps a module from being imported becomes one line that says what and where."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"plugins: {name}: {error}") from None
+    except (Exception, SystemExit) as error:  # code of others may raise anything, and end the process
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        frames = traceback.extract_tb(error.__traceback__)
+        inside = [frame for frame in frames if frame.filename != __file__ and "importlib" not in frame.filename]
+        where = f"{inside[-1].filename}, line {inside[-1].lineno}" if inside else f"looked for in {Path.cwd()} too"
+        raise ConfigError(f"plugins: can't import '{name}' ({reason}; {where})") from None

@@ -12,10 +12,12 @@ import torch
 
 from gantrain.config.naming import of_root
 from gantrain.config.overrides import command
+from gantrain.config.schema import Count, Positive, Share, checked, construct
 from gantrain.config.settings import choose_device
 from gantrain.data.base import ImageSpec
 from gantrain.data.errors import OnError
 from gantrain.data.stream import in_order
+from gantrain.errors import ConfigError
 from gantrain.inference.load import (
     NetworkWeights,
     Reading,
@@ -38,8 +40,7 @@ from gantrain.inference.translate import (
 )
 from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.translation import Direction, NetworkMode, Translator
-from gantrain.plugins import import_plugins
-from gantrain.registry import ConfigError, Count, Positive, Share, checked, construct
+from gantrain.registry import import_plugins
 from gantrain.report.pages.page import PAGE
 from gantrain.report.pages.replacing import replacing
 from gantrain.report.pages.results_page import list_results, results_page

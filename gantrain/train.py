@@ -16,6 +16,7 @@ import torch
 
 from gantrain.checkpoints.store import Checkpoints, fitting
 from gantrain.config import overrides as resume
+from gantrain.config.schema import construct
 from gantrain.config.settings import (
     CHECKPOINTS,
     RunSettings,
@@ -24,12 +25,13 @@ from gantrain.config.settings import (
     count_processes,
     set_up_torch,
 )
+from gantrain.errors import ConfigError
 from gantrain.models.base import network_sizes
-from gantrain.registry import ConfigError, construct
 from gantrain.report import Report
 from gantrain.report.provenance import provenance
 from gantrain.report.run import remove_report
 from gantrain.runtime import distributed
+from gantrain.runtime.launch import launch
 from gantrain.runtime.run_lock import RunLock
 from gantrain.runtime.signals import Interruption, heed_interrupts, is_requeued, requeue
 from gantrain.runtime.unfailing import unfailing_messages
@@ -62,7 +64,7 @@ def train(config: dict[str, Any], overrides: list[str], defaults: dict[str, Any]
     # a mistake is told once, before there are ranks
     Parts.build(config, settings, trainer, torch.device("cpu"), world_size=processes)
     heed_interrupts()
-    return distributed.launch({"config": config, "overrides": overrides, "defaults": defaults}, processes)
+    return launch("gantrain.train", {"config": config, "overrides": overrides, "defaults": defaults}, processes)
 
 
 def _train_here(

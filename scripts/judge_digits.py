@@ -32,8 +32,8 @@ from torch.nn import functional as F
 import gantrain
 from gantrain.data.base import to_unit_range
 from gantrain.data.sets.digits import Digits
+from gantrain.errors import ConfigError
 from gantrain.models.base import LatentGAN
-from gantrain.registry import ConfigError
 
 SIZE = 32  # pixels
 CLASSES = 10

@@ -14,7 +14,8 @@ from PIL import Image
 
 from gantrain.data.sets.digits import Digits
 from gantrain.data.sets.shards import Shards
-from gantrain.registry import DATASETS, ConfigError
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS
 
 PLAIN = {"preprocess": None, "range": None, "depth": "auto", "decoder": "exact"}
 Members = Iterable[tuple[str, bytes]]

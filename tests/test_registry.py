@@ -12,19 +12,9 @@ import gantrain.training.build  # noqa: F401 - registers the classes
 from gantrain import (
     optim,  # noqa: F401 - they file the classes
 )
-from gantrain.registry import (
-    REGISTRIES,
-    ConfigError,
-    Count,
-    Positive,
-    Range,
-    Registry,
-    Share,
-    Weight,
-    checked,
-    construct,
-    nearest,
-)
+from gantrain.config.schema import Count, Positive, Range, Share, Weight, checked, construct
+from gantrain.errors import ConfigError, nearest
+from gantrain.registry import REGISTRIES, Registry
 
 
 class Parent:

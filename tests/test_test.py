@@ -15,9 +15,9 @@ from PIL import Image, ImageChops
 
 import gantrain
 from gantrain.cli.main import main
+from gantrain.errors import ConfigError
 from gantrain.inference import sample as sampling
 from gantrain.models.base import LatentGAN
-from gantrain.registry import ConfigError
 from gantrain.report.images import grid
 
 

@@ -17,8 +17,10 @@ from gantrain.networks.mlp import MLPDiscriminator, MLPGenerator
 from gantrain.networks.patchgan import PatchGANDiscriminator
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
+from gantrain.optim.ema import Averages
+from gantrain.optim.optimizers import SGD, Adam
 from gantrain.optim.schedules import Constant, Schedule
-from gantrain.optim.updates import SGD, Adam, Averages, Player, Updates
+from gantrain.optim.updates import Player, Updates
 from gantrain.registry import MODELS
 from gantrain.runtime.seeding import Draws
 

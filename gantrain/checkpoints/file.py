@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 import torch
 
 from gantrain.checkpoints.upgrades import FORMAT, upgraded
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 # A seal is the file's last bytes, the comment of the zip archive that torch writes, so that torch still reads the file.
 MARK = b"gantrain sealed with blake2b: "

@@ -15,8 +15,9 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gantrain.errors import ConfigError
 from gantrain.networks.common import Norm
-from gantrain.registry import DISCRIMINATORS, GENERATORS, ConfigError
+from gantrain.registry import DISCRIMINATORS, GENERATORS
 
 State: TypeAlias = dict[str, Tensor]
 REFERENCE = "pytorch-CycleGAN-and-pix2pix"

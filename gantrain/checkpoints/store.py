@@ -13,7 +13,7 @@ import torch
 
 from gantrain.checkpoints import file as checkpoint_file
 from gantrain.checkpoints.file import DamagedError
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.runtime import distributed
 
 Step: TypeAlias = int | Literal["best"]

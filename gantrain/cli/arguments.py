@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from gantrain.registry import ConfigError, nearest
+from gantrain.errors import ConfigError, nearest
 
 ANY: tuple[str, ...] = ()
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from gantrain.config.overrides import flatten
-from gantrain.registry import ConfigError, nearest
+from gantrain.errors import ConfigError, nearest
 
 # of a configuration file
 MOST_CHARACTERS = 1_000_000

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from gantrain.registry import ConfigError, Portion, Range, Side, Weight, checked, construct, nearest
+from gantrain.config.schema import Portion, Range, Side, Weight, checked, construct
+from gantrain.errors import ConfigError, nearest
 
 Fraction: TypeAlias = Annotated[float, Range(at_least=0, at_most=1)]
 Blur: TypeAlias = Annotated[float, Range(above=0, at_most=100)]  # pixels; more takes gigabytes
@@ -119,7 +120,7 @@ def _download(name: str, root: str = "datasets") -> None:
 
 
 def _names_to_download() -> str:
-    from gantrain.data.tools.download import USAGE
+    from gantrain.data.sets.catalog import USAGE
 
     return USAGE
 

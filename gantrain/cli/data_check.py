@@ -11,11 +11,12 @@ from typing import Any
 from PIL import Image
 
 import gantrain.data.sets  # noqa: F401 - registers the data modes
+from gantrain.config.schema import checked
 from gantrain.data.base import ImageDataset
 from gantrain.data.tools.checking import Summary, findings_in, findings_together, summarise
 from gantrain.data.tools.surveying import Finding, chosen, survey
-from gantrain.plugins import import_plugins
-from gantrain.registry import ConfigError, checked
+from gantrain.errors import ConfigError
+from gantrain.registry import import_plugins
 from gantrain.report.pages.data_page import data_page
 from gantrain.report.pages.page import BESIDE, PAGE
 from gantrain.training.build import SELECTION_KEYS, STREAM_KEYS, build_dataset, check_keys, selected

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 
 def fail(message: str | ConfigError) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gantrain.cli.arguments import config_flags, is_sweep, process, split
 from gantrain.cli.errors import fail, told
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.runtime.signals import SCRATCH, heed_interrupts, leaving_at_once
 
 if TYPE_CHECKING:
@@ -128,8 +128,7 @@ def _test(arguments: list[str]) -> int:
 
 def _list(arguments: list[str]) -> int:
     import gantrain.training.build  # noqa: F401 - files every class
-    from gantrain.plugins import import_plugins
-    from gantrain.registry import REGISTRIES
+    from gantrain.registry import REGISTRIES, import_plugins
 
     if any(word.startswith("-") for word in arguments):
         print(HELP, end="")

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from gantrain.config.overrides import LENGTH, NOT_MATHEMATICS, UNCOUNTED_GROUPS
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 LONGEST = 120  # characters
 # a run keeps its folder when it is made longer or moved; but other pictures and other beginnings are other runs

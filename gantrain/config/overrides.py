@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 # Keys that change where, how fast or how visibly a run runs, but not what it computes. A run may go on under others.
 NOT_MATHEMATICS = (

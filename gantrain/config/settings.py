@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 
-from gantrain.registry import ConfigError, Count, Positive, Range, Share
+from gantrain.config.schema import Count, Positive, Range, Share
+from gantrain.errors import ConfigError
 
 MoreThanNone: TypeAlias = Annotated[float, Range(above=0, at_most=1e12)]
 

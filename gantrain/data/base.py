@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from gantrain.data.images.cache import Cache
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 
 # Keys: `image` (N, C, H, W) and `label` (N,) for models that start from noise, `a` and `b` for those that translate,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 from gantrain.data.base import Batch, ImageDataset
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.runtime import distributed
 
 OnError: TypeAlias = Literal["raise", "skip"]

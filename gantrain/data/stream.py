@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from gantrain.config.schema import BatchSize, Processes
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_shapes, to_unit_range
 from gantrain.data.errors import Faults, OnError, made, named, readable
 from gantrain.data.workers import batches_ahead, good_number_of_workers
-from gantrain.registry import BatchSize, ConfigError, Processes
+from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 from gantrain.runtime.signals import outlive_signals
 

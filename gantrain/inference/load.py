@@ -16,12 +16,12 @@ from gantrain.checkpoints.store import Checkpoints, Step
 from gantrain.config.settings import choose_device
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.data.errors import OnError
+from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
 from gantrain.models.colorization import colour_results
 from gantrain.models.translation import BareGenerator, Direction, NetworkMode, Translator
-from gantrain.optim.updates import Averages
-from gantrain.plugins import import_plugins, import_saved
-from gantrain.registry import ConfigError
+from gantrain.optim.ema import Averages
+from gantrain.registry import import_plugins, import_saved
 from gantrain.training.build import STREAM_KEYS, build_model
 
 NetworkWeights: TypeAlias = Literal["auto", "average", "last"]

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gantrain.errors import ConfigError
 from gantrain.models.base import COLUMNS, LatentGAN
-from gantrain.registry import ConfigError
 from gantrain.report.images import grid, layout, to_picture
 from gantrain.report.pages.results_page import Row, Walk
 

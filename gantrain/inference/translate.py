@@ -13,10 +13,10 @@ from tqdm import tqdm
 from gantrain.data.base import ImageDataset, ImageSpec
 from gantrain.data.images.convert import write_picture
 from gantrain.data.stream import in_order
+from gantrain.errors import ConfigError
 from gantrain.inference.load import Reading
 from gantrain.inference.similarity import l1_distance, psnr, ssim
 from gantrain.models.translation import Direction, NetworkMode, Translator
-from gantrain.registry import ConfigError
 from gantrain.report.images import to_picture, viewable
 from gantrain.report.pages.results_page import Row, results_page
 

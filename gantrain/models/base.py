@@ -9,12 +9,13 @@ from typing import ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gantrain.config.schema import Count, Positive, Repeats, Share, Weight
 from gantrain.data.base import Batch, ImageSpec
+from gantrain.errors import ConfigError
 from gantrain.models.losses import adversarial_loss, gradient_penalty, r1_penalty
 from gantrain.models.pool import ImagePool
 from gantrain.networks.common import full_precision
 from gantrain.optim.updates import Updates
-from gantrain.registry import ConfigError, Count, Positive, Repeats, Share, Weight
 from gantrain.runtime.seeding import Draws
 
 # From build.py: builds one network of the configured kind, given the sizes that the model asks for.

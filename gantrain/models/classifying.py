@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gantrain.config.schema import Weight
 from gantrain.data.base import Batch
 from gantrain.models.base import LatentGAN
-from gantrain.registry import MODELS, Weight
+from gantrain.registry import MODELS
 
 
 def class_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from gantrain.data.base import Batch, ImageSpec
+from gantrain.errors import ConfigError
 from gantrain.models.pix2pix import Pix2Pix
 from gantrain.models.translation import Direction, NetworkMode, Translator, seeds_of
 from gantrain.optim.updates import Updates
-from gantrain.registry import MODELS, ConfigError
+from gantrain.registry import MODELS
 
 # sRGB (IEC 61966-2-1) to XYZ, rows X, Y, Z, and the white of D65 in XYZ
 RGB_TO_XYZ = (

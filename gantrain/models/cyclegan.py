@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gantrain.config.schema import Count, Weight
 from gantrain.data.base import Batch, ImageSpec
+from gantrain.errors import ConfigError
 from gantrain.models.base import MakeNetwork
 from gantrain.models.pool import ImagePool
 from gantrain.models.translation import Direction, NetworkMode, TranslationGAN, seeds_of
 from gantrain.optim.updates import Updates
-from gantrain.registry import MODELS, ConfigError, Count, Weight
+from gantrain.registry import MODELS
 
 
 @MODELS.register("cyclegan")

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gantrain.config.schema import Count, Range, Weight
 from gantrain.data.base import Batch
 from gantrain.models.base import COLUMNS, LatentGAN
-from gantrain.registry import MODELS, Count, Range, Weight
+from gantrain.registry import MODELS
 from gantrain.runtime.seeding import Draws
 
 

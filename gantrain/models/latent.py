@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gantrain.config.schema import Count, RepeatsOrNone, Weight
 from gantrain.data.base import Batch
 from gantrain.models.base import LatentGAN
 from gantrain.optim.updates import Updates
-from gantrain.registry import MODELS, Count, RepeatsOrNone, Weight
+from gantrain.registry import MODELS
 
 
 @MODELS.register("gan")

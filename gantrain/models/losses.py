@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gantrain.registry import ConfigError, nearest
+from gantrain.errors import ConfigError, nearest
 
 
 @dataclass(frozen=True)

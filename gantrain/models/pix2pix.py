@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gantrain.config.schema import Weight
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.models.base import MakeNetwork
 from gantrain.models.translation import Direction, TranslationGAN
 from gantrain.optim.updates import Updates
-from gantrain.registry import MODELS, Weight
+from gantrain.registry import MODELS
 
 EVALUATED = 64  # pairs, as each is translated on its own
 

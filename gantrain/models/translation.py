@@ -9,12 +9,13 @@ from typing import ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gantrain.config.schema import Share, Weight
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageSpec
+from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
 from gantrain.models.losses import adversarial_loss, gradient_penalty
 from gantrain.networks.common import full_precision
 from gantrain.networks.per_image import as_in_training
-from gantrain.registry import ConfigError, Share, Weight
 from gantrain.runtime.seeding import Draws, derive_seed
 
 Direction: TypeAlias = Literal["a_to_b", "b_to_a"]

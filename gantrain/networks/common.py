@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 Norm: TypeAlias = Literal["batch", "instance", "none", "spectral"]
 Order: TypeAlias = Literal["conv_norm_act", "conv_act_norm"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gantrain.config.schema import Count, Positive, RepeatsOrNone, Share, Weight
 from gantrain.networks.common import ImageShape, Init, Norm, Order, doublings, finish, norm_2d, uses_bias
-from gantrain.registry import DISCRIMINATORS, GENERATORS, Count, Positive, RepeatsOrNone, Share, Weight
+from gantrain.registry import DISCRIMINATORS, GENERATORS
 
 
 def _block(layer: nn.Module, norm: list[nn.Module], activation: nn.Module, order: Order) -> list[nn.Module]:

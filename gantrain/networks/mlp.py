@@ -7,8 +7,10 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from gantrain.config.schema import Count, Positive, RepeatsOrNone, Share, Weight
+from gantrain.errors import ConfigError
 from gantrain.networks.common import ImageShape, Init, Norm, finish, uses_bias
-from gantrain.registry import DISCRIMINATORS, GENERATORS, ConfigError, Count, Positive, RepeatsOrNone, Share, Weight
+from gantrain.registry import DISCRIMINATORS, GENERATORS
 
 
 def _hidden_layers(sizes: list[int], norm: Norm, dropout: float) -> list[nn.Module]:

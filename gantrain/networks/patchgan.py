@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from gantrain.config.schema import Count, Positive, Repeats, Weight
 from gantrain.networks.common import (
     ImageShape,
     Init,
@@ -17,7 +18,7 @@ from gantrain.networks.common import (
     finish,
     norm_layer,
 )
-from gantrain.registry import DISCRIMINATORS, Count, Positive, Repeats, Weight
+from gantrain.registry import DISCRIMINATORS
 
 
 def _block(inputs: int, outputs: int, stride: int, norm: Norm) -> list[nn.Module]:

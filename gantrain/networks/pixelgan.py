@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from gantrain.config.schema import Count, Positive, Weight
 from gantrain.networks.common import ImageShape, Init, Norm, bias_before, check_one_map, finish, norm_layer
-from gantrain.registry import DISCRIMINATORS, Count, Positive, Weight
+from gantrain.registry import DISCRIMINATORS
 
 
 @DISCRIMINATORS.register("pixelgan")

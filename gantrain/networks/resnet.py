@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
 
+from gantrain.config.schema import Positive, Repeats, RepeatsOrNone, Share, Weight
+from gantrain.errors import ConfigError
 from gantrain.networks.common import (
     ImageShape,
     Init,
@@ -19,7 +21,7 @@ from gantrain.networks.common import (
     finish,
     norm_layer,
 )
-from gantrain.registry import GENERATORS, ConfigError, Positive, Repeats, RepeatsOrNone, Share, Weight
+from gantrain.registry import GENERATORS
 
 Padding: TypeAlias = Literal["reflection", "replicate", "zero"]
 _PADS: dict[Padding, type[nn.Module]] = {"reflection": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d}

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gantrain.config.schema import Positive, Range, Repeats, Share, Weight
 from gantrain.networks.common import (
     ImageShape,
     Init,
@@ -20,7 +21,7 @@ from gantrain.networks.common import (
     finish,
     norm_layer,
 )
-from gantrain.registry import GENERATORS, Positive, Range, Repeats, Share, Weight
+from gantrain.registry import GENERATORS
 
 Upsample: TypeAlias = Literal["transposed", "resize"]
 LEAST_DEPTH = 5  # four blocks of growing width, and the innermost

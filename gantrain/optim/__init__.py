@@ -1,5 +1,5 @@
 """Optimizers, learning rate schedules and moving averages. Importing this registers the first two."""
 
-from gantrain.optim import schedules, updates
+from gantrain.optim import optimizers, schedules
 
-__all__ = ["schedules", "updates"]
+__all__ = ["optimizers", "schedules"]

@@ -12,7 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from gantrain.registry import SCHEDULES, ConfigError, Count, Positive, Range, Share, Weight
+from gantrain.config.schema import Count, Positive, Range, Share, Weight
+from gantrain.errors import ConfigError
+from gantrain.registry import SCHEDULES
 from gantrain.runtime import distributed
 
 Between: TypeAlias = Annotated[float, Range(above=0, below=1)]

@@ -2,112 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from gantrain.optim.ema import Averages
 from gantrain.optim.monitor import Watch
 from gantrain.optim.schedules import Schedule
-from gantrain.registry import OPTIMIZERS, Share, Weight
 from gantrain.runtime import distributed
 from gantrain.runtime.seeding import Draws, derive_seed
 
 SIDES = ("generator", "discriminator")
-
-
-@OPTIMIZERS.register("adam")
-class Adam(torch.optim.Adam):
-    """Kingma and Ba 2015 (arXiv:1412.6980)."""
-
-    def __init__(
-        self, *, params: list[nn.Parameter], fused: bool, lr: Weight, betas: tuple[Share, Share], weight_decay: Weight
-    ) -> None:
-        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
-
-
-@OPTIMIZERS.register("adamw")
-class AdamW(torch.optim.AdamW):
-    """Adam with decoupled weight decay: Loshchilov and Hutter 2019 (arXiv:1711.05101)."""
-
-    def __init__(
-        self, *, params: list[nn.Parameter], fused: bool, lr: Weight, betas: tuple[Share, Share], weight_decay: Weight
-    ) -> None:
-        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
-
-
-@OPTIMIZERS.register("rmsprop")
-class RMSprop(torch.optim.RMSprop):
-    """Gradients divided by their running root mean square (Hinton's lecture; the optimizer of WGAN)."""
-
-    def __init__(self, *, params: list[nn.Parameter], lr: Weight, alpha: Share, momentum: Share) -> None:
-        super().__init__(params, lr=lr, alpha=alpha, momentum=momentum)
-
-
-@OPTIMIZERS.register("sgd")
-class SGD(torch.optim.SGD):
-    """Stochastic gradient descent, with momentum or without."""
-
-    def __init__(
-        self, *, params: list[nn.Parameter], fused: bool, lr: Weight, momentum: Share, weight_decay: Weight
-    ) -> None:
-        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=fused)
-
-
-class Averages:
-    """Exponential moving averages of networks, kept beside them: parameters are averaged, buffers copied.
-
-    Args:
-        modules: The networks to follow.
-        decay: Weight of the past at each update, in (0, 1).
-    """
-
-    def __init__(self, modules: Iterable[nn.Module], decay: float) -> None:
-        self._modules = nn.ModuleList(modules)
-        self._average = get_ema_multi_avg_fn(decay)
-        self._kept: dict[str, Tensor] = {}
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget the past: the averages are the networks as they are now."""
-        self._kept = {key: value.detach().clone() for key, value in self._live().items()}
-
-    def _live(self) -> dict[str, Tensor]:
-        return {**dict(self._modules.named_parameters()), **dict(self._modules.named_buffers())}
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Take one step toward the networks as they are now."""
-        parameters = dict(self._modules.named_parameters())
-        self._average([self._kept[key] for key in parameters], list(parameters.values()), torch.zeros(()))
-        for key, buffer in self._modules.named_buffers():
-            self._kept[key].copy_(buffer)
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """The networks hold their averages inside, and their own values again after."""
-        self.swap()
-        try:
-            yield
-        finally:
-            self.swap()
-
-    def swap(self) -> None:
-        """Exchange the averages and the networks' own values."""
-        for key, live in self._live().items():
-            live.data, self._kept[key].data = self._kept[key].data, live.data
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The averages, by the networks' number and key."""
-        return dict(self._kept)
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from ``state_dict``."""
-        for key, kept in self._kept.items():
-            kept.copy_(state[key])
 
 
 class Player:

@@ -1,6 +1,5 @@
-"""What people look at: logs, pictures and pages."""
+"""What people look at: logs, images and pages."""
 
 from gantrain.report.run import Report
-from gantrain.training.means import Means
 
-__all__ = ["Means", "Report"]
+__all__ = ["Report"]

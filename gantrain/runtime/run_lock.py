@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 if sys.platform != "win32":  # where runs are not kept apart
     import fcntl

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from gantrain.config.settings import CHECKPOINTS
-from gantrain.registry import ConfigError, nearest
+from gantrain.errors import ConfigError, nearest
 from gantrain.report.pages.comparison_page import comparison_page
 from gantrain.report.pages.home_page import write_home
 from gantrain.report.pages.page import BESIDE

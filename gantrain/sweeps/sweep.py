@@ -24,7 +24,7 @@ from yaml import YAMLError
 from gantrain.config.naming import name_of_run
 from gantrain.config.overrides import LENGTH, differences, flatten
 from gantrain.config.settings import CHECKPOINTS
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.report.pages.page import read_status
 from gantrain.runtime import distributed
 from gantrain.runtime.gpus import claim_gpu

@@ -14,31 +14,19 @@ import gantrain.data.sets
 import gantrain.models
 import gantrain.networks
 import gantrain.optim  # noqa: F401 - these four register their classes
+from gantrain.config.schema import Portion, Positive, Weight, checked, construct, takes
 from gantrain.config.settings import CHECKPOINTS, NetworkSettings, RunSettings, TrainerSettings
 from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, first_of_each_class
 from gantrain.data.images.cache import Cache
 from gantrain.data.stream import BatchStream, in_order
 from gantrain.data.workers import advice
+from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
 from gantrain.networks.common import set_precision
+from gantrain.optim.ema import Averages
 from gantrain.optim.schedules import Schedule
-from gantrain.optim.updates import Averages, Player, Updates
-from gantrain.plugins import import_plugins
-from gantrain.registry import (
-    DATASETS,
-    DISCRIMINATORS,
-    GENERATORS,
-    MODELS,
-    OPTIMIZERS,
-    SCHEDULES,
-    ConfigError,
-    Portion,
-    Positive,
-    Weight,
-    checked,
-    construct,
-    takes,
-)
+from gantrain.optim.updates import Player, Updates
+from gantrain.registry import DATASETS, DISCRIMINATORS, GENERATORS, MODELS, OPTIMIZERS, SCHEDULES, import_plugins
 from gantrain.report.loggers import Logger, build_loggers
 from gantrain.runtime import distributed
 from gantrain.runtime.seeding import Draws

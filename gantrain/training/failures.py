@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 if sys.platform != "win32":
     import resource

@@ -18,8 +18,9 @@ from gantrain.data.stream import BatchStream
 from gantrain.models.base import GAN
 from gantrain.optim.monitor import Sight
 from gantrain.optim.updates import Updates
-from gantrain.report import Means, Report
+from gantrain.report import Report
 from gantrain.runtime import distributed
+from gantrain.training.means import Means
 from gantrain.training.objective import Kind, Objective
 
 

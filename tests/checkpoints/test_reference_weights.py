@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.checkpoints.reference_weights import read_reference
+from gantrain.errors import ConfigError
 from gantrain.networks.patchgan import PatchGANDiscriminator
 from gantrain.networks.pixelgan import PixelGANDiscriminator
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
-from gantrain.registry import ConfigError
 
 REFERENCE = json.loads((Path(__file__).parent / "reference-state-dicts.json").read_text())
 INIT = {"init": "normal", "init_gain": 0.02}

@@ -19,7 +19,7 @@ from gantrain.checkpoints import file as checkpoint_file
 from gantrain.checkpoints.file import MARK, DamagedError
 from gantrain.checkpoints.store import Checkpoints, copied
 from gantrain.cli.main import main
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.report import Report
 from gantrain.runtime.run_lock import RunLock
 

@@ -11,7 +11,7 @@ import pytest
 from gantrain.cli import data as data_commands
 from gantrain.cli.data import COMMANDS, Command
 from gantrain.cli.main import main
-from gantrain.registry import Range
+from gantrain.config.schema import Range
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from gantrain.data.base import (
     to_uint8,
     to_unit_range,
 )
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.training.build import build_dataset
 
 

@@ -15,11 +15,12 @@ from conftest import newest
 from PIL import Image
 
 from gantrain.cli.main import main
+from gantrain.config.schema import construct
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.data.errors import Faults
 from gantrain.data.images.convert import write_pixels
 from gantrain.data.stream import BatchStream, in_order
-from gantrain.registry import ConfigError, construct
+from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 from gantrain.training.build import build_dataset
 

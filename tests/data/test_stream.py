@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from gantrain.config.schema import construct
 from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, collate
 from gantrain.data.stream import BatchStream, in_order
-from gantrain.registry import ConfigError, construct
+from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 
 CPU = torch.device("cpu")

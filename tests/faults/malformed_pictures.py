@@ -262,7 +262,7 @@ def main(folder: Path) -> None:
     """Read every picture with every decoder; a line of JSON for each: name, decoder, what was read or said."""
     from gantrain.data.images.headers import read_header
     from gantrain.data.sets.single import SingleFolder
-    from gantrain.registry import ConfigError
+    from gantrain.errors import ConfigError
 
     SingleFolder(**keys_for("", "fast") | {"root": str(folder / "plain.png")}).item(0, 0)  # imports what it needs
     limit()

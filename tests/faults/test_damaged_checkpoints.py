@@ -13,7 +13,7 @@ from conftest import assert_same_bits
 from gantrain.checkpoints import file as checkpoint_file
 from gantrain.checkpoints.file import DIGEST, MARK, DamagedError
 from gantrain.checkpoints.store import Checkpoints
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 FORMATS = Path(__file__).parent.parent / "checkpoints"
 PATH = Path("run/step_2.pt")

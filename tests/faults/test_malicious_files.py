@@ -24,7 +24,7 @@ import gantrain
 from gantrain.checkpoints import file as checkpoint_file
 from gantrain.cli.main import main
 from gantrain.data.tools import download as downloading
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 SENTINEL = Path("PWNED")
 

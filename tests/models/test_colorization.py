@@ -17,8 +17,8 @@ from tiny import (
 from torch import Tensor
 
 from gantrain.data.base import ImageSpec, to_uint8, to_unit_range
+from gantrain.errors import ConfigError
 from gantrain.models.colorization import lab_to_rgb, lightness_and_colour, rgb_to_lab
-from gantrain.registry import ConfigError
 
 # sRGB under D65 in Lab, as tables of colours have it
 PUBLISHED = {

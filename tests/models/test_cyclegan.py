@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantrain.data.base import Batch, ImageSpec
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import Draws
 
 UNLIKE = ImageSpec(height=32, width=32, channels={"a": 1, "b": 3}, depth={"a": "uint8", "b": "uint8"})

@@ -10,8 +10,8 @@ import torch
 from tiny import CPU, ReadOff, build, written
 from torch import Tensor
 
+from gantrain.errors import ConfigError
 from gantrain.models.losses import gradient_penalty
-from gantrain.registry import ConfigError
 from gantrain.runtime.seeding import Draws
 
 LN2, LN5 = log(2), log(5)

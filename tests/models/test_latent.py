@@ -12,9 +12,10 @@ from tiny import CPU, SPEC, Counted, Watched, build, image_batches, updates_of, 
 from torch import Tensor
 
 from gantrain.data.base import Batch
+from gantrain.errors import ConfigError
 from gantrain.models.losses import gradient_penalty, r1_penalty
-from gantrain.optim.updates import Adam, RMSprop
-from gantrain.registry import MODELS, ConfigError
+from gantrain.optim.optimizers import Adam, RMSprop
+from gantrain.registry import MODELS
 from gantrain.runtime.seeding import Draws, derive_seed
 
 WGAN = {"loss": "wasserstein", "clip": 0.3, "warmup_critic_steps": 0, "warmup_steps": 0, "warmup_every": 0}

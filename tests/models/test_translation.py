@@ -29,9 +29,10 @@ from tiny import (
 from torch import Tensor, nn
 
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageSpec
+from gantrain.errors import ConfigError
 from gantrain.models.translation import BareGenerator, TranslationGAN, seeds_of
 from gantrain.networks.common import set_precision
-from gantrain.registry import MODELS, ConfigError
+from gantrain.registry import MODELS
 from gantrain.runtime import distributed
 from gantrain.runtime.seeding import Draws
 

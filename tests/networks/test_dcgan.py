@@ -9,7 +9,7 @@ import torch
 from tiny import dcgan_discriminator, dcgan_generator
 from torch import nn
 
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 SIZES = [16, 32, 64, 128, 256]
 NORMS = ["batch", "instance", "none", "spectral"]

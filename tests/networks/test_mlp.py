@@ -9,7 +9,7 @@ import torch
 from tiny import mlp_discriminator, mlp_generator
 from torch import nn
 
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 NORMS = ["batch", "none", "spectral"]
 

@@ -13,8 +13,9 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from gantrain.errors import ConfigError
 from gantrain.networks.resnet import ResnetGenerator
-from gantrain.registry import GENERATORS, ConfigError
+from gantrain.registry import GENERATORS
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "checkpoints/reference-state-dicts.json").read_text())
 KEYS = {

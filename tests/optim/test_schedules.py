@@ -11,8 +11,9 @@ import torch
 from tiny import sgd, updates_of
 from torch import Tensor, nn
 
+from gantrain.errors import ConfigError
 from gantrain.optim.schedules import Constant, Cosine, Linear, Plateau, Step
-from gantrain.registry import SCHEDULES, ConfigError
+from gantrain.registry import SCHEDULES
 
 PLATEAU = {"metric": "g", "mode": "min", "interval": 2, "patience": 1, "threshold": 0.1, "gamma": 0.5}
 

@@ -11,10 +11,12 @@ import torch
 from tiny import CPU, mlp_generator, sgd, updates_of, weights
 from torch import Tensor, nn
 
+from gantrain.errors import ConfigError
 from gantrain.networks.common import set_precision
+from gantrain.optim.ema import Averages
 from gantrain.optim.monitor import Watch
-from gantrain.optim.updates import Averages, Player
-from gantrain.registry import OPTIMIZERS, ConfigError
+from gantrain.optim.updates import Player
+from gantrain.registry import OPTIMIZERS
 
 # what each optimizer is told; a weight decay wherever there is one
 KEYS: dict[str, dict[str, Any]] = {

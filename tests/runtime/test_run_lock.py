@@ -17,7 +17,7 @@ import pytest
 from conftest import TINY
 
 from gantrain.cli.main import main
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.report import Report
 from gantrain.runtime import run_lock as lock
 from gantrain.runtime.run_lock import RunLock
@@ -218,7 +218,10 @@ def test_one_that_was_deleted_is_taken_again() -> None:
         held.renew()
         (FOLDER / ".lock").unlink()
         held.renew()
-        code = "from gantrain.runtime.run_lock import RunLock; from pathlib import Path; RunLock(Path('checkpoints/run')).__enter__()"
+        code = (
+            "from pathlib import Path; from gantrain.runtime.run_lock import RunLock; "
+            "RunLock(Path('checkpoints/run')).__enter__()"
+        )
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert f"in use: process {os.getpid()}" in other.stderr
     assert list(Path().iterdir()) == []

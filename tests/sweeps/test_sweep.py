@@ -22,7 +22,7 @@ import gantrain.train
 from gantrain.cli import compose as cli_hydra
 from gantrain.cli.main import main
 from gantrain.config.naming import name_of_sweep
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.runtime.gpus import CLAIM, claim_gpu, visible_gpus
 from gantrain.training.objective import best_logged
 

@@ -27,8 +27,8 @@ from gantrain.data.base import Batch, ImageDataset
 from gantrain.data.images import reader as domain
 from gantrain.data.sets.digits import Digits
 from gantrain.data.stream import BatchStream
+from gantrain.errors import ConfigError
 from gantrain.optim.updates import Updates
-from gantrain.registry import ConfigError
 from gantrain.report import Report
 from gantrain.training import failures as crash
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 import gantrain
 from gantrain.cli.main import main
+from gantrain.errors import ConfigError
 from gantrain.networks.patchgan import PatchGANDiscriminator
 from gantrain.networks.pixelgan import PixelGANDiscriminator
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
-from gantrain.registry import ConfigError
 from gantrain.training.init_from import shaped_like, take_networks
 
 INIT = {"init": "normal", "init_gain": 0.02}

@@ -19,9 +19,10 @@ import PIL
 import torch
 from numpy.typing import NDArray
 
+from gantrain.config.schema import Range
 from gantrain.data.images.cache_file import SUFFIX, Kept, PictureFile, make_room, taken, write_pictures
 from gantrain.data.images.decoding import Pixels
-from gantrain.registry import ConfigError, Range
+from gantrain.errors import ConfigError
 from gantrain.runtime import distributed
 from gantrain.runtime.atomic import cache_folder, one_at_a_time
 from gantrain.runtime.parallel import in_parallel

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gantrain.data.images.decoding import Decoded, Pixels, called, decode, depth_of, stored_depth
 from gantrain.data.images.sources import Encoded
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 __all__ = [
     "EXTENSIONS",

@@ -18,7 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from gantrain.data.images.orientation import ORIENTATION, TURNED, orientation_of, turn, upright
 from gantrain.data.images.sources import Encoded
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 # from the height and width of an upright picture to the factor, 1, 2, 4 or 8, by which both may be divided in decoding

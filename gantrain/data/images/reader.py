@@ -19,7 +19,7 @@ from gantrain.data.images.convert import ValueRange, converted, needs_range, sto
 from gantrain.data.images.decoding import Pixels, decode
 from gantrain.data.images.sources import Source
 from gantrain.data.images.transforms import Preprocess
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 T = TypeVar("T")
 MOST_PIXELS = 100_000_000  # of a picture that was made larger

@@ -10,8 +10,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from gantrain.config.schema import Side
 from gantrain.data.images.decoding import Pixels, Reduction
-from gantrain.registry import ConfigError, Side
+from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 
 # a square, or [height, width]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gantrain.config.schema import Positive
 from gantrain.data.base import Batch, ImageDataset
 from gantrain.data.images.cache import Cache
 from gantrain.data.images.convert import ValueRange
@@ -12,7 +13,8 @@ from gantrain.data.images.reader import Depth, Domain
 from gantrain.data.images.sources import FolderSource
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
 from gantrain.data.sets.layout import Direction, find_layout, fingerprint_of, match, pictures_in, spec_of
-from gantrain.registry import DATASETS, ConfigError, Positive
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS
 
 
 @DATASETS.register("aligned")

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from gantrain.config.schema import Range
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
-from gantrain.registry import DATASETS, Range
+from gantrain.registry import DATASETS
 
 TRAINING_IMAGES = 4500
 

@@ -12,7 +12,8 @@ from gantrain.data.base import ImageSpec
 from gantrain.data.images.convert import find_images, is_picture, pictures_under
 from gantrain.data.images.reader import Domain
 from gantrain.data.images.sources import FolderSource
-from gantrain.registry import ConfigError
+from gantrain.data.sets.catalog import BY_REQUEST, NAMES
+from gantrain.errors import ConfigError
 
 Direction: TypeAlias = Literal["a_to_b", "b_to_a"]
 
@@ -89,8 +90,6 @@ def find_layout(root: str, phase: str, *, side_by_side: bool) -> Layout:
 
 def no_folder(folder: Path) -> ConfigError:
     """What to say of a missing folder, which may be one that is handed out."""
-    from gantrain.data.tools.download import BY_REQUEST, NAMES
-
     does = "fetches it" if folder.name in NAMES else "says how to get it" if folder.name in BY_REQUEST else ""
     hint = f"; gantrain data download {folder.name} {does}" if does else ""
     return ConfigError(f"data.root: there is no folder {folder}{hint}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gantrain.data.images.convert import EXTENSIONS
 from gantrain.data.images.sources import Files
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 HEADER = ["path", "label"]
 

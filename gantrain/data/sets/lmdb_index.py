@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from tqdm import tqdm
 
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.runtime.atomic import atomic, cache_folder
 
 MAGIC = b"gantkeys"

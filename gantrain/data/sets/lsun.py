@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from gantrain.data.images.sources import Source
+from gantrain.data.sets.catalog import NAMES
 from gantrain.data.sets.lmdb_index import Database, KeyIndex, is_database, key_index, open_database
 from gantrain.data.sets.single import Found, Pictures
-from gantrain.registry import DATASETS, ConfigError, nearest
+from gantrain.errors import ConfigError, nearest
+from gantrain.registry import DATASETS
 from gantrain.runtime import distributed
 
 # <category>_<phase>_lmdb
@@ -158,7 +160,5 @@ def _phases(folder: Path, category: str) -> dict[str, Path]:
 
 def _how_to_get(category: str | None) -> str:
     """A hint for a category that is handed out."""
-    from gantrain.data.tools.download import NAMES
-
     name = f"lsun_{category}"
     return f"; gantrain data download {name} fetches it" if name in NAMES else ""

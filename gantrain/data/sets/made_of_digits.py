@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gantrain.config.schema import Range
 from gantrain.data.sets.aligned import Aligned
 from gantrain.data.sets.digits import Digits
 from gantrain.data.sets.lsun import Lsun
 from gantrain.data.sets.unaligned import Unaligned
 from gantrain.data.tools.lmdb_tools import room_for, writing
 from gantrain.data.tools.making import whole_or_nothing
-from gantrain.registry import DATASETS, Range
+from gantrain.registry import DATASETS
 from gantrain.runtime import distributed
 
 # in fewer pixels neither an outline nor stripes can be told

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from gantrain.data.images.convert import EXTENSIONS
 from gantrain.data.sets.tar_samples import LABEL, Sample, Shard, samples
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.runtime.atomic import atomic, cache_folder, one_at_a_time
 
 SUFFIX = ".index"

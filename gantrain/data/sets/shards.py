@@ -19,7 +19,8 @@ from gantrain.data.sets.layout import no_folder, of_phase
 from gantrain.data.sets.shard_index import ShardIndex, shard_index
 from gantrain.data.sets.single import Found, Pictures
 from gantrain.data.sets.tar_samples import LABEL, SUFFIXES, Shard, compressed
-from gantrain.registry import DATASETS, ConfigError
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS
 from gantrain.runtime import distributed
 
 MOST_OPEN = 128  # shards of a data set in each process

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from gantrain.config.schema import Positive
 from gantrain.data.base import Batch, ImageDataset
 from gantrain.data.images.cache import Cache
 from gantrain.data.images.convert import ValueRange, find_images, is_picture
@@ -18,7 +19,8 @@ from gantrain.data.images.sources import FolderSource, Source
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
 from gantrain.data.sets.layout import fingerprint_of, no_folder, of_phase, spec_of
 from gantrain.data.sets.listing import read_list
-from gantrain.registry import DATASETS, ConfigError, Positive
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from gantrain.data.images.convert import EXTENSIONS
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 # how compressed files begin, and the suffixes of their names
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"(\xb5/\xfd")

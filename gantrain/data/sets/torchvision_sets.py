@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gantrain.config.schema import Side
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.data.images.convert import read_picture
 from gantrain.data.images.transforms import Preprocess
 from gantrain.data.sets.listing import ListedSource, Names
-from gantrain.registry import DATASETS, ConfigError, Side
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS
 from gantrain.runtime import distributed
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
+from gantrain.config.schema import Positive
 from gantrain.data.base import Batch, ImageDataset, drawn
 from gantrain.data.images.cache import Cache
 from gantrain.data.images.convert import ValueRange
 from gantrain.data.images.reader import Depth, Domain
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
 from gantrain.data.sets.layout import Direction, find_layout, fingerprint_of, pictures_in, spec_of
-from gantrain.registry import DATASETS, Positive
+from gantrain.registry import DATASETS
 from gantrain.runtime.seeding import derive_seed
 
 

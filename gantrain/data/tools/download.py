@@ -22,68 +22,10 @@ from tempfile import TemporaryDirectory
 from tqdm import tqdm
 
 from gantrain.data.images.convert import EXTENSIONS
+from gantrain.data.sets.catalog import BY_REQUEST, NAMES, PAIRED_NAMES
 from gantrain.data.sets.lmdb_index import open_database
 from gantrain.data.tools.making import unfinished
-from gantrain.registry import ConfigError, nearest
-
-_UNPAIRED = "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets"
-_PAIRED = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets"
-_UNPAIRED_NAMES = (
-    "ae_photos",
-    "apple2orange",
-    "cezanne2photo",
-    "horse2zebra",
-    "iphone2dslr_flower",
-    "monet2photo",
-    "summer2winter_yosemite",
-    "ukiyoe2photo",
-    "vangogh2photo",
-)
-_PAIRED_NAMES = ("edges2handbags", "edges2shoes", "facades", "maps", "night2day")
-_BOTH = ("facades", "maps")  # handed out as pairs and as two domains, under one name
-
-_LSUN = "http://dl.yf.io/lsun/scenes"
-_CATEGORIES = (
-    "bedroom",
-    "bridge",
-    "church_outdoor",
-    "classroom",
-    "conference_room",
-    "dining_room",
-    "kitchen",
-    "living_room",
-    "restaurant",
-    "tower",
-)
-
-# where the archive of each is; LSUN has another of the same name but for "val"
-NAMES: dict[str, str] = {
-    **{name: f"{_PAIRED}/{name}.tar.gz" for name in _PAIRED_NAMES},
-    **{name: f"{_UNPAIRED}/{name}.zip" for name in _UNPAIRED_NAMES},
-    **{f"{name}_unaligned": f"{_UNPAIRED}/{name}.zip" for name in _BOTH},
-    **{f"lsun_{category}": f"{_LSUN}/{category}_train_lmdb.zip" for category in _CATEGORIES},
-}
-
-# and those that are not handed out to everybody: by whom, and what to do with it
-BY_REQUEST = {
-    "cityscapes": "cityscapes-dataset.com; {folder}/train and {folder}/test then hold one picture for each photo: the "
-    "photo on its left half, the labels on its right",
-}
-
-USAGE = f"""\
-  For model=pix2pix data=NAME:
-    {", ".join(_PAIRED_NAMES)}
-  For model=cyclegan data=NAME:
-    {", ".join(_UNPAIRED_NAMES[1:5])},
-    {", ".join(_UNPAIRED_NAMES[5:])}
-  For model=cyclegan data=unaligned data.root=datasets/NAME:
-    {", ".join(f"{name}_unaligned" for name in _BOTH)}
-  Photographs to test with:
-    ae_photos
-  For data=NAME, into datasets/lsun; tens of gigabytes each:
-    {", ".join(f"lsun_{name}" for name in _CATEGORIES[:5])},
-    {", ".join(f"lsun_{name}" for name in _CATEGORIES[5:])}
-"""
+from gantrain.errors import ConfigError, nearest
 
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 20  # bytes
@@ -265,7 +207,7 @@ def _count_pictures(folder: Path) -> dict[str, int]:
 def _pictures_of_phases(folder: Path, address: str, *, name: str) -> str:
     """How many there are, or a refusal if a folder that is needed is missing or has nothing in it."""
     pictures = _count_pictures(folder)
-    if name in _PAIRED_NAMES:
+    if name in PAIRED_NAMES:
         needed = ["train", "val" if "val" in pictures else "test"]
     elif name == "ae_photos":  # nothing to train on
         needed = [*pictures] or ["testA"]

@@ -18,7 +18,7 @@ from gantrain.data.images.decoding import Pixels, decode
 from gantrain.data.images.headers import Header, read_header
 from gantrain.data.images.sources import Encoded, Source
 from gantrain.data.images.transforms import Preprocess
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.runtime.parallel import in_parallel
 
 THUMBNAILS = 100  # of each part

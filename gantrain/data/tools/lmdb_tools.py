@@ -24,7 +24,7 @@ from gantrain.data.sets.lmdb_index import KeyIndex
 from gantrain.data.sets.lsun import LmdbSource, class_ranges, open_source
 from gantrain.data.sets.single import classes_in
 from gantrain.data.tools.making import pictures_below, unfinished
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.runtime.parallel import in_parallel
 
 LONGEST_KEY = 511  # bytes, of any LMDB that was not compiled for more

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 from gantrain.data.images.convert import EXTENSIONS, pictures_under
 from gantrain.data.images.sources import FolderSource
 from gantrain.data.sets.layout import stems_of
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.runtime.atomic import one_at_a_time
 from gantrain.runtime.parallel import in_parallel
 

@@ -18,7 +18,7 @@ from gantrain.data.images.transforms import Size, as_pair, resize
 from gantrain.data.sets.layout import PHASES, some_of, without_partner
 from gantrain.data.tools.edges import canny
 from gantrain.data.tools.making import Recipe, by_stem, make
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 
 def pairs(a: Path, b: Path, out: Path) -> None:

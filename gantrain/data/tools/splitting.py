@@ -14,7 +14,7 @@ from gantrain.data.images.sources import FolderSource
 from gantrain.data.sets.layout import PHASES, phase_folders, some_of, stems_of, two_folders
 from gantrain.data.sets.single import classes_in
 from gantrain.data.tools.making import Recipe, check_place, make, pictures_below
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.runtime.parallel import in_parallel
 from gantrain.runtime.seeding import derive_seed
 

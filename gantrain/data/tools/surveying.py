@@ -19,7 +19,8 @@ from gantrain.data.sets.single import Pictures
 from gantrain.data.sets.torchvision_sets import TorchvisionDataset
 from gantrain.data.sets.unaligned import Unaligned
 from gantrain.data.tools.inspect import ItemSource, Part, Wanted
-from gantrain.registry import DATASETS, ConfigError
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from gantrain.registry import LOGGERS, ConfigError
+from gantrain.errors import ConfigError
+from gantrain.registry import LOGGERS
 from gantrain.report.lines import Line
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote_to_bytes
 
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 from gantrain.report.pages.page import PAGE
 
 # of a results folder: the command, and the files that it wrote, quoted as in a URL, one a line

@@ -29,7 +29,7 @@ from gantrain.data.sets.aligned import Aligned
 from gantrain.data.sets.single import SingleFolder
 from gantrain.data.sets.unaligned import Unaligned
 from gantrain.data.stream import BatchStream
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 MODES = ["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "none"]
 DISK = Cache(cache="disk")

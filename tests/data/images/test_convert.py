@@ -16,7 +16,7 @@ from PIL import Image, ImageFile
 from torch import Tensor
 
 from gantrain.data.images.convert import EXTENSIONS, find_images, read_picture, stored_depth, write_picture
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 LARGEST = {"uint8": 255, "uint16": 65535}
 Pixels = np.ndarray

@@ -13,7 +13,7 @@ from PIL import Image
 from gantrain.data.images.convert import read_picture
 from gantrain.data.images.decoding import stored_depth
 from gantrain.data.images.sources import Chosen, FolderSource
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 RANDOM = np.random.default_rng(0)
 

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gantrain.config.schema import construct
 from gantrain.data.images.transforms import Mode, Preprocess, Size, resize
-from gantrain.registry import ConfigError, construct
+from gantrain.errors import ConfigError
 
 Pixels = np.ndarray
 DTYPES = [np.uint8, np.uint16, np.float32]

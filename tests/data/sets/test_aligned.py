@@ -12,7 +12,8 @@ from PIL import Image
 
 from gantrain.data.base import Batch
 from gantrain.data.sets.aligned import Aligned
-from gantrain.registry import DATASETS, ConfigError
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS
 
 Pixels = np.ndarray
 

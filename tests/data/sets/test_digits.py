@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gantrain.data.base import collate
 from gantrain.data.sets.digits import Digits
-from gantrain.registry import DATASETS, ConfigError
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS
 
 
 def images(dataset: Digits, count: int) -> Tensor:

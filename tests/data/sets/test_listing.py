@@ -14,7 +14,8 @@ from gantrain.data.images.cache import Cache
 from gantrain.data.sets import single
 from gantrain.data.sets.listing import read_list
 from gantrain.data.sets.single import SingleFolder
-from gantrain.registry import DATASETS, ConfigError
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS
 
 
 def paint(*names: str, root: str = "photos") -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from gantrain.data.sets import lmdb_index as module
 from gantrain.data.sets.lmdb_index import Database, KeyIndex, key_index, open_database
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 
 def write(path: Path, values: dict[bytes, bytes]) -> Path:

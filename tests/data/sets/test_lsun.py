@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from gantrain.cli.main import main
+from gantrain.config.schema import takes
 from gantrain.data.base import Batch
 from gantrain.data.images.cache import Cache, CacheMode
 from gantrain.data.sets.digits import Digits
@@ -29,7 +30,8 @@ from gantrain.data.sets.lsun import Lsun
 from gantrain.data.sets.made_of_digits import DigitsLmdb
 from gantrain.data.stream import BatchStream
 from gantrain.data.tools.lmdb_tools import export, write_lmdb
-from gantrain.registry import DATASETS, ConfigError, takes
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS
 
 CONFIGS = Path(__file__).parents[3] / "configs/data"
 

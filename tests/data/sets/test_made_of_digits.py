@@ -19,7 +19,8 @@ from gantrain.data.base import ImageDataset
 from gantrain.data.sets import made_of_digits as module
 from gantrain.data.sets.digits import Digits
 from gantrain.data.sets.made_of_digits import INK, outline, striped, write_digits2stripes, write_edges2digits
-from gantrain.registry import DATASETS, ConfigError
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS
 
 CONFIGS = Path(__file__).parents[3] / "configs/data"
 COUNTS = {"train": 4500, "test": 500}

@@ -28,7 +28,7 @@ from gantrain.data.images.cache import Cache
 from gantrain.data.sets import shards as module
 from gantrain.data.sets.shards import OpenShard, Shards
 from gantrain.data.stream import BatchStream
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ import pytest
 from gantrain.data.sets import shard_index as module
 from gantrain.data.sets.shard_index import Member, ShardIndex, shard_index
 from gantrain.data.sets.tar_samples import Sample, Shard, samples
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 
 def made(folder: Path, *counts: int, size: int = 3) -> list[Shard]:

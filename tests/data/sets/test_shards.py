@@ -16,8 +16,8 @@ from PIL import Image
 from sharded import Members, digits, made, names, names_in, pack, png, refusal, samples, shards
 
 from gantrain.data.sets.shards import expanded
+from gantrain.errors import ConfigError
 from gantrain.inference.translate import PictureFolder
-from gantrain.registry import ConfigError
 
 
 @pytest.fixture(autouse=True)

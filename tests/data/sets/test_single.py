@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from gantrain.data.sets.single import SingleFolder
-from gantrain.registry import DATASETS, ConfigError
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS
 
 SIDE = "a whole number at least 1 and at most 65,536"
 SIZE = rf"expected {SIDE} or a list of 2 \({SIDE} each\)"

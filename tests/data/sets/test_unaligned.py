@@ -14,7 +14,8 @@ from PIL import Image
 
 from gantrain.data.sets.unaligned import Unaligned
 from gantrain.data.stream import BatchStream
-from gantrain.registry import DATASETS, ConfigError
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS
 
 
 def save(path: Path, value: int = 0, size: int = 8) -> None:

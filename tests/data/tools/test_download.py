@@ -20,10 +20,11 @@ import pytest
 from PIL import Image
 
 from gantrain.cli.main import main
+from gantrain.data.sets.catalog import NAMES
 from gantrain.data.tools import download as module
-from gantrain.data.tools.download import NAMES, download
+from gantrain.data.tools.download import download
 from gantrain.data.tools.making import unfinished, whole_or_nothing
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 UNPAIRED = {"horse2zebra/trainA/1.jpg", "horse2zebra/trainB/1.jpg", "horse2zebra/trainB/2.jpg"} | {
     "horse2zebra/testA/1.jpg",

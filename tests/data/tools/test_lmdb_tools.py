@@ -19,7 +19,7 @@ from gantrain.cli.main import main
 from gantrain.data.sets.lmdb_index import key_index, open_database
 from gantrain.data.tools import lmdb_tools as module
 from gantrain.data.tools.lmdb_tools import export, write_lmdb
-from gantrain.registry import ConfigError
+from gantrain.errors import ConfigError
 
 
 def encoded(kind: str = "PNG", seed: int = 0, size: int = 8) -> bytes:

@@ -1,0 +1,76 @@
+"""The data sets that their authors hand out, and where."""
+
+from __future__ import annotations
+
+_UNPAIRED = "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets"
+
+
+_PAIRED = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets"
+
+
+UNPAIRED_NAMES = (
+    "ae_photos",
+    "apple2orange",
+    "cezanne2photo",
+    "horse2zebra",
+    "iphone2dslr_flower",
+    "monet2photo",
+    "summer2winter_yosemite",
+    "ukiyoe2photo",
+    "vangogh2photo",
+)
+
+
+PAIRED_NAMES = ("edges2handbags", "edges2shoes", "facades", "maps", "night2day")
+
+
+_BOTH = ("facades", "maps")  # handed out as pairs and as two domains, under one name
+
+
+_LSUN = "http://dl.yf.io/lsun/scenes"
+
+
+_CATEGORIES = (
+    "bedroom",
+    "bridge",
+    "church_outdoor",
+    "classroom",
+    "conference_room",
+    "dining_room",
+    "kitchen",
+    "living_room",
+    "restaurant",
+    "tower",
+)
+
+
+# where the archive of each is; LSUN has another of the same name but for "val"
+NAMES: dict[str, str] = {
+    **{name: f"{_PAIRED}/{name}.tar.gz" for name in PAIRED_NAMES},
+    **{name: f"{_UNPAIRED}/{name}.zip" for name in UNPAIRED_NAMES},
+    **{f"{name}_unaligned": f"{_UNPAIRED}/{name}.zip" for name in _BOTH},
+    **{f"lsun_{category}": f"{_LSUN}/{category}_train_lmdb.zip" for category in _CATEGORIES},
+}
+
+
+# and those that are not handed out to everybody: by whom, and what to do with it
+BY_REQUEST = {
+    "cityscapes": "cityscapes-dataset.com; {folder}/train and {folder}/test then hold one picture for each photo: the "
+    "photo on its left half, the labels on its right",
+}
+
+
+USAGE = f"""\
+  For model=pix2pix data=NAME:
+    {", ".join(PAIRED_NAMES)}
+  For model=cyclegan data=NAME:
+    {", ".join(UNPAIRED_NAMES[1:5])},
+    {", ".join(UNPAIRED_NAMES[5:])}
+  For model=cyclegan data=unaligned data.root=datasets/NAME:
+    {", ".join(f"{name}_unaligned" for name in _BOTH)}
+  Photographs to test with:
+    ae_photos
+  For data=NAME, into datasets/lsun; tens of gigabytes each:
+    {", ".join(f"lsun_{name}" for name in _CATEGORIES[:5])},
+    {", ".join(f"lsun_{name}" for name in _CATEGORIES[5:])}
+"""

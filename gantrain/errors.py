@@ -1,0 +1,42 @@
+"""The error that a user can correct, and hints for mistyped words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(Exception):
+    """A mistake that the user can mend: one line that names the key, what was given and what would work.
+
+    Args:
+        lines: That one; more only where commands are to be copied. What was given may hold anything, line breaks and
+            the commands of terminals too, and is shown in escapes then; of a very long line the middle is left out.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+
+    def __str__(self) -> str:
+        return "\n".join(_shortened("".join(map(_printable, line))) for line in self.args)
+
+
+LONGEST_LINE = 2000  # characters of a message
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
+def _shortened(line: str) -> str:
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """A hint for a mistyped word: the closest choice, or else the list of them."""
+    choices = sorted(set(choices) - {word})
+    close = difflib.get_close_matches(word, choices, n=1)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"there are: {', '.join(choices)}" if choices else "there are none"

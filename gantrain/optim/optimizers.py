@@ -1,0 +1,47 @@
+"""The optimizers."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from gantrain.config.schema import Share, Weight
+from gantrain.registry import OPTIMIZERS
+
+
+@OPTIMIZERS.register("adam")
+class Adam(torch.optim.Adam):
+    """Kingma and Ba 2015 (arXiv:1412.6980)."""
+
+    def __init__(
+        self, *, params: list[nn.Parameter], fused: bool, lr: Weight, betas: tuple[Share, Share], weight_decay: Weight
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
+
+
+@OPTIMIZERS.register("adamw")
+class AdamW(torch.optim.AdamW):
+    """Adam with decoupled weight decay: Loshchilov and Hutter 2019 (arXiv:1711.05101)."""
+
+    def __init__(
+        self, *, params: list[nn.Parameter], fused: bool, lr: Weight, betas: tuple[Share, Share], weight_decay: Weight
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
+
+
+@OPTIMIZERS.register("rmsprop")
+class RMSprop(torch.optim.RMSprop):
+    """Gradients divided by their running root mean square (Hinton's lecture; the optimizer of WGAN)."""
+
+    def __init__(self, *, params: list[nn.Parameter], lr: Weight, alpha: Share, momentum: Share) -> None:
+        super().__init__(params, lr=lr, alpha=alpha, momentum=momentum)
+
+
+@OPTIMIZERS.register("sgd")
+class SGD(torch.optim.SGD):
+    """Stochastic gradient descent, with momentum or without."""
+
+    def __init__(
+        self, *, params: list[nn.Parameter], fused: bool, lr: Weight, momentum: Share, weight_decay: Weight
+    ) -> None:
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=fused)
