@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""How fast pictures arrive: gantrain's stream beside the plain Pillow and torchvision pipeline, in one run.
+"""How fast images arrive: gantrain's stream beside the plain Pillow and torchvision pipeline, in one run.
 
-    OMP_NUM_THREADS=1 python benchmarks/loader.py --pictures 240 --repeats 5
+    OMP_NUM_THREADS=1 python benchmarks/loader.py --images 240 --repeats 5
 
 Photographs as JPEG files, of 256 and of 1024 pixels, are resized to 286, cropped at random to 256, mirrored by chance
 and put into [-1, 1], in batches of 16, with 0, 1 and 2 worker processes:
@@ -9,10 +9,10 @@ and put into [-1, 1], in batches of 16, with 0, 1 and 2 worker processes:
 * plain: ``Image.open``, bicubic ``Resize``, ``RandomCrop``, ``RandomHorizontalFlip``, ``ToTensor`` and ``Normalize``
   in a torch ``DataLoader``, as most repositories have it;
 * ``data=single`` with its decoders, without a cache;
-* ``data=single data.cache=disk``, after the pictures were decoded once.
+* ``data=single data.cache=disk``, after the images were decoded once.
 
 The files were read before, so that the disk is not what is measured. Prints a table per size: medians over the repeats,
-in which all ways take turns. *per core* are pictures per second of CPU time of all processes together, which other load
+in which all ways take turns. *per core* are images per second of CPU time of all processes together, which other load
 on the machine hardly changes; *per second* are those of the clock on the wall, which it does.
 """
 
@@ -61,7 +61,7 @@ WAYS = {
 }
 
 
-# ---- the pictures
+# ---- the images
 
 
 def write_photos(folder: Path, side: int, count: int) -> float:
@@ -110,7 +110,7 @@ class Plain(Dataset[Any]):
         )
 
     def __len__(self) -> int:
-        """How many pictures."""
+        """How many images."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> torch.Tensor:
@@ -137,7 +137,7 @@ def ours(folder: Path, workers: int, *overrides: str) -> Iterator[Any]:
     settings = construct(RunSettings, config, key="")
     trainer = construct(TrainerSettings, settings.trainer, key="trainer")
     parts = Parts.build(config, settings, trainer, CPU, world_size=1)
-    parts.keep(lambda: False)
+    parts.use_cache(lambda: False)
     return parts.stream
 
 
@@ -153,18 +153,18 @@ def cpu_seconds() -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def rates(batches: Iterator[Any], pictures: int) -> tuple[float, float]:
-    """Pictures per second of CPU time and of the wall clock, once workers are busy."""
+def rates(batches: Iterator[Any], images: int) -> tuple[float, float]:
+    """Images per second of CPU time and of the wall clock, once workers are busy."""
     for _ in range(WARM_UP):
         next(batches)
     wall, cpu = time.perf_counter(), cpu_seconds()
-    count = max(1, pictures // BATCH)
+    count = max(1, images // BATCH)
     for _ in range(count):
         next(batches)
     return count * BATCH / (cpu_seconds() - cpu), count * BATCH / (time.perf_counter() - wall)
 
 
-def measure(folder: Path, workers: int, pictures: int, repeats: int) -> dict[str, list[tuple[float, float]]]:
+def measure(folder: Path, workers: int, images: int, repeats: int) -> dict[str, list[tuple[float, float]]]:
     """Every way in turns, forwards and backwards."""
     ways: dict[str, Callable[[], Iterator[Any]]] = {"plain": lambda: plain(folder, workers)}
     for way, overrides in WAYS.items():
@@ -173,7 +173,7 @@ def measure(folder: Path, workers: int, pictures: int, repeats: int) -> dict[str
     for repeat in range(repeats):
         for way in list(ways)[:: 1 if repeat % 2 else -1]:
             batches = ways[way]()
-            found[way].append(rates(batches, pictures * (4 if way == "cached" else 1)))
+            found[way].append(rates(batches, images * (4 if way == "cached" else 1)))
             del batches  # its workers end
     return found
 
@@ -196,23 +196,21 @@ def print_table(found: dict[int, dict[str, list[tuple[float, float]]]]) -> None:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--pictures", type=int, default=240, help="in a folder, and timed at a time (four times cached)"
-    )
+    parser.add_argument("--images", type=int, default=240, help="in a folder, and timed at a time (four times cached)")
     parser.add_argument("--repeats", type=int, default=5, help="of every way")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     typed = parser.parse_args()
-    if typed.pictures < BATCH:
-        parser.error(f"--pictures: at least {BATCH}, a batch")
+    if typed.images < BATCH:
+        parser.error(f"--images: at least {BATCH}, a batch")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         os.environ.setdefault("GANTRAIN_CACHE", f"{scratch}/cache")
         print(f"torch {torch.__version__}, {len(os.sched_getaffinity(0))} cores")
         for side in (256, 1024):
             folder = Path(scratch) / f"photos_{side}"
-            size = write_photos(folder, side, typed.pictures)
-            print(f"\n{typed.pictures} JPEG files of {side} pixels, {size / 1000:.0f} kB on average\n")
-            print_table({w: measure(folder, w, typed.pictures, typed.repeats) for w in typed.workers})
+            size = write_photos(folder, side, typed.images)
+            print(f"\n{typed.images} JPEG files of {side} pixels, {size / 1000:.0f} kB on average\n")
+            print_table({w: measure(folder, w, typed.images, typed.repeats) for w in typed.workers})
 
 
 if __name__ == "__main__":

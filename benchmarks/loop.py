@@ -6,7 +6,7 @@
 For each model, one training step in three ways, in turns within one run: in a loop written by hand as for a single
 script (the same networks, losses, optimizers and batches, and nothing else), in ``Trainer.fit`` with its logs and its
 progress bar, and in ``Trainer.fit`` with a model that does nothing, which is the loop alone and hardly noisy. All have
-their batches ready; what it costs to draw one from ``BatchStream`` is a row of its own, and pictures and checkpoints,
+their batches ready; what it costs to draw one from ``BatchStream`` is a row of its own, and images and checkpoints,
 which come at intervals that one chooses, are left out.
 
 Prints a table: medians over the repeats, of wall-clock time and of the CPU time of the whole process.
@@ -207,7 +207,7 @@ def by_trainer(parts: Parts, settings: TrainerSettings, stream: Any, steps: int)
             advice=parts.advice,
             active=True,
         )
-        trainer = WithoutPictures(
+        trainer = WithoutImages(
             model=parts.model,
             update=parts.update,
             stream=stream,
@@ -228,7 +228,7 @@ def by_trainer(parts: Parts, settings: TrainerSettings, stream: Any, steps: int)
     return laps.per_step()
 
 
-class WithoutPictures(Trainer):
+class WithoutImages(Trainer):
     """The trainer, which neither shows nor saves."""
 
     def _show(self) -> None:

@@ -3,11 +3,11 @@
 
     python benchmarks/lsun_open.py --keys 1000000 --repeats 5
 
-Makes an LMDB of so many keys, 40 hexadecimal digits each as LSUN's, with a tiny WebP picture under each, in a temporary
+Makes an LMDB of so many keys, 40 hexadecimal digits each as LSUN's, with a tiny WebP image under each, in a temporary
 folder that is removed at the end. Both libraries open it in processes of their own, in turns: once without what they
 keep for the next time, then again and again. Timed is the constructor alone, not the import before it. Memory is what
 the process holds more after it than before it: resident, of which shared with other processes where that is a file that
-is mapped; and again when 1,000 random pictures have been read. *cold* is with neither the database nor the index in
+is mapped; and again when 1,000 random images have been read. *cold* is with neither the database nor the index in
 the memory of the system.
 
 Prints a table: medians over the repeats.
@@ -30,7 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-READ = 1000  # pictures after opening
+READ = 1000  # images after opening
 CHUNK = 100_000  # keys of a transaction
 
 

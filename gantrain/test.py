@@ -1,4 +1,4 @@
-"""The composition root of testing: a run or a bare generator in, pictures and their page out."""
+"""The composition root of testing: a run or a bare generator in, images and their page out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from gantrain.config.naming import of_root
 from gantrain.config.overrides import command
-from gantrain.config.schema import Count, Positive, Share, checked, construct
+from gantrain.config.schema import NonNegativeInt, PositiveInt, UnitFloat, checked, construct
 from gantrain.config.settings import choose_device
 from gantrain.data.base import ImageSpec
 from gantrain.data.errors import OnError
@@ -31,7 +31,7 @@ from gantrain.inference.load import (
 )
 from gantrain.inference.sample import save_samples, wanted_labels
 from gantrain.inference.translate import (
-    PictureFolder,
+    ImageFolder,
     Translated,
     as_input,
     check_channels,
@@ -81,16 +81,16 @@ class TestSettings:
 
     run: str | None
     weights: str | None
-    step: Count | Literal["best"] | None
+    step: NonNegativeInt | Literal["best"] | None
     out: str | None
-    num: Positive | None
-    labels: list[Count] | None
-    seed: Count
+    num: PositiveInt | None
+    labels: list[NonNegativeInt] | None
+    seed: NonNegativeInt
     direction: Direction | None
     phase: str
-    batch_size: Positive
+    batch_size: PositiveInt
     network_mode: NetworkMode
-    dropout: Share | None
+    dropout: UnitFloat | None
     network_weights: NetworkWeights
     accelerator: Literal["auto", "cpu", "cuda", "mps"]
     plugins: list[str]
@@ -99,7 +99,7 @@ class TestSettings:
 
 
 def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None) -> int:
-    """Make pictures with a trained model, and their page.
+    """Make images with a trained model, and their page.
 
     Args:
         config: The composed configuration, plain values.
@@ -205,7 +205,7 @@ def _test_run(
             facts=facts,
             tables={"samples": made.rows},
             walk=made.walk,
-            pictures=made.pictures,
+            images=made.images,
             run=_way_to(run, folder),
         )
     return folder / "index.html"
@@ -244,13 +244,13 @@ def _translate(
         check_channels(dataset, direction, translator)
     done: dict[Direction, Translated] = {}
     with replacing(folder, command=typed) as part:
-        pictures = PictureFolder(part, run=spec, data=dataset.spec)
+        images = ImageFolder(part, run=spec, data=dataset.spec)
         for direction in directions:
             done[direction] = translate_all(
                 translator,
                 dataset,
                 direction,
-                pictures,
+                images,
                 num=settings.num,
                 batch_size=settings.batch_size,
                 network_mode=settings.network_mode,

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from gantrain.checkpoints.store import Checkpoints, fitting
+from gantrain.checkpoints.store import Checkpoints, explain_mismatch
 from gantrain.config import overrides as resume
 from gantrain.config.schema import construct
 from gantrain.config.settings import (
@@ -33,11 +33,11 @@ from gantrain.report.run import remove_report
 from gantrain.runtime import distributed
 from gantrain.runtime.launch import launch
 from gantrain.runtime.run_lock import RunLock
-from gantrain.runtime.signals import Interruption, heed_interrupts, is_requeued, requeue
+from gantrain.runtime.signals import Interruption, is_requeued, requeue, restore_sigint
 from gantrain.runtime.unfailing import unfailing_messages
 from gantrain.training import failures as crash
 from gantrain.training.build import Parts
-from gantrain.training.init_from import shaped_like, take_networks
+from gantrain.training.init_from import adopt_architecture, load_networks
 from gantrain.training.trainer import Clock, DivergedError, Trainer
 
 
@@ -55,7 +55,7 @@ def train(config: dict[str, Any], overrides: list[str], defaults: dict[str, Any]
     Raises:
         ConfigError: Something in the configuration can't be had.
     """
-    config = shaped_like(config, overrides)
+    config = adopt_architecture(config, overrides)
     settings = construct(RunSettings, config, key="")
     trainer = construct(TrainerSettings, settings.trainer, key="trainer")
     processes = count_processes(trainer)
@@ -63,7 +63,7 @@ def train(config: dict[str, Any], overrides: list[str], defaults: dict[str, Any]
         return _train_here(config, overrides, defaults, settings, trainer)
     # a mistake is told once, before there are ranks
     Parts.build(config, settings, trainer, torch.device("cpu"), world_size=processes)
-    heed_interrupts()
+    restore_sigint()
     return launch("gantrain.train", {"config": config, "overrides": overrides, "defaults": defaults}, processes)
 
 
@@ -86,7 +86,7 @@ def _train_here(
 
             print(describe(parts.model, parts.update, parts.stream, trainer))
             return 0
-        heed_interrupts()  # all that is imported by now
+        restore_sigint()  # all that is imported by now
         # rank 0 writes for all
         lock = RunLock(CHECKPOINTS / settings.name) if distributed.rank() == 0 else None
         with unfailing_messages(), lock or nullcontext(), interruption, closing(parts.stream):
@@ -149,7 +149,7 @@ def _run(
     again = resume.command(overrides, *(["resume=auto"] if starts_over else []))
     try:
         _resume(trainer, settings, ready=lambda: parts.keep(interruption.is_asked_for))
-    except KeyboardInterrupt:  # while pictures were decoded for the cache
+    except KeyboardInterrupt:  # while images were decoded for the cache
         distributed.say(f"Stopped before the first step ({interruption.reason(interruption.signal)}); again: {again}")
         return 128 + interruption.signal if interruption.signal else 0
     if trainer.progress >= 1:
@@ -161,7 +161,7 @@ def _run(
         return 0
     with closing(trainer.checkpoints), report:
         done = _fit(trainer, trainer_settings, config, parts.update.players[0].device)
-        number = distributed.highest(interruption.signal)  # all ranks' is the same, and rank 0 has saved
+        number = distributed.all_max(interruption.signal)  # all ranks' is the same, and rank 0 has saved
         if done:
             report.close("done", trainer.step)
             distributed.say(f"Page: {report.page}")
@@ -183,7 +183,7 @@ def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any], de
     tried: list[int] = []
     while True:
         try:
-            # what reads pictures ends before anything else is done: Python hears of one's death wherever it is
+            # what reads images ends before anything else is done: Python hears of one's death wherever it is
             explained = crash.explained(config, device, trainer.stream.exit_codes)
             with explained, closing(trainer.stream):
                 return trainer.fit()
@@ -193,7 +193,7 @@ def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any], de
                 crash.write_record(record, diverged.facts)
             told = crash.diverged(diverged.step, diverged.facts, record)
             rollbacks = trainer.stream.rollbacks + 1
-            with distributed.first_alone():  # rank 0 alone writes checkpoints, and all are to find the same
+            with distributed.rank_zero_first():  # rank 0 alone writes checkpoints, and all are to find the same
                 trainer.checkpoints.wait()
             if settings.on_divergence == "stop" or rollbacks > settings.rollbacks or not trainer.checkpoints.steps():
                 raise ConfigError(f"{told} {crash.advice(config)}") from None
@@ -202,7 +202,7 @@ def _fit(trainer: Trainer, settings: TrainerSettings, config: dict[str, Any], de
             best = trainer.objective.best
             trainer.load_state_dict({**state, "rollbacks": rollbacks})
             trainer.objective.best = best  # best.pt stays, and only what is better may take its place
-            going = f"Going back to step {trainer.step}, with the pictures in another order"
+            going = f"Going back to step {trainer.step}, with the images in another order"
             trainer.report.say([f"{told} {going} ({rollbacks} of {settings.rollbacks} times)"])
 
 
@@ -225,7 +225,7 @@ def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None
     there = checkpoints.paths()
     if there and (settings.resume == "auto" or is_requeued()):
         state = checkpoints.load()
-        with fitting(state, checkpoints.folder):
+        with explain_mismatch(state, checkpoints.folder):
             resume.check(state, trainer.constants, depends_on_length=schedule.depends_on_length)
             trainer.load_state_dict(state)
         if len(state["ranks"]) != distributed.world_size():
@@ -240,7 +240,7 @@ def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None
         distributed.say(f"Resuming {checkpoints.folder} at step {trainer.step}")
         return
     if settings.init_from is not None:
-        take_networks(trainer.model, Path(settings.init_from).expanduser(), trainer.constants["config"])
+        load_networks(trainer.model, Path(settings.init_from).expanduser(), trainer.constants["config"])
         if trainer.update.averages is not None:
             trainer.update.averages.restart()
     ready()
@@ -272,7 +272,7 @@ def worker(path: str) -> int:
     except distributed.LostRankError:
         return distributed.LOST
     except (ConfigError, OSError) as error:
-        distributed.say_why_it_ends(f"gantrain: {error}")
+        distributed.print_fatal_once(f"gantrain: {error}")
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

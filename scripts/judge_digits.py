@@ -13,7 +13,7 @@ where the model is told the class. It prints, one line each:
 * counts and classes: how many samples it reads as each digit, and how many digits are among them;
 * confidence: the mean over the samples of its largest class probability;
 * variety: how much samples of one class differ from each other, as a share of how much real ones do (near 0: one
-  picture a class, which agreement and confidence do not notice).
+  image a class, which agreement and confidence do not notice).
 
 It is trained by plain cross entropy, without temperature. Exit status: 1 if an ``--at-least-...`` is missed.
 """
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gantrain
-from gantrain.data.base import to_unit_range
+from gantrain.data.base import to_signed_range
 from gantrain.data.sets.digits import Digits
 from gantrain.errors import ConfigError
 from gantrain.models.base import LatentGAN
@@ -47,7 +47,7 @@ def digits(phase: Literal["train", "test"]) -> tuple[Tensor, Tensor]:
     """Images (N, 1, 32, 32) in [-1, 1] and labels (N,) of ``train`` or ``test``."""
     data = Digits(load_size=SIZE, phase=phase)
     images = torch.stack([data.item(index, seed=0)["image"] for index in range(len(data))])
-    return to_unit_range(images, torch.float32), torch.tensor(data.labels)
+    return to_signed_range(images, torch.float32), torch.tensor(data.labels)
 
 
 def moved(images: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def moved(images: Tensor) -> Tensor:
     angle, scale, x, y = (torch.rand(4, len(images)) * 2 - 1).unbind()
     angle, scale = angle * math.radians(10), 1 + 0.1 * scale
     cos, sin = scale * angle.cos(), scale * angle.sin()
-    shift = 2 * 2 / SIZE  # the picture is 2 wide
+    shift = 2 * 2 / SIZE  # the image is 2 wide
     matrices = torch.stack([cos, -sin, shift * x, sin, cos, shift * y], dim=1).view(-1, 2, 3)
     grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)  # the border is background
@@ -118,7 +118,7 @@ def main() -> str | int:
     except ConfigError as error:
         parser.error(str(error))
     if not isinstance(model, LatentGAN) or model.spec.shape("image") != (1, SIZE, SIZE):
-        parser.error(f"{given.run} does not make {SIZE} x {SIZE} pictures of one channel from noise")
+        parser.error(f"{given.run} does not make {SIZE} x {SIZE} images of one channel from noise")
     if given.at_least_agreement is not None and not model.uses_labels:
         parser.error(f"--at-least-agreement: {given.run} makes images without labels")
 

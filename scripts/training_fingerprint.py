@@ -33,23 +33,23 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
-    pictures = Path(tempfile.mkdtemp(prefix="gantrain-fingerprint-pictures-"))
-    write_pictures(pictures)
+    images = Path(tempfile.mkdtemp(prefix="gantrain-fingerprint-images-"))
+    write_images(images)
     found: dict[str, str] = {}
     for model in arguments.models:
         for processes in arguments.processes:
-            found[f"{model}, {processes} process(es)"] = fingerprint(model, arguments.steps, processes, pictures)
+            found[f"{model}, {processes} process(es)"] = fingerprint(model, arguments.steps, processes, images)
             arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     return 0
 
 
-def fingerprint(model: str, steps: int, processes: int, pictures: Path) -> str:
+def fingerprint(model: str, steps: int, processes: int, images: Path) -> str:
     """BLAKE2b of a run's weights, optimizers and averages, and of its ``losses.jsonl``."""
     command = [sys.executable, "-m", "gantrain", "train", f"model={model}", "name=run", "trainer.accelerator=cpu"]
     command += [f"trainer.devices={processes}", f"trainer.steps={steps}", f"trainer.save_every={steps}"]
     command += ["trainer.log_every=1", f"trainer.image_every={max(1, steps // 2)}", "data.batch_size=4"]
     if model == "colorization":  # it has no demonstration data
-        command += ["data=single", f"data.root={pictures}", "data.load_size=32", "data.crop_size=32"]
+        command += ["data=single", f"data.root={images}", "data.load_size=32", "data.crop_size=32"]
     with tempfile.TemporaryDirectory(prefix="gantrain-fingerprint-") as folder:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -79,8 +79,8 @@ def add(value: Any, digest: Any) -> None:
         digest.update(repr(value).encode())
 
 
-def write_pictures(folder: Path) -> None:
-    """Colour pictures for a model without demonstration data, always the same."""
+def write_images(folder: Path) -> None:
+    """Colour images for a model without demonstration data, always the same."""
     from PIL import Image
 
     generator = torch.Generator().manual_seed(0)

@@ -98,7 +98,7 @@ class Browser:
         return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
     def check(self, *, host: str = "") -> None:
-        """Nothing is broken: no complaint, no broken picture, no other host, no way to scroll sideways."""
+        """Nothing is broken: no complaint, no broken image, no other host, no way to scroll sideways."""
         self.until("document.readyState === 'complete'")
         self.until("[...document.images].every((image) => image.complete || image.loading === 'lazy')")
         broken = "[...document.images].filter((image) => image.complete && !image.naturalWidth && image.src)"

@@ -13,7 +13,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
-from translated import RESNET, SIZES, inside, layout, picture
+from translated import RESNET, SIZES, image, inside, layout
 
 from gantrain.checkpoints.store import Checkpoints
 from gantrain.cli.main import main
@@ -50,7 +50,7 @@ def read_environment() -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test works in an empty folder of its own, and keeps decoded pictures in another."""
+    """Every test works in an empty folder of its own, and keeps decoded images in another."""
     monkeypatch.setenv("GANTRAIN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -75,7 +75,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     layout(here / "made", trainA=3, trainB=2, testA=5, testB=3)
     for part, count in (("train", 3), ("test", 7)):
         for number in range(count):
-            picture(here / f"pairs/{part}/{number}.png", 32, 64)
+            image(here / f"pairs/{part}/{number}.png", 32, 64)
     data = f"data.root={here}"
     commands = {
         "cyclegan": ["model=cyclegan", "data=horse2zebra", f"{data}/made", "trainer.steps=2", *SIZES],

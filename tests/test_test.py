@@ -22,7 +22,7 @@ from gantrain.report.images import grid
 
 
 class Links(html.parser.HTMLParser):
-    """The pictures in the source of a page."""
+    """The images in the source of a page."""
 
     def __init__(self, page: Path) -> None:
         super().__init__()
@@ -39,11 +39,11 @@ def test_every_model_is_tested_with_no_flag_repeated(model: str, train) -> None:
     run = Path("checkpoints/run")
     shown = lines_of(run, "pictures")
     assert shown
-    for picture in shown:
+    for image in shown:
         whole = tuple(
-            picture[lines] * (picture[side] + 2) + 2 for lines, side in (("columns", "width"), ("rows", "height"))
+            image[lines] * (image[side] + 2) + 2 for lines, side in (("columns", "width"), ("rows", "height"))
         )
-        assert Image.open(run / picture["url"]).size == whole
+        assert Image.open(run / image["url"]).size == whole
     shutil.move(run, "elsewhere")
     assert main(["test", "run=elsewhere", "num=20"]) == 0
     page = Path("elsewhere/results/test_2/index.html")
@@ -57,8 +57,8 @@ def test_every_model_is_tested_with_no_flag_repeated(model: str, train) -> None:
     assert (walk["columns"], walk["rows"], walk["width"], walk["height"], walk["gap"]) == (10, 5, 32, 32, 2)
     grids = Links(page).images
     assert grids == [f"training_{line['what']}.png" for line in shown if line["step"] == 2]
-    for picture in ("grid.png", walk["url"], *grids):
-        with Image.open(page.parent / picture) as opened:
+    for image in ("grid.png", walk["url"], *grids):
+        with Image.open(page.parent / image) as opened:
             assert opened.getextrema() != (0, 0)  # something is on it
     assert {Image.open(single).size for single in singles} == {(32, 32)}
     assert "moving average" in page.read_text()
@@ -106,13 +106,13 @@ def test_a_call_that_fails_leaves_the_samples_of_the_last_one(train, monkeypatch
 
 def test_other_data_adds_its_name_to_the_folder(train) -> None:
     train("run", "model=sgan", "trainer.steps=1")
-    pictures = Path("pictures")
+    images = Path("images")
     for number in range(10):
-        (pictures / str(number)).mkdir(parents=True)
-        Image.new("L", (16, 16), number * 20).save(pictures / str(number) / "a.png")
-    other = ["data=single", "data.root=pictures", "data.channels=1", "data.load_size=16"]
+        (images / str(number)).mkdir(parents=True)
+        Image.new("L", (16, 16), number * 20).save(images / str(number) / "a.png")
+    other = ["data=single", "data.root=images", "data.channels=1", "data.load_size=16"]
     assert main(["test", "run=checkpoints/run", "num=10", *other]) == 0
-    assert Path("checkpoints/run/results/test_1_single_pictures/index.html").exists()
+    assert Path("checkpoints/run/results/test_1_single_images/index.html").exists()
     assert main(["test", "run=checkpoints/run", "num=10", "data=digits", "data.load_size=16"]) == 0
     assert Path("checkpoints/run/results/test_1/index.html").exists()
 
@@ -132,7 +132,7 @@ def test_load_gives_the_generator_as_trained_or_averaged(train) -> None:
     torch.testing.assert_close(images[:1], average.sample(average.latents(3, seed=1)[:1]))  # no image sees another
 
 
-def test_the_pictures_on_the_page_are_those_of_the_loaded_model(train) -> None:
+def test_the_images_on_the_page_are_those_of_the_loaded_model(train) -> None:
 
     train("run", "model=cgan", "trainer.steps=2", "model.ema=0.5")
     model = gantrain.load("checkpoints/run")
@@ -170,7 +170,7 @@ def test_a_checkpoint_of_the_future_is_refused_with_the_remedy(train, capsys) ->
     assert message.count("\n") == 1
 
 
-def pictures_of(model: Any) -> torch.Tensor:
+def images_of(model: Any) -> torch.Tensor:
     """Ten, always the same."""
     if isinstance(model, LatentGAN):
         return model.sample(model.latents(10, seed=0), torch.arange(10))
@@ -178,17 +178,17 @@ def pictures_of(model: Any) -> torch.Tensor:
     return model.translate(ramps, "b_to_a", seeds=range(10))
 
 
-def test_a_checkpoint_of_every_format_still_makes_its_pictures() -> None:
+def test_a_checkpoint_of_every_format_still_makes_its_images() -> None:
     formats = sorted((Path(__file__).parent / "checkpoints").glob("format_*"))
     assert [path.name for path in formats] == ["format_1", "format_2", "format_3"]
     for run in formats:
-        again = grid(pictures_of(gantrain.load(run)), 10)
+        again = grid(images_of(gantrain.load(run)), 10)
         kept = Image.open(run / "samples.png")
         # another machine may round a pixel the other way
         assert max(ImageChops.difference(again, kept).convert("L").getextrema()) <= 1
 
 
-def test_figures_do_without_the_pictures_that_the_run_skips(train, capfd) -> None:
+def test_figures_do_without_the_images_that_the_run_skips(train, capfd) -> None:
     for name in ("train/a/1", "train/b/2", "test/a/1", "test/b/2", "test/b/3"):
         path = Path("photos") / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,6 +199,4 @@ def test_figures_do_without_the_pictures_that_the_run_skips(train, capfd) -> Non
     capfd.readouterr()
     assert main(["test", "run=checkpoints/run", "num=4"]) == 0
     assert "accuracy" in (Path("checkpoints/run/results") / "test_1/index.html").read_text()
-    assert (
-        capfd.readouterr().err.count("bad pictures left out: 1; one: can't read the picture photos/test/b/3.png") == 1
-    )
+    assert capfd.readouterr().err.count("bad images left out: 1; one: can't read the image photos/test/b/3.png") == 1

@@ -17,12 +17,12 @@ from gantrain.networks.mlp import MLPDiscriminator, MLPGenerator
 from gantrain.networks.patchgan import PatchGANDiscriminator
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
-from gantrain.optim.ema import Averages
+from gantrain.optim.ema import EMA
 from gantrain.optim.optimizers import SGD, Adam
 from gantrain.optim.schedules import Constant, Schedule
-from gantrain.optim.updates import Player, Updates
+from gantrain.optim.updates import SideOptimizer, Updates
 from gantrain.registry import MODELS
-from gantrain.runtime.seeding import Draws
+from gantrain.runtime.seeding import StepRandom
 
 CPU = torch.device("cpu")
 SPEC = ImageSpec(height=4, width=4, channels={"image": 1}, depth={"image": "uint8"}, class_names=("zero", "one", "two"))
@@ -58,9 +58,9 @@ DCGAN_KEYS = {
     "init_gain": 0.02,
 }
 
-# of models that translate: pairs of pictures, and colour pictures
+# of models that translate: pairs of images, and colour images
 PAIRS = ImageSpec(height=32, width=32, channels={"a": 2, "b": 2}, depth={"a": "uint8", "b": "uint8"})
-PICTURES = ImageSpec(height=32, width=32, channels={"image": 3}, depth={"image": "uint8"})
+IMAGES = ImageSpec(height=32, width=32, channels={"image": 3}, depth={"image": "uint8"})
 PIX2PIX_KEYS = {"loss": "logistic", "lambda_l1": 100.0, "label_smoothing": 0.0, "gradient_penalty": 0.0, "ema": 0.0}
 TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
     "pix2pix": PIX2PIX_KEYS,
@@ -142,7 +142,7 @@ def build_translator(
     torch.manual_seed(seed)
     model = MODELS.build(
         {"name": name, **TRANSLATION_KEYS[name], **keys},
-        spec=spec or (PICTURES if name == "colorization" else PAIRS),
+        spec=spec or (IMAGES if name == "colorization" else PAIRS),
         make_generator=partial(generator, norm=norm, dropout=dropout),
         make_discriminator=partial(discriminator, norm=norm),
     )
@@ -194,22 +194,22 @@ def updates_of(
     discriminator: torch.optim.Optimizer,
     *,
     schedule: Schedule | None = None,
-    averages: Averages | None = None,
+    averages: EMA | None = None,
     seed: int = 7,
     scaled: bool = False,
 ) -> Updates:
     return Updates(
-        generator=Player(generator, CPU, scaled=scaled),
-        discriminator=Player(discriminator, CPU, scaled=scaled),
+        generator=SideOptimizer(generator, CPU, scaled=scaled),
+        discriminator=SideOptimizer(discriminator, CPU, scaled=scaled),
         schedule=schedule or Constant(),
         averages=averages,
-        draws=Draws(seed, CPU),
+        draws=StepRandom(seed, CPU),
     )
 
 
 def adam_updates(model: GAN, lr: float = 2e-4) -> Updates:
     """As image-to-image models are trained: Adam with beta1 0.5, one for each side."""
-    averages = Averages(model.generators(), model.ema) if model.ema else None
+    averages = EMA(model.generators(), model.ema) if model.ema else None
     sides = [
         Adam(
             params=[parameter for network in side for parameter in network.parameters()],
@@ -265,14 +265,16 @@ class Watched(Updates):
     """
 
     def __init__(self, model: GAN, *, lr: float = 0.1, seed: int = 7) -> None:
-        players = [Player(sgd(side, lr), CPU, scaled=False) for side in (model.generators(), model.discriminators())]
-        averages = Averages(model.generators(), model.ema) if model.ema else None
+        players = [
+            SideOptimizer(sgd(side, lr), CPU, scaled=False) for side in (model.generators(), model.discriminators())
+        ]
+        averages = EMA(model.generators(), model.ema) if model.ema else None
         super().__init__(
             generator=players[0],
             discriminator=players[1],
             schedule=Constant(),
             averages=averages,
-            draws=Draws(seed, CPU),
+            draws=StepRandom(seed, CPU),
         )
         self._model = model
         self.log: list[tuple[str, set[str]]] = []

@@ -41,7 +41,7 @@ def made_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made_celeba(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CelebA's tables and seven pictures of its size, four of them to train on."""
+    """CelebA's tables and seven images of its size, four of them to train on."""
     from torchvision.datasets import CelebA
 
     folder = root / CelebA.base_folder

@@ -1,4 +1,4 @@
-"""What tests of models that translate share: pictures, pages, and networks computed from nothing but their weights."""
+"""What tests of models that translate share: images, pages, and networks computed from nothing but their weights."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KINDS_A = ("real_a", "fake_b", "rec_a", "idt_b")
 KINDS_B = ("real_b", "fake_a", "rec_b", "idt_a")
 
 
-def picture(path: str | Path, height: int, width: int, mode: str = "RGB", seed: int | None = None) -> Path:
+def image(path: str | Path, height: int, width: int, mode: str = "RGB", seed: int | None = None) -> Path:
     """A coarse pattern of noise, which differs from name to name."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def picture(path: str | Path, height: int, width: int, mode: str = "RGB", seed: 
 
 
 def deep(path: str | Path, height: int, width: int) -> np.ndarray:
-    """A gray picture of 16 bits."""
+    """A gray image of 16 bits."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(list(os.fsencode(path))).integers(0, 65536, (height, width), dtype=np.uint16)
@@ -52,10 +52,10 @@ def deep(path: str | Path, height: int, width: int) -> np.ndarray:
 
 
 def layout(root: Path, size: int = 32, **counts: int) -> Path:
-    """``root/trainA`` and others with so many pictures, none called as any other."""
+    """``root/trainA`` and others with so many images, none called as any other."""
     for folder, count in counts.items():
         for number in range(count):
-            picture(root / folder / f"n{ord(folder[-1])}_{number}.jpg", size, size)
+            image(root / folder / f"n{ord(folder[-1])}_{number}.jpg", size, size)
     return root
 
 
@@ -90,7 +90,7 @@ class Reader(html.parser.HTMLParser):
 
 
 def files(folder: str | Path) -> list[str]:
-    """The pictures below a folder, or whatever else there is, sorted."""
+    """The images below a folder, or whatever else there is, sorted."""
     folder = Path(folder)
     everything = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return sorted(

@@ -57,7 +57,7 @@ def write(state: dict[str, Any], *paths: Path) -> None:
                 if other is None or not _is_linked(other, scratch):
                     _fill(scratch, state)
                 scratch.replace(path)
-                settle(path.parent)
+                fsync_path(path.parent)
             finally:
                 with suppress(OSError):
                     scratch.unlink(missing_ok=True)
@@ -102,7 +102,7 @@ def read(path: Path) -> dict[str, Any]:
 # ---- writing
 
 
-class _Patient:
+class _ErrorDeferringFile:
     """A file that torch writes to: its first error is kept, since torch loses it, and the rest is counted and let go.
 
     Args:
@@ -131,20 +131,20 @@ class _Patient:
         """Nothing: the file is flushed at its end."""
 
 
-def _save(state: dict[str, Any], file: _Patient) -> None:
+def _save(state: dict[str, Any], file: _ErrorDeferringFile) -> None:
     torch.save({"format": FORMAT, **state}, cast(IO[bytes], file))
 
 
 def _size(state: dict[str, Any]) -> int:
     """Bytes of its file."""
-    nowhere = _Patient(None)
+    nowhere = _ErrorDeferringFile(None)
     _save(state, nowhere)
     return nowhere.size + SEAL
 
 
 def _fill(scratch: Path, state: dict[str, Any]) -> None:
     with scratch.open("w+b") as file:
-        patient = _Patient(file)
+        patient = _ErrorDeferringFile(file)
         _save(state, patient)
         if patient.error is not None:
             raise patient.error
@@ -166,7 +166,7 @@ def _is_linked(path: Path, scratch: Path) -> bool:
     return True
 
 
-def settle(place: Path) -> None:
+def fsync_path(place: Path) -> None:
     """Have a file, or the names in a folder, written to the disk, where the system can."""
     with suppress(OSError):
         number = os.open(place, os.O_RDONLY)

@@ -19,19 +19,19 @@ from gantrain.runtime import distributed
 Step: TypeAlias = int | Literal["best"]
 
 
-def copied(state: Any) -> Any:
+def clone_to_cpu(state: Any) -> Any:
     """A nested state with copies of its tensors on the CPU, which nobody changes any more."""
     if isinstance(state, torch.Tensor):
         return state.detach().to("cpu", copy=True)
     if isinstance(state, dict):
-        return {key: copied(value) for key, value in state.items()}
+        return {key: clone_to_cpu(value) for key, value in state.items()}
     if isinstance(state, (list, tuple)):
-        return type(state)([copied(value) for value in state])
+        return type(state)([clone_to_cpu(value) for value in state])
     return state
 
 
 @contextmanager
-def fitting(state: Mapping[str, Any], folder: Path) -> Iterator[None]:
+def explain_mismatch(state: Mapping[str, Any], folder: Path) -> Iterator[None]:
     """Tells what a checkpoint lacks, or has in other shapes than the run: a plug-in may have changed since."""
     try:
         yield
@@ -98,7 +98,7 @@ class Checkpoints:
         """
         self.wait()
         self._claim()
-        self._writing = self._pool.submit(self._write, copied(state), best)
+        self._writing = self._pool.submit(self._write, clone_to_cpu(state), best)
 
     def wait(self) -> None:
         """Until the last one is on the disk.
@@ -110,7 +110,7 @@ class Checkpoints:
         if writing is not None:
             writing.result()
 
-    def look(self) -> None:
+    def raise_pending(self) -> None:
         """Raise what ``wait`` would, if the last one is done with already, and what ``claim`` does."""
         self._claim()
         if self._writing is not None and self._writing.done():
@@ -124,7 +124,7 @@ class Checkpoints:
         step: int = state["step"]
         # a power cut must not leave a checkpoint without what was logged before it, or without its folder
         for place in (*self.folder.glob("*.jsonl"), self.folder.parent):
-            checkpoint_file.settle(place)
+            checkpoint_file.fsync_path(place)
         # the best first: who is killed between the two goes on from before both, and finds it again
         checkpoint_file.write(state, *([self.path("best")] if best else []), self.path(step))
         steps = self.steps()

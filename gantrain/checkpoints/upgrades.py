@@ -15,7 +15,7 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def _networks_for_translation_and_pictures_of_any_depth(state: dict[str, Any]) -> dict[str, Any]:
+def _networks_for_translation_and_images_of_any_depth(state: dict[str, Any]) -> dict[str, Any]:
     network = {"norm": "batch", "dropout": 0.0, **state["config"]["network"]}
     data = state["config"]["data"]
     if data["mode"] == "single":
@@ -35,4 +35,4 @@ def _objectives_rollbacks_and_selections_of_data(state: dict[str, Any]) -> dict[
 
 
 # to format 2, to format 3 ...
-UPGRADES = (_networks_for_translation_and_pictures_of_any_depth, _objectives_rollbacks_and_selections_of_data)
+UPGRADES = (_networks_for_translation_and_images_of_any_depth, _objectives_rollbacks_and_selections_of_data)

@@ -1,4 +1,4 @@
-"""``gantrain data``: what is done with pictures besides training on them.
+"""``gantrain data``: what is done with images besides training on them.
 
 A command is a function, and its signature is what it takes: plain arguments in their order, the others as KEY=VALUE.
 Nothing heavy is imported before it is needed.
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from gantrain.config.schema import Portion, Range, Side, Weight, checked, construct
+from gantrain.config.schema import Fraction, NonNegativeFloat, Range, Side, checked, construct
 from gantrain.errors import ConfigError, nearest
 
-Fraction: TypeAlias = Annotated[float, Range(at_least=0, at_most=1)]
+UnitInterval: TypeAlias = Annotated[float, Range(at_least=0, at_most=1)]
 Blur: TypeAlias = Annotated[float, Range(above=0, at_most=100)]  # pixels; more takes gigabytes
 
 
@@ -132,7 +132,7 @@ def _lmdb(folder: str, out: str) -> None:
 
 
 def _export(
-    db: str, out: str, layout: Literal["flat", "tree"] = "flat", fraction: Portion = 1.0, seed: int = 0
+    db: str, out: str, layout: Literal["flat", "tree"] = "flat", fraction: Fraction = 1.0, seed: int = 0
 ) -> None:
     from gantrain.data.tools.lmdb_tools import export
 
@@ -156,7 +156,12 @@ def _split_pairs(folder: str, out: str) -> None:
 
 
 def _edges(
-    folder: str, out: str, sigma: Blur = 2.0, low: Weight = 0.1, high: Weight = 0.2, invert: bool = False
+    folder: str,
+    out: str,
+    sigma: Blur = 2.0,
+    low: NonNegativeFloat = 0.1,
+    high: NonNegativeFloat = 0.2,
+    invert: bool = False,
 ) -> None:
     from gantrain.data.tools.preparing import edges
 
@@ -172,9 +177,9 @@ def _resize(folder: str, out: str, size: Side | tuple[Side, Side] = 256) -> None
 def _split(
     folder: str,
     out: str,
-    train: Fraction = 0.8,
-    val: Fraction = 0.1,
-    test: Fraction = 0.1,
+    train: UnitInterval = 0.8,
+    val: UnitInterval = 0.1,
+    test: UnitInterval = 0.1,
     seed: int = 0,
     links: bool = False,
 ) -> None:
@@ -200,14 +205,14 @@ COMMANDS = {
     "lmdb": Command(
         _lmdb,
         takes="FOLDER OUT",
-        summary="Puts the pictures of a folder into one LMDB file, for data=lsun; sub-folders stay classes",
+        summary="Puts the images of a folder into one LMDB file, for data=lsun; sub-folders stay classes",
         interrupted=GOES_ON,
-        details=lambda: "A picture's key is its path below FOLDER, its value the file as it is.\n",
+        details=lambda: "An image's key is its path below FOLDER, its value the file as it is.\n",
     ),
     "export": Command(
         _export,
         takes="DB OUT [layout=flat fraction=1 seed=0]",
-        summary="Writes the pictures of an LMDB, such as LSUN's, as files, and OUT/files.csv with their classes",
+        summary="Writes the images of an LMDB, such as LSUN's, as files, and OUT/files.csv with their classes",
         interrupted=GOES_ON,
         details=lambda: (
             "layout=tree puts them into three levels of folders named after the first letters of their keys.\n"
@@ -218,30 +223,30 @@ COMMANDS = {
     "check": Command(
         _check,  # the command line composes its configuration
         takes="data=NAME [data.KEY=VALUE ...] [quick=false] [out=results/data_NAME]",
-        summary="Looks at every picture that training would read: what there is, and what would stop it",
+        summary="Looks at every image that training would read: what there is, and what would stop it",
         interrupted="nothing was written",
         details=lambda: (
             "Prints a table, writes OUT/index.html with thumbnails, and fails if training would.\n"
-            "quick=true reads headers only: no broken pictures, copies or gray ones in colour are found then.\n"
+            "quick=true reads headers only: no broken images, copies or gray ones in colour are found then.\n"
             "data.max_size=1000 and data.fraction=0.1 look at a part only, the one that training would read.\n"
         ),
     ),
     "prepare pairs": Command(
         _pairs,
         takes="A B OUT",
-        summary="Puts the pictures of A and B with one name side by side, for data=aligned",
+        summary="Puts the images of A and B with one name side by side, for data=aligned",
         interrupted=GOES_ON,
     ),
     "prepare split_pairs": Command(
         _split_pairs,
         takes="FOLDER OUT",
-        summary="Cuts pictures that lie side by side apart again, into OUT/trainA, OUT/trainB and so on",
+        summary="Cuts images that lie side by side apart again, into OUT/trainA, OUT/trainB and so on",
         interrupted=GOES_ON,
     ),
     "prepare edges": Command(
         _edges,
         takes="FOLDER OUT [sigma=2 low=0.1 high=0.2 invert=false]",
-        summary="Draws the edges of photographs by Canny's method",
+        summary="StepRandom the edges of photographs by Canny's method",
         interrupted=GOES_ON,
         details=lambda: (
             "sigma: of the blur before, in pixels. high: the gradient that some pixel of each edge has, low: that all\n"
@@ -251,18 +256,18 @@ COMMANDS = {
     "prepare split": Command(
         _split,
         takes="FOLDER OUT [train=0.8 val=0.1 test=0.1 seed=0 links=false]",
-        summary="Copies pictures to train on, to choose by and to test on, without a picture in two of them",
+        summary="Copies images to train on, to choose by and to test on, without an image in two of them",
         interrupted=GOES_ON,
         details=lambda: (
             "FOLDER/A and FOLDER/B, or trainA and trainB, are two domains, and pairs if they hold the same names.\n"
-            "Sub-folders that hold every picture are classes, each divided alike. Files of equal content, or\n"
+            "Sub-folders that hold every image are classes, each divided alike. Files of equal content, or\n"
             "pairs of which both are, stay together.\n"
         ),
     ),
     "prepare resize": Command(
         _resize,
         takes="FOLDER OUT [size=256]",
-        summary="Cuts pictures from their middle to the proportions of size, or [height,width], and scales them to it",
+        summary="Cuts images from their middle to the proportions of size, or [height,width], and scales them to it",
         interrupted=GOES_ON,
     ),
 }

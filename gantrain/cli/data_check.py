@@ -23,7 +23,7 @@ from gantrain.training.build import SELECTION_KEYS, STREAM_KEYS, build_dataset, 
 
 WORDS = {"true": True, "false": False}
 OURS = {PAGE, BESIDE, "images"}
-SHOWN = 10  # pictures of each warning on the terminal; the page has more
+SHOWN = 10  # images of each warning on the terminal; the page has more
 
 
 def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], command: str) -> int:
@@ -78,7 +78,7 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
 
 
 def _place(folder: Path, data: Mapping[str, Any]) -> Path:
-    """Refuse to write the page among the pictures, or among anything else."""
+    """Refuse to write the page among the images, or among anything else."""
     root = Path(str(data.get("root", ""))).expanduser()
     if "root" in data and root.is_dir() and folder.resolve().is_relative_to(root.resolve()):
         raise ConfigError(f"out={folder} lies in data.root ({root}): give out=FOLDER outside")

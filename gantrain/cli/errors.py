@@ -15,13 +15,13 @@ def fail(message: str | ConfigError) -> int:
     if "RANK" in os.environ:  # under torchrun every rank may find the same mistake
         from gantrain.runtime import distributed
 
-        distributed.say_why_it_ends(f"gantrain: {error}")
+        distributed.print_fatal_once(f"gantrain: {error}")
     else:
         print(f"gantrain: {error}", file=sys.stderr)
     return 2
 
 
-def told(run: Callable[[], int]) -> int:
+def report_errors(run: Callable[[], int]) -> int:
     """The exit status of ``run``; what a user can mend becomes a line."""
     try:
         return run()

@@ -15,9 +15,9 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from gantrain.cli.arguments import config_flags, is_sweep, process, split
-from gantrain.cli.errors import fail, told
+from gantrain.cli.errors import fail, report_errors
 from gantrain.errors import ConfigError
-from gantrain.runtime.signals import SCRATCH, heed_interrupts, leaving_at_once
+from gantrain.runtime.signals import SCRATCH, exit_on_sigint, restore_sigint
 
 if TYPE_CHECKING:
     from gantrain.sweeps.sweep import Sweep
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 HELP = """\
 gantrain trains the classic GANs from a configuration.
 
-  gantrain train [KEY=VALUE ...]      train a model: gantrain train model=wgan_gp data=single data.root=pictures
-  gantrain test run=checkpoints/NAME  make pictures with a trained model
+  gantrain train [KEY=VALUE ...]      train a model: gantrain train model=wgan_gp data=single data.root=images
+  gantrain test run=checkpoints/NAME  make images with a trained model
   gantrain compare RUN RUN ...        runs side by side on one page, or all of a folder or a sweep
   gantrain list                       the models, networks, data modes, optimizers and schedules there are
   gantrain data download NAME         fetch a data set of the papers: gantrain data download horse2zebra
-  gantrain data                       everything else that is done with pictures
+  gantrain data                       everything else that is done with images
 
   gantrain train --help               every key that can be set, and its value now
   gantrain train -m KEY=A,B           one run for every combination
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "-sc" in arguments or "--shell-completion" in arguments:
-        return told(lambda: _complete(arguments))
+        return report_errors(lambda: _complete(arguments))
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
@@ -69,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(f"no command '{command}'; {hint}")
     goes_on = command == "train" and "resume=never" not in rest
     try:
-        with leaving_at_once() if command in ("train", "test") else nullcontext():
-            return told(lambda: COMMANDS[command](rest))
+        with exit_on_sigint() if command in ("train", "test") else nullcontext():
+            return report_errors(lambda: COMMANDS[command](rest))
     except KeyboardInterrupt:
         then = "; the same command goes on from the newest checkpoint, if there was one yet"
         fail(f"interrupted{then if goes_on else ''}")
@@ -103,7 +103,7 @@ def _train(arguments: list[str]) -> int:
         whole = [*config_flags(flags), *overrides]
         if sweep is None:
             return train(config, whole, defaults)
-        return sweep.attempt(config, whole, skip_done=skip_done, train=lambda: train(config, whole, defaults))
+        return sweep.run_job(config, whole, skip_done=skip_done, train=lambda: train(config, whole, defaults))
 
     return _hydra("train", [*_demo(flags, typed), *sweep_folder, *arguments], job, sweep)
 
@@ -120,7 +120,7 @@ def _test(arguments: list[str]) -> int:
     def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
         from gantrain.test import test
 
-        heed_interrupts()
+        restore_sigint()
         return test(config, [*config_flags(flags), *overrides], data_name=choices.get("data"))
 
     return _hydra("test", arguments, job)
@@ -207,7 +207,7 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
     def task(config: DictConfig) -> float | None:
         runtime = HydraConfig.get()
         choices = dict(runtime.runtime.choices)
-        if sweep and not sweep.enter(runtime.job.num, judged="optuna" in str(runtime.sweeper.get("_target_"))):
+        if sweep and not sweep.prepare(runtime.job.num, judged="optuna" in str(runtime.sweeper.get("_target_"))):
             return None
         try:
             plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -222,14 +222,14 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
                 sweep.refuse(as_typed, choices, message)
             return None
         try:
-            status = told(lambda: job(named, list(runtime.overrides.task), choices))
+            status = report_errors(lambda: job(named, list(runtime.overrides.task), choices))
         except Exception as error:
             faults.append(error)
             raise
         statuses.append(status)
         if sweep is None:
             return None
-        if sweep.is_hopeless or (status > 128 and not sweep.is_elsewhere):
+        if sweep.setup_failed or (status > 128 and not sweep.is_elsewhere):
             raise SystemExit(status)  # interrupted: the rest of a sweep is not wanted either
         return sweep.value
 
@@ -244,8 +244,8 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
     ):
         try:
             if sweep is not None:
-                heed_interrupts()  # what becomes of its runs is kept
-            with sweep.listening() if sweep else nullcontext():
+                restore_sigint()  # what becomes of its runs is kept
+            with sweep.defer_sigint() if sweep else nullcontext():
                 hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
         except ConfigError as error:
             status = fail(error)

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from gantrain.config.overrides import LENGTH, NOT_MATHEMATICS, UNCOUNTED_GROUPS
+from gantrain.config.overrides import LENGTH, RUNTIME_ONLY_GROUPS, RUNTIME_ONLY_KEYS
 from gantrain.errors import ConfigError
 
 LONGEST = 120  # characters
-# a run keeps its folder when it is made longer or moved; but other pictures and other beginnings are other runs
+# a run keeps its folder when it is made longer or moved; but other images and other beginnings are other runs
 _WHAT = {"model", "data", "experiment"}
-_UNNAMED = {*NOT_MATHEMATICS, *LENGTH, *_WHAT, "logger", "launcher", "sweeper"} - {"data.root", "init_from"}
+_UNNAMED = {*RUNTIME_ONLY_KEYS, *LENGTH, *_WHAT, "logger", "launcher", "sweeper"} - {"data.root", "init_from"}
 
 
 def split_override(override: str) -> tuple[str, str]:
@@ -35,7 +35,7 @@ def run_name(what: str, overrides: Sequence[str]) -> str:
     typed = [(key, _plain_number(value)) for key, value in map(split_override, overrides)]
     # an experiment chooses model and data; what was typed over its choice is another run
     unnamed = _UNNAMED - ({"model", "data"} if any(key == "experiment" for key, _ in typed) else set())
-    pairs = sorted(pair for pair in typed if pair[0] not in unnamed and not pair[0].startswith(UNCOUNTED_GROUPS))
+    pairs = sorted(pair for pair in typed if pair[0] not in unnamed and not pair[0].startswith(RUNTIME_ONLY_GROUPS))
     parts = [what.replace("/", "_")]  # an experiment may lie in a sub-folder
     lossy = False
     for key, value in pairs:
@@ -74,7 +74,7 @@ def name_of_sweep(fixed: Sequence[str], swept: Sequence[str]) -> str:
         ConfigError: Runs would share a folder.
     """
     name = next((value for key, value in map(split_override, fixed) if key == "name"), None)
-    unnamed = [key for key in swept if key in _UNNAMED - _WHAT or key.startswith(UNCOUNTED_GROUPS)]
+    unnamed = [key for key in swept if key in _UNNAMED - _WHAT or key.startswith(RUNTIME_ONLY_GROUPS)]
     if "name" not in swept and swept and (unnamed if name is None else "${" not in name):
         key = unnamed[0] if name is None else swept[0]
         why = f"{key}: runs are not named by it, so" if name is None else f"name={name}:"
@@ -100,7 +100,7 @@ def _plain_number(value: str) -> str:
 
 
 def of_root(data: dict[str, Any] | None, data_name: str | None) -> str:
-    """What tells folders of pictures apart that are all ``data=single``: ``_photos`` of ``some/photos/*.jpg``."""
+    """What tells folders of images apart that are all ``data=single``: ``_photos`` of ``some/photos/*.jpg``."""
     if data_name not in ("single", "shards") or data is None:
         return ""
     root = os.path.abspath(os.path.expanduser(str(data.get("root"))))

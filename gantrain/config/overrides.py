@@ -9,7 +9,7 @@ from typing import Any
 from gantrain.errors import ConfigError
 
 # Keys that change where, how fast or how visibly a run runs, but not what it computes. A run may go on under others.
-NOT_MATHEMATICS = (
+RUNTIME_ONLY_KEYS = (
     "name",
     "resume",
     "dry_run",
@@ -36,7 +36,7 @@ NOT_MATHEMATICS = (
     "data.on_error",
     "data.root",
 )
-UNCOUNTED_GROUPS = ("logger.", "objective.")
+RUNTIME_ONLY_GROUPS = ("logger.", "objective.")
 LENGTH = ("trainer.steps", "trainer.epochs", "trainer.kimg")
 
 
@@ -56,7 +56,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     before, after = flatten(old), flatten(new)
     keys = sorted(set(before) | set(after))
     counted = [
-        key for key in keys if key not in NOT_MATHEMATICS and key not in LENGTH and not key.startswith(UNCOUNTED_GROUPS)
+        key
+        for key in keys
+        if key not in RUNTIME_ONLY_KEYS and key not in LENGTH and not key.startswith(RUNTIME_ONLY_GROUPS)
     ]
     absent = "(nothing)"
     return [

@@ -42,35 +42,35 @@ class Range:
 MOST = 2**63  # torch's numbers end before it
 
 
-Count: TypeAlias = Annotated[int, Range(at_least=0)]
+NonNegativeInt: TypeAlias = Annotated[int, Range(at_least=0)]
 
 
-Positive: TypeAlias = Annotated[int, Range(at_least=1)]
+PositiveInt: TypeAlias = Annotated[int, Range(at_least=1)]
 
 
-Weight: TypeAlias = Annotated[float, Range(at_least=0)]
+NonNegativeFloat: TypeAlias = Annotated[float, Range(at_least=0)]
 
 
-Portion: TypeAlias = Annotated[float, Range(above=0, at_most=1)]
+Fraction: TypeAlias = Annotated[float, Range(above=0, at_most=1)]
 
 
-Share: TypeAlias = Annotated[float, Range(at_least=0, below=1)]
+UnitFloat: TypeAlias = Annotated[float, Range(at_least=0, below=1)]
 
 
 # of what a slip of the finger must not multiply until the machine stands still
-Repeats: TypeAlias = Annotated[int, Range(at_least=1, at_most=1000)]  # layers, or updates within a step
+RepeatCount: TypeAlias = Annotated[int, Range(at_least=1, at_most=1000)]  # layers, or updates within a step
 
 
-RepeatsOrNone: TypeAlias = Annotated[int, Range(at_least=0, at_most=1000)]
+RepeatCountOrZero: TypeAlias = Annotated[int, Range(at_least=0, at_most=1000)]
 
 
-Side: TypeAlias = Annotated[int, Range(at_least=1, at_most=65536)]  # of a picture, in pixels
+Side: TypeAlias = Annotated[int, Range(at_least=1, at_most=65536)]  # of an image, in pixels
 
 
 BatchSize: TypeAlias = Annotated[int, Range(at_least=1, at_most=1_000_000)]
 
 
-Processes: TypeAlias = Annotated[int, Range(at_least=0, at_most=1000)]
+ProcessCount: TypeAlias = Annotated[int, Range(at_least=0, at_most=1000)]
 
 
 def construct(

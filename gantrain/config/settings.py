@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 
-from gantrain.config.schema import Count, Positive, Range, Share
+from gantrain.config.schema import NonNegativeInt, PositiveInt, Range, UnitFloat
 from gantrain.errors import ConfigError
 
-MoreThanNone: TypeAlias = Annotated[float, Range(above=0, at_most=1e12)]
+PositiveFloat: TypeAlias = Annotated[float, Range(above=0, at_most=1e12)]
 
 CHECKPOINTS = Path("checkpoints")
 RESERVED = ("index.html", "index_files", "sweeps")  # which stand beside the runs
@@ -27,7 +27,7 @@ class TrainerSettings:
 
     Attributes:
         accelerator: ``auto`` takes the first there is of cuda, mps and cpu.
-        devices: Processes, one device each; ``auto`` is every GPU of the machine.
+        devices: ProcessCount, one device each; ``auto`` is every GPU of the machine.
         precision: ``bfloat16`` and ``float16`` are autocast in the networks alone.
         deterministic: Refuse GPU kernels whose results vary.
         compile: Run networks through ``torch.compile``.
@@ -36,35 +36,35 @@ class TrainerSettings:
         epochs: See ``steps``.
         kimg: See ``steps``.
         log_every: In steps, as the next two.
-        image_every: Pictures, page and held-out figures.
+        image_every: Images, page and held-out figures.
         save_every: Checkpoints.
         save_minutes: Minutes between checkpoints, besides; None for no others.
         keep: How many of the newest checkpoints stay; 0 keeps all.
         keep_every: Checkpoints of steps that this divides stay too.
         max_minutes: After so many the run saves and stops.
         on_divergence: What a loss or gradient that is not finite does: ``stop`` ends the run, ``rollback`` goes back to
-            the newest checkpoint, or further where that was in vain, and on with the pictures in another order.
+            the newest checkpoint, or further where that was in vain, and on with the images in another order.
         rollbacks: How often, at most, in the whole run.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"]
-    devices: Positive | Literal["auto"]
+    devices: PositiveInt | Literal["auto"]
     precision: Literal["float32", "bfloat16", "float16", "float64"]
     deterministic: bool
     compile: bool
     channels_last: bool
-    steps: Positive | None
-    epochs: MoreThanNone | None
-    kimg: MoreThanNone | None
-    log_every: Positive
-    image_every: Positive
-    save_every: Positive
-    save_minutes: MoreThanNone | None
-    keep: Count
-    keep_every: Positive | None
-    max_minutes: MoreThanNone | None
+    steps: PositiveInt | None
+    epochs: PositiveFloat | None
+    kimg: PositiveFloat | None
+    log_every: PositiveInt
+    image_every: PositiveInt
+    save_every: PositiveInt
+    save_minutes: PositiveFloat | None
+    keep: NonNegativeInt
+    keep_every: PositiveInt | None
+    max_minutes: PositiveFloat | None
     on_divergence: Literal["stop", "rollback"]
-    rollbacks: Count
+    rollbacks: NonNegativeInt
 
     def __post_init__(self) -> None:
         given = {key: value for key, value in self.length.items() if value is not None}
@@ -105,9 +105,9 @@ class NetworkSettings:
 
     generator: dict[str, Any]
     discriminator: dict[str, Any]
-    width: Positive
+    width: PositiveInt
     norm: str
-    dropout: Share
+    dropout: UnitFloat
 
 
 @dataclass(frozen=True, kw_only=True)

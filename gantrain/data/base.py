@@ -107,11 +107,11 @@ class ImageDataset(Dataset[Batch], ABC):
         """What is left if that part of each domain, at least one image, is drawn by ``seed``; the order stays."""
         return Selection(self, drawn(len(self), fraction, seed))
 
-    def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
-        """Take pictures from ``cache`` from now on; a data set that decodes none has no use for it.
+    def use_cache(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+        """Take images from ``cache`` from now on; a data set that decodes none has no use for it.
 
         Args:
-            cache: Where decoded pictures are kept.
+            cache: Where decoded images are kept.
             indices: Of the items that are wanted; None for all.
         """
 
@@ -174,9 +174,11 @@ class Selection(ImageDataset):
             batch["label"][hidden] = -1
         return batch
 
-    def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
-        """Take the pictures of these items from ``cache``."""
-        self._dataset.keep(cache, self._indices if indices is None else [self._indices[index] for index in indices])
+    def use_cache(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+        """Take the images of these items from ``cache``."""
+        self._dataset.use_cache(
+            cache, self._indices if indices is None else [self._indices[index] for index in indices]
+        )
         self.in_memory = self._dataset.in_memory
 
     def of_domain(self, domain: str) -> ImageDataset:
@@ -197,11 +199,11 @@ def collate(items: Sequence[Batch]) -> Batch:
     for item in items:
         if image_shapes(item) != image_shapes(items[0]):
             sizes = " and ".join(
-                f"{one.get('name', 'a picture')} ({' and '.join(f'{h} x {w}' for _, h, w in image_shapes(one))})"
+                f"{one.get('name', 'an image')} ({' and '.join(f'{h} x {w}' for _, h, w in image_shapes(one))})"
                 for one in (items[0], item)
             )
             raise ConfigError(
-                f"data.preprocess leaves pictures of unlike sizes in one batch: {sizes}; take a mode that crops "
+                f"data.preprocess leaves images of unlike sizes in one batch: {sizes}; take a mode that crops "
                 "(resize_and_crop, scale_width_and_crop, scale_shortside_and_crop), or data.batch_size=1"
             )
     batch: Batch = default_collate(list(items))
@@ -230,7 +232,7 @@ def first_of_each_class(labels: Sequence[int], count: int) -> list[int]:
     return sorted(index for _, index in sorted(ranked)[:count])
 
 
-def to_unit_range(images: Tensor, dtype: torch.dtype) -> Tensor:
+def to_signed_range(images: Tensor, dtype: torch.dtype) -> Tensor:
     """Stored images to [-1, 1] in ``dtype``; floating-point images are taken to be there already."""
     if images.dtype == torch.uint8:
         return images.to(dtype).div_(127.5).sub_(1)

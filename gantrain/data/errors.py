@@ -1,4 +1,4 @@
-"""What becomes of pictures that can't be read in the middle of an epoch."""
+"""What becomes of images that can't be read in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gantrain.runtime import distributed
 
 OnError: TypeAlias = Literal["raise", "skip"]
 
-IN_A_ROW = 100  # with so many bad pictures on end, it is not the pictures
-SHARE = 10  # as where more than one picture in so many is bad
+MAX_CONSECUTIVE_ERRORS = 100  # with so many bad images on end, it is not the images
+MAX_ERROR_RATIO = 10  # as where more than one image in so many is bad
 
 
 @contextmanager
-def named(what: str) -> Iterator[None]:
+def as_config_error(what: str) -> Iterator[None]:
     """Whatever goes wrong inside, in a data set of a plugin or in a decoder, is told in a line: can't ``what``.
 
     Raises:
@@ -35,21 +35,21 @@ def named(what: str) -> Iterator[None]:
         raise ConfigError(f"can't {what}: {told}") from error
 
 
-def made(dataset: ImageDataset, index: int, seed: int) -> Batch:
+def get_item(dataset: ImageDataset, index: int, seed: int) -> Batch:
     """An item.
 
     Raises:
         ConfigError: It can't be made, whatever the reason.
     """
-    with named(f"make item {index} of the data"):
+    with as_config_error(f"make item {index} of the data"):
         return dataset.item(index, seed)
 
 
-def readable(dataset: ImageDataset, index: int, seed_of: Callable[[int], int]) -> tuple[Batch, list[str]]:
+def next_readable(dataset: ImageDataset, index: int, seed_of: Callable[[int], int]) -> tuple[Batch, list[str]]:
     """The item, or else the next one that can be read, the first coming after the last; and what is wrong on the way.
 
     What stands in is the neighbour's own item: with the seed of the item that is missing, two unpaired domains would
-    draw the same bad picture beside every neighbour.
+    draw the same bad image beside every neighbour.
 
     Args:
         dataset: Whose item it is.
@@ -60,10 +60,10 @@ def readable(dataset: ImageDataset, index: int, seed_of: Callable[[int], int]) -
         ConfigError: Too many can't be read.
     """
     reasons: list[str] = []
-    for there in range(index, index + min(IN_A_ROW, len(dataset))):
+    for there in range(index, index + min(MAX_CONSECUTIVE_ERRORS, len(dataset))):
         there %= len(dataset)
         try:
-            return made(dataset, there, seed_of(there)), reasons
+            return get_item(dataset, there, seed_of(there)), reasons
         except ConfigError as error:
             reasons.append(str(error))
     raise ConfigError(
@@ -73,15 +73,15 @@ def readable(dataset: ImageDataset, index: int, seed_of: Callable[[int], int]) -
 
 
 class Faults:
-    """The bad pictures of a run since it was started or resumed, and how often others took their places.
+    """The bad images of a run since it was started or resumed, and how often others took their places.
 
     Args:
         size: Items of the data set.
-        counted: Whether bad pictures are replaced at all, so that ranks have something to tell each other.
+        counted: Whether bad images are replaced at all, so that ranks have something to tell each other.
     """
 
     def __init__(self, size: int, *, counted: bool) -> None:
-        self._limit = max(1, size // SHARE)
+        self._limit = max(1, size // MAX_ERROR_RATIO)
         self._size = size
         self._counted = counted
         self._own: dict[str, None] = {}  # in the order in which they came up
@@ -99,13 +99,13 @@ class Faults:
             self._own.update(dict.fromkeys(reasons))
             if len(self._own) > self._limit:
                 raise ConfigError(
-                    f"data.on_error=skip: {len(self._own)} pictures can't be read, of {self._size:,} items, of "
+                    f"data.on_error=skip: {len(self._own)} images can't be read, of {self._size:,} items, of "
                     f"which no more than {self._limit:,} are left out; the last: {reasons[-1]} (gantrain data check "
                     "names them all)"
                 )
 
     def news(self) -> list[str]:
-        """A line for each bad picture of any rank that has not had one. Every rank must ask; rank 0 gets the answer."""
+        """A line for each bad image of any rank that has not had one. Every rank must ask; rank 0 gets the answer."""
         if not self._counted:
             return []
         found = {reason for reasons in distributed.gather(list(self._own)) or () for reason in reasons}
@@ -121,6 +121,6 @@ class Faults:
         replaced = sum(distributed.gather(self._replaced) or ())
         if replaced:
             lines.append(
-                f"warning: bad pictures left out: {len(self._told)}; items replaced by their neighbours: {replaced}"
+                f"warning: bad images left out: {len(self._told)}; items replaced by their neighbours: {replaced}"
             )
         return lines

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from gantrain.config.schema import BatchSize, Processes
-from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_shapes, to_unit_range
-from gantrain.data.errors import Faults, OnError, made, named, readable
+from gantrain.config.schema import BatchSize, ProcessCount
+from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_shapes, to_signed_range
+from gantrain.data.errors import Faults, OnError, as_config_error, get_item, next_readable
 from gantrain.data.workers import batches_ahead, good_number_of_workers
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
-from gantrain.runtime.signals import outlive_signals
+from gantrain.runtime.signals import ignore_signals_in_worker
 
 REPLACED = "replaced"  # under this key a batch carries what is wrong with the items that others stand in for
 
@@ -37,8 +37,8 @@ class BatchStream(Iterator[Batch]):
         dataset: What to draw from.
         batch_size: Of the global batch.
         seed: The run's.
-        num_workers: Processes that decode; None for what suits the machine and the data set.
-        on_error: What a picture that can't be read does: ``raise`` ends the run with its name, ``skip`` puts the next
+        num_workers: ProcessCount that decode; None for what suits the machine and the data set.
+        on_error: What an image that can't be read does: ``raise`` ends the run with its name, ``skip`` puts the next
             readable item of the data set, in its own order, in its place.
         device: Where batches go.
         dtype: Of the images there.
@@ -48,10 +48,10 @@ class BatchStream(Iterator[Batch]):
 
     Attributes:
         position: Global batches handed out so far.
-        rollbacks: How often the run has gone back; each time the pictures come in another order from there on.
+        rollbacks: How often the run has gone back; each time the images come in another order from there on.
         seconds_waited: Time spent waiting for data, in all.
         on_error: As given.
-        faults: The pictures that were skipped.
+        faults: The images that were skipped.
 
     Raises:
         ConfigError: The batch can't be shared evenly by the ranks.
@@ -63,7 +63,7 @@ class BatchStream(Iterator[Batch]):
         *,
         batch_size: BatchSize,
         seed: int,
-        num_workers: Processes | None,
+        num_workers: ProcessCount | None,
         device: torch.device,
         dtype: torch.dtype,
         channels_last: bool,
@@ -98,7 +98,7 @@ class BatchStream(Iterator[Batch]):
 
     @property
     def num_workers(self) -> int:
-        """Processes that decode; once pictures are in a cache, fewer will do."""
+        """ProcessCount that decode; once images are in a cache, fewer will do."""
         return good_number_of_workers(self._dataset) if self._num_workers is None else self._num_workers
 
     @property
@@ -120,10 +120,10 @@ class BatchStream(Iterator[Batch]):
         self.seconds_waited += time.perf_counter() - start
         self.position += 1
         self._names += [*stored.get("name", ()), *stored.get("name_b", ())]
-        return place(stored, device=self._device, dtype=self._dtype, channels_last=self._channels_last)
+        return to_device(stored, device=self._device, dtype=self._dtype, channels_last=self._channels_last)
 
     def take_names(self) -> list[str]:
-        """Of the pictures handed out since the last call."""
+        """Of the images handed out since the last call."""
         names, self._names = self._names, []
         return names
 
@@ -157,7 +157,7 @@ class BatchStream(Iterator[Batch]):
             prefetch_factor=batches_ahead(workers) if workers else None,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else the loader draws from the global one
-            collate_fn=_handed_over,  # whole batches come from the data set
+            collate_fn=passthrough_collate,  # whole batches come from the data set
             worker_init_fn=_outlive_signals,
         )
         others = multiprocessing.active_children()
@@ -194,7 +194,7 @@ def _permutation(size: int, seed: int | None, epoch: int) -> NDArray[np.int64]:
 
 def _outlive_signals(worker: int) -> None:
     """So that the main process can finish its step and save."""
-    outlive_signals()
+    ignore_signals_in_worker()
 
 
 class _Seeded(Dataset[Batch]):
@@ -208,21 +208,21 @@ class _Seeded(Dataset[Batch]):
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Batch:
         indices, seeds = [index for _, index in keys], [self._seed_of(epoch, index) for epoch, index in keys]
         try:
-            with named("make a batch of the data"):
+            with as_config_error("make a batch of the data"):
                 return self._dataset.items(indices, seeds)
         except ConfigError:
             if self._on_error == "raise":
                 for index, seed in zip(indices, seeds, strict=True):  # the one that is at fault says so itself
-                    made(self._dataset, index, seed)
+                    get_item(self._dataset, index, seed)
                 raise
-        found = [readable(self._dataset, index, partial(self._seed_of, epoch)) for epoch, index in keys]
+        found = [next_readable(self._dataset, index, partial(self._seed_of, epoch)) for epoch, index in keys]
         return {**collate([item for item, _ in found]), REPLACED: [reasons for _, reasons in found if reasons]}
 
     def _seed_of(self, epoch: int, index: int) -> int:
         return derive_seed(self._seed, "item", epoch, index)
 
 
-def _handed_over(batch: Any) -> Batch:
+def passthrough_collate(batch: Any) -> Batch:
     """A whole batch, as it is; a worker's in shared memory, where a thread would put it whose errors nobody hears."""
     whole: Batch = batch
     if get_worker_info() is not None:
@@ -249,18 +249,18 @@ def in_order(
     items: list[Batch] = []
     for item in _each(dataset, on_error, set() if left_out is None else left_out):
         if items and (len(items) == batch_size or image_shapes(item) != image_shapes(items[0])):
-            yield place(collate(items), device=device, dtype=dtype)
+            yield to_device(collate(items), device=device, dtype=dtype)
             items = []
         items.append(item)
     if items:
-        yield place(collate(items), device=device, dtype=dtype)
+        yield to_device(collate(items), device=device, dtype=dtype)
 
 
 def _each(dataset: ImageDataset, on_error: OnError, left_out: set[str]) -> Iterator[Batch]:
     some = False
     for index in range(len(dataset)):
         try:
-            item = made(dataset, index, derive_seed("in order", index))
+            item = get_item(dataset, index, derive_seed("in order", index))
         except ConfigError as error:
             if on_error == "raise" or (index == len(dataset) - 1 and not some):
                 raise
@@ -270,7 +270,7 @@ def _each(dataset: ImageDataset, on_error: OnError, left_out: set[str]) -> Itera
             yield item
 
 
-def place(batch: Batch, *, device: torch.device, dtype: torch.dtype, channels_last: bool = False) -> Batch:
+def to_device(batch: Batch, *, device: torch.device, dtype: torch.dtype, channels_last: bool = False) -> Batch:
     """A stored batch on the device, its images in [-1, 1]."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     placed = {
@@ -279,5 +279,5 @@ def place(batch: Batch, *, device: torch.device, dtype: torch.dtype, channels_la
     }
     for key in IMAGE_KEYS:
         if key in placed:
-            placed[key] = to_unit_range(placed[key], dtype).contiguous(memory_format=layout)
+            placed[key] = to_signed_range(placed[key], dtype).contiguous(memory_format=layout)
     return placed

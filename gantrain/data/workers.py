@@ -1,4 +1,4 @@
-"""How many processes decode pictures, and what to change where they are too slow."""
+"""How many processes decode images, and what to change where they are too slow."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def advice(data: Mapping[str, Any], dataset: ImageDataset, workers: int) -> str:
     cache = data.get("cache", "disk")
     if cache != "disk":  # auto has found no room, or too little to decode
         room = "" if cache in ("off", False) else " where there is room,"
-        ways.append(f"data.cache=disk,{room} which decodes every picture only once")
+        ways.append(f"data.cache=disk,{room} which decodes every image only once")
     if data.get("decoder") == "exact":
-        ways.append("data.decoder=fast, which scales pictures in a third of the time")
+        ways.append("data.decoder=fast, which scales images in a third of the time")
     return ", or ".join(ways)

@@ -20,7 +20,7 @@ from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
 from gantrain.models.colorization import colour_results
 from gantrain.models.translation import BareGenerator, Direction, NetworkMode, Translator
-from gantrain.optim.ema import Averages
+from gantrain.optim.ema import EMA
 from gantrain.registry import import_plugins, import_saved
 from gantrain.training.build import STREAM_KEYS, build_model
 
@@ -106,7 +106,7 @@ def _rebuilt(state: dict[str, Any], device: torch.device, network_weights: Netwo
         model.double()
     model.load_state_dict(state["model"])
     if takes_average(state, network_weights):
-        averages = Averages(model.generators(), decay=0.0)
+        averages = EMA(model.generators(), decay=0.0)
         averages.load_state_dict(state["updates"]["averages"])
         averages.swap()
     return model.requires_grad_(False).eval().to(device)
@@ -185,7 +185,7 @@ class Reading:
         """Say how many were left out; and what the page says of it."""
         if not self.left_out:
             return {}
-        print(f"warning: bad pictures left out: {len(self.left_out)}; one: {min(self.left_out)}", file=sys.stderr)
+        print(f"warning: bad images left out: {len(self.left_out)}; one: {min(self.left_out)}", file=sys.stderr)
         return {"left out": f"{len(self.left_out)}, which can't be read"}
 
 

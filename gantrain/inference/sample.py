@@ -12,8 +12,8 @@ from torch import Tensor
 
 from gantrain.errors import ConfigError
 from gantrain.models.base import COLUMNS, LatentGAN
-from gantrain.report.images import grid, layout, to_picture
-from gantrain.report.pages.results_page import Row, Walk
+from gantrain.report.images import grid, layout, to_image
+from gantrain.report.pages.results_page import Interpolation, Row
 
 INTERPOLATIONS = 5  # rows of the interpolation grid
 BATCH = 100  # samples made at a time
@@ -26,12 +26,12 @@ class Samples:
     Attributes:
         rows: One per sample.
         walk: The interpolations.
-        pictures: Grids by caption.
+        images: Grids by caption.
     """
 
     rows: list[Row]
-    walk: Walk
-    pictures: dict[str, Path]
+    walk: Interpolation
+    images: dict[str, Path]
 
 
 def wanted_labels(model: LatentGAN, labels: Sequence[int] | None, num: int) -> Tensor | None:
@@ -68,18 +68,18 @@ def save_samples(model: LatentGAN, folder: Path, *, num: int, labels: Tensor | N
     for number, image in enumerate(samples):
         label = model.spec.class_names[int(labels[number])] if labels is not None else None
         path = folder / "samples" / f"{number:05}{_safe(f'_{label}') if label is not None else ''}.png"
-        to_picture(image).save(path)
-        rows.append(Row(name=path.stem, pictures={"sample": path}, size=(image.size(-1), image.size(-2)), label=label))
+        to_image(image).save(path)
+        rows.append(Row(name=path.stem, images={"sample": path}, size=(image.size(-1), image.size(-2)), label=label))
     columns = min(COLUMNS, math.isqrt(len(samples))) if labels is None else len(labels) // len(labels.unique())
     grid(samples, columns).save(folder / "grid.png")
     ways = _interpolations(model, seed, labels)
-    walk = Walk(path=folder / "interpolations.png", **layout(len(ways), ways, COLUMNS))
+    walk = Interpolation(path=folder / "interpolations.png", **layout(len(ways), ways, COLUMNS))
     grid(ways, COLUMNS).save(walk.path)
-    pictures = {}
+    grids = {}
     for name, images in model.visuals({}).items():
-        pictures[f"{name}, from the noise of the training page"] = folder / f"training_{name}.png"
+        grids[f"{name}, from the noise of the training page"] = folder / f"training_{name}.png"
         grid(images, COLUMNS).save(folder / f"training_{name}.png")
-    return Samples(rows, walk, pictures)
+    return Samples(rows, walk, grids)
 
 
 def _sample(model: LatentGAN, latent: Tensor, labels: Tensor | None) -> Tensor:

@@ -11,13 +11,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gantrain.data.base import ImageDataset, ImageSpec
-from gantrain.data.images.convert import write_picture
+from gantrain.data.images.convert import write_image
 from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError
 from gantrain.inference.load import Reading
 from gantrain.inference.similarity import l1_distance, psnr, ssim
 from gantrain.models.translation import Direction, NetworkMode, Translator
-from gantrain.report.images import to_picture, viewable
+from gantrain.report.images import to_image, viewable
 from gantrain.report.pages.results_page import Row, results_page
 
 # of per-image figures
@@ -43,12 +43,12 @@ class Translated:
         return {name: fmean(row.figures[name] for row in self.rows if name in row.figures) for name in names}
 
 
-class PictureFolder:
+class ImageFolder:
     """Where results go: ``<folder>/<kind>/<name>.png``, the name being the source's path below its own folder.
 
     Args:
         folder: Empty.
-        specs: Of the run and of the data, the first to know a domain says in which depth its pictures are written.
+        specs: Of the run and of the data, the first to know a domain says in which depth its images are written.
     """
 
     def __init__(self, folder: Path, *, run: ImageSpec | None, data: ImageSpec) -> None:
@@ -64,16 +64,16 @@ class PictureFolder:
         name = self._unique(kind, name)
         place = self.folder / kind / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        path = write_picture(place, image, depth=depth, value_range=value_range)
+        path = write_image(place, image, depth=depth, value_range=value_range)
         if path.suffix == ".png":
             return path
         shown = self.folder / "shown" / kind / f"{name}.png"
         shown.parent.mkdir(parents=True, exist_ok=True)
-        to_picture(viewable(image[None])[0]).save(shown)
+        to_image(viewable(image[None])[0]).save(shown)
         return shown
 
     def _stored(self, kind: str) -> tuple[str, tuple[float, float] | None]:
-        """Depth and range of the pictures of a kind: inputs and targets as the data has them, others as the run had."""
+        """Depth and range of the images of a kind: inputs and targets as the data has them, others as the run had."""
         made, domain, *_ = kind.split("_")
         for spec in (self._data, self._run) if made == "real" else (self._run, self._data):
             for key in (domain, "image"):
@@ -84,7 +84,7 @@ class PictureFolder:
     def _unique(self, kind: str, name: str) -> str:
         """``a/1.png`` to ``a/1``, or to ``a/1_png`` where ``a/1.jpg`` has taken that; without a suffix of results."""
         if (kind, name) not in self._names:
-            # a database or a tar file may call a picture ../1.png, or /1.png
+            # a database or a tar file may call an image ../1.png, or /1.png
             below = [part for part in name.split("/") if part not in ("", ".", "..")]
             plain = PurePosixPath(*below or ["_"]).with_suffix("")
             free = (plain.with_suffix("") if plain.suffix in (".png", ".npy") else plain).as_posix()
@@ -96,7 +96,7 @@ class PictureFolder:
 
 
 def as_input(data: dict[str, Any], channels: dict[str, int], direction: Direction | None) -> dict[str, Any]:
-    """The data's configuration with the model's channels, and, of plain pictures, the whole of each."""
+    """The data's configuration with the model's channels, and, of plain images, the whole of each."""
     data = dict(data)
     source, target = ("b", "a") if direction == "b_to_a" else ("a", "b")
     if data.get("mode") in ("single", "shards"):
@@ -112,9 +112,7 @@ def check_channels(dataset: ImageDataset, direction: Direction, translator: Tran
     """Refuse data in which there is nothing to translate so."""
     source, channels = direction[0], translator.channels
     if "image" in translator.needs and "image" not in dataset.spec.channels:
-        raise ConfigError(
-            "data has two domains, and this model takes plain pictures: give data=single data.root=FOLDER"
-        )
+        raise ConfigError("data has two domains, and this model takes plain images: give data=single data.root=FOLDER")
     if source not in dataset.spec.channels and "image" not in dataset.spec.channels:
         raise ConfigError(f"data has no images of {source} to translate {direction}")
     found = dataset.spec.channels.get(source, dataset.spec.channels.get("image"))
@@ -130,7 +128,7 @@ def translate_all(
     translator: Translator,
     dataset: ImageDataset,
     direction: Direction,
-    folder: PictureFolder,
+    folder: ImageFolder,
     *,
     num: int | None,
     batch_size: int,
@@ -161,17 +159,17 @@ def translate_all(
             images, together, weights.device, weights.dtype, on_error=reading.on_error, left_out=reading.left_out
         )
         for batch in batches:
-            if "image" in batch and "image" not in translator.needs:  # plain pictures are of the input's domain
+            if "image" in batch and "image" not in translator.needs:  # plain images are of the input's domain
                 batch = {source if key == "image" else key: value for key, value in batch.items()}
             first = len(done.rows)
             batch.setdefault("name", [f"{first + place:05}" for place in range(len(next(iter(batch.values()))))])
             made = translator.results(batch, direction, network_mode=network_mode)
             compared = _compared(made, target)
             for number, name in enumerate(batch["name"][: total - len(done.rows)]):
-                pictures = {kind: folder.write(kind, name, results[number]) for kind, results in made.items()}
+                written = {kind: folder.write(kind, name, results[number]) for kind, results in made.items()}
                 size = (made[f"real_{source}"].size(-1), made[f"real_{source}"].size(-2))
                 figures = {figure: values[number] for figure, values in compared.items()}
-                done.rows.append(Row(name=name, pictures=pictures, size=size, figures=figures))
+                done.rows.append(Row(name=name, images=written, size=size, figures=figures))
                 bar.update()
             if len(done.rows) == total:
                 break
@@ -199,7 +197,7 @@ def _heading(direction: Direction, done: Translated) -> str:
         f"rec_{source}": f"fake_{target} translated back",
         f"idt_{target}": "the other generator's output for the same input",
     }
-    kinds = dict.fromkeys(kind for row in done.rows for kind in row.pictures)
+    kinds = dict.fromkeys(kind for row in done.rows for kind in row.images)
     told = [f"{kind} {meanings[kind.removesuffix('_rgb')]}" for kind in kinds if kind.removesuffix("_rgb") in meanings]
     return f"{direction}: {', '.join(told)}"
 

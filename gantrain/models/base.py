@@ -9,14 +9,14 @@ from typing import ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gantrain.config.schema import Count, Positive, Repeats, Share, Weight
+from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, RepeatCount, UnitFloat
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.errors import ConfigError
 from gantrain.models.losses import adversarial_loss, gradient_penalty, r1_penalty
 from gantrain.models.pool import ImagePool
 from gantrain.networks.common import full_precision
 from gantrain.optim.updates import Updates
-from gantrain.runtime.seeding import Draws
+from gantrain.runtime.seeding import StepRandom
 
 # From build.py: builds one network of the configured kind, given the sizes that the model asks for.
 MakeNetwork: TypeAlias = Callable[..., nn.Module]
@@ -87,15 +87,15 @@ class LatentGAN(GAN):
         spec: ImageSpec,
         make_generator: MakeNetwork,
         make_discriminator: MakeNetwork,
-        latent_dim: Positive,
+        latent_dim: PositiveInt,
         noise: Literal["normal", "uniform"],
         loss: str,
-        critic_steps: Repeats,
-        label_smoothing: Share,
-        gradient_penalty: Weight,
-        r1: Weight,
-        pool_size: Count,
-        ema: Share,
+        critic_steps: RepeatCount,
+        label_smoothing: UnitFloat,
+        gradient_penalty: NonNegativeFloat,
+        r1: NonNegativeFloat,
+        pool_size: NonNegativeInt,
+        ema: UnitFloat,
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -189,26 +189,26 @@ class LatentGAN(GAN):
         loss = self.loss.generator(self.discriminator(fake))
         return loss, {"g": loss}
 
-    def judge(self, real: Batch) -> Callable[[Tensor], Tensor]:
+    def penalty_critic(self, real: Batch) -> Callable[[Tensor], Tensor]:
         """Images, (N, C, H, W) beside the batch ``real``, to the logits of which penalties take the gradient."""
         return self.discriminator
 
-    def penalties(self, real: Batch, fake: Tensor, draws: Draws) -> dict[str, Tensor]:
+    def penalties(self, real: Batch, fake: Tensor, draws: StepRandom) -> dict[str, Tensor]:
         """The unweighted penalties that are switched on, in the precision of the weights."""
         found = {}
         images = real["image"]
-        judge = self.judge(real)
+        critic = self.penalty_critic(real)
         with full_precision():
             if self.gradient_penalty:
                 mix = draws.uniform(len(images))
-                found["gradient_penalty"] = gradient_penalty(judge, images, fake.to(images.dtype), mix)
+                found["gradient_penalty"] = gradient_penalty(critic, images, fake.to(images.dtype), mix)
             if self.r1:
-                found["r1"] = r1_penalty(judge, images)
+                found["r1"] = r1_penalty(critic, images)
         return found
 
     # ---- noise and samples
 
-    def draw(self, count: int, draws: Draws) -> tuple[Tensor, Tensor | None]:
+    def draw(self, count: int, draws: StepRandom) -> tuple[Tensor, Tensor | None]:
         """Noise (count, latent_size), and (count,) labels for models that use them."""
         labels = draws.integers(count, self.spec.num_classes) if self.uses_labels else None
         if self.noise == "normal":
@@ -219,7 +219,7 @@ class LatentGAN(GAN):
 
     def latents(self, count: int, *, seed: int) -> Tensor:
         """(count, latent_size), the input of ``sample``: always the same for the same seed."""
-        latent, _ = self.draw(count, Draws(seed, torch.device("cpu")))
+        latent, _ = self.draw(count, StepRandom(seed, torch.device("cpu")))
         return latent.to(next(self.parameters()))
 
     def preview(self) -> tuple[Tensor, Tensor | None]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gantrain.config.schema import Weight
+from gantrain.config.schema import NonNegativeFloat
 from gantrain.data.base import Batch
 from gantrain.models.base import LatentGAN
 from gantrain.registry import MODELS
@@ -39,7 +39,7 @@ class ACGAN(LatentGAN):
     uses_labels = True
     reads_unknown_labels = True
 
-    def __init__(self, *, lambda_class: Weight, **others: Any) -> None:
+    def __init__(self, *, lambda_class: NonNegativeFloat, **others: Any) -> None:
         super().__init__(**others)
         self.lambda_class = lambda_class
 
@@ -70,7 +70,7 @@ class ACGAN(LatentGAN):
         parts = {"g": self.loss.generator(logits), "g_class": class_loss(classes, labels)}
         return parts["g"] + self.lambda_class * parts["g_class"], parts
 
-    def judge(self, real: Batch) -> Callable[[Tensor], Tensor]:
+    def penalty_critic(self, real: Batch) -> Callable[[Tensor], Tensor]:
         """The logit for real against generated."""
         return lambda images: self.split(self.discriminator(images))[0]
 
@@ -115,7 +115,7 @@ class SGAN(LatentGAN):
         parts = {"g": self.loss.generator(logits), "g_class": class_loss(classes, labels)}
         return parts["g"] + parts["g_class"], parts
 
-    def judge(self, real: Batch) -> Callable[[Tensor], Tensor]:
+    def penalty_critic(self, real: Batch) -> Callable[[Tensor], Tensor]:
         """The logit for real against generated."""
         return lambda images: self.split(self.discriminator(images))[0]
 

@@ -1,4 +1,4 @@
-"""Colour for gray pictures: pix2pix from lightness to colour, in CIE Lab."""
+"""Colour for gray images: pix2pix from lightness to colour, in CIE Lab."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def _per_channel(like: Tensor, values: tuple[float, ...]) -> Tensor:
 
 @MODELS.register("colorization")
 class Colorization(Pix2Pix):
-    """pix2pix from the lightness of colour pictures to their colour (Isola et al. 2017, arXiv:1611.07004).
+    """pix2pix from the lightness of colour images to their colour (Isola et al. 2017, arXiv:1611.07004).
 
-    It learns from any colour pictures: the first domain is their lightness (1 channel), the second their a and b in Lab
+    It learns from any colour images: the first domain is their lightness (1 channel), the second their a and b in Lab
     (2 channels).
 
     Args:
@@ -69,7 +69,7 @@ class Colorization(Pix2Pix):
         others: Those of ``Pix2Pix``.
 
     Raises:
-        ConfigError: The pictures have no colour.
+        ConfigError: The images have no colour.
     """
 
     needs = frozenset({"image"})
@@ -78,7 +78,7 @@ class Colorization(Pix2Pix):
     def __init__(self, *, spec: ImageSpec, **others: Any) -> None:
         if spec.channels["image"] != 3:
             raise ConfigError(
-                f"model=colorization learns from colour: these pictures have {spec.channels['image']} channels"
+                f"model=colorization learns from colour: these images have {spec.channels['image']} channels"
             )
         super().__init__(spec=replace(spec, channels={"a": 1, "b": 2}), **others)
         self.spec = spec
@@ -94,7 +94,7 @@ class Colorization(Pix2Pix):
 
 
 def lightness_and_colour(rgb: Tensor) -> Batch:
-    """Colour pictures (N, 3, H, W) as a batch of ``a`` (N, 1, H, W) and ``b`` (N, 2, H, W), all in [-1, 1]."""
+    """Colour images (N, 3, H, W) as a batch of ``a`` (N, 1, H, W) and ``b`` (N, 2, H, W), all in [-1, 1]."""
     lab = rgb_to_lab(rgb)
     return {"a": lab[:, :1] / LIGHTNESS - 1, "b": lab[:, 1:] / COLOUR}
 
@@ -102,7 +102,7 @@ def lightness_and_colour(rgb: Tensor) -> Batch:
 def colour_results(
     translator: Translator, batch: Batch, direction: Direction, network_mode: NetworkMode
 ) -> dict[str, Tensor]:
-    """The colour pictures of a batch in gray, in the colours that a translator finds for them, and in their own."""
+    """The colour images of a batch in gray, in the colours that a translator finds for them, and in their own."""
     a = lightness_and_colour(batch["image"])["a"]
     colour = translator.translate(a, direction, seeds=seeds_of(batch, network_mode))
     lab = torch.cat([(a + 1) * LIGHTNESS, colour * COLOUR], dim=1)

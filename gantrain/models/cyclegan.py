@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gantrain.config.schema import Count, Weight
+from gantrain.config.schema import NonNegativeFloat, NonNegativeInt
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.errors import ConfigError
 from gantrain.models.base import MakeNetwork
@@ -53,11 +53,11 @@ class CycleGAN(TranslationGAN):
         spec: ImageSpec,
         make_generator: MakeNetwork,
         make_discriminator: MakeNetwork,
-        lambda_a: Weight,
-        lambda_b: Weight,
-        lambda_identity: Weight,
+        lambda_a: NonNegativeFloat,
+        lambda_b: NonNegativeFloat,
+        lambda_identity: NonNegativeFloat,
         cycle_loss: Literal["l1", "l2"],
-        pool_size: Count,
+        pool_size: NonNegativeInt,
         **others: Any,
     ) -> None:
         super().__init__(spec=spec, **others)
@@ -79,7 +79,7 @@ class CycleGAN(TranslationGAN):
 
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
         """The generators' update, then the discriminators', on one batch."""
-        batch = self.fitting(next(batches))
+        batch = self.check_sizes(next(batches))
         a, b = batch["a"], batch["b"]
         # in the order of the reference, which the running statistics of batch norm depend on
         fake_b = self.generator_ab(a)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gantrain.config.schema import Count, Range, Weight
+from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, Range
 from gantrain.data.base import Batch
 from gantrain.models.base import COLUMNS, LatentGAN
 from gantrain.registry import MODELS
-from gantrain.runtime.seeding import Draws
+from gantrain.runtime.seeding import StepRandom
 
 
 @MODELS.register("infogan")
@@ -36,9 +36,9 @@ class InfoGAN(LatentGAN):
         self,
         *,
         categories: Annotated[int, Range(at_least=2)],
-        continuous: Count,
-        lambda_categorical: Weight,
-        lambda_continuous: Weight,
+        continuous: NonNegativeInt,
+        lambda_categorical: NonNegativeFloat,
+        lambda_continuous: NonNegativeFloat,
         **others: Any,
     ) -> None:
         # before the networks are built, which ask for the sizes
@@ -56,7 +56,7 @@ class InfoGAN(LatentGAN):
         """One, and Q's."""
         return 1 + sum(self.codes)
 
-    def draw(self, count: int, draws: Draws) -> tuple[Tensor, None]:
+    def draw(self, count: int, draws: StepRandom) -> tuple[Tensor, None]:
         """Noise and codes (count, latent_size)."""
         noise, _ = super().draw(count, draws)
         categories, continuous = self.codes
@@ -94,7 +94,7 @@ class InfoGAN(LatentGAN):
         adversarial = self.loss.generator(logits[:, :1])
         return adversarial + self.weighted(information), {"g": adversarial, **information}
 
-    def judge(self, real: Batch) -> Callable[[Tensor], Tensor]:
+    def penalty_critic(self, real: Batch) -> Callable[[Tensor], Tensor]:
         """The logit for real against generated."""
         return lambda images: self.discriminator(images)[:, :1]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantrain.config.schema import Count, RepeatsOrNone, Weight
+from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, RepeatCountOrZero
 from gantrain.data.base import Batch
 from gantrain.models.base import LatentGAN
 from gantrain.optim.updates import Updates
@@ -48,10 +48,10 @@ class WGAN(LatentGAN):
     def __init__(
         self,
         *,
-        clip: Weight,
-        warmup_critic_steps: RepeatsOrNone,
-        warmup_steps: Count,
-        warmup_every: Count,
+        clip: NonNegativeFloat,
+        warmup_critic_steps: RepeatCountOrZero,
+        warmup_steps: NonNegativeInt,
+        warmup_every: NonNegativeInt,
         **others: Any,
     ) -> None:
         super().__init__(**others)
@@ -107,6 +107,6 @@ class CGAN(LatentGAN):
         loss = self.loss.generator(self.discriminator(fake, labels))
         return loss, {"g": loss}
 
-    def judge(self, real: Batch) -> Callable[[Tensor], Tensor]:
+    def penalty_critic(self, real: Batch) -> Callable[[Tensor], Tensor]:
         """The discriminator, told the labels of the real images; mixed points, half generated, take them too."""
         return lambda images: self.discriminator(images, real["label"])

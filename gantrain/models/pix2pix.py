@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gantrain.config.schema import Weight
+from gantrain.config.schema import NonNegativeFloat
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.models.base import MakeNetwork
 from gantrain.models.translation import Direction, TranslationGAN
@@ -42,7 +42,7 @@ class Pix2Pix(TranslationGAN):
         spec: ImageSpec,
         make_generator: MakeNetwork,
         make_discriminator: MakeNetwork,
-        lambda_l1: Weight,
+        lambda_l1: NonNegativeFloat,
         **others: Any,
     ) -> None:
         super().__init__(spec=spec, **others)
@@ -53,7 +53,7 @@ class Pix2Pix(TranslationGAN):
 
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
         """The discriminator's update, then the generator's, on one batch and one pass of the generator."""
-        batch = self.fitting(next(batches))
+        batch = self.check_sizes(next(batches))
         a, b = batch["a"], batch["b"]
         fake = self.generator(a)
         real_pair, fake_pair = torch.cat([a, b], dim=1), torch.cat([a, fake.to(a.dtype)], dim=1)

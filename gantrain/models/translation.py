@@ -9,14 +9,14 @@ from typing import ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gantrain.config.schema import Share, Weight
+from gantrain.config.schema import NonNegativeFloat, UnitFloat
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageSpec
 from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
 from gantrain.models.losses import adversarial_loss, gradient_penalty
 from gantrain.networks.common import full_precision
 from gantrain.networks.per_image import as_in_training
-from gantrain.runtime.seeding import Draws, derive_seed
+from gantrain.runtime.seeding import StepRandom, derive_seed
 
 Direction: TypeAlias = Literal["a_to_b", "b_to_a"]
 NetworkMode: TypeAlias = Literal["train", "eval"]
@@ -72,7 +72,7 @@ class Translator(nn.Module, ABC):
         return made[..., :height, :width]
 
     def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
-        """Every picture that a page shows of a batch translated so, (N, C, H, W) in [-1, 1], by the reference's names.
+        """Every image that a page shows of a batch translated so, (N, C, H, W) in [-1, 1], by the reference's names.
 
         Args:
             batch: Holds the input, ``name``, and the target where there is one.
@@ -123,7 +123,13 @@ class TranslationGAN(Translator, GAN):
     columns: ClassVar[int | None] = None
 
     def __init__(
-        self, *, spec: ImageSpec, loss: str, label_smoothing: Share, gradient_penalty: Weight, ema: Share
+        self,
+        *,
+        spec: ImageSpec,
+        loss: str,
+        label_smoothing: UnitFloat,
+        gradient_penalty: NonNegativeFloat,
+        ema: UnitFloat,
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -139,7 +145,7 @@ class TranslationGAN(Translator, GAN):
             )
 
     def discriminator_loss(
-        self, discriminator: nn.Module, real: Tensor, fake: Tensor, draws: Draws
+        self, discriminator: nn.Module, real: Tensor, fake: Tensor, draws: StepRandom
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to minimise, half the sum of two terms and the penalty if it is on; and each of them for the log.
 
@@ -156,7 +162,7 @@ class TranslationGAN(Translator, GAN):
             parts["gradient_penalty"] = penalty
         return loss, parts
 
-    def fitting(self, batch: Batch) -> Batch:
+    def check_sizes(self, batch: Batch) -> Batch:
         """The batch, if its images have sides that the networks can take.
 
         Raises:
@@ -168,7 +174,7 @@ class TranslationGAN(Translator, GAN):
             multiple, smallest = (int(getattr(network, key, 1)) for key in ("multiple", "smallest"))
             if min(sides) < smallest or any(side % multiple for side in sides):
                 raise ConfigError(
-                    f"{batch.get('name', ['a picture'])[0]} comes to {sides[0]} x {sides[1]} pixels, and "
+                    f"{batch.get('name', ['an image'])[0]} comes to {sides[0]} x {sides[1]} pixels, and "
                     f"{type(network).__name__} takes sides of at least {max(multiple, smallest)} that are multiples of "
                     f"{multiple}: give data.preprocess=resize_and_crop, or another that crops, and data.crop_size"
                 )

@@ -19,7 +19,7 @@ Init: TypeAlias = Literal["default", "normal", "xavier", "kaiming", "orthogonal"
 ImageShape: TypeAlias = tuple[int, int, int]  # channels, height, width
 
 
-def uses_bias(norm: Norm) -> bool:
+def needs_bias(norm: Norm) -> bool:
     """Whether layers need a bias of their own: not before batch or instance norm, which take it out again."""
     return norm in ("none", "spectral")
 
@@ -44,7 +44,7 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
     return nn.InstanceNorm2d(channels) if norm == "instance" else nn.Identity()
 
 
-def bias_before(norm: Norm) -> bool:
+def reference_bias(norm: Norm) -> bool:
     """Whether convolutions before ``norm_layer`` have a bias.
 
     As in pytorch-CycleGAN-and-pix2pix, whose files could else not be read: with instance norm, which takes it out

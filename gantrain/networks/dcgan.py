@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gantrain.config.schema import Count, Positive, RepeatsOrNone, Share, Weight
-from gantrain.networks.common import ImageShape, Init, Norm, Order, doublings, finish, norm_2d, uses_bias
+from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, RepeatCountOrZero, UnitFloat
+from gantrain.networks.common import ImageShape, Init, Norm, Order, doublings, finish, needs_bias, norm_2d
 from gantrain.registry import DISCRIMINATORS, GENERATORS
 
 
@@ -34,19 +34,19 @@ class DCGANGenerator(nn.Module):
     def __init__(
         self,
         *,
-        latent_dim: Positive,
+        latent_dim: PositiveInt,
         shape: ImageShape,
-        num_classes: Count,
-        width: Positive,
-        extra_layers: RepeatsOrNone,
-        label_dim: Positive,
+        num_classes: NonNegativeInt,
+        width: PositiveInt,
+        extra_layers: RepeatCountOrZero,
+        label_dim: PositiveInt,
         norm: Norm,
         order: Order,
         init: Init,
-        init_gain: Weight,
+        init_gain: NonNegativeFloat,
     ) -> None:
         super().__init__()
-        bias = uses_bias(norm)
+        bias = needs_bias(norm)
         channels = width * 2 ** (doublings(shape, "dcgan") - 1)
         self.label = nn.Embedding(num_classes, label_dim) if num_classes else None
         inputs = latent_dim + (label_dim if num_classes else 0)
@@ -91,18 +91,18 @@ class DCGANDiscriminator(nn.Module):
         self,
         *,
         shape: ImageShape,
-        num_classes: Count,
-        num_outputs: Positive,
-        width: Positive,
-        extra_layers: RepeatsOrNone,
-        dropout: Share,
+        num_classes: NonNegativeInt,
+        num_outputs: PositiveInt,
+        width: PositiveInt,
+        extra_layers: RepeatCountOrZero,
+        dropout: UnitFloat,
         norm: Norm,
         order: Order,
         init: Init,
-        init_gain: Weight,
+        init_gain: NonNegativeFloat,
     ) -> None:
         super().__init__()
-        bias = uses_bias(norm)
+        bias = needs_bias(norm)
         self.shape = shape
         self.label = nn.Embedding(num_classes, shape[1] * shape[2]) if num_classes else None
         inputs = shape[0] + (1 if num_classes else 0)

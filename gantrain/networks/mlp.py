@@ -7,9 +7,9 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from gantrain.config.schema import Count, Positive, RepeatsOrNone, Share, Weight
+from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, RepeatCountOrZero, UnitFloat
 from gantrain.errors import ConfigError
-from gantrain.networks.common import ImageShape, Init, Norm, finish, uses_bias
+from gantrain.networks.common import ImageShape, Init, Norm, finish, needs_bias
 from gantrain.registry import DISCRIMINATORS, GENERATORS
 
 
@@ -18,7 +18,7 @@ def _hidden_layers(sizes: list[int], norm: Norm, dropout: float) -> list[nn.Modu
         raise ConfigError("norm=instance has no meaning in a fully connected network; use batch, none or spectral")
     layers: list[nn.Module] = []
     for inputs, outputs in zip(sizes, sizes[1:], strict=False):
-        layers.append(nn.Linear(inputs, outputs, bias=uses_bias(norm)))
+        layers.append(nn.Linear(inputs, outputs, bias=needs_bias(norm)))
         if norm == "batch":
             layers.append(nn.BatchNorm1d(outputs))
         layers.append(nn.LeakyReLU(0.2, inplace=True))
@@ -48,17 +48,17 @@ class MLPGenerator(nn.Module):
     def __init__(
         self,
         *,
-        latent_dim: Positive,
+        latent_dim: PositiveInt,
         shape: ImageShape,
-        num_classes: Count,
-        hidden: Positive,
-        num_layers: RepeatsOrNone,
+        num_classes: NonNegativeInt,
+        hidden: PositiveInt,
+        num_layers: RepeatCountOrZero,
         doubling: bool,
-        label_dim: Positive,
-        dropout: Share,
+        label_dim: PositiveInt,
+        dropout: UnitFloat,
         norm: Norm,
         init: Init,
-        init_gain: Weight,
+        init_gain: NonNegativeFloat,
     ) -> None:
         super().__init__()
         self.shape = shape
@@ -97,16 +97,16 @@ class MLPDiscriminator(nn.Module):
         self,
         *,
         shape: ImageShape,
-        num_classes: Count,
-        num_outputs: Positive,
-        hidden: Positive,
-        num_layers: RepeatsOrNone,
+        num_classes: NonNegativeInt,
+        num_outputs: PositiveInt,
+        hidden: PositiveInt,
+        num_layers: RepeatCountOrZero,
         doubling: bool,
-        label_dim: Positive,
-        dropout: Share,
+        label_dim: PositiveInt,
+        dropout: UnitFloat,
         norm: Norm,
         init: Init,
-        init_gain: Weight,
+        init_gain: NonNegativeFloat,
     ) -> None:
         super().__init__()
         self.label = nn.Embedding(num_classes, label_dim) if num_classes else None

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gantrain.config.schema import Count, Positive, Repeats, Weight
+from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, RepeatCount
 from gantrain.networks.common import (
     ImageShape,
     Init,
     Norm,
-    bias_before,
     check_at_least,
     check_one_map,
     finish,
     norm_layer,
+    reference_bias,
 )
 from gantrain.registry import DISCRIMINATORS
 
 
 def _block(inputs: int, outputs: int, stride: int, norm: Norm) -> list[nn.Module]:
-    layer = nn.Conv2d(inputs, outputs, 4, stride, 1, bias=bias_before(norm))
+    layer = nn.Conv2d(inputs, outputs, 4, stride, 1, bias=reference_bias(norm))
     return [layer, norm_layer(norm, outputs), nn.LeakyReLU(0.2, inplace=True)]
 
 
@@ -48,13 +48,13 @@ class PatchGANDiscriminator(nn.Module):
         self,
         *,
         shape: ImageShape,
-        num_classes: Count,
-        num_outputs: Positive,
-        width: Positive,
-        layers: Repeats,
+        num_classes: NonNegativeInt,
+        num_outputs: PositiveInt,
+        width: PositiveInt,
+        layers: RepeatCount,
         norm: Norm,
         init: Init,
-        init_gain: Weight,
+        init_gain: NonNegativeFloat,
     ) -> None:
         super().__init__()
         check_one_map("patchgan", num_classes, num_outputs)
@@ -96,12 +96,12 @@ class TextbookPatchGANDiscriminator(nn.Module):
         self,
         *,
         shape: ImageShape,
-        num_classes: Count,
-        num_outputs: Positive,
-        width: Positive,
+        num_classes: NonNegativeInt,
+        num_outputs: PositiveInt,
+        width: PositiveInt,
         norm: Norm,
         init: Init,
-        init_gain: Weight,
+        init_gain: NonNegativeFloat,
     ) -> None:
         super().__init__()
         check_one_map("patchgan_textbook", num_classes, num_outputs)

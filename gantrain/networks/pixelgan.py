@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gantrain.config.schema import Count, Positive, Weight
-from gantrain.networks.common import ImageShape, Init, Norm, bias_before, check_one_map, finish, norm_layer
+from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt
+from gantrain.networks.common import ImageShape, Init, Norm, check_one_map, finish, norm_layer, reference_bias
 from gantrain.registry import DISCRIMINATORS
 
 
@@ -30,16 +30,16 @@ class PixelGANDiscriminator(nn.Module):
         self,
         *,
         shape: ImageShape,
-        num_classes: Count,
-        num_outputs: Positive,
-        width: Positive,
+        num_classes: NonNegativeInt,
+        num_outputs: PositiveInt,
+        width: PositiveInt,
         norm: Norm,
         init: Init,
-        init_gain: Weight,
+        init_gain: NonNegativeFloat,
     ) -> None:
         super().__init__()
         check_one_map("pixelgan", num_classes, num_outputs)
-        bias = bias_before(norm)
+        bias = reference_bias(norm)
         self.net = nn.Sequential(
             nn.Conv2d(shape[0], width, 1),
             nn.LeakyReLU(0.2, inplace=True),

@@ -9,17 +9,17 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
 
-from gantrain.config.schema import Positive, Repeats, RepeatsOrNone, Share, Weight
+from gantrain.config.schema import NonNegativeFloat, PositiveInt, RepeatCount, RepeatCountOrZero, UnitFloat
 from gantrain.errors import ConfigError
 from gantrain.networks.common import (
     ImageShape,
     Init,
     Norm,
-    bias_before,
     check_at_least,
     check_multiple,
     finish,
     norm_layer,
+    reference_bias,
 )
 from gantrain.registry import GENERATORS
 
@@ -39,7 +39,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, *, padding: Padding, dropout: float, norm: Norm) -> None:
         super().__init__()
-        bias = bias_before(norm)
+        bias = reference_bias(norm)
         self.conv_block = nn.Sequential(
             *_same_size(channels, channels, 3, padding, bias=bias),
             norm_layer(norm, channels),
@@ -86,17 +86,17 @@ class ResnetGenerator(nn.Module):
         *,
         input_shape: ImageShape,
         shape: ImageShape,
-        width: Positive,
-        blocks: Repeats,
-        downsamplings: RepeatsOrNone,
+        width: PositiveInt,
+        blocks: RepeatCount,
+        downsamplings: RepeatCountOrZero,
         kernel: Literal[3, 4],
-        stem: Positive,
+        stem: PositiveInt,
         padding: Padding,
-        dropout: Share,
+        dropout: UnitFloat,
         norm: Norm,
         upsample: Literal["transposed", "resize"],
         init: Init,
-        init_gain: Weight,
+        init_gain: NonNegativeFloat,
     ) -> None:
         super().__init__()
         if stem % 2 == 0:
@@ -106,7 +106,7 @@ class ResnetGenerator(nn.Module):
         # two pixels: fewer have nothing to reflect, and one alone is its own mean to a norm
         self.smallest = max(2 * self.multiple, stem // 2 + 1)
         check_at_least(input_shape, self.smallest, "resnet")
-        bias = bias_before(norm)
+        bias = reference_bias(norm)
 
         def block(convolution: list[nn.Module], channels: int) -> list[nn.Module]:
             return [*convolution, norm_layer(norm, channels), nn.ReLU(inplace=True)]

@@ -10,16 +10,16 @@ from typing import Annotated, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gantrain.config.schema import Positive, Range, Repeats, Share, Weight
+from gantrain.config.schema import NonNegativeFloat, PositiveInt, Range, RepeatCount, UnitFloat
 from gantrain.networks.common import (
     ImageShape,
     Init,
     Norm,
-    bias_before,
     check_at_least,
     check_multiple,
     finish,
     norm_layer,
+    reference_bias,
 )
 from gantrain.registry import GENERATORS
 
@@ -84,14 +84,14 @@ class UNetGenerator(nn.Module):
         *,
         input_shape: ImageShape,
         shape: ImageShape,
-        width: Positive,
+        width: PositiveInt,
         depth: Annotated[int, Range(at_least=LEAST_DEPTH, at_most=32)] | None,
-        dropout: Share,
+        dropout: UnitFloat,
         skips: bool,
         norm: Norm,
         upsample: Upsample,
         init: Init,
-        init_gain: Weight,
+        init_gain: NonNegativeFloat,
     ) -> None:
         super().__init__()
         levels = depth or max(_halvings(input_shape), LEAST_DEPTH)
@@ -99,7 +99,7 @@ class UNetGenerator(nn.Module):
         shallower = " or choose network.generator.depth=null"
         check_multiple(input_shape, self.multiple, "unet", else_set=shallower if levels > LEAST_DEPTH else "")
         channels = [width * 2 ** min(level, 3) for level in range(levels)]
-        bias = bias_before(norm)
+        bias = reference_bias(norm)
         joined = 2 if skips else 1  # how many times the channels of a level come up to it from inside
 
         def up(level: int, times: int) -> list[nn.Module]:
@@ -155,19 +155,19 @@ class ResizeUNetGenerator(nn.Module):
         *,
         input_shape: ImageShape,
         shape: ImageShape,
-        width: Positive,
-        depth: Repeats,
-        dropout: Share,
+        width: PositiveInt,
+        depth: RepeatCount,
+        dropout: UnitFloat,
         norm: Norm,
         init: Init,
-        init_gain: Weight,
+        init_gain: NonNegativeFloat,
     ) -> None:
         super().__init__()
         self.multiple = 2**depth
         check_multiple(input_shape, self.multiple, "unet_resize")
         self.smallest = 2 * self.multiple
         check_at_least(input_shape, self.smallest, "unet_resize")  # of one pixel alone, a norm would make zero
-        bias = bias_before(norm)
+        bias = reference_bias(norm)
         channels = [width * 2 ** min(level, 3) for level in range(depth)]
 
         def down(inputs: int, outputs: int) -> nn.Module:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
-class Averages:
+class EMA:
     """Exponential moving averages of networks, kept beside them: parameters are averaged, buffers copied.
 
     Args:
@@ -40,7 +40,7 @@ class Averages:
             self._kept[key].copy_(buffer)
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
+    def swapped_in(self) -> Iterator[None]:
         """The networks hold their averages inside, and their own values again after."""
         self.swap()
         try:

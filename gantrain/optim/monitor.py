@@ -20,7 +20,7 @@ NORMS = 40  # updates whose gradient norms are remembered
 
 
 @dataclass(frozen=True)
-class Sight:
+class StepStatus:
     """What was seen at the end of a step, the same on every rank.
 
     Attributes:
@@ -34,7 +34,7 @@ class Sight:
     diverged: int | None = None
 
 
-class Watch:
+class RunMonitor:
     """Sees whether a run is to stop or to save, and whether it has diverged.
 
     Args:
@@ -63,7 +63,7 @@ class Watch:
         flags[2] = loss.detach().isfinite().logical_not()
         return flags
 
-    def see(self, message: Tensor, side: str, gradients: Sequence[Tensor], *, may_be_infinite: bool) -> None:
+    def record_update(self, message: Tensor, side: str, gradients: Sequence[Tensor], *, may_be_infinite: bool) -> None:
         """Take in an update whose gradients and ``message`` are those of all ranks.
 
         Args:
@@ -78,21 +78,21 @@ class Watch:
         if not may_be_infinite:
             self._flags[2] += norm.isfinite().logical_not()
 
-    def look(self, *, at_once: bool) -> Sight:
+    def poll(self, *, sync: bool) -> StepStatus:
         """What is known at the end of a step, once per step.
 
         Args:
-            at_once: Whether to wait for the device, so that the step's own flags are known; that is done too whenever
+            sync: Whether to wait for the device, so that the step's own flags are known; that is done too whenever
                 somebody wants to stop or to save.
         """
         waiting, self._waiting = self._waiting, (self._step, *_on_the_way(self._flags))
         seen = [_read(*waiting)] if waiting is not None else []
         if distributed.world_size() == 1:  # nobody needs to agree
-            seen.append(Sight(self.wants_stop(), self.wants_save()))
-        if at_once or any(sight.stop or sight.save for sight in seen):
+            seen.append(StepStatus(self.wants_stop(), self.wants_save()))
+        if sync or any(sight.stop or sight.save for sight in seen):
             seen.append(_read(*self._waiting))
             self._waiting = None
-        return Sight(
+        return StepStatus(
             stop=any(sight.stop for sight in seen),
             save=any(sight.save for sight in seen),
             diverged=min((sight.diverged for sight in seen if sight.diverged is not None), default=None),
@@ -125,8 +125,8 @@ def _on_the_way(flags: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
     return copy, event
 
 
-def _read(step: int, flags: Tensor, event: torch.cuda.Event | None) -> Sight:
+def _read(step: int, flags: Tensor, event: torch.cuda.Event | None) -> StepStatus:
     if event is not None:
         event.synchronize()
     stop, save, bad = flags.tolist()
-    return Sight(stop > 0, save > 0, step if bad > 0 else None)
+    return StepStatus(stop > 0, save > 0, step if bad > 0 else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from gantrain.config.schema import Share, Weight
+from gantrain.config.schema import NonNegativeFloat, UnitFloat
 from gantrain.registry import OPTIMIZERS
 
 
@@ -14,7 +14,13 @@ class Adam(torch.optim.Adam):
     """Kingma and Ba 2015 (arXiv:1412.6980)."""
 
     def __init__(
-        self, *, params: list[nn.Parameter], fused: bool, lr: Weight, betas: tuple[Share, Share], weight_decay: Weight
+        self,
+        *,
+        params: list[nn.Parameter],
+        fused: bool,
+        lr: NonNegativeFloat,
+        betas: tuple[UnitFloat, UnitFloat],
+        weight_decay: NonNegativeFloat,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
 
@@ -24,7 +30,13 @@ class AdamW(torch.optim.AdamW):
     """Adam with decoupled weight decay: Loshchilov and Hutter 2019 (arXiv:1711.05101)."""
 
     def __init__(
-        self, *, params: list[nn.Parameter], fused: bool, lr: Weight, betas: tuple[Share, Share], weight_decay: Weight
+        self,
+        *,
+        params: list[nn.Parameter],
+        fused: bool,
+        lr: NonNegativeFloat,
+        betas: tuple[UnitFloat, UnitFloat],
+        weight_decay: NonNegativeFloat,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
 
@@ -33,7 +45,9 @@ class AdamW(torch.optim.AdamW):
 class RMSprop(torch.optim.RMSprop):
     """Gradients divided by their running root mean square (Hinton's lecture; the optimizer of WGAN)."""
 
-    def __init__(self, *, params: list[nn.Parameter], lr: Weight, alpha: Share, momentum: Share) -> None:
+    def __init__(
+        self, *, params: list[nn.Parameter], lr: NonNegativeFloat, alpha: UnitFloat, momentum: UnitFloat
+    ) -> None:
         super().__init__(params, lr=lr, alpha=alpha, momentum=momentum)
 
 
@@ -42,6 +56,12 @@ class SGD(torch.optim.SGD):
     """Stochastic gradient descent, with momentum or without."""
 
     def __init__(
-        self, *, params: list[nn.Parameter], fused: bool, lr: Weight, momentum: Share, weight_decay: Weight
+        self,
+        *,
+        params: list[nn.Parameter],
+        fused: bool,
+        lr: NonNegativeFloat,
+        momentum: UnitFloat,
+        weight_decay: NonNegativeFloat,
     ) -> None:
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=fused)

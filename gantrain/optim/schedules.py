@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from gantrain.config.schema import Count, Positive, Range, Share, Weight
+from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, Range, UnitFloat
 from gantrain.errors import ConfigError
 from gantrain.registry import SCHEDULES
 from gantrain.runtime import distributed
@@ -63,7 +63,7 @@ class Linear(Schedule):
         start: Share of the run at which the decay begins, in [0, 1).
     """
 
-    def __init__(self, *, start: Share) -> None:
+    def __init__(self, *, start: UnitFloat) -> None:
         self.start = start
 
     def factor(self, progress: float) -> float:
@@ -80,7 +80,7 @@ class Step(Schedule):
         gamma: What the rate is multiplied by at each.
     """
 
-    def __init__(self, *, milestones: list[Between], gamma: Weight) -> None:
+    def __init__(self, *, milestones: list[Between], gamma: NonNegativeFloat) -> None:
         self.milestones = milestones
         self.gamma = gamma
 
@@ -127,10 +127,10 @@ class Plateau(Schedule):
         *,
         metric: str,
         mode: Literal["min", "max"],
-        interval: Positive,
-        patience: Count,
-        threshold: Weight,
-        gamma: Weight,
+        interval: PositiveInt,
+        patience: NonNegativeInt,
+        threshold: NonNegativeFloat,
+        gamma: NonNegativeFloat,
     ) -> None:
         self.metric = metric
         self.sign = 1 if mode == "min" else -1

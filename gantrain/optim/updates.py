@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantrain.optim.ema import Averages
-from gantrain.optim.monitor import Watch
+from gantrain.optim.ema import EMA
+from gantrain.optim.monitor import RunMonitor
 from gantrain.optim.schedules import Schedule
 from gantrain.runtime import distributed
-from gantrain.runtime.seeding import Draws, derive_seed
+from gantrain.runtime.seeding import StepRandom, derive_seed
 
 SIDES = ("generator", "discriminator")
 
 
-class Player:
+class SideOptimizer:
     """One side of the game: its optimizer, its parameters and, in float16, its gradient scaler.
 
     Args:
@@ -57,7 +57,7 @@ class Player:
         """The learning rate now."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def update(self, loss: Tensor, watch: Watch, side: str) -> None:
+    def update(self, loss: Tensor, watch: RunMonitor, side: str) -> None:
         """Minimise ``loss`` by one step; only this side's parameters receive gradients, which ``watch`` sees."""
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward(inputs=self.parameters)
@@ -65,7 +65,7 @@ class Player:
         message = watch.message(loss)
         distributed.average([*gradients, message])
         self.scaler.unscale_(self.optimizer)
-        watch.see(message, side, gradients, may_be_infinite=self.scaler.is_enabled())
+        watch.record_update(message, side, gradients, may_be_infinite=self.scaler.is_enabled())
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
@@ -109,14 +109,20 @@ class Updates:
     """
 
     def __init__(
-        self, *, generator: Player, discriminator: Player, schedule: Schedule, averages: Averages | None, draws: Draws
+        self,
+        *,
+        generator: SideOptimizer,
+        discriminator: SideOptimizer,
+        schedule: Schedule,
+        averages: EMA | None,
+        draws: StepRandom,
     ) -> None:
         self.step = 0
         self.draws = draws
         self.schedule = schedule
         self.averages = averages
         self.players = (generator, discriminator)
-        self.watch = Watch(generator.device)
+        self.watch = RunMonitor(generator.device)
 
     def begin(self, step: int, progress: float) -> None:
         """Prepare for generator update number ``step`` (from 0), at ``progress`` in [0, 1) of the run."""
@@ -143,7 +149,7 @@ class Updates:
         """Update the discriminators to lower ``loss``."""
         self.players[1].update(loss, self.watch, "discriminator")
 
-    def overflown(self) -> list[str]:
+    def nonfinite_sides(self) -> list[str]:
         """The sides that finite gradients have made infinite or nan by too large a step; waits for the device."""
         return [side for side, player in zip(SIDES, self.players, strict=True) if not player.is_finite()]
 
@@ -153,7 +159,7 @@ class Updates:
         if self.averages is None:
             yield
         else:
-            with self.averages.applied():
+            with self.averages.swapped_in():
                 yield
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pictures from tensors."""
+"""Images from tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from gantrain.data.base import to_uint8
 
 GAP = 2  # pixels between the images of a grid
-NOTE = "gantrain"  # the key of what is written into a picture beside its pixels
+NOTE = "gantrain"  # the key of what is written into an image beside its pixels
 
 
 def layout(count: int, images: Tensor, columns: int) -> dict[str, int]:
@@ -27,11 +27,11 @@ def layout(count: int, images: Tensor, columns: int) -> dict[str, int]:
 
 
 def arranged(visuals: dict[str, Tensor], columns: int | None) -> dict[str, tuple[Image.Image, dict[str, Any]]]:
-    """Pictures of what a model shows, (N, C, H, W) by name, and where each image lies in them; see ``layout``.
+    """Images of what a model shows, (N, C, H, W) by name, and where each image lies in them; see ``layout``.
 
     Args:
         visuals: In [-1, 1].
-        columns: Of a grid for each of them; None for one picture of all, a column for each, whose ``kinds`` are told.
+        columns: Of a grid for each of them; None for one image of all, a column for each, whose ``kinds`` are told.
     """
     if columns is not None:
         return {what: (grid(images, columns), layout(len(images), images, columns)) for what, images in visuals.items()}
@@ -40,40 +40,40 @@ def arranged(visuals: dict[str, Tensor], columns: int | None) -> dict[str, tuple
     return {"-".join(kinds): (side_by_side(list(visuals.values())), places)}
 
 
-def keep_arranged(path: Path, picture: Image.Image, places: dict[str, Any]) -> None:
-    """Write a picture of ``arranged``, with what ``places_in`` finds in it."""
+def keep_arranged(path: Path, image: Image.Image, places: dict[str, Any]) -> None:
+    """Write an image of ``arranged``, with what ``places_in`` finds in it."""
     notes = PngInfo()
     notes.add_text(NOTE, json.dumps(places))
-    picture.save(path, pnginfo=notes)
+    image.save(path, pnginfo=notes)
 
 
 def places_in(path: Path) -> dict[str, Any]:
-    """Where each image lies in a picture; nothing of one that an older version has made, or that is none."""
+    """Where each image lies in an image; nothing of one that an older version has made, or that is none."""
     try:
-        with Image.open(path) as picture:
-            return dict(json.loads(picture.info.get(NOTE, "{}")))
+        with Image.open(path) as image:
+            return dict(json.loads(image.info.get(NOTE, "{}")))
     except (OSError, ValueError):
         return {}
 
 
-def pictures_of(folder: Path) -> list[tuple[Path, int]]:
-    """The pictures in ``images`` of a run folder, each with the step that it was made at, which rises."""
+def images_of(folder: Path) -> list[tuple[Path, int]]:
+    """The images in ``images`` of a run folder, each with the step that it was made at, which rises."""
     found = ((path, re.fullmatch(r"step_([0-9]+)_.*", path.stem)) for path in (folder / "images").glob("step_*.png"))
     return sorted(((path, int(name[1])) for path, name in found if name), key=itemgetter(1))
 
 
 def shown_as(path: Path, step: int, places: dict[str, Any]) -> dict[str, Any]:
-    """What pages are told of a picture of a run: ``step``, ``what``, ``url`` from its folder, and where images lie."""
+    """What pages are told of an image of a run: ``step``, ``what``, ``url`` from its folder, and where images lie."""
     return {"step": step, "what": path.stem.split("_", 2)[2], "url": f"images/{quote(path.name)}", **places}
 
 
-def pictures_shown(folder: Path) -> list[dict[str, Any]]:
-    """What pages are told of all pictures of a run folder."""
-    return [shown_as(path, step, places_in(path)) for path, step in pictures_of(folder)]
+def images_shown(folder: Path) -> list[dict[str, Any]]:
+    """What pages are told of all images of a run folder."""
+    return [shown_as(path, step, places_in(path)) for path, step in images_of(folder)]
 
 
-def to_picture(image: Tensor) -> Image.Image:
-    """(C, H, W) in [-1, 1], C being 1 or 3, to a gray or colour picture."""
+def to_image(image: Tensor) -> Image.Image:
+    """(C, H, W) in [-1, 1], C being 1 or 3, to a gray or colour image."""
     pixels = to_uint8(image.detach()).cpu()
     return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy())
 
@@ -84,7 +84,7 @@ def viewable(images: Tensor) -> Tensor:
 
 
 def side_by_side(columns: list[Tensor]) -> Image.Image:
-    """Equally many images (N, C, H, W) per column, in [-1, 1], as one picture: a row for each n."""
+    """Equally many images (N, C, H, W) per column, in [-1, 1], as one image: a row for each n."""
     shown = [viewable(images).float().cpu() for images in columns]
     if len({images.size(1) for images in shown}) > 1:
         shown = [images.expand(-1, 3, -1, -1) for images in shown]
@@ -92,7 +92,7 @@ def side_by_side(columns: list[Tensor]) -> Image.Image:
 
 
 def grid(images: Tensor, columns: int) -> Image.Image:
-    """(N, C, H, W) in [-1, 1] as one picture, row by row, on black."""
+    """(N, C, H, W) in [-1, 1] as one image, row by row, on black."""
     count, channels, height, width = images.shape
     rows = -(-count // columns)
     canvas = torch.full((channels, rows * (height + GAP) + GAP, columns * (width + GAP) + GAP), -1.0)
@@ -100,4 +100,4 @@ def grid(images: Tensor, columns: int) -> Image.Image:
         row, column = divmod(number, columns)
         top, left = GAP + row * (height + GAP), GAP + column * (width + GAP)
         canvas[:, top : top + height, left : left + width] = image
-    return to_picture(canvas)
+    return to_image(canvas)

@@ -1,4 +1,4 @@
-"""What a run leaves behind beside its checkpoints: logs, pictures, a page, and a progress bar on the way."""
+"""What a run leaves behind beside its checkpoints: logs, images, a page, and a progress bar on the way."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gantrain.config.overrides import flatten
-from gantrain.report.images import arranged, keep_arranged, pictures_of, pictures_shown, shown_as
+from gantrain.report.images import arranged, images_of, images_shown, keep_arranged, shown_as
 from gantrain.report.lines import RATE, Line, Lines
-from gantrain.report.loggers import Delivery, Logger, end_all
+from gantrain.report.loggers import AsyncLogger, Logger, end_all
 from gantrain.report.pages.page import BESIDE, read_status, remove_leftovers
 from gantrain.report.pages.training_page import TrainingPage
 from gantrain.runtime.run_lock import LostFolderError
@@ -32,8 +32,8 @@ class Report:
         folder: The run folder, made by ``open``.
         command: What made the run, as typed.
         config: The composed configuration.
-        columns: Of the sample grids; None for one picture of all visuals side by side.
-        loggers: Where losses and pictures go besides, by what they are called.
+        columns: Of the sample grids; None for one image of all visuals side by side.
+        loggers: Where losses and images go besides, by what they are called.
         advice: Says what to change where data is waited for; may say nothing.
         active: Whether this process writes.
         home: The folder of all runs, whose page is kept too; None for none.
@@ -61,9 +61,9 @@ class Report:
         self.page = folder / "index.html"
         self._config = config
         self._columns = columns
-        self._deliveries = [Delivery(name, logger, self.say) for name, logger in loggers.items()] if active else []
+        self._deliveries = [AsyncLogger(name, logger, self.say) for name, logger in loggers.items()] if active else []
         self._advice = advice
-        self._waiting = Waiting()
+        self._waiting = DataStallMonitor()
         self._active = active
         self._losses = Lines(folder / "losses.jsonl")
         self._speed = Lines(folder / "speed.jsonl")
@@ -86,7 +86,7 @@ class Report:
         if not self._active:
             return
         self._go_back_to(step)
-        with self._tolerated():
+        with self._warn_on_io_error():
             write_whole(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self._config)))
         self._show(step, done=done, total=total, unit=unit)
         self._step = step
@@ -110,7 +110,7 @@ class Report:
             return
         told = read_status(self.folder)
         if (told.get("state"), told.get("step")) == ("done", step) and self.page.exists():
-            with self._tolerated():
+            with self._warn_on_io_error():
                 self._shown.write_home()  # the run may have been moved
             return
         self._go_back_to(step)
@@ -121,21 +121,21 @@ class Report:
         """Drop what was logged and shown after a step, and what a run that was killed has left half-written."""
         remove_leftovers(self.folder)
         for lines in (self._losses, self._speed):
-            with self._tolerated():
+            with self._warn_on_io_error():
                 lines.go_back_to(step)
-        with self._tolerated():
+        with self._warn_on_io_error():
             (self.folder / "images").mkdir(parents=True, exist_ok=True)
-            for path, of in pictures_of(self.folder):
+            for path, of in images_of(self.folder):
                 if of > step:
                     path.unlink()
 
     def _show(self, step: int, *, done: int, total: float, unit: str) -> None:
         """Write the page anew."""
         lines = [("losses", line) for line in self._losses.all] + [("speed", line) for line in self._speed.all]
-        with self._tolerated():
-            pictures = pictures_shown(self.folder)
-            lines += [("pictures", picture) for picture in pictures]
-            newest = pictures[-1]["url"] if pictures else None
+        with self._warn_on_io_error():
+            images = images_shown(self.folder)
+            lines += [("pictures", image) for image in images]
+            newest = images[-1]["url"] if images else None
             how_far = {"begun": done, "done": done, "total": math.ceil(total), "unit": unit}
             last = self._losses.all[-1] if self._losses.all else {}
             how_far |= {key: last[key] for key in ("epoch", "kimg") if key in last}
@@ -145,7 +145,7 @@ class Report:
         """So much of the run lies behind now, in the unit of its length."""
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
-            with self._tolerated():
+            with self._warn_on_io_error():
                 self._shown.beat(done=done)
 
     def log(self, *, step: int, epoch: float, images: int, losses: dict[str, float], waited: float) -> None:
@@ -163,9 +163,9 @@ class Report:
         self._step = step
         clock = {"step": step, "epoch": round(epoch, 4), "kimg": round(images / 1000, 4)}
         line = {**clock, **losses}
-        with self._tolerated():
+        with self._warn_on_io_error():
             self._losses.add(line)
-        with self._tolerated():
+        with self._warn_on_io_error():
             self._shown.line("losses", line)
         for delivery in self._deliveries:
             delivery.scalars(step, losses)
@@ -178,9 +178,9 @@ class Report:
                 "data_wait": round((waited - waited_before) / (now - then), 4),
             }
             line = {**clock, **speed, "time": round(time.time(), 1)}
-            with self._tolerated():
+            with self._warn_on_io_error():
                 self._speed.add(line)
-            with self._tolerated():
+            with self._warn_on_io_error():
                 self._shown.line("speed", line)
             if self._waiting.is_too_long(speed["data_wait"], now - then) and (advice := self._advice()):
                 self.say([f"Data is waited for {speed['data_wait']:.0%} of the time: give {advice}"])
@@ -188,7 +188,7 @@ class Report:
         if self._bar is not None:
             self._bar.set_postfix({**_shown(speed), **{name: f"{value:.3f}" for name, value in values.items()}})
             told = {"done": self._bar.n, **clock, "values": values, **({"speed": speed} if speed else {})}
-            with self._tolerated():
+            with self._warn_on_io_error():
                 self._shown.tell(**told)
 
     def say(self, lines: Iterable[str]) -> None:
@@ -197,29 +197,29 @@ class Report:
             tqdm.write(line, file=sys.stderr)
 
     def images(self, step: int, visuals: dict[str, Tensor]) -> None:
-        """Keep pictures of the networks at ``step``, and write the page anew."""
+        """Keep images of the networks at ``step``, and write the page anew."""
         if not self._active:
             return
-        for what, (picture, places) in arranged(visuals, self._columns).items():
+        for what, (image, places) in arranged(visuals, self._columns).items():
             path = self.folder / "images" / f"step_{step}_{what}.png"
             line = shown_as(path, step, places)
-            with self._tolerated():
-                keep_arranged(path, picture, places)
+            with self._warn_on_io_error():
+                keep_arranged(path, image, places)
                 self._shown.line("pictures", line)
                 self._shown.tell(step=step, thumbnail=line["url"])
             for delivery in self._deliveries:
-                delivery.picture(step, what, picture)
+                delivery.image(step, what, image)
 
     def write_page(self, status: str, step: int) -> None:
         """Write ``index.html``; ``status`` may tell a reason after a colon."""
         if not self._active:
             return
         state, _, reason = status.partition(": ")
-        with self._tolerated():
+        with self._warn_on_io_error():
             self._shown.write(state, reason=reason or None, step=step)
 
     @contextmanager
-    def _tolerated(self) -> Iterator[None]:
+    def _warn_on_io_error(self) -> Iterator[None]:
         """What can't be written inside costs a warning, one for each reason; a run is worth more than its page."""
         try:
             yield
@@ -245,13 +245,13 @@ class Report:
         if self._bar is not None:
             self._bar.close()
         for lines in (self._losses, self._speed) if self._active else ():
-            with self._tolerated():
+            with self._warn_on_io_error():
                 lines.catch_up()
         self.write_page(status, step)
         end_all(self._deliveries, status)
 
 
-class Waiting:
+class DataStallMonitor:
     """Whether data has been waited for too long, told once: more than a tenth of the time, for long on end."""
 
     SHARE = 0.1
@@ -290,7 +290,7 @@ def _without_clock(line: Line) -> Line:
 
 
 def remove_report(folder: Path) -> None:
-    """Delete the logs, pictures and page of a run that starts over."""
+    """Delete the logs, images and page of a run that starts over."""
     names = ("losses.jsonl", "speed.jsonl", "index.html", "config.yaml", "losses.csv")
     for path in (*(folder / name for name in names), *folder.glob("events.out.tfevents.*")):
         path.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""Processes, signals, locks, files and seeds: what a run stands on. Nothing here knows of GANs or images."""
+"""ProcessCount, signals, locks, files and seeds: what a run stands on. Nothing here knows of GANs or images."""

@@ -1,4 +1,4 @@
-"""Processes and ranks, and nothing else: a thin layer over ``torch.distributed``.
+"""ProcessCount and ranks, and nothing else: a thin layer over ``torch.distributed``.
 
 Every function also works in a run of one process, where it does the obvious thing.
 """
@@ -97,7 +97,7 @@ def leave() -> None:
 
 
 @contextmanager
-def first_alone() -> Iterator[None]:
+def rank_zero_first() -> Iterator[None]:
     """Rank 0 goes through the block before the others enter it (a download, a cache), however long that takes."""
     turn = f"gantrain/turn/{next(_turns)}"
     with _in_touch():
@@ -146,7 +146,7 @@ def average(tensors: Sequence[Tensor]) -> None:
             tensor.detach().copy_(mean.view_as(tensor))
 
 
-def exchange(item: Any) -> list[Any]:
+def all_gather_object(item: Any) -> list[Any]:
     """Every rank's ``item`` (its tensors on the CPU) in the order of ranks, on every rank."""
     if not dist.is_initialized():
         return [item]
@@ -156,9 +156,9 @@ def exchange(item: Any) -> list[Any]:
     return items
 
 
-def highest(number: int) -> int:
+def all_max(number: int) -> int:
     """The highest of all ranks' numbers; every rank must ask."""
-    return max(exchange(number))
+    return max(all_gather_object(number))
 
 
 def say(message: str) -> None:
@@ -167,7 +167,7 @@ def say(message: str) -> None:
         print(message, file=sys.stderr)
 
 
-def say_why_it_ends(message: str) -> None:
+def print_fatal_once(message: str) -> None:
     """Print to stderr, unless another rank has done so, and maybe of the same; before ranks have met, rank 0 does."""
     try:
         first = rank() == 0 if _store is None else _store.add(f"gantrain/spoken/{_runs}", 1) == 1

@@ -18,7 +18,7 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-class Draws:
+class StepRandom:
     """The random numbers of one step, drawn for the global batch on every rank alike, then cut to the rank's slice.
 
     Two ranks together therefore see the noise that one rank would have seen.

@@ -85,8 +85,8 @@ def signals_to(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameT
 
 
 @contextmanager
-def leaving_at_once() -> Iterator[None]:
-    """Have Ctrl-C end the process inside, until ``heed_interrupts``.
+def exit_on_sigint() -> Iterator[None]:
+    """Have Ctrl-C end the process inside, until ``restore_sigint``.
 
     As an exception it may be lost, or come out as another, in a library that is just being imported.
     """
@@ -94,7 +94,7 @@ def leaving_at_once() -> Iterator[None]:
         yield
 
 
-def heed_interrupts() -> None:
+def restore_sigint() -> None:
     """Have Ctrl-C raise ``KeyboardInterrupt`` again, by which what is under way can be undone."""
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -116,7 +116,7 @@ def is_orphaned() -> bool:
     return launcher is not None and os.getppid() != int(launcher)
 
 
-def outlive_signals() -> None:
+def ignore_signals_in_worker() -> None:
     """For processes that work for a run, which are sent what the whole group is sent: the run will tell them to stop.
 
     The first SIGTERM is passed over and the second obeyed, by which multiprocessing ends what does not end by itself.

@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from typing import Any, TextIO, cast
 
 
-class Unfailing:
+class SafeStream:
     """A stream that keeps its errors to itself: of a full disk, or of a terminal or pipe that is gone."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -32,5 +32,5 @@ class Unfailing:
 @contextmanager
 def unfailing_messages() -> Iterator[None]:
     """What is printed on stderr inside may be lost."""
-    with redirect_stderr(cast(TextIO, Unfailing(sys.stderr))):
+    with redirect_stderr(cast(TextIO, SafeStream(sys.stderr))):
         yield

@@ -138,7 +138,7 @@ def compare(runs: Sequence[Run], folder: Path, *, title: str, command: str) -> P
         record,
         objective=metric,
         lines={run.name: run.lines for run in runs},
-        pictures={run.name: run.pictures for run in runs},
+        images={run.name: run.images for run in runs},
         tested={run.name: run.tested for run in runs},
         home=CHECKPOINTS,
     )

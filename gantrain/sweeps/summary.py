@@ -15,7 +15,7 @@ from yaml import YAMLError
 
 from gantrain.config.naming import split_override
 from gantrain.config.overrides import flatten
-from gantrain.report.images import pictures_shown
+from gantrain.report.images import images_shown
 from gantrain.report.lines import RATE, Line, read_lines
 from gantrain.report.pages.page import PAGE, read_data, read_status
 from gantrain.runtime.run_lock import is_locked
@@ -41,7 +41,7 @@ class Run:
         settings: The configuration, flat.
         typed: The overrides by key, where they are known.
         lines: Its log.
-        pictures: What it has shown of its samples: ``step``, ``what``, and ``url`` from the run folder.
+        images: What it has shown of its samples: ``step``, ``what``, and ``url`` from the run folder.
         tested: Addresses from the run folder of what the newest ``gantrain test`` has made, by kind, by name.
     """
 
@@ -54,7 +54,7 @@ class Run:
     settings: dict[str, Any] = field(default_factory=dict)
     typed: dict[str, str] | None = None
     lines: list[Line] = field(default_factory=list)
-    pictures: list[dict[str, Any]] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
     tested: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -79,7 +79,7 @@ def read_run(folder: Path, job: Mapping[str, Any] | None = None) -> Run:
         settings=_settings(folder / "config.yaml"),
         typed=None if job is None else dict(split_override(word) for word in job["overrides"] if word[:1] != "-"),
         lines=lines,
-        pictures=pictures_shown(folder),
+        images=images_shown(folder),
         tested=_tested(folder / "results"),
     )
 

@@ -45,7 +45,7 @@ class Sweep:
 
     Attributes:
         value: What the last run came to: the best of ``objective.metric``, if that was logged.
-        is_hopeless: Whether what is wrong with a run in this process is wrong with the whole sweep.
+        setup_failed: Whether what is wrong with a run in this process is wrong with the whole sweep.
         waits: Whether Ctrl-C leaves it to the processes that make the runs to save them, and waits for that.
     """
 
@@ -54,7 +54,7 @@ class Sweep:
         self.command = command
         self.gpus = list(gpus)
         self.value: float | None = None
-        self.is_hopeless = False
+        self.setup_failed = False
         self.waits = False
         self._judged = False
         self._here = Path.cwd()
@@ -74,7 +74,7 @@ class Sweep:
         return self.folder / JOBS / f".stop-{self._session}"
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def defer_sigint(self) -> Iterator[None]:
         """Launch runs inside: a launcher that hears of Ctrl-C would kill them while they save.
 
         Raises:
@@ -95,7 +95,7 @@ class Sweep:
                     self._stop.unlink()
                     raise KeyboardInterrupt from None
 
-    def enter(self, number: int, *, judged: bool) -> bool:
+    def prepare(self, number: int, *, judged: bool) -> bool:
         """Make this process ready for a run, whatever launched it; False if no more are wanted.
 
         Args:
@@ -118,7 +118,7 @@ class Sweep:
             distributed.say(f"Sweep: {os.path.relpath(self.folder)}")
         return True
 
-    def attempt(
+    def run_job(
         self, config: Mapping[str, Any], overrides: Sequence[str], *, skip_done: bool, train: Callable[[], int]
     ) -> int:
         """Make a run, unless it is done already, and keep what became of it.
@@ -138,7 +138,7 @@ class Sweep:
         run, metric = config["name"], config["objective"]["metric"]
         folder = CHECKPOINTS / run
         if self._judged and metric is None:
-            self.is_hopeless = not self.is_elsewhere
+            self.setup_failed = not self.is_elsewhere
             raise ConfigError(
                 "sweeper=optuna needs objective.metric=NAME, a logged value (and objective.mode=max if more is better)"
             )

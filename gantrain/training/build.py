@@ -14,7 +14,7 @@ import gantrain.data.sets
 import gantrain.models
 import gantrain.networks
 import gantrain.optim  # noqa: F401 - these four register their classes
-from gantrain.config.schema import Portion, Positive, Weight, checked, construct, takes
+from gantrain.config.schema import Fraction, NonNegativeFloat, PositiveInt, checked, construct, takes
 from gantrain.config.settings import CHECKPOINTS, NetworkSettings, RunSettings, TrainerSettings
 from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, first_of_each_class
 from gantrain.data.images.cache import Cache
@@ -23,13 +23,13 @@ from gantrain.data.workers import advice
 from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
 from gantrain.networks.common import set_precision
-from gantrain.optim.ema import Averages
+from gantrain.optim.ema import EMA
 from gantrain.optim.schedules import Schedule
-from gantrain.optim.updates import Player, Updates
+from gantrain.optim.updates import SideOptimizer, Updates
 from gantrain.registry import DATASETS, DISCRIMINATORS, GENERATORS, MODELS, OPTIMIZERS, SCHEDULES, import_plugins
 from gantrain.report.loggers import Logger, build_loggers
 from gantrain.runtime import distributed
-from gantrain.runtime.seeding import Draws
+from gantrain.runtime.seeding import StepRandom
 from gantrain.training.objective import Objective, ObjectiveSettings
 
 EVALUATION_BATCH = 100
@@ -37,8 +37,8 @@ STREAM_KEYS = ("batch_size", "num_workers", "on_error")  # under `data`, but not
 SELECTION_KEYS = ("fraction", "max_size", "labelled")
 CACHE_KEYS = ("cache", "cache_limit")
 MISSING = {  # what to do about a key that the data lacks
-    "label": "; pictures get labels from one sub-folder per class, those of shards from a .cls beside each",
-    "image": "; plain pictures come with data=single data.root=FOLDER",
+    "label": "; images get labels from one sub-folder per class, those of shards from a .cls beside each",
+    "image": "; plain images come with data=single data.root=FOLDER",
     "a": "; two domains come with data=edges2digits and data=digits2stripes, and with data=aligned or data=unaligned "
     "and data.root=FOLDER",
 }
@@ -54,11 +54,11 @@ class Parts:
         fingerprint: Theirs.
         update: The model's updates.
         objective: Tells the best checkpoint.
-        loggers: Where losses and pictures go besides the run folder, by what they are called.
+        loggers: Where losses and images go besides the run folder, by what they are called.
         stream: Its batches, from the first on.
         advice: Says what to change should they come too slowly; may say nothing.
         held_out: Makes the batches of the test phase, in order; none if its images are those of training.
-        keep: Has the pictures of training decoded into the cache, if they are to be; asks its argument whether to stop.
+        keep: Has the images of training decoded into the cache, if they are to be; asks its argument whether to stop.
         preview: Makes the batch that the model's visuals are of: the first images of the test phase, or else of
             training.
     """
@@ -115,13 +115,13 @@ class Parts:
         schedule: Schedule = SCHEDULES.build(settings.schedule)
         scaled = trainer.precision == "float16"
         update = Updates(
-            generator=build_player(settings.optimizer, model.generators(), device, "lr", scaled=scaled),
-            discriminator=build_player(
+            generator=build_optimizer(settings.optimizer, model.generators(), device, "lr", scaled=scaled),
+            discriminator=build_optimizer(
                 settings.optimizer, model.discriminators(), device, "discriminator_lr", scaled=scaled
             ),
             schedule=schedule,
-            averages=Averages(model.generators(), model.ema) if model.ema else None,
-            draws=Draws(settings.seed, device, rank=rank, world_size=world_size),
+            averages=EMA(model.generators(), model.ema) if model.ema else None,
+            draws=StepRandom(settings.seed, device, rank=rank, world_size=world_size),
         )
         loggers = build_loggers(settings.logger, run=settings.name, folder=CHECKPOINTS / settings.name)
         cache = construct(Cache, _cache_keys(data), key="data", skips=stream.on_error == "skip", stop=lambda: False)
@@ -133,7 +133,7 @@ class Parts:
             return in_order(test_set, EVALUATION_BATCH, device, trainer.dtype, on_error=stream.on_error)
 
         def keep(stop: Callable[[], bool]) -> None:
-            dataset.keep(replace(cache, stop=stop))
+            dataset.use_cache(replace(cache, stop=stop))
 
         def preview() -> Batch:
             if not model.previews:
@@ -172,7 +172,7 @@ def check_keys(data: dict[str, Any]) -> None:
 
 def selected(data: dict[str, Any]) -> tuple[float | None, int | None, int | None]:
     """``data.fraction``, ``data.max_size`` and ``data.labelled``."""
-    kinds = zip(SELECTION_KEYS, (Portion | None, Positive | None, Positive | None), strict=True)
+    kinds = zip(SELECTION_KEYS, (Fraction | None, PositiveInt | None, PositiveInt | None), strict=True)
     fraction, max_size, labelled = (checked(data.get(key), kind, f"data.{key}") for key, kind in kinds)
     return fraction, max_size, labelled
 
@@ -190,7 +190,7 @@ def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
     if MODELS[name].needs_pairs and not dataset.paired:
         raise ConfigError(
             f"model={name} learns from pairs, and data={_data_name(config)} has none: give data=aligned, or another "
-            "model, like cyclegan (or data.serial=true if pictures of the same number do belong together)"
+            "model, like cyclegan (or data.serial=true if images of the same number do belong together)"
         )
     labelled = config["data"].get("labelled")
     if labelled is not None and not MODELS[name].reads_unknown_labels:
@@ -249,20 +249,20 @@ def _check_kind(generator: Any, model: Any, sizes: Mapping[str, Any]) -> None:
             )
 
 
-def build_player(
+def build_optimizer(
     config: dict[str, Any], networks: list[nn.Module], device: torch.device, rate: str, *, scaled: bool
-) -> Player:
+) -> SideOptimizer:
     """One side's optimizer over its networks, at the learning rate under the key ``rate``."""
     rates = {key: config[key] for key in ("lr", "discriminator_lr") if key in config}
     if rate not in rates:
         raise ConfigError(f"optimizer.{rate} is missing")
-    lr = checked(rates[rate], Weight, f"optimizer.{rate}")
+    lr = checked(rates[rate], NonNegativeFloat, f"optimizer.{rate}")
     arguments = {key: value for key, value in config.items() if key not in rates} | {"lr": lr}
     parameters = [parameter for network in networks for parameter in network.parameters()]
     statistics = [buffer for network in networks for buffer in network.buffers() if buffer.is_floating_point()]
     fused = device.type in ("cpu", "cuda")
     optimizer = OPTIMIZERS.build(arguments, params=parameters, fused=fused)
-    return Player(optimizer, device, scaled=scaled, statistics=statistics)
+    return SideOptimizer(optimizer, device, scaled=scaled, statistics=statistics)
 
 
 def _data_name(config: dict[str, Any]) -> str:

@@ -87,7 +87,7 @@ def _is_lost(exit_code: int) -> bool:
 
 
 def lost_worker(exit_codes: Iterable[int]) -> str:
-    """What has become of the processes that read pictures."""
+    """What has become of the processes that read images."""
     code = next(filter(_is_lost, exit_codes), 0)
     if code >= 0:
         return "a data worker has ended without a word, made to by something that it calls: data.num_workers=0 may tell"
@@ -96,7 +96,7 @@ def lost_worker(exit_codes: Iterable[int]) -> str:
         return "a data worker was killed, most likely because memory ran out: lower data.num_workers or data.batch_size"
     if name == "SIGBUS":
         return NO_SHARED_MEMORY
-    return f"a data worker died ({name}): a decoder may have failed; gantrain data check may name the picture"
+    return f"a data worker died ({name}): a decoder may have failed; gantrain data check may name the image"
 
 
 def write_record(path: Path, facts: Mapping[str, Any]) -> None:
@@ -114,7 +114,7 @@ def diverged(step: int, facts: Mapping[str, Any], record: Path) -> str:
         for norm in facts["gradient_norms"]
         if norm["step"] == step and not _is_finite(norm["norm"])
     ]
-    weights = [f"the weights of the {side} are not finite" for side in facts["overflown"]]
+    weights = [f"the weights of the {side} are not finite" for side in facts["nonfinite_sides"]]
     # of other ranks, or of a part that the model does not log
     hidden = [
         f"the loss of the {norm['side']} is not finite"

@@ -23,7 +23,7 @@ NOT_IN_FILE = ("init", "init_gain")  # what a network begins with that has no fi
 BOTH = ("G_A", "G_B", "D_A", "D_B")
 
 
-def shaped_like(config: dict[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
+def adopt_architecture(config: dict[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The configuration with the architecture of the network files under ``init_from``, if it names any.
 
     Args:
@@ -57,7 +57,7 @@ def shaped_like(config: dict[str, Any], overrides: Sequence[str] = ()) -> dict[s
     return {**config, "network": {**config["network"], **shapes}}
 
 
-def take_networks(model: GAN, source: Path, config: dict[str, Any] | None = None) -> None:
+def load_networks(model: GAN, source: Path, config: dict[str, Any] | None = None) -> None:
     """Take the networks of another run, or of the files there are beside ``source``, and nothing else of them.
 
     Args:
@@ -147,7 +147,7 @@ def _said(key: str, network: dict[str, Any], side: str) -> Iterator[tuple[str, A
 
 
 def _check_sides(config: dict[str, Any], found: dict[str, ReferenceNetwork]) -> None:
-    """Refuse a U-Net for pictures that are cut to a size it can't halve so often; its depth is not to be chosen."""
+    """Refuse a U-Net for images that are cut to a size it can't halve so often; its depth is not to be chosen."""
     data = config.get("data", {})
     preprocess, size = data.get("preprocess"), data.get("crop_size")
     cut = preprocess is None or "crop" in str(preprocess)

@@ -71,7 +71,7 @@ class Objective:
             self.best = self.value
         return better
 
-    def complaint(self) -> list[str]:
+    def missing_metric_warning(self) -> list[str]:
         """Says, once, that the value is never logged, as soon as there have been values of both kinds."""
         metric = self.settings.metric
         names = set[str]().union(*self._names.values())

@@ -12,11 +12,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gantrain.checkpoints.store import Checkpoints, copied
+from gantrain.checkpoints.store import Checkpoints, clone_to_cpu
 from gantrain.data.base import Batch
 from gantrain.data.stream import BatchStream
 from gantrain.models.base import GAN
-from gantrain.optim.monitor import Sight
+from gantrain.optim.monitor import StepStatus
 from gantrain.optim.updates import Updates
 from gantrain.report import Report
 from gantrain.runtime import distributed
@@ -53,8 +53,8 @@ class DivergedError(Exception):
 
     Attributes:
         step: In which, from 1; of a weight, in which that was seen.
-        facts: What is known of it, as plain values, the same on all ranks: ``step``, ``losses``, ``pictures`` (names),
-            ``gradient_norms`` and ``overflown`` (the sides whose weights are not finite).
+        facts: What is known of it, as plain values, the same on all ranks: ``step``, ``losses``, ``images`` (names),
+            ``gradient_norms`` and ``nonfinite_sides`` (the sides whose weights are not finite).
     """
 
     def __init__(self, step: int, facts: dict[str, Any]) -> None:
@@ -71,13 +71,13 @@ class Trainer:
         update: Its updates.
         stream: Its batches.
         clock: When it ends.
-        report: Where logs and pictures go.
+        report: Where logs and images go.
         checkpoints: Where states go.
         constants: What every checkpoint carries beside the state (configuration, data).
         held_out: Makes held-out batches, from the first on, for the model's own figures.
-        preview: Makes the batch that the model's pictures are of.
+        preview: Makes the batch that the model's images are of.
         log_every: Steps between log lines; as the next two, also at the last step.
-        image_every: Steps between pictures.
+        image_every: Steps between images.
         save_every: Steps between checkpoints.
         save_minutes: Minutes after which there is another one in any case; None for no such.
         objective: Tells which checkpoint is the best.
@@ -118,7 +118,7 @@ class Trainer:
 
         Raises:
             DivergedError: A loss, a gradient or a weight was not finite; no checkpoint has seen it.
-            ConfigError: A picture can't be read, or a checkpoint not written.
+            ConfigError: An image can't be read, or a checkpoint not written.
         """
         self.model.train()
         stopped = opened = False
@@ -139,7 +139,7 @@ class Trainer:
             stopped = sight.stop and not last
             # what a checkpoint is judged by is of its own weights
             if last or self.step % self.log_every == 0 or (saves and self.objective.is_among("losses")):
-                self.checkpoints.look()
+                self.checkpoints.raise_pending()
                 self._log("losses", {**self.means.take(), **self.update.rates()})
                 self.report.say(self.stream.faults.news())
             if last or self.step % self.image_every == 0 or (saves and self.objective.is_among("figures")):
@@ -150,25 +150,27 @@ class Trainer:
         self.report.say(self.stream.faults.summary())
         return not stopped
 
-    def _look(self, *, at_once: bool) -> Sight:
+    def _look(self, *, at_once: bool) -> StepStatus:
         """What to do after this step, unless it or the one before it has diverged."""
-        sight = self.update.watch.look(at_once=at_once)
-        overflown: list[str] = []
+        sight = self.update.watch.poll(sync=at_once)
+        nonfinite_sides: list[str] = []
         if sight.diverged is None and (at_once or sight.stop or sight.save):  # it is about to be saved
-            overflown = sorted({side for sides in distributed.exchange(self.update.overflown()) for side in sides})
-        if sight.diverged is None and not overflown:
+            nonfinite_sides = sorted(
+                {side for sides in distributed.all_gather_object(self.update.nonfinite_sides()) for side in sides}
+            )
+        if sight.diverged is None and not nonfinite_sides:
             return sight
         diverged = sight.diverged or self.step
         losses, names = next((losses, names) for step, losses, names in self._lately if step == diverged)
-        ranks = distributed.exchange(({name: float(value) for name, value in losses.items()}, names))
+        ranks = distributed.all_gather_object(({name: float(value) for name, value in losses.items()}, names))
         raise DivergedError(
             diverged,
             {
                 "step": diverged,
                 "losses": {name: _worst([values[name] for values, _ in ranks]) for name in losses},
-                "pictures": [name for _, names in ranks for name in names],
+                "images": [name for _, names in ranks for name in names],
                 "gradient_norms": self.update.watch.gradient_norms(),
-                "overflown": overflown,
+                "nonfinite_sides": nonfinite_sides,
             },
         )
 
@@ -200,7 +202,7 @@ class Trainer:
     def _save(self, *, regular: bool) -> None:
         """Only a ``regular`` one can be the best, else that would depend on where the run was stopped."""
         self.saved_at = time.monotonic()
-        self.report.say(self.objective.complaint())
+        self.report.say(self.objective.missing_metric_warning())
         best = regular and self.objective.is_best()
         state = self.state_dict()
         if distributed.rank() == 0:
@@ -224,7 +226,7 @@ class Trainer:
             "updates": self.update.state_dict(),
             "objective": self.objective.state_dict(),
             "rollbacks": self.stream.rollbacks,
-            "ranks": distributed.gather(copied(rank)),
+            "ranks": distributed.gather(clone_to_cpu(rank)),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

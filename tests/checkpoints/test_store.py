@@ -17,7 +17,7 @@ from conftest import TINY, assert_same_bits
 import gantrain
 from gantrain.checkpoints import file as checkpoint_file
 from gantrain.checkpoints.file import MARK, DamagedError
-from gantrain.checkpoints.store import Checkpoints, copied
+from gantrain.checkpoints.store import Checkpoints, clone_to_cpu
 from gantrain.cli.main import main
 from gantrain.errors import ConfigError
 from gantrain.report import Report
@@ -220,7 +220,7 @@ def test_a_state_may_change_while_it_is_written(run: Path, monkeypatch) -> None:
 def test_a_copy_shares_no_memory_and_is_no_larger_than_it_must() -> None:
     whole = torch.arange(1000.0)
     state = {"a": whole[:3], "b": [whole], "c": (whole, [whole[5:]]), "d": "text", "e": None}
-    copy = copied(state)
+    copy = clone_to_cpu(state)
     assert_same_bits(copy, state)
     parts = [copy["a"], copy["b"][0], copy["c"][0], copy["c"][1][0]]
     assert len({part.untyped_storage().data_ptr() for part in (whole, *parts)}) == 5
@@ -288,7 +288,7 @@ def test_looking_does_not_wait(run: Path, monkeypatch) -> None:
     go, written = holding_back(monkeypatch)
     checkpoints = Checkpoints(run)
     checkpoints.save(state_at(1))
-    checkpoints.look()
+    checkpoints.raise_pending()
     assert not written
     go.set()
     checkpoints.wait()

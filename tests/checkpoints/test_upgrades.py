@@ -44,7 +44,7 @@ def test_a_checkpoint_of_the_newest_format_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("mode", ["edges2digits", "digits2stripes", "aligned", "unaligned"])
-def test_pictures_were_always_decoded_exactly(mode: str) -> None:
+def test_images_were_always_decoded_exactly(mode: str) -> None:
     state = {"format": 2, "config": {"network": {}, "data": {"mode": mode}}, "spec": {}}
     assert upgraded(state)["config"]["data"] == {"mode": mode, "fraction": None, "decoder": "exact"}
 

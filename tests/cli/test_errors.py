@@ -19,10 +19,10 @@ MPS = pytest.mark.skipif(torch.backends.mps.is_available(), reason="here that is
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder of pictures without classes, and one without pictures."""
-    made = {"pictures": tmp_path_factory.mktemp("pictures"), "empty": tmp_path_factory.mktemp("empty")}
+    """A folder of images without classes, and one without images."""
+    made = {"images": tmp_path_factory.mktemp("images"), "empty": tmp_path_factory.mktemp("empty")}
     for number in range(4):
-        Image.new("RGB", (40, 40), (number, 0, 0)).save(made["pictures"] / f"{number}.png")
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(made["images"] / f"{number}.png")
     return made
 
 
@@ -111,15 +111,15 @@ OUT_OF_RANGE = [
     ("schedule=linear schedule.start=2", ["schedule.start", "got 2", "below 1"]),
 ]
 DO_NOT_FIT = [
-    ("model=cgan data=single data.root={pictures}", ["model=cgan", "label", "sub-folder"]),
-    ("model=acgan data=single data.root={pictures}", ["model=acgan", "label", "sub-folder"]),
-    ("data=single data.root={pictures} data.labelled=3", ["data.labelled=3", "no labels"]),
+    ("model=cgan data=single data.root={images}", ["model=cgan", "label", "sub-folder"]),
+    ("model=acgan data=single data.root={images}", ["model=acgan", "label", "sub-folder"]),
+    ("data=single data.root={images} data.labelled=3", ["data.labelled=3", "no labels"]),
     ("data.load_size=20", ["20 x 20", "16, 32, 64", "data.load_size"]),
     ("data.load_size=33", ["33 x 33", "16, 32, 64", "data.load_size"]),
-    ("data=single data.root={pictures} data.crop_size=65 data.load_size=64", ["data.crop_size", "(65)", "(64)"]),
+    ("data=single data.root={images} data.crop_size=65 data.load_size=64", ["data.crop_size", "(65)", "(64)"]),
     ("data=single", ["data.root", "missing"]),
     ("data=single data.root=nowhere", ["data.root", "nowhere"]),
-    ("data=single data.root={empty}", ["data.root", "no picture", "{empty}", ".png"]),
+    ("data=single data.root={empty}", ["data.root", "no image", "{empty}", ".png"]),
     ("trainer.steps=5 trainer.epochs=2", ["exactly one", "trainer.steps=5", "trainer.epochs=2"]),
     ("trainer.steps=null", ["exactly one", "trainer.steps", "trainer.epochs", "trainer.kimg"]),
     ("model.loss=wasserstein model.label_smoothing=0.1", ["model.label_smoothing", "(0.1)", "model.loss=wasserstein"]),

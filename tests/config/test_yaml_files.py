@@ -42,8 +42,8 @@ GROUPS = (
 )
 SMALL = ["data.batch_size=4", "data.num_workers=0", "network.width=4", "trainer.accelerator=cpu"]
 TINY_DIGITS = [*SMALL, "data.load_size=16"]
-# of models that translate: the pictures that they learn from in these tests
-PICTURES = {"pix2pix": "edges2digits", "cyclegan": "digits2stripes", "discogan": "digits2stripes"}
+# of models that translate: the images that they learn from in these tests
+IMAGES = {"pix2pix": "edges2digits", "cyclegan": "digits2stripes", "discogan": "digits2stripes"}
 FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
 
 # of Hydra's plugins, which need not be installed
@@ -74,8 +74,8 @@ def layout(data: str) -> str:
 # ---- made-up data in the formats of the real
 
 
-def made_pictures(folder: Path) -> None:
-    """Two classes of three noisy pictures each, no two of the same shape."""
+def made_images(folder: Path) -> None:
+    """Two classes of three noisy images each, no two of the same shape."""
     generator = np.random.default_rng(0)
     for number in range(6):
         path = folder / ("left", "right")[number % 2] / f"{number}.png"
@@ -85,7 +85,7 @@ def made_pictures(folder: Path) -> None:
 
 
 def made_domains(folders: dict[Path, int], *, width: int, height: int = 40) -> None:
-    """So many noisy pictures in each folder, no two of the same folder in the same shape."""
+    """So many noisy images in each folder, no two of the same folder in the same shape."""
     generator = np.random.default_rng(0)
     for folder, count in folders.items():
         folder.mkdir(parents=True)
@@ -95,18 +95,18 @@ def made_domains(folders: dict[Path, int], *, width: int, height: int = 40) -> N
 
 
 def made_lsun(root: Path, category: str) -> None:
-    """LMDB files of a category, of six pictures to train on and of four to test on."""
+    """LMDB files of a category, of six images to train on and of four to test on."""
     for phase, count in (("train", 6), ("val", 4)):
         made_domains({root / phase: count}, width=90, height=70)
         write_lmdb(root / phase, root / f"{category}_{phase}_lmdb")
 
 
 def made_shards(root: Path) -> None:
-    """Two tar files of three noisy pictures each."""
-    made_pictures(root / "pictures")
+    """Two tar files of three noisy images each."""
+    made_images(root / "images")
     for name in ("left", "right"):
         with tarfile.open(root / f"{name}.tar", "w") as archive:
-            archive.add(root / "pictures" / name, name)
+            archive.add(root / "images" / name, name)
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def made(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], li
         elif data == "shards":
             made_shards(root)
         else:
-            made_pictures(root)
+            made_images(root)
         return [f"data.root={root}"]
 
     return make
@@ -213,13 +213,13 @@ def test_every_model_builds_on_every_family_of_networks(model: str, family: str,
 def test_every_model_that_translates_builds_on_every_family_of_networks(
     model: str, generator: str, discriminator: str, made, capsys
 ) -> None:
-    data = PICTURES.get(model, "single")
+    data = IMAGES.get(model, "single")
     networks = [f"network/generator={generator}", f"network/discriminator={discriminator}"]
     sizes = ["data.load_size=32", "data.crop_size=32"]
     typed = [*SMALL, f"model={model}", f"data={data}", *made(data), *sizes, *networks, "dry_run=true"]
     assert main(["train", *typed]) == 0, capsys.readouterr().err
     kinds = [line.split()[0].split("_")[0] for line in capsys.readouterr().out.splitlines()[1:] if "(N, " in line]
-    each = 2 if PICTURES.get(model) == "digits2stripes" else 1
+    each = 2 if IMAGES.get(model) == "digits2stripes" else 1
     assert kinds == ["generator"] * each + ["discriminator"] * each + ["images"]
 
 
@@ -234,7 +234,7 @@ def test_every_model_that_translates_builds_on_every_family_of_networks(
 def test_a_generator_of_the_other_kind_is_refused_with_those_that_fit(
     model: str, generator: str, reason: str, made, capsys
 ) -> None:
-    made(PICTURES.get(model, "digits"))
+    made(IMAGES.get(model, "digits"))
     assert main(["train", *SMALL, f"model={model}", f"network/generator={generator}", "name=run"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -516,7 +516,7 @@ def mode(capsys, *typed: str) -> str:
     return OmegaConf.create(capsys.readouterr().out).data.mode
 
 
-def test_a_model_that_translates_brings_pictures_unless_others_are_typed(capsys) -> None:
+def test_a_model_that_translates_brings_images_unless_others_are_typed(capsys) -> None:
     assert mode(capsys) == "digits"
     assert mode(capsys, "model=wgan") == "digits"
     assert mode(capsys, "model=pix2pix") == "edges2digits"

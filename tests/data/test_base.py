@@ -14,8 +14,8 @@ from gantrain.data.base import (
     ImageSpec,
     Selection,
     first_of_each_class,
+    to_signed_range,
     to_uint8,
-    to_unit_range,
 )
 from gantrain.errors import ConfigError
 from gantrain.training.build import build_dataset
@@ -180,7 +180,7 @@ def test_stored_pixels_reach_the_ends_of_the_range_exactly(
     pixels = torch.tensor([0, largest // 3, largest]).to(stored)
     # a third of the way from -1 to 1
     expected = torch.tensor([-1, -1 / 3, 1], dtype=dtype)
-    result = to_unit_range(pixels, dtype)
+    result = to_signed_range(pixels, dtype)
     assert result.dtype == dtype
     assert result[0] == -1
     assert result[2] == 1
@@ -189,13 +189,13 @@ def test_stored_pixels_reach_the_ends_of_the_range_exactly(
 
 def test_floating_point_images_are_in_the_range_already() -> None:
     images = torch.tensor([-1.0, 0.25, 1.0])
-    torch.testing.assert_close(to_unit_range(images, torch.float64), images.double(), atol=0, rtol=0)
+    torch.testing.assert_close(to_signed_range(images, torch.float64), images.double(), atol=0, rtol=0)
 
 
 def test_every_8_bit_value_survives_the_way_there_and_back() -> None:
     values = torch.arange(256, dtype=torch.uint8)
     for dtype in (torch.float32, torch.float64):
-        assert torch.equal(to_uint8(to_unit_range(values, dtype)), values)
+        assert torch.equal(to_uint8(to_signed_range(values, dtype)), values)
 
 
 def test_images_beyond_the_range_are_clipped_and_others_rounded() -> None:

@@ -1,4 +1,4 @@
-"""Pictures that can't be read: the run ends with a name, or the next picture takes their place, always the same one."""
+"""Images that can't be read: the run ends with a name, or the next image takes their place, always the same one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Torn(ImageDataset):
 
     def item(self, index: int, seed: int) -> Batch:
         if index in self.bad:
-            raise ConfigError(f"can't read the picture {index}.png: torn")
+            raise ConfigError(f"can't read the image {index}.png: torn")
         return {"image": torch.zeros(1, 2, 2, dtype=torch.uint8), "label": index, "name": f"{index} by {seed}"}
 
 
@@ -80,16 +80,16 @@ def test_it_is_the_same_item_whatever_the_workers_the_ranks_and_where_the_run_we
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_each_bad_picture_is_named_once_and_all_are_counted(workers: int) -> None:
+def test_each_bad_image_is_named_once_and_all_are_counted(workers: int) -> None:
     batches = stream(num_workers=workers)
     assert batches.faults.summary() == []
     list(islice(batches, 10))
-    named = [f"warning: left out: can't read the picture {index}.png: torn" for index in (39, 4, 5)]
+    named = [f"warning: left out: can't read the image {index}.png: torn" for index in (39, 4, 5)]
     assert batches.faults.news() == named
     list(islice(batches, 10))
     assert batches.faults.news() == []
     assert batches.faults.summary() == [
-        "warning: bad pictures left out: 3; items replaced by their neighbours: 6"  # three in each of two epochs
+        "warning: bad images left out: 3; items replaced by their neighbours: 6"  # three in each of two epochs
     ]
 
 
@@ -99,16 +99,16 @@ def test_batches_keep_no_trace_of_it() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_by_default_the_run_ends_with_the_pictures_name(workers: int) -> None:
+def test_by_default_the_run_ends_with_the_images_name(workers: int) -> None:
     batches = stream(on_error="raise", num_workers=workers)
-    with pytest.raises(ConfigError, match=r"^can't read the picture (4|5|39)\.png: torn$"):
+    with pytest.raises(ConfigError, match=r"^can't read the image (4|5|39)\.png: torn$"):
         list(islice(batches, 10))
     assert batches.faults.summary() == []
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_hundred_bad_pictures_on_end_are_another_mistake(workers: int) -> None:
-    text = r"^data\.on_error=skip: 100 items in a row can't be read; the last: can't read the picture \d+\.png: torn"
+def test_a_hundred_bad_images_on_end_are_another_mistake(workers: int) -> None:
+    text = r"^data\.on_error=skip: 100 items in a row can't be read; the last: can't read the image \d+\.png: torn"
     with pytest.raises(ConfigError, match=text):
         next(stream(Torn(size=1000, bad=range(1000)), num_workers=workers))
     nearly = Torn(size=1000, bad=range(1, 100))  # 99
@@ -118,13 +118,13 @@ def test_a_hundred_bad_pictures_on_end_are_another_mistake(workers: int) -> None
 def test_more_than_a_tenth_of_all_items_are_too_many() -> None:
     list(islice(stream(Torn(size=40, bad=range(0, 40, 10))), 30))
     told = (
-        r"^data\.on_error=skip: 5 pictures can't be read, of 40 items, of which no more than 4 are left out; the last: "
+        r"^data\.on_error=skip: 5 images can't be read, of 40 items, of which no more than 4 are left out; the last: "
     )
     with pytest.raises(ConfigError, match=told):
         list(islice(stream(Torn(size=40, bad=range(0, 40, 8))), 10))
 
 
-def test_one_bad_picture_is_never_too_many() -> None:
+def test_one_bad_image_is_never_too_many() -> None:
     assert names(stream(Torn(size=3, bad=[1])), 1)
 
 
@@ -133,25 +133,25 @@ def test_what_several_ranks_met_is_named_once(monkeypatch) -> None:
     faults.add([["b"], ["a", "b"]])
     others = {"list": ["b", "c"], "int": 3}
     monkeypatch.setattr("gantrain.runtime.distributed.gather", lambda item: [item, others[type(item).__name__]])
-    assert faults.news() == [f"warning: left out: {picture}" for picture in "abc"]
-    assert faults.summary() == ["warning: bad pictures left out: 3; items replaced by their neighbours: 5"]
+    assert faults.news() == [f"warning: left out: {image}" for image in "abc"]
+    assert faults.summary() == ["warning: bad images left out: 3; items replaced by their neighbours: 5"]
     monkeypatch.setattr("gantrain.runtime.distributed.gather", lambda item: None)  # on another rank than 0
     assert faults.summary() == []
 
 
-def test_in_order_bad_pictures_are_an_error_or_missing() -> None:
+def test_in_order_bad_images_are_an_error_or_missing() -> None:
     def labels(dataset: Torn, on_error: str) -> list[int]:
         batches = in_order(dataset, 6, CPU, torch.float32, on_error=on_error)
         return [label for batch in batches for label in batch["label"].tolist()]
 
     assert labels(Torn(), "skip") == [index for index in range(40) if index not in (4, 5, 39)]
-    with pytest.raises(ConfigError, match=r"^can't read the picture 4\.png: torn$"):
+    with pytest.raises(ConfigError, match=r"^can't read the image 4\.png: torn$"):
         labels(Torn(), "raise")
-    with pytest.raises(ConfigError, match=r"^can't read the picture 2\.png: torn$"):  # rather than no batch at all
+    with pytest.raises(ConfigError, match=r"^can't read the image 2\.png: torn$"):  # rather than no batch at all
         labels(Torn(size=3, bad=range(3)), "skip")
 
 
-def pictures(folder: Path, count: int, torn: int | None) -> None:
+def images(folder: Path, count: int, torn: int | None) -> None:
     folder.mkdir()
     for number in range(count):
         pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -167,16 +167,16 @@ def train(*typed: str) -> int:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_run_goes_past_a_torn_picture_and_says_so_at_once(workers: int, capfd) -> None:
-    pictures(Path("photos"), 12, torn=1)  # all of which are drawn in three steps
+def test_a_run_goes_past_a_torn_image_and_says_so_at_once(workers: int, capfd) -> None:
+    images(Path("photos"), 12, torn=1)  # all of which are drawn in three steps
     typed = [f"data.num_workers={workers}", "trainer.steps=7"]
     assert train(*typed) == 2
-    assert capfd.readouterr().err.strip().splitlines()[-1].startswith("gantrain: can't read the picture photos/01.png")
+    assert capfd.readouterr().err.strip().splitlines()[-1].startswith("gantrain: can't read the image photos/01.png")
     assert train(*typed, "data.on_error=skip") == 0
     said = capfd.readouterr().err
-    assert said.count("\rwarning: left out: can't read the picture photos/01.png: ") == 1
+    assert said.count("\rwarning: left out: can't read the image photos/01.png: ") == 1
     assert said.index("left out") < said.index(" 4/7 ")
-    assert re.search(r"\rwarning: bad pictures left out: 1; items replaced by their neighbours: [23]\n", said)
+    assert re.search(r"\rwarning: bad images left out: 1; items replaced by their neighbours: [23]\n", said)
     assert newest("run")["step"] == 7
 
 
@@ -191,7 +191,7 @@ def read(mode: str, preprocess: str = "scale_width") -> ImageDataset:
 
 @pytest.mark.parametrize("left", [0, 100])
 @pytest.mark.parametrize("mode", ["single", "aligned", "unaligned"])
-def test_the_first_picture_may_be_torn(mode: str, left: int) -> None:
+def test_the_first_image_may_be_torn(mode: str, left: int) -> None:
     deep = np.random.default_rng(0).integers(0, 65536, (30, 40, 1), dtype=np.uint16)
     for folder in ("photos/trainA", "photos/trainB"):
         for number in range(3):
@@ -201,30 +201,30 @@ def test_the_first_picture_may_be_torn(mode: str, left: int) -> None:
     dataset = read(mode)
     assert set(dataset.spec.depth.values()) == {"uint16"}
     assert (dataset.spec.height, dataset.spec.width) == (16, 20)
-    with pytest.raises(ConfigError, match=r"^can't read the picture photos/trainA/0\.png: "):
+    with pytest.raises(ConfigError, match=r"^can't read the image photos/trainA/0\.png: "):
         dataset.item(0, 0)
     batches = list(islice(stream(dataset, batch_size=1), 3))
     assert not any(name.endswith("0.png") for batch in batches for name in batch["name"])
 
 
 def test_a_name_of_two_lines_is_said_in_one() -> None:
-    pictures(Path("photos"), 2, torn=None)
+    images(Path("photos"), 2, torn=None)
     Path("photos/two\nlines\udcff.png").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"^can't read the picture photos/two\\nlines\\udcff\.png: the file is "):
+    with pytest.raises(ConfigError, match=r"^can't read the image photos/two\\nlines\\udcff\.png: the file is "):
         read("single", "crop").item(2, 0)
 
 
 @pytest.mark.parametrize("preprocess", ["scale_width", "crop"])
-def test_where_no_picture_can_be_read_the_first_is_named(preprocess: str) -> None:
-    pictures(Path("photos"), 3, torn=None)
+def test_where_no_image_can_be_read_the_first_is_named(preprocess: str) -> None:
+    images(Path("photos"), 3, torn=None)
     for path in Path("photos").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"^can't read the picture photos/00\.png: the file is empty$"):
+    with pytest.raises(ConfigError, match=r"^can't read the image photos/00\.png: the file is empty$"):
         read("single", preprocess)
 
 
-def test_a_page_of_training_pictures_does_without_the_torn_one() -> None:
-    pictures(Path("photos"), 6, torn=1)
+def test_a_page_of_training_images_does_without_the_torn_one() -> None:
+    images(Path("photos"), 6, torn=1)
     typed = ["model=colorization", "network/generator=unet_resize", "data.on_error=skip", "trainer.steps=1"]
     typed += ["data.preprocess=null", "data.crop_size=32"]
     assert train(*typed, "data.num_workers=0") == 0
@@ -232,7 +232,7 @@ def test_a_page_of_training_pictures_does_without_the_torn_one() -> None:
 
 
 def test_a_run_may_go_on_with_the_other_setting() -> None:
-    pictures(Path("photos"), 6, torn=None)
+    images(Path("photos"), 6, torn=None)
     assert train("trainer.steps=1", "data.num_workers=0") == 0
     assert train("trainer.steps=2", "data.num_workers=0", "data.on_error=skip") == 0
     assert newest("run")["step"] == 2

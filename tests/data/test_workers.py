@@ -30,7 +30,7 @@ class Sized(ImageDataset):
         return self.size
 
     def item(self, index: int, seed: int) -> Batch:
-        raise AssertionError("no picture is to be read for this")
+        raise AssertionError("no image is to be read for this")
 
 
 @pytest.fixture
@@ -79,9 +79,9 @@ def test_few_workers_prepare_more_batches_each() -> None:
 
 
 MORE = "data.num_workers=4 (now 1; this process may use 4 cores)"
-DISK = "data.cache=disk, which decodes every picture only once"
-DISK_IF = "data.cache=disk, where there is room, which decodes every picture only once"
-FAST = "data.decoder=fast, which scales pictures in a third of the time"
+DISK = "data.cache=disk, which decodes every image only once"
+DISK_IF = "data.cache=disk, where there is room, which decodes every image only once"
+FAST = "data.decoder=fast, which scales images in a third of the time"
 
 
 @pytest.mark.parametrize(
@@ -133,5 +133,5 @@ def test_a_cache_does_without_workers(mode: str, machine) -> None:
         channels_last=False,
     )
     assert stream.num_workers == 3
-    part.keep(Cache(cache="memory"))
+    part.use_cache(Cache(cache="memory"))
     assert stream.num_workers == 0

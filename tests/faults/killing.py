@@ -51,7 +51,7 @@ def survive(warm: Warm, model: str, kills: int, draw: random.Random, folder: Pat
         model: Of ``SETTINGS``.
         kills: How often.
         draw: Decides when: half of the time at once before an operation on the run folder, else up to half a second
-            after the beginning of one; in a third of all cases with the processes that read pictures.
+            after the beginning of one; in a third of all cases with the processes that read images.
         folder: Made, for all runs.
     """
     argv = ["train", *SETTINGS[model], *COMMON]

@@ -22,7 +22,7 @@ from PIL import Image
 from gantrain.cli.main import main
 from gantrain.config.overrides import flatten
 
-TINY = ["data=single", "data.root=pictures", "data.load_size=16", "data.crop_size=16", "network.width=4"]
+TINY = ["data=single", "data.root=images", "data.load_size=16", "data.crop_size=16", "network.width=4"]
 DRY = ["train", *TINY, "data.batch_size=4", "data.cache=off", "trainer.accelerator=cpu", "dry_run=true"]
 TRACES = ("Traceback", "Error executing job", "HYDRA_FULL_ERROR", "usage:", 'File "')
 
@@ -126,10 +126,10 @@ SETTINGS = settings(
 
 @pytest.fixture(autouse=True)
 def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four pictures, and modules that are no good as plugins."""
-    Path("pictures").mkdir()
+    """Four images, and modules that are no good as plugins."""
+    Path("images").mkdir()
     for number in range(4):
-        Image.new("RGB", (16, 16), (number, 0, 0)).save(f"pictures/{number}.png")
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(f"images/{number}.png")
     for name, code in PLUGINS.items():
         Path(f"{name}.py").write_text(code)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -376,7 +376,7 @@ def test_values_that_gantrain_test_does_not_take(train) -> None:
     train("one", "trainer.steps=1")
     assert main(["test", "run=checkpoints/one", "num=1", "out=made", "accelerator=cpu"]) == 0
     bad = st.sampled_from(
-        ["=" + word for word in ("", ".", "..", "/", "/dev/null", "pictures", "raises.py", "'\x00'", "'a\nb'", "~x")]
+        ["=" + word for word in ("", ".", "..", "/", "/dev/null", "images", "raises.py", "'\x00'", "'a\nb'", "~x")]
     )
     places = st.builds(str.__add__, st.sampled_from(["run", "weights", "data"]), bad)
     words = given_values(set(keys_of("test")) - {"run"}) | places
@@ -403,7 +403,7 @@ def data_commands(draw: st.DrawFn) -> list[str]:
     name = draw(st.sampled_from(sorted(DATA)))
     needed, options = DATA[name]
     place = st.sampled_from(
-        ["pictures", "raises.py", "", ".", "/dev/null", "\x00", "a\nb", "nowhere", "-x", "x" * 300, "ü"]
+        ["images", "raises.py", "", ".", "/dev/null", "\x00", "a\nb", "nowhere", "-x", "x" * 300, "ü"]
     )
     count = draw(st.sampled_from([needed, needed, needed, needed + 1, max(0, needed - 1)]))
     places = [draw(place) for _ in range(count)]
@@ -418,10 +418,10 @@ def test_what_gantrain_data_does_not_take() -> None:
 def test_a_nul_in_a_path_is_told() -> None:
     refuses_all(
         [
-            ["test", "weights='\x00'", "data=single", "data.root=pictures"],
-            ["data", "lmdb", "pictures", "\x00"],
+            ["test", "weights='\x00'", "data=single", "data.root=images"],
+            ["data", "lmdb", "images", "\x00"],
             ["data", "export", "\x00", "made"],
-            ["data", "prepare", "resize", "pictures", "\x00"],
+            ["data", "prepare", "resize", "images", "\x00"],
         ],
         but=0,
     )
@@ -433,8 +433,8 @@ def test_a_nul_in_a_path_is_told() -> None:
         ["train", "seed=[1"],
         ["train", "plugins=[leaves]", "name=../x"],
         ["train", "--experimental-rerun", "raises.py"],
-        ["test", "weights=raises.py", "data=single", "data.root=pictures"],
-        ["data", "prepare", "resize", "pictures", "made", "size=[[[["],
+        ["test", "weights=raises.py", "data=single", "data.root=images"],
+        ["data", "prepare", "resize", "images", "made", "size=[[[["],
     ],
 )
 def test_as_real_commands(argv: list[str]) -> None:

@@ -21,9 +21,9 @@ KEYS = ["data.load_size=16", "data.crop_size=16", "data.batch_size=4", "network.
 
 
 @pytest.fixture
-def pictures(workplace: Path) -> Path:
+def images(workplace: Path) -> Path:
     """A folder whose name, classes and files are markup."""
-    folder = workplace / f"pictures {IMAGE}"
+    folder = workplace / f"images {IMAGE}"
     for number, kind in enumerate(PARTS):
         (folder / kind).mkdir(parents=True)
         for other in range(3):
@@ -63,8 +63,8 @@ def test_a_page_that_is_not_harmless_is_told_from_others(browser: Browser, workp
         browser.check()
 
 
-def test_the_page_of_a_run(opened: Callable[[Path], str], pictures: Path) -> None:
-    typed = ["train", "model=cgan", "data=single", f"data.root={quoted(str(pictures))}", *KEYS, "name=run"]
+def test_the_page_of_a_run(opened: Callable[[Path], str], images: Path) -> None:
+    typed = ["train", "model=cgan", "data=single", f"data.root={quoted(str(images))}", *KEYS, "name=run"]
     assert main([*typed, "trainer.steps=1", "trainer.log_every=1"]) == 0
     lines = Path("checkpoints/run/losses.jsonl")
     first = json.loads(lines.read_text().splitlines()[0])
@@ -75,8 +75,8 @@ def test_the_page_of_a_run(opened: Callable[[Path], str], pictures: Path) -> Non
     assert LEAVES in page
 
 
-def test_the_page_of_samples(opened: Callable[[Path], str], browser: Browser, pictures: Path) -> None:
-    typed = ["train", "model=cgan", "data=single", f"data.root={quoted(str(pictures))}", *KEYS, "name=run"]
+def test_the_page_of_samples(opened: Callable[[Path], str], browser: Browser, images: Path) -> None:
+    typed = ["train", "model=cgan", "data=single", f"data.root={quoted(str(images))}", *KEYS, "name=run"]
     assert main([*typed, "trainer.steps=1"]) == 0
     for number, name in enumerate(PARTS):
         place = shutil.copytree("checkpoints/run", f"checkpoints/{name}")
@@ -87,10 +87,10 @@ def test_the_page_of_samples(opened: Callable[[Path], str], browser: Browser, pi
         assert name in page
 
 
-def test_the_page_of_translations(opened: Callable[[Path], str], browser: Browser, pictures: Path) -> None:
+def test_the_page_of_translations(opened: Callable[[Path], str], browser: Browser, images: Path) -> None:
     typed = ["model=pix2pix", "network.width=4", "trainer.accelerator=cpu", "trainer.steps=1", "name=run"]
     assert main(["train", *typed]) == 0
-    data = ["data=single", f"data.root={quoted(str(pictures))}", "data.preprocess=resize_and_crop"]
+    data = ["data=single", f"data.root={quoted(str(images))}", "data.preprocess=resize_and_crop"]
     sizes = ["data.load_size=32", "data.crop_size=32"]
     assert main(["test", "run=checkpoints/run", *data, *sizes, "direction=a_to_b", "out=out", "accelerator=cpu"]) == 0
     page = opened(Path("out/index.html"))
@@ -99,9 +99,9 @@ def test_the_page_of_translations(opened: Callable[[Path], str], browser: Browse
     assert browser.run("return document.images.length") == 12
 
 
-def test_the_page_of_a_data_set(opened: Callable[[Path], str], browser: Browser, pictures: Path) -> None:
-    (pictures / IMAGE / f"broken{LEAVES}.png").write_bytes(b"no picture")
-    typed = ["data=single", f"data.root={quoted(str(pictures))}", "data.load_size=16", "data.crop_size=16"]
+def test_the_page_of_a_data_set(opened: Callable[[Path], str], browser: Browser, images: Path) -> None:
+    (images / IMAGE / f"broken{LEAVES}.png").write_bytes(b"no image")
+    typed = ["data=single", f"data.root={quoted(str(images))}", "data.load_size=16", "data.crop_size=16"]
     assert main(["data", "check", *typed, "out=out"]) == 1
     page = opened(Path("out/index.html"))
     assert f"broken{LEAVES}.png" in page

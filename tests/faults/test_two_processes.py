@@ -20,7 +20,7 @@ import torch
 from conftest import TINY
 from killing import differences
 from torch import Tensor
-from translated import picture
+from translated import image
 from warm import Warm
 
 from gantrain.checkpoints.store import Checkpoints
@@ -218,7 +218,7 @@ def test_two_processes_go_on_to_the_same_bits_whatever_has_happened_to_them(warm
 def test_what_is_not_finite_on_one_rank_alone_stops_both_or_takes_both_back(warm: Warm, workplace: Path) -> None:
     run = Runs(warm, workplace / "run")
     for number in range(8):
-        picture(run.folder / f"photos/{number}.png", 16, 16)
+        image(run.folder / f"photos/{number}.png", 16, 16)
     run.file("poison_1", 6).write_text("loss")  # the gradient of which is finite
     run.file("poison_1", 11).write_text("gradient")
     run.start("data=single", "data.root=photos", "trainer.on_divergence=rollback", "trainer.rollbacks=1")
@@ -227,7 +227,7 @@ def test_what_is_not_finite_on_one_rank_alone_stops_both_or_takes_both_back(warm
     crash = Path("checkpoints/run/crash")
     assert back == (
         f"diverged at step 6: the loss of the generator is not finite; see {crash}/step_6.json. "
-        "Going back to step 4, with the pictures in another order (1 of 1 times)"
+        "Going back to step 4, with the images in another order (1 of 1 times)"
     )
     told = f"gantrain: diverged at step 11: the gradient of the generator is nan; see {crash}/step_11.json. Try "
     assert end.startswith(told)
@@ -236,7 +236,7 @@ def test_what_is_not_finite_on_one_rank_alone_stops_both_or_takes_both_back(warm
         (norm,) = [norm for norm in record["gradient_norms"] if (norm["step"], norm["side"]) == (step, "generator")]
         assert not norm["finite_loss"]
         assert math.isfinite(norm["norm"]) == (step == 6)
-        assert len(set(record["pictures"])) == 4  # of both ranks
+        assert len(set(record["images"])) == 4  # of both ranks
     assert run.reached() == [12, 12]  # where it is seen
     assert run.saved() == [4, 8]
     for path in (run.folder / "checkpoints" / "run").glob("*.pt"):

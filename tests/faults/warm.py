@@ -29,7 +29,7 @@ class Kill:
         operation: Counts what changes the run folder, from 1: files opened for writing, renamed, linked and removed,
             folders made and removed.
         delay: Seconds after that operation's beginning; 0 for at once, before anything is done.
-        group: Whether the processes that read pictures are killed too, as by a machine that goes down.
+        group: Whether the processes that read images are killed too, as by a machine that goes down.
     """
 
     operation: int

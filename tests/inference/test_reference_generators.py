@@ -16,9 +16,9 @@ from translated import (
     bits,
     expected,
     files,
+    image,
     layout,
     linked,
-    picture,
     pixels,
     refused,
     resnet_by_hand,
@@ -48,8 +48,8 @@ def test_bare_weights_compute_what_they_computed_where_they_come_from(
     Path("arrays").mkdir()
     torch.manual_seed(1)
     images = {name: torch.rand(1, 2, 64, 32) * 2 - 1 for name in ("one", "two")}
-    for name, image in images.items():
-        np.save(f"arrays/{name}.npy", image[0].permute(1, 2, 0).numpy() * scale)
+    for name, array in images.items():
+        np.save(f"arrays/{name}.npy", array[0].permute(1, 2, 0).numpy() * scale)
     stored = f"data.range=[{-scale},{scale}]"
     arrays = ["data=single", "data.root=arrays", stored, f"network_mode={mode}", "dropout=0"]
     assert main(["test", "weights=latest_net_G.pth", *arrays, "accelerator=cpu"]) == 0
@@ -58,11 +58,11 @@ def test_bare_weights_compute_what_they_computed_where_they_come_from(
     shown = [f"shown/{kind}/{name}.png" for kind in ("fake_b", "real_a") for name in ("one", "two")]
     assert files(results) == by_kind + shown
     assert linked(results) == shown
-    for name, image in images.items():
+    for name, array in images.items():
         if network == "resnet":
-            wanted = resnet_by_hand(state, image, blocks=2, training=mode == "train")
+            wanted = resnet_by_hand(state, array, blocks=2, training=mode == "train")
         else:
-            wanted = unet_by_hand(state, image, training=mode == "train")
+            wanted = unet_by_hand(state, array, training=mode == "train")
         fake, real = (np.load(results / f"{kind}/{name}.npy") for kind in ("fake_b", "real_a"))
         assert fake.dtype == real.dtype == np.float32
         assert wanted.std() > 0.05
@@ -76,7 +76,7 @@ def test_the_dropout_of_a_bare_unet_is_half_unless_told_otherwise() -> None:
     torch.manual_seed(0)
     sizes = {"input_shape": (3, 64, 64), "shape": (3, 64, 64)}
     torch.save(UNetGenerator(**sizes, **DEEP | {"depth": 6}, norm="batch").state_dict(), "G.pth")
-    picture("photo.png", 64, 64)
+    image("photo.png", 64, 64)
     photo = ["test", "weights=G.pth", "data=single", "data.root=photo.png", "accelerator=cpu"]
     made = {}
     for how in ([], ["dropout=0.5"], ["dropout=0"], ["dropout=0", "network_mode=eval"], ["network_mode=eval"]):
@@ -98,7 +98,7 @@ def test_bare_weights_take_the_other_direction_and_other_data() -> None:
     assert main([*test, *unaligned]) == 0
     assert files("results/monet") == expected({("real_a", "fake_b"): ["n65_0", "n65_1"]})
     fakes = bits("mine")["fake_a/n66_1.png"]
-    # as a picture of its own it is made the same
+    # as an image of its own it is made the same
     assert main([*test, "data=single", "data.root=made/testB/n66_1.jpg", "out=one"]) == 0
     assert bits("one")["fake_b/n66_1.png"] == fakes
     # and so is it from Python
@@ -108,7 +108,7 @@ def test_bare_weights_take_the_other_direction_and_other_data() -> None:
 
 def test_bare_weights_of_unlike_channels_say_what_the_data_is_read_as() -> None:
     weights_file("colour.pth", "unet", "batch", inputs=1, outputs=3)
-    picture("pairs/test/1.png", 32, 64)
+    image("pairs/test/1.png", 32, 64)
     pairs = ["data=aligned", "data.root=pairs", "data.load_size=32", "data.crop_size=32", "accelerator=cpu"]
     assert main(["test", "weights=colour.pth", *pairs, "data.direction=b_to_a", "out=mine"]) == 0
     assert [Image.open(f"mine/{kind}/1.png").mode for kind in ("real_a", "fake_b", "real_b")] == ["L", "RGB", "RGB"]
@@ -122,7 +122,7 @@ def test_bare_weights_of_unlike_channels_say_what_the_data_is_read_as() -> None:
 
 def test_what_is_no_bare_generator_is_refused_in_one_line(trained, capsys) -> None:
     run = trained("cyclegan")
-    picture("photo.png", 32, 32)
+    image("photo.png", 32, 32)
     data = ["data=single", "data.root=photo.png"]
     judge = PatchGANDiscriminator(
         shape=(3, 32, 32), num_classes=0, num_outputs=1, width=2, layers=3, norm="batch", **INIT
@@ -150,11 +150,11 @@ def test_what_is_no_bare_generator_is_refused_in_one_line(trained, capsys) -> No
 
 def test_colorization_learns_from_colour_and_is_tested_on_gray_and_colour() -> None:
     for number in range(3):
-        picture(f"colour/{number}.png", 40, 40)
+        image(f"colour/{number}.png", 40, 40)
     command = ["model=colorization", "data=single", "data.root=colour", *COLOUR]
     assert main(["train", *command, *CPU, "name=run", "trainer.steps=2"]) == 0
-    picture("photos/gray.png", 33, 47, "L")
-    picture("photos/colour.png", 40, 32)
+    image("photos/gray.png", 33, 47, "L")
+    image("photos/colour.png", 40, 32)
     photos = ["data=single", "data.root=photos", "out=mine", "accelerator=cpu"]
     assert main(["test", "run=checkpoints/run", *photos]) == 0
     assert files("mine") == linked("mine") == expected({("real_a", "fake_b_rgb", "real_b_rgb"): ["colour", "gray"]})
@@ -170,7 +170,7 @@ def test_colorization_learns_from_colour_and_is_tested_on_gray_and_colour() -> N
 
 def test_a_bare_generator_of_colorization_shows_what_its_run_shows() -> None:
     for name, mode in (("gray", "L"), ("colour", "RGB")):
-        picture(f"photos/{name}.png", 33, 47, mode)
+        image(f"photos/{name}.png", 33, 47, mode)
     state = weights_file("latest_net_G.pth", "unet", "batch", inputs=1, outputs=2)
     photos = ["data=single", "data.root=photos", "accelerator=cpu", "out=mine"]
     assert main(["test", "weights=latest_net_G.pth", *photos, "dropout=0"]) == 0
@@ -186,10 +186,10 @@ def test_a_bare_generator_of_colorization_shows_what_its_run_shows() -> None:
 
 
 def test_a_bare_generator_of_colorization_goes_one_way(capsys) -> None:
-    picture("photos/1.png", 32, 32)
+    image("photos/1.png", 32, 32)
     layout(Path("made"), testA=1, testB=1)
     weights_file("G.pth", "unet", "batch", inputs=1, outputs=2)
     test = ["test", "weights=G.pth", "accelerator=cpu"]
     said = refused(capsys, *test, "data=single", "data.root=photos", "direction=b_to_a")
     assert "knows only a_to_b" in said
-    assert "takes plain pictures" in refused(capsys, *test, "data=unaligned", "data.root=made")
+    assert "takes plain images" in refused(capsys, *test, "data=unaligned", "data.root=made")

@@ -1,4 +1,4 @@
-"""``gantrain test`` of models that translate: all that was made of the pictures of a data set."""
+"""``gantrain test`` of models that translate: all that was made of the images of a data set."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from translated import (
     bits,
     expected,
     files,
+    image,
     inside,
     layout,
     linked,
-    picture,
     pixels,
     refused,
     resnet_by_hand,
@@ -73,7 +73,7 @@ def test_cyclegan_trains_on_folders_shows_itself_and_goes_on_to_the_same_bits(mo
         assert all(low < high for tile in tiles for low, high in tile.getextrema())
 
 
-def test_cyclegan_is_tested_on_every_picture_of_both_domains_in_both_directions(trained) -> None:
+def test_cyclegan_is_tested_on_every_image_of_both_domains_in_both_directions(trained) -> None:
     run = trained("cyclegan")
     root = Path(newest("cyclegan")["config"]["data"]["root"])
     assert main(["test", f"run={run}", "accelerator=cpu"]) == 0
@@ -92,8 +92,8 @@ def test_cyclegan_is_tested_on_every_picture_of_both_domains_in_both_directions(
         fake = there(real)
         made = {f"real_{source}": real, f"fake_{target}": fake, f"rec_{source}": back(fake)}
         made[f"idt_{target}"] = back(real)
-        for kind, image in made.items():
-            assert np.abs(pixels(results / kind / f"{name}.png").astype(int) - rounded(image)).max() <= 1, kind
+        for kind, result in made.items():
+            assert np.abs(pixels(results / kind / f"{name}.png").astype(int) - rounded(result)).max() <= 1, kind
 
 
 def test_a_call_takes_away_what_the_last_one_wrote_and_nothing_else(trained) -> None:
@@ -118,7 +118,7 @@ def test_a_call_takes_away_what_the_last_one_wrote_and_nothing_else(trained) -> 
 def test_a_call_that_fails_leaves_the_results_of_the_last_one(trained, capsys) -> None:
     test = ["test", f"run={trained('cyclegan')}", "accelerator=cpu", "out=mine", "direction=a_to_b", "batch_size=1"]
     for name in "abd":
-        picture(f"photos/{name}.png", 40, 40)
+        image(f"photos/{name}.png", 40, 40)
     photos = ["data=single", "data.root=photos"]
     assert main([*test, *photos]) == 0
     before, page = bits("mine"), Path("mine/index.html").read_bytes()
@@ -136,7 +136,7 @@ def test_a_call_that_fails_leaves_the_results_of_the_last_one(trained, capsys) -
 
 
 def test_what_a_killed_call_left_is_removed_and_what_somebody_else_has_there_is_not(trained, capsys) -> None:
-    picture("photos/a.png", 40, 40)
+    image("photos/a.png", 40, 40)
     test = ["test", f"run={trained('cyclegan')}", "accelerator=cpu", "out=mine", "direction=a_to_b"]
     test += ["data=single", "data.root=photos"]
     Path("mine.part").mkdir()
@@ -149,17 +149,17 @@ def test_what_a_killed_call_left_is_removed_and_what_somebody_else_has_there_is_
     assert files("mine") == expected({KINDS_A: ["a"]})
     # a folder that is empty now is not in the way of a file
     Path("photos/a.png").unlink()
-    picture("photos/a.png/1.jpg", 40, 40)
+    image("photos/a.png/1.jpg", 40, 40)
     assert main(test) == 0
     assert files("mine") == expected({KINDS_A: ["a.png/1"]})
     shutil.rmtree("photos")
-    picture("photos/a.png", 40, 40)
+    image("photos/a.png", 40, 40)
     assert main(test) == 0
     assert files("mine") == expected({KINDS_A: ["a"]})
 
 
 def test_results_of_other_weights_are_not_replaced_without_a_word(capsys) -> None:
-    picture("photo.png", 32, 32)
+    image("photo.png", 32, 32)
     photo = ["data=single", "data.root=photo.png", "accelerator=cpu"]
     for folder in ("one", "two"):
         Path(folder).mkdir()
@@ -173,7 +173,7 @@ def test_results_of_other_weights_are_not_replaced_without_a_word(capsys) -> Non
 
 
 @pytest.mark.parametrize(("mode", "together"), [("train", {1}), ("eval", {3, 2})])
-def test_pictures_are_translated_one_by_one_where_they_must_not_depend_on_each_other(
+def test_images_are_translated_one_by_one_where_they_must_not_depend_on_each_other(
     mode: str, together: set[int], trained, monkeypatch
 ) -> None:
     run, found, forward = trained("cyclegan"), set(), ResnetGenerator.forward
@@ -197,16 +197,16 @@ def test_the_page_says_what_its_columns_are(trained) -> None:
     assert "a_to_b real_a is the input, fake_b the output, real_b the target" in squeezed(Path("pix/index.html"))
 
 
-def test_folders_of_pictures_have_results_of_their_own(trained) -> None:
+def test_folders_of_images_have_results_of_their_own(trained) -> None:
     test = ["test", f"run={trained('cyclegan')}", "data=single", "direction=a_to_b", "accelerator=cpu"]
-    for folder in ("some/photos", "other pictures"):
-        picture(f"{folder}/1.jpg", 20, 20)
+    for folder in ("some/photos", "other images"):
+        image(f"{folder}/1.jpg", 20, 20)
     names = {
         "some/photos": "photos",
         "some/photos/": "photos",
         "some/../some/photos/1.jpg": "1.jpg",
         "some/*/*.jpg": "some_.jpg",
-        "'other pictures'": "other_pictures",
+        "'other images'": "other_images",
     }
     for root, name in names.items():
         assert main([*test, f"data.root={root}"]) == 0
@@ -247,8 +247,8 @@ def test_averages_are_what_an_averaged_run_translates_with() -> None:
             assert torch.equal(average[key], kept[f"{number}.{key}"])
             assert not torch.equal(average[key], last[key])
             assert torch.equal(last[key], newest("run")["model"][f"generator_{way.replace('_to_', '')}.{key}"])
-    # and the pictures come from them too, with and without
-    picture("photo.png", 32, 32)
+    # and the images come from them too, with and without
+    image("photo.png", 32, 32)
     for choice in ("average", "last"):
         photo = ["data=single", "data.root=photo.png", "direction=a_to_b", f"network_weights={choice}"]
         assert main(["test", f"run={run}", *photo, f"out={choice}", "accelerator=cpu"]) == 0
@@ -286,7 +286,7 @@ def test_pix2pix_shows_input_output_and_target_and_measures_their_distance(train
     assert measured > 0.05
 
 
-def test_the_noise_of_a_picture_is_its_names_and_neither_its_neighbours_nor_chances(trained) -> None:
+def test_the_noise_of_a_image_is_its_names_and_neither_its_neighbours_nor_chances(trained) -> None:
     test = ["test", f"run={trained('pix2pix')}", "accelerator=cpu"]
     assert main([*test, "out=one", "batch_size=1"]) == 0
     assert main([*test, "out=five", "batch_size=5", "seed=1"]) == 0
@@ -296,9 +296,9 @@ def test_the_noise_of_a_picture_is_its_names_and_neither_its_neighbours_nor_chan
     assert bits("five") == one
     assert {name for name in one if one[name] != calm[name]} == {f"fake_b/{n}.png" for n in range(7)}
     assert "train: dropout and batch norm as in training" in Reader(Path("one/index.html")).words
-    # the same picture under two names, and again under one of them among others
+    # the same image under two names, and again under one of them among others
     for name in ("z", "y", "sub/z"):
-        picture(f"photos/{name}.png", 32, 32, seed=1)
+        image(f"photos/{name}.png", 32, 32, seed=1)
     photos = ["data=single", "data.root=photos"]
     assert main([*test, *photos, "out=named"]) == 0
     named = bits("named")
@@ -311,8 +311,8 @@ def test_the_noise_of_a_picture_is_its_names_and_neither_its_neighbours_nor_chan
 def test_pix2pix_takes_pairs_from_two_folders_and_makes_dropout_and_batch_norm_of_a_unet() -> None:
     for part, count in (("train", 2), ("test", 3)):
         for number in range(count):
-            picture(f"pairs/{part}A/{number}.jpg", 64, 64)
-            picture(f"pairs/{part}B/{number}.png", 64, 64)
+            image(f"pairs/{part}A/{number}.jpg", 64, 64)
+            image(f"pairs/{part}B/{number}.png", 64, 64)
     # six halvings, of which the fifth has dropout
     command = ["model=pix2pix", "data=aligned", "data.root=pairs", "data.load_size=64", "data.crop_size=64", *CPU]
     command += ["network.width=2", *SPREAD, "name=run", "trainer.steps=1"]
@@ -347,7 +347,7 @@ def test_commands_that_do_not_fit_are_refused_with_the_remedy(trained, capsys) -
     layout(Path("halves"), testB=2, trainA=1, trainB=1)
     assert "testA + testB" in refused(capsys, *test, "data=unaligned", "data.root=halves")
     assert "there is no folder nowhere" in refused(capsys, *test, "data=single", "data.root=nowhere")
-    assert "no picture matches" in refused(capsys, *test, "data=single", "data.root=halves/*.png")
+    assert "no image matches" in refused(capsys, *test, "data=single", "data.root=halves/*.png")
     assert not any((each / "results").exists() for each in (run, pairs))
 
 
@@ -355,7 +355,7 @@ def test_other_kinds_of_models_are_told_apart(capsys) -> None:
     assert main(["train", "data.load_size=16", "network.width=2", *CPU, "trainer.steps=1", "name=noise"]) == 0
     said = refused(capsys, "test", "run=checkpoints/noise", "direction=a_to_b")
     assert "direction=a_to_b: DCGAN makes images from noise" in said
-    picture("colour/1.png", 40, 40)
+    image("colour/1.png", 40, 40)
     layout(Path("made"), testA=1, testB=1)
     command = ["model=colorization", "data=single", "data.root=colour", *COLOUR]
     assert main(["train", *command, *CPU, "name=run", "trainer.steps=1"]) == 0
@@ -364,9 +364,9 @@ def test_other_kinds_of_models_are_told_apart(capsys) -> None:
     assert "knows only a_to_b" in refused(capsys, "test", "run=checkpoints/run", "direction=b_to_a")
 
 
-def test_pictures_without_names_are_numbered() -> None:
+def test_images_without_names_are_numbered() -> None:
     for folder in ("trainA", "trainB"):
-        picture(f"made/{folder}/1.png", 32, 32, "L")
+        image(f"made/{folder}/1.png", 32, 32, "L")
     command = ["model=cyclegan", "data=unaligned", "data.root=made", "data.channels=1", *SIZES, *RESNET]
     assert main(["train", *command, "name=run", "trainer.steps=1"]) == 0
     digits = ["data=digits", "data.load_size=32", "num=3", "batch_size=2", "direction=a_to_b", "accelerator=cpu"]

@@ -1,4 +1,4 @@
-"""``gantrain test`` of models that translate, as people use it: pictures of their own in, translated ones out."""
+"""``gantrain test`` of models that translate, as people use it: images of their own in, translated ones out."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from translated import (
     deep,
     expected,
     files,
+    image,
     layout,
     linked,
-    picture,
     pixels,
     refused,
     unit,
@@ -33,7 +33,7 @@ from gantrain.data.base import drawn as sample
 def test_a_folder_of_any_sizes_comes_out_in_its_own_sizes(trained) -> None:
     sizes = {"wide": (32, 355), "tall": (355, 32), "large": (700, 1100), "odd": (33, 47), "dot": (1, 1)}
     for name, size in sizes.items():
-        picture(f"photos/{name}.png", *size)
+        image(f"photos/{name}.png", *size)
     test = ["test", f"run={trained('cyclegan')}", "data=single", "data.root=photos", "accelerator=cpu"]
     assert main([*test, "direction=b_to_a", "out=mine"]) == 0
     assert files("mine") == linked("mine") == expected({KINDS_B: list(sizes)})
@@ -46,9 +46,9 @@ def test_a_folder_of_any_sizes_comes_out_in_its_own_sizes(trained) -> None:
     assert files("checkpoints/cyclegan/results/test_2_single_photos") == expected({KINDS_A: ["dot", "large"]})
 
 
-def test_one_picture_and_a_pattern_will_do(trained) -> None:
+def test_one_image_and_a_pattern_will_do(trained) -> None:
     for name in ("a/1.jpg", "a/2.png", "b/3.jpg"):
-        picture(f"photos/{name}", 32, 32)
+        image(f"photos/{name}", 32, 32)
     test = ["test", f"run={trained('cyclegan')}", "data=single", "accelerator=cpu", "out=mine"]
     for root, names in {
         "photos/b/3.jpg": ["3"],
@@ -60,7 +60,7 @@ def test_one_picture_and_a_pattern_will_do(trained) -> None:
         assert files("mine") == linked("mine") == expected({KINDS_A: names}), root
 
 
-def test_no_two_pictures_end_in_one_file(trained) -> None:
+def test_no_two_images_end_in_one_file(trained) -> None:
     names = {
         "x.jpg": "x",
         "x.png": "x_png",
@@ -75,7 +75,7 @@ def test_no_two_pictures_end_in_one_file(trained) -> None:
         "v1.3.jpg": "v1.3",
     }
     for name in names:
-        picture(f"photos/{name}", 20, 20)
+        image(f"photos/{name}", 20, 20)
     photos = ["data=single", "data.root=photos", "direction=a_to_b"]
     assert main(["test", f"run={trained('cyclegan')}", *photos, "out=mine", "accelerator=cpu"]) == 0
     assert files("mine") == linked("mine")
@@ -109,14 +109,14 @@ def test_sixteen_bits_in_are_sixteen_bits_out() -> None:
     assert len(np.unique(pixels("mine/fake_b/1.png"))) > 300  # more than 8 bits could hold
 
 
-def test_gray_transparent_printed_and_indexed_pictures_become_colour(trained) -> None:
-    picture("photos/gray.png", 20, 24, "L")
-    picture("photos/clear.png", 20, 24, "RGBA")
+def test_gray_transparent_printed_and_indexed_images_become_colour(trained) -> None:
+    image("photos/gray.png", 20, 24, "L")
+    image("photos/clear.png", 20, 24, "RGBA")
     transparent = Image.open("photos/clear.png")
     transparent.putalpha(Image.linear_gradient("L").resize(transparent.size))
     transparent.save("photos/clear.png")
-    picture("photos/print.jpg", 20, 24, "CMYK")
-    picture("photos/few.png", 20, 24, "P")
+    image("photos/print.jpg", 20, 24, "CMYK")
+    image("photos/few.png", 20, 24, "P")
     photos = ["data=single", "data.root=photos", "direction=a_to_b", "out=mine", "accelerator=cpu"]
     assert main(["test", f"run={trained('cyclegan')}", *photos]) == 0
     assert files("mine") == expected({KINDS_A: ["clear", "few", "gray", "print"]})
@@ -131,9 +131,9 @@ def test_gray_transparent_printed_and_indexed_pictures_become_colour(trained) ->
 
 
 @pytest.mark.parametrize("place", ["a", "z"])
-@pytest.mark.parametrize("content", [b"", b"not a picture\n"])
-def test_a_file_that_is_no_picture_is_named_in_one_line(content: bytes, place: str, trained, capsys) -> None:
-    picture("photos/m.jpg", 20, 20)
+@pytest.mark.parametrize("content", [b"", b"not an image\n"])
+def test_a_file_that_is_no_image_is_named_in_one_line(content: bytes, place: str, trained, capsys) -> None:
+    image("photos/m.jpg", 20, 20)
     Path(f"photos/{place}.jpg").write_bytes(content)
     photos = ["data=single", "data.root=photos", "accelerator=cpu"]
     assert f"photos/{place}.jpg" in refused(capsys, "test", f"run={trained('cyclegan')}", *photos)
@@ -160,8 +160,8 @@ HOSTILE = [
 
 def test_a_name_of_any_characters_is_linked_and_injects_nothing(trained) -> None:
     for name in HOSTILE:
-        picture(f"photos/{name}.png", 20, 20)
-        picture(f"photos/sub #{name}/1.png", 20, 20)
+        image(f"photos/{name}.png", 20, 20)
+        image(f"photos/sub #{name}/1.png", 20, 20)
     strange = "no text \udcff"  # bytes that are no UTF-8
     Image.new("RGB", (20, 20)).save(f"photos/{strange}.png")
     photos = ["data=single", "data.root=photos", "direction=a_to_b", "out='<i>my results'", "accelerator=cpu"]
@@ -175,7 +175,7 @@ def test_a_name_of_any_characters_is_linked_and_injects_nothing(trained) -> None
     names = {name for name, *_ in data_of("<i>my results", "results")["tables"][0]["rows"]}
     assert {f"{name}.png" for name in HOSTILE} < names
     # and the next call finds them all again
-    picture("photo.png", 20, 20)
+    image("photo.png", 20, 20)
     photos[1] = "data.root=photo.png"
     assert main(["test", "run=checkpoints/cyclegan", *photos]) == 0
     assert files("<i>my results") == expected({KINDS_A: ["photo"]})
@@ -195,7 +195,7 @@ def test_the_fraction_is_the_one_that_the_run_drew(workplace: Path) -> None:
     assert files("mine") == expected({KINDS_A: by_seed[5]})
 
 
-def test_a_run_that_skips_bad_pictures_is_tested_without_them_and_says_how_many(workplace: Path, capfd) -> None:
+def test_a_run_that_skips_bad_images_is_tested_without_them_and_says_how_many(workplace: Path, capfd) -> None:
     layout(Path("made"), trainA=1, trainB=1, testA=3, testB=2)
     torn = Path("made/testA/n65_1.jpg")
     torn.write_bytes(torn.read_bytes()[:50])
@@ -203,12 +203,10 @@ def test_a_run_that_skips_bad_pictures_is_tested_without_them_and_says_how_many(
     capfd.readouterr()
     assert main([*TEST, "out=mine"]) == 0
     assert files("mine") == expected({KINDS_A: ["n65_0", "n65_2"], KINDS_B: ["n66_0", "n66_1"]})
-    assert (
-        capfd.readouterr().err.count("warning: bad pictures left out: 1; one: can't read the picture made/testA") == 1
-    )
+    assert capfd.readouterr().err.count("warning: bad images left out: 1; one: can't read the image made/testA") == 1
     assert "left out 1, which can't be read" in " ".join(Reader(Path("mine/index.html")).words.split())
     # other data are read as the run's, unless they say otherwise
     other = [*TEST, "data=single", "data.root=made/testA", "direction=a_to_b", "out=other"]
     assert main(other) == 0
     assert main([*other, "+data.on_error=raise"]) == 2
-    assert "gantrain: can't read the picture made/testA/n65_1.jpg" in capfd.readouterr().err
+    assert "gantrain: can't read the image made/testA/n65_1.jpg" in capfd.readouterr().err

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gantrain.models.classifying import class_loss
 from gantrain.models.losses import gradient_penalty
-from gantrain.runtime.seeding import Draws
+from gantrain.runtime.seeding import StepRandom
 
 LN2, LN3, LN5 = log(2), log(3), log(5)
 NO_LATENT = torch.zeros(0)
@@ -124,13 +124,13 @@ def test_accuracy_is_the_share_of_all_images_whose_largest_class_is_right() -> N
 def test_penalties_take_the_gradient_of_the_logit_for_real_against_generated(name: str, keys: dict[str, Any]) -> None:
     model = build(name, gradient_penalty=1.0, **keys)
     real, fake = next(image_batches(labels=True)), next(image_batches(seed=5))["image"]
-    found = model.penalties(real, fake, Draws(3, torch.device("cpu")))
+    found = model.penalties(real, fake, StepRandom(3, torch.device("cpu")))
 
     def logit(images: Tensor) -> Tensor:
         logits = model.discriminator(images)
         return logits[:, 0] if name == "acgan" else logits[:, :3].exp().sum(dim=1).log() - logits[:, 3]
 
-    mix = Draws(3, torch.device("cpu")).uniform(6)
+    mix = StepRandom(3, torch.device("cpu")).uniform(6)
     close(found["gradient_penalty"].detach(), gradient_penalty(logit, real["image"], fake, mix).detach())
 
 

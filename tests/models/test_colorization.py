@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny import (
+    IMAGES,
     PAIRS,
-    PICTURES,
     Counted,
     adam_updates,
     build_translator,
@@ -16,7 +16,7 @@ from tiny import (
 )
 from torch import Tensor
 
-from gantrain.data.base import ImageSpec, to_uint8, to_unit_range
+from gantrain.data.base import ImageSpec, to_signed_range, to_uint8
 from gantrain.errors import ConfigError
 from gantrain.models.colorization import lab_to_rgb, lightness_and_colour, rgb_to_lab
 
@@ -38,7 +38,7 @@ def colours(step: int = 17) -> Tensor:
 
 
 def unit(images: Tensor) -> Tensor:
-    return to_unit_range(images, torch.float64)
+    return to_signed_range(images, torch.float64)
 
 
 @pytest.mark.parametrize("rgb", PUBLISHED)
@@ -64,7 +64,7 @@ def test_every_colour_of_a_screen_comes_back() -> None:
     rgb = unit(colours(step=15))
     torch.testing.assert_close(lab_to_rgb(rgb_to_lab(rgb)), rgb, atol=1e-6, rtol=0)
     images = colours(step=5)  # in single precision to the last bit of eight
-    assert torch.equal(to_uint8(lab_to_rgb(rgb_to_lab(to_unit_range(images, torch.float32)))), images)
+    assert torch.equal(to_uint8(lab_to_rgb(rgb_to_lab(to_signed_range(images, torch.float32)))), images)
 
 
 def test_both_domains_lie_within_minus_one_and_one_and_are_lightness_and_colour() -> None:
@@ -90,29 +90,29 @@ def test_colours_that_no_screen_shows_are_clipped() -> None:
 def test_a_step_is_pix2pixs_on_lightness_and_colour_of_one_batch() -> None:
     domains = ImageSpec(height=32, width=32, channels={"a": 1, "b": 2}, depth={"a": "uint8", "b": "uint8"})
     model, pix2pix = build_translator("colorization"), build_translator("pix2pix", spec=domains)
-    batches = Counted({"image": batch["image"]} for batch in translation_batches(2, spec=PICTURES))
+    batches = Counted({"image": batch["image"]} for batch in translation_batches(2, spec=IMAGES))
     logged = play(model, batches, adam_updates(model), steps=3)
     assert batches.drawn == 3
-    split = (lightness_and_colour(batch["image"]) for batch in translation_batches(2, spec=PICTURES))
+    split = (lightness_and_colour(batch["image"]) for batch in translation_batches(2, spec=IMAGES))
     assert logged == play(pix2pix, split, adam_updates(pix2pix), steps=3)
     torch.testing.assert_close(weights(model), weights(pix2pix), atol=0, rtol=0)
     assert model.needs == {"image"}
-    assert model.spec == PICTURES
+    assert model.spec == IMAGES
 
 
-def test_pictures_without_colour_are_refused() -> None:
+def test_images_without_colour_are_refused() -> None:
     gray = ImageSpec(height=32, width=32, channels={"image": 1}, depth={"image": "uint8"})
-    text = r"^model=colorization learns from colour: these pictures have 1 channels$"
+    text = r"^model=colorization learns from colour: these images have 1 channels$"
     with pytest.raises(ConfigError, match=text):
         build_translator("colorization", spec=gray)
     assert build_translator("pix2pix", spec=PAIRS)
 
 
-def test_results_are_the_picture_in_gray_in_the_colours_found_and_in_its_own() -> None:
+def test_results_are_the_image_in_gray_in_the_colours_found_and_in_its_own() -> None:
     model = build_translator("colorization").eval()
     model.generator.model[-2].weight.data *= 0.1  # so that all its colours can be shown,
     model.generator.model[-2].bias.data *= 0.1
-    batch = next(translation_batches(2, spec=PICTURES))
+    batch = next(translation_batches(2, spec=IMAGES))
     batch["image"] = batch["image"] / 2  # neither on black nor on white
     for direction_of in (model.visuals, lambda batch: model.results(batch, "a_to_b")):
         made = direction_of(batch)
@@ -132,7 +132,7 @@ def test_results_are_the_picture_in_gray_in_the_colours_found_and_in_its_own() -
 
 def test_dropout_goes_by_the_name_and_there_is_none_in_eval_mode() -> None:
     model = build_translator("colorization", dropout=0.5).eval()
-    image = next(translation_batches(1, spec=PICTURES))["image"].repeat(2, 1, 1, 1)
+    image = next(translation_batches(1, spec=IMAGES))["image"].repeat(2, 1, 1, 1)
     in_training = model.results({"image": image, "name": ["x", "y"]}, "a_to_b")["fake_b_rgb"]
     assert (in_training[0] - in_training[1]).abs().max() > 0.01
     plain = model.results({"image": image, "name": ["x", "y"]}, "a_to_b", network_mode="eval")["fake_b_rgb"]

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.errors import ConfigError
-from gantrain.runtime.seeding import Draws
+from gantrain.runtime.seeding import StepRandom
 
 UNLIKE = ImageSpec(height=32, width=32, channels={"a": 1, "b": 3}, depth={"a": "uint8", "b": "uint8"})
 
@@ -184,7 +184,7 @@ def test_with_pools_too_steps_are_functions_of_the_seed_and_a_resumed_model_goes
     whole = state(model, update, play(model, batches, update, steps=4, start=4))
 
     model, update, batches = fresh(seed=3)
-    play(model, batches, update, steps=4)  # another past, with other pictures in the pools
+    play(model, batches, update, steps=4)  # another past, with other images in the pools
     model.load_state_dict(half["model"])
     update.load_state_dict(half["update"])
     assert_same_bits(state(model, update, play(model, batches, update, steps=4, start=4)), whole)
@@ -227,7 +227,7 @@ def test_label_smoothing_moves_the_target_of_real_images_alone() -> None:
 def test_the_gradient_penalty_joins_each_discriminators_loss_and_is_not_halved() -> None:
     off, _, model, batch = first_step(loss="wasserstein", gradient_penalty=1e-300)
     on, _, _, _ = first_step(loss="wasserstein", gradient_penalty=7.0)
-    draws = Draws(7, CPU)
+    draws = StepRandom(7, CPU)
     made = {"b": model.generator_ab(batch["a"]), "a": model.generator_ba(batch["b"])}
     for loss, judge, domain in (("d_a", model.discriminator_b, "b"), ("d_b", model.discriminator_a, "a")):
         real, fake = batch[domain], made[domain].detach()

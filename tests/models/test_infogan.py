@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gantrain.errors import ConfigError
 from gantrain.models.losses import gradient_penalty
-from gantrain.runtime.seeding import Draws
+from gantrain.runtime.seeding import StepRandom
 
 LN2, LN5 = log(2), log(5)
 KEYS = {"categories": 3, "continuous": 2, "lambda_categorical": 0.5, "lambda_continuous": 0.25}
@@ -70,7 +70,7 @@ def test_without_continuous_codes_only_the_category_counts() -> None:
 
 
 def test_a_latent_vector_is_noise_a_one_hot_code_and_codes_from_minus_one_to_one() -> None:
-    latent, labels = infogan().draw(9_000, Draws(1, CPU))
+    latent, labels = infogan().draw(9_000, StepRandom(1, CPU))
     assert labels is None
     assert latent.shape == (9_000, 8)
     noise, category, continuous = latent.split([3, 3, 2], dim=1)
@@ -117,8 +117,8 @@ def test_the_networks_are_sized_for_the_codes() -> None:
 def test_penalties_take_the_gradient_of_the_logit_for_real_against_generated() -> None:
     model = infogan(gradient_penalty=1.0)
     real, fake = torch.rand(4, 1, 4, 4).double(), torch.rand(4, 1, 4, 4).double()
-    found = model.penalties({"image": real}, fake, Draws(3, CPU))["gradient_penalty"]
-    expected = gradient_penalty(lambda x: model.discriminator(x)[:, 0], real, fake, Draws(3, CPU).uniform(4))
+    found = model.penalties({"image": real}, fake, StepRandom(3, CPU))["gradient_penalty"]
+    expected = gradient_penalty(lambda x: model.discriminator(x)[:, 0], real, fake, StepRandom(3, CPU).uniform(4))
     torch.testing.assert_close(found, expected)
 
 

@@ -16,7 +16,7 @@ from gantrain.errors import ConfigError
 from gantrain.models.losses import gradient_penalty, r1_penalty
 from gantrain.optim.optimizers import Adam, RMSprop
 from gantrain.registry import MODELS
-from gantrain.runtime.seeding import Draws, derive_seed
+from gantrain.runtime.seeding import StepRandom, derive_seed
 
 WGAN = {"loss": "wasserstein", "clip": 0.3, "warmup_critic_steps": 0, "warmup_steps": 0, "warmup_every": 0}
 # what each model has to be told beside the keys of every model that starts from noise
@@ -94,7 +94,7 @@ def play_by_hand(
     rule: Rule,
     *,
     critic_steps: int,
-    critic_loss: Callable[[Weights, Tensor, Tensor, Draws], Tensor],
+    critic_loss: Callable[[Weights, Tensor, Tensor, StepRandom], Tensor],
     generator_loss: Callable[[Tensor], Tensor],
     after_critic: Callable[[Tensor], Tensor] = lambda weight: weight,
     steps: int = 1,
@@ -102,7 +102,7 @@ def play_by_hand(
     """Generator and critic after some steps on the batches and the noise that the model would have had."""
     generator, critic = fresh(model.generator), fresh(model.discriminator)
     memories = [[{} for _ in range(4)] for _ in range(2)]
-    batches, draws, number = image_batches(), Draws(7, CPU), 0
+    batches, draws, number = image_batches(), StepRandom(7, CPU), 0
     for step in range(steps):
         draws.start(step)
         for _ in range(critic_steps):
@@ -160,7 +160,7 @@ def test_a_wgan_gp_step_is_algorithm_1() -> None:
     def side(network: torch.nn.Module) -> Adam:
         return Adam(params=list(network.parameters()), fused=False, lr=0.02, betas=[0.0, 0.9], weight_decay=0.0)
 
-    def critic_loss(f: Weights, real: Tensor, fake: Tensor, draws: Draws) -> Tensor:
+    def critic_loss(f: Weights, real: Tensor, fake: Tensor, draws: StepRandom) -> Tensor:
         epsilon = draws.uniform(6).double()[:, None]
         norms = image_slopes(f, epsilon * real + (1 - epsilon) * fake).square().sum(dim=1).sqrt()
         return layers(f, fake).mean() - layers(f, real).mean() + 10 * (norms - 1).square().mean()
@@ -184,7 +184,7 @@ def test_a_dcgan_step_is_the_logistic_game(smoothing: float) -> None:
     def side(network: torch.nn.Module) -> Adam:
         return Adam(params=list(network.parameters()), fused=False, lr=0.02, betas=[0.5, 0.999], weight_decay=0.0)
 
-    def critic_loss(d: Weights, real: Tensor, fake: Tensor, _: Draws) -> Tensor:
+    def critic_loss(d: Weights, real: Tensor, fake: Tensor, _: StepRandom) -> Tensor:
         for_real, for_fake = layers(d, real).sigmoid(), layers(d, fake).sigmoid()
         target = 1 - smoothing
         real_term = -(target * for_real.log() + (1 - target) * (1 - for_real).log()).mean()
@@ -312,7 +312,7 @@ def test_the_gradient_penalty_joins_the_loss_with_its_weight() -> None:
     real, fake = real_and_fake()
     off, model = d_loss(real, fake)
     on, _ = d_loss(real, fake, gradient_penalty=7.0)
-    penalty = gradient_penalty(model.discriminator, real["image"], fake, Draws(7, CPU).uniform(6))
+    penalty = gradient_penalty(model.discriminator, real["image"], fake, StepRandom(7, CPU).uniform(6))
     torch.testing.assert_close(on - off, 7 * penalty.detach())
     assert penalty > 0.01
 
@@ -406,8 +406,8 @@ def test_a_clip_of_zero_clips_nothing() -> None:
 
 
 def test_normal_noise_is_n_0_1_and_uniform_noise_fills_minus_one_to_one() -> None:
-    normal, labels = build("gan", noise="normal").draw(20_000, Draws(1, CPU))
-    uniform, _ = build("gan", noise="uniform").draw(20_000, Draws(1, CPU))
+    normal, labels = build("gan", noise="normal").draw(20_000, StepRandom(1, CPU))
+    uniform, _ = build("gan", noise="uniform").draw(20_000, StepRandom(1, CPU))
     assert labels is None
     assert normal.shape == uniform.shape == (20_000, 3)
     assert normal.dtype == uniform.dtype == torch.float64
@@ -420,7 +420,7 @@ def test_normal_noise_is_n_0_1_and_uniform_noise_fills_minus_one_to_one() -> Non
 
 @pytest.mark.parametrize("name", LABELLED)
 def test_labels_are_drawn_from_all_classes_alike(name: str) -> None:
-    latent, labels = build(name, **OWN_KEYS[name]).draw(9_000, Draws(1, CPU))
+    latent, labels = build(name, **OWN_KEYS[name]).draw(9_000, StepRandom(1, CPU))
     assert latent.shape == (9_000, 3)
     # standard error of a share: sqrt(1/3 * 2/3 / 9000) = 0.005
     torch.testing.assert_close(labels.bincount() / 9_000, torch.full((3,), 1 / 3), atol=0.025, rtol=0)

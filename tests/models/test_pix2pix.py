@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantrain.data.base import Batch, ImageSpec
-from gantrain.runtime.seeding import Draws
+from gantrain.runtime.seeding import StepRandom
 
 UNLIKE = ImageSpec(height=32, width=32, channels={"a": 1, "b": 3}, depth={"a": "uint8", "b": "uint8"})
 
@@ -122,7 +122,7 @@ def test_label_smoothing_moves_the_target_of_real_pairs_alone() -> None:
 def test_the_gradient_penalty_is_of_points_between_pairs_and_is_not_halved() -> None:
     off, discriminator, real, fake = d_loss(loss="wasserstein", gradient_penalty=1e-300)
     on = d_loss(loss="wasserstein", gradient_penalty=7.0)[0]
-    share = Draws(7, CPU).uniform(2).double()[:, None, None, None]
+    share = StepRandom(7, CPU).uniform(2).double()[:, None, None, None]
     points = (share * real + (1 - share) * fake).requires_grad_()
     (slopes,) = torch.autograd.grad(discriminator(points).sum(), points)
     norms = slopes.square().sum(dim=(1, 2, 3)).sqrt()

@@ -1,4 +1,4 @@
-"""What models that translate have in common: sides that keep apart, pictures of any size, each for itself, ranks."""
+"""What models that translate have in common: sides that keep apart, images of any size, each for itself, ranks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from conftest import assert_same_bits
 from tiny import (
     CPU,
-    PICTURES,
+    IMAGES,
     TRANSLATION_KEYS,
     Watched,
     adam_updates,
@@ -34,7 +34,7 @@ from gantrain.models.translation import BareGenerator, TranslationGAN, seeds_of
 from gantrain.networks.common import set_precision
 from gantrain.registry import MODELS
 from gantrain.runtime import distributed
-from gantrain.runtime.seeding import Draws
+from gantrain.runtime.seeding import StepRandom
 
 NAMES = list(TRANSLATION_KEYS)
 # of a size from which a U-Net has dropout
@@ -42,7 +42,7 @@ LARGER = ImageSpec(height=64, width=64, channels={"a": 2, "b": 2}, depth={"a": "
 
 
 def batches_for(name: str, size: int = 2, **keys: Any) -> Iterator[Batch]:
-    return translation_batches(size, **({"spec": PICTURES} if name == "colorization" else {}), **keys)
+    return translation_batches(size, **({"spec": IMAGES} if name == "colorization" else {}), **keys)
 
 
 def test_every_model_that_translates_is_checked_below() -> None:
@@ -139,7 +139,7 @@ def test_a_wasserstein_critic_with_its_penalty_is_not_refused(name: str) -> None
     play(model, batches_for(name), adam_updates(model), steps=1)
 
 
-# ---- pictures of any size
+# ---- images of any size
 
 
 class Echo(nn.Module):
@@ -178,7 +178,7 @@ def noise(*shape: int, seed: int = 1) -> Tensor:
         (32, 64, (70, 33), (96, 64)),
     ],
 )
-def test_pictures_are_mirrored_up_to_what_the_network_needs_and_cut_back(
+def test_images_are_mirrored_up_to_what_the_network_needs_and_cut_back(
     multiple: int, smallest: int, size: tuple[int, int], padded: tuple[int, int], seeds: Sequence[int] | None
 ) -> None:
     echo, image = Echo(multiple, smallest), noise(2, 3, *size)
@@ -191,7 +191,7 @@ def test_pictures_are_mirrored_up_to_what_the_network_needs_and_cut_back(
     assert torch.equal(given, torch.from_numpy(by_hand))
 
 
-def test_a_network_that_says_nothing_of_sizes_is_given_pictures_as_they_are() -> None:
+def test_a_network_that_says_nothing_of_sizes_is_given_images_as_they_are() -> None:
     image = noise(1, 2, 5, 3)
     assert torch.equal(bare(nn.Identity()).translate(image), image)
 
@@ -225,7 +225,7 @@ def test_a_generator_on_its_own_knows_the_direction_that_it_was_given() -> None:
         bare(nn.Identity(), "b_to_a").translate(image)
 
 
-# ---- each picture for itself
+# ---- each image for itself
 
 
 def with_noise(seed: int = 0) -> Any:
@@ -243,7 +243,7 @@ def part(batch: Batch, places: Sequence[int]) -> Batch:
 
 
 @pytest.mark.parametrize("network_mode", ["train", "eval"])
-def test_a_batch_gives_what_its_pictures_give_alone_in_whatever_order(network_mode: str) -> None:
+def test_a_batch_gives_what_its_images_give_alone_in_whatever_order(network_mode: str) -> None:
     model, batch = with_noise().eval(), next(translation_batches(5, spec=LARGER, seed=2))
     together = model.results(batch, "b_to_a", network_mode=network_mode)
     for places in ([0], [1], [2], [3], [4], [3, 1], [4, 3, 2, 1, 0]):
@@ -277,7 +277,7 @@ def test_without_dropout_train_mode_is_the_network_in_training_on_a_batch_of_one
 
 
 @pytest.mark.parametrize("network_mode", ["train", "eval"])
-def test_pictures_change_nothing_in_the_model_nor_torchs_numbers_and_carry_no_gradient(network_mode: str) -> None:
+def test_images_change_nothing_in_the_model_nor_torchs_numbers_and_carry_no_gradient(network_mode: str) -> None:
     model, batch = with_noise().eval(), next(translation_batches(2, spec=LARGER))
     state, numbers = deepcopy(dict(model.state_dict())), torch.get_rng_state()
     made = model.results(batch, "a_to_b", network_mode=network_mode)
@@ -312,7 +312,7 @@ def test_seeds_go_by_name_or_else_by_place() -> None:
     assert seeds_of({"a": images, "name": ["x", "y"]}, "eval") is None
 
 
-def test_in_train_mode_pictures_are_made_in_the_precision_of_the_weights() -> None:
+def test_in_train_mode_images_are_made_in_the_precision_of_the_weights() -> None:
     model = build_translator("pix2pix").float()
     image = noise(1, 2, 32, 32).float()
     exact = model.translate(image, seeds=[1])
@@ -336,7 +336,7 @@ def three_steps(game: str, *, rank: int = 0, world_size: int = 1) -> dict[str, A
     name = game.split()[0]
     model = build_translator(name, **GAMES[game])
     update = adam_updates(model)
-    update.draws = Draws(7, CPU, rank=rank, world_size=world_size)
+    update.draws = StepRandom(7, CPU, rank=rank, world_size=world_size)
     share = range(rank, 2, world_size)
     logged = play(model, (part(batch, share) for batch in batches_for(name)), update, steps=3)
     # without biases, which do nothing before an instance norm: their gradients are rounding errors, made large by Adam
@@ -366,6 +366,6 @@ def test_two_ranks_make_the_updates_of_one_rank_with_the_same_global_batch() -> 
             assert_same_bits(two[key], other[key])
             torch.testing.assert_close(two[key], one[key], atol=1e-9, rtol=0)
         for whole, *halves in zip(one["logged"], two["logged"], other["logged"], strict=True):
-            assert halves[0] != halves[1]  # each has seen its own picture
+            assert halves[0] != halves[1]  # each has seen its own image
             for key, value in whole.items():
                 assert (halves[0][key] + halves[1][key]) / 2 == pytest.approx(value, abs=1e-9)

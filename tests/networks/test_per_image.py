@@ -93,7 +93,7 @@ def test_dropout_depends_on_the_seed_and_on_nothing_else() -> None:
     other = alone(network, batch, [8, 7])
     torch.testing.assert_close(other[0], first[0], atol=1e-12, rtol=0)
     assert not torch.allclose(other[1], first[1], atol=0.01)
-    # one seed, one mask: in half the precision it is the same picture
+    # one seed, one mask: in half the precision it is the same image
     torch.testing.assert_close(alone(network.float(), batch.float(), [8, 9]).double(), first, atol=1e-3, rtol=0)
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from gantrain.errors import ConfigError
 from gantrain.networks.common import set_precision
-from gantrain.optim.ema import Averages
-from gantrain.optim.monitor import Watch
-from gantrain.optim.updates import Player
+from gantrain.optim.ema import EMA
+from gantrain.optim.monitor import RunMonitor
+from gantrain.optim.updates import SideOptimizer
 from gantrain.registry import OPTIMIZERS
 
 # what each optimizer is told; a weight decay wherever there is one
@@ -27,11 +27,13 @@ KEYS: dict[str, dict[str, Any]] = {
 }
 FUSABLE = ["adam", "adamw", "sgd"]
 
-WATCH = Watch(CPU)
+WATCH = RunMonitor(CPU)
 
 
-def player(name: str, parameters: list[nn.Parameter], *, fused: bool = False, scaled: bool = False) -> Player:
-    return Player(OPTIMIZERS.build({"name": name, **KEYS[name]}, params=parameters, fused=fused), CPU, scaled=scaled)
+def player(name: str, parameters: list[nn.Parameter], *, fused: bool = False, scaled: bool = False) -> SideOptimizer:
+    return SideOptimizer(
+        OPTIMIZERS.build({"name": name, **KEYS[name]}, params=parameters, fused=fused), CPU, scaled=scaled
+    )
 
 
 def start() -> Tensor:
@@ -88,7 +90,7 @@ BY_HAND: dict[str, Callable[[int], Tensor]] = {
 }
 
 
-def descend(side: Player, steps: int) -> Tensor:
+def descend(side: SideOptimizer, steps: int) -> Tensor:
     (weight,) = side.parameters
     for step in range(steps):
         side.update(valley(weight, step), WATCH, "generator")
@@ -169,7 +171,7 @@ def test_an_update_leaves_the_other_sides_gradients_as_they_were() -> None:
 
 def test_gradients_do_not_pile_up_from_update_to_update() -> None:
     weight = nn.Parameter(torch.zeros(1))
-    side = Player(torch.optim.SGD([weight], lr=1.0), CPU, scaled=False)
+    side = SideOptimizer(torch.optim.SGD([weight], lr=1.0), CPU, scaled=False)
     for expected in (-1.0, -2.0, -3.0):
         side.update(weight.sum(), WATCH, "generator")
         torch.testing.assert_close(weight.detach(), torch.tensor([expected]))
@@ -214,13 +216,13 @@ def test_ranks_share_their_draws_but_not_torchs_own_numbers() -> None:
 # ---- averages
 
 
-def followed(norm: str = "batch", decay: float = 0.9) -> tuple[nn.Module, Averages]:
+def followed(norm: str = "batch", decay: float = 0.9) -> tuple[nn.Module, EMA]:
     torch.manual_seed(0)
     network = mlp_generator(norm=norm).double()
-    return network, Averages([network], decay)
+    return network, EMA([network], decay)
 
 
-def wander(network: nn.Module, averages: Averages, steps: int) -> list[dict[str, Tensor]]:
+def wander(network: nn.Module, averages: EMA, steps: int) -> list[dict[str, Tensor]]:
     """Move the weights and buffers about; what the parameters were at the start and after each step."""
     seen = [weights(network)]
     for _ in range(steps):
@@ -239,7 +241,7 @@ def test_parameters_are_averaged_with_the_decay_and_buffers_copied(decay: float)
     seen = wander(network, averages, 3)
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     assert any("running_mean" in name for name in buffers)
-    with averages.applied():
+    with averages.swapped_in():
         for name, value in network.named_parameters():
             # starts as the first weights: d^3 w0 + (1 - d) (d^2 w1 + d w2 + w3)
             w0, w1, w2, w3 = (weights_then[name] for weights_then in seen)
@@ -253,10 +255,10 @@ def test_the_networks_hold_their_own_values_again_afterwards_even_after_an_error
     network, averages = followed()
     wander(network, averages, 2)
     before = copy.deepcopy(network.state_dict())
-    with averages.applied():
+    with averages.swapped_in():
         assert not torch.equal(network.state_dict()["layers.0.weight"], before["layers.0.weight"])
     torch.testing.assert_close(network.state_dict(), before, atol=0, rtol=0)
-    with pytest.raises(KeyError, match="inside"), averages.applied():
+    with pytest.raises(KeyError, match="inside"), averages.swapped_in():
         raise KeyError("inside")
     torch.testing.assert_close(network.state_dict(), before, atol=0, rtol=0)
 
@@ -265,7 +267,7 @@ def test_statistics_gathered_while_averages_are_applied_do_not_reach_the_network
     network, averages = followed()
     wander(network, averages, 1)
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    with averages.applied():
+    with averages.swapped_in():
         network(torch.randn(8, 3, dtype=torch.float64))
     torch.testing.assert_close(dict(network.named_buffers()), before, atol=0, rtol=0)
 
@@ -273,9 +275,9 @@ def test_statistics_gathered_while_averages_are_applied_do_not_reach_the_network
 def test_training_goes_on_with_the_networks_own_weights_after_averages_were_shown() -> None:
     network, averages = followed("none")
     wander(network, averages, 2)
-    side = Player(sgd([network], lr=0.1), CPU, scaled=False)
+    side = SideOptimizer(sgd([network], lr=0.1), CPU, scaled=False)
     kept, before = copy.deepcopy(averages.state_dict()), weights(network)
-    with averages.applied():
+    with averages.swapped_in():
         pass
     side.update(sum(parameter.sum() for parameter in network.parameters()), WATCH, "generator")  # of gradient 1
     for name, value in network.named_parameters():
@@ -295,7 +297,7 @@ def test_averages_of_a_spectrally_normalised_network_are_those_of_its_raw_weight
     latent = torch.randn(4, 3, dtype=torch.float64)
     network.eval()
     own = network(latent)
-    with averages.applied():
+    with averages.swapped_in():
         torch.testing.assert_close(network(latent), twin.eval()(latent))
         assert not torch.allclose(network(latent), own)
     torch.testing.assert_close(network(latent), own, atol=0, rtol=0)
@@ -305,7 +307,7 @@ def test_averages_taken_up_again_go_on_alike() -> None:
     network, averages = followed()
     wander(network, averages, 2)
     twin = copy.deepcopy(network)
-    resumed = Averages([twin], 0.9)
+    resumed = EMA([twin], 0.9)
     resumed.load_state_dict(copy.deepcopy(averages.state_dict()))
     for modules, kept in ((network, averages), (twin, resumed)):
         torch.manual_seed(1)
@@ -315,7 +317,7 @@ def test_averages_taken_up_again_go_on_alike() -> None:
 
 def test_only_a_generator_update_moves_the_averages_and_they_show_where_asked() -> None:
     generator, discriminator = two_sides()
-    averages = Averages([generator], 0.5)
+    averages = EMA([generator], 0.5)
     update = updates_of(sgd([generator], lr=1.0), sgd([discriminator]), averages=averages)
     first = generator.bias.detach().clone()
     update.discriminator(discriminator(generator(torch.ones(1, 2).double()).detach()).sum())
@@ -338,7 +340,7 @@ def test_without_averages_the_networks_are_shown_as_they_are() -> None:
 def test_updates_taken_up_again_go_on_alike(ema: bool) -> None:
     def made(generator: nn.Module, discriminator: nn.Module) -> Any:
         sides = [player("adam", list(network.parameters())).optimizer for network in (generator, discriminator)]
-        return updates_of(sides[0], sides[1], averages=Averages([generator], 0.9) if ema else None)
+        return updates_of(sides[0], sides[1], averages=EMA([generator], 0.9) if ema else None)
 
     def play(update: Any, generator: nn.Module, discriminator: nn.Module, steps: range) -> None:
         for step in steps:

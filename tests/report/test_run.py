@@ -13,7 +13,7 @@ import pytest
 from gantrain.report import Report, run
 from gantrain.report.pages.home_page import write_home
 from gantrain.report.pages.page import DATA, read_data
-from gantrain.report.run import Waiting
+from gantrain.report.run import DataStallMonitor
 
 ADVICE = "data.num_workers=4 (now 1; this process may use 4 cores)"
 HINT = f"give {ADVICE}"
@@ -99,7 +99,7 @@ def test_nothing_is_said_without_advice_or_on_other_ranks(keys: dict[str, Any], 
 
 
 def test_waiting_is_told_at_the_first_line_at_which_it_is_too_long() -> None:
-    waiting = Waiting()
+    waiting = DataStallMonitor()
     told = [waiting.is_too_long(0.2, 25.0) for _ in range(8)]
     assert told == [False] * 5 + [True, False, False]
 

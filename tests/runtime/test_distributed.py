@@ -107,8 +107,8 @@ def test_a_mistake_is_told_once_and_without_a_trace(capsys) -> None:
     assert list(Path().iterdir()) == []
 
 
-def torn_picture(*, drawn_by: int) -> list[str]:
-    """Eight pictures, of which one can't be read that this rank draws first; the settings that read them."""
+def torn_image(*, drawn_by: int) -> list[str]:
+    """Eight images, of which one can't be read that this rank draws first; the settings that read them."""
     from gantrain.data.stream import _permutation
 
     Path("photos").mkdir()
@@ -121,15 +121,15 @@ def torn_picture(*, drawn_by: int) -> list[str]:
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_what_one_rank_cannot_read_is_said_in_one_line(rank: int) -> None:
-    result = two_ranks(*torn_picture(drawn_by=rank), "data.cache=off")
+    result = two_ranks(*torn_image(drawn_by=rank), "data.cache=off")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
-    assert re.fullmatch(r"gantrain: can't read the picture photos/\d\.png: the file is empty", line)
+    assert re.fullmatch(r"gantrain: can't read the image photos/\d\.png: the file is empty", line)
     assert not Path("checkpoints").exists()
 
 
 def test_a_cache_that_cannot_be_made_ends_all_ranks_with_one_line() -> None:
-    result = two_ranks(*torn_picture(drawn_by=1), "data.cache=disk", torchrun=True)
+    result = two_ranks(*torn_image(drawn_by=1), "data.cache=disk", torchrun=True)
     assert result.returncode != 0
-    assert result.stderr.count("gantrain: ") == result.stderr.count("gantrain: can't read the picture photos/") == 1
+    assert result.stderr.count("gantrain: ") == result.stderr.count("gantrain: can't read the image photos/") == 1
     assert "[rank" not in result.stderr  # as torch begins the lines of a trace

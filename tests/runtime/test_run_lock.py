@@ -265,7 +265,7 @@ def test_a_run_whose_folder_was_deleted_and_taken_by_another_stops(hold, monkeyp
     told = capsys.readouterr().err
     assert f"gantrain: checkpoints/run is in use: process {others[0].pid} on" in told
     assert "Traceback" not in told
-    assert [path.name for path in FOLDER.iterdir()] == [".lock"]  # and its log, page and pictures are left alone
+    assert [path.name for path in FOLDER.iterdir()] == [".lock"]  # and its log, page and images are left alone
 
 
 def test_a_run_in_whose_place_another_folder_is_stops_and_leaves_that_alone(train, monkeypatch, capsys) -> None:

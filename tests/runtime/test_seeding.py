@@ -6,19 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from gantrain.runtime.seeding import Draws, derive_seed
+from gantrain.runtime.seeding import StepRandom, derive_seed
 
 CPU = torch.device("cpu")
 
 
-def draw_all(draws: Draws, count: int) -> list[Tensor]:
+def draw_all(draws: StepRandom, count: int) -> list[Tensor]:
     return [draws.normal(count, 3), draws.uniform(count), draws.integers(count, 10), draws.normal(count, 2, 2)]
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 4])
 def test_the_slices_of_all_ranks_make_up_what_one_rank_would_have_drawn(world_size: int) -> None:
-    alone = Draws(5, CPU)
-    ranks = [Draws(5, CPU, rank=rank, world_size=world_size) for rank in range(world_size)]
+    alone = StepRandom(5, CPU)
+    ranks = [StepRandom(5, CPU, rank=rank, world_size=world_size) for rank in range(world_size)]
     for step in (0, 3):
         for draws in (alone, *ranks):
             draws.start(step)
@@ -29,7 +29,7 @@ def test_the_slices_of_all_ranks_make_up_what_one_rank_would_have_drawn(world_si
 
 
 def test_a_step_draws_the_same_whatever_was_drawn_before() -> None:
-    fresh, used = Draws(5, CPU), Draws(5, CPU)
+    fresh, used = StepRandom(5, CPU), StepRandom(5, CPU)
     used.normal(100)
     for draws in (fresh, used):
         draws.start(8)
@@ -37,21 +37,21 @@ def test_a_step_draws_the_same_whatever_was_drawn_before() -> None:
 
 
 def test_steps_and_seeds_draw_differently() -> None:
-    draws = Draws(5, CPU)
+    draws = StepRandom(5, CPU)
     first = draws.normal(4)
     draws.start(1)
     assert not torch.equal(draws.normal(4), first)
-    assert not torch.equal(Draws(6, CPU).normal(4), first)
+    assert not torch.equal(StepRandom(6, CPU).normal(4), first)
 
 
 def test_nothing_is_taken_from_torchs_own_generator() -> None:
     before = torch.get_rng_state()
-    draw_all(Draws(5, CPU), 4)
+    draw_all(StepRandom(5, CPU), 4)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_draws_have_the_distributions_they_are_named_for() -> None:
-    draws = Draws(5, CPU)
+    draws = StepRandom(5, CPU)
     normal, uniform, integers = draws.normal(40_000), draws.uniform(40_000), draws.integers(40_000, 4)
     # standard errors: 1 / sqrt(40000) = 0.005 of a mean, about 0.004 of a standard deviation
     torch.testing.assert_close(normal.mean(), torch.tensor(0.0), atol=0.025, rtol=0)

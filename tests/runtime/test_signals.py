@@ -17,7 +17,7 @@ from gantrain.cli.main import main
 from gantrain.optim.updates import Updates
 from gantrain.report.pages.page import read_status
 from gantrain.runtime import signals as interruption
-from gantrain.runtime.signals import SIGNALS, Interruption, is_orphaned, outlive_signals, requeue
+from gantrain.runtime.signals import SIGNALS, Interruption, ignore_signals_in_worker, is_orphaned, requeue
 
 NAMES = ["SIGINT", "SIGTERM", "SIGUSR1"]
 RUN = ["train", *TINY, "name=run", "trainer.steps=6", "trainer.log_every=2"]
@@ -116,7 +116,7 @@ def test_a_process_of_the_run_outlives_what_the_group_is_sent() -> None:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        outlive_signals()
+        ignore_signals_in_worker()
         os.write(writing, b"ready")
         while True:
             signal.pause()
@@ -244,7 +244,7 @@ def test_without_slurm_nobody_is_asked(monkeypatch, scontrol) -> None:
     assert requeue() == ""
 
 
-def test_a_signal_while_pictures_are_decoded_ends_the_run_before_it_has_begun(monkeypatch, capsys) -> None:
+def test_a_signal_while_images_are_decoded_ends_the_run_before_it_has_begun(monkeypatch, capsys) -> None:
     from gantrain.data.sets.digits import Digits
 
     def keep(self: Digits, cache, indices=None) -> None:

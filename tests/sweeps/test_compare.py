@@ -44,12 +44,12 @@ def make_run(name: str, *, state: str = "done", losses: list[dict[str, float]] |
     (folder / "losses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     speeds = [{**now, "images_per_second": 100.0, "time": 9.0} for now in clock[1:]]
     (folder / "speed.jsonl").write_text("".join(json.dumps(line) + "\n" for line in speeds))
-    pictures = []
+    images = []
     for now in clock:
         Image.new("L", (20, 20), now["step"]).save(folder / "images" / f"step_{now['step']}_samples.png")
         url = f"images/step_{now['step']}_samples.png"
-        pictures.append({"step": now["step"], "what": "samples", "url": url, "width": 8, "height": 8, "columns": 2})
-    (folder / "pictures.jsonl").write_text("".join(json.dumps(line) + "\n" for line in pictures))
+        images.append({"step": now["step"], "what": "samples", "url": url, "width": 8, "height": 8, "columns": 2})
+    (folder / "images.jsonl").write_text("".join(json.dumps(line) + "\n" for line in images))
     write_data(folder, "status", {"state": state, "reason": None, "time": 100.0})
     (folder / "index.html").write_text("a page")
     return folder
@@ -73,7 +73,7 @@ def test_a_run_is_known_from_its_small_files() -> None:
     assert (run.name, run.status, run.message, run.step) == ("one", "done", "", 30)
     assert run.settings["optimizer.lr"] == 1e-3
     assert run.seconds == 30.0  # 3,000 images, 100 a second
-    assert [picture["step"] for picture in run.pictures] == [10, 20, 30]
+    assert [image["step"] for image in run.images] == [10, 20, 30]
     assert run.typed is None
 
 
@@ -130,7 +130,7 @@ def test_what_lacks_or_is_broken_is_no_obstacle() -> None:
     folder = make_run("one")
     for name in ("config.yaml", "losses.jsonl", "speed.jsonl", "index_files/data/status.js"):
         (folder / name).write_text("{: nonsense [")
-    assert replace(read_run(folder), pictures=[]) == Run("one", folder, "unknown", "")
+    assert replace(read_run(folder), images=[]) == Run("one", folder, "unknown", "")
 
 
 def test_the_final_and_the_best_of_each_figure() -> None:

@@ -96,12 +96,12 @@ def test_a_run_that_has_diverged_goes_on_from_before(poison: Poison, train) -> N
     assert Path("checkpoints/run/losses.jsonl").read_bytes() == Path("checkpoints/whole/losses.jsonl").read_bytes()
 
 
-def test_losses_that_are_not_finite_are_named_with_the_pictures_of_the_step(capsys) -> None:
-    Path("pictures").mkdir()
+def test_losses_that_are_not_finite_are_named_with_the_images_of_the_step(capsys) -> None:
+    Path("images").mkdir()
     for number in range(6):
         values = np.full((16, 16), number / 6, dtype=np.float32)
-        np.save(f"pictures/{number}.npy", values)
-    single = ["data=single", "data.root=pictures", "data.range=[0,1]", "data.depth=float32", "data.cache=off"]
+        np.save(f"images/{number}.npy", values)
+    single = ["data=single", "data.root=images", "data.range=[0,1]", "data.depth=float32", "data.cache=off"]
     command = [*RUN, *single, "model=gan", "trainer.steps=4"]
     poisoned = Poisoned(3)
     with poisoned:
@@ -109,7 +109,7 @@ def test_losses_that_are_not_finite_are_named_with_the_pictures_of_the_step(caps
     assert ": d_real is nan, " in last_line(capsys)
     record = json.loads(Path("checkpoints/run/crash/step_3.json").read_text())
     assert math.isnan(record["losses"]["d_real"])
-    assert record["pictures"] == poisoned.names
+    assert record["images"] == poisoned.names
     assert len(poisoned.names) == 4
 
 
@@ -145,7 +145,7 @@ def test_a_run_that_goes_back_ends_well_and_its_logs_tell_one_story(capsys) -> N
     with Poisoned(5):
         assert main(ROLLBACK) == 0
     errors = capsys.readouterr().err
-    assert "Going back to step 4, with the pictures in another order (1 of 3 times)" in errors
+    assert "Going back to step 4, with the images in another order (1 of 3 times)" in errors
     state = newest("run")
     assert (state["step"], state["rollbacks"]) == (9, 1)
     assert all(value.isfinite().all() for value in state["model"].values() if isinstance(value, Tensor))
@@ -191,7 +191,7 @@ def test_a_run_that_was_killed_goes_back_to_the_same_bits(step: int, until: int,
     assert Path("checkpoints/run/losses.jsonl").read_bytes() == Path("checkpoints/whole/losses.jsonl").read_bytes()
 
 
-def test_after_going_back_the_pictures_come_in_another_order() -> None:
+def test_after_going_back_the_images_come_in_another_order() -> None:
     seen: list[dict[int, list[str]]] = []
     for until in (0, 1):
         orders: dict[int, Any] = {}
@@ -386,17 +386,17 @@ def test_an_item_that_cannot_be_made_is_one_line_with_its_number_and_where_it_we
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_picture_whose_decoder_fails_is_named(workers: int, monkeypatch, capsys) -> None:
-    Path("pictures").mkdir()
+def test_a_image_whose_decoder_fails_is_named(workers: int, monkeypatch, capsys) -> None:
+    Path("images").mkdir()
     for number in range(4):
-        Image.new("RGB", (20, 20)).save(f"pictures/{number}.png")
+        Image.new("RGB", (20, 20)).save(f"images/{number}.png")
     decode = domain.decode
     monkeypatch.setattr(
         domain, "decode", lambda source, *rest: broken() if "2" in str(source) else decode(source, *rest)
     )
-    single = ["data=single", "data.root=pictures", "model=gan", "trainer.steps=9", f"data.num_workers={workers}"]
+    single = ["data=single", "data.root=images", "model=gan", "trainer.steps=9", f"data.num_workers={workers}"]
     line = broken.__code__.co_firstlineno + 1
-    told = f"can't read the picture pictures/2.png: ValueError: a strange ({__file__}:{line})"
+    told = f"can't read the image images/2.png: ValueError: a strange ({__file__}:{line})"
     assert main([*RUN, *single, "data.cache=off"]) == 2
     assert last_line(capsys) == f"gantrain: {told}"
     assert main([*RUN, *single, "data.cache=memory"]) == 2  # in the threads that decode for it

@@ -20,7 +20,7 @@ from gantrain.networks.patchgan import PatchGANDiscriminator
 from gantrain.networks.pixelgan import PixelGANDiscriminator
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
-from gantrain.training.init_from import shaped_like, take_networks
+from gantrain.training.init_from import adopt_architecture, load_networks
 
 INIT = {"init": "normal", "init_gain": 0.02}
 RESNET = {
@@ -49,7 +49,7 @@ STILL = ["optimizer.lr=0", "optimizer.discriminator_lr=0", "trainer.steps=1"]
 
 
 @pytest.fixture(autouse=True)
-def pictures() -> None:
+def images() -> None:
     """Pairs, and two domains."""
     random = np.random.default_rng(0)
     for name, width in {"pairs/train/1": 64, "made/trainA/1": 32, "made/trainB/1": 32, "made/trainB/2": 32}.items():
@@ -206,7 +206,7 @@ def test_statistics_of_batch_norm_and_a_pixelgan_come_along() -> None:
     assert network_of("run")["generator"] == {"name": "unet", **UNET, "norm": "batch"}
     assert network_of("run")["discriminator"] == {"name": "pixelgan", "width": 4, "norm": "batch", **INIT}
     model = gantrain.load("checkpoints/run")
-    take_networks(model, Path("latest_net_G.pth"))  # the step has gone on with the statistics
+    load_networks(model, Path("latest_net_G.pth"))  # the step has gone on with the statistics
     assert_same_bits(dict(model.generator.state_dict()), dict(generator))
     assert_same_bits(dict(model.discriminator.state_dict()), dict(discriminator))
 
@@ -278,7 +278,7 @@ def test_what_can_not_be_a_beginning_is_refused(capsys) -> None:
 def test_other_beginnings_leave_the_configuration_alone() -> None:
     for source in (None, "checkpoints/other"):
         config = {"init_from": source, "network": {"width": 2}}
-        assert shaped_like(config) == config
+        assert adopt_architecture(config) == config
 
 
 # ---- what is taken, and what is said of it
@@ -287,7 +287,7 @@ def test_other_beginnings_leave_the_configuration_alone() -> None:
 def typed(*overrides: str, **network: Any) -> None:
     """What a run would do with a file G.pth, whose configuration came out of what was typed."""
     settings = {"width": 64, "norm": "batch", "dropout": 0.0, "generator": {}, "discriminator": {}} | network
-    shaped_like({"init_from": "G.pth", "model": {"name": "pix2pix"}, "network": settings, "data": {}}, overrides)
+    adopt_architecture({"init_from": "G.pth", "model": {"name": "pix2pix"}, "network": settings, "data": {}}, overrides)
 
 
 def test_what_was_taken_is_said_in_a_line(capsys) -> None:
@@ -346,11 +346,11 @@ def test_how_a_network_without_a_file_begins_can_still_be_chosen() -> None:
         "model": {"name": "cyclegan"},
         "network": {"generator": {"name": "resnet", "init": "xavier", "init_gain": 1.0}},
     }
-    generator = shaped_like(config, ["network.generator.init=xavier"])["network"]["generator"]
+    generator = adopt_architecture(config, ["network.generator.init=xavier"])["network"]["generator"]
     assert generator == {"name": "resnet", **RESNET, "init": "xavier"}
 
 
-def test_pictures_that_the_unet_of_a_file_can_not_halve_are_refused_without_talk_of_its_depth(capsys) -> None:
+def test_images_that_the_unet_of_a_file_can_not_halve_are_refused_without_talk_of_its_depth(capsys) -> None:
     saved("G.pth", unet(depth=6), 1)
     said = refused(capsys, pix2pix(*STILL, "init_from=G.pth"))
     assert "data.crop_size=32: the U-Net of init_from=G.pth halves its images 6 times: give multiples of 64" in said
@@ -401,7 +401,7 @@ def test_a_run_of_other_networks_is_refused_with_the_keys_that_differ(train) -> 
         train("second", "trainer.steps=1", "resume=never", *overrides)
         second = newest("second")["config"]
         with pytest.raises(ConfigError) as refused:
-            take_networks(gantrain.load("checkpoints/second"), Path("checkpoints/first"), second)
+            load_networks(gantrain.load("checkpoints/second"), Path("checkpoints/first"), second)
         return str(refused.value)
 
     assert config["network"]["width"] == 4
@@ -416,16 +416,16 @@ def test_a_run_of_other_networks_is_refused_with_the_keys_that_differ(train) -> 
     assert refusal("model=cgan") == f"{here}model=dcgan, this one cgan: give model=dcgan"
     # another model of the same networks may take them
     train("third", "model=lsgan", "trainer.steps=1", "network.norm=batch")
-    take_networks(gantrain.load("checkpoints/third"), Path("checkpoints/first"), newest("third")["config"])
+    load_networks(gantrain.load("checkpoints/third"), Path("checkpoints/first"), newest("third")["config"])
 
 
 def test_a_run_of_another_kind_is_refused_without_a_list_of_keys(train) -> None:
     train("first", "trainer.steps=1")
     assert main(pix2pix(*STILL)) == 0
     with pytest.raises(ConfigError) as refused:
-        take_networks(gantrain.load("checkpoints/first"), Path("checkpoints/run"), newest("first")["config"])
+        load_networks(gantrain.load("checkpoints/first"), Path("checkpoints/run"), newest("first")["config"])
     assert "network/generator=unet, network/discriminator=patchgan, this one dcgan, dcgan" in str(refused.value)
     assert len(str(refused.value)) < 300
     with pytest.raises(ConfigError, match="does not fit this one") as refused:  # where nobody knows the configuration
-        take_networks(gantrain.load("checkpoints/first"), Path("checkpoints/run"))
+        load_networks(gantrain.load("checkpoints/first"), Path("checkpoints/run"))
     assert len(str(refused.value)) < 500

@@ -76,7 +76,7 @@ def test_what_is_not_finite_is_never_saved(side: str, where: str, value: float, 
     assert is_finite(newest("run"))
     assert last_line(capsys).startswith(f"gantrain: diverged at step 4: the weights of the {side} are not finite; see ")
     record = json.loads(Path("checkpoints/run/crash/step_4.json").read_text())
-    assert record["overflown"] == [side]
+    assert record["nonfinite_sides"] == [side]
     assert set(record["losses"]) == {"d_real", "d_fake", "g"}
     assert is_finite(torch.tensor(list(record["losses"].values())))
     lines = Path("checkpoints/run/losses.jsonl").read_text().splitlines()
@@ -96,7 +96,7 @@ def test_a_run_goes_on_from_before_and_may_do_so_by_itself(train, monkeypatch, c
     leap(monkeypatch, 4, "generator", "weight", times=2)
     assert main(RUN) == 2
     assert main([*RUN, "trainer.on_divergence=rollback"]) == 0
-    told = "Going back to step 2, with the pictures in another order (1 of 3 times)"
+    told = "Going back to step 2, with the images in another order (1 of 3 times)"
     assert told in capsys.readouterr().err
     assert newest("run")["rollbacks"] == 1
     assert main([*RUN, "name=again"]) == 0

@@ -79,14 +79,14 @@ def test_state_goes_on_for_the_same_objective_and_for_no_other() -> None:
 
 def test_a_value_that_is_never_logged_is_complained_of_once_and_not_too_early() -> None:
     of = objective()
-    assert of.complaint() == []
+    assert of.missing_metric_warning() == []
     of.see("losses", {"g": 1, "d": 2})
-    assert of.complaint() == []  # figures may have it
+    assert of.missing_metric_warning() == []  # figures may have it
     of.see("figures", {"accuracy": 1})
-    assert of.complaint() == [
+    assert of.missing_metric_warning() == [
         "warning: there will be no best.pt: objective.metric=fid is not logged here, but accuracy, d, g"
     ]
-    assert of.complaint() == []
+    assert of.missing_metric_warning() == []
 
 
 @pytest.mark.parametrize("metric", ["fid", "g", None])
@@ -94,7 +94,7 @@ def test_nothing_is_complained_of_where_all_is_well(metric: str | None) -> None:
     of = objective(metric=metric)
     of.see("losses", {"g": 1})
     of.see("figures", {"fid": 1})
-    assert of.complaint() == []
+    assert of.missing_metric_warning() == []
 
 
 # ---- in a run

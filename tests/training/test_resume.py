@@ -74,8 +74,8 @@ def test_plateau_and_float16_state_survive_a_stop(train, monkeypatch) -> None:
 
 
 def test_two_runs_of_one_command_are_equal_whatever_the_number_of_workers(train) -> None:
-    folder = Path("pictures")
-    make_pictures(folder, 10)
+    folder = Path("images")
+    make_images(folder, 10)
     settings = ["data=single", f"data.root={folder}", "data.crop_size=16", "data.load_size=20", "trainer.steps=4"]
     first = train("first", *settings, "data.num_workers=0")
     assert_same_bits(state_of(first), state_of(train("second", *settings, "data.num_workers=0")))
@@ -159,10 +159,10 @@ def test_what_does_not_change_the_mathematics_may_change(train) -> None:
     assert_same_bits(resumed["model"], whole["model"])
 
 
-def test_other_pictures_are_other_mathematics(train, capsys) -> None:
-    make_pictures(Path("few"), 5)
-    make_pictures(Path("many"), 6)
-    make_pictures(Path("others"), 5)
+def test_other_images_are_other_mathematics(train, capsys) -> None:
+    make_images(Path("few"), 5)
+    make_images(Path("many"), 6)
+    make_images(Path("others"), 5)
     Path("others/4.png").rename("others/x.png")
     settings = ["data=single", "trainer.steps=2"]
     train("run", *settings, "data.root=few")
@@ -229,8 +229,8 @@ def test_only_the_newest_checkpoints_are_kept(train) -> None:
     assert sorted(path.name for path in Path("checkpoints/run").glob("step_*")) == ["step_4.pt", "step_5.pt"]
 
 
-def make_pictures(folder: Path, count: int) -> None:
-    """Small noisy pictures."""
+def make_images(folder: Path, count: int) -> None:
+    """Small noisy images."""
     from PIL import Image
 
     folder.mkdir()

@@ -150,24 +150,24 @@ def test_a_run_never_leaves_its_folder(name: str, capsys) -> None:
     assert list(Path().iterdir()) == []
 
 
-def test_what_is_wrong_with_the_held_out_pictures_is_told_before_training(capsys) -> None:
+def test_what_is_wrong_with_the_held_out_images_is_told_before_training(capsys) -> None:
     from PIL import Image
 
     for folder in ("train/cat", "train/dog", "test/bird"):
-        (Path("pictures") / folder).mkdir(parents=True)
-        Image.new("L", (16, 16)).save(Path("pictures") / folder / "a.png")
-    assert main(["train", *TINY, "data=single", "data.root=pictures", "name=run"]) == 2
+        (Path("images") / folder).mkdir(parents=True)
+        Image.new("L", (16, 16)).save(Path("images") / folder / "a.png")
+    assert main(["train", *TINY, "data=single", "data.root=images", "name=run"]) == 2
     assert "bird" in capsys.readouterr().err
     assert not Path("checkpoints").exists()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_picture_is_one_line_from_a_worker_too(workers: int, capsys) -> None:
-    Path("pictures").mkdir()
+def test_a_broken_image_is_one_line_from_a_worker_too(workers: int, capsys) -> None:
+    Path("images").mkdir()
     for number in range(4):
-        Path(f"pictures/{number}.png").write_bytes(b"no picture")
+        Path(f"images/{number}.png").write_bytes(b"no image")
     tiny = [*TINY, "trainer.steps=1", f"data.num_workers={workers}"]
-    assert main(["train", *tiny, "data=single", "data.root=pictures"]) == 2
+    assert main(["train", *tiny, "data=single", "data.root=images"]) == 2
     message = capsys.readouterr().err
-    assert message.startswith("gantrain: can't read the picture pictures/")
+    assert message.startswith("gantrain: can't read the image images/")
     assert message.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Pictures decoded and scaled once, then taken from the disk or from memory: whether, and where."""
+"""Images decoded and scaled once, then taken from the disk or from memory: whether, and where."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from gantrain.config.schema import Range
-from gantrain.data.images.cache_file import SUFFIX, Kept, PictureFile, make_room, taken, write_pictures
+from gantrain.data.images.cache_file import SUFFIX, ImageFile, ImageStore, make_room, taken, write_images
 from gantrain.data.images.decoding import Pixels
 from gantrain.errors import ConfigError
 from gantrain.runtime import distributed
@@ -31,19 +31,19 @@ CacheMode: TypeAlias = Literal["auto", "disk", "memory", "off"]
 Gigabytes: TypeAlias = Annotated[float, Range(above=0)]
 
 GB = 10**9
-SAMPLE = 16  # pictures decoded to see what all of them take
-WORTH = 2.0  # seconds of one core for all pictures, from which on `auto` keeps them
-SPARE = 0.8  # of what is free, what a cache may take: the rest of the machine wants some too
+SAMPLE = 16  # images decoded to see what all of them take
+MIN_DECODE_SECONDS = 2.0  # seconds of one core for all images, from which on `auto` keeps them
+MAX_FREE_SHARE = 0.8  # of what is free, what a cache may take: the rest of the machine wants some too
 WAYS = "set data.cache=off, or GANTRAIN_CACHE to a folder on a larger disk"
 
 
 @dataclass(frozen=True)
-class Work:
+class DecodeJob:
     """What there is to decode.
 
     Attributes:
         label: How messages name it.
-        identity: Tells all that the decoded pictures depend on, as plain values, for which it may look at every file.
+        identity: Tells all that the decoded images depend on, as plain values, for which it may look at every file.
         count: How many there are.
         decode: Makes one of them, by number: (H, W, C). Called in threads.
     """
@@ -55,21 +55,21 @@ class Work:
 
 
 @dataclass(frozen=True)
-class InMemory(Kept):
-    """Pictures of this process and of those forked from it; a spawned one gets a copy."""
+class InMemory(ImageStore):
+    """Images of this process and of those forked from it; a spawned one gets a copy."""
 
-    pictures: list[Pixels | None]
+    images: list[Pixels | None]
 
     def get(self, index: int) -> Pixels | None:
         """(H, W, C)."""
-        return self.pictures[index]
+        return self.images[index]
 
 
 @dataclass(frozen=True)
-class Subset(Kept):
-    """Pictures with numbers of their own among those below."""
+class Subset(ImageStore):
+    """Images with numbers of their own among those below."""
 
-    below: Kept
+    below: ImageStore
     numbers: NDArray[np.int64]
 
     def get(self, index: int) -> Pixels | None:
@@ -80,7 +80,7 @@ class Subset(Kept):
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """Where decoded pictures are kept.
+    """Where decoded images are kept.
 
     Attributes:
         cache: ``disk`` keeps them in ``cache_folder``, for all runs and processes; ``memory`` in that of each process
@@ -89,8 +89,8 @@ class Cache:
         cache_limit: Gigabytes (10^9 bytes) that all caches on the disk may take, or what this object keeps in memory.
             Of what is free on the disk or in memory, a cache never takes more than four fifths. For new ones on the
             disk, those that no process uses and that were used longest ago make room.
-        skips: Whether pictures that can't be read are left out, and not the end.
-        stop: Asked while pictures are decoded, whether to stop.
+        skips: Whether images that can't be read are left out, and not the end.
+        stop: Asked while images are decoded, whether to stop.
     """
 
     cache: CacheMode = "off"
@@ -99,11 +99,11 @@ class Cache:
     stop: Callable[[], bool] = lambda: False
     _held: list[int] = field(init=False, repr=False, default_factory=list)  # bytes in memory, of each domain
 
-    def take(self, work: Work) -> Kept | None:
-        """The pictures, decoded now if they are not yet; None where they are not kept.
+    def get_or_build(self, work: DecodeJob) -> ImageStore | None:
+        """The images, decoded now if they are not yet; None where they are not kept.
 
         Raises:
-            ConfigError: A picture can't be read; or there is no room, and the cache was asked for.
+            ConfigError: An image can't be read; or there is no room, and the cache was asked for.
             KeyboardInterrupt: It was to stop.
         """
         if self.cache == "off":
@@ -111,32 +111,32 @@ class Cache:
         if self.cache == "memory":
             return self._in_memory(work)
         try:
-            with distributed.first_alone():
+            with distributed.rank_zero_first():
                 return self._on_disk(work)
         except _NoRoomError as error:
             reason = str(error)
         except OSError as error:
-            reason = f"pictures can't be kept in {_folder()} ({error.strerror or error}): {WAYS}"
+            reason = f"images can't be kept in {_folder()} ({error.strerror or error}): {WAYS}"
         if self.cache == "disk":
             raise ConfigError(f"data.cache=disk: {reason}")
         _say(f"warning: data.cache=auto: not used, as {reason}")
         return None
 
-    def _in_memory(self, work: Work) -> Kept:
+    def _in_memory(self, work: DecodeJob) -> ImageStore:
         needed, _ = self._estimate(work)
         left = self.cache_limit * GB - sum(self._held)
-        room = min(left, SPARE * _free_memory() / distributed.local_world_size())
+        room = min(left, MAX_FREE_SHARE * _free_memory() / distributed.local_world_size())
         if needed > room:
             raise ConfigError(
                 f"data.cache=memory: {work.label} takes {_gb(needed)}, of {_gb(room)} (what is left of "
                 "data.cache_limit, or four fifths of the free memory): set data.cache=disk or off, or a smaller "
                 "data.load_size"
             )
-        pictures = list(self._pictures(work))
-        self._held.append(sum(pixels.nbytes for pixels in pictures if pixels is not None))
-        return InMemory(pictures)
+        images = list(self._images(work))
+        self._held.append(sum(pixels.nbytes for pixels in images if pixels is not None))
+        return InMemory(images)
 
-    def _on_disk(self, work: Work) -> Kept | None:
+    def _on_disk(self, work: DecodeJob) -> ImageStore | None:
         identity = {**work.identity(), **_libraries()}
         folder = _folder()
         path = folder / f"{_name(identity)}{SUFFIX}"
@@ -144,21 +144,21 @@ class Cache:
         if kept is not None:
             return kept
         needed, seconds = self._estimate(work)
-        if self.cache == "auto" and seconds < WORTH:
+        if self.cache == "auto" and seconds < MIN_DECODE_SECONDS:
             return None
         folder.mkdir(parents=True, exist_ok=True)
         with one_at_a_time(path, wait=self._waiting(work)):
             kept = _open(path, identity)  # another process may just have written it
             if kept is None:
                 self._make_room(work, folder, needed)
-                write_pictures(path, identity, self._pictures(work))
-                kept = PictureFile(path, identity)
+                write_images(path, identity, self._images(work))
+                kept = ImageFile(path, identity)
         return kept
 
-    def _make_room(self, work: Work, folder: Path, needed: int) -> None:
+    def _make_room(self, work: DecodeJob, folder: Path, needed: int) -> None:
         limit = self.cache_limit * GB
         free = shutil.disk_usage(folder).free
-        room = min(limit, taken(folder) + SPARE * free)
+        room = min(limit, taken(folder) + MAX_FREE_SHARE * free)
         if needed <= room:  # else the others would go in vain
             make_room(folder, needed, room)
         there = taken(folder)
@@ -173,8 +173,8 @@ class Cache:
             )
         raise _NoRoomError(f"{work.label} takes {_gb(needed)} in {folder}, where {why}")
 
-    def _estimate(self, work: Work) -> tuple[int, float]:
-        """Bytes, and seconds of one core, from some pictures."""
+    def _estimate(self, work: DecodeJob) -> tuple[int, float]:
+        """Bytes, and seconds of one core, from some images."""
         sizes, start = [], 0.0
         for number in np.linspace(0, work.count - 1, min(SAMPLE, work.count)).astype(int).tolist():
             pixels = self._decode(work, number)
@@ -183,7 +183,7 @@ class Cache:
         seconds = (time.thread_time() - start) / max(1, len(sizes) - 1)
         return round(np.mean(sizes) * work.count), seconds * work.count
 
-    def _decode(self, work: Work, number: int) -> Pixels | None:
+    def _decode(self, work: DecodeJob, number: int) -> Pixels | None:
         try:
             return work.decode(number)
         except ConfigError:
@@ -191,7 +191,7 @@ class Cache:
                 raise
         return None
 
-    def _pictures(self, work: Work) -> Iterator[Pixels | None]:
+    def _images(self, work: DecodeJob) -> Iterator[Pixels | None]:
         label = f"decoding {work.label}"
         with _one_thread_each():
             for pixels in in_parallel(
@@ -201,7 +201,7 @@ class Cache:
                     raise KeyboardInterrupt
                 yield pixels
 
-    def _waiting(self, work: Work) -> Callable[[], None]:
+    def _waiting(self, work: DecodeJob) -> Callable[[], None]:
         told: list[str] = []
 
         def wait() -> None:
@@ -219,7 +219,7 @@ class _NoRoomError(Exception):
 
 
 def _folder() -> Path:
-    return cache_folder() / "pictures"
+    return cache_folder() / "images"
 
 
 def _name(identity: Mapping[str, Any]) -> str:
@@ -227,14 +227,14 @@ def _name(identity: Mapping[str, Any]) -> str:
 
 
 def _libraries() -> dict[str, str]:
-    """On which the values of decoded and scaled pictures depend."""
+    """On which the values of decoded and scaled images depend."""
     return {"pillow": PIL.__version__, "torch": torch.__version__, "cpu": torch.backends.cpu.get_cpu_capability()}
 
 
-def _open(path: Path, identity: Mapping[str, Any]) -> PictureFile | None:
+def _open(path: Path, identity: Mapping[str, Any]) -> ImageFile | None:
     """The file, marked as used now; None if there is none that fits."""
     try:
-        kept = PictureFile(path, identity)
+        kept = ImageFile(path, identity)
     except (OSError, ValueError):
         return None
     with suppress(OSError):  # it may be another user's, or on a disk that is only read

@@ -1,6 +1,6 @@
-"""A file of decoded pictures: written whole or not at all, memory-mapped, shared by all processes that read it.
+"""A file of decoded images: written whole or not at all, memory-mapped, shared by all processes that read it.
 
-After the header come the pictures (channels, rows, columns), then three numbers for each of them (where it starts, rows
+After the header come the images (channels, rows, columns), then three numbers for each of them (where it starts, rows
 and columns; no rows for one that is not there), then a description in JSON.
 """
 
@@ -22,29 +22,29 @@ import numpy as np
 from gantrain.data.images.decoding import Pixels
 from gantrain.runtime.atomic import atomic, lock, remove_if_unused
 
-SUFFIX = ".pictures"
+SUFFIX = ".images"
 MAGIC = b"gantrain"
 VERSION = 1
 DIGEST = 20  # bytes
-# magic, version, channels, type, length of the file, where the numbers start, how many pictures; and the digest of all
+# magic, version, channels, type, length of the file, where the numbers start, how many images; and the digest of all
 # this, of the numbers and of the description
 HEADER = struct.Struct(f"<8sIB7sQQQ{DIGEST}s")
 ALIGNMENT = 64  # bytes: a line of the processor's cache
 
 
-class Kept(ABC):
-    """Decoded pictures by number."""
+class ImageStore(ABC):
+    """Decoded images by number."""
 
     @abstractmethod
     def get(self, index: int) -> Pixels | None:
         """(H, W, C), not to be written to; None if it is not there."""
 
 
-class PictureFile(Kept):
-    """The pictures of a file.
+class ImageFile(ImageStore):
+    """The images of a file.
 
     Whoever holds one keeps the file from being removed by ``make_room``. Handed to a spawned process, it opens itself
-    anew there; where that fails, it holds no pictures.
+    anew there; where that fails, it holds no images.
 
     Args:
         path: Of the file.
@@ -91,11 +91,11 @@ class PictureFile(Kept):
         if _digest(self._bytes[: HEADER.size - DIGEST], self._index.data, described) != digest:
             raise ValueError(f"{self._path} is damaged")
         if json.loads(described) != self._description:
-            raise ValueError(f"{self._path} holds other pictures")
+            raise ValueError(f"{self._path} holds other images")
         self._type = np.dtype(type_.rstrip(b"\0").decode())
 
 
-class NoPictures(Kept):
+class NoImages(ImageStore):
     """What becomes of a file that is gone."""
 
     def get(self, index: int) -> Pixels | None:
@@ -103,15 +103,15 @@ class NoPictures(Kept):
         return None
 
 
-def _reopened(path: Path, description: Mapping[str, Any]) -> Kept:
+def _reopened(path: Path, description: Mapping[str, Any]) -> ImageStore:
     try:
-        return PictureFile(path, description)
+        return ImageFile(path, description)
     except (OSError, ValueError):
-        return NoPictures()
+        return NoImages()
 
 
-def write_pictures(path: Path, description: Mapping[str, Any], pictures: Iterable[Pixels | None]) -> None:
-    """Write a file of pictures (H, W, C) of one type and number of channels; until it is whole it has another name.
+def write_images(path: Path, description: Mapping[str, Any], images: Iterable[Pixels | None]) -> None:
+    """Write a file of images (H, W, C) of one type and number of channels; until it is whole it has another name.
 
     Raises:
         OSError: It can't be written; nothing of it stays.
@@ -120,7 +120,7 @@ def write_pictures(path: Path, description: Mapping[str, Any], pictures: Iterabl
         file.write(bytes(HEADER.size))
         index: list[tuple[int, int, int]] = []
         channels, type_ = 0, np.dtype(np.uint8)
-        for pixels in pictures:
+        for pixels in images:
             if pixels is None:
                 index.append((0, 0, 0))
                 continue

@@ -1,4 +1,4 @@
-"""Finding, reading and writing pictures of any depth, without loss."""
+"""Finding, reading and writing images of any depth, without loss."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = [
     "ValueRange",
     "find_images",
     "needs_range",
-    "read_picture",
+    "read_image",
     "stored_depth",
-    "write_picture",
+    "write_image",
     "write_pixels",
 ]
 
@@ -37,34 +37,34 @@ LARGEST = {"uint8": 255, "uint16": 65535}
 LUMA = (19595, 38470, 7471)
 
 
-def is_picture(path: Path) -> bool:
-    """Whether this is a file with the extension of a picture, in upper or lower case."""
+def is_image(path: Path) -> bool:
+    """Whether this is a file with the extension of an image, in upper or lower case."""
     return path.suffix.lower() in EXTENSIONS and path.is_file()
 
 
-def pictures_under(root: Path) -> Iterator[Path]:
-    """All pictures in a folder or below, but for hidden files and folders, which are a computer's own."""
+def images_under(root: Path) -> Iterator[Path]:
+    """All images in a folder or below, but for hidden files and folders, which are a computer's own."""
     depth = len(root.parts)
     for path in root.rglob("*"):
-        if not any(part.startswith(".") for part in path.parts[depth:]) and is_picture(path):
+        if not any(part.startswith(".") for part in path.parts[depth:]) and is_image(path):
             yield path
 
 
 def find_images(root: Path) -> list[Path]:
-    """All pictures below a folder, hidden ones aside, sorted, whatever the case of their extensions.
+    """All images below a folder, hidden ones aside, sorted, whatever the case of their extensions.
 
     Raises:
-        ConfigError: The folder is missing, or holds no picture.
+        ConfigError: The folder is missing, or holds no image.
     """
     if not root.is_dir():
         raise ConfigError(f"data.root: there is no folder {root}")
-    found = sorted(pictures_under(root))
+    found = sorted(images_under(root))
     if not found:
-        raise ConfigError(f"data.root: no picture in {root} (looked for {', '.join(sorted(EXTENSIONS))})")
+        raise ConfigError(f"data.root: no image in {root} (looked for {', '.join(sorted(EXTENSIONS))})")
     return found
 
 
-def read_picture(
+def read_image(
     encoded: Encoded,
     *,
     channels: int,
@@ -74,7 +74,7 @@ def read_picture(
     suffix: str = "",
     place: str | None = None,
 ) -> Pixels:
-    """A picture upright, in the channels and depth of its data set.
+    """An image upright, in the channels and depth of its data set.
 
     For 1 or 3 channels, transparency is laid on white, colour becomes gray by ITU-R 601 and gray colour by repetition;
     a file with exactly the channels wanted is otherwise taken as it is.
@@ -87,13 +87,13 @@ def read_picture(
             range of the type.
         convert: Whether a file of 16 bits may be rounded to 8; otherwise it is refused.
         suffix: Of the keys that messages name: ``_b`` for ``data.channels_b``.
-        place: How messages name the picture, unless by its path.
+        place: How messages name the image, unless by its path.
 
     Returns:
         (H, W, C) uint8 or uint16; float32 in [-1, 1] if that is the depth or there is a ``value_range``.
 
     Raises:
-        ConfigError: This is not a picture, is broken, or does not fit the data set.
+        ConfigError: This is not an image, is broken, or does not fit the data set.
     """
     return converted(
         decode(encoded, channels, place),
@@ -116,7 +116,7 @@ def converted(
     suffix: str,
     place: str,
 ) -> Pixels:
-    """What ``read_picture`` makes of a picture once it is decoded."""
+    """What ``read_image`` makes of an image once it is decoded."""
     pixels = _to_channels(decoded, channels, place, suffix)
     stored = depth_of(pixels.dtype)
     if stored == depth == "uint8" and value_range is None:
@@ -126,7 +126,7 @@ def converted(
             raise ConfigError(f"{place} holds no whole numbers of 16 bits or less: give data.depth=float32")
         if not convert:
             raise ConfigError(
-                f"{place} has a depth of {stored}, and the first picture of {depth}: give data.depth={stored}"
+                f"{place} has a depth of {stored}, and the first image of {depth}: give data.depth={stored}"
             )
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # to the nearest: 257 * 255 is 65535
     if stored == "uint8" and depth == "uint16":
@@ -136,17 +136,17 @@ def converted(
     if value_range is None and stored == "float32":
         raise needs_range(place, suffix)
     if np.isnan(pixels).any():
-        raise ConfigError(f"can't read the picture {place}: some of its values are no numbers (nan)")
-    return _to_unit(pixels, value_range or (0, LARGEST[stored]))
+        raise ConfigError(f"can't read the image {place}: some of its values are no numbers (nan)")
+    return _to_signed_range(pixels, value_range or (0, LARGEST[stored]))
 
 
 def needs_range(place: str, suffix: str = "") -> ConfigError:
     """What to say where nobody knows which values are black and white."""
-    return ConfigError(f"floating-point pictures need data.range{suffix}=[LOW,HIGH], black and white in {place}")
+    return ConfigError(f"floating-point images need data.range{suffix}=[LOW,HIGH], black and white in {place}")
 
 
-def write_picture(path: Path, image: Tensor, *, depth: str, value_range: ValueRange | None) -> Path:
-    """Keep an image as a picture, or as an array where no format of pictures would keep all of it.
+def write_image(path: Path, image: Tensor, *, depth: str, value_range: ValueRange | None) -> Path:
+    """Keep an image as an image, or as an array where no format of images would keep all of it.
 
     Args:
         path: Where to; the suffix is added unless it is there.
@@ -203,7 +203,7 @@ def _to_channels(decoded: Decoded, channels: int, place: str, suffix: str) -> Pi
         return _luma(pixels)
     raise ConfigError(
         f"{place} has {there} channels, which do not become data.channels{suffix}={channels} by themselves: "
-        f"give data.channels{suffix}={there}, or convert the pictures"
+        f"give data.channels{suffix}={there}, or convert the images"
     )
 
 
@@ -224,7 +224,7 @@ def _luma(pixels: Pixels) -> Pixels:
     return ((parts.sum(axis=2, keepdims=True, dtype=np.uint32) + np.uint32(2**15)) >> 16).astype(pixels.dtype)
 
 
-def _to_unit(pixels: Pixels, value_range: ValueRange) -> Pixels:
+def _to_signed_range(pixels: Pixels, value_range: ValueRange) -> Pixels:
     low, high = value_range
     return ((pixels.astype(np.float64) - low) / (high - low) * 2 - 1).clip(-1, 1).astype(np.float32)
 

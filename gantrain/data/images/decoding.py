@@ -1,4 +1,4 @@
-"""Picture files to arrays, with the values that the file holds: none is rounded or clipped on the way."""
+"""Image files to arrays, with the values that the file holds: none is rounded or clipped on the way."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gantrain.data.images.sources import Encoded
 from gantrain.errors import ConfigError
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-# from the height and width of an upright picture to the factor, 1, 2, 4 or 8, by which both may be divided in decoding
+# from the height and width of an upright image to the factor, 1, 2, 4 or 8, by which both may be divided in decoding
 Shrink: TypeAlias = Callable[[int, int], int]
 
 NPY_MAGIC = b"\x93NUMPY"
@@ -53,12 +53,12 @@ class Reduction(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A picture, upright.
+    """An image, upright.
 
     Attributes:
         pixels: (H, W, C) in the type of the file.
         alpha: What the last channel is besides: ``straight`` or ``premultiplied`` opacity, or empty.
-        reduction: None for a picture decoded whole.
+        reduction: None for an image decoded whole.
     """
 
     pixels: Pixels
@@ -67,17 +67,17 @@ class Decoded(NamedTuple):
 
 
 def stored_depth(encoded: Encoded, place: str | None = None) -> str:
-    """``uint8``, ``uint16`` or ``float32``: what holds a picture's values, from its header alone.
+    """``uint8``, ``uint16`` or ``float32``: what holds an image's values, from its header alone.
 
     Args:
         encoded: A file, or what one holds.
         place: How messages name it, unless by its path.
 
     Raises:
-        ConfigError: This is not a picture.
+        ConfigError: This is not an image.
     """
     with naming(encoded, place), ExitStack() as stack:
-        source = open_picture(encoded, stack)
+        source = open_image(encoded, stack)
         if not isinstance(source, Image.Image):
             return depth_of(np.dtype(source.dtype))
         if source.mode.startswith("I;16") or _is_deep_png(source):
@@ -88,7 +88,7 @@ def stored_depth(encoded: Encoded, place: str | None = None) -> str:
 
 
 def decode(encoded: Encoded, channels: int, place: str | None = None, shrink: Shrink | None = None) -> Decoded:
-    """A picture as it is stored, but that Pillow makes 1 or 3 wanted ``channels`` of any with 8 bits.
+    """An image as it is stored, but that Pillow makes 1 or 3 wanted ``channels`` of any with 8 bits.
 
     Args:
         encoded: A file, or what one holds.
@@ -97,10 +97,10 @@ def decode(encoded: Encoded, channels: int, place: str | None = None, shrink: Sh
         shrink: By how much a JPEG may be reduced on the way, which saves most of the work; None for not at all.
 
     Raises:
-        ConfigError: This is not a picture, or a broken one.
+        ConfigError: This is not an image, or a broken one.
     """
     with naming(encoded, place), ExitStack() as stack:
-        source = open_picture(encoded, stack)
+        source = open_image(encoded, stack)
         if isinstance(source, np.ndarray):
             return Decoded(_from_npy(source, channels))
         if not isinstance(source, Image.Image):
@@ -123,30 +123,30 @@ def depth_of(dtype: np.dtype[Any]) -> str:
 
 
 def called(encoded: Encoded, place: str | None) -> str:
-    """How messages name a picture."""
+    """How messages name an image."""
     return place or (str(encoded) if isinstance(encoded, Path) else "in memory")
 
 
 @contextmanager
 def naming(encoded: Encoded, place: str | None) -> Iterator[None]:
-    """Whatever goes wrong becomes one line that names the picture."""
+    """Whatever goes wrong becomes one line that names the image."""
     try:
         yield
     except Exception as error:  # broken bytes lead decoders to errors of every kind
         if isinstance(error, UnidentifiedImageError):
             size = encoded.stat().st_size if isinstance(encoded, Path) else len(encoded)
-            reason = "this is no picture, or one of an unknown format" if size else "the file is empty"
+            reason = "this is no image, or one of an unknown format" if size else "the file is empty"
         elif isinstance(error, OSError) and error.strerror:
             reason = error.strerror
         elif "imagecodecs" in str(error):
             reason = "its compression needs another package: pip install imagecodecs"
         else:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"can't read the picture {called(encoded, place)}: {reason}") from None
+        raise ConfigError(f"can't read the image {called(encoded, place)}: {reason}") from None
 
 
-def open_picture(encoded: Encoded, stack: ExitStack) -> Pixels | Image.Image | tifffile.TiffPage:
-    """The header of a picture, by what is in it and not by its name; its pixels are still to be read."""
+def open_image(encoded: Encoded, stack: ExitStack) -> Pixels | Image.Image | tifffile.TiffPage:
+    """The header of an image, by what is in it and not by its name; its pixels are still to be read."""
     file: IO[bytes] = stack.enter_context(encoded.open("rb") if isinstance(encoded, Path) else BytesIO(encoded))
     magic = file.read(6)
     file.seek(0)

@@ -1,4 +1,4 @@
-"""What the header of a picture says, without its pixels."""
+"""What the header of an image says, without its pixels."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gantrain.data.images.decoding import naming, open_picture, stored_depth
+from gantrain.data.images.decoding import naming, open_image, stored_depth
 from gantrain.data.images.orientation import ORIENTATION, TURNED, orientation_of
 from gantrain.data.images.sources import Encoded
 
 
 class Header(NamedTuple):
-    """A picture, upright.
+    """An image, upright.
 
     Attributes:
         height: Pixels.
@@ -30,7 +30,7 @@ class Header(NamedTuple):
 
 
 def read_header(encoded: Encoded, channels: int, place: str) -> Header:
-    """The header of a picture.
+    """The header of an image.
 
     Args:
         encoded: A file, or what one holds.
@@ -38,11 +38,11 @@ def read_header(encoded: Encoded, channels: int, place: str) -> Header:
         place: How messages name it.
 
     Raises:
-        ConfigError: This is not a picture.
+        ConfigError: This is not an image.
     """
     depth = stored_depth(encoded, place)
     with naming(encoded, place), ExitStack() as stack:
-        source = open_picture(encoded, stack)
+        source = open_image(encoded, stack)
         if isinstance(source, np.ndarray):
             height, width, there = (*source.shape, 1)[:3]
             if source.ndim == 3 and height == channels != there:

@@ -1,4 +1,4 @@
-"""Which way of a picture is up."""
+"""Which way of an image is up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of one domain: encoded ones from a source, read in the channels and depth of the data set."""
+"""The images of one domain: encoded ones from a source, read in the channels and depth of the data set."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import numpy as np
 from torch import Tensor
 
-from gantrain.data.errors import IN_A_ROW, named
-from gantrain.data.images.cache import Cache, Subset, Work
-from gantrain.data.images.cache_file import Kept
+from gantrain.data.errors import MAX_CONSECUTIVE_ERRORS, as_config_error
+from gantrain.data.images.cache import Cache, DecodeJob, Subset
+from gantrain.data.images.cache_file import ImageStore
 from gantrain.data.images.convert import ValueRange, converted, needs_range, stored_depth
 from gantrain.data.images.decoding import Pixels, decode
 from gantrain.data.images.sources import Source
@@ -22,13 +22,13 @@ from gantrain.data.images.transforms import Preprocess
 from gantrain.errors import ConfigError
 
 T = TypeVar("T")
-MOST_PIXELS = 100_000_000  # of a picture that was made larger
+MOST_PIXELS = 100_000_000  # of an image that was made larger
 Depth: TypeAlias = Literal["auto", "uint8", "uint16", "float32"]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the pictures of a domain are read.
+    """How the images of a domain are read.
 
     Attributes:
         channels: Wanted.
@@ -48,17 +48,17 @@ class Reading:
         return self.depth == "uint8" and self.value_range is None
 
 
-class Domain:
-    """The pictures of one domain.
+class ImageReader:
+    """The images of one domain.
 
     Args:
-        source: Its encoded pictures, at least one.
+        source: Its encoded images, at least one.
         channels: Wanted.
-        depth: ``auto`` for that of the first picture that can be read; files of 16 bits are converted to 8 only if it
+        depth: ``auto`` for that of the first image that can be read; files of 16 bits are converted to 8 only if it
             is given.
         value_range: The stored values that become -1 and 1; None for the whole range of the type.
         suffix: Of the keys that messages name: ``_b`` for ``data.channels_b``.
-        columns: Into how many pictures of the same width each is divided.
+        columns: Into how many images of the same width each is divided.
 
     Raises:
         ConfigError: The range is none, or is missing.
@@ -80,7 +80,7 @@ class Domain:
         self._indices: Sequence[int] = range(len(source))
         self._suffix = suffix
         self._columns = columns
-        self._kept: Kept | None = None
+        self._kept: ImageStore | None = None
         found, place = self._of_first(self._stored_depth) if depth == "auto" else (depth, "")
         if place and found == "float32" and value_range is None:
             raise needs_range(place, suffix)
@@ -90,23 +90,23 @@ class Domain:
         return len(self._indices)
 
     def name(self, index: int) -> str:
-        """What the picture is called in the data set, with forward slashes: for a file, its path below the folder."""
+        """What the image is called in the data set, with forward slashes: for a file, its path below the folder."""
         return self._source.name(self._indices[index])
 
-    def place(self, index: int) -> str:
-        """How messages name the picture, in one line."""
-        place = self._source.place(self._indices[index])
+    def location(self, index: int) -> str:
+        """How messages name the image, in one line."""
+        place = self._source.location(self._indices[index])
         return place if place.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in place)
 
-    def part(self, indices: Sequence[int]) -> Domain:
-        """The same with these pictures alone, of which none are in a cache yet."""
+    def part(self, indices: Sequence[int]) -> ImageReader:
+        """The same with these images alone, of which none are in a cache yet."""
         part = copy.copy(self)
         part._kept = None
         part._indices = [self._indices[index] for index in indices]
         return part
 
     def nominal_size(self, preprocess: Preprocess) -> tuple[int, int]:
-        """Height and width of the first picture as it goes to the networks; of all, where they are cut."""
+        """Height and width of the first image as it goes to the networks; of all, where they are cut."""
         if preprocess.cuts:
             return preprocess.crop_size
         height, width, _ = self._of_first(lambda index: self.scaled(index, preprocess)[0].shape)
@@ -114,47 +114,47 @@ class Domain:
 
     def _stored_depth(self, index: int) -> tuple[str, str]:
         """And where it was found."""
-        return stored_depth(self._source.open(index), self.place(index)), self.place(index)
+        return stored_depth(self._source.open(index), self.location(index)), self.location(index)
 
     def _of_first(self, look: Callable[[int], T]) -> T:
-        """What ``look`` finds in the first picture that can be read: a broken one may be no error, or one for later."""
+        """What ``look`` finds in the first image that can be read: a broken one may be no error, or one for later."""
         broken = None
-        for index in range(min(IN_A_ROW, len(self))):
+        for index in range(min(MAX_CONSECUTIVE_ERRORS, len(self))):
             try:
                 return look(index)
             except ConfigError as error:
                 broken = broken or error
-        raise broken or ConfigError("no pictures")
+        raise broken or ConfigError("no images")
 
     @property
     def is_kept(self) -> bool:
-        """Whether pictures are decoded already."""
+        """Whether images are decoded already."""
         return self._kept is not None
 
     @property
     def names(self) -> list[str]:
-        """Of all its pictures, in their order."""
+        """Of all its images, in their order."""
         return [self.name(index) for index in range(len(self))]
 
     def prepared(self, index: int, preprocess: Preprocess, seed: int) -> Tensor:
         """(C, H, W)."""
-        return preprocess.cut(self.scaled(index, preprocess)[0], seed, name=self.place(index))
+        return preprocess.cut(self.scaled(index, preprocess)[0], seed, name=self.location(index))
 
     def scaled(self, index: int, preprocess: Preprocess) -> list[Pixels]:
-        """The columns of a picture, each (H, W, C), as ``Preprocess.scaled`` leaves them."""
+        """The columns of an image, each (H, W, C), as ``Preprocess.scaled`` leaves them."""
         kept = None if self._kept is None else self._kept.get(index)
         joined = self.decoded(index, preprocess) if kept is None else kept
         return np.split(joined, self._columns, axis=1) if self._columns > 1 else [joined]
 
     def decoded(self, index: int, preprocess: Preprocess) -> Pixels:
-        """What a cache keeps: the scaled columns side by side, (H, W, C), from the encoded picture."""
-        place, columns = self.place(index), self._columns
+        """What a cache keeps: the scaled columns side by side, (H, W, C), from the encoded image."""
+        place, columns = self.location(index), self._columns
 
         def shrink(height: int, width: int) -> int:
             factor = preprocess.shrink(height, width // columns) if self.reading.as_stored_in_8_bits else 1
             return factor if columns == 1 or width % (columns * factor) == 0 else 1
 
-        with named(f"read the picture {place}"):
+        with as_config_error(f"read the image {place}"):
             decoded = decode(self._source.open(self._indices[index]), self.reading.channels, place, shrink)
             pixels = converted(decoded, **vars(self.reading), place=place, suffix=self._suffix)
             reduction = decoded.reduction
@@ -173,16 +173,16 @@ class Domain:
                 reduction = reduction._replace(width=reduction.width // columns)
             return np.hstack([preprocess.scaled(column, reduction) for column in np.split(pixels, columns, axis=1)])
 
-    def keep(self, cache: Cache, preprocess: Preprocess, indices: Sequence[int] | None = None) -> None:
-        """Take pictures from ``cache`` from now on, for which they are decoded once.
+    def use_cache(self, cache: Cache, preprocess: Preprocess, indices: Sequence[int] | None = None) -> None:
+        """Take images from ``cache`` from now on, for which they are decoded once.
 
         Args:
             cache: Where.
             preprocess: The one of all calls to come.
-            indices: Of the pictures that are wanted; None for all.
+            indices: Of the images that are wanted; None for all.
 
         Raises:
-            ConfigError: A picture can't be read, or a cache that was asked for can't be had.
+            ConfigError: An image can't be read, or a cache that was asked for can't be had.
         """
         numbers = np.unique(np.arange(len(self)) if indices is None else np.asarray(indices))
         chosen = np.asarray(self._indices)[numbers]
@@ -190,7 +190,7 @@ class Domain:
         def identity() -> dict[str, Any]:
             return {
                 "source": self._source.stamp(chosen.tolist()),
-                "pictures": hashlib.blake2b(chosen.astype("<i8").tobytes(), digest_size=16).hexdigest(),
+                "images": hashlib.blake2b(chosen.astype("<i8").tobytes(), digest_size=16).hexdigest(),
                 "columns": self._columns,
                 **vars(self.reading),
                 "value_range": self.reading.value_range and list(self.reading.value_range),
@@ -198,11 +198,11 @@ class Domain:
             }
 
         more = "" if len(numbers) == 1 else f" and {len(numbers) - 1:,} more"
-        work = Work(
-            label=self.place(int(numbers[0])) + more,
+        work = DecodeJob(
+            label=self.location(int(numbers[0])) + more,
             identity=identity,
             count=len(numbers),
             decode=lambda place: self.decoded(int(numbers[place]), preprocess),
         )
-        kept = cache.take(work)
+        kept = cache.get_or_build(work)
         self._kept = Subset(kept, numbers) if kept is not None and len(numbers) < len(self) else kept

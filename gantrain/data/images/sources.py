@@ -1,4 +1,4 @@
-"""Where encoded pictures come from."""
+"""Where encoded images come from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Encoded: TypeAlias = Path | bytes  # a file, or what one would hold
 
 
 class Source(ABC):
-    """Encoded pictures by number, from 0 on."""
+    """Encoded images by number, from 0 on."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -22,23 +22,23 @@ class Source(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What the picture is called in the data set, with forward slashes."""
+        """What the image is called in the data set, with forward slashes."""
 
     @abstractmethod
     def open(self, index: int) -> Encoded:
         """What ``decode`` can read."""
 
     @abstractmethod
-    def place(self, index: int) -> str:
-        """How messages name the picture, so that one finds it."""
+    def location(self, index: int) -> str:
+        """How messages name the image, so that one finds it."""
 
     @abstractmethod
     def stamp(self, indices: Sequence[int]) -> str:
-        """Differs whenever any of these encoded pictures, their place, names or order may have changed."""
+        """Differs whenever any of these encoded images, their place, names or order may have changed."""
 
 
 class Files(Source):
-    """Picture files.
+    """Image files.
 
     Attributes:
         folder: Names are relative to it.
@@ -50,7 +50,7 @@ class Files(Source):
     def open(self, index: int) -> Path:
         """The file, which may be missing."""
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """The path."""
         return str(self.open(index))
 
@@ -75,7 +75,7 @@ class FolderSource(Files):
 
     Args:
         folder: Names are relative to it.
-        paths: Its pictures.
+        paths: Its images.
     """
 
     def __init__(self, folder: Path, paths: Sequence[Path]) -> None:
@@ -95,7 +95,7 @@ class FolderSource(Files):
 
 
 class Chosen(Source):
-    """Some of the pictures of a source.
+    """Some of the images of a source.
 
     Args:
         source: Theirs.
@@ -117,9 +117,9 @@ class Chosen(Source):
         """As in the whole."""
         return self._source.open(self._indices[index])
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """As in the whole."""
-        return self._source.place(self._indices[index])
+        return self._source.location(self._indices[index])
 
     def stamp(self, indices: Sequence[int]) -> str:
         """As in the whole."""

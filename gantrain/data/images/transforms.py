@@ -1,4 +1,4 @@
-"""Resizing, cropping and flipping pictures."""
+"""Resizing, cropping and flipping images."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Mode: TypeAlias = Literal[
 
 REDUCTIONS = (8, 4, 2)  # what a decoder of JPEGs can do
 
-# how much a picture may differ from one decoded whole and scaled by Pillow
+# how much an image may differ from one decoded whole and scaled by Pillow
 Decoder: TypeAlias = Literal["exact", "fast", "draft"]
 
 
 class Preprocess:
-    """From a picture as it was read to one for the networks.
+    """From an image as it was read to one for the networks.
 
     =========================  ===========================================================  ========================
     ``preprocess``             scaled in training                                           otherwise
@@ -41,11 +41,11 @@ class Preprocess:
     none                       both sides to multiples of 4                                 not
     =========================  ===========================================================  ========================
 
-    Scaling is bicubic and antialiased. Scaled to a width, a picture keeps its proportions unless it would be lower than
+    Scaling is bicubic and antialiased. Scaled to a width, an image keeps its proportions unless it would be lower than
     ``crop_size``. Where the mode says so, a window of ``crop_size`` is then cut: from a random place in training,
     otherwise from the middle. The names are those of pytorch-CycleGAN-and-pix2pix and of CUT, as is the table.
 
-    How pictures of 8 bits are scaled, the decoder says: ``exact`` gives Pillow's values. ``fast`` takes torch's
+    How images of 8 bits are scaled, the decoder says: ``exact`` gives Pillow's values. ``fast`` takes torch's
     resizing, three times as fast, in which less than one value of a hundred differs by one grey level (in noise, one of
     30,000 by two). ``draft`` moreover has JPEGs of at least twice the size decoded to a half, a quarter or an eighth:
     from 1024 pixels to 286, values differ by 0.8 grey levels in the mean and by up to 15 at edges; where nothing is
@@ -55,15 +55,15 @@ class Preprocess:
         preprocess: The mode.
         load_size: Pixels, a number or [height, width].
         crop_size: The same; must not exceed ``load_size`` where a mode uses both.
-        flip: Whether half of the pictures are mirrored in training.
+        flip: Whether half of the images are mirrored in training.
         training: Whether there is chance.
         crop: ``center`` cuts from the middle in training too.
         decoder: See above.
 
     Attributes:
         crop_size: [height, width].
-        cuts: Whether all pictures come out at that.
-        scaling: All that the values of a scaled picture depend on but the picture.
+        cuts: Whether all images come out at that.
+        scaling: All that the values of a scaled image depend on but the image.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class Preprocess:
         self._random_place = training and crop == "random"
         self._flip = training and flip
 
-    def __call__(self, pixels: Pixels, seed: int, *, name: str = "a picture") -> Tensor:
-        """(C, H, W) of the type of ``pixels`` (H, W, C); for pictures of one size, the same seed does the same.
+    def __call__(self, pixels: Pixels, seed: int, *, name: str = "an image") -> Tensor:
+        """(C, H, W) of the type of ``pixels`` (H, W, C); for images of one size, the same seed does the same.
 
         Raises:
-            ConfigError: The picture, called ``name`` then, is too small to be cut from.
+            ConfigError: The image, called ``name`` then, is too small to be cut from.
         """
         return self.cut(self.scaled(pixels), seed, name=name)
 
@@ -113,12 +113,12 @@ class Preprocess:
         return resize(pixels, height, width) if self._decoder == "exact" else resize_fast(pixels, height, width)
 
     def shrink(self, height: int, width: int) -> int:
-        """The factor by which a picture of that size may be divided in decoding and still be as large as scaled."""
+        """The factor by which an image of that size may be divided in decoding and still be as large as scaled."""
         scaled_height, scaled_width = self.scaled_size(height, width)
         fitting = (f for f in REDUCTIONS if height // f >= scaled_height and width // f >= scaled_width)
         return next(fitting, 1) if self._decoder == "draft" else 1
 
-    def cut(self, pixels: Pixels, seed: int, *, name: str = "a picture") -> Tensor:
+    def cut(self, pixels: Pixels, seed: int, *, name: str = "an image") -> Tensor:
         """The part with chance, of scaled pixels (H, W, C): window and flip; (C, H, W) of its own memory.
 
         Raises:
@@ -131,7 +131,7 @@ class Preprocess:
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
     def scaled_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width, before anything is cut, of what becomes of a picture of that size."""
+        """Height and width, before anything is cut, of what becomes of an image of that size."""
         target = self._load if self._training or self._mode == "scale_width" else self.crop_size
         if self._mode == "resize_and_crop":
             return target
@@ -151,7 +151,7 @@ class Preprocess:
             raise ConfigError(
                 f"{name} ([{height}, {width}] pixels) is smaller than data.crop_size "
                 f"({_typed(self.crop_size)}): make that "
-                "smaller, or scale pictures first with data.preprocess=resize_and_crop"
+                "smaller, or scale images first with data.preprocess=resize_and_crop"
             )
         if self._random_place:
             generator = torch.Generator().manual_seed(seed)

@@ -1,40 +1,40 @@
-"""Pairs of pictures that show the same."""
+"""Pairs of images that show the same."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gantrain.config.schema import Positive
+from gantrain.config.schema import PositiveInt
 from gantrain.data.base import Batch, ImageDataset
 from gantrain.data.images.cache import Cache
 from gantrain.data.images.convert import ValueRange
 from gantrain.data.images.decoding import Pixels
-from gantrain.data.images.reader import Depth, Domain
+from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
-from gantrain.data.sets.layout import Direction, find_layout, fingerprint_of, match, pictures_in, spec_of
+from gantrain.data.sets.layout import Direction, find_layout, fingerprint_of, images_in, match, spec_of
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
 
 
 @DATASETS.register("aligned")
 class Aligned(ImageDataset):
-    """Pairs of pictures, side by side in one file or under one name in two folders.
+    """Pairs of images, side by side in one file or under one name in two folders.
 
-    For the phase ``train``: ``ROOT/train`` with A on the left half of each picture and B on its right, or
+    For the phase ``train``: ``ROOT/train`` with A on the left half of each image and B on its right, or
     ``ROOT/trainA`` and ``ROOT/trainB``, or ``ROOT/A/train`` and ``ROOT/B/train``, or ``ROOT/train/A`` and
-    ``ROOT/train/B``; sub-folders are searched. ``test`` falls back to ``val``; pictures right in the root, or
+    ``ROOT/train/B``; sub-folders are searched. ``test`` falls back to ``val``; images right in the root, or
     ``ROOT/A`` and ``ROOT/B``, without any phase serve them all.
 
     Args:
         root: The folder.
-        direction: ``b_to_a`` calls the pictures of B ``a`` and those of A ``b``, wherever the keys below say A and B.
+        direction: ``b_to_a`` calls the images of B ``a`` and those of A ``b``, wherever the keys below say A and B.
         channels: Of A.
         channels_b: Of B.
         range: The stored values of A that become -1 and 1; null for the whole range of the type.
         range_b: Those of B.
-        depth: ``auto`` for that of the first picture of each domain.
-        preprocess: See ``Preprocess``; both pictures of a pair are cut and mirrored alike.
+        depth: ``auto`` for that of the first image of each domain.
+        preprocess: See ``Preprocess``; both images of a pair are cut and mirrored alike.
         load_size: See there.
         crop_size: See there.
         flip: Whether half of the pairs are mirrored in training.
@@ -42,7 +42,7 @@ class Aligned(ImageDataset):
         decoder: See ``Preprocess``.
 
     Attributes:
-        preprocess: What is done to each picture.
+        preprocess: What is done to each image.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class Aligned(ImageDataset):
         *,
         root: str,
         direction: Direction,
-        channels: Positive,
-        channels_b: Positive,
+        channels: PositiveInt,
+        channels_b: PositiveInt,
         range: ValueRange | None,
         range_b: ValueRange | None,
         depth: Depth,
@@ -73,15 +73,15 @@ class Aligned(ImageDataset):
         layout = find_layout(root, phase, side_by_side=True)
         self.held_out = layout.held_out
         side_by_side = layout.b is None
-        of_a = of_b = pictures_in(layout.a)
+        of_a = of_b = images_in(layout.a)
         if layout.b is not None:
-            of_b = pictures_in(layout.b)
+            of_b = images_in(layout.b)
             pairs = match(of_a, of_b)
             of_a = FolderSource(of_a.folder, [a for a, _ in pairs])
             of_b = FolderSource(of_b.folder, [b for _, b in pairs])
         columns = 2 if side_by_side else 1
-        self._a = Domain(of_a, channels=channels, depth=depth, value_range=range, columns=columns)
-        self._b = Domain(of_b, channels=channels_b, depth=depth, value_range=range_b, suffix="_b", columns=columns)
+        self._a = ImageReader(of_a, channels=channels, depth=depth, value_range=range, columns=columns)
+        self._b = ImageReader(of_b, channels=channels_b, depth=depth, value_range=range_b, suffix="_b", columns=columns)
         self._read_alike = side_by_side and self._a.reading == self._b.reading
         self._keys = ("a", "b") if direction == "a_to_b" else ("b", "a")
         domains = dict(zip(self._keys, (self._a, self._b), strict=True))
@@ -99,18 +99,18 @@ class Aligned(ImageDataset):
         if pair[0].shape[:2] != pair[1].shape[:2]:
             sizes = " and ".join(str(list(pixels.shape[:2])) for pixels in pair)
             raise ConfigError(
-                f"{self._a.place(index)} and {self._b.place(index)} would be scaled to different sizes, {sizes}: "
+                f"{self._a.location(index)} and {self._b.location(index)} would be scaled to different sizes, {sizes}: "
                 "data.preprocess=resize_and_crop makes all sizes alike"
             )
-        name = self._a.place(index)
+        name = self._a.location(index)
         images = [self.preprocess.cut(pixels, seed, name=name) for pixels in pair]  # one seed: both move together
         return {**dict(zip(self._keys, images, strict=True)), "name": self._named.name(index)}
 
-    def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
-        """Decode each picture once; one that holds both domains, for both."""
-        self._a.keep(cache, self.preprocess, indices)
+    def use_cache(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+        """Decode each image once; one that holds both domains, for both."""
+        self._a.use_cache(cache, self.preprocess, indices)
         if not self._read_alike:
-            self._b.keep(cache, self.preprocess, indices)
+            self._b.use_cache(cache, self.preprocess, indices)
         self.in_memory = self._a.is_kept and (self._read_alike or self._b.is_kept)
 
     def _scaled(self, index: int) -> tuple[Pixels, Pixels]:

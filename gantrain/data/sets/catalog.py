@@ -55,7 +55,7 @@ NAMES: dict[str, str] = {
 
 # and those that are not handed out to everybody: by whom, and what to do with it
 BY_REQUEST = {
-    "cityscapes": "cityscapes-dataset.com; {folder}/train and {folder}/test then hold one picture for each photo: the "
+    "cityscapes": "cityscapes-dataset.com; {folder}/train and {folder}/test then hold one image for each photo: the "
     "photo on its left half, the labels on its right",
 }
 

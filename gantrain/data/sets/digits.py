@@ -22,7 +22,7 @@ class Digits(ImageDataset):
     """5,000 MNIST digits that come with gantrain, 4,500 to train and 500 to test, white on black.
 
     A subset of MNIST by Yann LeCun and Corinna Cortes, under CC BY-SA 3.0 (see ``digits.txt`` beside the file).
-    The 28 x 28 pictures are padded to 32 x 32 and, for any other ``load_size``, resized from there (28 is unpadded).
+    The 28 x 28 images are padded to 32 x 32 and, for any other ``load_size``, resized from there (28 is unpadded).
 
     Args:
         load_size: Height and width in pixels.

@@ -1,4 +1,4 @@
-"""What the data sets of one's own pictures have in common: where files lie, and how those of a domain are read."""
+"""What the data sets of one's own images have in common: where files lie, and how those of a domain are read."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from gantrain.data.base import ImageSpec
-from gantrain.data.images.convert import find_images, is_picture, pictures_under
-from gantrain.data.images.reader import Domain
+from gantrain.data.images.convert import find_images, images_under, is_image
+from gantrain.data.images.reader import ImageReader
 from gantrain.data.images.sources import FolderSource
 from gantrain.data.sets.catalog import BY_REQUEST, NAMES
 from gantrain.errors import ConfigError
@@ -20,11 +20,11 @@ Direction: TypeAlias = Literal["a_to_b", "b_to_a"]
 # below the root, for a phase; "A" may be "a"
 PAIRS = ("{phase}A + {phase}B", "A/{phase} + B/{phase}", "{phase}/A + {phase}/B")
 PHASES = ("train", "test", "val")
-NAMED = 5  # pictures in a message
+NAMED = 5  # images in a message
 
 
-def spec_of(domains: Mapping[str, Domain], size: tuple[int, int], class_names: Iterable[str] = ()) -> ImageSpec:
-    """The description of a data set with these domains, by key, and pictures of that height and width."""
+def spec_of(domains: Mapping[str, ImageReader], size: tuple[int, int], class_names: Iterable[str] = ()) -> ImageSpec:
+    """The description of a data set with these domains, by key, and images of that height and width."""
     height, width = size
     readings = {key: domain.reading for key, domain in domains.items()}
     return ImageSpec(
@@ -49,12 +49,12 @@ def fingerprint_of(names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the pictures of a phase lie.
+    """Where the images of a phase lie.
 
     Attributes:
         a: The folder of the first domain, or of both.
-        b: That of the second; None where each picture holds both, side by side.
-        held_out: Whether other pictures are there to test on.
+        b: That of the second; None where each image holds both, side by side.
+        held_out: Whether other images are there to test on.
     """
 
     a: Path
@@ -68,7 +68,7 @@ def find_layout(root: str, phase: str, *, side_by_side: bool) -> Layout:
     Args:
         root: As typed.
         phase: ``train``, ``test`` or any other.
-        side_by_side: Whether one folder of pictures that hold both domains will do.
+        side_by_side: Whether one folder of images that hold both domains will do.
 
     Raises:
         ConfigError: There is no such folder.
@@ -83,7 +83,7 @@ def find_layout(root: str, phase: str, *, side_by_side: bool) -> Layout:
     whole = _all_folders(folder, side_by_side)
     if whole and not any(found.values()):
         return Layout(*whole, held_out=False)
-    ways = [f"{phase} (each picture A left, B right)"] if side_by_side else []
+    ways = [f"{phase} (each image A left, B right)"] if side_by_side else []
     ways += [pair.format(phase=phase) for pair in PAIRS]
     raise ConfigError(f"data.root: nothing for the phase {phase} in {folder} (looked for {'; '.join(ways)})")
 
@@ -98,22 +98,22 @@ def no_folder(folder: Path) -> ConfigError:
 def phase_folders(root: Path, phase: str, side_by_side: bool) -> tuple[Path, Path | None] | None:
     """Those of A and B, or if ``side_by_side`` that of both and None; None where there are none for the phase."""
     pairs = [two_folders(root, pair.format(phase=phase)) for pair in PAIRS]
-    # in ROOT/train/A + ROOT/train/B no picture is side by side
-    if side_by_side and not pairs[-1] and _holds_pictures(root / phase):
+    # in ROOT/train/A + ROOT/train/B no image is side by side
+    if side_by_side and not pairs[-1] and _holds_images(root / phase):
         return root / phase, None
     return next((pair for pair in pairs if pair), None)
 
 
 def _all_folders(root: Path, side_by_side: bool) -> tuple[Path, Path | None] | None:
-    """The same without phases; pictures then lie in the root itself, lest a root above the right one be taken."""
+    """The same without phases; images then lie in the root itself, lest a root above the right one be taken."""
     pair = two_folders(root, "A + B")
     if pair or not side_by_side:
         return pair
-    return (root, None) if any(is_picture(path) for path in root.glob("[!.]*")) else None
+    return (root, None) if any(is_image(path) for path in root.glob("[!.]*")) else None
 
 
 def divided(root: Path) -> list[str]:
-    """The phases of a set of pictures with a folder for each; none unless one is to train on and another is not."""
+    """The phases of a set of images with a folder for each; none unless one is to train on and another is not."""
     there = [phase for phase in PHASES if (root / phase).is_dir()]
     return there if "train" in there and len(there) > 1 else []
 
@@ -133,15 +133,15 @@ def two_folders(root: Path, names: str) -> tuple[Path, Path] | None:
     return None
 
 
-def _holds_pictures(folder: Path) -> bool:
-    return folder.is_dir() and any(True for _ in pictures_under(folder))
+def _holds_images(folder: Path) -> bool:
+    return folder.is_dir() and any(True for _ in images_under(folder))
 
 
 def match(a: FolderSource, b: FolderSource) -> list[tuple[Path, Path]]:
-    """Pictures of two folders by their paths below them, without suffix.
+    """Images of two folders by their paths below them, without suffix.
 
     Raises:
-        ConfigError: A picture has no partner, or two.
+        ConfigError: An image has no partner, or two.
     """
     (side_a, twice_a), (side_b, twice_b) = stems_of(a), stems_of(b)
     if twice_a or twice_b:
@@ -150,14 +150,14 @@ def match(a: FolderSource, b: FolderSource) -> list[tuple[Path, Path]]:
     alone = without_partner(side_a, side_b)
     if any(alone):
         raise ConfigError(
-            f"data.root: pictures are matched by name without suffix, and {len(alone[0])} in {a.folder} and "
+            f"data.root: images are matched by name without suffix, and {len(alone[0])} in {a.folder} and "
             f"{len(alone[1])} in {b.folder} have no partner: {some_of([*alone[0], *alone[1]])}"
         )
     return [(path, side_b[stem]) for stem, path in side_a.items()]
 
 
 def stems_of(source: FolderSource) -> tuple[dict[str, Path], list[tuple[Path, Path]]]:
-    """The pictures of a folder by their paths below it, without suffix; and which have the same as one of these."""
+    """The images of a folder by their paths below it, without suffix; and which have the same as one of these."""
     found: dict[str, Path] = {}
     twice: list[tuple[Path, Path]] = []
     for path in source.paths:
@@ -168,7 +168,7 @@ def stems_of(source: FolderSource) -> tuple[dict[str, Path], list[tuple[Path, Pa
 
 
 def without_partner(a: Mapping[str, Path], b: Mapping[str, Path]) -> tuple[list[Path], list[Path]]:
-    """The pictures of either side whose key the other lacks."""
+    """The images of either side whose key the other lacks."""
     return [a[key] for key in a if key not in b], [b[key] for key in b if key not in a]
 
 
@@ -178,6 +178,6 @@ def some_of(paths: Sequence[Path]) -> str:
     return ", ".join(map(str, paths[:NAMED])) + more
 
 
-def pictures_in(folder: Path) -> FolderSource:
+def images_in(folder: Path) -> FolderSource:
     """All that lie in a folder or below."""
     return FolderSource(folder, find_images(folder))

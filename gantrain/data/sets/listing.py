@@ -1,4 +1,4 @@
-"""A CSV file that names the pictures of a folder, so that a million of them need no search."""
+"""A CSV file that names the images of a folder, so that a million of them need no search."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Names:
 
 
 class ListedSource(Files):
-    """Picture files that a list names, in its order.
+    """Image files that a list names, in its order.
 
     Args:
         folder: Names are relative to it.
-        names: Paths of pictures, at least one.
+        names: Paths of images, at least one.
     """
 
     def __init__(self, folder: Path, names: Names) -> None:
@@ -59,7 +59,7 @@ class ListedSource(Files):
 
 
 def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[int] | None]:
-    """The pictures, class names and class numbers that a CSV file lists.
+    """The images, class names and class numbers that a CSV file lists.
 
     Each row holds a path relative to ``folder``, and a label in a second column or in no row at all; a first row
     ``path,label``, in small letters or capitals, is a heading. Classes are sorted by name, those that are all whole
@@ -73,7 +73,7 @@ def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[in
         ConfigError: The folder or the list is missing, or a row isn't as it should be.
     """
     if not folder.is_dir():
-        raise ConfigError(f"data.root: there is no folder {folder} (data.list names pictures below one)")
+        raise ConfigError(f"data.root: there is no folder {folder} (data.list names images below one)")
     file = next((place for place in (folder / path, Path(path).expanduser()) if place.is_file()), None)
     if file is None:
         raise ConfigError(f"data.list={path}: there is neither {folder / path} nor a file {path}")
@@ -86,19 +86,19 @@ def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[in
             raise ConfigError(
                 f"data.list: {file}, line {number}: 'path' or 'path,label' is wanted, not {','.join(row)!r}"
             )
-        # a heading in other words would be a picture, and a class of its own
+        # a heading in other words would be an image, and a class of its own
         if not names and Path(name).suffix.lower() not in EXTENSIONS and not (folder / name).is_file():
             raise ConfigError(
-                f"data.list: {file}, line {number}: there is no picture {folder / name} (a heading is 'path' or "
+                f"data.list: {file}, line {number}: there is no image {folder / name} (a heading is 'path' or "
                 "'path,label')"
             )
         names.append(name)
         if label:
             labels.append(found.setdefault(label, len(found)))
         if len(labels) not in (0, len(names)):
-            raise ConfigError(f"data.list: {file}, line {number}: either all pictures have a label or none")
+            raise ConfigError(f"data.list: {file}, line {number}: either all images have a label or none")
     if not names:
-        raise ConfigError(f"data.list: {file} lists no pictures")
+        raise ConfigError(f"data.list: {file} lists no images")
     numeric = all(label.isdecimal() for label in found)
     classes = sorted(found, key=lambda label: (int(label) if numeric else 0, label))
     ranks = {found[label]: rank for rank, label in enumerate(classes)}

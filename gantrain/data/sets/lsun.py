@@ -1,4 +1,4 @@
-"""Pictures in LMDB files, as LSUN is handed out."""
+"""Images in LMDB files, as LSUN is handed out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from gantrain.data.images.sources import Source
 from gantrain.data.sets.catalog import NAMES
 from gantrain.data.sets.lmdb_index import Database, KeyIndex, is_database, key_index, open_database
-from gantrain.data.sets.single import Found, Pictures
+from gantrain.data.sets.single import Found, Images
 from gantrain.errors import ConfigError, nearest
 from gantrain.registry import DATASETS
 from gantrain.runtime import distributed
@@ -48,7 +48,7 @@ class LmdbSource(Source):
         """The value."""
         return self.database.get(self.index[index])
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """The key, and the path of the database."""
         return f"{self.name(index)} in {self.database.path}"
 
@@ -58,8 +58,8 @@ class LmdbSource(Source):
 
 
 @DATASETS.register("lsun")
-class Lsun(Pictures):
-    """A category of LSUN, or any LMDB whose values are picture files.
+class Lsun(Images):
+    """A category of LSUN, or any LMDB whose values are image files.
 
     Keys of the form CLASS/NAME, if all are and there are several classes, give labels; those of LSUN give none.
 
@@ -67,7 +67,7 @@ class Lsun(Pictures):
         root: A folder of LMDB's, such as ``bedroom_train_lmdb``, which then has ``bedroom_test_lmdb`` or
             ``bedroom_val_lmdb`` beside it for the phase ``test``; or a folder that holds such folders.
         category: Which of those (``bedroom``); null if there is one.
-        others: As for any set of pictures.
+        others: As for any set of images.
     """
 
     def __init__(self, *, root: str, category: str | None, **others: Any) -> None:
@@ -120,7 +120,7 @@ def find_databases(root: Path, category: str | None) -> dict[str, Path]:
 def open_source(path: Path) -> LmdbSource:
     """The values of a database; its keys are indexed if they are not."""
     database = open_database(path)
-    with distributed.first_alone():
+    with distributed.rank_zero_first():
         return LmdbSource(database, key_index(database))
 
 
@@ -142,14 +142,14 @@ def class_ranges(index: KeyIndex) -> list[tuple[str, range]]:
 
 
 def _labels(source: LmdbSource, classes: list[str]) -> list[int]:
-    """The class number of every picture."""
+    """The class number of every image."""
     labels = np.full(len(source), -1)
     for name, keys in class_ranges(source.index):
         if name in classes:
             labels[keys.start : keys.stop] = classes.index(name)
     if labels.min() < 0:
-        stray = source.place(int(labels.argmin()))
-        raise ConfigError(f"data.root: {stray} is in none of the classes of the training pictures: {classes}")
+        stray = source.location(int(labels.argmin()))
+        raise ConfigError(f"data.root: {stray} is in none of the classes of the training images: {classes}")
     return labels.tolist()
 
 

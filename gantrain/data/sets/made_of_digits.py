@@ -18,7 +18,7 @@ from gantrain.data.sets.digits import Digits
 from gantrain.data.sets.lsun import Lsun
 from gantrain.data.sets.unaligned import Unaligned
 from gantrain.data.tools.lmdb_tools import room_for, writing
-from gantrain.data.tools.making import whole_or_nothing
+from gantrain.data.tools.making import atomic_dir
 from gantrain.registry import DATASETS
 from gantrain.runtime import distributed
 
@@ -30,7 +30,7 @@ Pixels: TypeAlias = NDArray[np.uint8]
 PHASES: tuple[Phase, ...] = ("train", "test")
 INK = 16  # of 255: with more, both sides of the outline of a thin stroke would fall on the same pixels
 STRIPES = np.array([[255, 80, 0], [0, 190, 255]])  # a blur of both is gray, which nobody takes for stripes
-STRIPES_ACROSS = 8  # the width of a stripe is this part of the picture's
+STRIPES_ACROSS = 8  # the width of a stripe is this part of the image's
 
 
 @DATASETS.register("edges2digits")
@@ -88,7 +88,7 @@ def write_edges2digits(root: Path, size: int) -> None:
 def write_digits2stripes(root: Path, size: int) -> None:
     """``root/trainA`` and so on, in colour: digits in A, others with stripes in B, as many of each class (within one).
 
-    The stripes stand in the same place in every picture. Were they shifted at random, a cycle could only close if the
+    The stripes stand in the same place in every image. Were they shifted at random, a cycle could only close if the
     shift was hidden in the plain digit.
     """
     for phase in PHASES:
@@ -103,14 +103,14 @@ def write_digits2stripes(root: Path, size: int) -> None:
 def write_digits_lmdb(root: Path, size: int) -> None:
     """``root/digits_train_lmdb`` and ``root/digits_test_lmdb``: gray PNG files under CLASS/NAME."""
     for phase in PHASES:
-        pictures = {f"{label}/{name}".encode(): _png(digit) for name, digit, label in _digits(phase, size)}
-        room = room_for(map(len, pictures.values()))
+        images = {f"{label}/{name}".encode(): _png(digit) for name, digit, label in _digits(phase, size)}
+        room = room_for(map(len, images.values()))
         with (
             writing(root / f"digits_{phase}_lmdb", room) as environment,
             environment.begin(write=True) as transaction,
             transaction.cursor() as cursor,
         ):
-            cursor.putmulti(sorted(pictures.items()))
+            cursor.putmulti(sorted(images.items()))
 
 
 def outline(digit: Pixels) -> Pixels:
@@ -147,7 +147,7 @@ def _save(path: Path, pixels: Pixels) -> None:
 
 def _write_once(root: Path, size: int, write: Callable[[Path, int], None]) -> None:
     """Fill ``root`` unless it is there; whoever is interrupted leaves no half of it."""
-    with distributed.first_alone():
+    with distributed.rank_zero_first():
         if not root.exists():
-            with whole_or_nothing(root) as folder:
+            with atomic_dir(root) as folder:
                 write(folder, size)

@@ -1,4 +1,4 @@
-"""The pictures in tar files by number: found in one pass over the headers, and memory-mapped afterwards."""
+"""The images in tar files by number: found in one pass over the headers, and memory-mapped afterwards."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ SUFFIX = ".index"
 MAGIC = b"gantshrd"
 VERSION = 1
 DIGEST = 16  # bytes
-# magic, version, unused, how many pictures, bytes of their names and of the description, digest of names and labels
+# magic, version, unused, how many images, bytes of their names and of the description, digest of names and labels
 HEADER = struct.Struct(f"<8sIIQQQ{DIGEST}s")
-# where a picture begins in its shard, its bytes, where its name ends among all, the number of the shard, the label
+# where an image begins in its shard, its bytes, where its name ends among all, the number of the shard, the label
 ROW = np.dtype([("start", "<u8"), ("size", "<u8"), ("name", "<u8"), ("shard", "<u4"), ("label", "<i4")])
-CHUNK = 4096  # pictures
+CHUNK = 4096  # images
 KINDS = 30  # of files that are not read, told apart
 
 
 class Member(NamedTuple):
-    """Where a picture is.
+    """Where an image is.
 
     Attributes:
         shard: The number of its file.
@@ -52,9 +52,9 @@ class Member(NamedTuple):
 
 
 class ShardIndex:
-    """The pictures of shards by number, in their order, from a memory-mapped file.
+    """The images of shards by number, in their order, from a memory-mapped file.
 
-    Layout of the file: a header, a ``ROW`` for each picture, their names one after another, a description in JSON.
+    Layout of the file: a header, a ``ROW`` for each image, their names one after another, a description in JSON.
 
     Args:
         path: Of the index.
@@ -102,7 +102,7 @@ class ShardIndex:
 
     @property
     def labels(self) -> NDArray[np.int32]:
-        """One number per picture; -1 for one that has none."""
+        """One number per image; -1 for one that has none."""
         return self._rows["label"]
 
 
@@ -113,7 +113,7 @@ def shard_index(shards: Sequence[Shard]) -> ShardIndex:
     process reads is ever replaced, which many a network folder would punish with the end of that process.
 
     Raises:
-        ConfigError: A shard is damaged, none holds a picture, or the index can't be written.
+        ConfigError: A shard is damaged, none holds an image, or the index can't be written.
     """
     state = hashlib.blake2b(digest_size=DIGEST)
     for shard in shards:
@@ -171,7 +171,7 @@ def _build(shards: Sequence[Shard], path: Path) -> None:
                 digest.update(b"%d %d %s\n" % (shard, sample.label, name))
             count, length = count + len(chunk), int(ends[-1])
         if not count:
-            raise _no_picture(shards, unread)
+            raise _no_image(shards, unread)
         names.seek(0)
         shutil.copyfileobj(names, file)
         described = json.dumps(unread).encode()
@@ -181,7 +181,7 @@ def _build(shards: Sequence[Shard], path: Path) -> None:
 
 
 def _numbered(shards: Sequence[Shard], unread: Counter[str]) -> Iterator[tuple[int, Sample]]:
-    """Every picture with the number of its shard, with a progress bar; other files are counted in ``unread``."""
+    """Every image with the number of its shard, with a progress bar; other files are counted in ``unread``."""
 
     def ignore(kind: str) -> None:
         known = kind == LABEL or kind in unread or len(unread) < KINDS
@@ -200,9 +200,9 @@ def _numbered(shards: Sequence[Shard], unread: Counter[str]) -> Iterator[tuple[i
             bar.update(before - bar.n)
 
 
-def _no_picture(shards: Sequence[Shard], unread: Counter[str]) -> ConfigError:
+def _no_image(shards: Sequence[Shard], unread: Counter[str]) -> ConfigError:
     there = ", ".join(f"{kind} ({count:,})" for kind, count in unread.most_common(5))
     return ConfigError(
-        f"data.root: no picture in {label(shards)} (looked for {', '.join(sorted(EXTENSIONS))} after the first dot "
+        f"data.root: no image in {label(shards)} (looked for {', '.join(sorted(EXTENSIONS))} after the first dot "
         f"of a name; there are: {there or 'no files'})"
     )

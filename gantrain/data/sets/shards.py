@@ -1,4 +1,4 @@
-"""Pictures in tar files, as WebDataset lays them out."""
+"""Images in tar files, as WebDataset lays them out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 from gantrain.data.images.sources import Source
 from gantrain.data.sets.layout import no_folder, of_phase
 from gantrain.data.sets.shard_index import ShardIndex, shard_index
-from gantrain.data.sets.single import Found, Pictures
+from gantrain.data.sets.single import Found, Images
 from gantrain.data.sets.tar_samples import LABEL, SUFFIXES, Shard, compressed
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
@@ -56,7 +56,7 @@ class OpenShard:
 
 
 class ShardSource(Source):
-    """The pictures in shards.
+    """The images in shards.
 
     Args:
         shards: In their order.
@@ -90,9 +90,9 @@ class ShardSource(Source):
         try:
             return self._opened(self.shards[member.shard]).read(member.start, member.size)
         except OSError as error:
-            raise ConfigError(f"can't read the picture {self.place(index)}: {error.strerror or error}") from None
+            raise ConfigError(f"can't read the image {self.location(index)}: {error.strerror or error}") from None
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """The path of the shard, and that of the member in it."""
         return f"{self.shards[self.index[index].shard].path}/{self.index.name(index)}"
 
@@ -112,20 +112,20 @@ class ShardSource(Source):
 
 
 @DATASETS.register("shards")
-class Shards(Pictures):
-    """Tar files of pictures, as WebDataset lays them out: cut up into shards, none of them compressed.
+class Shards(Images):
+    """Tar files of images, as WebDataset lays them out: cut up into shards, none of them compressed.
 
     The files of a sample follow one another in a shard and share their names up to the first dot: ``7.jpg``, ``7.cls``.
-    Its picture is the one file whose name has the suffix of a picture and nothing else after that dot (``.npy`` counts
-    where there is no other); ``7.seg.png`` is none. Samples without a picture are left out, as other files are in a
+    Its image is the one file whose name has the suffix of an image and nothing else after that dot (``.npy`` counts
+    where there is no other); ``7.seg.png`` is none. Samples without an image are left out, as other files are in a
     folder; ``gantrain data check`` counts what is not read. Labels are the whole numbers in the ``.cls``, which either
-    all pictures have or none; those that come up in training are the classes, in their order, named by their numbers.
+    all images have or none; those that come up in training are the classes, in their order, named by their numbers.
 
     Args:
         root: A folder of ``.tar`` files, read in the order of their names; if it holds folders named ``train`` and
             ``test`` (or ``val``), each phase reads its own. Or one file; or a pattern (``shards/*.tar``,
             ``shards/train-{000..012}.tar``).
-        others: As for any set of pictures.
+        others: As for any set of images.
     """
 
     def _find(self, root: str, phase: str) -> Found:
@@ -139,8 +139,8 @@ class Shards(Pictures):
 
 
 def open_source(shards: Sequence[Shard]) -> ShardSource:
-    """The pictures in shards, which are indexed if they are not."""
-    with distributed.first_alone():
+    """The images in shards, which are indexed if they are not."""
+    with distributed.rank_zero_first():
         return ShardSource(shards, shard_index(shards))
 
 
@@ -229,7 +229,7 @@ def _no_tar(folder: Path) -> ConfigError:
     if packed:
         return compressed(packed[0])
     below = [path for path in sorted(folder.iterdir()) if path.is_dir() and _tars(path)]
-    hint = f"; there are in {', '.join(map(str, below))}" if below else " (data=single reads pictures)"
+    hint = f"; there are in {', '.join(map(str, below))}" if below else " (data=single reads images)"
     return ConfigError(f"data.root: there are no .tar files in {folder}{hint}")
 
 
@@ -245,7 +245,7 @@ def _classes(source: ShardSource) -> list[int]:
 
 
 def _labels(source: ShardSource, classes: Sequence[int]) -> list[int]:
-    """The class number of every picture."""
+    """The class number of every image."""
     labels = source.index.labels
     if labels.min() < 0:
         raise _no_label(source)
@@ -254,13 +254,13 @@ def _labels(source: ShardSource, classes: Sequence[int]) -> list[int]:
     if strange.any():
         index = int(strange.argmax())
         raise ConfigError(
-            f"data.root: {source.place(index)} has the label {labels[index]}, which none of the training pictures has"
+            f"data.root: {source.location(index)} has the label {labels[index]}, which none of the training images has"
         )
     return numbers.tolist()
 
 
 def _no_label(source: ShardSource) -> ConfigError:
-    bare = source.place(int(source.index.labels.argmin()))
+    bare = source.location(int(source.index.labels.argmin()))
     return ConfigError(
         f"data.root: {bare} has no label, a {LABEL} right beside it in the shard, as others have "
         "(tar --sort=name keeps the files of a sample together)"

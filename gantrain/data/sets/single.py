@@ -1,4 +1,4 @@
-"""One set of pictures, with or without classes."""
+"""One set of images, with or without classes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from gantrain.config.schema import Positive
+from gantrain.config.schema import PositiveInt
 from gantrain.data.base import Batch, ImageDataset
 from gantrain.data.images.cache import Cache
-from gantrain.data.images.convert import ValueRange, find_images, is_picture
-from gantrain.data.images.reader import Depth, Domain
+from gantrain.data.images.convert import ValueRange, find_images, is_image
+from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource, Source
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
 from gantrain.data.sets.layout import fingerprint_of, no_folder, of_phase, spec_of
@@ -25,13 +25,13 @@ from gantrain.registry import DATASETS
 
 @dataclass(frozen=True)
 class Found:
-    """The pictures of a phase.
+    """The images of a phase.
 
     Attributes:
-        source: Of the encoded pictures.
+        source: Of the encoded images.
         fingerprint: Tells them from others.
         class_names: Empty if they have no labels.
-        labels: One class number per picture, or None.
+        labels: One class number per image, or None.
         held_out: Whether the test phase shows others than the training phase.
     """
 
@@ -42,8 +42,8 @@ class Found:
     held_out: bool = False
 
 
-class Pictures(ImageDataset):
-    """One set of pictures, wherever they come from.
+class Images(ImageDataset):
+    """One set of images, wherever they come from.
 
     Args:
         root: Where they lie.
@@ -51,15 +51,15 @@ class Pictures(ImageDataset):
         load_size: Shorter side after scaling, in pixels; or what ``preprocess`` makes of it.
         crop_size: Side of the square that is cut, at most ``load_size``; or [height, width].
         crop: Where in training it is cut from: ``random`` or ``center``; in testing, the center.
-        flip: Whether half of the pictures are mirrored in training.
+        flip: Whether half of the images are mirrored in training.
         phase: ``train`` is training; any other is not.
         preprocess: See ``Preprocess``; null for a shorter side of ``load_size`` in every phase, then a square.
         range: The stored values that become -1 and 1; null for the whole range of the type.
-        depth: ``auto`` for that of the first picture.
+        depth: ``auto`` for that of the first image.
         decoder: See ``Preprocess``.
 
     Attributes:
-        found: The pictures as they are kept.
+        found: The images as they are kept.
         preprocess: What is done to each.
     """
 
@@ -67,7 +67,7 @@ class Pictures(ImageDataset):
         self,
         *,
         root: str,
-        channels: Positive,
+        channels: PositiveInt,
         load_size: Size,
         crop_size: Size,
         crop: Literal["random", "center"],
@@ -90,42 +90,42 @@ class Pictures(ImageDataset):
         )
         found = self.found = self._find(root, phase)
         self.held_out, self.fingerprint, self.labels = found.held_out, found.fingerprint, found.labels
-        self._pictures = Domain(found.source, channels=channels, depth=depth, value_range=range)
-        self.spec = spec_of({"image": self._pictures}, self._pictures.nominal_size(self.preprocess), found.class_names)
+        self._images = ImageReader(found.source, channels=channels, depth=depth, value_range=range)
+        self.spec = spec_of({"image": self._images}, self._images.nominal_size(self.preprocess), found.class_names)
 
     @abstractmethod
     def _find(self, root: str, phase: str) -> Found:
-        """The pictures of a phase."""
+        """The images of a phase."""
 
     def __len__(self) -> int:
-        """How many pictures there are."""
-        return len(self._pictures)
+        """How many images there are."""
+        return len(self._images)
 
     def item(self, index: int, seed: int) -> Batch:
         """``image`` (C, H, W), ``name`` the path below the folder, and ``label`` if there are classes."""
-        image = self._pictures.prepared(index, self.preprocess, seed)
-        item: Batch = {"image": image, "name": self._pictures.name(index)}
+        image = self._images.prepared(index, self.preprocess, seed)
+        item: Batch = {"image": image, "name": self._images.name(index)}
         if self.labels is not None:
             item["label"] = self.labels[index]
         return item
 
-    def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
-        """Decode each picture once."""
-        self._pictures.keep(cache, self.preprocess, indices)
-        self.in_memory = self._pictures.is_kept
+    def use_cache(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+        """Decode each image once."""
+        self._images.use_cache(cache, self.preprocess, indices)
+        self.in_memory = self._images.is_kept
 
 
 @DATASETS.register("single")
-class SingleFolder(Pictures):
-    """A folder of pictures, searched recursively; its sub-folders, if they hold every picture, are the classes.
+class SingleFolder(Images):
+    """A folder of images, searched recursively; its sub-folders, if they hold every image, are the classes.
 
     Args:
         root: The folder; if it holds folders named ``train`` and ``test``, each phase reads its own, and ``val`` stands
-            in for a ``test`` that is not there. Or one picture, or a pattern (``photos/*.jpg``,
+            in for a ``test`` that is not there. Or one image, or a pattern (``photos/*.jpg``,
             ``photos/**/*_left.png``).
-        list: A CSV file in the folder, or elsewhere, that names its pictures, so that nothing is searched: see
+        list: A CSV file in the folder, or elsewhere, that names its images, so that nothing is searched: see
             ``read_list``. Every phase reads them all.
-        others: As for any set of pictures.
+        others: As for any set of images.
     """
 
     def __init__(self, *, root: str, list: str | None, **others: Any) -> None:
@@ -156,7 +156,7 @@ class SingleFolder(Pictures):
 
 
 def _search(root: str) -> tuple[Path, list[Path]]:
-    """The folder to which names are relative, and the pictures that ``root`` stands for."""
+    """The folder to which names are relative, and the images that ``root`` stands for."""
     path = Path(root).expanduser()
     if path.is_dir():
         return path, find_images(path)
@@ -164,25 +164,25 @@ def _search(root: str) -> tuple[Path, list[Path]]:
         return path.parent, [path]
     if not glob.has_magic(root):
         raise no_folder(path)
-    paths = sorted(filter(is_picture, map(Path, glob.glob(str(path), recursive=True))))
+    paths = sorted(filter(is_image, map(Path, glob.glob(str(path), recursive=True))))
     if not paths:
-        raise ConfigError(f"data.root: no picture matches {root}")
+        raise ConfigError(f"data.root: no image matches {root}")
     fixed = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
     return fixed, paths
 
 
-def classes_in(folder: Path, pictures: list[Path]) -> list[str]:
-    """The sub-folders that hold every picture of the folder, sorted; none if there are fewer than two."""
-    parts = [path.relative_to(folder).parts for path in pictures]
+def classes_in(folder: Path, images: list[Path]) -> list[str]:
+    """The sub-folders that hold every image of the folder, sorted; none if there are fewer than two."""
+    parts = [path.relative_to(folder).parts for path in images]
     names = sorted({part[0] for part in parts})
     return names if all(len(part) > 1 for part in parts) and len(names) > 1 else []
 
 
 def _labels(source: FolderSource, classes: list[str]) -> list[int]:
-    """The class number of every picture."""
+    """The class number of every image."""
     numbers = {name: number for number, name in enumerate(classes)}
     labels = [numbers.get(path.relative_to(source.folder).parts[0], -1) for path in source.paths]
     if -1 in labels:
-        stray = source.place(labels.index(-1))
-        raise ConfigError(f"data.root: {stray} is in none of the classes of the training pictures: {classes}")
+        stray = source.location(labels.index(-1))
+        raise ConfigError(f"data.root: {stray} is in none of the classes of the training images: {classes}")
     return labels

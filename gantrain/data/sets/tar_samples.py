@@ -54,7 +54,7 @@ class Shard(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A picture in a shard.
+    """An image in a shard.
 
     Attributes:
         name: Of the member.
@@ -87,25 +87,25 @@ class File(NamedTuple):
     size: int
 
     @property
-    def is_picture(self) -> bool:
-        """Whether its kind is that of pictures alone: ``1.seg.png`` is none."""
+    def is_image(self) -> bool:
+        """Whether its kind is that of images alone: ``1.seg.png`` is none."""
         return self.kind in EXTENSIONS
 
 
 def compressed(path: Path) -> ConfigError:
     """What to say of a shard of which only the beginning could be found at once."""
     return ConfigError(
-        f"data.root: the shard {path} is compressed, so that no picture can be read without all before it: unpack it "
+        f"data.root: the shard {path} is compressed, so that no image can be read without all before it: unpack it "
         "into a .tar (with gunzip, or the like)"
     )
 
 
 def samples(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
-    """The pictures of a shard, in their order, each with what its ``.cls`` says.
+    """The images of a shard, in their order, each with what its ``.cls`` says.
 
     Args:
         shard: Which.
-        ignore: Told the kind of every file that is neither a picture nor the label of one.
+        ignore: Told the kind of every file that is neither an image nor the label of one.
 
     Raises:
         ConfigError: The shard is damaged, cut off or compressed, or a sample is not as it should be.
@@ -123,21 +123,21 @@ def samples(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
 
 
 def _sample(shard: Shard, tar: IO[bytes], files: list[File]) -> tuple[Sample | None, list[File]]:
-    """The picture among files that share a key, if there is one, and the files that are not read."""
-    pictures = [file for file in files if file.is_picture]
-    pictures = [file for file in pictures if file.kind != ".npy"] or pictures  # beside a picture, an array is about it
-    if not pictures:
+    """The image among files that share a key, if there is one, and the files that are not read."""
+    images = [file for file in files if file.is_image]
+    images = [file for file in images if file.kind != ".npy"] or images  # beside an image, an array is about it
+    if not images:
         return None, files
-    picture, *more = pictures
+    image, *more = images
     if more:
         raise ConfigError(
-            f"data.root: the shard {shard.path} holds {picture.name} and {more[0].name}, two pictures of one sample: "
+            f"data.root: the shard {shard.path} holds {image.name} and {more[0].name}, two images of one sample: "
             f"one that is not to be read has another name, like {more[0].key}.other{more[0].kind}"
         )
     label = next((file for file in files if file.kind == LABEL), None)
     number = -1 if label is None else _label(shard, tar, label)
-    sample = Sample(picture.name, picture.start, picture.size, number)
-    return sample, [file for file in files if file not in (picture, label)]
+    sample = Sample(image.name, image.start, image.size, number)
+    return sample, [file for file in files if file not in (image, label)]
 
 
 def _label(shard: Shard, tar: IO[bytes], file: File) -> int:
@@ -160,7 +160,7 @@ def _files(shard: Shard, tar: IO[bytes]) -> Iterator[File]:
             continue
         if member.isreg() and not member.issparse():
             yield file
-        elif file.is_picture or file.kind == LABEL:
+        elif file.is_image or file.kind == LABEL:
             what = "a sparse file: pack the shard without --sparse"
             if not member.issparse():
                 what = "a link without content: pack the shard with tar --dereference --hard-dereference"

@@ -9,7 +9,7 @@ import numpy as np
 
 from gantrain.config.schema import Side
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
-from gantrain.data.images.convert import read_picture
+from gantrain.data.images.convert import read_image
 from gantrain.data.images.transforms import Preprocess
 from gantrain.data.sets.listing import ListedSource, Names
 from gantrain.errors import ConfigError
@@ -21,18 +21,18 @@ from gantrain.runtime import distributed
 class TorchvisionDataset(ImageDataset):
     """MNIST, FashionMNIST, CIFAR10 or CelebA through torchvision's downloaders.
 
-    A picture is scaled to a shorter side of ``load_size``, then a square of ``crop_size`` is cut from its middle.
+    An image is scaled to a shorter side of ``load_size``, then a square of ``crop_size`` is cut from its middle.
 
     Args:
         dataset: torchvision's name.
         root: Folder for downloads.
         load_size: Shorter side after scaling, in pixels.
         crop_size: Side of the square, at most ``load_size``.
-        flip: Whether half of the pictures are mirrored in training.
+        flip: Whether half of the images are mirrored in training.
         phase: ``train`` or ``test``.
 
     Attributes:
-        source: Of CelebA's files; the pictures of the others are in memory.
+        source: Of CelebA's files; the images of the others are in memory.
         preprocess: What is done to each.
     """
 
@@ -81,7 +81,7 @@ class TorchvisionDataset(ImageDataset):
             pixels = self._pixels[index]
             pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         else:
-            pixels = read_picture(self.source.open(index), channels=3, depth="uint8", value_range=None)
+            pixels = read_image(self.source.open(index), channels=3, depth="uint8", value_range=None)
         image = self.preprocess(pixels, seed)
         return {"image": image, **({"label": self.labels[index]} if self.labels is not None else {})}
 
@@ -91,7 +91,7 @@ def _load(dataset: str, root: str, phase: dict[str, Any]) -> Any:
     from torchvision import datasets  # costs more to import than torch itself
 
     try:
-        with distributed.first_alone():
+        with distributed.rank_zero_first():
             return getattr(datasets, dataset)(Path(root).expanduser(), download=True, **phase)
     except Exception as error:  # broken files lead torchvision to errors of every kind
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")

@@ -1,48 +1,48 @@
-"""Two sets of pictures, none of which belongs to any other."""
+"""Two sets of images, none of which belongs to any other."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
 
-from gantrain.config.schema import Positive
+from gantrain.config.schema import PositiveInt
 from gantrain.data.base import Batch, ImageDataset, drawn
 from gantrain.data.images.cache import Cache
 from gantrain.data.images.convert import ValueRange
-from gantrain.data.images.reader import Depth, Domain
+from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
-from gantrain.data.sets.layout import Direction, find_layout, fingerprint_of, pictures_in, spec_of
+from gantrain.data.sets.layout import Direction, find_layout, fingerprint_of, images_in, spec_of
 from gantrain.registry import DATASETS
 from gantrain.runtime.seeding import derive_seed
 
 
 @DATASETS.register("unaligned")
 class Unaligned(ImageDataset):
-    """Two folders of pictures; an epoch goes through the larger.
+    """Two folders of images; an epoch goes through the larger.
 
     For the phase ``train``: ``ROOT/trainA`` and ``ROOT/trainB``, or ``ROOT/A/train`` and ``ROOT/B/train``, or
     ``ROOT/train/A`` and ``ROOT/train/B``; sub-folders are searched. ``test`` falls back to ``val``; ``ROOT/A`` and
-    ``ROOT/B`` without phases serve them all. In training each picture of ``a`` meets one of ``b`` drawn anew, in other
+    ``ROOT/B`` without phases serve them all. In training each image of ``a`` meets one of ``b`` drawn anew, in other
     phases the one of the same number, the smaller set beginning anew at its end.
 
     Args:
         root: The folder.
-        direction: ``b_to_a`` calls the pictures of B ``a`` and those of A ``b``, wherever the keys below say A and B.
+        direction: ``b_to_a`` calls the images of B ``a`` and those of A ``b``, wherever the keys below say A and B.
         channels: Of A.
         channels_b: Of B.
         range: The stored values of A that become -1 and 1; null for the whole range of the type.
         range_b: Those of B.
-        depth: ``auto`` for that of the first picture of each domain.
-        preprocess: See ``Preprocess``; the two pictures of an item are cut and mirrored each for itself.
+        depth: ``auto`` for that of the first image of each domain.
+        preprocess: See ``Preprocess``; the two images of an item are cut and mirrored each for itself.
         load_size: See there.
         crop_size: See there.
-        flip: Whether half of the pictures are mirrored in training.
-        serial: Whether pictures of the same number meet in training too, in their order.
+        flip: Whether half of the images are mirrored in training.
+        serial: Whether images of the same number meet in training too, in their order.
         phase: ``train`` is training; any other is not.
         decoder: See ``Preprocess``.
 
     Attributes:
-        preprocess: What is done to each picture.
+        preprocess: What is done to each image.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class Unaligned(ImageDataset):
         *,
         root: str,
         direction: Direction,
-        channels: Positive,
-        channels_b: Positive,
+        channels: PositiveInt,
+        channels_b: PositiveInt,
         range: ValueRange | None,
         range_b: ValueRange | None,
         depth: Depth,
@@ -78,18 +78,18 @@ class Unaligned(ImageDataset):
         self.shuffled = not serial
         self.paired = serial
         self._by_number = serial or not training
-        folder_a = Domain(pictures_in(layout.a), channels=channels, depth=depth, value_range=range)
-        folder_b = Domain(pictures_in(layout.b), channels=channels_b, depth=depth, value_range=range_b, suffix="_b")
+        folder_a = ImageReader(images_in(layout.a), channels=channels, depth=depth, value_range=range)
+        folder_b = ImageReader(images_in(layout.b), channels=channels_b, depth=depth, value_range=range_b, suffix="_b")
         self._a, self._b = (folder_a, folder_b) if direction == "a_to_b" else (folder_b, folder_a)
         self.fingerprint = fingerprint_of([*folder_a.names, "", *folder_b.names])
         self.spec = spec_of({"a": self._a, "b": self._b}, self._a.nominal_size(self.preprocess))
 
     def first(self, count: int) -> ImageDataset:
-        """The same with no more than ``count`` pictures, the first ones, in either set."""
+        """The same with no more than ``count`` images, the first ones, in either set."""
         return self._with(*(range(min(count, len(domain))) for domain in (self._a, self._b)))
 
     def sample(self, fraction: float, seed: int) -> ImageDataset:
-        """The same with that part of either set, at least one picture, drawn by ``seed``."""
+        """The same with that part of either set, at least one image, drawn by ``seed``."""
         return self._with(*(drawn(len(domain), fraction, seed) for domain in (self._a, self._b)))
 
     def _with(self, of_a: Sequence[int], of_b: Sequence[int]) -> ImageDataset:
@@ -98,7 +98,7 @@ class Unaligned(ImageDataset):
         return part
 
     def __len__(self) -> int:
-        """How many pictures the larger set holds."""
+        """How many images the larger set holds."""
         return max(len(self._a), len(self._b))
 
     def item(self, index: int, seed: int) -> Batch:
@@ -112,28 +112,28 @@ class Unaligned(ImageDataset):
             "name_b": self._b.name(b),
         }
 
-    def keep(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
-        """Decode each picture of either set once; an item of another number may hold it."""
-        self._a.keep(cache, self.preprocess)
-        self._b.keep(cache, self.preprocess)
+    def use_cache(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+        """Decode each image of either set once; an item of another number may hold it."""
+        self._a.use_cache(cache, self.preprocess)
+        self._b.use_cache(cache, self.preprocess)
         self.in_memory = self._a.is_kept and self._b.is_kept
 
     def of_domain(self, domain: str) -> ImageDataset:
-        """The pictures of ``a`` or of ``b``, each once."""
+        """The images of ``a`` or of ``b``, each once."""
         return OneDomain(self, domain, {"a": self._a, "b": self._b}[domain], self.preprocess)
 
 
 class OneDomain(ImageDataset):
-    """One of the two sets of pictures alone.
+    """One of the two sets of images alone.
 
     Args:
         whole: Of which it is a part.
-        key: What items call their picture: ``a`` or ``b``.
-        domain: The pictures.
+        key: What items call their image: ``a`` or ``b``.
+        domain: The images.
         preprocess: What is done to each.
     """
 
-    def __init__(self, whole: Unaligned, key: str, domain: Domain, preprocess: Preprocess) -> None:
+    def __init__(self, whole: Unaligned, key: str, domain: ImageReader, preprocess: Preprocess) -> None:
         self.held_out = whole.held_out
         self.shuffled = whole.shuffled
         self.fingerprint = fingerprint_of(domain.names)
@@ -143,7 +143,7 @@ class OneDomain(ImageDataset):
         self.preprocess = preprocess
 
     def __len__(self) -> int:
-        """How many pictures there are."""
+        """How many images there are."""
         return len(self._domain)
 
     def item(self, index: int, seed: int) -> Batch:

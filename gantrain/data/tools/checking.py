@@ -1,4 +1,4 @@
-"""What the pictures of a data set are, all together, and which of them would stop training."""
+"""What the images of a data set are, all together, and which of them would stop training."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from gantrain.data.errors import IN_A_ROW, SHARE
+from gantrain.data.errors import MAX_CONSECUTIVE_ERRORS, MAX_ERROR_RATIO
 from gantrain.data.images.cache import GB, Cache
 from gantrain.data.images.decoding import Pixels
 from gantrain.data.images.transforms import as_pair
-from gantrain.data.tools.inspect import Look, Part, looks
+from gantrain.data.tools.inspect import Inspection, Part, inspect_images
 from gantrain.data.tools.surveying import Finding
 
-IMBALANCE = 10  # pictures of the largest class for each of the smallest, from which on it is worth a word
-LISTED = 1000  # pictures of which a warning is listed by name; what stops training is listed to the last
+IMBALANCE = 10  # images of the largest class for each of the smallest, from which on it is worth a word
+LISTED = 1000  # images of which a warning is listed by name; what stops training is listed to the last
 
 
 @dataclass
 class Summary:
-    """What the pictures of a part are, in a few bytes for each.
+    """What the images of a part are, in a few bytes for each.
 
     Attributes:
         part: Which.
@@ -63,8 +63,8 @@ class Summary:
         self.scaled = np.full((len(self.part.source), 2), -1, dtype=np.int32)
         self.digests = np.zeros((len(self.part.source), 2), dtype=np.uint64)
 
-    def add(self, index: int, look: Look, crop: tuple[int, int] | None) -> None:
-        """Count a picture in."""
+    def add(self, index: int, look: Inspection, crop: tuple[int, int] | None) -> None:
+        """Count an image in."""
         self.stored += look.size
         self.unreadable += [look.unreadable] if look.unreadable else []
         self.misfits += [look.misfit] if look.misfit else []
@@ -91,7 +91,7 @@ class Summary:
 
     @cached_property
     def classes(self) -> dict[str, int]:
-        """How many pictures there are of each class."""
+        """How many images there are of each class."""
         counts = Counter(self.part.labels or ())
         return {name: counts[number] for number, name in enumerate(self.part.class_names)}
 
@@ -103,7 +103,7 @@ class Summary:
             widths[width] += count
             aspects[width / height] += count
         shown = {
-            "pictures": f"{len(self.part.source):,}" + (f" of {self.part.whole:,}" if self.part.whole else ""),
+            "images": f"{len(self.part.source):,}" + (f" of {self.part.whole:,}" if self.part.whole else ""),
             "unreadable": f"{len(self.unreadable):,}",
             "height": _spread(heights, "{:.0f}"),
             "width": _spread(widths, "{:.0f}"),
@@ -118,7 +118,7 @@ class Summary:
 
 
 def summarise(part: Part, data: Mapping[str, Any], *, quick: bool) -> Summary:
-    """Look at every picture of a part.
+    """Inspection at every image of a part.
 
     Args:
         part: Which.
@@ -128,13 +128,13 @@ def summarise(part: Part, data: Mapping[str, Any], *, quick: bool) -> Summary:
     summary = Summary(part)
     size = data.get("crop_size") if part.preprocess is not None else None
     crop = as_pair(tuple(size) if isinstance(size, list) else size) if size is not None else None
-    for index, look in enumerate(looks(part, quick=quick)):
+    for index, look in enumerate(inspect_images(part, quick=quick)):
         summary.add(index, look, crop)
     return summary
 
 
 def findings_in(summaries: Sequence[Summary], *, skips: bool) -> list[Finding]:
-    """What is wrong with the pictures of a data set; ``skips`` is whether training leaves out a few bad ones."""
+    """What is wrong with the images of a data set; ``skips`` is whether training leaves out a few bad ones."""
     return [
         *(finding for phase in ("train", "test") for finding in _bad(summaries, phase, skips=skips)),
         *_equal_contents(summaries),
@@ -143,7 +143,7 @@ def findings_in(summaries: Sequence[Summary], *, skips: bool) -> list[Finding]:
 
 
 def findings_together(summaries: Sequence[Summary], data: Mapping[str, Any]) -> list[Finding]:
-    """What stops training although each picture for itself would do; ``data`` has the keys of batches and cache too."""
+    """What stops training although each image for itself would do; ``data`` has the keys of batches and cache too."""
     training = [summary for summary in summaries if summary.part.phase == "train"]
     findings = [finding for summary in training for finding in _unlike(summary, data.get("batch_size", 1))]
     needed, limit = sum(summary.cached for summary in training), data.get("cache_limit", Cache.cache_limit)
@@ -164,29 +164,29 @@ def in_bytes(count: int) -> str:
 
 
 def _bad(summaries: Sequence[Summary], phase: str, *, skips: bool) -> Iterator[Finding]:
-    """The pictures of a phase of which no batch can be made, and whether training would stop at them."""
+    """The images of a phase of which no batch can be made, and whether training would stop at them."""
     own = [summary for summary in summaries if summary.part.phase == phase]
     unequal = f"{phase}: pairs scaled to different sizes, which data.preprocess=resize_and_crop would make alike"
     kinds = {unequal: _unequal_pairs(own)}
     for summary in own:
-        kinds[f"{summary.part.title}: pictures that can't be read, or not as the others"] = summary.unreadable
-        kinds[f"{summary.part.title}: pictures that can't be cut"] = summary.misfits
+        kinds[f"{summary.part.title}: images that can't be read, or not as the others"] = summary.unreadable
+        kinds[f"{summary.part.title}: images that can't be cut"] = summary.misfits
     bad = sum(map(len, kinds.values()))
     items = max((len(summary.part.source) for summary in own), default=0)
     # tests leave out any, if something is left
-    most = max(1, items // SHARE) if phase == "train" else items - 1
-    stops = not skips or bad > most or any(_longest_row(summary.bad) >= IN_A_ROW for summary in own)
+    most = max(1, items // MAX_ERROR_RATIO) if phase == "train" else items - 1
+    stops = not skips or bad > most or any(_longest_row(summary.bad) >= MAX_CONSECUTIVE_ERRORS for summary in own)
     yield from (Finding(f"{text}: {len(named):,}", stops, named) for text, named in kinds.items() if named)
 
 
 def _unlike(summary: Summary, batch_size: int) -> Iterator[Finding]:
-    """Pictures of unlike sizes, of which no batch can be made."""
+    """Images of unlike sizes, of which no batch can be made."""
     if batch_size == 1 or summary.part.preprocess is None or summary.part.preprocess.cuts:
         return
     sizes = Counter(map(tuple, summary.scaled[(summary.scaled >= 0).all(axis=1)].tolist()))
     if len(sizes) > 1:
         text = (
-            f"{summary.part.title}: pictures are scaled to {len(sizes):,} unlike sizes, and batches are of {batch_size}"
+            f"{summary.part.title}: images are scaled to {len(sizes):,} unlike sizes, and batches are of {batch_size}"
         )
         ways = "take a data.preprocess that crops, or data.batch_size=1"
         yield Finding(f"{text}: {ways}", True, [f"{list(size)}: {n:,}" for size, n in sizes.most_common(LISTED)])
@@ -201,21 +201,21 @@ def _longest_row(numbers: Sequence[int]) -> int:
 def _odd(summary: Summary) -> Iterator[Finding]:
     part = summary.part
     if summary.small:
-        text = f"{part.title}: pictures smaller than data.crop_size, which are made larger: {len(summary.small):,}"
+        text = f"{part.title}: images smaller than data.crop_size, which are made larger: {len(summary.small):,}"
         yield Finding(text, False, _places(part, summary.small))
     if summary.other_colour:
         gray = part.wanted[0].channels == 1
         text = "in colour, in a gray set" if gray else "in gray, in a colour set"
         every = len(summary.other_colour) == sum(summary.sizes.values())
         places = [] if every else _places(part, summary.other_colour)
-        text = f"{part.title}: pictures {text}: {'all' if every else f'{len(summary.other_colour):,}'}"
+        text = f"{part.title}: images {text}: {'all' if every else f'{len(summary.other_colour):,}'}"
         yield Finding(text, False, places)
     if len(summary.depths) > 1:
-        yield Finding(f"{part.title}: pictures of different depths: {_counted(summary.depths)}", False)
+        yield Finding(f"{part.title}: images of different depths: {_counted(summary.depths)}", False)
     classes = summary.classes
     if classes and max(classes.values()) >= IMBALANCE * min(classes.values()):
         most, least = (choose(classes, key=classes.__getitem__) for choose in (max, min))
-        yield Finding(f"{part.title}: {classes[most]:,} pictures of {most}, {classes[least]:,} of {least}", False)
+        yield Finding(f"{part.title}: {classes[most]:,} images of {most}, {classes[least]:,} of {least}", False)
 
 
 def _unequal_pairs(summaries: Sequence[Summary]) -> list[str]:
@@ -225,8 +225,8 @@ def _unequal_pairs(summaries: Sequence[Summary]) -> list[str]:
     a, b = summaries
     known = (a.scaled >= 0).all(axis=1) & (b.scaled >= 0).all(axis=1)
     return [
-        f"{a.part.source.place(index)} {a.scaled[index].tolist()} and "
-        f"{b.part.source.place(index)} {b.scaled[index].tolist()}"
+        f"{a.part.source.location(index)} {a.scaled[index].tolist()} and "
+        f"{b.part.source.location(index)} {b.scaled[index].tolist()}"
         for index in np.flatnonzero(known & (a.scaled != b.scaled).any(axis=1)).tolist()
     ]
 
@@ -242,14 +242,14 @@ def _equal_contents(summaries: Sequence[Summary]) -> Iterator[Finding]:
     for group in sorted(_groups(summaries)):
         parts = [summaries[number].part for number, _ in group]
         items = leaks if len({part.phase for part in parts}) > 1 else across if len(set(map(id, parts))) > 1 else within
-        items.append(" = ".join(part.source.place(index) for part, (_, index) in zip(parts, group, strict=True)))
+        items.append(" = ".join(part.source.location(index) for part, (_, index) in zip(parts, group, strict=True)))
     for text, items in sorts.items():
         if items:
             yield Finding(f"{text}: {len(items):,}", False, items[:LISTED])
 
 
 def _groups(summaries: Sequence[Summary]) -> Iterator[list[tuple[int, int]]]:
-    """The number of the summary and of the picture, of all with one digest, if there are several."""
+    """The number of the summary and of the image, of all with one digest, if there are several."""
     if not summaries:
         return
     digests = np.concatenate([summary.digests for summary in summaries])
@@ -265,7 +265,7 @@ def _groups(summaries: Sequence[Summary]) -> Iterator[list[tuple[int, int]]]:
 
 
 def _places(part: Part, numbers: Sequence[int]) -> list[str]:
-    return [part.source.place(number) for number in islice(numbers, LISTED)]
+    return [part.source.location(number) for number in islice(numbers, LISTED)]
 
 
 def _spread(counts: Counter[float], form: str) -> str:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from gantrain.data.images.convert import EXTENSIONS
 from gantrain.data.sets.catalog import BY_REQUEST, NAMES, PAIRED_NAMES
 from gantrain.data.sets.lmdb_index import open_database
-from gantrain.data.tools.making import unfinished
+from gantrain.data.tools.making import resumable_dir
 from gantrain.errors import ConfigError, nearest
 
 TIMEOUT = 30  # seconds without a byte
@@ -50,10 +50,10 @@ def download(name: str, root: Path) -> None:
         raise ConfigError(f"no data set '{name}' to download; {nearest(name, NAMES)}")
     address = NAMES[name]
     if not name.startswith("lsun_"):
-        _download_archive(address, root / name, partial(_pictures_of_phases, name=name))
+        _download_archive(address, root / name, partial(_images_of_phases, name=name))
         return
     for part in (address.replace("_train_", "_val_"), address):  # the small one first, to fail early
-        _download_archive(part, root / "lsun" / part.rpartition("/")[2].removesuffix(".zip"), _pictures_in_lmdb)
+        _download_archive(part, root / "lsun" / part.rpartition("/")[2].removesuffix(".zip"), _images_in_lmdb)
 
 
 def _download_archive(address: str, target: Path, check: Callable[[Path, str], str]) -> None:
@@ -62,7 +62,7 @@ def _download_archive(address: str, target: Path, check: Callable[[Path, str], s
         print(f"{target} is already there")
         return
     try:
-        with unfinished(target, (), f"{address}\n") as scratch, TemporaryDirectory(dir=scratch) as unpacked:
+        with resumable_dir(target, (), f"{address}\n") as scratch, TemporaryDirectory(dir=scratch) as unpacked:
             fetched, whole = scratch / "fetched", scratch / "whole"
             try:
                 folder = _unpack(_fetch(address, fetched, label=target.name), Path(unpacked), address)
@@ -195,7 +195,7 @@ def _plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
     return tarfile.data_filter(member, folder)
 
 
-def _count_pictures(folder: Path) -> dict[str, int]:
+def _count_images(folder: Path) -> dict[str, int]:
     """How many there are in each sub-folder."""
     return {
         part.name: sum(path.suffix.lower() in EXTENSIONS for path in part.rglob("*"))
@@ -204,23 +204,23 @@ def _count_pictures(folder: Path) -> dict[str, int]:
     }
 
 
-def _pictures_of_phases(folder: Path, address: str, *, name: str) -> str:
+def _images_of_phases(folder: Path, address: str, *, name: str) -> str:
     """How many there are, or a refusal if a folder that is needed is missing or has nothing in it."""
-    pictures = _count_pictures(folder)
+    images = _count_images(folder)
     if name in PAIRED_NAMES:
-        needed = ["train", "val" if "val" in pictures else "test"]
+        needed = ["train", "val" if "val" in images else "test"]
     elif name == "ae_photos":  # nothing to train on
-        needed = [*pictures] or ["testA"]
+        needed = [*images] or ["testA"]
     else:
         needed = ["trainA", "trainB", "testA", "testB"]
-    empty = [phase for phase in needed if not pictures.get(phase)]
+    empty = [phase for phase in needed if not images.get(phase)]
     if empty:
-        raise BadArchiveError(f"{address}: the archive holds no pictures in {', '.join(empty)}")
-    return ", ".join(f"{phase} {count}" for phase, count in pictures.items()) + " pictures"
+        raise BadArchiveError(f"{address}: the archive holds no images in {', '.join(empty)}")
+    return ", ".join(f"{phase} {count}" for phase, count in images.items()) + " images"
 
 
-def _pictures_in_lmdb(folder: Path, address: str) -> str:
+def _images_in_lmdb(folder: Path, address: str) -> str:
     try:
-        return f"{open_database(folder).state().entries:,} pictures"
+        return f"{open_database(folder).state().entries:,} images"
     except ConfigError:
         raise BadArchiveError(f"{address}: the archive holds no LMDB, or an empty or damaged one") from None

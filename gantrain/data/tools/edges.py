@@ -1,4 +1,4 @@
-"""Edge pictures from photographs."""
+"""Edge images from photographs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACROSS = ((0, 1), (1, 1), (1, 0), (1, -1))
 
 
 def canny(gray: Pixels, *, sigma: float, low: float, high: float) -> Mask:
-    """Where a gray picture has edges, one pixel wide.
+    """Where a gray image has edges, one pixel wide.
 
     Canny, "A Computational Approach to Edge Detection" (1986): a Gaussian blur, Sobel's gradient, its local maxima
     across the edge, and of these the strong ones with all weaker ones that hang together with them.
@@ -37,7 +37,7 @@ def canny(gray: Pixels, *, sigma: float, low: float, high: float) -> Mask:
 
 
 def _blurred(image: torch.Tensor, sigma: float) -> torch.Tensor:
-    """(1, 1, H, W); beyond the border the picture goes on as its last pixel."""
+    """(1, 1, H, W); beyond the border the image goes on as its last pixel."""
     radius = int(4 * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)

@@ -1,4 +1,4 @@
-"""The pictures of one domain in one phase, each looked at for what it is and for what is wrong with it."""
+"""The images of one domain in one phase, each looked at for what it is and for what is wrong with it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BYTES = {"uint8": 1, "uint16": 2, "float32": 4}
 
 
 class Wanted(NamedTuple):
-    """What training asks of the pictures of a domain; see ``read_picture``."""
+    """What training asks of the images of a domain; see ``read_image``."""
 
     channels: int
     depth: str
@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """The pictures of one domain in one phase, or of both where they lie side by side.
+    """The images of one domain in one phase, or of both where they lie side by side.
 
     Attributes:
         phase: ``train`` or ``test``.
@@ -47,8 +47,8 @@ class Part:
         wanted: One, or those of A and B.
         preprocess: None where it isn't known.
         class_names: Empty if there are no labels.
-        labels: One class number per picture, or None.
-        paired: Whether the pictures of A and of B with the same number are a pair.
+        labels: One class number per image, or None.
+        paired: Whether the images of A and of B with the same number are a pair.
         whole: How many there would be without ``data.fraction`` and ``data.max_size``; 0 if these leave all.
     """
 
@@ -73,13 +73,13 @@ class Part:
         return list({wanted._replace(suffix=""): wanted for wanted in reversed(self.wanted)}.values())[::-1]
 
     def shown(self) -> list[int]:
-        """The numbers of the pictures that get a thumbnail, evenly from the first to the last."""
+        """The numbers of the images that get a thumbnail, evenly from the first to the last."""
         size = len(self.source)
         return sorted(set(np.linspace(0, size - 1, min(THUMBNAILS, size)).round().astype(int).tolist()))
 
 
-class Look(NamedTuple):
-    """What one picture is.
+class Inspection(NamedTuple):
+    """What one image is.
 
     Attributes:
         header: None if it can't be read.
@@ -121,7 +121,7 @@ class ItemSource(Source):
         """Its number."""
         return str(index)
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """The same."""
         return f"{self._key} {index}"
 
@@ -136,16 +136,16 @@ class ItemSource(Source):
         return self._dataset.fingerprint
 
 
-def looks(part: Part, *, quick: bool) -> Iterator[Look]:
-    """All pictures in their order, with a progress bar; decoded too, unless ``quick`` has their headers do."""
+def inspect_images(part: Part, *, quick: bool) -> Iterator[Inspection]:
+    """All images in their order, with a progress bar; decoded too, unless ``quick`` has their headers do."""
     shown = frozenset(part.shown())
     source = part.source
 
-    def look(opened: tuple[int, Encoded | ConfigError]) -> Look:
+    def look(opened: tuple[int, Encoded | ConfigError]) -> Inspection:
         index, encoded = opened
         if isinstance(encoded, ConfigError):
-            return Look(None, 0, unreadable=str(encoded))
-        return _look(part, encoded, source.place(index), quick=quick, shown=index in shown)
+            return Inspection(None, 0, unreadable=str(encoded))
+        return _look(part, encoded, source.location(index), quick=quick, shown=index in shown)
 
     yield from in_parallel(look, _opened(source), total=len(source), label=f"check {part.title}")
 
@@ -159,7 +159,7 @@ def _opened(source: Source) -> Iterator[tuple[int, Encoded | ConfigError]]:
             yield index, error
 
 
-def _look(part: Part, encoded: Encoded, place: str, *, quick: bool, shown: bool) -> Look:
+def _look(part: Part, encoded: Encoded, place: str, *, quick: bool, shown: bool) -> Inspection:
     header, size, digest = None, 0, b""
     try:
         if isinstance(encoded, Path) and not quick:
@@ -168,16 +168,18 @@ def _look(part: Part, encoded: Encoded, place: str, *, quick: bool, shown: bool)
         header = read_header(encoded, part.wanted[0].channels, place)
         misfit, scaled = _fit(part, header, place)
         if quick and not shown:
-            return Look(header, size, scaled=scaled, misfit=misfit)
+            return Inspection(header, size, scaled=scaled, misfit=misfit)
         pixels = [_read(encoded, wanted, place) for wanted in part.readings]
         if not quick and isinstance(encoded, bytes):
             digest = hashlib.blake2b(encoded, digest_size=16).digest()
         colour = None if quick else _is_colour(encoded, header, pixels[0], place)
     except OSError as error:
-        return Look(header, size, unreadable=f"can't read the picture {place}: {error.strerror or error}")
+        return Inspection(header, size, unreadable=f"can't read the image {place}: {error.strerror or error}")
     except ConfigError as error:
-        return Look(header, size, unreadable=str(error))
-    return Look(header, size, digest, colour, scaled, misfit=misfit, thumbnail=_small(pixels[0]) if shown else None)
+        return Inspection(header, size, unreadable=str(error))
+    return Inspection(
+        header, size, digest, colour, scaled, misfit=misfit, thumbnail=_small(pixels[0]) if shown else None
+    )
 
 
 def _read(encoded: Encoded, wanted: Wanted, place: str) -> Pixels:
@@ -186,7 +188,7 @@ def _read(encoded: Encoded, wanted: Wanted, place: str) -> Pixels:
 
 
 def _fit(part: Part, header: Header, place: str) -> tuple[str, tuple[int, int, int] | None]:
-    """What is wrong with the size of a picture, and what becomes of it."""
+    """What is wrong with the size of an image, and what becomes of it."""
     height, width = header.height, header.width
     if len(part.wanted) == 2 and width % 2:
         return f"{place} is {width} pixels wide, which can't be halved into A and B", None

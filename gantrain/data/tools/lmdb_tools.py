@@ -1,4 +1,4 @@
-"""Folders of pictures to LMDB files and back, without a change to any picture."""
+"""Folders of images to LMDB files and back, without a change to any image."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from gantrain.data.sets.listing import HEADER
 from gantrain.data.sets.lmdb_index import KeyIndex
 from gantrain.data.sets.lsun import LmdbSource, class_ranges, open_source
 from gantrain.data.sets.single import classes_in
-from gantrain.data.tools.making import pictures_below, unfinished
+from gantrain.data.tools.making import images_below, resumable_dir
 from gantrain.errors import ConfigError
 from gantrain.runtime.parallel import in_parallel
 
 LONGEST_KEY = 511  # bytes, of any LMDB that was not compiled for more
 LONGEST_NAME = 255  # bytes, of a file
-CHUNK = 1 << 26  # bytes of pictures that are committed at once
+CHUNK = 1 << 26  # bytes of images that are committed at once
 LIST = "files.csv"
 NOTE = ".made_by"  # in what was made
 
@@ -44,12 +44,12 @@ BEGINNINGS = {
 
 
 def write_lmdb(folder: Path, out: Path) -> None:
-    """Make an LMDB of the pictures in a folder: the path below the folder is the key, the file as it is the value.
+    """Make an LMDB of the images in a folder: the path below the folder is the key, the file as it is the value.
 
     Sub-folders that are classes are so in ``data=lsun``, too. What an interrupted call has written is kept.
 
     Raises:
-        ConfigError: The folder holds no pictures, or those of several phases, or ``out`` is something else already,
+        ConfigError: The folder holds no images, or those of several phases, or ``out`` is something else already,
             like the LMDB of another folder.
     """
     made_by = f"LMDB of {folder.resolve()}\n"
@@ -61,13 +61,13 @@ def write_lmdb(folder: Path, out: Path) -> None:
             f"{' and '.join(f'{out}_{phase}_lmdb' for phase in phases)}; "
             f"data=lsun data.root={out.parent} data.category={out.name} then reads them"
         )
-    paths = pictures_below(folder)
+    paths = images_below(folder)
     plan = {key_of(path.relative_to(folder).as_posix()): path for path in paths}
-    with unfinished(out, [folder], made_by) as scratch:
+    with resumable_dir(out, [folder], made_by) as scratch:
         fill(scratch / "whole", plan, label=out.name)
         (scratch / "whole" / NOTE).write_bytes(os.fsencode(made_by))
     classes = len(classes_in(folder, paths))
-    print(f"{out}: {len(plan):,} pictures" + (f" in {classes} classes" if classes else ""))
+    print(f"{out}: {len(plan):,} images" + (f" in {classes} classes" if classes else ""))
 
 
 def _is_made(out: Path, made_by: str) -> bool:
@@ -176,7 +176,7 @@ def export(
     made_by = f"{layout} files of {source.database.path} {source.stamp(indices)} {part}\n"
     if _is_made(out, made_by):
         return
-    with unfinished(out, [database], made_by) as scratch, TemporaryDirectory(dir=scratch) as parts:
+    with resumable_dir(out, [database], made_by) as scratch, TemporaryDirectory(dir=scratch) as parts:
         folder = scratch / "whole"
 
         def write(item: tuple[int, str, bytes]) -> str:
@@ -196,7 +196,7 @@ def export(
             rows.writerow(HEADER if classes else HEADER[:1])
             rows.writerows(zip(names, classes, strict=True) if classes else ([name] for name in names))
         (folder / NOTE).write_bytes(os.fsencode(made_by))
-    print(f"{out}: {len(indices):,} pictures")
+    print(f"{out}: {len(indices):,} images")
 
 
 def _files(source: LmdbSource, indices: Iterable[int], layout: str) -> Iterator[tuple[int, str, bytes]]:
@@ -234,7 +234,7 @@ def _suffix(value: bytes) -> str:
 
 
 def _class_names(source: LmdbSource, indices: Iterable[int]) -> list[str]:
-    """Of each of the pictures; nothing if they have none. Both classes and indices are in the order of the keys."""
+    """Of each of the images; nothing if they have none. Both classes and indices are in the order of the keys."""
     ranges = iter(class_ranges(source.index))
     names = []
     name, keys = next(ranges, ("", range(0)))

@@ -1,4 +1,4 @@
-"""A new folder of pictures: whole or not there, and made by one command, however often that was interrupted."""
+"""A new folder of images: whole or not there, and made by one command, however often that was interrupted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeAlias
 
-from gantrain.data.images.convert import EXTENSIONS, pictures_under
+from gantrain.data.images.convert import EXTENSIONS, images_under
 from gantrain.data.images.sources import FolderSource
 from gantrain.data.sets.layout import stems_of
 from gantrain.errors import ConfigError
@@ -45,7 +45,7 @@ def make(
     options: Mapping[str, object],
     suffixes: Sequence[str] = PIXELS,
 ) -> None:
-    """Make the folder ``out``, as ``unfinished`` does.
+    """Make the folder ``out``, as ``resumable_dir`` does.
 
     What an interrupted call with the same inputs and options has made is kept, but for files that are older than what
     they come from. Inputs are only read.
@@ -58,11 +58,11 @@ def make(
         suffixes: Those that recipes may add.
 
     Raises:
-        ConfigError: As ``unfinished`` does.
+        ConfigError: As ``resumable_dir`` does.
     """
     numbers = count()
     made_by = f"{[str(folder.resolve()) for folder in inputs]} {dict(options)}\n"
-    with unfinished(out, inputs, made_by) as scratch, TemporaryDirectory(dir=scratch) as parts:
+    with resumable_dir(out, inputs, made_by) as scratch, TemporaryDirectory(dir=scratch) as parts:
         folder = scratch / "whole"
 
         def one(target: str) -> Path:
@@ -81,11 +81,11 @@ def make(
         for path in folder.rglob("*"):
             if path not in made and not path.is_dir():  # from what is no longer among the inputs
                 path.unlink()
-    print(f"{out}: {len(made):,} pictures")
+    print(f"{out}: {len(made):,} images")
 
 
 @contextmanager
-def unfinished(out: Path, inputs: Sequence[Path], made_by: str) -> Iterator[Path]:
+def resumable_dir(out: Path, inputs: Sequence[Path], made_by: str) -> Iterator[Path]:
     """A folder for unfinished work, ``.OUT-unfinished``; what is made in ``whole`` there becomes ``out`` in the end.
 
     A kill or an error leaves it as it is, for the next process that enters the block with the same ``made_by``; an
@@ -132,7 +132,7 @@ def unfinished(out: Path, inputs: Sequence[Path], made_by: str) -> Iterator[Path
 
 
 @contextmanager
-def whole_or_nothing(target: Path) -> Iterator[Path]:
+def atomic_dir(target: Path) -> Iterator[Path]:
     """Where to make a folder that becomes ``target`` if the block ends well, and of which otherwise nothing stays.
 
     If somebody else has completed ``target`` in the meantime, theirs stays. What is put beside the yielded path
@@ -171,27 +171,27 @@ def check_place(out: Path, inputs: Sequence[Path]) -> None:
 
 
 def by_stem(folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by their paths below it, without suffix.
+    """The images of a folder by their paths below it, without suffix.
 
     Raises:
         ConfigError: The folder is missing, holds none, or two that differ in their suffixes alone.
     """
-    found, twice = stems_of(FolderSource(folder, pictures_below(folder)))
+    found, twice = stems_of(FolderSource(folder, images_below(folder)))
     if twice:
         one, other = twice[0]
         raise ConfigError(f"{one} and {other} have the same name but for the suffix: rename one")
     return found
 
 
-def pictures_below(folder: Path) -> list[Path]:
-    """All pictures of a folder and its sub-folders, hidden ones aside, sorted.
+def images_below(folder: Path) -> list[Path]:
+    """All images of a folder and its sub-folders, hidden ones aside, sorted.
 
     Raises:
         ConfigError: The folder is missing, or holds none.
     """
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}")
-    found = sorted(pictures_under(folder))
+    found = sorted(images_under(folder))
     if not found:
-        raise ConfigError(f"no picture in {folder} (looked for {', '.join(sorted(EXTENSIONS))})")
+        raise ConfigError(f"no image in {folder} (looked for {', '.join(sorted(EXTENSIONS))})")
     return found

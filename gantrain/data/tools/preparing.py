@@ -1,7 +1,7 @@
-"""New folders of pictures from old ones: pairs side by side and back, edges of photographs, other sizes.
+"""New folders of images from old ones: pairs side by side and back, edges of photographs, other sizes.
 
-Pictures are written without loss, in the depth and the colours that they have: as PNG, or as ``.npy`` where no format
-of pictures would keep all of it. What has transparency is laid on white. Sub-folders are kept.
+Images are written without loss, in the depth and the colours that they have: as PNG, or as ``.npy`` where no format
+of images would keep all of it. What has transparency is laid on white. Sub-folders are kept.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gantrain.data.images.convert import LARGEST, read_picture, write_pixels
+from gantrain.data.images.convert import LARGEST, read_image, write_pixels
 from gantrain.data.images.decoding import Pixels, decode, depth_of
 from gantrain.data.images.transforms import Size, as_pair, resize
 from gantrain.data.sets.layout import PHASES, some_of, without_partner
@@ -27,13 +27,13 @@ def pairs(a: Path, b: Path, out: Path) -> None:
     Of a pair in gray and colour both become colour, of one in 8 and 16 bits both 16.
 
     Raises:
-        ConfigError: Pictures without partner, some of which are named, or a pair of different sizes.
+        ConfigError: Images without partner, some of which are named, or a pair of different sizes.
     """
     of_a, of_b = by_stem(a), by_stem(b)
     alone = [path for side in without_partner(of_a, of_b) for path in side]
     if alone:
         raise ConfigError(
-            f"pictures are matched by name without suffix, and of those in {a} and {b} {len(alone)} have no partner: "
+            f"images are matched by name without suffix, and of those in {a} and {b} {len(alone)} have no partner: "
             + some_of(alone)
         )
     both = {stem: (path, of_b[stem]) for stem, path in of_a.items()}
@@ -44,10 +44,10 @@ def pairs(a: Path, b: Path, out: Path) -> None:
 def split_pairs(folder: Path, out: Path) -> None:
     """The inverse of ``pairs``: halves of ``folder/train`` in ``out/trainA`` and ``out/trainB``, and so of each phase.
 
-    Halves of pictures in no folder named after a phase come to ``out/A`` and ``out/B``.
+    Halves of images in no folder named after a phase come to ``out/A`` and ``out/B``.
 
     Raises:
-        ConfigError: A picture has no two halves of one width.
+        ConfigError: An image has no two halves of one width.
     """
     plan: dict[str, Recipe] = {}
     for stem, path in by_stem(folder).items():
@@ -58,13 +58,13 @@ def split_pairs(folder: Path, out: Path) -> None:
 
 
 def edges(folder: Path, out: Path, *, sigma: float, low: float, high: float, invert: bool) -> None:
-    """The edges of each picture, black on white in 8 bits, by Canny's method.
+    """The edges of each image, black on white in 8 bits, by Canny's method.
 
     The authors of pix2pix ran a trained detector (HED) and thinned what it found; this one needs no weights, and finds
     texture where that one finds outlines: raise ``sigma`` and ``high`` for fewer edges.
 
     Args:
-        folder: Of the pictures.
+        folder: Of the images.
         out: New.
         sigma: See ``canny``, as the next two.
         low: See there.
@@ -84,7 +84,7 @@ def edges(folder: Path, out: Path, *, sigma: float, low: float, high: float, inv
 
 
 def resize_all(folder: Path, out: Path, *, size: Size) -> None:
-    """Each picture cut, from its middle, to the proportions of ``size`` and scaled to it, bicubic and antialiased."""
+    """Each image cut, from its middle, to the proportions of ``size`` and scaled to it, bicubic and antialiased."""
     height, width = as_pair(size)
 
     def write(source: Path, path: Path) -> Path:
@@ -95,7 +95,7 @@ def resize_all(folder: Path, out: Path, *, size: Size) -> None:
 
 
 def load(path: Path) -> Pixels:
-    """A picture upright (H, W, C) in its own depth, gray or in colour; arrays of other channels as they are.
+    """An image upright (H, W, C) in its own depth, gray or in colour; arrays of other channels as they are.
 
     Raises:
         ConfigError: It can't be read.
@@ -106,14 +106,14 @@ def load(path: Path) -> Pixels:
     if depth_of(pixels.dtype) not in LARGEST or pixels.shape[2] > 4:
         return pixels
     channels = 1 if pixels.shape[2] == 2 else 3
-    return read_picture(path, channels=channels, depth=depth_of(pixels.dtype), value_range=None)
+    return read_image(path, channels=channels, depth=depth_of(pixels.dtype), value_range=None)
 
 
 def _finite(path: Path) -> Pixels:
     """``load`` for what is computed with: one value that is no number would spoil all."""
     pixels = load(path)
     if not np.isfinite(pixels).all():
-        raise ConfigError(f"can't read the picture {path}: some of its values are no numbers, or infinite")
+        raise ConfigError(f"can't read the image {path}: some of its values are no numbers, or infinite")
     return pixels
 
 
@@ -126,7 +126,7 @@ def _write_pair(a: Path, b: Path, path: Path) -> Path:
     channels = max(half.shape[2] for half in halves)
     if any(half.shape[2] not in (1, channels) for half in halves):
         numbers = " and ".join(str(half.shape[2]) for half in halves)
-        raise ConfigError(f"{a} and {b} have {numbers} channels, which do not go into one picture")
+        raise ConfigError(f"{a} and {b} have {numbers} channels, which do not go into one image")
     return write_pixels(path, np.hstack([_as(half, deep, channels) for half in halves]))
 
 
@@ -165,7 +165,7 @@ def _cut(pixels: Pixels, height: int, width: int) -> Pixels:
 
 
 def _scaled(pixels: Pixels, height: int, width: int) -> Pixels:
-    """``resize`` for values of any range: floating-point numbers stay within the picture's own."""
+    """``resize`` for values of any range: floating-point numbers stay within the image's own."""
     if pixels.dtype.name in LARGEST:
         return resize(pixels, height, width)
     low, high = float(pixels.min()), float(pixels.max())

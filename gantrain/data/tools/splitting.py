@@ -1,4 +1,4 @@
-"""Dividing a folder of pictures into those to train on, to choose by and to test on."""
+"""Dividing a folder of images into those to train on, to choose by and to test on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from gantrain.data.images.sources import FolderSource
 from gantrain.data.sets.layout import PHASES, phase_folders, some_of, stems_of, two_folders
 from gantrain.data.sets.single import classes_in
-from gantrain.data.tools.making import Recipe, check_place, make, pictures_below
+from gantrain.data.tools.making import Recipe, check_place, images_below, make
 from gantrain.errors import ConfigError
 from gantrain.runtime.parallel import in_parallel
 from gantrain.runtime.seeding import derive_seed
@@ -23,10 +23,10 @@ CHUNK = 1 << 20  # bytes
 
 @dataclass(frozen=True)
 class Unit:
-    """What must not be torn apart: a picture, or the two of a pair.
+    """What must not be torn apart: an image, or the two of a pair.
 
     Attributes:
-        part: What is divided in the given proportions: a class, a domain, or all pictures.
+        part: What is divided in the given proportions: a class, a domain, or all images.
         files: The domain of each (``A``, ``B`` or none), its name and where it is.
     """
 
@@ -38,14 +38,14 @@ def split(folder: Path, out: Path, *, train: float, val: float, test: float, see
     """Copies in ``out/train``, ``out/val`` and ``out/test``, or in ``out/trainA``, ``out/trainB`` and so on.
 
     ``folder/A`` and ``folder/B`` are two domains (or ``trainA`` and ``trainB``, if there is no other phase), and pairs
-    if they hold the same names without suffix. Sub-folders that hold every picture are classes, and each is divided in
+    if they hold the same names without suffix. Sub-folders that hold every image are classes, and each is divided in
     the same proportions. Files of the same content, or pairs of which both are, are not torn apart. Chance depends on
     the seed and on names alone.
 
     Args:
         folder: Is not changed.
         out: New.
-        train: The share of the pictures to train on; together with the next two it makes 1.
+        train: The share of the images to train on; together with the next two it makes 1.
         val: To choose by.
         test: To test on.
         seed: Of the division.
@@ -79,15 +79,15 @@ def split(folder: Path, out: Path, *, train: float, val: float, test: float, see
 
 
 def _units(folder: Path) -> list[Unit]:
-    """All pictures of the folder, each once."""
-    everything = pictures_below(folder)
+    """All images of the folder, each once."""
+    everything = images_below(folder)
     domains = _domains(folder)
     units: list[Unit] = []
     if len(domains) == 2 and (paired := _pairs(domains)):
         units = [Unit("all", files) for files in paired]
     else:
         for domain, top in domains.items():
-            paths = pictures_below(top)
+            paths = images_below(top)
             classes = [] if domain else classes_in(top, paths)
             names = [path.relative_to(top) for path in paths]
             units += [
@@ -101,20 +101,20 @@ def _units(folder: Path) -> list[Unit]:
 
 
 def _domains(folder: Path) -> dict[str, Path]:
-    """Where the pictures of A and B lie, or all."""
+    """Where the images of A and B lie, or all."""
     phases = {phase: found for phase in PHASES if (found := phase_folders(folder, phase, side_by_side=True))}
     if len(phases) > 1:
         raise ConfigError(f"{folder} is divided already, into {' and '.join(phases)}: give one of these folders")
     a, b = next(iter(phases.values()), None) or two_folders(folder, "A + B") or (folder, None)
     if b is None:
         return {"": a}
-    beside = not phases and any({a, b}.isdisjoint(path.parents) for path in pictures_below(folder))
+    beside = not phases and any({a, b}.isdisjoint(path.parents) for path in images_below(folder))
     return {"": folder} if beside else {"A": a, "B": b}  # beside others, A and B are classes
 
 
 def _pairs(domains: Mapping[str, Path]) -> list[tuple[tuple[str, str, Path], ...]]:
     """The files of each pair; none if these are no pairs."""
-    a, b = (FolderSource(top, pictures_below(top)) for top in domains.values())
+    a, b = (FolderSource(top, images_below(top)) for top in domains.values())
     (of_a, twice_a), (of_b, twice_b) = stems_of(a), stems_of(b)
     if twice_a or twice_b or of_a.keys() != of_b.keys():
         return []

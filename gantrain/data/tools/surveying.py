@@ -1,4 +1,4 @@
-"""Which pictures a data set would read, told without reading them, and what is wrong with their folders."""
+"""Which images a data set would read, told without reading them, and what is wrong with their folders."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gantrain.data.images.convert import EXTENSIONS, needs_range
 from gantrain.data.images.headers import read_header
 from gantrain.data.images.sources import Chosen, FolderSource, Source
 from gantrain.data.sets.aligned import Aligned
-from gantrain.data.sets.layout import Layout, find_layout, pictures_in, stems_of, without_partner
+from gantrain.data.sets.layout import Layout, find_layout, images_in, stems_of, without_partner
 from gantrain.data.sets.shards import ShardSource
-from gantrain.data.sets.single import Pictures
+from gantrain.data.sets.single import Images
 from gantrain.data.sets.torchvision_sets import TorchvisionDataset
 from gantrain.data.sets.unaligned import Unaligned
 from gantrain.data.tools.inspect import ItemSource, Part, Wanted
@@ -30,7 +30,7 @@ class Finding:
     Attributes:
         text: One line.
         stops: Whether training would stop.
-        items: The pictures, or what is said of each.
+        items: The images, or what is said of each.
     """
 
     text: str
@@ -42,7 +42,7 @@ Build: TypeAlias = Callable[[Mapping[str, Any], str], ImageDataset]
 
 
 def survey(data: Mapping[str, Any], build: Build) -> tuple[list[Part], list[Finding]]:
-    """The pictures of the training and of the test phase, and what is wrong with where they lie.
+    """The images of the training and of the test phase, and what is wrong with where they lie.
 
     Args:
         data: The keys of the data set.
@@ -64,18 +64,18 @@ def survey(data: Mapping[str, Any], build: Build) -> tuple[list[Part], list[Find
         parts += there
         findings += found
         if not held_out:
-            findings.append(Finding("there are no other pictures to test on: pages will show training pictures", False))
+            findings.append(Finding("there are no other images to test on: pages will show training images", False))
             break
     return parts, findings + _unread_files(data, parts)
 
 
 def _survey_phase(data: Mapping[str, Any], phase: str, build: Build) -> tuple[list[Part], list[Finding], bool]:
-    """Its pictures, what is wrong, and whether there are others to test on."""
+    """Its images, what is wrong, and whether there are others to test on."""
     cls = DATASETS[data.get("mode", "")]
     paired = issubclass(cls, Aligned)
     dataset, failure = None, None
     try:
-        # a depth that is given has no picture opened to find it
+        # a depth that is given has no image opened to find it
         dataset = build({**data, "depth": "uint8"} if data.get("depth") == "auto" else data, phase)
     except ConfigError as error:
         failure = error
@@ -103,7 +103,7 @@ def chosen(part: Part, *, fraction: float | None, max_size: int | None, seed: in
 
 
 def _one_set(dataset: ImageDataset, data: Mapping[str, Any], phase: str) -> tuple[list[Part], list[Finding]]:
-    if isinstance(dataset, Pictures):
+    if isinstance(dataset, Images):
         found = dataset.found
         wanted, findings = _wanted(found.source, data, "")
         part = Part(phase, "image", found.source, (wanted,), dataset.preprocess, found.class_names, found.labels)
@@ -129,7 +129,7 @@ def _two_domains(
     for domain, folder in {"A": layout.a, "B": layout.b}.items():
         try:
             if folder is not None:
-                sources[domain] = pictures_in(folder)
+                sources[domain] = images_in(folder)
         except ConfigError as error:
             findings.append(Finding(str(error), stops=True))
     if paired and len(sources) == 2:
@@ -149,12 +149,12 @@ def _two_domains(
 
 
 def _matched(a: FolderSource, b: FolderSource) -> tuple[FolderSource, FolderSource, list[Finding]]:
-    """Both in the order of A's pictures, if each has a partner; else as they are, and who has none or two."""
+    """Both in the order of A's images, if each has a partner; else as they are, and who has none or two."""
     (side_a, twice_a), (side_b, twice_b) = stems_of(a), stems_of(b)
     alone = [str(path) for side in without_partner(side_a, side_b) for path in side]
     twice = [f"{one} and {other}" for one, other in [*twice_a, *twice_b]]
     findings = [
-        Finding(f"pictures {what}: {len(items):,}", True, items)
+        Finding(f"images {what}: {len(items):,}", True, items)
         for what, items in (
             ("without a partner of the same name, suffix aside", alone),
             ("of the same name but for the suffix", twice),
@@ -165,7 +165,7 @@ def _matched(a: FolderSource, b: FolderSource) -> tuple[FolderSource, FolderSour
 
 
 def _wanted(source: Source, data: Mapping[str, Any], suffix: str) -> tuple[Wanted, list[Finding]]:
-    """What training would ask of these pictures; without a range where it needs one, that of [0, 1]."""
+    """What training would ask of these images; without a range where it needs one, that of [0, 1]."""
     depth, value_range = data.get("depth", "auto"), data.get(f"range{suffix}")
     channels = data[f"channels{suffix}"]
     convert = depth != "auto"
@@ -181,17 +181,17 @@ def _wanted(source: Source, data: Mapping[str, Any], suffix: str) -> tuple[Wante
 
 
 def _first_depth(source: Source, channels: int) -> tuple[str, str]:
-    """That of the first picture that can be read, and where it is."""
+    """That of the first image that can be read, and where it is."""
     for index in range(len(source)):
         try:
-            return read_header(source.open(index), channels, source.place(index)).depth, source.place(index)
+            return read_header(source.open(index), channels, source.location(index)).depth, source.location(index)
         except (ConfigError, OSError):  # which is found when all are looked at
             continue
     return "uint8", ""
 
 
 def _unread_files(data: Mapping[str, Any], parts: Sequence[Part]) -> list[Finding]:
-    """What lies beside the pictures and nobody will read: files, by their extensions, and links that lead nowhere."""
+    """What lies beside the images and nobody will read: files, by their extensions, and links that lead nowhere."""
     kinds = Counter[str]()
     broken: list[str] = []
     folders: set[Path] = set()

@@ -35,7 +35,7 @@ class Logger:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Values by name; a step may come twice, with other names."""
 
-    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+    def image(self, step: int, name: str, image: Image.Image) -> None:
         """A grid of images."""
 
     def end(self, status: str) -> None:

@@ -15,11 +15,11 @@ from gantrain.report.lines import Line
 from gantrain.report.loggers.base import Logger
 
 WAITING = 1000  # calls that may wait to be taken
-PICTURES = 8  # of these with a picture, which can be large
+IMAGES = 8  # of these with an image, which can be large
 PATIENCE = 15.0  # seconds that the end of a run waits for what is left
 
 
-class Delivery:
+class AsyncLogger:
     """Hands a logger what a run logs, from a thread of its own.
 
     The run neither waits nor fails: what is too much is dropped, what the logger raises is told, and of all that one
@@ -36,30 +36,30 @@ class Delivery:
         self._logger = logger
         self._say = say
         self._calls: queue.Queue[tuple[str, tuple[Any, ...]] | None] = queue.Queue(WAITING)
-        self._room = threading.Semaphore(PICTURES)
+        self._room = threading.Semaphore(IMAGES)
         self._thread: threading.Thread | None = None
         self._warned = False
 
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
         """Pass on that the run begins, goes on or goes back, with all that it has logged so far."""
-        waiting = self._forget()  # `lines` has what is true of it, but pictures come once
+        waiting = self._forget()  # `lines` has what is true of it, but images come once
         if self._thread is None:
             self._thread = threading.Thread(target=self._deliver, name=f"logger {self._name}", daemon=True)
             self._thread.start()
         self._put("begin", step, settings, list(lines))
         for method, (made, *others) in waiting:
-            if method == "picture" and made <= step:
-                self.picture(made, *others)
+            if method == "image" and made <= step:
+                self.image(made, *others)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Pass on values."""
         self._put("scalars", step, dict(values))
 
-    def picture(self, step: int, name: str, picture: Image.Image) -> None:
-        """Pass on a picture."""
+    def image(self, step: int, name: str, image: Image.Image) -> None:
+        """Pass on an image."""
         if not self._room.acquire(blocking=False):
-            self._warn("is too slow, not all pictures get there")
-        elif not self._put("picture", step, name, picture):
+            self._warn("is too slow, not all images get there")
+        elif not self._put("image", step, name, image):
             self._room.release()
 
     def end(self, status: str) -> None:
@@ -96,7 +96,7 @@ class Delivery:
                 return waiting
             if call is not None:
                 waiting.append(call)
-                if call[0] == "picture":
+                if call[0] == "image":
                     self._room.release()
 
     def _deliver(self) -> None:
@@ -106,7 +106,7 @@ class Delivery:
                 getattr(self._logger, method)(*arguments)
             except (Exception, SystemExit) as error:  # whatever it is, it is no reason to stop a run, or to say nothing
                 self._warn((str(error) or type(error).__name__).splitlines()[0])
-            if method == "picture":
+            if method == "image":
                 self._room.release()
 
     def _warn(self, reason: str, training: str = "goes on") -> None:
@@ -115,7 +115,7 @@ class Delivery:
             self._say([f"warning: logger {self._name}: {reason}; training {training}"])
 
 
-def end_all(deliveries: Sequence[Delivery], status: str) -> None:
+def end_all(deliveries: Sequence[AsyncLogger], status: str) -> None:
     """Pass on to all loggers that the run is over; however many hang, the wait is that for one."""
     with ThreadPoolExecutor(max(1, len(deliveries))) as waits:
         list(waits.map(lambda delivery: delivery.end(status), deliveries))

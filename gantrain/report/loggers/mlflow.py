@@ -76,9 +76,9 @@ class MlflowLogger(Logger):
                 self._client.log_metric(self._id, name, value, timestamp=int(time.time() * 1000), step=step)
                 self._sent[name] = step
 
-    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+    def image(self, step: int, name: str, image: Image.Image) -> None:
         """One file among the run's artifacts."""
-        self._client.log_image(self._id, picture, f"images/step_{step}_{name}.png")
+        self._client.log_image(self._id, image, f"images/step_{step}_{name}.png")
 
     def end(self, status: str) -> None:
         """Close the run."""

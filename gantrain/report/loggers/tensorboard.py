@@ -79,9 +79,9 @@ class TensorBoardLogger(Logger):
         write_whole(self._kept, str(self._step))
         self._flushed = time.monotonic()
 
-    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+    def image(self, step: int, name: str, image: Image.Image) -> None:
         """One image."""
-        self._writer.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+        self._writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def end(self, status: str) -> None:
         """Write what is left."""

@@ -39,7 +39,7 @@ class VisdomLogger(Logger):
         self._away_until = 0.0
         self._curves: dict[str, list[tuple[int, float]]] = {}
         self._shown: dict[str, int] = {}  # how many points of a curve the server has
-        self._pictures: dict[str, tuple[int, Image.Image]] = {}  # those that it lacks
+        self._images: dict[str, tuple[int, Image.Image]] = {}  # those that it lacks
 
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
         """Show the curves up to ``step``, in place of what is shown."""
@@ -53,9 +53,9 @@ class VisdomLogger(Logger):
         self._add(step, values)
         self._send()
 
-    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+    def image(self, step: int, name: str, image: Image.Image) -> None:
         """The newest grid, in one window per name."""
-        self._pictures[name] = step, picture
+        self._images[name] = step, image
         self._send()
 
     def end(self, status: str) -> None:
@@ -74,17 +74,17 @@ class VisdomLogger(Logger):
             ServerAwayError: It is away.
         """
         missing = [name for name, points in self._curves.items() if self._shown.get(name) != len(points)]
-        if time.monotonic() < self._away_until or not (missing or self._pictures):
+        if time.monotonic() < self._away_until or not (missing or self._images):
             return
         try:
             if self._client is None:
                 self._client = connected(self._address)
             for name in missing:
                 self._draw(name)
-            for name, (step, picture) in list(self._pictures.items()):
-                pixels = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+            for name, (step, image) in list(self._images.items()):
+                pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
                 self._client.image(pixels, win=name, opts={"title": f"{name}, step {step}"})
-                del self._pictures[name]
+                del self._images[name]
         except OSError:
             self._client = None
             self._shown = {}  # nobody knows what it will have when it is back

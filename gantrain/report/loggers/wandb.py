@@ -70,11 +70,11 @@ class WandbLogger(Logger):
         self._last = max(self._last, step)
         write_whole(self._kept, str(self._last))
 
-    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+    def image(self, step: int, name: str, image: Image.Image) -> None:
         """One image."""
         import wandb
 
-        self._run.log({name: wandb.Image(picture, caption=f"step {step}")}, step=step)
+        self._run.log({name: wandb.Image(image, caption=f"step {step}")}, step=step)
 
     def end(self, status: str) -> None:
         """Close the run; one that has crashed is marked so."""

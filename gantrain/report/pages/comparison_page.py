@@ -43,7 +43,7 @@ def comparison_page(
     *,
     objective: str | None,
     lines: Mapping[str, Sequence[Line]],
-    pictures: Mapping[str, Sequence[Mapping[str, Any]]],
+    images: Mapping[str, Sequence[Mapping[str, Any]]],
     tested: Mapping[str, Mapping[str, Mapping[str, str]]],
     home: Path,
 ) -> Path:
@@ -55,7 +55,7 @@ def comparison_page(
             ``follow`` from them, and the ``runs``.
         objective: Name of the figure by which runs are judged, if there is one.
         lines: The log of each run.
-        pictures: The pictures that each run has of its samples.
+        images: The images that each run has of its samples.
         tested: What each run has made of test images: addresses from its folder, by image and kind.
         home: Folder of all runs, whose page is linked to, if there is one.
     """
@@ -83,7 +83,7 @@ def comparison_page(
             "settings": [run["settings"][key] for key in record["differ"]],
             "figures": run["figures"],
             "curves": {name: _thinned(lines[run["run"]], name) for name in names},
-            "pictures": list(pictures[run["run"]]),
+            "pictures": list(images[run["run"]]),
             "tested": dict(tested[run["run"]]),
         }
         for run, label, place in zip(runs, labels, places, strict=True)

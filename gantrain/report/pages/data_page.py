@@ -54,13 +54,13 @@ def data_page(
     """Write ``index.html``.
 
     Args:
-        folder: Where to; the pictures lie in it.
+        folder: Where to; the images lie in it.
         name: Of the page.
         command: What made it, as typed.
         columns: Facts by heading.
         findings: One line, whether it stops training, and what it is about.
-        classes: How many pictures there are of each class, by heading.
-        sheets: Pictures by heading: a name, and one or those of a pair.
+        classes: How many images there are of each class, by heading.
+        sheets: Images by heading: a name, and one or those of a pair.
     """
     document, body = document_with(name)
     document.head.add(style(STYLE))
@@ -74,8 +74,8 @@ def data_page(
         body.add(p("Nothing is wrong with it."))
     for heading, counts in classes.items():
         body.add(h2(f"Classes, {heading}"), div(_bars(counts), cls="wide"))
-    for heading, pictures in sheets.items():
-        body.add(h2(heading), div(*(_thumbnail(folder, *picture) for picture in pictures), cls="sheet"))
+    for heading, images in sheets.items():
+        body.add(h2(heading), div(*(_thumbnail(folder, *image) for image in images), cls="sheet"))
     body.add(h2("Command"), pre(code(command)))
     write_document(folder / PAGE, document)
 

@@ -8,7 +8,7 @@
 The first copies nothing; the last puts the assets that the document names beside it, so that the folder can be moved
 and opened alone. A page that is opened from disk may not ``fetch``, so its data are scripts, which ``assets/page.js``
 loads: ``const { rows } = await gantrain.load("rows")``. ``page.js`` and ``page.css`` come with every
-document that has scripts: elements, numbers and times as text, enlarged pictures with the arrow keys, sortable tables.
+document that has scripts: elements, numbers and times as text, enlarged images with the arrow keys, sortable tables.
 ``assets/curves.js`` draws curves that zoom together; the plotting library comes with it.
 """
 
@@ -56,7 +56,7 @@ def document_with(title: str, scripts: Sequence[str] = ()) -> tuple[dominate.doc
     body = document.add(main())
     body.add(header(h1(title)))
     if scripts:
-        body.add(noscript(p("The pictures and curves of this page need JavaScript; they lie as files beside it.")))
+        body.add(noscript(p("The images and curves of this page need JavaScript; they lie as files beside it.")))
     return document, body
 
 

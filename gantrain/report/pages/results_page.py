@@ -1,4 +1,4 @@
-"""The page of results: rows of pictures, of which a browser shows a few at a time."""
+"""The page of results: rows of images, of which a browser shows a few at a time."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ class Row:
 
     Attributes:
         name: For people, who can filter by it.
-        pictures: By kind (input, output, ...), as browsers show them.
+        images: By kind (input, output, ...), as browsers show them.
         size: Width and height in pixels.
         figures: By name, for sorting; those of ``BETTER``.
         label: Its class, if there are classes.
     """
 
     name: str
-    pictures: dict[str, Path]
+    images: dict[str, Path]
     size: tuple[int, int]
     figures: dict[str, float] = field(default_factory=dict)
     label: str | None = None
 
 
 @dataclass(frozen=True)
-class Walk:
+class Interpolation:
     """A grid of images, as ``images.grid`` lays it out, of which each row is a way from one image to another.
 
     Attributes:
-        path: The picture.
+        path: The image.
         columns: Images in a row.
         rows: How many.
         width: Of an image, in pixels.
@@ -63,20 +63,20 @@ def results_page(
     command: str,
     facts: Mapping[str, str],
     tables: Mapping[str, Sequence[Row]],
-    walk: Walk | None = None,
-    pictures: Mapping[str, Path] | None = None,
+    walk: Interpolation | None = None,
+    images: Mapping[str, Path] | None = None,
     run: str | None = None,
 ) -> None:
     """Write ``index.html`` of a results folder.
 
     Args:
-        folder: The results folder, which the pictures are in.
+        folder: The results folder, which the images are in.
         name: Of the page.
         command: What made it, as typed.
         facts: For the top.
         tables: Rows by heading.
         walk: From some images to others.
-        pictures: More of them, by caption.
+        images: More of them, by caption.
         run: Address of the run's own page, seen from this one.
     """
     document, body = document_with(name, scripts=("results",))
@@ -89,8 +89,8 @@ def results_page(
         body.add(section(h2(title), p(told, cls="hint") if told else "", div(data_table=str(number)), cls="results"))
     if walk is not None:
         body.add(section(h2("Interpolations"), div(id="walk")))
-    if pictures:
-        shown = (_figure(folder, path, caption) for caption, path in pictures.items())
+    if images:
+        shown = (_figure(folder, path, caption) for caption, path in images.items())
         body.add(section(h2("Grids"), div(*shown, cls="grids")))
     body.add(section(h2("Command"), pre(code(command))))
     data = {
@@ -117,7 +117,7 @@ def list_results(run: Path) -> None:
 
 def _table(folder: Path, rows: Sequence[Row]) -> dict[str, Any]:
     """Kinds and figures by column, and of each row its name, addresses, size, values and class."""
-    kinds = list(dict.fromkeys(kind for row in rows for kind in row.pictures))
+    kinds = list(dict.fromkeys(kind for row in rows for kind in row.images))
     figures = list(dict.fromkeys(figure for row in rows for figure in row.figures))
     return {
         "kinds": kinds,
@@ -125,7 +125,7 @@ def _table(folder: Path, rows: Sequence[Row]) -> dict[str, Any]:
         "rows": [
             [
                 row.name.encode(errors="replace").decode(),
-                [address(row.pictures[kind], folder) if kind in row.pictures else None for kind in kinds],
+                [address(row.images[kind], folder) if kind in row.images else None for kind in kinds],
                 row.size,
                 [float(f"{row.figures[figure]:.6g}") if figure in row.figures else None for figure in figures],
                 row.label,

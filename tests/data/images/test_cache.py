@@ -1,4 +1,4 @@
-"""Pictures kept are those that would be decoded again, to the last bit; what is not whole or not theirs is not used."""
+"""Images kept are those that would be decoded again, to the last bit; what is not whole or not theirs is not used."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from gantrain.cli.main import main
 from gantrain.data.base import ImageDataset, Selection
 from gantrain.data.images import cache, cache_file
 from gantrain.data.images.cache import GB, Cache
-from gantrain.data.images.convert import write_picture
-from gantrain.data.images.reader import Domain
+from gantrain.data.images.convert import write_image
+from gantrain.data.images.reader import ImageReader
 from gantrain.data.images.sources import FolderSource
 from gantrain.data.sets.aligned import Aligned
 from gantrain.data.sets.single import SingleFolder
@@ -40,17 +40,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     """An empty folder for caches, not there yet."""
     place = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("GANTRAIN_CACHE", str(place))
-    return place / "pictures"
+    return place / "images"
 
 
 def write(path: Path, number: int, depth: str = "uint8", *, width: int = 40) -> None:
-    """A picture of noise; no two of the same shape."""
+    """An image of noise; no two of the same shape."""
     noise = torch.rand(3, 20 + number, width + 2 * number, generator=torch.Generator().manual_seed(number)) * 2 - 1
-    write_picture(path, noise, depth=depth, value_range=(-3, 3) if depth == "float32" else None)
+    write_image(path, noise, depth=depth, value_range=(-3, 3) if depth == "float32" else None)
 
 
 def dataset(kind: str, **keys: Any) -> ImageDataset:
-    """Four pictures, or pairs, read as ``keys`` say."""
+    """Four images, or pairs, read as ``keys`` say."""
     keys = {"preprocess": "resize_and_crop", "flip": True, "load_size": 20, "crop_size": 16, "phase": "train"} | keys
     keys = {"decoder": "exact"} | keys
     depth = keys.get("depth") or "uint8"
@@ -71,20 +71,20 @@ def dataset(kind: str, **keys: Any) -> ImageDataset:
     return Unaligned(serial=False, **pair) if kind == "unaligned" else Aligned(**pair)
 
 
-def items(pictures: ImageDataset) -> list[dict]:
+def items(images: ImageDataset) -> list[dict]:
     """Each with two seeds."""
-    return [pictures.item(index, seed) for index in range(len(pictures)) for seed in (1, 2)]
+    return [images.item(index, seed) for index in range(len(images)) for seed in (1, 2)]
 
 
-def kept(pictures: ImageDataset, settings: Cache = DISK) -> ImageDataset:
-    pictures.keep(settings)
-    return pictures
+def kept(images: ImageDataset, settings: Cache = DISK) -> ImageDataset:
+    images.use_cache(settings)
+    return images
 
 
 def only_file(folder: Path) -> Path:
     """The one cache that is there, beside which nothing is."""
     (path,) = folder.iterdir()
-    assert path.suffix == ".pictures"
+    assert path.suffix == ".images"
     return path
 
 
@@ -96,9 +96,9 @@ def only_file(folder: Path) -> Path:
 @pytest.mark.parametrize("kind", ["single", "side_by_side", "folders", "unaligned"])
 def test_items_are_the_same_to_the_last_bit_and_need_no_files(kind: str, preprocess: str, settings: Cache) -> None:
     plain = items(dataset(kind, preprocess=preprocess))
-    pictures = kept(dataset(kind, preprocess=preprocess), settings)
+    images = kept(dataset(kind, preprocess=preprocess), settings)
     shutil.rmtree("data")
-    assert_same_bits(items(pictures), plain)
+    assert_same_bits(items(images), plain)
 
 
 @pytest.mark.parametrize("decoder", ["exact", "fast", "draft"])
@@ -106,9 +106,9 @@ def test_items_are_the_same_to_the_last_bit_and_need_no_files(kind: str, preproc
 @pytest.mark.parametrize("kind", ["single", "side_by_side", "unaligned"])
 def test_every_depth_is_kept_as_it_is(kind: str, depth: str, decoder: str) -> None:
     plain = items(dataset(kind, depth=depth, decoder=decoder))
-    pictures = kept(dataset(kind, depth=depth, decoder=decoder))
+    images = kept(dataset(kind, depth=depth, decoder=decoder))
     shutil.rmtree("data")
-    again = items(pictures)
+    again = items(images)
     assert again[0]["image" if kind == "single" else "a"].dtype == getattr(torch, depth)
     assert_same_bits(again, plain)
 
@@ -116,38 +116,38 @@ def test_every_depth_is_kept_as_it_is(kind: str, depth: str, decoder: str) -> No
 @pytest.mark.parametrize("channels_b", [1, 3])
 def test_the_halves_of_a_pair_are_kept_together_unless_they_are_read_differently(channels_b: int, folder: Path) -> None:
     plain = items(dataset("side_by_side", channels_b=channels_b))
-    pictures = kept(dataset("side_by_side", channels_b=channels_b))
+    images = kept(dataset("side_by_side", channels_b=channels_b))
     assert len(list(folder.iterdir())) == (1 if channels_b == 3 else 2)
     shutil.rmtree("data")
-    assert_same_bits(items(pictures), plain)
+    assert_same_bits(items(images), plain)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_batches_are_the_same_whatever_the_workers_and_after_a_resumption(workers: int) -> None:
-    def stream(pictures: ImageDataset, num_workers: int) -> BatchStream:
+    def stream(images: ImageDataset, num_workers: int) -> BatchStream:
         device = {"device": torch.device("cpu"), "dtype": torch.float32, "channels_last": False}
-        return BatchStream(pictures, batch_size=3, seed=1, num_workers=num_workers, **device)
+        return BatchStream(images, batch_size=3, seed=1, num_workers=num_workers, **device)
 
     plain = stream(dataset("unaligned"), 0)
     wanted = [next(plain) for _ in range(7)]
-    pictures = kept(dataset("unaligned"))
+    images = kept(dataset("unaligned"))
     shutil.rmtree("data")
-    first, later = stream(pictures, workers), stream(pictures, workers)
+    first, later = stream(images, workers), stream(images, workers)
     later.position = 4
     assert_same_bits([next(first) for _ in range(7)], wanted)
     assert_same_bits([next(later) for _ in range(3)], wanted[4:])
 
 
 @pytest.mark.parametrize("settings", [DISK, Cache(cache="memory")], ids=["disk", "memory"])
-def test_a_spawned_worker_has_the_pictures_too(settings: Cache) -> None:
-    pictures = kept(dataset("single"), settings)
+def test_a_spawned_worker_has_the_images_too(settings: Cache) -> None:
+    images = kept(dataset("single"), settings)
     shutil.rmtree("data")
-    assert_same_bits(items(pickle.loads(pickle.dumps(pictures))), items(pictures))
+    assert_same_bits(items(pickle.loads(pickle.dumps(images))), items(images))
 
 
 def test_a_spawned_worker_decodes_for_itself_what_is_gone(folder: Path) -> None:
-    pictures = kept(dataset("single"))
-    plain, sent = items(pictures), pickle.dumps(pictures)
+    images = kept(dataset("single"))
+    plain, sent = items(images), pickle.dumps(images)
     shutil.rmtree(folder)
     assert_same_bits(items(pickle.loads(sent)), plain)
 
@@ -155,23 +155,23 @@ def test_a_spawned_worker_decodes_for_itself_what_is_gone(folder: Path) -> None:
 def test_only_the_items_of_a_selection_are_kept(monkeypatch) -> None:
     plain = items(dataset("single"))
     (Path("data") / "2.png").write_bytes(b"")  # would not decode
-    pictures = Selection(Selection(dataset("single"), [0, 7, 3, 5]), [1, 3, 3])
-    pictures.keep(DISK)
-    some = [pictures.item(index, 1) for index in range(3)]
+    images = Selection(Selection(dataset("single"), [0, 7, 3, 5]), [1, 3, 3])
+    images.use_cache(DISK)
+    some = [images.item(index, 1) for index in range(3)]
     assert_same_bits(some, [plain[14], plain[10], plain[10]])
-    monkeypatch.setattr(Domain, "decoded", lambda *_: pytest.fail("decoded again"))
-    assert_same_bits([pictures.item(index, 1) for index in range(3)], some)
-    domain = pictures._dataset._dataset._pictures
+    monkeypatch.setattr(ImageReader, "decoded", lambda *_: pytest.fail("decoded again"))
+    assert_same_bits([images.item(index, 1) for index in range(3)], some)
+    domain = images._dataset._dataset._images
     assert [domain._kept.get(index) is None for index in (0, 3, 4, 5, 6, 7)] == [True, True, True, False, True, False]
 
 
 @pytest.mark.parametrize("part", [lambda whole: whole.first(2), lambda whole: whole.sample(0.5, 3)])
 def test_a_part_of_two_sets_is_kept_as_such(part: Callable) -> None:
     plain = items(part(dataset("unaligned")))
-    pictures = kept(part(dataset("unaligned")))
+    images = kept(part(dataset("unaligned")))
     shutil.rmtree("data")
-    assert_same_bits(items(pictures), plain)
-    assert_same_bits(items(pictures.of_domain("b")), items(pictures.of_domain("b")))
+    assert_same_bits(items(images), plain)
+    assert_same_bits(items(images.of_domain("b")), items(images.of_domain("b")))
 
 
 # ---- when a file is used again, and when not
@@ -179,8 +179,8 @@ def test_a_part_of_two_sets_is_kept_as_such(part: Callable) -> None:
 
 def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     decoded: list[int] = []
-    whole = Domain.decoded
-    monkeypatch.setattr(Domain, "decoded", lambda self, i, pre: (decoded.append(i), whole(self, i, pre))[1])
+    whole = ImageReader.decoded
+    monkeypatch.setattr(ImageReader, "decoded", lambda self, i, pre: (decoded.append(i), whole(self, i, pre))[1])
     return decoded
 
 
@@ -199,14 +199,14 @@ def test_the_next_run_decodes_nothing(monkeypatch, folder: Path) -> None:
 def test_what_is_read_or_scaled_otherwise_is_kept_for_itself(other: dict, folder: Path) -> None:
     plain = items(kept(dataset("single")))
     if "channels" in other:
-        pictures = SingleFolder(
+        images = SingleFolder(
             root="data", crop="random", load_size=20, crop_size=16, flip=True, phase="train",
             preprocess="resize_and_crop", list=None, range=None, depth="auto", decoder="exact", **other
         )  # fmt: skip
     else:
-        pictures = dataset("single", **other)
-    uncached = items(pictures)
-    assert_same_bits(items(kept(pictures)), uncached)
+        images = dataset("single", **other)
+    uncached = items(images)
+    assert_same_bits(items(kept(images)), uncached)
     assert len(list(folder.iterdir())) == 2
     assert_same_bits(items(kept(dataset("single"))), plain)
 
@@ -228,13 +228,13 @@ def test_a_changed_source_is_decoded_anew(change: str, monkeypatch) -> None:
         path.rename("data/9.png")
     plain = items(dataset("single"))
     decoded = count_decoded(monkeypatch)
-    pictures = kept(dataset("single"))
-    assert set(decoded) == set(range(len(pictures)))
-    assert_same_bits(items(pictures), plain)
+    images = kept(dataset("single"))
+    assert set(decoded) == set(range(len(images)))
+    assert_same_bits(items(images), plain)
 
 
 def alike(folder: Path, value: int) -> Path:
-    """Two pictures of one colour, in files of the same names, sizes and times, whatever the colour."""
+    """Two images of one colour, in files of the same names, sizes and times, whatever the colour."""
     folder.mkdir(parents=True)
     for number in range(2):
         Image.new("RGB", (20, 20), (value, value, number)).save(folder / f"{number}.bmp")
@@ -293,13 +293,13 @@ def test_a_cache_that_nobody_may_touch_is_used(monkeypatch, folder: Path) -> Non
     assert decoded == []
 
 
-def test_pictures_in_memory_are_not_asked_for_their_times(monkeypatch) -> None:
+def test_images_in_memory_are_not_asked_for_their_times(monkeypatch) -> None:
     plain = items(dataset("single"))
     monkeypatch.setattr(FolderSource, "stamp", lambda *_: pytest.fail("of a million files"))
     assert_same_bits(items(kept(dataset("single"), Cache(cache="memory"))), plain)
 
 
-def test_a_part_of_what_is_kept_has_its_own_pictures() -> None:
+def test_a_part_of_what_is_kept_has_its_own_images() -> None:
     plain = items(dataset("unaligned").sample(0.5, 3))
     assert_same_bits(items(kept(dataset("unaligned")).sample(0.5, 3)), plain)
 
@@ -307,13 +307,13 @@ def test_a_part_of_what_is_kept_has_its_own_pictures() -> None:
 def test_as_many_others_of_the_same_source_are_kept_for_themselves(folder: Path) -> None:
     plain = items(dataset("single"))
     for some in ([1, 2], [3, 4]):
-        pictures = Selection(dataset("single"), some)
-        pictures.keep(DISK)
-        assert_same_bits(pictures.item(0, 1), plain[2 * some[0]])
+        images = Selection(dataset("single"), some)
+        images.use_cache(DISK)
+        assert_same_bits(images.item(0, 1), plain[2 * some[0]])
     assert len(list(folder.iterdir())) == 2
 
 
-def test_pairs_are_kept_apart_from_the_pictures_that_hold_them(folder: Path) -> None:
+def test_pairs_are_kept_apart_from_the_images_that_hold_them(folder: Path) -> None:
     kept(dataset("side_by_side"))
     keys = {
         "channels": 3,
@@ -324,11 +324,11 @@ def test_pairs_are_kept_apart_from_the_pictures_that_hold_them(folder: Path) -> 
         "list": None,
         "range": None,
     }
-    pictures = SingleFolder(
+    images = SingleFolder(
         root="data/train", crop="random", preprocess="resize_and_crop", depth="auto", decoder="exact", **keys
     )
-    plain = items(pictures)
-    assert_same_bits(items(kept(pictures)), plain)
+    plain = items(images)
+    assert_same_bits(items(kept(images)), plain)
     assert len(list(folder.iterdir())) == 2
 
 
@@ -337,7 +337,7 @@ def test_a_file_under_the_name_of_another_is_not_taken_for_it(folder: Path) -> N
     path = only_file(folder)
     path.rename(folder / "aside")
     kept(dataset("single", load_size=19))
-    (other,) = folder.glob("*.pictures")
+    (other,) = folder.glob("*.images")
     other.rename(path)
     assert_same_bits(items(kept(dataset("single"))), plain)
 
@@ -371,9 +371,9 @@ def damage(path: Path, how: str) -> None:
 )
 def test_a_file_that_is_not_whole_is_made_anew(how: str, folder: Path) -> None:
     plain = items(dataset("single"))
-    pictures = kept(dataset("single"))
+    images = kept(dataset("single"))
     before = only_file(folder).read_bytes()
-    del pictures
+    del images
     damage(only_file(folder), how)
     assert_same_bits(items(kept(dataset("single"))), plain)
     assert only_file(folder).read_bytes() == before
@@ -383,7 +383,7 @@ def test_what_a_killed_process_left_stands_in_nobodys_way(folder: Path) -> None:
     kept(dataset("single"))
     path = only_file(folder)
     path.rename(path.with_name(f".{path.name}-0123.partial"))
-    path.with_name(".another.pictures-4567.partial").touch()
+    path.with_name(".another.images-4567.partial").touch()
     path.with_suffix(".lock").touch()
     plain = items(dataset("single"))
     assert_same_bits(items(kept(dataset("single"))), plain)
@@ -401,13 +401,13 @@ def slowly(*arguments):
     time.sleep(0.1)
     return whole(*arguments)
 Domain.decoded = slowly
-pictures = SingleFolder(root="data", channels=3, crop="random", load_size=20, crop_size=16, flip=True, phase="train",
+images = SingleFolder(root="data", channels=3, crop="random", load_size=20, crop_size=16, flip=True, phase="train",
                         preprocess="resize_and_crop", list=None, range=None, depth="auto", decoder="exact")
 print("ready", flush=True)
 sys.stdin.readline()
-pictures.keep(Cache(cache="disk"))
+images.use_cache(Cache(cache="disk"))
 made = len(decoded)
-total = sum(int(pictures.item(index, 1)["image"].sum()) for index in range(8))
+total = sum(int(images.item(index, 1)["image"].sum()) for index in range(8))
 print(made, len(decoded) - made, total)
 """
 
@@ -441,10 +441,10 @@ def refusal(settings: Cache) -> str:
 
 def not_kept(capsys, monkeypatch: pytest.MonkeyPatch) -> str:
     """What ``auto`` says where it does without."""
-    monkeypatch.setattr(cache, "WORTH", 0)
-    pictures = kept(dataset("single"), Cache(cache="auto"))
+    monkeypatch.setattr(cache, "MIN_DECODE_SECONDS", 0)
+    images = kept(dataset("single"), Cache(cache="auto"))
     decoded = count_decoded(monkeypatch)
-    pictures.item(0, 1)
+    images.item(0, 1)
     assert decoded == [0]
     (line,) = capsys.readouterr().err.splitlines()
     return line
@@ -480,7 +480,7 @@ def test_a_disk_that_fills_up_keeps_nothing(call: str, monkeypatch, folder: Path
 
     monkeypatch.setattr(call, full)
     said = (
-        f"pictures can't be kept in {folder} (No space left on device): set data.cache=off, or GANTRAIN_CACHE to a "
+        f"images can't be kept in {folder} (No space left on device): set data.cache=off, or GANTRAIN_CACHE to a "
         "folder on a larger disk"
     )
     assert refusal(DISK) == f"data.cache=disk: {said}"
@@ -491,12 +491,12 @@ def test_a_disk_that_fills_up_keeps_nothing(call: str, monkeypatch, folder: Path
 def test_a_folder_that_takes_no_files_is_said(monkeypatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("GANTRAIN_CACHE", str(tmp_path / "file"))
-    assert refusal(DISK).startswith(f"data.cache=disk: pictures can't be kept in {tmp_path}/file/pictures (Not a direc")
+    assert refusal(DISK).startswith(f"data.cache=disk: images can't be kept in {tmp_path}/file/images (Not a direc")
 
 
 def test_the_limit_in_memory_is_of_both_domains_together() -> None:
-    pictures = dataset("unaligned")  # of 4.8 kB each
-    assert kept(pictures, Cache(cache="memory", cache_limit=9.7e-6)).in_memory
+    images = dataset("unaligned")  # of 4.8 kB each
+    assert kept(images, Cache(cache="memory", cache_limit=9.7e-6)).in_memory
     with pytest.raises(ConfigError, match=r"^data\.cache=memory: data/trainB/0\.png and .* of 4\.7e-06 GB \(what is"):
         dataset("unaligned").keep(Cache(cache="memory", cache_limit=9.5e-6))
 
@@ -508,7 +508,7 @@ def test_memory_without_room_is_said_with_figures(monkeypatch) -> None:
     )
     monkeypatch.setattr(cache, "_free_memory", lambda: 10_000)
     assert "of 8e-06 GB" in refusal(Cache(cache="memory"))
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # each has pictures of its own
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # each has images of its own
     assert "of 4e-06 GB" in refusal(Cache(cache="memory"))
     assert cache._free_memory() == 10_000
 
@@ -533,10 +533,10 @@ def test_the_one_used_longest_ago_makes_room_and_none_in_use(folder: Path) -> No
 
 def test_files_that_another_process_removes_meanwhile_are_no_error(folder: Path) -> None:
     folder.mkdir()
-    for name in ("gone.pictures", ".gone.partial"):
+    for name in ("gone.images", ".gone.partial"):
         (folder / name).symlink_to("nowhere")
-    pictures = kept(dataset("single"))
-    assert pictures.in_memory
+    images = kept(dataset("single"))
+    assert images.in_memory
 
 
 def test_others_do_not_go_in_vain(folder: Path) -> None:
@@ -548,18 +548,18 @@ def test_others_do_not_go_in_vain(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["disk", "memory"])
-def test_a_torn_picture_ends_it_with_its_name_or_is_left_out(mode: str, folder: Path, monkeypatch) -> None:
+def test_a_torn_image_ends_it_with_its_name_or_is_left_out(mode: str, folder: Path, monkeypatch) -> None:
     plain = items(dataset("single"))
     Path("data/3.png").write_bytes(Path("data/3.png").read_bytes()[:100])
-    assert refusal(Cache(cache=mode)).startswith("can't read the picture data/3.png: ")
+    assert refusal(Cache(cache=mode)).startswith("can't read the image data/3.png: ")
     assert not folder.exists() or not list(folder.iterdir())
     monkeypatch.setattr(cache, "SAMPLE", 1)  # so that it is found only on the way
-    assert refusal(Cache(cache=mode)).startswith("can't read the picture data/3.png: ")
+    assert refusal(Cache(cache=mode)).startswith("can't read the image data/3.png: ")
     assert not folder.exists() or not list(folder.iterdir())
-    pictures = kept(dataset("single"), Cache(cache=mode, skips=True))
-    with pytest.raises(ConfigError, match=r"^can't read the picture data/3\.png: "):
-        pictures.item(3, 1)
-    assert_same_bits([pictures.item(index, 1) for index in (2, 4)], [plain[4], plain[8]])
+    images = kept(dataset("single"), Cache(cache=mode, skips=True))
+    with pytest.raises(ConfigError, match=r"^can't read the image data/3\.png: "):
+        images.item(3, 1)
+    assert_same_bits([images.item(index, 1) for index in (2, 4)], [plain[4], plain[8]])
 
 
 @pytest.mark.parametrize("mode", ["disk", "memory"])
@@ -616,11 +616,11 @@ def test_a_cache_without_room_leaves_the_old_run(folder: Path, capsys) -> None:
     assert newest("run")["step"] == 2
 
 
-def test_pictures_that_are_soon_decoded_are_not_kept_unasked(folder: Path, monkeypatch) -> None:
+def test_images_that_are_soon_decoded_are_not_kept_unasked(folder: Path, monkeypatch) -> None:
     dataset("single")
     assert train() == 0
     assert not folder.exists()
-    monkeypatch.setattr(cache, "WORTH", 0)
+    monkeypatch.setattr(cache, "MIN_DECODE_SECONDS", 0)
     assert train("resume=never") == 0
     only_file(folder)
 

@@ -1,4 +1,4 @@
-"""Reading and writing pictures: every depth, every number of channels, and files that are none."""
+"""Reading and writing images: every depth, every number of channels, and files that are none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageFile
 from torch import Tensor
 
-from gantrain.data.images.convert import EXTENSIONS, find_images, read_picture, stored_depth, write_picture
+from gantrain.data.images.convert import EXTENSIONS, find_images, read_image, stored_depth, write_image
 from gantrain.errors import ConfigError
 
 LARGEST = {"uint8": 255, "uint16": 65535}
@@ -29,7 +29,7 @@ def noise(height: int = 5, width: int = 7, channels: int = 3, dtype: Any = np.ui
 
 
 def read(path: Path, channels: int = 3, depth: str = "uint16", value_range: Any = None, **more: Any) -> Pixels:
-    return read_picture(path, channels=channels, depth=depth, value_range=value_range, **more)
+    return read_image(path, channels=channels, depth=depth, value_range=value_range, **more)
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -66,7 +66,7 @@ def turned(stored: Pixels, orientation: int) -> Pixels:
 # ---- what is found
 
 
-def test_pictures_are_found_at_any_depth_whatever_the_case_of_their_extensions(tmp_path: Path) -> None:
+def test_images_are_found_at_any_depth_whatever_the_case_of_their_extensions(tmp_path: Path) -> None:
     names = [f"{number}{suffix.upper() if number % 2 else suffix}" for number, suffix in enumerate(sorted(EXTENSIONS))]
     for name in [*names, "deep/er/1.png", "notes.txt", "1.json"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def test_pictures_are_found_at_any_depth_whatever_the_case_of_their_extensions(t
     assert len(EXTENSIONS) == 8
 
 
-def test_hidden_files_and_folders_hold_no_pictures(tmp_path: Path) -> None:
+def test_hidden_files_and_folders_hold_no_images(tmp_path: Path) -> None:
     root = tmp_path / ".in a hidden folder"
     for name in ("1.png", "._1.png", ".ipynb_checkpoints/1.png", "cat/2.png", "cat/.trash/deep/3.png", "cat/.4.png"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +155,7 @@ def test_the_last_axis_of_an_array_is_the_channels_where_both_could_be(tmp_path:
     np.testing.assert_array_equal(read(tmp_path / "1.npy"), noise(3, 7, 3))
 
 
-def test_pictures_of_8_bits_are_scaled_into_a_set_of_16(tmp_path: Path) -> None:
+def test_images_of_8_bits_are_scaled_into_a_set_of_16(tmp_path: Path) -> None:
     pixels = noise(16, 16, 1, np.uint8)
     Image.fromarray(pixels[..., 0]).save(tmp_path / "1.png")
     result = read(tmp_path / "1.png", 1)
@@ -163,7 +163,7 @@ def test_pictures_of_8_bits_are_scaled_into_a_set_of_16(tmp_path: Path) -> None:
     np.testing.assert_array_equal(result, pixels.astype(int) * 257)  # 255 becomes 65535
 
 
-def test_a_picture_too_deep_for_its_set_is_refused_unless_it_may_be_rounded(tmp_path: Path) -> None:
+def test_a_image_too_deep_for_its_set_is_refused_unless_it_may_be_rounded(tmp_path: Path) -> None:
     path = deep_png(tmp_path / "deep.png", noise(64, 64))
     with pytest.raises(ConfigError, match=rf"^{path} has a depth of uint16, .* of uint8: give data\.depth=uint16$"):
         read(path, depth="uint8")
@@ -183,7 +183,7 @@ def test_other_numbers_are_not_rounded_into_a_shallower_set(tmp_path: Path, dtyp
 
 @pytest.mark.parametrize("suffix", ["tif", "npy"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_floating_point_pictures_are_mapped_by_their_range_and_clipped(
+def test_floating_point_images_are_mapped_by_their_range_and_clipped(
     tmp_path: Path, suffix: str, channels: int
 ) -> None:
     values = np.float32([[-2000, -1000, 0], [500, 1000, 3000]])
@@ -199,9 +199,9 @@ def test_floating_point_pictures_are_mapped_by_their_range_and_clipped(
     result = read(path, channels, "float32", (-1000, 1000))
     assert result.dtype == np.float32
     np.testing.assert_array_equal(result[..., 0], np.float32([[-1, -1, 0], [0.5, 1, 1]]))
-    with pytest.raises(ConfigError, match=rf"^floating-point pictures need data\.range=\[LOW,HIGH\].*{path}$"):
+    with pytest.raises(ConfigError, match=rf"^floating-point images need data\.range=\[LOW,HIGH\].*{path}$"):
         read(path, channels, "float32")
-    with pytest.raises(ConfigError, match=r"^floating-point pictures need data\.range_b=\[LOW,HIGH\]"):
+    with pytest.raises(ConfigError, match=r"^floating-point images need data\.range_b=\[LOW,HIGH\]"):
         read(path, channels, "float32", suffix="_b")
 
 
@@ -219,7 +219,7 @@ def test_whole_numbers_in_a_set_of_floats_fill_the_range_of_their_type(tmp_path:
 
 def test_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "1.npy", np.float32([[0, np.nan]]))
-    with pytest.raises(ConfigError, match=rf"^can't read the picture {tmp_path}/1\.npy: some .* no numbers \(nan\)$"):
+    with pytest.raises(ConfigError, match=rf"^can't read the image {tmp_path}/1\.npy: some .* no numbers \(nan\)$"):
         read(tmp_path / "1.npy", 1, "float32", (0, 1))
 
 
@@ -354,7 +354,7 @@ def test_channels_that_do_not_fit_are_refused_by_name(tmp_path: Path, there: int
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize(("kind", "depth"), [("png", "uint8"), ("png", "uint16"), ("tif", "uint8"), ("tif", "uint16")])
-def test_pictures_are_turned_upright_at_any_depth(
+def test_images_are_turned_upright_at_any_depth(
     tmp_path: Path, kind: str, depth: str, channels: int, orientation: int
 ) -> None:
     pixels = noise(channels=channels, dtype=np.dtype(depth))
@@ -420,7 +420,7 @@ def broken(tmp_path: Path) -> dict[str, bytes]:
         "empty.png": b"",
         "empty.npy": b"",
         "empty.tif": b"",
-        "text.jpg": b"not a picture\n",
+        "text.jpg": b"not an image\n",
         "text.npy": b"x" * 99,
     }
     pickled = {"objects.npy": b""}
@@ -441,14 +441,14 @@ def broken(tmp_path: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_file_that_is_no_picture_or_a_broken_one_is_named_in_one_line(
+def test_a_file_that_is_no_image_or_a_broken_one_is_named_in_one_line(
     tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.root, "handlers", [])  # where pytest would catch what is printed otherwise
     for name, content in broken(tmp_path).items():
         path = tmp_path / name
         path.write_bytes(content)
-        with pytest.raises(ConfigError, match=rf"^can't read the picture {path}: .+") as caught:
+        with pytest.raises(ConfigError, match=rf"^can't read the image {path}: .+") as caught:
             read(path, 3, "uint16")
         assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
@@ -456,14 +456,14 @@ def test_a_file_that_is_no_picture_or_a_broken_one_is_named_in_one_line(
 
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
-    (tmp_path / "text.jpg").write_text("this is no picture")
+    (tmp_path / "text.jpg").write_text("this is no image")
     (tmp_path / "bomb.png").write_bytes(bomb())
     np.save(tmp_path / "none.npy", np.zeros((0, 5, 3), np.uint8))
     for name, reason in (
         ("none.npy", r"its shape is \(0, 5, 3\), and not \(H, W\), "),
         ("lost.png", "No such file or directory$"),
         ("empty.png", "the file is empty$"),
-        ("text.jpg", "this is no picture, or one of an unknown format$"),
+        ("text.jpg", "this is no image, or one of an unknown format$"),
         ("bomb.png", "Image size .* exceeds limit"),
     ):
         for look in (stored_depth, read):
@@ -478,7 +478,7 @@ def test_a_compression_that_needs_another_package_names_it(tmp_path: Path, monke
         raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
 
     monkeypatch.setattr(tifffile.TiffPage, "asarray", missing)
-    with pytest.raises(ConfigError, match=rf"^can't read the picture {tmp_path}/1\.tif: .*pip install imagecodecs$"):
+    with pytest.raises(ConfigError, match=rf"^can't read the image {tmp_path}/1\.tif: .*pip install imagecodecs$"):
         read(tmp_path / "1.tif")
 
 
@@ -505,7 +505,7 @@ def test_every_value_survives_the_way_to_a_file_and_back(tmp_path: Path, channel
     largest = LARGEST[depth]
     stored = images(channels, torch.arange(largest + 1))
     image = stored.float() / (largest / 2) - 1
-    path = write_picture(tmp_path / "sub/folder/1.v2", image, depth=depth, value_range=None)
+    path = write_image(tmp_path / "sub/folder/1.v2", image, depth=depth, value_range=None)
     assert path == tmp_path / ("sub/folder/1.v2.png" if channels in (1, 3) else "sub/folder/1.v2.npy")
     assert stored_depth(path) == depth
     np.testing.assert_array_equal(read(path, channels, depth), stored.permute(1, 2, 0).numpy())
@@ -517,7 +517,7 @@ def test_every_value_survives_the_way_to_a_file_and_back(tmp_path: Path, channel
 def test_values_are_rounded_to_the_nearest_and_clipped(tmp_path: Path, depth: str, channels: int) -> None:
     half_step = 1 / LARGEST[depth]
     near = torch.tensor([-7.0, -1.0, -1 + 0.9 * half_step, -1 + 1.1 * half_step, 1 - 0.9 * half_step, 1.0, 3.0, 1.0])
-    path = write_picture(tmp_path / "1", images(1, near).expand(channels, -1, -1), depth=depth, value_range=None)
+    path = write_image(tmp_path / "1", images(1, near).expand(channels, -1, -1), depth=depth, value_range=None)
     last = LARGEST[depth]
     assert read(path, channels, depth)[..., 0].ravel().tolist() == [0, 0, 0, 1, last, last, last, last]
 
@@ -526,7 +526,7 @@ def test_values_are_rounded_to_the_nearest_and_clipped(tmp_path: Path, depth: st
 def test_a_range_is_undone(tmp_path: Path, channels: int) -> None:
     stored = images(channels, torch.arange(4096))
     image = stored.double() / 4095 * 2 - 1
-    path = write_picture(tmp_path / "1.png", image, depth="uint16", value_range=(0, 4095))
+    path = write_image(tmp_path / "1.png", image, depth="uint16", value_range=(0, 4095))
     assert path == tmp_path / "1.png"
     np.testing.assert_array_equal(read(path, channels), stored.permute(1, 2, 0).numpy())
     again = read(path, channels, value_range=(0, 4095))
@@ -536,17 +536,17 @@ def test_a_range_is_undone(tmp_path: Path, channels: int) -> None:
 @pytest.mark.parametrize(("channels", "shape"), [(1, (8, 2)), (3, (8, 2, 3))])
 def test_floats_become_arrays_of_their_own_unit(tmp_path: Path, channels: int, shape: tuple[int, ...]) -> None:
     image = images(channels, torch.linspace(-1, 1, 16))
-    path = write_picture(tmp_path / "1", image, depth="float32", value_range=(-1000, 3000))
+    path = write_image(tmp_path / "1", image, depth="float32", value_range=(-1000, 3000))
     stored = np.load(path)
     assert (path.suffix, stored.dtype, stored.shape) == (".npy", np.float32, shape)
     assert (stored.min(), stored.max()) == (-1000, 3000)
     again = read(path, channels, "float32", (-1000, 3000))
     np.testing.assert_allclose(again, image.permute(1, 2, 0).numpy(), atol=1e-6)
-    plain = write_picture(tmp_path / "2", image, depth="float32", value_range=None)
+    plain = write_image(tmp_path / "2", image, depth="float32", value_range=None)
     np.testing.assert_array_equal(read(plain, channels, "float32", (-1, 1)), image.permute(1, 2, 0).numpy())
 
 
-def test_a_picture_does_not_replace_another_of_the_same_name_but_for_the_suffix(tmp_path: Path) -> None:
+def test_a_image_does_not_replace_another_of_the_same_name_but_for_the_suffix(tmp_path: Path) -> None:
     image = torch.zeros(1, 4, 4)
-    names = [write_picture(tmp_path / name, image, depth="uint8", value_range=None).name for name in ("1", "1.jpg")]
+    names = [write_image(tmp_path / name, image, depth="uint8", value_range=None).name for name in ("1", "1.jpg")]
     assert names == ["1.png", "1.jpg.png"]

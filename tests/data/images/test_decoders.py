@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from skimage import data as photographs
 
-from gantrain.data.images.reader import Domain
+from gantrain.data.images.reader import ImageReader
 from gantrain.data.images.sources import FolderSource
 from gantrain.data.images.transforms import Preprocess, resize, resize_fast
 
@@ -24,10 +24,10 @@ def photo(height: int, width: int) -> np.ndarray:
 
 
 def scaled(path: Path, decoder: str, columns: int = 1, **keys) -> list[np.ndarray]:
-    """The columns of a picture as training scales them, as signed numbers."""
+    """The columns of an image as training scales them, as signed numbers."""
     keys = {"preprocess": "resize_and_crop", "load_size": 64, "crop_size": 64, "flip": False, "training": True} | keys
     channels = keys.pop("channels", 3)
-    domain = Domain(
+    domain = ImageReader(
         FolderSource(path.parent, [path]), channels=channels, depth="auto", value_range=None, columns=columns
     )
     return [part.astype(int) for part in domain.scaled(0, Preprocess(decoder=decoder, **keys))]
@@ -55,7 +55,7 @@ def test_other_depths_are_scaled_as_ever(dtype: type) -> None:
     assert np.array_equal(resize_fast(pixels, 30, 20), resize(pixels, 30, 20))
 
 
-def test_a_picture_that_is_not_to_be_written_to_stays_as_it_is(recwarn) -> None:
+def test_a_image_that_is_not_to_be_written_to_stays_as_it_is(recwarn) -> None:
     pixels = photo(40, 50)
     pixels.setflags(write=False)
     before = pixels.copy()
@@ -131,7 +131,9 @@ def test_jpegs_are_not_reduced_where_other_values_are_made_of_theirs(
     keys = {"preprocess": "resize_and_crop", "load_size": 32, "crop_size": 32, "flip": False, "training": True}
     source = FolderSource(tmp_path, [tmp_path / "1.jpg"])
     exact, found = (
-        Domain(source, channels=3, depth=depth, value_range=value_range).scaled(0, Preprocess(decoder=decoder, **keys))
+        ImageReader(source, channels=3, depth=depth, value_range=value_range).scaled(
+            0, Preprocess(decoder=decoder, **keys)
+        )
         for decoder in ("exact", "draft")
     )
     assert found[0].dtype == ("uint16" if depth == "uint16" else "float32")

@@ -1,4 +1,4 @@
-"""Where encoded pictures come from: what a source says of them, and that files and their bytes read alike."""
+"""Where encoded images come from: what a source says of them, and that files and their bytes read alike."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from gantrain.data.images.convert import read_picture
+from gantrain.data.images.convert import read_image
 from gantrain.data.images.decoding import stored_depth
 from gantrain.data.images.sources import Chosen, FolderSource
 from gantrain.errors import ConfigError
@@ -19,7 +19,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def files(folder: Path, *names: str) -> FolderSource:
-    """Small pictures under these names, in this order."""
+    """Small images under these names, in this order."""
     paths = [folder / name for name in names]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def test_names_are_paths_below_the_folder_and_places_are_whole_paths(tmp_path: P
     source = files(tmp_path, "1.png", "sub/2.png")
     assert len(source) == 2
     assert [source.name(index) for index in range(2)] == ["1.png", "sub/2.png"]
-    assert source.place(1) == str(source.open(1)) == str(tmp_path / "sub" / "2.png")
+    assert source.location(1) == str(source.open(1)) == str(tmp_path / "sub" / "2.png")
 
 
 def test_the_stamp_stays_while_nothing_changes_and_differs_when_something_did(tmp_path: Path) -> None:
@@ -53,17 +53,17 @@ def test_the_stamp_stays_while_nothing_changes_and_differs_when_something_did(tm
     assert stamp not in others
 
 
-def test_a_choice_of_pictures_is_a_source_with_numbers_of_its_own(tmp_path: Path) -> None:
+def test_a_choice_of_images_is_a_source_with_numbers_of_its_own(tmp_path: Path) -> None:
     whole = files(tmp_path, "0.png", "1.png", "2.png", "3.png")
     chosen = Chosen(whole, [1, 3])
     assert len(chosen) == 2
     assert [chosen.name(index) for index in range(2)] == ["1.png", "3.png"]
-    assert (chosen.open(1), chosen.place(1)) == (whole.open(3), whole.place(3))
+    assert (chosen.open(1), chosen.location(1)) == (whole.open(3), whole.location(3))
     assert chosen.stamp([1]) == whole.stamp([3]) != chosen.stamp([0])
 
 
 def write(path: Path) -> Path:
-    """A picture of 16 bits for a TIFF and an array, else of 8."""
+    """An image of 16 bits for a TIFF and an array, else of 8."""
     deep = RANDOM.integers(0, 65536, (7, 9, 3), dtype=np.uint16)
     if path.suffix == ".npy":
         np.save(path, deep)
@@ -80,7 +80,7 @@ def test_bytes_read_as_the_file_that_holds_them(tmp_path: Path, suffix: str) -> 
     depth = stored_depth(path)
     assert stored_depth(path.read_bytes()) == depth == ("uint16" if suffix in ("tif", "npy") else "uint8")
     of_file, of_bytes = (
-        read_picture(encoded, channels=3, depth=depth, value_range=None) for encoded in (path, path.read_bytes())
+        read_image(encoded, channels=3, depth=depth, value_range=None) for encoded in (path, path.read_bytes())
     )
     assert of_file.dtype == of_bytes.dtype
     assert np.array_equal(of_file, of_bytes)
@@ -89,8 +89,8 @@ def test_bytes_read_as_the_file_that_holds_them(tmp_path: Path, suffix: str) -> 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif", "npy"])
 def test_broken_bytes_are_told_with_their_place(tmp_path: Path, suffix: str) -> None:
     whole = write(tmp_path / f"1.{suffix}").read_bytes()
-    for broken in (b"", b"no picture", whole[: len(whole) // 2]):
-        with pytest.raises(ConfigError, match=r"can't read the picture key 7 of DB: .") as caught:
-            read_picture(broken, channels=3, depth="uint16", value_range=None, place="key 7 of DB")
+    for broken in (b"", b"no image", whole[: len(whole) // 2]):
+        with pytest.raises(ConfigError, match=r"can't read the image key 7 of DB: .") as caught:
+            read_image(broken, channels=3, depth="uint16", value_range=None, place="key 7 of DB")
         assert "\n" not in str(caught.value)
         assert ("is empty" in str(caught.value)) == (not broken)

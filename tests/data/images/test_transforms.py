@@ -1,4 +1,4 @@
-"""Scaling, cutting and mirroring pictures."""
+"""Scaling, cutting and mirroring images."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_8_bits_are_resized_as_by_pillow_to_the_bit(
 @pytest.mark.parametrize(("height", "width", "to_height", "to_width"), SIZES)
 @pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
-def test_deeper_pictures_are_resized_as_those_of_8_bits(
+def test_deeper_images_are_resized_as_those_of_8_bits(
     height: int, width: int, to_height: int, to_width: int, channels: int, dtype: Any
 ) -> None:
     pixels = smooth(height, width, channels) // 2 + 64  # Pillow also clips between rows and columns, at 0 and 255
@@ -88,7 +88,7 @@ def test_what_the_filter_shoots_over_the_ends_is_clipped(dtype: Any, low: float,
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_picture_of_the_right_size_keeps_every_value(dtype: Any) -> None:
+def test_a_image_of_the_right_size_keeps_every_value(dtype: Any) -> None:
     pixels = stored(smooth(9, 11), dtype)
     np.testing.assert_array_equal(resize(pixels, 9, 11), pixels)
 
@@ -118,7 +118,7 @@ SCALED = [  # mode, (height, width), in training, otherwise; load [16, 20], crop
 
 
 @pytest.mark.parametrize(("mode", "size", "in_training", "otherwise"), SCALED)
-def test_what_a_picture_is_scaled_to(mode: Mode, size: Any, in_training: Any, otherwise: Any) -> None:
+def test_what_a_image_is_scaled_to(mode: Mode, size: Any, in_training: Any, otherwise: Any) -> None:
     for training, expected in ((True, in_training), (False, otherwise)):
         step = preprocess(mode, (16, 20), (12, 14), training=training)
         assert step.scaled_size(*size) == expected
@@ -134,7 +134,7 @@ def test_all_modes_are_tested() -> None:
 @pytest.mark.parametrize("size", [(24, 16), (16, 24), (50, 31), (7, 9), (16, 16), (300, 20), (355, 32), (700, 1100)])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("mode", ["resize_and_crop", "scale_width_and_crop", "scale_shortside_and_crop"])
-def test_any_picture_comes_out_in_one_size_in_its_own_type(mode: Mode, size: tuple[int, int], dtype: Any) -> None:
+def test_any_image_comes_out_in_one_size_in_its_own_type(mode: Mode, size: tuple[int, int], dtype: Any) -> None:
     for training in (True, False):
         image = preprocess(mode, training=training, flip=True)(stored(smooth(*size), dtype), 3)
         assert image.shape == (3, 12, 12)
@@ -143,7 +143,7 @@ def test_any_picture_comes_out_in_one_size_in_its_own_type(mode: Mode, size: tup
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_the_image_does_not_share_memory_with_the_picture(channels: int) -> None:
+def test_the_image_does_not_share_memory_with_the_image(channels: int) -> None:
     pixels = smooth(12, 12, channels)
     pixels.flags.writeable = False  # as arrays from Pillow are
     image = preprocess("none")(pixels, 0)
@@ -167,7 +167,7 @@ def test_the_image_does_not_share_memory_with_the_picture(channels: int) -> None
         ("none", 16, 17, True),
     ],
 )
-def test_a_window_larger_than_the_scaled_picture_is_refused(mode: Mode, load: Size, crop: Size, fits: bool) -> None:
+def test_a_window_larger_than_the_scaled_image_is_refused(mode: Mode, load: Size, crop: Size, fits: bool) -> None:
     if fits:
         preprocess(mode, load, crop)
         return
@@ -177,7 +177,7 @@ def test_a_window_larger_than_the_scaled_picture_is_refused(mode: Mode, load: Si
     assert str(caught.value) == f"data.crop_size ({crop}) must not exceed data.load_size ({load})"
 
 
-def test_a_picture_smaller_than_the_window_is_refused_by_name_with_the_remedy() -> None:
+def test_a_image_smaller_than_the_window_is_refused_by_name_with_the_remedy() -> None:
     for training in (True, False):
         for size in ((11, 40), (40, 11)):
             with pytest.raises(
@@ -238,7 +238,7 @@ def test_half_are_mirrored_whatever_their_window() -> None:
     assert min(outcomes.values()) > 60
 
 
-def test_one_seed_does_the_same_to_any_two_pictures_of_one_size() -> None:
+def test_one_seed_does_the_same_to_any_two_images_of_one_size() -> None:
     pixels = smooth(20, 30)
     step = preprocess("resize_and_crop", flip=True)
     for seed in range(100):

@@ -1,4 +1,4 @@
-"""Pairs of pictures."""
+"""Pairs of images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def noise(height: int = 16, width: int = 16, channels: int = 3, seed: int = 0, d
 
 
 def save(path: Path, pixels: Pixels) -> Path:
-    """A picture, or an array if that is its suffix; folders on the way are made."""
+    """An image, or an array if that is its suffix; folders on the way are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, pixels) if path.suffix == ".npy" else Image.fromarray(pixels.squeeze()).save(path)
     return path
@@ -66,7 +66,7 @@ def outcome(item: Batch) -> bytes:
 
 @pytest.mark.parametrize("preprocess", ["resize_and_crop", "crop", "scale_width_and_crop", "scale_shortside_and_crop"])
 @pytest.mark.parametrize("in_folders", [False, True])
-def test_both_pictures_of_a_pair_are_cut_and_mirrored_alike(tmp_path: Path, preprocess: str, in_folders: bool) -> None:
+def test_both_images_of_a_pair_are_cut_and_mirrored_alike(tmp_path: Path, preprocess: str, in_folders: bool) -> None:
     left = noise()
     if in_folders:
         save(tmp_path / "trainA/1.png", left)
@@ -93,7 +93,7 @@ def test_they_stay_alike_through_scaling(tmp_path: Path, height: int, width: int
         assert (item["b"].int() - (255 - item["a"].int())).abs().max() <= 1
 
 
-def test_outside_training_the_picture_is_resized_to_the_window_and_not_mirrored(tmp_path: Path) -> None:
+def test_outside_training_the_image_is_resized_to_the_window_and_not_mirrored(tmp_path: Path) -> None:
     save_pair(tmp_path / "test/1.png", height=20, width=30)
     expected = Image.fromarray(noise(20, 30)).resize((12, 12), Image.Resampling.BICUBIC)
     for seed in range(10):
@@ -169,7 +169,7 @@ def test_a_root_without_phases_serves_them_all(tmp_path: Path, in_folders: bool)
         assert not dataset.held_out
 
 
-def test_pictures_side_by_side_come_before_two_folders(tmp_path: Path) -> None:
+def test_images_side_by_side_come_before_two_folders(tmp_path: Path) -> None:
     lay(tmp_path, "trainA", "train", "folders.png", 0)
     (tmp_path / "train").mkdir()  # of no account while it is empty
     assert names(pairs(tmp_path)) == ["folders.png"]
@@ -182,7 +182,7 @@ def test_what_was_looked_for_is_said(tmp_path: Path) -> None:
     save(tmp_path / "trainA/1.png", noise())
     save_pair(tmp_path / "stray.png")
     expected = (
-        f"data.root: nothing for the phase train in {tmp_path} (looked for train (each picture A left, B right); "
+        f"data.root: nothing for the phase train in {tmp_path} (looked for train (each image A left, B right); "
         "trainA + trainB; A/train + B/train; train/A + train/B)"
     )
     with pytest.raises(ConfigError) as caught:
@@ -213,7 +213,7 @@ def test_two_folders_are_matched_by_path_without_suffix(tmp_path: Path) -> None:
         assert torch.equal(item["b"], 255 - item["a"])
 
 
-def test_pictures_without_partner_are_counted_and_named(tmp_path: Path) -> None:
+def test_images_without_partner_are_counted_and_named(tmp_path: Path) -> None:
     for number in range(6):
         save(tmp_path / f"trainA/{number}.png", noise())
         save(tmp_path / f"trainB/{number + 4}.png", noise())
@@ -222,13 +222,13 @@ def test_pictures_without_partner_are_counted_and_named(tmp_path: Path) -> None:
     a, b = tmp_path / "trainA", tmp_path / "trainB"
     listed = [*(str(a / f"{number}.png") for number in range(4)), str(b / "6.png")]
     assert str(caught.value) == (
-        f"data.root: pictures are matched by name without suffix, and 4 in {a} and 4 in {b} have no partner: "
+        f"data.root: images are matched by name without suffix, and 4 in {a} and 4 in {b} have no partner: "
         + ", ".join(listed)
         + " and 3 more"
     )
 
 
-def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("trainA/1.png", "trainA/1.jpg", "trainB/1.png"):
         save(tmp_path / name, noise())
     text = rf"^data\.root: {tmp_path}/trainA/1\.jpg and {tmp_path}/trainA/1\.png have the same name but for the suffix$"
@@ -236,7 +236,7 @@ def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
         pairs(tmp_path)
 
 
-def test_a_picture_that_cannot_be_halved_is_named(tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_halved_is_named(tmp_path: Path) -> None:
     save(tmp_path / "train/1.png", noise(16, 33))
     with pytest.raises(ConfigError, match=rf"^{tmp_path}/train/1\.png is 33 pixels wide, which can't be halved"):
         pairs(tmp_path).item(0, 0)
@@ -283,7 +283,7 @@ def test_the_description_has_the_size_of_the_window(tmp_path: Path) -> None:
     assert (spec.shape("a"), spec.shape("b"), spec.class_names) == ((3, 12, 16), (3, 12, 16), ())
 
 
-def test_each_domain_has_the_depth_of_its_first_picture(tmp_path: Path) -> None:
+def test_each_domain_has_the_depth_of_its_first_image(tmp_path: Path) -> None:
     stored = noise(16, 16, 1, dtype=np.uint16)
     save(tmp_path / "trainA/1.png", stored)
     save(tmp_path / "trainA/2.png", noise(16, 16, 1))
@@ -312,7 +312,7 @@ def test_each_domain_has_its_range(tmp_path: Path) -> None:
     assert dataset.spec.depth == {"a": "float32", "b": "float32"}
     item = dataset.item(0, 0)
     assert (item["a"].unique().tolist(), item["b"].unique().tolist()) == ([-0.5], [0.5])
-    with pytest.raises(ConfigError, match=r"^floating-point pictures need data\.range_b=\[LOW,HIGH\]"):
+    with pytest.raises(ConfigError, match=r"^floating-point images need data\.range_b=\[LOW,HIGH\]"):
         pairs(tmp_path, **keys, range=[0, 1000])
     for wrong in ([1, 1], [5, 0], [0, float("inf")], [float("nan"), 1]):
         with pytest.raises(ConfigError, match=r"^data\.range_b=\[.*\]: the first number must be less than the second$"):
@@ -328,7 +328,7 @@ def test_channels_that_do_not_fit_are_named_with_their_own_key(tmp_path: Path) -
         pairs(tmp_path).item(0, 0)
 
 
-def test_a_picture_too_small_for_its_window_is_named(tmp_path: Path) -> None:
+def test_a_image_too_small_for_its_window_is_named(tmp_path: Path) -> None:
     save_pair(tmp_path / "train/1.png", height=8)
     with pytest.raises(ConfigError, match=rf"^{tmp_path}/train/1\.png \(\[8, 16\] pixels\) is smaller than"):
         pairs(tmp_path, preprocess="crop").item(0, 0)

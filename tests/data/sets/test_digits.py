@@ -36,7 +36,7 @@ def test_digits_come_in_any_size_white_on_black(size: int) -> None:
     torch.testing.assert_close(some.float().mean() * share, in_32, atol=1.0, rtol=0)
 
 
-def test_the_picture_of_32_pixels_is_that_of_28_with_a_border_of_2() -> None:
+def test_the_image_of_32_pixels_is_that_of_28_with_a_border_of_2() -> None:
     small, padded = (images(Digits(load_size=size, phase="train"), 50) for size in (28, 32))
     assert torch.equal(padded[..., 2:-2, 2:-2], small)
     assert padded.sum() == small.sum()
@@ -46,8 +46,8 @@ def test_4500_are_for_training_and_500_others_for_testing() -> None:
     train, test = Digits(load_size=28, phase="train"), Digits(load_size=28, phase="test")
     assert (len(train), len(test)) == (4500, 500)
     assert (len(train.labels), len(test.labels)) == (4500, 500)
-    seen = {picture.numpy().tobytes() for picture in images(train, 4500)}
-    assert not any(picture.numpy().tobytes() in seen for picture in images(test, 500))
+    seen = {image.numpy().tobytes() for image in images(train, 4500)}
+    assert not any(image.numpy().tobytes() in seen for image in images(test, 500))
 
 
 @pytest.mark.parametrize("phase", ["train", "test"])

@@ -1,4 +1,4 @@
-"""A CSV file that names the pictures of a folder."""
+"""A CSV file that names the images of a folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def paint(*names: str, root: str = "photos") -> None:
 
 
 def listed(text: str, *, phase: str = "train", **keys: Any) -> SingleFolder:
-    """The pictures of a list that holds this text."""
+    """The images of a list that holds this text."""
     Path("list.csv").write_text(text, encoding="utf-8")
     config = {"mode": "single", "root": "photos", "list": "list.csv", "channels": 1, "load_size": 16, "crop_size": 16}
     plain = {"preprocess": None, "range": None, "depth": "auto", "decoder": "exact"}
@@ -39,7 +39,7 @@ def shades(dataset: SingleFolder) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("heading", ["", "path\n", "\ufeffpath\r\n"])
-def test_the_pictures_are_those_of_the_list_in_its_order(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_images_are_those_of_the_list_in_its_order(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
     paint("a.png", "deep/er/b.png", "c, d.png", "é.png")
     monkeypatch.setattr(single, "find_images", None)  # nothing is searched
     found = listed(f'{heading}é.png\ndeep/er/b.png\n\n"c, d.png"\n')
@@ -67,17 +67,17 @@ def test_a_heading_may_be_spelt_otherwise(heading: str) -> None:
 
 
 @pytest.mark.parametrize("heading", ["file,label", "filename,class", "image"])
-def test_a_heading_of_other_words_is_no_picture(heading: str) -> None:
+def test_a_heading_of_other_words_is_no_image(heading: str) -> None:
     paint("1.png", "2.png")
     with pytest.raises(ConfigError) as error:
         listed(f"{heading}\n1.png,a\n2.png,b\n")
     name = heading.partition(",")[0]
     assert str(error.value) == (
-        f"data.list: list.csv, line 1: there is no picture photos/{name} (a heading is 'path' or 'path,label')"
+        f"data.list: list.csv, line 1: there is no image photos/{name} (a heading is 'path' or 'path,label')"
     )
 
 
-def test_a_picture_without_suffix_may_come_first() -> None:
+def test_a_image_without_suffix_may_come_first() -> None:
     paint("1.png")
     Path("photos/1.png").rename("photos/1")
     assert shades(listed("1\n")) == [("1", 0)]
@@ -102,7 +102,7 @@ def test_the_list_is_looked_for_in_the_folder_first() -> None:
     assert shades(listed("1.png\n")) == [("1.png", 0)]
 
 
-def test_other_pictures_have_another_fingerprint() -> None:
+def test_other_images_have_another_fingerprint() -> None:
     paint("1.png", "2.png")
     one = listed("1.png\n2.png").fingerprint
     assert one == listed("path\n1.png\n2.png\n").fingerprint != listed("2.png\n1.png").fingerprint
@@ -134,7 +134,7 @@ def test_files_that_no_epoch_reads_are_not_even_looked_at(cache: str, monkeypatc
     asked: list[str] = []
     stat = Path.stat
     monkeypatch.setattr(Path, "stat", lambda path, **keys: (asked.append(path.name), stat(path, **keys))[1])
-    found.keep(Cache(cache=cache))
+    found.use_cache(Cache(cache=cache))
     assert sorted(name for name in asked if name.endswith(".png")) == {"off": [], "auto": ["1.png", "2.png"]}[cache]
 
 
@@ -150,21 +150,21 @@ def test_a_million_names_are_one_object_to_a_worker() -> None:
 def test_a_missing_file_is_named_when_it_is_read() -> None:
     paint("1.png")
     found = listed("1.png\n2.png\n")
-    with pytest.raises(ConfigError, match=r"^can't read the picture photos/2\.png: No such file or directory$"):
+    with pytest.raises(ConfigError, match=r"^can't read the image photos/2\.png: No such file or directory$"):
         found.item(1, 0)
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "list.csv lists no pictures"),
-        ("path,label\n", "list.csv lists no pictures"),
+        ("", "list.csv lists no images"),
+        ("path,label\n", "list.csv lists no images"),
         ("1.png,a,b\n", "line 1: 'path' or 'path,label' is wanted, not '1.png,a,b'"),
         ("1.png\n2\0.png\n", r"line 2: 'path' or 'path,label' is wanted, not '2\x00.png'"),
         ("1.png\n,a\n", "line 2: 'path' or 'path,label' is wanted, not ',a'"),
-        ("1.png,a\n\n2.png\n", "line 3: either all pictures have a label or none"),
-        ("1.png\n2.png,a\n", "line 2: either all pictures have a label or none"),
-        ("1.png,\n2.png,a\n", "line 2: either all pictures have a label or none"),
+        ("1.png,a\n\n2.png\n", "line 3: either all images have a label or none"),
+        ("1.png\n2.png,a\n", "line 2: either all images have a label or none"),
+        ("1.png,\n2.png,a\n", "line 2: either all images have a label or none"),
     ],
 )
 def test_a_row_that_is_none_is_named_by_its_line(text: str, reason: str) -> None:

@@ -37,7 +37,7 @@ CONFIGS = Path(__file__).parents[3] / "configs/data"
 
 
 def encoded(number: int, kind: str = "JPEG", size: tuple[int, int] = (24, 20)) -> bytes:
-    """A picture of noise, (width, height)."""
+    """An image of noise, (width, height)."""
     pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind)
@@ -141,7 +141,7 @@ def test_a_key_outside_or_one_class_alone_makes_no_labels(tmp_path: Path, keys: 
     assert lsun(tmp_path / "db").spec.num_classes == 0
 
 
-def test_the_classes_are_those_of_the_training_pictures(tmp_path: Path) -> None:
+def test_the_classes_are_those_of_the_training_images(tmp_path: Path) -> None:
     write(tmp_path / "x_train_lmdb", {key: encoded(0) for key in (b"cat/1", b"dog/1", b"owl/1")})
     write(tmp_path / "x_val_lmdb", {key: encoded(0) for key in (b"dog/1", b"owl/1")})
     test = lsun(tmp_path, phase="test")
@@ -193,7 +193,7 @@ def test_several_data_sets_share_one_file(tmp_path: Path) -> None:
     assert len(names(other)) == 12
 
 
-def test_a_pickled_data_set_holds_neither_keys_nor_pictures(tmp_path: Path) -> None:
+def test_a_pickled_data_set_holds_neither_keys_nor_images(tmp_path: Path) -> None:
     whole = lsun(made(tmp_path / "db", 300))
     item = whole.item(5, 1)
     packed = pickle.dumps(whole)
@@ -202,7 +202,7 @@ def test_a_pickled_data_set_holds_neither_keys_nor_pictures(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_many_processes_read_the_same_pictures(tmp_path: Path, start: str) -> None:
+def test_many_processes_read_the_same_images(tmp_path: Path, start: str) -> None:
     whole = lsun(made(tmp_path / "db", 24))
     mine = [whole.item(index, index)["image"].sum().item() for index in range(24)]
     with multiprocessing.get_context(start).Pool(2) as pool:
@@ -245,12 +245,12 @@ def test_two_databases_of_equal_keys_sizes_and_times_are_not_taken_for_each_othe
         path = write(tmp_path / name, {b"%d" % number: file.getvalue() for number in range(4)})
         os.utime(path / "data.mdb", (1e9, 1e9))
         plain, kept = lsun(path), lsun(path)
-        kept.keep(Cache(cache="disk"))
+        kept.use_cache(Cache(cache="disk"))
         assert_same_bits([*drawn(plain, 0)], [*drawn(kept, 0)])
     (tmp_path / "link").symlink_to("other")
     again = lsun(tmp_path / "link")
-    again.keep(Cache(cache="disk"))
-    assert len(list((tmp_path / "cache/pictures").iterdir())) == 2
+    again.use_cache(Cache(cache="disk"))
+    assert len(list((tmp_path / "cache/images").iterdir())) == 2
 
 
 @pytest.mark.parametrize("cache", ["disk", "memory"])
@@ -261,7 +261,7 @@ def test_batches_are_the_same_from_a_cache_until_the_database_changes(
     made(tmp_path / "db")
     for _ in range(2):
         plain, kept = lsun(tmp_path / "db"), lsun(tmp_path / "db")
-        kept.keep(Cache(cache=cache))
+        kept.use_cache(Cache(cache=cache))
         with monkeypatch.context() as without:
             without.setattr(Database, "get", None)
             cached = [*drawn(kept, 2)]
@@ -285,8 +285,8 @@ def test_batches_are_the_same_from_a_cache_until_the_database_changes(
         ("plain", None, "data.root: plain is not an LMDB, nor a folder that holds any (bedroom_train_lmdb, ...)"),
         ("notes.txt", None, "notes.txt is not an LMDB, or a damaged one"),
         ("empty", None, "empty is empty"),
-        ("text", None, "can't read the picture 1 in "),
-        ("text", None, "/text: this is no picture"),
+        ("text", None, "can't read the image 1 in "),
+        ("text", None, "/text: this is no image"),
     ],
 )
 def test_what_will_not_do_is_refused_in_one_line(root: str, category: str | None, reason: str) -> None:
@@ -295,7 +295,7 @@ def test_what_will_not_do_is_refused_in_one_line(root: str, category: str | None
     Path("plain").mkdir()
     Path("notes.txt").write_text("no database" * 1000)
     write(Path("empty"), {})
-    write(Path("text"), {b"1": b"no picture"})
+    write(Path("text"), {b"1": b"no image"})
     with pytest.raises(ConfigError) as error:
         lsun(root, category=category)
     assert reason in str(error.value)
@@ -309,10 +309,10 @@ def test_a_phase_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_value_that_is_no_picture_is_named_with_its_database(tmp_path: Path, num_workers: int) -> None:
+def test_a_value_that_is_no_image_is_named_with_its_database(tmp_path: Path, num_workers: int) -> None:
     made(tmp_path / "db", 6)
     write(tmp_path / "db", {b"broken": encoded(0)[:200]})
-    with pytest.raises(ConfigError, match=rf"^can't read the picture broken in {tmp_path}/db: ") as error:
+    with pytest.raises(ConfigError, match=rf"^can't read the image broken in {tmp_path}/db: ") as error:
         [*drawn(lsun(tmp_path / "db"), num_workers)]
     assert "\n" not in str(error.value)
 

@@ -47,7 +47,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_digits", lambda phase, size: itertools.islice(all_digits(phase, size), 40))
 
 
-def pictures(folder: Path) -> dict[str, np.ndarray]:
+def images(folder: Path) -> dict[str, np.ndarray]:
     return {path.name: np.array(Image.open(path)) for path in sorted(folder.iterdir())}
 
 
@@ -74,7 +74,7 @@ def built(name: str, root: Path, phase: str = "train", **keys: Any) -> ImageData
 def test_a_pair_is_an_outline_beside_its_digit(pairs: tuple[Path, int], phase: str) -> None:
     root, size = pairs
     assert sorted(path.name for path in root.iterdir()) == ["test", "train"]
-    found = pictures(root / phase)
+    found = images(root / phase)
     assert len(found) == COUNTS[phase]
     assert all(re.fullmatch(r"\d{5}_digit_\d\.png", name) for name in found)
     for number, (name, both) in enumerate(found.items()):
@@ -88,7 +88,7 @@ def test_a_pair_is_an_outline_beside_its_digit(pairs: tuple[Path, int], phase: s
 def test_an_outline_is_the_rim_of_the_ink_and_nothing_else(pairs: tuple[Path, int]) -> None:
     root, size = pairs
     inside_pixels = 0
-    for both in pictures(root / "test").values():
+    for both in images(root / "test").values():
         line, ink = both[:, :size] == 255, both[:, size:] > INK
         assert set(np.unique(both[:, :size])) == {0, 255}
         assert not (line & ~ink).any()
@@ -101,7 +101,7 @@ def test_an_outline_is_the_rim_of_the_ink_and_nothing_else(pairs: tuple[Path, in
 
 def test_the_outline_of_a_square_is_one_pixel_wide() -> None:
     square = np.zeros((6, 6), np.uint8)
-    square[1:6, 1:6] = 200  # as far as the edge of the picture, which counts as outside
+    square[1:6, 1:6] = 200  # as far as the edge of the image, which counts as outside
     square[0, 0] = INK  # too faint
     assert (outline(square) // 255).tolist() == [
         [0, 0, 0, 0, 0, 0],
@@ -120,12 +120,12 @@ def test_the_outline_of_a_square_is_one_pixel_wide() -> None:
 def test_no_digit_is_in_both_domains_and_none_is_left_out(domains: tuple[Path, int], phase: str) -> None:
     root, size = domains
     assert sorted(path.name for path in root.iterdir()) == ["testA", "testB", "trainA", "trainB"]
-    plain, stripes = pictures(root / f"{phase}A"), pictures(root / f"{phase}B")
+    plain, stripes = images(root / f"{phase}A"), images(root / f"{phase}B")
     assert {both.shape for both in (*plain.values(), *stripes.values())} == {(size, size, 3)}
-    assert all((picture == picture[..., :1]).all() for picture in plain.values())
-    shapes_a = {picture[..., 0].tobytes() for picture in plain.values()}
+    assert all((image == image[..., :1]).all() for image in plain.values())
+    shapes_a = {image[..., 0].tobytes() for image in plain.values()}
     # the brighter colour channel of a stripe is the digit itself
-    shapes_b = {picture.max(axis=2).tobytes() for picture in stripes.values()}
+    shapes_b = {image.max(axis=2).tobytes() for image in stripes.values()}
     assert not shapes_a & shapes_b
     assert shapes_a | shapes_b == {digit.tobytes() for digit in digits(phase, size)}
     assert len(plain) + len(stripes) == COUNTS[phase]
@@ -139,15 +139,15 @@ def test_each_class_is_as_often_in_either_domain(domains: tuple[Path, int], phas
         assert 0 <= counts[0][digit] - counts[1][digit] <= 1
 
 
-def test_stripes_are_of_two_strong_colours_in_every_picture(domains: tuple[Path, int]) -> None:
-    for picture in pictures(domains[0] / "testB").values():
-        bright = picture[picture.max(axis=2) > 128].astype(int)
+def test_stripes_are_of_two_strong_colours_in_every_image(domains: tuple[Path, int]) -> None:
+    for image in images(domains[0] / "testB").values():
+        bright = image[image.max(axis=2) > 128].astype(int)
         assert ((bright.max(axis=1) - bright.min(axis=1)) > 128).all()  # saturated
         reddish = (bright[:, 0] > bright[:, 2]).mean()
         assert 0.15 < reddish < 0.85
 
 
-def test_stripes_are_an_eighth_of_the_picture_wide_and_fall_to_the_right() -> None:
+def test_stripes_are_an_eighth_of_the_image_wide_and_fall_to_the_right() -> None:
     found = striped(np.full((32, 32), 255, np.uint8))
     assert found[0, :8, 0].tolist() == [255] * 4 + [0] * 4
     assert found[0, 8:16, 2].tolist() == [0] * 4 + [255] * 4

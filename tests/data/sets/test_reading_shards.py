@@ -1,4 +1,4 @@
-"""What is read from shards: the same batches as from the pictures themselves, by any number of processes."""
+"""What is read from shards: the same batches as from the images themselves, by any number of processes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     return place / "shards"
 
 
-# ---- equal to the pictures themselves
+# ---- equal to the images themselves
 
 
 def drawn(dataset: Any, num_workers: int, *, start: int = 0, count: int = 9, **keys: Any) -> Iterator[Batch]:
@@ -58,7 +58,7 @@ def drawn(dataset: Any, num_workers: int, *, start: int = 0, count: int = 9, **k
 
 
 @pytest.mark.parametrize("preprocess", [None, "resize_and_crop", "scale_width_and_crop", "crop"])
-def test_batches_are_those_of_the_same_pictures_unpacked(tmp_path: Path, preprocess: str | None) -> None:
+def test_batches_are_those_of_the_same_images_unpacked(tmp_path: Path, preprocess: str | None) -> None:
     made(tmp_path / "in")
     for path in (tmp_path / "in").iterdir():
         with tarfile.open(path) as archive:
@@ -85,7 +85,7 @@ def test_batches_are_the_same_from_a_cache_until_a_shard_changes(
     made(tmp_path)
     for _ in range(2):
         plain, kept = shards(tmp_path), shards(tmp_path)
-        kept.keep(Cache(cache=mode))
+        kept.use_cache(Cache(cache=mode))
         with monkeypatch.context() as without:
             without.setattr(OpenShard, "read", None)
             cached = [*drawn(kept, 2)]
@@ -104,10 +104,10 @@ def test_shards_of_equal_names_sizes_and_times_are_not_taken_for_each_other(tmp_
         link.symlink_to(name)
         for root in (tmp_path / name, link):
             plain, kept = shards(root), shards(root)
-            kept.keep(Cache(cache="disk"))
+            kept.use_cache(Cache(cache="disk"))
             assert plain.spec.class_names == (label.decode(),)
             assert_same_bits([*drawn(plain, 0)], [*drawn(kept, 0)])
-    assert len(list(folder.with_name("pictures").iterdir())) == 2
+    assert len(list(folder.with_name("images").iterdir())) == 2
     assert len(list(folder.glob("*.index"))) == 2
 
 
@@ -141,7 +141,7 @@ def test_a_stamp_and_a_fingerprint_change_with_what_they_are_of(tmp_path: Path) 
 # ---- reading
 
 
-def test_a_pickled_data_set_holds_neither_names_nor_pictures(tmp_path: Path) -> None:
+def test_a_pickled_data_set_holds_neither_names_nor_images(tmp_path: Path) -> None:
     pack(tmp_path / "x.tar", [(f"{number}{'long' * 20}.png", png(0)) for number in range(300)])
     whole = shards(tmp_path)
     item = whole.item(5, 1)
@@ -151,7 +151,7 @@ def test_a_pickled_data_set_holds_neither_names_nor_pictures(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_many_processes_read_the_same_pictures(tmp_path: Path, start: str) -> None:
+def test_many_processes_read_the_same_images(tmp_path: Path, start: str) -> None:
     whole = shards(made(tmp_path, 24, each=3))
     mine = [whole.item(index, index)["image"].sum().item() for index in range(24)]
     with get_context(start).Pool(2) as pool:
@@ -201,7 +201,7 @@ def test_a_shard_that_is_not_what_it_was_is_named_with_its_member(tmp_path: Path
     else:
         path.unlink()
     assert whole.item(0, 0)["name"] == "part-000/00000.png"
-    with pytest.raises(ConfigError, match=rf"^can't read the picture {path}/0000\d.png: {reason}$"):
+    with pytest.raises(ConfigError, match=rf"^can't read the image {path}/0000\d.png: {reason}$"):
         [*drawn(whole, 0)]
 
 
@@ -209,18 +209,16 @@ def test_a_shard_cut_off_under_a_reader_is_named_with_its_member(tmp_path: Path)
     whole = shards(made(tmp_path))
     whole.item(4, 0)
     os.truncate(tmp_path / "part-001.tar", 4000)
-    with pytest.raises(ConfigError, match=rf"picture {tmp_path}/part-001.tar/00007.png: the shard is cut off$"):
+    with pytest.raises(ConfigError, match=rf"image {tmp_path}/part-001.tar/00007.png: the shard is cut off$"):
         whole.item(7, 0)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_member_that_is_no_picture_is_named_or_its_neighbour_takes_its_place(
-    tmp_path: Path, num_workers: int
-) -> None:
+def test_a_member_that_is_no_image_is_named_or_its_neighbour_takes_its_place(tmp_path: Path, num_workers: int) -> None:
     made(tmp_path, each=12)
     pack(tmp_path / "torn.tar", [("x.cls", b"0"), ("x.png", png(0)[:100])])
     whole = shards(tmp_path)
-    with pytest.raises(ConfigError, match=rf"^can't read the picture {tmp_path}/torn.tar/x.png: .+") as error:
+    with pytest.raises(ConfigError, match=rf"^can't read the image {tmp_path}/torn.tar/x.png: .+") as error:
         [*drawn(whole, 0)]
     assert "\n" not in str(error.value)
     skipped = [*drawn(whole, num_workers, on_error="skip")]
@@ -237,14 +235,14 @@ def test_a_check_counts_what_is_there_and_what_is_not_read(tmp_path: Path, capsy
     keys = ["data=shards", f"data.root={root}", "data.channels=1", "data.load_size=28", "out=page"]
     assert main(["data", "check", *keys]) == 0
     out = capsys.readouterr().out
-    assert "pictures                8          2" in out
+    assert "images                8          2" in out
     assert "warning: files that" not in out
     pack(root / "train/more.tar", [("a.cls", b"0"), ("a.png", png(0)), ("a.json", b"{}"), ("b.v2.png", png(1))])
     pack(root / "test/more.tar", [("torn.cls", b"0"), ("torn.png", b"torn"), ("torn.json", b"{}")])
     assert main(["data", "check", *keys]) == 1
     out = capsys.readouterr().out
     assert "warning: files that are not read, for their extensions: .json (2), .v2.png (1)\n" in out
-    assert f"can't read the picture {root}/test/more.tar/torn.png: " in out
+    assert f"can't read the image {root}/test/more.tar/torn.png: " in out
 
 
 def test_a_model_trains_and_resumes_on_shards_of_digits(train, capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,7 +260,7 @@ def test_a_model_trains_and_resumes_on_shards_of_digits(train, capsys: pytest.Ca
     assert "\n  training images: as many, but their names are others" in capsys.readouterr().err
 
 
-def test_pictures_of_shards_are_translated_whole_under_their_names(train) -> None:
+def test_images_of_shards_are_translated_whole_under_their_names(train) -> None:
     colour = []
     for number, size in enumerate([(40, 44), (36, 32)]):
         file = io.BytesIO()

@@ -23,7 +23,7 @@ from gantrain.errors import ConfigError
 
 
 def made(folder: Path, *counts: int, size: int = 3) -> list[Shard]:
-    """Shards of so many samples each, of a picture of ``size`` bytes with a label; no picture can be decoded."""
+    """Shards of so many samples each, of an image of ``size`` bytes with a label; no image can be decoded."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, count in enumerate(counts):
         with tarfile.open(folder / f"{number}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
@@ -64,7 +64,7 @@ def walks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_it_says_of_every_picture_where_it_is(tmp_path: Path) -> None:
+def test_it_says_of_every_image_where_it_is(tmp_path: Path) -> None:
     shards = made(tmp_path, 5000, 1, 0, 300)
     index = shard_index(shards)
     assert len(index) == 5301

@@ -17,7 +17,7 @@ from sharded import Members, digits, made, names, names_in, pack, png, refusal, 
 
 from gantrain.data.sets.shards import expanded
 from gantrain.errors import ConfigError
-from gantrain.inference.translate import PictureFolder
+from gantrain.inference.translate import ImageFolder
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 # ---- samples
 
 
-def test_pictures_come_with_their_labels_in_the_order_of_shards_and_members(tmp_path: Path) -> None:
+def test_images_come_with_their_labels_in_the_order_of_shards_and_members(tmp_path: Path) -> None:
     whole = shards(made(tmp_path), load_size=28, crop_size=28, crop="center", flip=False)
     assert names(whole) == [f"part-{number // 4:03}/{number:05}.png" for number in range(12)]
     assert whole.keys == {"image", "label"}
@@ -70,7 +70,7 @@ def test_a_sample_is_what_shares_the_name_up_to_the_first_dot_of_the_file(tmp_pa
     assert whole.found.source.index.unread == {".json": 1, ".seg.png": 1, ".npy": 1, "README": 1}
 
 
-def test_an_array_is_a_picture_where_there_is_no_other(tmp_path: Path) -> None:
+def test_an_array_is_a_image_where_there_is_no_other(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
     file = io.BytesIO()
     np.save(file, pixels)
@@ -107,8 +107,8 @@ def test_names_that_lead_elsewhere_are_names_and_nothing_is_written_there(tmp_pa
     root = pack(tmp_path / "deep/x.tar", [(name, png(number)) for number, name in enumerate(odd)])
     whole = shards(root, crop_size=28, flip=False)
     assert names(whole) == [f"x/{name}" for name in odd]
-    assert whole.found.source.place(0) == f"{root}/../../1.png"
-    results = PictureFolder(tmp_path / "deep/er/results", run=None, data=whole.spec)
+    assert whole.found.source.location(0) == f"{root}/../../1.png"
+    results = ImageFolder(tmp_path / "deep/er/results", run=None, data=whole.spec)
     written = []
     for index in range(len(odd)):
         item = whole.item(index, 0)
@@ -124,8 +124,8 @@ def test_names_that_lead_elsewhere_are_names_and_nothing_is_written_there(tmp_pa
 @pytest.mark.parametrize(
     ("members", "reason"),
     [
-        ([("1.png", b""), ("1.jpg", b"")], r"x.tar holds 1.png and 1.jpg, two pictures of .* like 1.other.jpg$"),
-        ([("1.png", b""), ("1.png", b"")], r"x.tar holds 1.png and 1.png, two pictures of one sample"),
+        ([("1.png", b""), ("1.jpg", b"")], r"x.tar holds 1.png and 1.jpg, two images of .* like 1.other.jpg$"),
+        ([("1.png", b""), ("1.png", b"")], r"x.tar holds 1.png and 1.png, two images of one sample"),
         ([("1.cls", b"cat"), ("1.png", b"")], r"x.tar/1.cls: a label is a whole number from 0 on, not 'cat'$"),
         ([("1.cls", b"-1"), ("1.png", b"")], r"x.tar/1.cls: a label is a whole number from 0 on, not '-1'$"),
         ([("1.cls", b""), ("1.png", b"")], r"x.tar/1.cls: a label is a whole number from 0 on, not ''$"),
@@ -138,9 +138,9 @@ def test_names_that_lead_elsewhere_are_names_and_nothing_is_written_there(tmp_pa
         ),
         (
             [("1.v2.png", b""), ("1.txt", b""), ("2.txt", b""), ("LICENSE", b"")],
-            r"no picture in .*x.tar \(looked for .*\.png.*there are: \.txt \(2\), \.v2\.png \(1\), LICENSE \(1\)\)$",
+            r"no image in .*x.tar \(looked for .*\.png.*there are: \.txt \(2\), \.v2\.png \(1\), LICENSE \(1\)\)$",
         ),
-        ([], r"no picture in .*x.tar \(looked for .*; there are: no files\)$"),
+        ([], r"no image in .*x.tar \(looked for .*; there are: no files\)$"),
     ],
 )
 def test_samples_that_are_not_as_they_should_be_are_named(tmp_path: Path, members: Members, reason: str) -> None:
@@ -207,7 +207,7 @@ def test_folders_named_after_phases_are_read_in_them(tmp_path: Path, held_out: s
     assert missing == f"data.root: there is no folder {tmp_path}/other"
 
 
-def test_the_classes_are_the_labels_of_the_training_pictures(tmp_path: Path) -> None:
+def test_the_classes_are_the_labels_of_the_training_images(tmp_path: Path) -> None:
     def write(phase: str, labels: list[int | None]) -> None:
         members: list[tuple[str, bytes]] = []
         for number, label in enumerate(labels):
@@ -223,7 +223,7 @@ def test_the_classes_are_the_labels_of_the_training_pictures(tmp_path: Path) -> 
     for strange in (7, 0, 999_999_999):
         write("test", [10, strange])
         assert refusal(tmp_path, phase="test") == (
-            f"data.root: {tmp_path}/test/x.tar/1.png has the label {strange}, which none of the training pictures has"
+            f"data.root: {tmp_path}/test/x.tar/1.png has the label {strange}, which none of the training images has"
         )
     write("test", [None, None])
     assert "x.tar/0.png has no label" in refusal(tmp_path, phase="test")
@@ -298,9 +298,9 @@ def test_names_tell_shards_of_several_folders_apart(tmp_path: Path) -> None:
         ("nowhere.tar", "data.root: there is no shard nowhere.tar"),
         ("good/part-{000..004}.tar", "data.root: there is no shard good/part-003.tar"),
         ("good/*.tgz", "data.root: no shard matches good/*.tgz"),
-        ("pictures", "data.root: there are no .tar files in pictures (data=single reads pictures)"),
+        ("images", "data.root: there are no .tar files in images (data=single reads images)"),
         ("above", "data.root: there are no .tar files in above; there are in above/one, above/two"),
-        ("packed", "the shard packed/1.tar.gz is compressed, so that no picture can be read without all before it"),
+        ("packed", "the shard packed/1.tar.gz is compressed, so that no image can be read without all before it"),
         ("packed/1.tar.gz", "data.root: the shard packed/1.tar.gz is compressed"),
         ("packed/*", "data.root: the shard packed/1.tar.gz is compressed"),
         ("disguised", "/disguised/1.tar is compressed"),
@@ -314,12 +314,12 @@ def test_what_will_not_do_is_refused_in_one_line(root: str, reason: str) -> None
     made(Path("good"))
     for part in ("one", "two"):
         made(Path("above") / part, 1)
-    Path("pictures").mkdir()
-    Path("pictures/1.png").write_bytes(png(0))
+    Path("images").mkdir()
+    Path("images/1.png").write_bytes(png(0))
     for path in ("packed/1.tar.gz", "disguised/1.tar"):
         Path(path).parent.mkdir()
         with tarfile.open(path, "w:gz") as archive:
-            archive.add("pictures/1.png")
+            archive.add("images/1.png")
     Path("text.tar").write_text("no shard\n" * 999)
     Path("empty.tar").touch()
     assert reason in refusal(root)

@@ -1,4 +1,4 @@
-"""A folder of one's own pictures."""
+"""A folder of one's own images."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FORMATS = ["png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff", "PNG", "JPG", "Jp
 
 
 def paint(path: Path, colour: Any = (10, 120, 240), size: tuple[int, int] = (24, 16), mode: str = "RGB") -> Path:
-    """A picture of one colour, of (width, height)."""
+    """An image of one colour, of (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, colour).save(path)
     return path
 
 
 def save(path: Path, pixels: Tensor, **options: Any) -> None:
-    """A picture of these pixels, (H, W) or (H, W, C)."""
+    """An image of these pixels, (H, W) or (H, W, C)."""
     Image.fromarray(pixels.numpy()).save(path, **options)
 
 
@@ -67,10 +67,10 @@ def colour(pixels: Tensor) -> list[int]:
 # ---- what is found
 
 
-def test_pictures_are_found_at_any_depth_in_the_order_of_their_paths(tmp_path: Path) -> None:
+def test_images_are_found_at_any_depth_in_the_order_of_their_paths(tmp_path: Path) -> None:
     for name in ("b.png", "a/z.png", "a/deep/er/x.png", "c.png"):
         paint(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "folder.png").mkdir()
     found = folder(tmp_path)
     assert [found.item(index, 0)["name"] for index in range(len(found))] == sorted(
@@ -83,7 +83,7 @@ def test_pictures_are_found_at_any_depth_in_the_order_of_their_paths(tmp_path: P
 
 @pytest.mark.parametrize("extension", FORMATS)
 def test_every_format_is_read_whatever_the_case_of_its_extension(tmp_path: Path, extension: str) -> None:
-    paint(tmp_path / f"picture.{extension}")
+    paint(tmp_path / f"image.{extension}")
     found = folder(tmp_path)
     assert len(found) == 1
     pixels = image(found)
@@ -92,7 +92,7 @@ def test_every_format_is_read_whatever_the_case_of_its_extension(tmp_path: Path,
     assert colour(pixels) == pytest.approx([10, 120, 240], abs=4)  # JPEG and WebP lose a little
 
 
-def test_sub_folders_that_hold_every_picture_are_the_classes(tmp_path: Path) -> None:
+def test_sub_folders_that_hold_every_image_are_the_classes(tmp_path: Path) -> None:
     for name in ("dog/1.png", "cat/2.png", "cat/kittens/3.png", "dog/0.png"):
         paint(tmp_path / name)
     found = folder(tmp_path)
@@ -109,7 +109,7 @@ def test_sub_folders_that_hold_every_picture_are_the_classes(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("names", [("cat/1.png", "dog/2.png", "3.png"), ("cat/1.png", "cat/2.png")])
-def test_one_sub_folder_or_a_picture_outside_makes_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_one_sub_folder_or_a_image_outside_makes_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         paint(tmp_path / name)
     assert folder(tmp_path).labels is None
@@ -147,7 +147,7 @@ def test_the_folder_val_stands_in_for_one_named_test(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [("train/1.png", "other/2.png"), ("test/1.png", "other/2.png"), ("1.png", "2.png")])
-def test_without_both_folders_both_phases_read_the_same_pictures(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_without_both_folders_both_phases_read_the_same_images(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         paint(tmp_path / name)
     for phase in ("train", "test"):
@@ -156,7 +156,7 @@ def test_without_both_folders_both_phases_read_the_same_pictures(tmp_path: Path,
         assert not found.held_out
 
 
-def test_the_classes_are_those_of_the_training_pictures_in_both_phases(tmp_path: Path) -> None:
+def test_the_classes_are_those_of_the_training_images_in_both_phases(tmp_path: Path) -> None:
     for name in ("train/ant/1.png", "train/cat/2.png", "train/dog/3.png", "test/dog/4.png"):
         paint(tmp_path / name)
     test = folder(tmp_path, phase="test")
@@ -166,7 +166,7 @@ def test_the_classes_are_those_of_the_training_pictures_in_both_phases(tmp_path:
 
 
 @pytest.mark.parametrize("stray", ["bird/4.png", "4.png"])
-def test_a_test_picture_of_an_unknown_class_is_refused_by_name(tmp_path: Path, stray: str) -> None:
+def test_a_test_image_of_an_unknown_class_is_refused_by_name(tmp_path: Path, stray: str) -> None:
     for name in ("train/cat/1.png", "train/dog/2.png", "test/cat/3.png", f"test/{stray}"):
         paint(tmp_path / name)
     with pytest.raises(
@@ -175,7 +175,7 @@ def test_a_test_picture_of_an_unknown_class_is_refused_by_name(tmp_path: Path, s
         folder(tmp_path, phase="test")
 
 
-def test_classes_of_test_pictures_alone_are_none(tmp_path: Path) -> None:
+def test_classes_of_test_images_alone_are_none(tmp_path: Path) -> None:
     for name in ("train/1.png", "test/cat/2.png", "test/dog/3.png"):
         paint(tmp_path / name)
     assert folder(tmp_path, phase="test").labels is None
@@ -186,27 +186,27 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         folder(tmp_path / "nowhere")
 
 
-def test_a_folder_without_pictures_is_named_with_what_was_looked_for(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(ConfigError, match=rf"^data\.root: no picture in {tmp_path} \(looked for .*\.png.*\.webp\)$"):
+def test_a_folder_without_images_is_named_with_what_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(ConfigError, match=rf"^data\.root: no image in {tmp_path} \(looked for .*\.png.*\.webp\)$"):
         folder(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"this is no picture", b"", "half"])
-def test_a_broken_picture_is_named(tmp_path: Path, content: bytes | str) -> None:
+@pytest.mark.parametrize("content", [b"this is no image", b"", "half"])
+def test_a_broken_image_is_named(tmp_path: Path, content: bytes | str) -> None:
     path = tmp_path / "broken.png"
     if content == "half":
         save(path, noise(32, 32))
         content = path.read_bytes()[: path.stat().st_size // 2]
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=rf"^can't read the picture {path}: .+"):
+    with pytest.raises(ConfigError, match=rf"^can't read the image {path}: .+"):
         image(folder(tmp_path))
 
 
 # ---- what is made of them
 
 
-def test_gray_and_colour_pictures_become_what_is_asked_for(tmp_path: Path) -> None:
+def test_gray_and_colour_images_become_what_is_asked_for(tmp_path: Path) -> None:
     paint(tmp_path / "colour.png", (10, 120, 240))
     paint(tmp_path / "gray.png", 77, mode="L")
     paint(tmp_path / "palette.png", 3, mode="P")
@@ -253,7 +253,7 @@ def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
         (8, lambda pixels: pixels.rot90(1, (0, 1))),
     ],
 )
-def test_pictures_are_turned_upright(tmp_path: Path, orientation: int, upright: Callable[[Tensor], Tensor]) -> None:
+def test_images_are_turned_upright(tmp_path: Path, orientation: int, upright: Callable[[Tensor], Tensor]) -> None:
     stored = noise(16, 16)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -266,11 +266,11 @@ def test_the_shorter_side_becomes_load_size_and_the_square_is_cut_from_the_middl
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
     width, height = size
-    picture = Image.fromarray(noise(height, width).numpy())
-    picture.save(tmp_path / "picture.png")
+    original = Image.fromarray(noise(height, width).numpy())
+    original.save(tmp_path / "image.png")
     for load, crop in ((16, 16), (20, 12)):
         scale = load / min(size)
-        scaled = picture.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
+        scaled = original.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
         left, top = (scaled.width - crop) // 2, (scaled.height - crop) // 2
         expected = torch.from_numpy(np.array(scaled)).permute(2, 0, 1)[:, top : top + crop, left : left + crop]
         assert torch.equal(image(folder(tmp_path, load_size=load, crop_size=crop)), expected)
@@ -306,7 +306,7 @@ def place_of(crop: Tensor, whole: Tensor) -> tuple[int, int]:
 
 
 def test_a_random_crop_depends_on_the_seed_alone_and_reaches_every_place(tmp_path: Path) -> None:
-    save(tmp_path / "picture.png", noise(8, 10))
+    save(tmp_path / "image.png", noise(8, 10))
     whole = noise(8, 10).permute(2, 0, 1)
     found = folder(tmp_path, load_size=8, crop_size=6, crop="random")
     first = [image(found, seed=seed) for seed in range(200)]
@@ -317,8 +317,8 @@ def test_a_random_crop_depends_on_the_seed_alone_and_reaches_every_place(tmp_pat
     assert places == {(row, column) for row in range(3) for column in range(5)}
 
 
-def test_about_half_of_the_pictures_are_mirrored_by_the_seed_alone(tmp_path: Path) -> None:
-    save(tmp_path / "picture.png", noise(8, 8))
+def test_about_half_of_the_images_are_mirrored_by_the_seed_alone(tmp_path: Path) -> None:
+    save(tmp_path / "image.png", noise(8, 8))
     plain = noise(8, 8).permute(2, 0, 1)
     found = folder(tmp_path, load_size=8, crop_size=8, flip=True)
     mirrored = []
@@ -331,8 +331,8 @@ def test_about_half_of_the_pictures_are_mirrored_by_the_seed_alone(tmp_path: Pat
     assert torch.equal(image(found, seed=5), image(found, seed=5))
 
 
-def test_whether_a_picture_is_mirrored_says_nothing_of_its_crop(tmp_path: Path) -> None:
-    save(tmp_path / "picture.png", noise(8, 8))
+def test_whether_a_image_is_mirrored_says_nothing_of_its_crop(tmp_path: Path) -> None:
+    save(tmp_path / "image.png", noise(8, 8))
     whole = noise(8, 8).permute(2, 0, 1)
     cropped = folder(tmp_path, load_size=8, crop_size=7, crop="random")
     both = folder(tmp_path, load_size=8, crop_size=7, crop="random", flip=True)
@@ -344,35 +344,35 @@ def test_whether_a_picture_is_mirrored_says_nothing_of_its_crop(tmp_path: Path) 
 
 
 def test_nothing_is_taken_from_torchs_own_numbers(tmp_path: Path) -> None:
-    save(tmp_path / "picture.png", noise(8, 8))
+    save(tmp_path / "image.png", noise(8, 8))
     before = torch.get_rng_state()
     image(folder(tmp_path, load_size=8, crop_size=6, crop="random", flip=True), seed=4)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_in_testing_the_middle_is_cut_and_nothing_is_mirrored(tmp_path: Path) -> None:
-    save(tmp_path / "picture.png", noise(8, 10))
+    save(tmp_path / "image.png", noise(8, 10))
     found = folder(tmp_path, phase="test", load_size=8, crop_size=6, crop="random", flip=True)
     expected = noise(8, 10).permute(2, 0, 1)[:, 1:7, 2:8]
     assert all(torch.equal(image(found, seed=seed), expected) for seed in range(20))
 
 
-# ---- one picture, and patterns
+# ---- one image, and patterns
 
 
 def found_names(dataset: SingleFolder) -> list[str]:
     return [dataset.item(index, 0)["name"] for index in range(len(dataset))]
 
 
-def test_the_root_may_be_one_picture(tmp_path: Path) -> None:
+def test_the_root_may_be_one_image(tmp_path: Path) -> None:
     for name in ("1.png", "2.png"):
         paint(tmp_path / name)
     for phase in ("train", "test"):
         dataset = folder(tmp_path / "2.png", phase=phase)
         assert found_names(dataset) == ["2.png"]
         assert not dataset.held_out
-    (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(ConfigError, match=rf"^can't read the picture {tmp_path}/notes\.txt: "):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(ConfigError, match=rf"^can't read the image {tmp_path}/notes\.txt: "):
         folder(tmp_path / "notes.txt")
 
 
@@ -390,15 +390,15 @@ def test_the_root_may_be_one_picture(tmp_path: Path) -> None:
 def test_the_root_may_be_a_pattern(tmp_path: Path, pattern: str, expected: list[str]) -> None:
     for name in ("1.jpg", "2.png", "deep/3.jpg", "deep/er/4.jpg"):
         paint(tmp_path / name)
-    (tmp_path / "5.txt").write_text("no picture")
+    (tmp_path / "5.txt").write_text("no image")
     dataset = folder(tmp_path / pattern)
     assert found_names(dataset) == expected
     assert not dataset.held_out
 
 
 def test_a_pattern_that_matches_nothing_is_named(tmp_path: Path) -> None:
-    (tmp_path / "1.txt").write_text("no picture")
-    with pytest.raises(ConfigError, match=rf"^data\.root: no picture matches {tmp_path}/\*$"):
+    (tmp_path / "1.txt").write_text("no image")
+    with pytest.raises(ConfigError, match=rf"^data\.root: no image matches {tmp_path}/\*$"):
         folder(tmp_path / "*")
 
 
@@ -423,12 +423,12 @@ def test_another_phase_reads_its_own_folder_too(tmp_path: Path) -> None:
 
 def test_a_named_way_of_preprocessing_takes_the_place_of_the_usual_one(tmp_path: Path) -> None:
     save(tmp_path / "1.png", noise(20, 30))
-    picture = Image.open(tmp_path / "1.png")
+    original = Image.open(tmp_path / "1.png")
     keys = {"preprocess": "resize_and_crop", "load_size": [12, 16], "crop_size": [10, 14]}
     assert folder(tmp_path, **keys).spec.shape("image") == (3, 10, 14)
-    whole = torch.from_numpy(np.array(picture.resize((16, 12), Image.Resampling.BICUBIC))).permute(2, 0, 1)
+    whole = torch.from_numpy(np.array(original.resize((16, 12), Image.Resampling.BICUBIC))).permute(2, 0, 1)
     assert torch.equal(image(folder(tmp_path, **keys)), whole[:, 1:11, 1:15])
-    small = torch.from_numpy(np.array(picture.resize((14, 10), Image.Resampling.BICUBIC))).permute(2, 0, 1)
+    small = torch.from_numpy(np.array(original.resize((14, 10), Image.Resampling.BICUBIC))).permute(2, 0, 1)
     assert torch.equal(image(folder(tmp_path, **keys, phase="test")), small)
 
 
@@ -436,9 +436,9 @@ def test_by_default_testing_scales_as_training_does_and_by_name_to_the_window(tm
     save(tmp_path / "1.png", noise(40, 40))
     usual = folder(tmp_path, phase="test", load_size=20, crop_size=10)
     named = folder(tmp_path, phase="test", load_size=20, crop_size=10, preprocess="scale_shortside_and_crop")
-    picture = Image.open(tmp_path / "1.png")
+    original = Image.open(tmp_path / "1.png")
     for dataset, scaled, edge in ((usual, 20, 5), (named, 10, 0)):
-        pixels = np.asarray(picture.resize((scaled, scaled), Image.Resampling.BICUBIC))
+        pixels = np.asarray(original.resize((scaled, scaled), Image.Resampling.BICUBIC))
         expected = torch.from_numpy(pixels[edge : edge + 10, edge : edge + 10].copy()).permute(2, 0, 1)
         assert torch.equal(image(dataset), expected)
 
@@ -460,7 +460,7 @@ def test_arrays_of_floats_are_read_by_their_range(tmp_path: Path) -> None:
     torch.testing.assert_close(
         image(dataset).permute(1, 2, 0).reshape(-1), torch.linspace(-1, 1, 5 * 16 * 16), atol=1e-6, rtol=0
     )
-    with pytest.raises(ConfigError, match=r"^floating-point pictures need data\.range=\[LOW,HIGH\]"):
+    with pytest.raises(ConfigError, match=r"^floating-point images need data\.range=\[LOW,HIGH\]"):
         folder(tmp_path, channels=5)
 
 

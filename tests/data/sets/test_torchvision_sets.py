@@ -1,4 +1,4 @@
-"""torchvision's data sets: the values of their pictures, and what is said of broken files."""
+"""torchvision's data sets: the values of their images, and what is said of broken files."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def test_a_broken_file_stops_the_run_with_its_name_or_is_left_out(
     broken.write_bytes(broken.read_bytes()[:500])
     typed = ["data=celeba", "data.root=made", f"data.num_workers={workers}", "trainer.steps=2", "name=run"]
     assert main(["train", *TINY, *typed]) == 2
-    assert re.search(rf"^gantrain: can't read the picture {broken}: .+$", capfd.readouterr().err, re.MULTILINE)
+    assert re.search(rf"^gantrain: can't read the image {broken}: .+$", capfd.readouterr().err, re.MULTILINE)
     assert main(["train", *TINY, *typed, "data.on_error=skip"]) == 0
-    assert f"left out: can't read the picture {broken}: " in capfd.readouterr().err
+    assert f"left out: can't read the image {broken}: " in capfd.readouterr().err
     assert newest("run")["step"] == 2
 
 
@@ -71,11 +71,11 @@ def test_a_check_tells_what_the_files_are(monkeypatch: pytest.MonkeyPatch, capsy
     assert main(["data", "check", "data=celeba", "data.root=made"]) == 1
     printed = capsys.readouterr().out
     for line in (
-        r"pictures +4 +2",
+        r"images +4 +2",
         r"unreadable +1 +1",
         r"height +218 +218",
-        r"  can't read the picture made/celeba/img_align_celeba/000003\.jpg: the file is empty",
-        r"  can't read the picture made/celeba/img_align_celeba/000006\.jpg: No such file or directory",
+        r"  can't read the image made/celeba/img_align_celeba/000003\.jpg: the file is empty",
+        r"  can't read the image made/celeba/img_align_celeba/000006\.jpg: No such file or directory",
     ):
         assert re.search(rf"^{line}$", printed, re.MULTILINE), line
 

@@ -24,10 +24,10 @@ def paint(path: Path, size: tuple[int, int], seed: int = 0) -> None:
 
 @pytest.fixture
 def two_folders(workplace: Path) -> list[str]:
-    """Pictures of 64 x 64 in the layout of unpaired data, and the overrides that lead there."""
+    """Images of 64 x 64 in the layout of unpaired data, and the overrides that lead there."""
     for number, folder in enumerate(("trainA", "trainB", "testA", "testB")):
-        for picture in range(2):
-            paint(workplace / "two" / folder / f"{picture}.png", (64, 64), seed=10 * number + picture)
+        for image in range(2):
+            paint(workplace / "two" / folder / f"{image}.png", (64, 64), seed=10 * number + image)
     return ["data=unaligned", "data.root=two"]
 
 
@@ -47,23 +47,23 @@ def refusal(capsys, *typed: str) -> str:
     return message.strip().splitlines()[-1]
 
 
-def test_a_model_of_pairs_refuses_pictures_without(two_folders: list[str], capsys) -> None:
+def test_a_model_of_pairs_refuses_images_without(two_folders: list[str], capsys) -> None:
     small = ["data.load_size=32", "data.crop_size=32"]
     message = refusal(capsys, "model=pix2pix", *two_folders, *small)
     assert "learns from pairs" in message
     assert "data=aligned" in message
     assert "data=single" in refusal(capsys, "model=dcgan", *two_folders)
-    # pictures that belong together by number are pairs
+    # images that belong together by number are pairs
     assert main(["train", "model=pix2pix", *two_folders, *small, "data.serial=true", *TYPED]) == 0
 
 
-def test_pictures_that_are_not_cut_size_the_networks_by_the_first_of_them(two_folders: list[str]) -> None:
+def test_images_that_are_not_cut_size_the_networks_by_the_first_of_them(two_folders: list[str]) -> None:
     typed = ["model=cyclegan", *two_folders, "data.preprocess=none", "network.generator.blocks=1"]
     assert main(["train", *typed, *TYPED, "data.crop_size=31"]) == 0  # nothing is cut, so nothing of 31 is there
     assert (newest("run")["spec"]["height"], newest("run")["spec"]["width"]) == (64, 64)
 
 
-def test_a_picture_whose_sides_the_networks_cannot_take_is_named_with_the_remedy(pairs: list[str], capsys) -> None:
+def test_a_image_whose_sides_the_networks_cannot_take_is_named_with_the_remedy(pairs: list[str], capsys) -> None:
     typed = ["model=pix2pix", *pairs, "data.preprocess=none", "network/discriminator=pixelgan"]
     message = refusal(capsys, *typed, "trainer.steps=9")  # an epoch meets all three
     assert "sides of at least 64 that are multiples of 64" in message
@@ -71,13 +71,13 @@ def test_a_picture_whose_sides_the_networks_cannot_take_is_named_with_the_remedy
     assert ".png comes to" in message
 
 
-def test_pictures_of_unlike_sizes_in_one_batch_are_named(pairs: list[str], capsys) -> None:
+def test_images_of_unlike_sizes_in_one_batch_are_named(pairs: list[str], capsys) -> None:
     message = refusal(capsys, "model=cyclegan", *pairs, "data.preprocess=none", "data.batch_size=3")
     assert "data.batch_size=1" in message
     assert "(80 x 64 and 80 x 64)" in message
 
 
-def test_colorization_of_ones_own_pictures_has_the_sizes_of_the_reference(capsys) -> None:
+def test_colorization_of_ones_own_images_has_the_sizes_of_the_reference(capsys) -> None:
     assert main(["train", "model=colorization", "data=single", "data.root=x", "--cfg", "job"]) == 0
     data = OmegaConf.create(capsys.readouterr().out).data
     assert (data.preprocess, data.load_size, data.crop_size) == ("resize_and_crop", 286, 256)

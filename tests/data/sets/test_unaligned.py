@@ -1,4 +1,4 @@
-"""Two sets of pictures without pairs."""
+"""Two sets of images without pairs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gantrain.registry import DATASETS
 
 
 def save(path: Path, value: int = 0, size: int = 8) -> None:
-    """A gray picture, its left half of that value."""
+    """A gray image, its left half of that value."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.full((size, size), 255, np.uint8)
     pixels[:, : size // 2] = value
@@ -27,7 +27,7 @@ def save(path: Path, value: int = 0, size: int = 8) -> None:
 
 
 def fill(root: Path, count_a: int, count_b: int, phase: str = "train") -> None:
-    """Pictures 0, 1, ... of A with their numbers as values, and of B with their numbers and 100."""
+    """Images 0, 1, ... of A with their numbers as values, and of B with their numbers and 100."""
     for number in range(count_a):
         save(root / f"{phase}A/{number}.png", number)
     for number in range(count_b):
@@ -53,7 +53,7 @@ def domains(root: Path, *, phase: str = "train", **keys: Any) -> Unaligned:
 
 
 def numbers(dataset: Any, key: str, *, seed: int = 0) -> list[int]:
-    """Which picture each item holds."""
+    """Which image each item holds."""
     return [int(dataset.item(index, seed + index)[key][0, 0, 0]) % 100 for index in range(len(dataset))]
 
 
@@ -68,7 +68,7 @@ def test_an_epoch_goes_through_the_larger_set(tmp_path: Path, count_a: int, coun
 
 
 @pytest.mark.parametrize(("count_a", "count_b"), [(3, 5), (5, 3)])
-def test_outside_training_pictures_of_the_same_number_meet(tmp_path: Path, count_a: int, count_b: int) -> None:
+def test_outside_training_images_of_the_same_number_meet(tmp_path: Path, count_a: int, count_b: int) -> None:
     for phase in ("test", "val"):
         fill(tmp_path, count_a, count_b, phase)
         for seed in (0, 1):
@@ -78,7 +78,7 @@ def test_outside_training_pictures_of_the_same_number_meet(tmp_path: Path, count
         assert (item["name"], item["name_b"]) == (f"{4 % count_a}.png", f"sub/{4 % count_b}.png")
 
 
-def test_in_training_every_picture_of_b_meets_a_picture_of_a_alike(tmp_path: Path) -> None:
+def test_in_training_every_image_of_b_meets_a_image_of_a_alike(tmp_path: Path) -> None:
     fill(tmp_path, 6, 4)
     dataset = domains(tmp_path)
     met = Counter()
@@ -106,7 +106,7 @@ def test_serial_training_pairs_by_number_and_keeps_the_order(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("serial", [False, True])
-def test_a_stream_goes_through_all_pictures_of_the_larger_set(tmp_path: Path, serial: bool) -> None:
+def test_a_stream_goes_through_all_images_of_the_larger_set(tmp_path: Path, serial: bool) -> None:
     fill(tmp_path, 5, 3)
     device = torch.device("cpu")
     stream = BatchStream(
@@ -125,7 +125,7 @@ def test_a_stream_goes_through_all_pictures_of_the_larger_set(tmp_path: Path, se
 
 
 @pytest.mark.parametrize("phase", ["train", "test"])
-def test_of_a_domain_every_picture_comes_exactly_once(tmp_path: Path, phase: str) -> None:
+def test_of_a_domain_every_image_comes_exactly_once(tmp_path: Path, phase: str) -> None:
     fill(tmp_path, 3, 5, phase)
     whole = domains(tmp_path, phase=phase)
     for key, count in (("a", 3), ("b", 5)):
@@ -148,7 +148,7 @@ def test_of_a_domain_the_images_are_those_of_the_whole(tmp_path: Path) -> None:
         assert torch.equal(whole.of_domain(key).item(2, 0)[key], whole.item(2, 7)[key])
 
 
-def test_the_two_pictures_are_cut_and_mirrored_each_for_itself(tmp_path: Path) -> None:
+def test_the_two_images_are_cut_and_mirrored_each_for_itself(tmp_path: Path) -> None:
     ramp = np.arange(8 * 8, dtype=np.uint8).reshape(8, 8)
     for name in ("trainA/1.png", "trainB/1.png"):
         (tmp_path / name).parent.mkdir()
@@ -216,7 +216,7 @@ def test_what_was_looked_for_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"/horse2zebra; gantrain data download horse2zebra fetches it$"):
         domains(tmp_path / "horse2zebra")
     (tmp_path / "trainB").mkdir()
-    with pytest.raises(ConfigError, match=rf"^data\.root: no picture in {tmp_path}/trainB "):
+    with pytest.raises(ConfigError, match=rf"^data\.root: no image in {tmp_path}/trainB "):
         domains(tmp_path)
 
 
@@ -230,7 +230,7 @@ def test_other_names_in_either_domain_are_another_fingerprint(tmp_path: Path) ->
     assert len(prints) == 3
 
 
-def test_max_size_takes_the_first_pictures_of_both_sets(tmp_path: Path) -> None:
+def test_max_size_takes_the_first_images_of_both_sets(tmp_path: Path) -> None:
     fill(tmp_path, 12, 11)
     first = domains(tmp_path).first(3)
     # sorted by name: 0, 1, 10, ...

@@ -29,7 +29,7 @@ SMALL = ["data.load_size=8", "data.crop_size=8"]
 def save(
     path: str | Path, seed: int = 0, *, size: tuple[int, int] = (10, 12), channels: int = 3, depth: Any = np.uint8
 ) -> Path:
-    """A picture of noise; (H, W)."""
+    """An image of noise; (H, W)."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (*size, channels) if channels > 1 else size
@@ -40,7 +40,7 @@ def save(
 
 
 def two_domains(root: str = "set", count: int = 3, **keys: Any) -> None:
-    """Pictures without any fault."""
+    """Images without any fault."""
     for number, folder in enumerate(("trainA", "trainB", "testA", "testB")):
         for index in range(count):
             save(f"{root}/{folder}/{index}.png", 100 * number + index, **keys)
@@ -87,7 +87,7 @@ def test_a_data_set_without_fault_is_counted_and_measured(check: Check) -> None:
     assert status == 0
     assert findings(printed) == {}
     assert printed.splitlines()[0].split() == ["train", "A", "train", "B", "test", "A", "test", "B"]
-    assert row(printed, "pictures") == ["4", "3", "3", "4"]
+    assert row(printed, "images") == ["4", "3", "3", "4"]
     assert row(printed, "unreadable") == ["0", "0", "0", "0"]
     assert row(printed, "height") == ["10 .. 10 .. 20", "10", "10", "10"]
     assert row(printed, "width") == ["12 .. 12 .. 40", "12", "12", "12 .. 12 .. 16"]
@@ -126,7 +126,7 @@ def test_all_that_cannot_be_read_is_named(check: Check) -> None:
     whole = save("set/whole.png", size=(64, 64)).read_bytes()
     Path("set/whole.png").unlink()
     for number in range(6):
-        Path(f"set/trainA/broken{number}.jpg").write_bytes(b"no picture")
+        Path(f"set/trainA/broken{number}.jpg").write_bytes(b"no image")
     Path("set/trainB/0.png").write_bytes(b"")  # the first, from which the depth would be taken
     Path("set/testB/cut.png").write_bytes(whole[: len(whole) // 2])
     status, printed = check("data=unaligned", "data.root=set", *SMALL)
@@ -135,11 +135,11 @@ def test_all_that_cannot_be_read_is_named(check: Check) -> None:
     assert [line.partition(":")[0] for line in found] == ["would stop training"] * 3
     unreadable = [item for items in found.values() for item in items]
     assert unreadable[:6] == [
-        f"can't read the picture set/trainA/broken{number}.jpg: this is no picture, or one of an unknown format"
+        f"can't read the image set/trainA/broken{number}.jpg: this is no image, or one of an unknown format"
         for number in range(6)
     ]
-    assert unreadable[6] == "can't read the picture set/trainB/0.png: the file is empty"
-    assert unreadable[7].startswith("can't read the picture set/testB/cut.png: ")
+    assert unreadable[6] == "can't read the image set/trainB/0.png: the file is empty"
+    assert unreadable[7].startswith("can't read the image set/testB/cut.png: ")
     assert row(printed, "unreadable") == ["6", "1", "0", "1"]
 
 
@@ -157,7 +157,7 @@ def test_quick_reads_headers_alone(check: Check) -> None:
     assert row(printed, "unreadable") == ["2"]
 
 
-def test_of_gray_pictures_quick_says_nothing(check: Check) -> None:
+def test_of_gray_images_quick_says_nothing(check: Check) -> None:
     for number in range(3):
         save(f"set/{number}.png", number, channels=1)
     assert "in gray" in check("data=single", "data.root=set", *SMALL)[1]
@@ -183,7 +183,7 @@ def test_only_what_training_would_draw_is_looked_at(data: str, check: Check) -> 
             path.write_bytes(b"")
     status, printed = check(*words)
     assert status == 0, printed
-    assert row(printed, "pictures") == ["8 of 40"] * len(folders)
+    assert row(printed, "images") == ["8 of 40"] * len(folders)
     assert row(printed, "unreadable") == ["0"] * len(folders)
     assert check(f"data={data}", "data.root=set", *SMALL)[0] == 1
 
@@ -199,7 +199,7 @@ def test_labels_follow_the_selection(check: Check) -> None:
     assert "would stop training: data.labelled=3: this data set has no labels" in findings(printed)
 
 
-def test_pictures_left_out_by_training_do_not_stop_it_if_they_are_few(check: Check) -> None:
+def test_images_left_out_by_training_do_not_stop_it_if_they_are_few(check: Check) -> None:
     for number in range(20):
         save(f"set/{number}.png", number)
     Path("set/broken.png").write_bytes(b"")
@@ -207,13 +207,13 @@ def test_pictures_left_out_by_training_do_not_stop_it_if_they_are_few(check: Che
     assert check(*words)[0] == 1
     status, printed = check(*words, "data.on_error=skip")
     assert status == 0
-    assert "warning: train: pictures that can't be read, or not as the others: 1" in findings(printed)
+    assert "warning: train: images that can't be read, or not as the others: 1" in findings(printed)
     for name in ("second", "third"):  # more than one in ten
         Path(f"set/{name}.png").write_bytes(b"")
     assert check(*words, "data.on_error=skip")[0] == 1
 
 
-def test_bad_pictures_of_both_domains_count_together_as_in_training(check: Check) -> None:
+def test_bad_images_of_both_domains_count_together_as_in_training(check: Check) -> None:
     two_domains(count=20)
     words = ["data=unaligned", "data.root=set", "data.on_error=skip", *SMALL]
     for name in ("trainA/3", "trainB/7"):
@@ -225,10 +225,10 @@ def test_bad_pictures_of_both_domains_count_together_as_in_training(check: Check
     assert [line.partition(":")[0] for line in findings(printed)] == ["would stop training"] * 2
 
 
-def test_too_many_bad_pictures_on_end_stop_training_though_they_are_few(
+def test_too_many_bad_images_on_end_stop_training_though_they_are_few(
     check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gantrain.data.tools.checking.IN_A_ROW", 3)
+    monkeypatch.setattr("gantrain.data.tools.checking.MAX_CONSECUTIVE_ERRORS", 3)
     for number in range(40):
         save(f"set/{number:02}.png", number)
     words = ["data=single", "data.root=set", "data.on_error=skip", *SMALL]
@@ -237,7 +237,7 @@ def test_too_many_bad_pictures_on_end_stop_training_though_they_are_few(
         assert check(*words)[0] == status
 
 
-def test_bad_test_pictures_are_left_out_as_long_as_one_is_good(check: Check) -> None:
+def test_bad_test_images_are_left_out_as_long_as_one_is_good(check: Check) -> None:
     two_domains()
     words = ["data=unaligned", "data.root=set", "data.on_error=skip", *SMALL]
     for number, status in ((0, 0), (1, 0), (2, 1)):
@@ -245,7 +245,7 @@ def test_bad_test_pictures_are_left_out_as_long_as_one_is_good(check: Check) -> 
         assert check(*words)[0] == status
 
 
-def test_pictures_without_a_partner_are_all_named(check: Check) -> None:
+def test_images_without_a_partner_are_all_named(check: Check) -> None:
     for name in ("a0", "a1", "a2", "a3", "a4", "a5", "a6", "both"):
         save(f"set/trainA/{name}.png", hash(name) % 1000)
     for name in ("both", "b0"):
@@ -253,19 +253,19 @@ def test_pictures_without_a_partner_are_all_named(check: Check) -> None:
     status, printed = check("data=aligned", "data.root=set", *SMALL)
     assert status == 1
     found = findings(printed)
-    assert found["would stop training: pictures without a partner of the same name, suffix aside: 8"] == [
+    assert found["would stop training: images without a partner of the same name, suffix aside: 8"] == [
         *(f"set/trainA/a{number}.png" for number in range(7)),
         "set/trainB/b0.png",
     ]
-    assert row(printed, "pictures") == ["8", "2"]
+    assert row(printed, "images") == ["8", "2"]
 
 
-def test_pictures_of_one_name_but_for_the_suffix_are_named(check: Check) -> None:
+def test_images_of_one_name_but_for_the_suffix_are_named(check: Check) -> None:
     for name in ("A/1.png", "A/1.bmp", "B/1.png"):
         save(f"set/{name}", len(name))
     status, printed = check("data=aligned", "data.root=set", *SMALL)
     assert status == 1
-    line = "would stop training: pictures of the same name but for the suffix: 1"
+    line = "would stop training: images of the same name but for the suffix: 1"
     assert findings(printed)[line] == ["set/A/1.bmp and set/A/1.png"]
 
 
@@ -274,7 +274,7 @@ def test_what_cannot_be_halved_is_named(check: Check) -> None:
         save(f"set/train/{number}.png", number, size=(8, width))
     status, printed = check("data=aligned", "data.root=set", *SMALL)
     assert status == 1
-    assert findings(printed)["would stop training: train A | B: pictures that can't be cut: 2"] == [
+    assert findings(printed)["would stop training: train A | B: images that can't be cut: 2"] == [
         "set/train/1.png is 17 pixels wide, which can't be halved into A and B",
         "set/train/3.png is 19 pixels wide, which can't be halved into A and B",
     ]
@@ -303,15 +303,15 @@ def test_what_is_smaller_than_the_crop_stops_training_only_where_it_is_not_made_
     words = ["data=single", "data.root=set", *SMALL]
     status, printed = check(*words, "data.preprocess=crop")
     assert status == 1
-    (complaint,) = findings(printed)["would stop training: train: pictures that can't be cut: 1"]
+    (complaint,) = findings(printed)["would stop training: train: images that can't be cut: 1"]
     assert complaint.startswith("set/1.png ([6, 12] pixels) is smaller than data.crop_size ([8, 8])")
     status, printed = check(*words)
     assert status == 0
-    line = "warning: train: pictures smaller than data.crop_size, which are made larger: 1"
+    line = "warning: train: images smaller than data.crop_size, which are made larger: 1"
     assert findings(printed)[line] == ["set/1.png"]
 
 
-def test_pictures_of_unlike_sizes_stop_training_unless_each_is_a_batch(check: Check) -> None:
+def test_images_of_unlike_sizes_stop_training_unless_each_is_a_batch(check: Check) -> None:
     for number in range(3):
         save(f"set/{number}.png", number, size=(8, 12 + 8 * (number == 1)))
     words = ["data=single", "data.root=set", *SMALL]
@@ -321,7 +321,7 @@ def test_pictures_of_unlike_sizes_stop_training_unless_each_is_a_batch(check: Ch
     for more in ([], ["data.on_error=skip"], ["quick=true"]):
         status, printed = check(*words, "data.batch_size=2", *more)
         assert status == 1
-        line = "would stop training: train: pictures are scaled to 2 unlike sizes, and batches are of 2: take a "
+        line = "would stop training: train: images are scaled to 2 unlike sizes, and batches are of 2: take a "
         assert findings(printed)[f"{line}data.preprocess that crops, or data.batch_size=1"] == [
             "[8, 12]: 2",
             "[8, 20]: 1",
@@ -377,10 +377,10 @@ def test_colour_in_gray_sets_and_gray_in_colour_sets_is_found_by_the_pixels(chec
     words = ["data=single", "data.root=set", *SMALL]
     status, printed = check(*words)
     assert status == 0
-    line = "warning: train: pictures in gray, in a colour set: 2"
+    line = "warning: train: images in gray, in a colour set: 2"
     assert findings(printed)[line] == ["set/1.png", "set/3.png"]
     _, printed = check(*words, "data.channels=1")
-    assert findings(printed)["warning: train: pictures in colour, in a gray set: 2"] == ["set/0.png", "set/2.png"]
+    assert findings(printed)["warning: train: images in colour, in a gray set: 2"] == ["set/0.png", "set/2.png"]
     assert row(printed, "channels") == ["3 (3), 1 (1)"]
 
 
@@ -391,28 +391,28 @@ def test_depths_that_do_not_fit_and_a_missing_range_are_found(check: Check) -> N
     status, printed = check(*words)
     assert status == 1
     found = findings(printed)
-    assert found["would stop training: train: pictures that can't be read, or not as the others: 1"] == [
-        "set/1.png has a depth of uint16, and the first picture of uint8: give data.depth=uint16"
+    assert found["would stop training: train: images that can't be read, or not as the others: 1"] == [
+        "set/1.png has a depth of uint16, and the first image of uint8: give data.depth=uint16"
     ]
-    assert "warning: train: pictures of different depths: uint8 (1), uint16 (1)" in found
+    assert "warning: train: images of different depths: uint8 (1), uint16 (1)" in found
     assert check(*words, "data.depth=uint16")[0] == 0
     Path("floats").mkdir()
     np.save("floats/0.npy", np.linspace(0, 7, 100, dtype=np.float32).reshape(10, 10))
     words = ["data=single", "data.root=floats", "data.channels=1", *SMALL]
     status, printed = check(*words)
     assert status == 1
-    assert any("floating-point pictures need data.range=[LOW,HIGH]" in line for line in findings(printed))
+    assert any("floating-point images need data.range=[LOW,HIGH]" in line for line in findings(printed))
     assert check(*words, "data.range=[0,7]")[0] == 0
 
 
-def test_the_depth_is_that_of_the_first_picture_that_can_be_read(check: Check) -> None:
+def test_the_depth_is_that_of_the_first_image_that_can_be_read(check: Check) -> None:
     for number in range(1, 3):
         save(f"set/{number}.png", number, channels=1, depth=np.uint16)
     Path("set/0.png").write_bytes(b"")
     status, printed = check("data=single", "data.root=set", "data.channels=1", *SMALL)
     assert status == 1
     (items,) = (items for line, items in findings(printed).items() if "can't be read" in line)
-    assert items == ["can't read the picture set/0.png: the file is empty"]
+    assert items == ["can't read the image set/0.png: the file is empty"]
 
 
 def test_classes_are_counted_and_a_rare_one_is_mentioned(check: Check) -> None:
@@ -423,7 +423,7 @@ def test_classes_are_counted_and_a_rare_one_is_mentioned(check: Check) -> None:
     status, printed = check("data=single", "data.root=set", *SMALL)
     assert status == 0
     assert "classes, train: cat 20, dog 2\nclasses, test: cat 1, dog 2\n" in printed
-    assert findings(printed) == {"warning: train: 20 pictures of cat, 2 of dog": []}
+    assert findings(printed) == {"warning: train: 20 images of cat, 2 of dog": []}
 
 
 def test_an_empty_phase_stops_training(check: Check) -> None:
@@ -432,21 +432,19 @@ def test_an_empty_phase_stops_training(check: Check) -> None:
         path.unlink()
     status, printed = check("data=unaligned", "data.root=set", *SMALL)
     assert status == 1
-    assert any(line.startswith("would stop training: data.root: no picture in set/testB") for line in findings(printed))
+    assert any(line.startswith("would stop training: data.root: no image in set/testB") for line in findings(printed))
     for path in Path("set/trainB").iterdir():
         path.unlink()
     status, printed = check("data=unaligned", "data.root=set", *SMALL)
     assert status == 1
-    assert any(
-        line.startswith("would stop training: data.root: no picture in set/trainB") for line in findings(printed)
-    )
+    assert any(line.startswith("would stop training: data.root: no image in set/trainB") for line in findings(printed))
     Path("empty").mkdir()
     status, printed = check("data=single", "data.root=empty", *SMALL)
     assert status == 2
-    assert printed.startswith("gantrain: data.root: no picture in empty")
+    assert printed.startswith("gantrain: data.root: no image in empty")
 
 
-def test_missing_test_pictures_and_files_of_other_kinds_are_mentioned(check: Check) -> None:
+def test_missing_test_images_and_files_of_other_kinds_are_mentioned(check: Check) -> None:
     save("set/A/1.png", 1)
     save("set/B/1.png", 2)
     for name in ("A/1.gif", "A/2.gif", "B/notes.txt", "B/.hidden"):
@@ -454,7 +452,7 @@ def test_missing_test_pictures_and_files_of_other_kinds_are_mentioned(check: Che
     status, printed = check("data=unaligned", "data.root=set", *SMALL)
     assert status == 0
     assert list(findings(printed)) == [
-        "warning: there are no other pictures to test on: pages will show training pictures",
+        "warning: there are no other images to test on: pages will show training images",
         "warning: files that are not read, for their extensions: .gif (2), .txt (1)",
     ]
 
@@ -495,7 +493,7 @@ def test_the_page_shows_up_to_a_hundred_thumbnails_of_each_part_and_pairs_togeth
 def test_shipped_data_is_without_fault(data: str, check: Check) -> None:
     status, printed = check(f"data={data}", "quick=true")
     assert status == 0
-    assert row(printed, "pictures") == ["4,500", "500"]
+    assert row(printed, "images") == ["4,500", "500"]
     assert "would stop" not in printed
     assert Path(f"results/data_{data}/index.html").is_file()
     assert not Path("checkpoints").exists()
@@ -558,7 +556,7 @@ def test_names_that_are_no_text_are_told_in_one_line(
         monkeypatch.setattr(sys, "stdout", strict)
         assert main(["data", "check", "data=single", "data.root=set", *SMALL]) == 1
     out, _ = capfdbinary.readouterr()
-    assert rb"  can't read the picture set/a\nb\x1b[31m\udcff.png: the file is empty" in out.splitlines()
+    assert rb"  can't read the image set/a\nb\x1b[31m\udcff.png: the file is empty" in out.splitlines()
 
 
 def test_nothing_is_changed_in_the_data_set(check: Check) -> None:
@@ -569,7 +567,7 @@ def test_nothing_is_changed_in_the_data_set(check: Check) -> None:
 
 
 class Endless(Source):
-    """One picture under many numbers."""
+    """One image under many numbers."""
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
@@ -581,7 +579,7 @@ class Endless(Source):
     def name(self, index: int) -> str:
         return str(index)
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         return str(index)
 
     def open(self, index: int) -> Encoded:
@@ -591,7 +589,7 @@ class Endless(Source):
         return ""
 
 
-def test_memory_grows_by_few_bytes_with_every_picture(tmp_path: Path) -> None:
+def test_memory_grows_by_few_bytes_with_every_image(tmp_path: Path) -> None:
     path = save(tmp_path / "1.png", size=(64, 64))
     wanted = (Wanted(3, "uint8", None, False, ""),)
 
@@ -625,7 +623,7 @@ def test_headers_tell_size_channels_and_depth(tmp_path: Path, name: str, mode: s
     assert read_header((tmp_path / name).read_bytes(), 3, "it") == expected
 
 
-def test_headers_are_of_the_upright_picture_and_of_either_order_of_an_array(tmp_path: Path) -> None:
+def test_headers_are_of_the_upright_image_and_of_either_order_of_an_array(tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[274] = 6
     Image.new("RGB", (12, 10)).save(tmp_path / "1.jpg", exif=turned)
@@ -635,7 +633,7 @@ def test_headers_are_of_the_upright_picture_and_of_either_order_of_an_array(tmp_
     assert read_header(tmp_path / "1.npy", 12, "it") == Header(3, 10, 12, "float32")
 
 
-def test_no_finding_without_pictures() -> None:
+def test_no_finding_without_images() -> None:
     assert findings_in([], skips=False) == []
 
 

@@ -23,7 +23,7 @@ from gantrain.cli.main import main
 from gantrain.data.sets.catalog import NAMES
 from gantrain.data.tools import download as module
 from gantrain.data.tools.download import download
-from gantrain.data.tools.making import unfinished, whole_or_nothing
+from gantrain.data.tools.making import atomic_dir, resumable_dir
 from gantrain.errors import ConfigError
 
 UNPAIRED = {"horse2zebra/trainA/1.jpg", "horse2zebra/trainB/1.jpg", "horse2zebra/trainB/2.jpg"} | {
@@ -33,7 +33,7 @@ UNPAIRED = {"horse2zebra/trainA/1.jpg", "horse2zebra/trainB/1.jpg", "horse2zebra
 PAIRED = {"facades/train/1.jpg", "facades/train/2.jpg", "facades/test/1.jpg", "facades/val/1.jpg"}
 
 
-def picture() -> bytes:
+def image() -> bytes:
     file = io.BytesIO()
     Image.effect_noise((16, 16), 50).save(file, "jpeg")
     return file.getvalue()
@@ -43,7 +43,7 @@ def zipped(names: set[str], *extra: tuple[zipfile.ZipInfo, bytes]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name in sorted(names):
-            archive.writestr(name, picture())
+            archive.writestr(name, image())
         for member, content in extra:
             archive.writestr(member, content)
     return file.getvalue()
@@ -54,7 +54,7 @@ def tarred(names: set[str], *extra: tarfile.TarInfo) -> bytes:
     with tarfile.open(fileobj=file, mode="w:gz") as archive:
         for name in sorted(names):
             member = tarfile.TarInfo(name)
-            content = picture()
+            content = image()
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
         for member in extra:
@@ -150,7 +150,7 @@ def test_a_zip_becomes_the_folder_of_its_name(serve, capsys) -> None:
     assert set(Path("datasets").iterdir()) == {Path("datasets/horse2zebra")}
     assert Image.open("datasets/horse2zebra/trainB/2.jpg").size == (16, 16)
     out, err = capsys.readouterr()
-    assert out == "datasets/horse2zebra: testA 1, testB 1, trainA 1, trainB 2 pictures\n"
+    assert out == "datasets/horse2zebra: testA 1, testB 1, trainA 1, trainB 2 images\n"
     assert err == ""  # a bar is for a terminal
 
 
@@ -211,10 +211,10 @@ def test_the_addresses_are_those_that_the_authors_publish() -> None:
 
 
 def zipped_lmdb(name: str, count: int, part: float = 1) -> bytes:
-    """The archive of a database of so many pictures, of which only a part may be there."""
+    """The archive of a database of so many images, of which only a part may be there."""
     with lmdb.open(name, map_size=1 << 24) as environment, environment.begin(write=True) as transaction:
         for number in range(count):
-            transaction.put(b"%040x" % number, picture())
+            transaction.put(b"%040x" % number, image())
     data = Path(name, "data.mdb").read_bytes()
     shutil.rmtree(name)
     file = io.BytesIO()
@@ -240,7 +240,7 @@ def test_a_category_of_lsun_comes_in_two_archives_and_can_be_trained_on(serve_ls
     serve_lsun(zipped_lmdb("tower_train_lmdb", 5), zipped_lmdb("tower_val_lmdb", 2))
     assert main(["data", "download", "lsun_tower"]) == 0
     assert capsys.readouterr().out == (
-        "datasets/lsun/tower_val_lmdb: 2 pictures\ndatasets/lsun/tower_train_lmdb: 5 pictures\n"
+        "datasets/lsun/tower_val_lmdb: 2 images\ndatasets/lsun/tower_train_lmdb: 5 images\n"
     )
     assert {path.name for path in Path("datasets/lsun").iterdir()} == {"tower_train_lmdb", "tower_val_lmdb"}
     assert main(["train", "data=lsun_tower", "trainer.accelerator=cpu", "dry_run=true"]) == 0
@@ -255,7 +255,7 @@ def test_a_category_of_which_one_archive_came_is_completed(serve_lsun, capsys) -
     serve_lsun(zipped_lmdb("tower_train_lmdb", 5), None)
     assert main(["data", "download", "lsun_tower"]) == 0
     assert capsys.readouterr().out == (
-        "datasets/lsun/tower_val_lmdb is already there\ndatasets/lsun/tower_train_lmdb: 5 pictures\n"
+        "datasets/lsun/tower_val_lmdb is already there\ndatasets/lsun/tower_train_lmdb: 5 images\n"
     )
 
 
@@ -292,7 +292,7 @@ def test_a_page_instead_of_an_archive_is_refused(serve, capsys) -> None:
 
 
 def test_one_wrong_byte_in_a_zip_is_found_by_its_checksum(serve, capsys) -> None:
-    archive = bytearray(zipped(UNPAIRED))  # pictures are stored as they are, the first after its 30 bytes and its name
+    archive = bytearray(zipped(UNPAIRED))  # images are stored as they are, the first after its 30 bytes and its name
     archive[200] ^= 1
     serve("horse2zebra", bytes(archive))
     assert "wrong checksum of horse2zebra/testA/1.jpg" in refused("horse2zebra", capsys)
@@ -336,10 +336,10 @@ def test_an_absolute_name_in_a_tar_stays_below_the_folder(serve, tmp_path: Path)
 
 
 @pytest.mark.parametrize("missing", ["trainA", "testB"])
-def test_an_archive_without_pictures_of_a_phase_is_refused(serve, capsys, missing: str) -> None:
+def test_an_archive_without_images_of_a_phase_is_refused(serve, capsys, missing: str) -> None:
     names = {name for name in UNPAIRED if missing not in name} | {f"horse2zebra/{missing}/notes.txt"}
     address = serve("horse2zebra", zipped(names))
-    assert refused("horse2zebra", capsys) == f"gantrain: {address}: the archive holds no pictures in {missing}\n"
+    assert refused("horse2zebra", capsys) == f"gantrain: {address}: the archive holds no images in {missing}\n"
 
 
 def test_an_archive_that_the_server_does_not_have_is_named(serve, capsys) -> None:
@@ -358,7 +358,7 @@ def test_without_a_server_one_line_says_so(monkeypatch: pytest.MonkeyPatch, caps
 def test_an_encrypted_archive_is_refused(serve, capsys) -> None:
     archive = bytearray(zipped(UNPAIRED))
     for place in (archive.index(b"PK\x03\x04") + 6, archive.index(b"PK\x01\x02") + 8):
-        archive[place] |= 1  # the flag of encryption, of the first picture
+        archive[place] |= 1  # the flag of encryption, of the first image
     serve("horse2zebra", bytes(archive))
     assert "what came is no good archive (File 'horse2zebra/testA/1.jpg' is encrypted" in refused("horse2zebra", capsys)
 
@@ -367,7 +367,7 @@ def test_an_encrypted_archive_is_refused(serve, capsys) -> None:
 def test_broken_compressed_members_are_refused(serve, capsys, compression: int) -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as archive:
-        archive.writestr("horse2zebra/trainA/1.jpg", picture() * 10)
+        archive.writestr("horse2zebra/trainA/1.jpg", image() * 10)
     broken = bytearray(file.getvalue())
     broken[60:90] = bytes(30)
     serve("horse2zebra", bytes(broken))
@@ -410,7 +410,7 @@ def test_a_download_goes_on_where_it_was(serve, capsys) -> None:
     body = zipped(UNPAIRED)
     begun(serve, capsys, body)
     marked = Path("datasets/.horse2zebra-unfinished/fetched/archive")
-    with marked.open("r+b") as file:  # what has come is not fetched again: a picture that is changed stays changed
+    with marked.open("r+b") as file:  # what has come is not fetched again: an image that is changed stays changed
         file.seek(body.index(b"horse2zebra/testA/1.jpg"))
         file.write(b"horse2zebra/testA/9.jpg")
     changed = body[::-1].replace(b"horse2zebra/testA/1.jpg"[::-1], b"horse2zebra/testA/9.jpg"[::-1], 1)[::-1]
@@ -435,7 +435,7 @@ def test_what_an_interruption_has_left_whole_is_not_fetched_again(
 
     serve("horse2zebra", zipped(UNPAIRED), tag='"1"')
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_count_pictures", interrupted)
+        patch.setattr(module, "_count_images", interrupted)
         assert main(["data", "download", "horse2zebra"]) == 130
     assert capsys.readouterr().err == "gantrain: interrupted; the same command goes on with what has come\n"
     assert not Path("datasets/horse2zebra").exists()
@@ -455,7 +455,7 @@ def test_a_bad_archive_is_not_gone_on_with(serve, capsys) -> None:
 
 def test_only_one_process_at_a_time_fetches_an_archive(serve, capsys) -> None:
     address = serve("horse2zebra", zipped(UNPAIRED))
-    with unfinished(Path("datasets/horse2zebra"), (), f"{address}\n"):
+    with resumable_dir(Path("datasets/horse2zebra"), (), f"{address}\n"):
         Path("datasets/.horse2zebra-unfinished/fetched").mkdir()
         assert main(["data", "download", "horse2zebra"]) == 2
         assert capsys.readouterr().err == (
@@ -467,7 +467,7 @@ def test_only_one_process_at_a_time_fetches_an_archive(serve, capsys) -> None:
 
 
 def test_a_folder_that_somebody_else_completed_meanwhile_stays(tmp_path: Path) -> None:
-    with whole_or_nothing(tmp_path / "made") as folder:
+    with atomic_dir(tmp_path / "made") as folder:
         folder.mkdir()
         (folder / "ours").touch()
         (tmp_path / "made").mkdir()
@@ -477,7 +477,7 @@ def test_a_folder_that_somebody_else_completed_meanwhile_stays(tmp_path: Path) -
 
 def test_folders_above_that_others_have_begun_to_use_stay(tmp_path: Path) -> None:
     def fail() -> None:
-        with whole_or_nothing(tmp_path / "a/b/made") as folder:
+        with atomic_dir(tmp_path / "a/b/made") as folder:
             folder.mkdir()
             (tmp_path / "a/other").touch()
             raise ConfigError("no")

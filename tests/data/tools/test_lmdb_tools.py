@@ -68,9 +68,9 @@ def rows(folder: Path) -> list[list[str]]:
 
 def test_a_database_holds_the_files_as_they_are_under_their_paths(tmp_path: Path, capsys) -> None:
     made = fill(tmp_path / "in", classes())
-    (tmp_path / "in/notes.txt").write_text("no picture")
+    (tmp_path / "in/notes.txt").write_text("no image")
     assert main(["data", "lmdb", "in", "out"]) == 0
-    assert capsys.readouterr().out == "out: 6 pictures in 2 classes\n"
+    assert capsys.readouterr().out == "out: 6 images in 2 classes\n"
     assert content(tmp_path / "out") == {name.encode(): value for name, value in made.items()}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".made_by", "data.mdb"]
@@ -111,7 +111,7 @@ def test_files_of_another_export_are_not_taken_for_it(other: list[str], tmp_path
     assert capsys.readouterr().err == "gantrain: out is there already: give another folder, or remove it first\n"
 
 
-def test_more_pictures_than_a_transaction_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_images_than_a_transaction_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 3000)
     made = fill(tmp_path / "in", {f"{number}.png": encoded(seed=number, size=32) for number in range(20)})
     write_lmdb(Path("in"), Path("out"))
@@ -216,7 +216,7 @@ def test_a_killed_one_goes_on(tmp_path: Path) -> None:
     ("arguments", "answer"),
     [
         (["nowhere", "out"], "there is no folder nowhere"),
-        (["empty", "out"], "no picture in empty"),
+        (["empty", "out"], "no image in empty"),
         (["in", "in/out"], "in/out lies in in, which is read"),
         (["in", "full"], "full is there already"),
         (["phases", "sets/cats"], "make an LMDB of each, sets/cats_train_lmdb and sets/cats_test_lmdb; data=lsun "),
@@ -282,7 +282,7 @@ def lsun(path: Path, count: int = 40) -> dict[bytes, bytes]:
 def test_the_suffix_is_that_of_the_format(tmp_path: Path, capsys) -> None:
     values = lsun(tmp_path / "db", 6)
     assert main(["data", "export", "db", "out"]) == 0
-    assert capsys.readouterr().out == "out: 6 pictures\n"
+    assert capsys.readouterr().out == "out: 6 images\n"
     named = {key.decode() + (".webp" if value[:4] == b"RIFF" else ".jpg"): value for key, value in values.items()}
     found = files(tmp_path / "out")
     listed = found.pop("files.csv").decode()

@@ -19,12 +19,12 @@ from gantrain.cli.main import main
 from gantrain.data.images.decoding import decode
 from gantrain.data.tools import preparing
 from gantrain.data.tools.edges import canny
-from gantrain.data.tools.making import unfinished
+from gantrain.data.tools.making import resumable_dir
 from gantrain.data.tools.preparing import load
 
 
 def save(path: str | Path, pixels: Any) -> Path:
-    """By the suffix: a picture of 8 bits or of gray with 16, or an array."""
+    """By the suffix: an image of 8 bits or of gray with 16, or an array."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":
@@ -75,7 +75,7 @@ def test_pairs_are_put_side_by_side_and_cut_apart_again_without_loss(capsys: pyt
         save(f"a/{name}.png", noise(seed))
         save(f"b/{name}.bmp", noise(seed + 10))
     assert prepare("pairs", "a", "b", "ab") == 0
-    assert capsys.readouterr().out == "ab: 3 pictures\n"
+    assert capsys.readouterr().out == "ab: 3 images\n"
     assert files("ab") == {"train/x.png", "train/sub/y.png", "test/z.png"}
     np.testing.assert_array_equal(pixels("ab/train/x.png"), np.hstack([noise(0), noise(10)]))
     assert prepare("split_pairs", "ab", "back") == 0
@@ -87,7 +87,7 @@ def test_pairs_are_put_side_by_side_and_cut_apart_again_without_loss(capsys: pyt
     assert no_leftovers()
 
 
-def test_halves_of_pictures_in_no_phase_come_to_a_and_b() -> None:
+def test_halves_of_images_in_no_phase_come_to_a_and_b() -> None:
     save("ab/1.png", noise(0))
     save("ab/other/2.png", noise(1))
     assert prepare("split_pairs", "ab", "out") == 0
@@ -108,7 +108,7 @@ def test_gray_joins_colour_and_8_bits_join_16() -> None:
     np.testing.assert_array_equal(pixels("ab/2.png"), np.hstack([deep, noise(3).astype(np.uint16) * 257]))
 
 
-def test_pictures_without_partner_are_named_and_nothing_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_without_partner_are_named_and_nothing_is_made(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("both", *(f"a{number:02}" for number in range(12))):
         save(f"a/{name}.png", noise(0))
     for name in ("both", "b1"):
@@ -116,7 +116,7 @@ def test_pictures_without_partner_are_named_and_nothing_is_made(capsys: pytest.C
     assert prepare("pairs", "a", "b", "ab") == 2
     error = capsys.readouterr().err
     assert error == (
-        "gantrain: pictures are matched by name without suffix, and of those in a and b 13 have no partner: "
+        "gantrain: images are matched by name without suffix, and of those in a and b 13 have no partner: "
         f"{', '.join(f'a/a{number:02}.png' for number in range(5))} and 8 more\n"
     )
     assert no_leftovers()
@@ -139,7 +139,7 @@ def test_channels_that_do_not_go_together_are_refused(capsys: pytest.CaptureFixt
     save("b/1.png", noise(1))
     assert prepare("pairs", "a", "b", "ab") == 2
     assert capsys.readouterr().err == (
-        "gantrain: a/1.npy and b/1.png have 5 and 3 channels, which do not go into one picture\n"
+        "gantrain: a/1.npy and b/1.png have 5 and 3 channels, which do not go into one image\n"
     )
 
 
@@ -151,11 +151,11 @@ def test_values_that_nothing_can_be_computed_of_are_refused(
     save("in/1.npy", np.full((4, 4), value, np.float32))
     assert prepare(kind, "in", "out") == 2
     assert capsys.readouterr().err == (
-        "gantrain: can't read the picture in/1.npy: some of its values are no numbers, or infinite\n"
+        "gantrain: can't read the image in/1.npy: some of its values are no numbers, or infinite\n"
     )
 
 
-def test_two_pictures_that_would_become_one_file_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_images_that_would_become_one_file_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     save("in/1.png", noise(0))
     save("in/1.bmp", noise(1))
     assert prepare("resize", "in", "out") == 2
@@ -365,7 +365,7 @@ def test_files_of_equal_content_never_come_to_two_sides() -> None:
         assert not train & test
 
 
-def test_pairs_that_share_one_picture_are_not_the_same() -> None:
+def test_pairs_that_share_one_image_are_not_the_same() -> None:
     for number in range(10):
         save(f"in/A/{number}.png", noise(number))
         save(f"in/B/{number}.png", np.zeros((6, 8), np.uint8))  # nine masks of nothing
@@ -389,7 +389,7 @@ def test_where_copies_leave_nothing_they_are_named(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == f"gantrain: {complaint}\n"
 
 
-def test_links_point_to_the_pictures() -> None:
+def test_links_point_to_the_images() -> None:
     for number in range(10):
         save(f"in/{number}.png", noise(number))
     assert prepare("split", "in", "out", "links=true") == 0
@@ -425,7 +425,7 @@ def test_what_is_divided_already_is_refused(capsys: pytest.CaptureFixture[str]) 
     assert "in is divided already, into train and test" in capsys.readouterr().err
 
 
-def test_no_picture_is_left_out_of_a_split(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_image_is_left_out_of_a_split(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("trainA/1", "trainB/2", "stray"):
         save(f"in/{name}.png", noise(0))
     assert prepare("split", "in", "out") == 2
@@ -508,7 +508,7 @@ def test_another_command_does_not_go_on_with_what_one_has_begun(
 
 def test_only_one_process_at_a_time_makes_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     save("in/0.png", noise(0))
-    with unfinished(Path("out"), [Path("in")], "something else"):
+    with resumable_dir(Path("out"), [Path("in")], "something else"):
         made = Path(".out-unfinished/whole/0.png")
         save(made, noise(1))
         assert prepare("resize", "in", "out", "size=4") == 2
@@ -596,21 +596,21 @@ def test_inputs_stay_as_they_are() -> None:
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path("in").iterdir()} == before
 
 
-def test_unreadable_pictures_and_missing_folders_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_images_and_missing_folders_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in").mkdir()
     assert prepare("resize", "in", "out") == 2
     assert prepare("resize", "nowhere", "out") == 2
-    Path("in/broken.png").write_bytes(b"no picture")
+    Path("in/broken.png").write_bytes(b"no image")
     assert prepare("resize", "in", "out") == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
-    assert "no picture in in (looked for" in lines[0]
+    assert "no image in in (looked for" in lines[0]
     assert lines[1] == "gantrain: there is no folder nowhere"
-    assert lines[2].startswith("gantrain: can't read the picture in/broken.png: ")
+    assert lines[2].startswith("gantrain: can't read the image in/broken.png: ")
     assert not Path("out").exists()
 
 
-def test_pictures_are_loaded_in_their_own_depth_and_colours(tmp_path: Path) -> None:
+def test_images_are_loaded_in_their_own_depth_and_colours(tmp_path: Path) -> None:
     for name, image in (
         ("gray.png", noise(0, channels=1)),
         ("colour.png", noise(1)),

@@ -19,7 +19,7 @@ from PIL import Image
 
 from gantrain.cli.main import main
 from gantrain.registry import LOGGERS
-from gantrain.report.loggers import Delivery, Logger, delivery, end_all
+from gantrain.report.loggers import AsyncLogger, Logger, delivery, end_all
 from gantrain.report.loggers.csv import CsvLogger
 
 OFTEN = ["trainer.log_every=2", "trainer.image_every=4"]
@@ -124,7 +124,7 @@ def board(name: str) -> Any:
     return EventAccumulator(f"checkpoints/{name}", size_guidance={"tensors": 0, "scalars": 0, "images": 0}).Reload()
 
 
-def test_tensorboard_has_curves_pictures_and_hyper_parameters_with_their_figures(train) -> None:
+def test_tensorboard_has_curves_images_and_hyper_parameters_with_their_figures(train) -> None:
     needs("tensorboard")
     from tensorboard.plugins.hparams import plugin_data_pb2
 
@@ -134,10 +134,10 @@ def test_tensorboard_has_curves_pictures_and_hyper_parameters_with_their_figures
         points = [(event.step, event.value) for event in events.Scalars(name)]
         assert points == [(line["step"], pytest.approx(line[name])) for line in logged("run")]
     (tag,) = events.Tags()["images"]
-    (picture,) = events.Images(tag)
-    assert picture.step == 4
+    (image,) = events.Images(tag)
+    assert image.step == 4
     (file,) = Path("checkpoints/run/images").glob("step_4_*.png")
-    assert (picture.width, picture.height) == Image.open(file).size
+    assert (image.width, image.height) == Image.open(file).size
     metadata = {tag: events.SummaryMetadata(tag).plugin_data.content for tag in events.PluginTagToContent("hparams")}
     told = {tag: plugin_data_pb2.HParamsPluginData.FromString(content) for tag, content in metadata.items()}
     (start,) = [data.session_start_info for data in told.values() if data.HasField("session_start_info")]
@@ -204,8 +204,8 @@ class Recorder(Logger):
     def scalars(self, step: int, values: Any) -> None:
         self._take("scalars", step, values)
 
-    def picture(self, step: int, name: str, picture: Image.Image) -> None:
-        self._take("picture", step, name)
+    def image(self, step: int, name: str, image: Image.Image) -> None:
+        self._take("image", step, name)
 
     def end(self, status: str) -> None:
         self._take("end", status)
@@ -225,7 +225,7 @@ MINE = "+logger.mine={name: mine}"
 def test_a_logger_is_told_where_a_run_begins_and_ends_and_all_between_in_order(recorder, train) -> None:
     train("run", MINE, "trainer.steps=4", *OFTEN)
     told = [call[:2] for call in recorder.calls]
-    assert told == [("begin", 0), ("scalars", 2), ("scalars", 4), ("picture", 4), ("end", "done")]
+    assert told == [("begin", 0), ("scalars", 2), ("scalars", 4), ("image", 4), ("end", "done")]
     recorder.calls.clear()
     train("run", MINE, "trainer.steps=6", *OFTEN)
     assert recorder.calls[0] == ("begin", 4, logged("run")[:2])
@@ -273,9 +273,9 @@ def test_a_run_that_crashes_says_so_to_its_loggers(recorder, capsys) -> None:
     assert status.startswith("crashed: ")
 
 
-def served(logger: Logger) -> tuple[Delivery, list[str]]:
+def served(logger: Logger) -> tuple[AsyncLogger, list[str]]:
     said: list[str] = []
-    return Delivery("mine", logger, said.extend), said
+    return AsyncLogger("mine", logger, said.extend), said
 
 
 def test_a_logger_that_ends_its_thread_is_told_and_goes_on() -> None:
@@ -304,21 +304,21 @@ def test_a_logger_that_cannot_be_made_is_a_line_and_leaves_no_folder(monkeypatch
     assert not Path("checkpoints").exists()
 
 
-def test_only_so_many_pictures_wait() -> None:
+def test_only_so_many_images_wait() -> None:
     recorder = Recorder()
     recorder.may_go_on.clear()
     post, said = served(recorder)
     post.begin(0, {}, [])
     for step in range(50):
-        post.picture(step, "samples", Image.new("L", (1, 1)))
+        post.image(step, "samples", Image.new("L", (1, 1)))
     recorder.may_go_on.set()
     post.end("done")
-    assert [call[1] for call in recorder.calls if call[0] == "picture"] == list(range(delivery.PICTURES))
+    assert [call[1] for call in recorder.calls if call[0] == "image"] == list(range(delivery.IMAGES))
     assert len(said) == 1
     post.begin(0, {}, [])  # as many again, now that those are through
-    post.picture(50, "samples", Image.new("L", (1, 1)))
+    post.image(50, "samples", Image.new("L", (1, 1)))
     post.end("done")
-    assert recorder.calls[-2] == ("picture", 50, "samples")
+    assert recorder.calls[-2] == ("image", 50, "samples")
 
 
 def test_what_waits_is_forgotten_when_a_run_goes_back() -> None:
@@ -327,15 +327,15 @@ def test_what_waits_is_forgotten_when_a_run_goes_back() -> None:
     post, said = served(recorder)
     post.begin(0, {}, [])
     recorder.was_called.wait()
-    post.picture(4, "samples", Image.new("L", (1, 1)))
-    post.picture(8, "samples", Image.new("L", (1, 1)))
+    post.image(4, "samples", Image.new("L", (1, 1)))
+    post.image(8, "samples", Image.new("L", (1, 1)))
     for step in range(1, 2000):  # more than may wait
         post.scalars(step, {"g": 1.0})
     post.begin(5, {}, [{"step": 5, "g": 1.0}])
     post.scalars(6, {"g": 2.0})
     recorder.may_go_on.set()
     post.end("done")
-    told = [("begin", 0), ("begin", 5), ("picture", 4), ("scalars", 6), ("end", "done")]
+    told = [("begin", 0), ("begin", 5), ("image", 4), ("scalars", 6), ("end", "done")]
     assert [call[:2] for call in recorder.calls] == told
     assert len(said) == 1
 
@@ -405,7 +405,7 @@ def wandb_runs(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeRun]:
         "wandb",
         monkeypatch,
         init=init,
-        Image=lambda picture, caption: picture,
+        Image=lambda image, caption: image,
         util=SimpleNamespace(generate_id=lambda: f"id{len(runs)}"),
     )
     return runs
@@ -453,7 +453,7 @@ class FakeMlflow:
 
     def create_run(self, experiment: str, *, run_name: str) -> Any:
         key = f"r{len(self.runs)}"
-        self.runs[key] = SimpleNamespace(name=run_name, points=[], params={}, pictures=[], status="RUNNING")
+        self.runs[key] = SimpleNamespace(name=run_name, points=[], params={}, images=[], status="RUNNING")
         return SimpleNamespace(info=SimpleNamespace(run_id=key))
 
     def update_run(self, key: str, *, status: str) -> None:
@@ -477,8 +477,8 @@ class FakeMlflow:
     def log_metric(self, key: str, name: str, value: float, *, timestamp: int, step: int) -> None:
         self.runs[key].points.append((name, step, value))
 
-    def log_image(self, key: str, picture: Image.Image, path: str) -> None:
-        self.runs[key].pictures.append(path)
+    def log_image(self, key: str, image: Image.Image, path: str) -> None:
+        self.runs[key].images.append(path)
 
 
 def test_mlflow_gets_the_whole_run_and_no_point_twice(monkeypatch, train, capsys) -> None:
@@ -500,7 +500,7 @@ def test_mlflow_gets_the_whole_run_and_no_point_twice(monkeypatch, train, capsys
         (line["step"], line["g"]) for line in logged("run")
     ]
     assert (run.name, run.status, run.params["model.name"]) == ("run", "FINISHED", "dcgan")
-    assert any(path.startswith("images/step_8_") for path in run.pictures)
+    assert any(path.startswith("images/step_8_") for path in run.images)
     train("run", "trainer.steps=9000", "trainer.max_minutes=1e-9", *typed)
     assert run.status == "KILLED"
     assert set(addresses) == {"http://there"}

@@ -108,14 +108,14 @@ def logged(name: str, what: str) -> list[tuple[int, float]]:
     return [(line["step"], pytest.approx(line[what])) for line in lines]
 
 
-def test_curves_and_pictures_are_shown_in_an_environment_named_after_the_run(server, train) -> None:
+def test_curves_and_images_are_shown_in_an_environment_named_after_the_run(server, train) -> None:
     train("first.run", *options(server), "trainer.steps=4", "trainer.image_every=2")
     shown = server.windows("first.run")
     for name in ("g", "d_real"):
         assert server.curve("first.run", name) == logged("first.run", name)
         assert shown[name]["title"] == name
-    pictures = [window for window in shown.values() if window["type"] == "image"]
-    assert [window["title"].rpartition(", ")[2] for window in pictures] == ["step 4"]
+    images = [window for window in shown.values() if window["type"] == "image"]
+    assert [window["title"].rpartition(", ")[2] for window in images] == ["step 4"]
     assert server.windows("main") == {}
 
 

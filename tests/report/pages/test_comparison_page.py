@@ -18,16 +18,16 @@ SETTINGS = ["model", "optimizer.lr", "seed"]
 
 
 def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: int = 4, **others: Any) -> Path:
-    """Of runs that differ in three settings, the last of which has crashed; there is a picture of each at two steps."""
+    """Of runs that differ in three settings, the last of which has crashed; there is an image of each at two steps."""
     runs: list[dict[str, Any]] = []
-    lines, pictures, tested = {}, {}, {}
+    lines, images, tested = {}, {}, {}
     for number in range(count):
         name = f"run {number}#%<b>" if number == 1 else f"run_{number}"
-        images = Path("checkpoints") / name / "images"
-        images.mkdir(parents=True, exist_ok=True)
-        (images.parent / "index.html").touch()
+        place = Path("checkpoints") / name / "images"
+        place.mkdir(parents=True, exist_ok=True)
+        (place.parent / "index.html").touch()
         for step in (10, 20):
-            Image.new("RGB", (16, 16), (number * 60, step * 10, 0)).save(images / f"step_{step}.png")
+            Image.new("RGB", (16, 16), (number * 60, step * 10, 0)).save(place / f"step_{step}.png")
         Image.new("RGB", (16, 16), (number * 60, 0, 255)).save(images / "test.png")
         crashed = number == count - 1
         values = {"g": 1.0 + number, "fid": 50.0 - 10 * number}
@@ -52,7 +52,7 @@ def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: in
         clock = [{"step": step, "epoch": step / 2, "kimg": step / 4} for step in range(1, 21)]
         lines[name] = [] if crashed else [{**now, "g": 1.0 + number + now["step"], "fid": 9.0} for now in clock]
         grid = {"columns": 1, "rows": 1, "width": 12, "height": 12, "gap": 2}
-        pictures[name] = [{"step": s, "what": "samples", "url": f"images/step_{s}.png", **grid} for s in (10, 20)]
+        images[name] = [{"step": s, "what": "samples", "url": f"images/step_{s}.png", **grid} for s in (10, 20)]
         tested[name] = others.get("tested", {"1.png": {"fake_b": "images/test.png"}})
     record = {
         "name": f"all {HOSTILE}",
@@ -63,7 +63,7 @@ def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: in
     }
     folder.mkdir(exist_ok=True)
     return comparison_page(
-        folder, record, objective=objective, lines=lines, pictures=pictures, tested=tested, home=Path("nowhere")
+        folder, record, objective=objective, lines=lines, images=images, tested=tested, home=Path("nowhere")
     )
 
 
@@ -219,7 +219,7 @@ def test_a_kind_of_test_image_is_shown_of_those_that_have_it(browser: Browser) -
     browser.check()
 
 
-def test_kinds_that_different_models_show_are_cut_out_of_their_pictures(browser: Browser) -> None:
+def test_kinds_that_different_models_show_are_cut_out_of_their_images(browser: Browser) -> None:
     from io import BytesIO
 
     written = page(count=2)

@@ -11,7 +11,7 @@ from browsing import NARROW, WIDE, Browser
 from pages import HOSTILE
 from PIL import Image
 
-from gantrain.report.pages.results_page import Row, Walk, results_page
+from gantrain.report.pages.results_page import Interpolation, Row, results_page
 
 KINDS = ("real_a", "fake_b", "real_b")
 FOLDER = Path("results")
@@ -23,18 +23,18 @@ def translated(count: int) -> list[Row]:
     rows = []
     for number in range(count):
         name = HOSTILE if number == 0 else f"some/{number:05}.png"
-        pictures = {kind: FOLDER / kind / f"{name}.png" for kind in KINDS}
+        images = {kind: FOLDER / kind / f"{name}.png" for kind in KINDS}
         figures = {"L1": 1 / (number + 1), "SSIM": 1 - abs(number - count // 2) / count}
-        rows.append(Row(name=name, pictures=pictures, size=(16, 12), figures=figures))
+        rows.append(Row(name=name, images=images, size=(16, 12), figures=figures))
     for row in rows:
-        for kind, path in row.pictures.items():
+        for kind, path in row.images.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.link(picture(KINDS.index(kind)), path)
+            os.link(image(KINDS.index(kind)), path)
     return rows
 
 
-def picture(shade: int) -> Path:
-    """A picture in one shade of gray."""
+def image(shade: int) -> Path:
+    """An image in one shade of gray."""
     path = FOLDER / f"{shade}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
@@ -94,7 +94,7 @@ def test_rows_are_filtered_sorted_and_paged(browser: Browser) -> None:
     browser.check()
 
 
-def test_a_page_that_was_written_again_shows_the_pictures_of_now(browser: Browser, serve) -> None:
+def test_a_page_that_was_written_again_shows_the_images_of_now(browser: Browser, serve) -> None:
     page = write(1)
     address = f"{serve(FOLDER)}/index.html"
     made = [path for path in FOLDER.rglob("*.png") if path.parent != FOLDER]
@@ -165,7 +165,7 @@ def test_before_and_after_are_compared_by_dragging_and_by_keys(browser: Browser)
     assert len(browser.find_all(".compare")) == 3
 
     def seam(element: object) -> float:
-        """Where the light picture begins, as a share of the width."""
+        """Where the light image begins, as a share of the width."""
         shot = Image.open(BytesIO(element.screenshot_as_png)).convert("L")
         row = [shot.getpixel((x, shot.height - 8)) for x in range(shot.width)]
         assert set(row[4:12] + row[-12:-4]) <= {0, 100}
@@ -192,18 +192,18 @@ def test_samples_have_a_row_for_each_class_and_ways_from_one_to_another(browser:
     for number in range(60):
         path = FOLDER / "samples" / f"{number:05}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.link(picture(number // 30), path)
+        os.link(image(number // 30), path)
         rows.append(
-            Row(name=path.stem, pictures={"sample": path}, size=(16, 12), label="<b>cat" if number < 30 else "dog")
+            Row(name=path.stem, images={"sample": path}, size=(16, 12), label="<b>cat" if number < 30 else "dog")
         )
     canvas = Image.new("L", (4 * 10 + 2, 2 * 10 + 2))
     for row in range(2):
         for column in range(4):
             canvas.paste(10 + 60 * column + 20 * row, (2 + 10 * column, 2 + 10 * row, 10 + 10 * column, 10 + 10 * row))
     canvas.save(FOLDER / "ways.png")
-    walk = Walk(path=FOLDER / "ways.png", columns=4, rows=2, width=8, height=8, gap=2)
-    grids = {"codes": picture(1)}
-    results_page(FOLDER, name="x", command="", facts={}, tables={"samples": rows}, walk=walk, pictures=grids)
+    walk = Interpolation(path=FOLDER / "ways.png", columns=4, rows=2, width=8, height=8, gap=2)
+    grids = {"codes": image(1)}
+    results_page(FOLDER, name="x", command="", facts={}, tables={"samples": rows}, walk=walk, images=grids)
     for size in (NARROW, WIDE):
         browser.open(FOLDER / "index.html", size=size)
         browser.until("document.querySelectorAll('.class').length === 2")

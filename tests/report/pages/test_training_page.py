@@ -24,7 +24,7 @@ RUNS = Path("runs")
 
 
 def colours(step: int, rows: int = 2) -> dict[str, torch.Tensor]:
-    """Pictures of one colour each: red says the kind, green the row, blue the step."""
+    """Images of one colour each: red says the kind, green the row, blue the step."""
     values = torch.empty(len(KINDS), rows, 3, 8, 8)
     for kind in range(len(KINDS)):
         for row in range(rows):
@@ -227,7 +227,7 @@ def test_what_is_zoomed_can_be_moved_along_without_a_mouse(browser: Browser) -> 
         browser.run("document.querySelector(`[aria-label='${arguments[0]}']`).click()", label)
 
     def ticks() -> str:
-        # a picture of the first chart, as uPlot writes its numbers into a canvas
+        # an image of the first chart, as uPlot writes its numbers into a canvas
         return str(browser.run("return document.querySelector('.chart canvas').toDataURL()"))
 
     assert not browser.find("[aria-label='later']").is_enabled()
@@ -297,10 +297,10 @@ def test_every_preview_image_has_a_row_through_time(browser: Browser) -> None:
     expected = [(0, 0, 100), *((1, 0, step) for step in (20, 40, 60, 80, 100)), (2, 0, 100)]
     expected += [(kind, 1, step) for kind, _, step in expected]
     for tile, (kind, row, step) in zip(tiles, expected, strict=True):
-        picture = Image.open(BytesIO(tile.screenshot_as_png)).convert("RGB")
+        image = Image.open(BytesIO(tile.screenshot_as_png)).convert("RGB")
         wanted = (kind / 2 * 255, row / 2 * 255, step / 100 * 255)
-        for place in ((2, 2), (picture.width // 2, picture.height // 2), (picture.width - 3, picture.height - 3)):
-            assert picture.getpixel(place) == pytest.approx(wanted, abs=2)
+        for place in ((2, 2), (image.width // 2, image.height // 2), (image.width - 3, image.height - 3)):
+            assert image.getpixel(place) == pytest.approx(wanted, abs=2)
     browser.check()
 
 
@@ -351,7 +351,7 @@ def test_a_run_that_goes_on_from_an_earlier_step_shows_no_more_than_it_has(brows
     browser.check()
 
 
-def test_a_run_that_starts_over_shows_its_own_pictures_and_none_of_steps_it_has_not_made(browser: Browser) -> None:
+def test_a_run_that_starts_over_shows_its_own_images_and_none_of_steps_it_has_not_made(browser: Browser) -> None:
     slider, enlarged = "document.querySelector('#samples input')", "document.querySelector('dialog[open] img')"
     run(steps=100)
     browser.open(RUNS / "run" / "index.html")
@@ -365,7 +365,7 @@ def test_a_run_that_starts_over_shows_its_own_pictures_and_none_of_steps_it_has_
     assert browser.find("#samples output").text == "60"
     now = [image.get_attribute("src") for image in browser.find_all("#samples figure img, .film img")]
     assert len(now) == 1 + 2 * 5
-    assert before.isdisjoint(now)  # by the old addresses the browser has the old pictures
+    assert before.isdisjoint(now)  # by the old addresses the browser has the old images
     browser.find("#samples button.picture").click()
     assert browser.run(f"return {enlarged}.src") in now
     again.close("done", 60)

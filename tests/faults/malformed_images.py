@@ -1,4 +1,4 @@
-"""Malformed pictures, and a reader of them as training reads: ``python malformed_pictures.py FOLDER`` says how it went.
+"""Malformed images, and a reader of them as training reads: ``python malformed_images.py FOLDER`` says how it went.
 
 A process of its own, which may be killed by what it reads, and whose memory and time are limited.
 """
@@ -20,12 +20,12 @@ import tifffile
 from PIL import Image
 
 HEIGHT, WIDTH = 20, 24
-SECONDS = 120  # of computing, for all pictures together
+SECONDS = 120  # of computing, for all images together
 MEMORY = 3 << 30  # bytes besides what Python and torch have taken
 DECODERS = ("exact", "fast", "draft")
 
 
-def picture(height: int = HEIGHT, width: int = WIDTH) -> Image.Image:
+def plain_image(height: int = HEIGHT, width: int = WIDTH) -> Image.Image:
     rows, columns = np.mgrid[:height, :width]
     return Image.fromarray(
         np.stack([rows * 9 % 256, columns * 7 % 256, (rows + columns) * 5 % 256], axis=2).astype(np.uint8)
@@ -51,8 +51,8 @@ def npy(pixels: np.ndarray) -> bytes:
 
 
 def good() -> dict[str, bytes]:
-    """A whole picture of each kind, by a file name that fits."""
-    image = picture()
+    """A whole image of each kind, by a file name that fits."""
+    image = plain_image()
     deep = np.asarray(image).astype(np.uint16) * 257
     return {
         "plain.jpg": saved(image, "JPEG", quality=90),
@@ -132,7 +132,7 @@ def with_dimensions(content: bytes, name: str, height: int, width: int) -> bytes
 
 
 def resized() -> Iterator[tuple[str, bytes]]:
-    """Bombs, and pictures without pixels."""
+    """Bombs, and images without pixels."""
     for name, content in good().items():
         if name != "lossy.webp":
             yield f"bomb_{name}", with_dimensions(content, name, 60000, 60000)
@@ -149,7 +149,7 @@ def resized() -> Iterator[tuple[str, bytes]]:
     yield "bomb_channels.tif", many_channels()
     yield "bomb.npy", npy(np.zeros((2, 2), np.uint8)).replace(b"(2, 2)", b"(999999, 999999)").replace(b" " * 10, b"", 1)
     yield "nothing.npy", npy(np.zeros((0, WIDTH, 3), np.uint8))
-    yield "thin_1x60000.png", saved(picture(1, 60000), "PNG")
+    yield "thin_1x60000.png", saved(plain_image(1, 60000), "PNG")
 
 
 def many_channels() -> bytes:
@@ -178,13 +178,13 @@ def odd_shapes() -> Iterator[tuple[str, bytes]]:
         ("GIF", "gif"),
         ("TIFF", "tif"),
     ):
-        yield f"shape_1x1.{suffix}", saved(picture(1, 1), kind)
+        yield f"shape_1x1.{suffix}", saved(plain_image(1, 1), kind)
         if kind != "WEBP":
-            yield f"shape_3x20000.{suffix}", saved(picture(3, 20000), kind)
-            yield f"shape_20000x3.{suffix}", saved(picture(20000, 3), kind)
+            yield f"shape_3x20000.{suffix}", saved(plain_image(3, 20000), kind)
+            yield f"shape_20000x3.{suffix}", saved(plain_image(20000, 3), kind)
     yield "shape_1x1_deep.tif", tiff(np.full((1, 1, 3), 1000, np.uint16), photometric="rgb")
-    yield "long_1x60000.png", saved(picture(1, 60000), "PNG")
-    yield "long_60000x1.jpg", saved(picture(60000, 1), "JPEG")
+    yield "long_1x60000.png", saved(plain_image(1, 60000), "PNG")
+    yield "long_60000x1.jpg", saved(plain_image(60000, 1), "JPEG")
 
 
 BAD_EXIF = {
@@ -200,7 +200,7 @@ BAD_EXIF = {
 
 def bad_exif() -> Iterator[tuple[str, bytes]]:
     """Whole but for what says which way is up."""
-    image = picture()
+    image = plain_image()
     for what, exif in BAD_EXIF.items():
         yield f"exif_{what}_plain.jpg", saved(image, "JPEG", quality=90, exif=exif)
         yield f"exif_{what}_plain.png", saved(image, "PNG", exif=exif)
@@ -208,7 +208,7 @@ def bad_exif() -> Iterator[tuple[str, bytes]]:
 
 
 def foreign() -> Iterator[tuple[str, bytes]]:
-    """What Pillow knows, and no folder of pictures has: an EPS would be run by another program."""
+    """What Pillow knows, and no folder of images has: an EPS would be run by another program."""
     yield "foreign_eps.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) print showpage\n"
     yield "foreign_svg.png", b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
     yield "foreign_pdf.jpg", b"%PDF-1.4\n%%EOF"
@@ -230,7 +230,7 @@ def make(folder: Path) -> list[str]:
 
 
 def keys_for(name: str, decoder: str) -> dict[str, Any]:
-    """What a user would give who knows what the picture should be."""
+    """What a user would give who knows what the image should be."""
     side = 256 if name.startswith("thin") else 16
     range_ = (0.0, 1.0) if "float" in name else None
     depth = "float32" if "float" in name else "uint16" if "deep" in name or "16" in name else "uint8"
@@ -259,7 +259,7 @@ def limit() -> None:
 
 
 def main(folder: Path) -> None:
-    """Read every picture with every decoder; a line of JSON for each: name, decoder, what was read or said."""
+    """Read every image with every decoder; a line of JSON for each: name, decoder, what was read or said."""
     from gantrain.data.images.headers import read_header
     from gantrain.data.sets.single import SingleFolder
     from gantrain.errors import ConfigError

@@ -1,4 +1,4 @@
-"""Hundreds of malformed pictures on the way that training reads them: read right, or refused in a line with the name.
+"""Hundreds of malformed images on the way that training reads them: read right, or refused in a line with the name.
 
 They are read in another process, whose memory and time are limited, and which none of them may end.
 """
@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import malformed_pictures
-from malformed_pictures import DECODERS, good, make
+import malformed_images
+from malformed_images import DECODERS, good, make
 
 MOST = 1_000_000  # kilobytes that the reading process may grow by, at its height
 
@@ -20,23 +20,21 @@ MOST = 1_000_000  # kilobytes that the reading process may grow by, at its heigh
 Outcomes: TypeAlias = dict[tuple[str, str], dict[str, Any]]  # by file name, and decoder or "header"
 
 
-def test_hundreds_of_malformed_pictures(tmp_path: Path) -> None:
-    outcomes = outcomes_in(
-        tmp_path / "pictures"
-    )  # of one reading: it takes seconds, and every worker would have its own
+def test_hundreds_of_malformed_images(tmp_path: Path) -> None:
+    outcomes = outcomes_in(tmp_path / "images")  # of one reading: it takes seconds, and every worker would have its own
     every_one_is_read_or_refused_in_one_line_that_names_it(outcomes)
     whole_ones_are_read_whatever_their_name_says(outcomes)
     of_what_was_cut_off_nothing_is_made_up(outcomes)
     bombs_and_those_without_pixels_and_foreign_ones_are_refused(outcomes)
     one_pixel_or_a_row_of_them_is_read(outcomes)
-    where_exif_is_damaged_the_picture_is_taken_as_it_lies(outcomes)
+    where_exif_is_damaged_the_image_is_taken_as_it_lies(outcomes)
 
 
 def outcomes_in(folder: Path) -> Outcomes:
     """What became of each file with each decoder, and with the reader of headers."""
     names = make(folder)
     assert len(names) - len(good()) > 300
-    command = [sys.executable, malformed_pictures.__file__, str(folder)]
+    command = [sys.executable, malformed_images.__file__, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, (lines[-1:], done.stderr[-500:])
@@ -48,7 +46,7 @@ def outcomes_in(folder: Path) -> Outcomes:
 
 
 def of(outcomes: Outcomes, *kinds: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """Name, decoder and outcome of the pictures whose names begin so."""
+    """Name, decoder and outcome of the images whose names begin so."""
     found = [(*key, line) for key, line in outcomes.items() if key[0].startswith(kinds) and key[1] != "header"]
     assert found
     return found
@@ -70,7 +68,7 @@ def whole_ones_are_read_whatever_their_name_says(outcomes: Outcomes) -> None:
         same = [
             name for name in good() if name.startswith(("plain", "lzw", "deflated")) and name[6:] not in ("jpg", "gif")
         ]
-        assert len({outcomes[name, decoder]["digest"] for name in same}) == 1  # without loss, they are one picture
+        assert len({outcomes[name, decoder]["digest"] for name in same}) == 1  # without loss, they are one image
     for name, decoder, line in of(outcomes, "renamed_"):
         original = next(there for there in good() if name.startswith(f"renamed_{there.replace('.', '_')}."))
         assert line.get("digest") == outcomes[original, decoder]["digest"], line
@@ -88,7 +86,7 @@ def bombs_and_those_without_pixels_and_foreign_ones_are_refused(outcomes: Outcom
     for *_, line in of(outcomes, "bomb", "nothing", "flat_", "thin_", "foreign_"):
         assert "error" in line, line
     for *_, line in of(outcomes, "foreign_eps"):  # which Pillow has Ghostscript run
-        assert "this is no picture, or one of an unknown format" in line["error"]
+        assert "this is no image, or one of an unknown format" in line["error"]
     for *_, line in of(outcomes, "nothing.npy"):
         assert "its shape is (0, 24, 3), and not" in line["error"]
     for *_, line in of(outcomes, "bomb_channels"):
@@ -100,7 +98,7 @@ def one_pixel_or_a_row_of_them_is_read(outcomes: Outcomes) -> None:
         assert "digest" in line, line
 
 
-def where_exif_is_damaged_the_picture_is_taken_as_it_lies(outcomes: Outcomes) -> None:
+def where_exif_is_damaged_the_image_is_taken_as_it_lies(outcomes: Outcomes) -> None:
     for name, decoder, line in of(outcomes, "exif_"):
         assert line.get("digest") == outcomes[f"plain{Path(name).suffix}", decoder]["digest"], line
         assert outcomes[name, "header"]["header"] == [20, 24, 3, "uint8"]
