@@ -67,7 +67,7 @@ def test_bare_weights_compute_what_they_computed_where_they_come_from(
         assert fake.dtype == real.dtype == np.float32
         assert wanted.std() > 0.05
         # and in the scale of the data
-        for made, values in ((fake, wanted), (real, image)):
+        for made, values in ((fake, wanted), (real, array)):
             found = torch.from_numpy(made).permute(2, 0, 1)[None] / scale
             torch.testing.assert_close(found, values, atol=1e-5, rtol=0)
 
