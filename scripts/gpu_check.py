@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+"""Trains every model for a few steps on the GPU and prints a table; the exit status is 1 if any check fails.
+
+Checked are all models in float32, bfloat16 and float16, compiled networks, the channels-last layout, a deterministic
+run that is interrupted and resumed (bit-identical to one that is not), host synchronisations per step, and running out of
+memory. Speed is measured for DCGAN and CycleGAN. ``--cpu`` runs a small part on the CPU, to try the script itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+LATENT = ("gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan")
+TRANSLATORS = ("pix2pix", "cyclegan", "discogan")
+PRECISIONS = ("float32", "bfloat16", "float16")
+# counts the warnings of torch's synchronisation debug mode between two steps of a run
+COUNTING = """
+import sys, warnings, torch
+from gantrain.cli.main import main
+from gantrain.training.trainer import Trainer
+steps, counts, begin = [20, 120], [], None
+def counted(message, *rest): counts[-1] += "synchroniz" in str(message)
+fit = Trainer.fit
+def hooked(self):
+    start = self.update.begin
+    def begin(step, progress):
+        if step in steps:
+            counts.append(0)
+            torch.cuda.set_sync_debug_mode("warn" if step == steps[0] else "default")
+        start(step, progress)
+    self.update.begin = begin
+    return fit(self)
+Trainer.fit = hooked
+warnings.showwarning = counted
+warnings.simplefilter("always")
+status = main(sys.argv[1:])
+print("synchronisations", counts[0])
+sys.exit(status)
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One check: its name, whether it passed, and what was measured or went wrong."""
+
+    name: str
+    passed: bool
+    note: str
+
+
+class Check:
+    """Runs ``gantrain train`` in a temporary folder.
+
+    Args:
+        folder: Where runs are stored.
+        accelerator: ``cuda`` or ``cpu``.
+    """
+
+    def __init__(self, folder: Path, accelerator: str) -> None:
+        self.folder = folder
+        self.accelerator = accelerator
+
+    def train(self, name: str, *overrides: str, code: str = "") -> subprocess.CompletedProcess[str]:
+        """The finished process of a run called ``name``; ``code`` is run instead of the command."""
+        start = ["-c", code] if code else ["-m", "gantrain"]
+        typed = [
+            "train",
+            f"name={name.replace(', ', '_').replace(' ', '_')}",
+            f"trainer.accelerator={self.accelerator}",
+            "data.num_workers=0",
+            *overrides,
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+        return subprocess.run(
+            [sys.executable, *start, *typed],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def losses(self, name: str) -> list[dict[str, float]]:
+        """The logged lines of a run."""
+        path = self.folder / "checkpoints" / name.replace(", ", "_").replace(" ", "_") / "losses.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def short(self, name: str, *overrides: str) -> Row:
+        """Three steps; passed if they end well with finite losses."""
+        start = time.monotonic()
+        done = self.train(name, "trainer.steps=3", "trainer.log_every=1", *overrides)
+        if done.returncode:
+            return Row(name, False, (done.stderr.strip().splitlines() or ["?"])[-1])
+        finite = all(math.isfinite(value) for line in self.losses(name) for value in line.values())
+        return Row(name, finite, f"{time.monotonic() - start:.0f} s" if finite else "losses are not finite")
+
+    def speed(self, name: str, steps: int, *overrides: str) -> Row:
+        """Steps per second between the first log line and the last."""
+        length = [f"trainer.steps={steps}", f"trainer.log_every={steps // 4}", f"trainer.image_every={steps}"]
+        done = self.train(name, *length, f"trainer.save_every={steps}", *overrides, code=TIMED)
+        rates = [line for line in done.stdout.splitlines() if line.startswith("rate ")]
+        if done.returncode or not rates:
+            return Row(name, False, (done.stderr.strip().splitlines() or ["?"])[-1])
+        return Row(name, True, f"{float(rates[-1].split()[1]):.1f} steps/s")
+
+    def resumed(self, model: str) -> Row:
+        """A deterministic run in two parts has the weights of one in one part."""
+        name = f"{model}, resumed"
+        deterministic = [f"model={model}", "trainer.deterministic=true", "trainer.log_every=1"]
+        for run, lengths in ((f"{model}_whole", (8,)), (f"{model}_parts", (4, 8))):
+            for steps in lengths:
+                done = self.train(run, *deterministic, f"trainer.steps={steps}")
+                if done.returncode:
+                    return Row(name, False, (done.stderr.strip().splitlines() or ["?"])[-1])
+        paths = [self.folder / "checkpoints" / f"{model}_{part}" / "step_8.pt" for part in ("whole", "parts")]
+        whole, parts = (torch.load(path, map_location="cpu", weights_only=True)["model"] for path in paths)
+        same = all(torch.equal(whole[key], parts[key]) for key in whole if isinstance(whole[key], torch.Tensor))
+        return Row(name, same, "bit-identical" if same else "weights differ")
+
+    def out_of_memory(self) -> Row:
+        """More than the GPU has ends in one line."""
+        done = self.train("memory", "data.batch_size=4096", "network.width=2048", "trainer.steps=2")
+        lines = [line for line in done.stderr.strip().splitlines() if "memory" in line]
+        passed = done.returncode == 1 and "Traceback" not in done.stderr and bool(lines)
+        return Row("out of memory", passed, lines[-1] if lines else done.stderr.strip()[-200:])
+
+    def synchronisations(self, model: str) -> Row:
+        """How often the host waits for the GPU in 100 steps without a log line."""
+        steps = ["trainer.steps=140", "trainer.log_every=130", "trainer.image_every=130", "trainer.save_every=130"]
+        done = self.train(f"{model}_sync", f"model={model}", *steps, code=COUNTING)
+        counts = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("synchronisations")]
+        passed = done.returncode == 0 and counts == ["0"]
+        note = f"{counts[0]} in 100 steps" if counts else (done.stderr.strip().splitlines() or ["?"])[-1]
+        return Row(f"{model}, synchronisations", passed, note)
+
+
+# the steps of the second half of a run, timed on the host with the device idle at both ends
+TIMED = """
+import sys, time, torch
+from gantrain.cli.main import main
+from gantrain.training.trainer import Trainer
+fit = Trainer.fit
+def hooked(self):
+    start, marks, total = self.update.begin, [], int(self.clock.amount)
+    def begin(step, progress):
+        if step in (total // 2, total - 1):
+            if torch.cuda.is_available(): torch.cuda.synchronize()
+            marks.append((step, time.perf_counter()))
+        start(step, progress)
+    self.update.begin = begin
+    done = fit(self)
+    (a, before), (b, after) = marks
+    print("rate", (b - a) / (after - before))
+    return done
+Trainer.fit = hooked
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def rows(check: Check, *, small: bool) -> Iterator[Row]:
+    """All checks, those without timing several at a time."""
+    models = LATENT[:2] if small else (*LATENT, *TRANSLATORS)
+    cases = [
+        (f"{model}, {precision}", f"model={model}", f"trainer.precision={precision}")
+        for model in models
+        for precision in (PRECISIONS[:1] if small else PRECISIONS)
+    ]
+    if not small:
+        cases += [("dcgan, compiled", "trainer.compile=true"), ("dcgan, channels last", "trainer.channels_last=true")]
+        cases += [("cyclegan, compiled", "model=cyclegan", "trainer.compile=true", "trainer.precision=bfloat16")]
+    with ThreadPoolExecutor(1 if small else 8) as pool:
+        yield from pool.map(lambda case: check.short(*case), cases)
+        yield from pool.map(check.resumed, ["dcgan"] if small else ["dcgan", "cyclegan", "pix2pix", "wgan_gp"])
+    if small:
+        yield check.speed("dcgan, speed", 8)
+        return
+    yield check.synchronisations("dcgan")
+    yield check.synchronisations("cyclegan")
+    yield check.out_of_memory()
+    large = ["model=cyclegan", "data.load_size=256", "data.crop_size=256", "data.batch_size=1", "network.width=64"]
+    large += ["network/generator=resnet_9blocks"]
+    for precision in PRECISIONS:
+        typed = [f"trainer.precision={precision}"]
+        yield check.speed(f"dcgan, speed in {precision}", 400, *typed)
+        layout = ["trainer.channels_last=true"] if precision != "float32" else []
+        yield check.speed(f"cyclegan at 256 pixels, speed in {precision}", 60, *large, *typed, *layout)
+
+
+def main() -> int:
+    """Run the checks and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cpu", action="store_true", help="a small part, on the CPU")
+    arguments = parser.parse_args()
+    device = "CPU" if arguments.cpu else torch.cuda.get_device_name()
+    print(f"{device}, torch {torch.__version__}")
+    passed = failed = 0
+    with tempfile.TemporaryDirectory(prefix="gantrain-gpu-") as folder:
+        for row in rows(Check(Path(folder), "cpu" if arguments.cpu else "cuda"), small=arguments.cpu):
+            print(f"{row.name:<48}  {'passed' if row.passed else 'FAILED'}  {row.note}", flush=True)
+            passed, failed = passed + row.passed, failed + (not row.passed)
+    print(f"{passed} passed, {failed} failed")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
