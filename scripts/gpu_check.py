@@ -2,8 +2,8 @@
 """Trains every model for a few steps on the GPU and prints a table; the exit status is 1 if any check fails.
 
 Checked are all models in float32, bfloat16 and float16, compiled networks, the channels-last layout, a deterministic
-run that is interrupted and resumed (bit-identical to one that is not), host synchronisations per step, and running out of
-memory. Speed is measured for DCGAN and CycleGAN. ``--cpu`` runs a small part on the CPU, to try the script itself.
+run that is interrupted and resumed (bit-identical to one that is not), host synchronisations per step, and running out
+of memory. Speed is measured for DCGAN and CycleGAN. ``--cpu`` runs a small part on the CPU, to try the script itself.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import argparse
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +96,7 @@ class Check:
 
     def losses(self, name: str) -> list[dict[str, float]]:
         """The logged lines of a run."""
-        path = self.folder / "checkpoints" / name.replace(", ", "_").replace(" ", "_") / "losses.jsonl"
+        path = self.folder / "checkpoints" / folder_name(name) / "losses.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()]
 
     def short(self, name: str, *overrides: str) -> Row:
@@ -196,6 +198,11 @@ def rows(check: Check, *, small: bool) -> Iterator[Row]:
         yield check.speed(f"dcgan, speed in {precision}", 400, *typed)
         layout = ["trainer.channels_last=true"] if precision != "float32" else []
         yield check.speed(f"cyclegan at 256 pixels, speed in {precision}", 60, *large, *typed, *layout)
+
+
+def folder_name(name: str) -> str:
+    """The name of a check in characters that a folder of runs may have."""
+    return re.sub(r"\W+", "_", name)
 
 
 def main() -> int:
