@@ -142,7 +142,7 @@ def test_the_schedule_sets_the_rates_of_both_sides_each_at_its_own_base() -> Non
     update = updates_of(sgd(sides[:1], lr=0.4), sgd(sides[1:], lr=0.2), schedule=Linear(start=0.5))
     for progress, factor in ((0.0, 1.0), (0.75, 0.5), (0.5, 1.0), (0.875, 0.25)):
         update.begin(0, progress)
-        rates = [player.optimizer.param_groups[0]["lr"] for player in update.players]
+        rates = [player.optimizer.param_groups[0]["lr"] for player in update.sides]
         torch.testing.assert_close(rates, [0.4 * factor, 0.2 * factor])
 
 

@@ -29,7 +29,7 @@ def leap(
         update(self, loss)
         if self.step + 1 == step and left[0] > 0:
             left[0] -= 1
-            player = self.players[side == "discriminator"]
+            player = self.sides[side == "discriminator"]
             weight = player.parameters[-1]
             kept = {"weight": weight.detach(), "statistics": player.statistics[-1], **player.optimizer.state[weight]}
             there = kept[where]
