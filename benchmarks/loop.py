@@ -73,7 +73,7 @@ def build(overrides: list[str]) -> tuple[Parts, TrainerSettings]:
 def bare_dcgan(parts: Parts) -> Callable[[Batch], dict[str, Tensor]]:
     """One step of DCGAN as in a script of its own."""
     generator, discriminator = parts.model.generator, parts.model.discriminator
-    optimizer_g, optimizer_d = (player.optimizer for player in parts.update.players)
+    optimizer_g, optimizer_d = (player.optimizer for player in parts.update.sides)
 
     def step(batch: Batch) -> dict[str, Tensor]:
         real = batch["image"]
@@ -99,7 +99,7 @@ def bare_cyclegan(parts: Parts) -> Callable[[Batch], dict[str, Tensor]]:
     """One step of CycleGAN without identity loss as in a script of its own."""
     model: Any = parts.model
     g_ab, g_ba, d_a, d_b = model.generator_ab, model.generator_ba, model.discriminator_a, model.discriminator_b
-    optimizer_g, optimizer_d = (player.optimizer for player in parts.update.players)
+    optimizer_g, optimizer_d = (player.optimizer for player in parts.update.sides)
     pool_a, pool_b = ImagePool(model.pool_a.size), ImagePool(model.pool_b.size)
 
     def mse(logits: Tensor, target: float) -> Tensor:
@@ -223,7 +223,7 @@ def by_trainer(parts: Parts, settings: TrainerSettings, stream: Any, steps: int)
             save_minutes=None,
             objective=parts.objective,
         )
-        parts.update.watch.wants_stop = laps
+        parts.update.monitor.wants_stop = laps
         trainer.fit()
     return laps.per_step()
 

@@ -33,8 +33,7 @@ from gantrain.report.run import remove_report
 from gantrain.runtime import distributed
 from gantrain.runtime.launch import launch
 from gantrain.runtime.run_lock import RunLock
-from gantrain.runtime.signals import Interruption, is_requeued, requeue, restore_sigint
-from gantrain.runtime.unfailing import unfailing_messages
+from gantrain.runtime.signals import Interruption, is_requeued, requeue, restore_sigint, safe_stderr
 from gantrain.training import failures as crash
 from gantrain.training.build import Parts
 from gantrain.training.init_from import adopt_architecture, load_networks
@@ -59,7 +58,7 @@ def train(config: dict[str, Any], overrides: list[str], defaults: dict[str, Any]
     settings = construct(RunSettings, config, key="")
     trainer = construct(TrainerSettings, settings.trainer, key="trainer")
     processes = count_processes(trainer)
-    if processes == 1 or distributed.ranks_are_here() or settings.dry_run:
+    if processes == 1 or distributed.is_launched() or settings.dry_run:
         return _train_here(config, overrides, defaults, settings, trainer)
     # a mistake is told once, before there are ranks
     Parts.build(config, settings, trainer, torch.device("cpu"), world_size=processes)
@@ -89,7 +88,7 @@ def _train_here(
         restore_sigint()  # all that is imported by now
         # rank 0 writes for all
         lock = RunLock(CHECKPOINTS / settings.name) if distributed.rank() == 0 else None
-        with unfailing_messages(), lock or nullcontext(), interruption, closing(parts.stream):
+        with safe_stderr(), lock or nullcontext(), interruption, closing(parts.stream):
             return _run(parts, config, overrides, defaults, settings, trainer, interruption, lock)
 
 
@@ -114,7 +113,7 @@ def _run(
         active=distributed.rank() == 0,
         home=CHECKPOINTS,
         defaults=defaults,
-        facts={"seed": str(settings.seed), **provenance(parts.update.players[0].device)},
+        facts={"seed": str(settings.seed), **provenance(parts.update.sides[0].device)},
         networks=network_sizes(parts.model),
     )
     trainer = Trainer(
@@ -144,33 +143,39 @@ def _run(
         save_minutes=trainer_settings.save_minutes,
         objective=parts.objective,
     )
-    parts.update.watch.wants_stop = interruption.is_asked_for
+    parts.update.monitor.wants_stop = interruption.is_asked_for
     starts_over = settings.resume == "never"
     again = resume.command(overrides, *(["resume=auto"] if starts_over else []))
     try:
         _resume(trainer, settings, ready=lambda: parts.keep(interruption.is_asked_for))
     except KeyboardInterrupt:  # while images were decoded for the cache
-        distributed.say(f"Stopped before the first step ({interruption.reason(interruption.signal)}); again: {again}")
+        distributed.print_rank_zero(
+            f"Stopped before the first step ({interruption.reason(interruption.signal)}); again: {again}"
+        )
         return 128 + interruption.signal if interruption.signal else 0
     if trainer.progress >= 1:
         clock = trainer.clock
         report.finish(trainer.step, done=trainer.done, total=clock.amount, unit=clock.unit)
         length = next(key for key, value in trainer_settings.length.items() if value is not None)
-        distributed.say(f"{folder} is finished at step {trainer.step}: raise {length} to go on, or give resume=never")
-        distributed.say(f"Page: {report.page}")
+        distributed.print_rank_zero(
+            f"{folder} is finished at step {trainer.step}: raise {length} to go on, or give resume=never"
+        )
+        distributed.print_rank_zero(f"Page: {report.page}")
         return 0
     with closing(trainer.checkpoints), report:
-        done = _fit(trainer, trainer_settings, config, parts.update.players[0].device)
+        done = _fit(trainer, trainer_settings, config, parts.update.sides[0].device)
         number = distributed.all_max(interruption.signal)  # all ranks' is the same, and rank 0 has saved
         if done:
             report.close("done", trainer.step)
-            distributed.say(f"Page: {report.page}")
+            distributed.print_rank_zero(f"Page: {report.page}")
             return 128 + number if number else 0  # what else was to be done is not wanted any more
         report.close(f"stopped: {interruption.reason(number)}", trainer.step)
     goes_on = "this goes on" if starts_over else "the same command goes on"
-    distributed.say(f"Stopped at step {trainer.step} and saved ({interruption.reason(number)}); {goes_on}: {again}")
+    distributed.print_rank_zero(
+        f"Stopped at step {trainer.step} and saved ({interruption.reason(number)}); {goes_on}: {again}"
+    )
     if number == getattr(signal, "SIGUSR1", None) and distributed.rank() == 0 and (told := requeue()):
-        distributed.say(told)
+        distributed.print_rank_zero(told)
     return 128 + number if number else 0
 
 
@@ -229,7 +234,7 @@ def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None
             resume.check(state, trainer.constants, depends_on_length=schedule.depends_on_length)
             trainer.load_state_dict(state)
         if len(state["ranks"]) != distributed.world_size():
-            distributed.say(
+            distributed.print_rank_zero(
                 f"warning: saved by {len(state['ranks'])} processes, resumed by {distributed.world_size()}: "
                 "the run goes on, but not to the same bits"
             )
@@ -237,17 +242,17 @@ def _resume(trainer: Trainer, settings: RunSettings, *, ready: Callable[[], None
             ready()
         if distributed.rank() == 0:
             checkpoints.tidy()
-        distributed.say(f"Resuming {checkpoints.folder} at step {trainer.step}")
+        distributed.print_rank_zero(f"Resuming {checkpoints.folder} at step {trainer.step}")
         return
     if settings.init_from is not None:
         load_networks(trainer.model, Path(settings.init_from).expanduser(), trainer.constants["config"])
-        if trainer.update.averages is not None:
-            trainer.update.averages.restart()
+        if trainer.update.ema is not None:
+            trainer.update.ema.restart()
     ready()
-    distributed.gather(None)  # every rank has looked before rank 0 deletes
+    distributed.gather_object(None)  # every rank has looked before rank 0 deletes
     if there:
         step = max(checkpoints.steps(), default=0)
-        distributed.say(f"resume=never: overwriting {checkpoints.folder}, which was at step {step}")
+        distributed.print_rank_zero(f"resume=never: overwriting {checkpoints.folder}, which was at step {step}")
     if distributed.rank() == 0 and (there or (checkpoints.folder / "losses.jsonl").exists()):
         try:
             checkpoints.tidy()

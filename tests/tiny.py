@@ -194,7 +194,7 @@ def updates_of(
     discriminator: torch.optim.Optimizer,
     *,
     schedule: Schedule | None = None,
-    averages: EMA | None = None,
+    ema: EMA | None = None,
     seed: int = 7,
     scaled: bool = False,
 ) -> Updates:
@@ -202,7 +202,7 @@ def updates_of(
         generator=SideOptimizer(generator, CPU, scaled=scaled),
         discriminator=SideOptimizer(discriminator, CPU, scaled=scaled),
         schedule=schedule or Constant(),
-        averages=averages,
+        ema=ema,
         draws=StepRandom(seed, CPU),
     )
 
@@ -220,7 +220,7 @@ def adam_updates(model: GAN, lr: float = 2e-4) -> Updates:
         )
         for side in (model.generators(), model.discriminators())
     ]
-    return updates_of(*sides, averages=averages)
+    return updates_of(*sides, ema=averages)
 
 
 class AdamByHand:
@@ -273,7 +273,7 @@ class Watched(Updates):
             generator=players[0],
             discriminator=players[1],
             schedule=Constant(),
-            averages=averages,
+            ema=averages,
             draws=StepRandom(seed, CPU),
         )
         self._model = model

@@ -1,1 +1,1 @@
-"""Checkpoints: where they are stored, their format, and the weights of the reference implementation."""
+"""Checkpoints: storing them, their file format, and the weights of the reference implementation."""

@@ -1,4 +1,4 @@
-"""One checkpoint file: sealed when it is written, checked when it is read, never trusted."""
+"""One checkpoint file: written with a checksum, verified when read, never trusted."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ import torch
 
 from gantrain.checkpoints.upgrades import FORMAT, upgraded
 from gantrain.errors import ConfigError
+from gantrain.runtime.atomic import fsync_path
 
-# A seal is the file's last bytes, the comment of the zip archive that torch writes, so that torch still reads the file.
+# The checksum is stored as the comment of the zip archive that torch writes, at the end of the file, so that torch can
+# still read it.
 MARK = b"gantrain sealed with blake2b: "
-DIGEST = 32  # bytes
-SEAL = len(MARK) + DIGEST
-SEALED_SINCE = 3  # format
-BLOCK = 1 << 20
-# of the newest format; the rest is of the model's making
-CONTENT = {
+DIGEST_BYTES = 32
+COMMENT_BYTES = len(MARK) + DIGEST_BYTES
+CHECKSUM_SINCE = 3  # Format.
+BLOCK_BYTES = 1 << 20
+# Of the newest format; what these contain depends on the model.
+KEYS = {
     "step": int,
     "position": int,
     "rollbacks": int,
@@ -40,45 +42,47 @@ CONTENT = {
 }
 
 
-class DamagedError(ConfigError):
-    """A file that is not what was written."""
+class CorruptCheckpointError(ConfigError):
+    """A file whose bytes are not those that were written."""
 
 
 def write(state: dict[str, Any], *paths: Path) -> None:
-    """Write ``state``, one file under every name; it appears under each only once it is whole and on the disk.
+    """Write ``state`` to one file under every path; each appears only once the file is complete and on the disk.
 
     Raises:
-        ConfigError: It can't be written; what was there before is untouched.
+        ConfigError: Writing failed; the files that were there before are unchanged.
     """
-    for path, other in zip(paths, (None, *paths), strict=False):
-        scratch = path.with_suffix(".tmp")
+    for path, source in zip(paths, (None, *paths), strict=False):
+        temporary = path.with_suffix(".tmp")
         try:
             try:
-                if other is None or not _is_linked(other, scratch):
-                    _fill(scratch, state)
-                scratch.replace(path)
+                if source is None or not _hard_link(source, temporary):
+                    _write_file(temporary, state)
+                temporary.replace(path)
                 fsync_path(path.parent)
             finally:
                 with suppress(OSError):
-                    scratch.unlink(missing_ok=True)
+                    temporary.unlink(missing_ok=True)
         except OSError as error:
-            needed = f"it takes {_amount(_size(state))}{_free(path.parent)}"
-            raise ConfigError(f"can't write {path}: {error.strerror or error}; {needed}") from None
+            raise ConfigError(
+                f"can't write {path}: {error.strerror or error}; {_format_bytes(_file_size(state))} needed"
+                f"{_free_space(path.parent)}"
+            ) from None
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The state in a file, on the CPU, brought to the newest format.
+    """The state in a file, with tensors on the CPU, upgraded to the newest format.
 
     Raises:
-        DamagedError: It is cut off or changed.
-        ConfigError: It is foreign, holds code, or is of a newer gantrain.
+        CorruptCheckpointError: The file is truncated or changed.
+        ConfigError: It is not a checkpoint, contains pickled code, or was written by a newer gantrain.
     """
     try:
         with path.open("rb") as file:
-            sealed = _is_sealed(file, path)
-            if not sealed:
-                _check_archive(file, path)
-            state = _content(file, path, sealed=sealed)
+            verified = _verify_checksum(file, path)
+            if not verified:
+                _verify_archive(file, path)
+            state = _load(file, path, verified=verified)
     except OSError as error:
         raise ConfigError(f"can't read {path}: {error.strerror or error}") from None
     version = state.get("format") if isinstance(state, dict) else None
@@ -86,15 +90,15 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a checkpoint of gantrain")
     if version > FORMAT:
         raise ConfigError(
-            f"{path} was written by a newer gantrain (format {version}, this one reads {FORMAT}): upgrade"
+            f"{path} was written by a newer gantrain (format {version}, this one reads {FORMAT}): upgrade gantrain"
         )
-    if version >= SEALED_SINCE and not sealed:
-        raise DamagedError(f"can't read {path}: it is damaged (its seal is gone)")
+    if version >= CHECKSUM_SINCE and not verified:
+        raise CorruptCheckpointError(f"can't read {path}: corrupt (no checksum)")
     try:
         state = upgraded(state)
     except (KeyError, TypeError, AttributeError):
         raise ConfigError(f"{path} is not a checkpoint of gantrain") from None
-    if missing := [key for key, kind in CONTENT.items() if not isinstance(state.get(key), kind)]:
+    if missing := [key for key, kind in KEYS.items() if not isinstance(state.get(key), kind)]:
         raise ConfigError(f"{path} is not a checkpoint of gantrain: it has no {missing[0]}")
     return state
 
@@ -103,14 +107,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 class _ErrorDeferringFile:
-    """A file that torch writes to: its first error is kept, since torch loses it, and the rest is counted and let go.
+    """A file for ``torch.save``, which loses an ``OSError``: the first is stored here, and later writes are skipped.
 
     Args:
-        file: None for one of which nothing is wanted but its size.
+        file: None to count bytes only.
 
     Attributes:
-        size: In bytes.
-        error: None if there was none.
+        size: Bytes written or skipped.
+        error: The first error, or None.
     """
 
     def __init__(self, file: IO[bytes] | None) -> None:
@@ -128,62 +132,49 @@ class _ErrorDeferringFile:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing: the file is flushed at its end."""
+        """Does nothing: ``_write_file`` flushes at the end."""
 
 
-def _save(state: dict[str, Any], file: _ErrorDeferringFile) -> None:
-    torch.save({"format": FORMAT, **state}, cast(IO[bytes], file))
+def _save(state: dict[str, Any], file: IO[bytes] | None) -> _ErrorDeferringFile:
+    deferring = _ErrorDeferringFile(file)
+    torch.save({"format": FORMAT, **state}, cast(IO[bytes], deferring))
+    return deferring
 
 
-def _size(state: dict[str, Any]) -> int:
-    """Bytes of its file."""
-    nowhere = _ErrorDeferringFile(None)
-    _save(state, nowhere)
-    return nowhere.size + SEAL
-
-
-def _fill(scratch: Path, state: dict[str, Any]) -> None:
-    with scratch.open("w+b") as file:
-        patient = _ErrorDeferringFile(file)
-        _save(state, patient)
-        if patient.error is not None:
-            raise patient.error
+def _write_file(path: Path, state: dict[str, Any]) -> None:
+    with path.open("w+b") as file:
+        if error := _save(state, file).error:
+            raise error
         file.seek(-2, os.SEEK_END)
-        file.write(SEAL.to_bytes(2, "little"))  # of the archive's comment, which was empty
+        file.write(COMMENT_BYTES.to_bytes(2, "little"))  # The length of the archive's comment, which was 0.
         file.write(MARK)
         file.write(_digest(file, file.tell()))
         file.flush()
         os.fsync(file.fileno())
 
 
-def _is_linked(path: Path, scratch: Path) -> bool:
-    """Whether the file has got another name, which not every disk can give."""
+def _hard_link(source: Path, path: Path) -> bool:
+    """Whether ``path`` could be made a hard link to ``source``; not every file system has them."""
     try:
-        scratch.unlink(missing_ok=True)
-        os.link(path, scratch)
+        path.unlink(missing_ok=True)
+        os.link(source, path)
     except OSError:
         return False
     return True
 
 
-def fsync_path(place: Path) -> None:
-    """Have a file, or the names in a folder, written to the disk, where the system can."""
-    with suppress(OSError):
-        number = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+def _file_size(state: dict[str, Any]) -> int:
+    return _save(state, None).size + COMMENT_BYTES
 
 
-def _free(folder: Path) -> str:
+def _free_space(folder: Path) -> str:
     try:
-        return f", {_amount(shutil.disk_usage(folder).free)} are free"
+        return f", {_format_bytes(shutil.disk_usage(folder).free)} free"
     except OSError:
         return ""
 
 
-def _amount(count: int) -> str:
+def _format_bytes(count: int) -> str:
     for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= size:
             return f"{count / size:.1f} {unit}"
@@ -193,51 +184,50 @@ def _amount(count: int) -> str:
 # ---- reading
 
 
-def _is_sealed(file: IO[bytes], path: Path) -> bool:
-    """Whether a file has a seal, which then fits."""
+def _verify_checksum(file: IO[bytes], path: Path) -> bool:
+    """Whether a file has a checksum, which then matches."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - SEAL))
+    file.seek(max(0, size - COMMENT_BYTES))
     if file.read(len(MARK)) != MARK:
         return False
-    if file.read() != _digest(file, size - DIGEST):
-        raise DamagedError(f"can't read {path}: it is damaged (its checksum is another)")
+    if file.read() != _digest(file, size - DIGEST_BYTES):
+        raise CorruptCheckpointError(f"can't read {path}: corrupt (checksum mismatch)")
     return True
 
 
 def _digest(file: IO[bytes], end: int) -> bytes:
-    """Of the first ``end`` bytes; the place in the file is after them."""
-    digest = hashlib.blake2b(digest_size=DIGEST)
+    """The digest of the first ``end`` bytes; leaves the file position there."""
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     file.seek(0)
-    while block := file.read(min(BLOCK, end - file.tell())):
+    while block := file.read(min(BLOCK_BYTES, end - file.tell())):
         digest.update(block)
     return digest.digest()
 
 
-def _check_archive(file: IO[bytes], path: Path) -> None:
-    """The checksums that any zip archive has, for files from before there were seals."""
+def _verify_archive(file: IO[bytes], path: Path) -> None:
+    """Verify the checksums of the zip archive's members, for formats before ``CHECKSUM_SINCE``."""
     try:
         with zipfile.ZipFile(file) as archive:
             broken = archive.testzip()
-    except Exception:  # bytes from anywhere
-        raise DamagedError(f"can't read {path}: it is damaged (it is no archive, or half of one)") from None
+    except Exception:  # zipfile raises anything for arbitrary bytes.
+        raise CorruptCheckpointError(f"can't read {path}: corrupt (no zip archive, or a truncated one)") from None
     if broken is not None:
-        raise DamagedError(f"can't read {path}: it is damaged ({broken} has another checksum)")
+        raise CorruptCheckpointError(f"can't read {path}: corrupt (checksum mismatch in {broken})")
 
 
-def _content(file: IO[bytes], path: Path, *, sealed: bool) -> Any:
-    """What torch finds in a file whose bytes are those that were written, if it is ``sealed``."""
+def _load(file: IO[bytes], path: Path, *, verified: bool) -> Any:
+    """What torch loads from the file, without running pickled code; ``verified`` if its bytes are those written."""
     file.seek(0)
     try:
-        # never pickled code: a checkpoint may come from anywhere; torch warns of what is then refused
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # torch warns about what is then refused.
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ConfigError(
-            f"can't read {path}: it holds code, which is never run (no checkpoint of gantrain does)"
+            f"can't read {path}: it contains pickled code, which is never run (gantrain's checkpoints contain none)"
         ) from None
-    except Exception as error:  # bytes from anywhere make torch raise anything
+    except Exception as error:  # torch raises anything for arbitrary bytes.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if sealed:  # the machine's fault, or the sender's
+        if verified:  # Not the file's fault: memory ran out, or somebody else wrote the file and its checksum.
             raise ConfigError(f"can't read {path}: {reason}") from None
-        raise DamagedError(f"can't read {path}: it is damaged ({reason})") from None
+        raise CorruptCheckpointError(f"can't read {path}: corrupt ({reason})") from None

@@ -1,6 +1,6 @@
-"""Bare weights of pytorch-CycleGAN-and-pix2pix (``latest_net_G.pth``): which network they are of, read off the keys.
+"""Bare weights of pytorch-CycleGAN-and-pix2pix (``latest_net_G.pth``), whose architecture is inferred from the keys.
 
-Such a file is a ``state_dict`` and says nothing else, so that its owner would have to remember netG, norm and dropout.
+Such a file is only a ``state_dict``, so that the user would have to remember netG, norm and dropout.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from gantrain.registry import DISCRIMINATORS, GENERATORS
 
 State: TypeAlias = dict[str, Tensor]
 REFERENCE = "pytorch-CycleGAN-and-pix2pix"
-ASSUMED_DROPOUT = 0.5  # the only rate that the reference has
-_WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # DataParallel's and torch.compile's
+DROPOUT = 0.5  # The only rate in the reference code.
+INIT = {"init": "normal", "init_gain": 0.02}
+_WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # Prefixes of DataParallel and torch.compile.
 _RUNNING = ("running_mean", "running_var", "num_batches_tracked")
-# where the two convolutions of a residual block stand tells what stands between them
-_BLOCKS: dict[tuple[int, ...], tuple[str, float]] = {
+# The indices of the two convolutions in a residual block show the padding and whether there is dropout between them.
+_RESIDUAL_BLOCKS: dict[tuple[int, ...], tuple[str, float]] = {
     (1, 5): ("reflection", 0.0),
-    (1, 6): ("reflection", ASSUMED_DROPOUT),
+    (1, 6): ("reflection", DROPOUT),
     (0, 3): ("zero", 0.0),
-    (0, 4): ("zero", ASSUMED_DROPOUT),
+    (0, 4): ("zero", DROPOUT),
 }
 
 
 @dataclass(frozen=True)
 class ReferenceNetwork:
-    """A network of the reference, as its file shows it.
+    """A network of the reference code, as inferred from its file.
 
     Attributes:
         side: Which registry builds it.
         config: Its name and every YAML key, for ``GENERATORS.build`` or ``DISCRIMINATORS.build``.
-        channels_in: Of the images that it takes.
-        channels_out: Of those that it puts out; 1 for a discriminator's logits.
-        halvings: How often it halves the sides of an image.
+        channels_in: Of its input images.
+        channels_out: Of its output images; 1 for the logits of a discriminator.
+        halvings: How many times it halves the height and width.
         state: For its ``load_state_dict``.
     """
 
@@ -54,41 +55,42 @@ class ReferenceNetwork:
     state: State
 
     def build(self, height: int, width: int) -> nn.Module:
-        """The network for images of this size, with weights of its own.
+        """The network for images of this size, newly initialised.
 
         Raises:
-            ConfigError: The network can't take such images, or there is none of these settings.
+            ConfigError: The network does not accept this size, or the inferred settings are invalid.
         """
-        shape = (self.channels_out, height, width)
         input_shape = (self.channels_in, height, width)
+        network: nn.Module
         if self.side == "generator":
-            generator: nn.Module = GENERATORS.build(self.config, input_shape=input_shape, shape=shape)
-            return generator
-        discriminator: nn.Module = DISCRIMINATORS.build(self.config, shape=input_shape, num_classes=0, num_outputs=1)
-        return discriminator
+            shape = (self.channels_out, height, width)
+            network = GENERATORS.build(self.config, input_shape=input_shape, shape=shape)
+        else:
+            network = DISCRIMINATORS.build(self.config, shape=input_shape, num_classes=0, num_outputs=1)
+        return network
 
 
 def read_reference(path: Path, *, dropout: float | None = None, run_key: str = "run") -> ReferenceNetwork:
     """The network in a ``.pth`` file of pytorch-CycleGAN-and-pix2pix, with its architecture.
 
-    Leftovers are removed: ``module.`` before the keys, the statistics that instance norm kept before PyTorch 0.4, and
-    whatever stands beside a ``state_dict`` in the file.
+    Prefixes such as ``module.``, the statistics that instance norm stored before PyTorch 0.4, and entries beside a
+    ``state_dict`` are removed.
 
     Args:
         path: The file.
-        dropout: Of a U-Net, whose file does not show it; None is 0.5. A ResNet's file does show it.
-        run_key: What takes a run folder where this file was given, for messages.
+        dropout: Of a U-Net, whose file does not show it; None for 0.5. A ResNet's file does show it.
+        run_key: The option that takes a run folder in place of this file, for messages.
 
     Raises:
-        ConfigError: The file can't be read, or holds no network of the reference.
+        ConfigError: The file can't be read, or contains no network of the reference code.
     """
-    state = _cleaned(_loaded(path, run_key))
+    state = _clean(_load(path, run_key))
     convolutions = {key: weight for key, weight in state.items() if weight.ndim == 4}
-    network = None
     for infer in (_unet, _resnet, _patchgan, _pixelgan):
-        network = network or infer(state, convolutions)
-    if network is None:
-        raise ConfigError(f"{path} holds no network of {REFERENCE}: {_described(state)}")
+        if network := infer(state, convolutions):
+            break
+    else:
+        raise _unknown_network(path, _summary(state))
     if network.config["name"] == "unet" and dropout is not None:
         network.config["dropout"] = dropout
     _verify(path, network)
@@ -98,38 +100,41 @@ def read_reference(path: Path, *, dropout: float | None = None, run_key: str = "
 # ---- the file
 
 
-def _loaded(path: Path, run_key: str) -> State:
-    """What the file holds, if that is tensors by name."""
+def _load(path: Path, run_key: str) -> State:
+    """The tensors in the file, by name."""
     try:
         with path.open("rb") as file:
             start = file.read(4)
     except OSError as error:
         raise ConfigError(f"can't read {path}: {error.strerror}") from None
     try:
-        # never pickled code: weights are passed from hand to hand; torch warns of what is then refused
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes torch stumble anywhere, over assertions and types too
-        reason = "it is not a PyTorch file of weights, or it is damaged"
-        # an archive (zip) or a pickle (its protocol's mark), as PyTorch writes them, but with something else inside
+            warnings.simplefilter("ignore")  # torch warns about what is then refused.
+            content = torch.load(path, map_location="cpu", weights_only=True)  # Never runs pickled code.
+    except Exception as error:  # torch raises anything for a corrupt file, even AssertionError and TypeError.
+        reason = "it is not a PyTorch file of weights, or it is corrupt"
+        # It starts as a zip archive or a pickle, as PyTorch writes them, but contains something else.
         if isinstance(error, pickle.UnpicklingError) and start.startswith((b"PK\x03\x04", b"\x80")):
-            reason = "it holds more than tensors, and pickled code is refused; save the network's state_dict() alone"
+            reason = (
+                "it contains more than tensors, and pickled code is never run; save only the network's state_dict()"
+            )
         raise ConfigError(f"can't read {path}: {reason}") from None
     if isinstance(content, dict) and "format" in content and "step" in content:
-        raise ConfigError(
-            f"{path} is not bare weights but a checkpoint of gantrain: give {run_key}={path.parent} instead"
-        )
+        raise ConfigError(f"{path} is a checkpoint of gantrain, not bare weights: give {run_key}={path.parent} instead")
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    tensors = isinstance(content, dict) and all(isinstance(value, Tensor) for value in content.values())
-    if not tensors or not all(isinstance(key, str) for key in content) or not content:
-        raise ConfigError(f"{path} holds no network of {REFERENCE}: {_described(content)}")
+    if not isinstance(content, dict) or not content:
+        raise _unknown_network(path, _summary(content))
+    if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
+        raise _unknown_network(path, _summary(content))
     return dict(content)
 
 
-def _described(content: Any) -> str:
-    """What a thing looks like that is not a network of the reference."""
+def _unknown_network(path: Path, reason: object) -> ConfigError:
+    return ConfigError(f"{path} contains no network of {REFERENCE}: {reason}")
+
+
+def _summary(content: Any) -> str:
     if not isinstance(content, dict):
         return f"it is of type {type(content).__name__}"
     first = ", ".join(repr(key) for key in list(content)[:3])
@@ -137,50 +142,48 @@ def _described(content: Any) -> str:
     return f"it is a dictionary of {entries}" + (f" (first: {first})" if content else "")
 
 
-def _cleaned(state: State) -> State:
-    """The entries that a network of today has, under its keys."""
+def _clean(state: State) -> State:
+    """The state under the keys that a network has in today's PyTorch."""
     state = {_WRAPPERS.sub("", key): value for key, value in state.items()}
     cleaned = {}
     for key, value in state.items():
         module, _, entry = key.rpartition(".")
         if entry in _RUNNING and f"{module}.weight" not in state:
-            continue  # instance norm, which once kept statistics that it does not use
+            continue  # Of an instance norm, which once stored statistics that it does not use.
         cleaned[key] = value
         if entry == "running_var" and f"{module}.num_batches_tracked" not in state:
-            cleaned[f"{module}.num_batches_tracked"] = torch.tensor(0)  # batch norm before PyTorch 0.4.1
+            cleaned[f"{module}.num_batches_tracked"] = torch.tensor(0)  # Missing before PyTorch 0.4.1.
     return cleaned
 
 
 def _verify(path: Path, network: ReferenceNetwork) -> None:
-    """Build it without memory and compare what it would load with what is there."""
-    side = 64 * 2**network.halvings
+    """Build the network on the meta device and compare its state with the file's."""
+    size = 64 * 2**network.halvings
     try:
         with torch.device("meta"):
-            state = network.build(side, side).state_dict()
+            state = network.build(size, size).state_dict()
     except ConfigError as error:
-        raise ConfigError(f"{path} holds no network of {REFERENCE}: {error}") from None
+        raise _unknown_network(path, error) from None
     expected = {key: tuple(value.shape) for key, value in state.items()}
     found = {key: tuple(value.shape) for key, value in network.state.items()}
     for key in {**expected, **found}:
         if expected.get(key) != found.get(key):
-            raise ConfigError(
-                f"{path} holds no network of {REFERENCE}: it looks like {network.config['name']}, but {key} is "
-                f"{found.get(key, 'missing')} and should be {expected.get(key, 'missing')}"
-            )
+            shapes = f"{found.get(key, 'missing')} and should be {expected.get(key, 'missing')}"
+            raise _unknown_network(path, f"it looks like {network.config['name']}, but {key} is {shapes}")
 
 
-# ---- the families
+# ---- architectures
 
 
 def _norm(state: State, convolution: str) -> Norm:
-    """The normalisation, from the statistics of batch norm or the bias of a convolution before a norm."""
+    """Batch norm has running statistics; before instance norm the reference code gives convolutions a bias."""
     if any(key.endswith(".running_mean") for key in state):
         return "batch"
     return "instance" if convolution.removesuffix("weight") + "bias" in state else "none"
 
 
 def _numbered(convolutions: State, pattern: str) -> dict[int, str]:
-    """The keys that match a pattern with one number, by that number, rising."""
+    """The keys that match a pattern with one number, by that number, ascending."""
     matches = [match for key in convolutions if (match := re.fullmatch(pattern, key))]
     return {int(match[1]): match[0] for match in sorted(matches, key=lambda match: int(match[1]))}
 
@@ -198,11 +201,11 @@ def _unet(state: State, convolutions: State) -> ReferenceNetwork | None:
         "name": "unet",
         "width": width,
         "depth": depth,
-        "dropout": ASSUMED_DROPOUT,
+        "dropout": DROPOUT,
         "skips": True,
         "norm": _norm(state, first),
         "upsample": "transposed",
-        **_INIT,
+        **INIT,
     }
     return ReferenceNetwork("generator", config, channels_in, convolutions[last].shape[1], depth, state)
 
@@ -212,25 +215,25 @@ def _resnet(state: State, convolutions: State) -> ReferenceNetwork | None:
     blocks = sorted({int(match[1]) for key in convolutions if (match := re.match(r"model\.(\d+)\.conv_block\.", key))})
     if not blocks or min(outer, default=blocks[0]) >= blocks[0]:
         return None
-    stem, *down = [key for number, key in outer.items() if number < blocks[0]]
+    stem, *downsamplings = [key for number, key in outer.items() if number < blocks[0]]
     last = outer[max(outer)]
     within = _numbered(convolutions, rf"model\.{blocks[0]}\.conv_block\.(\d+)\.weight")
-    padding, dropout = _BLOCKS.get(tuple(within), ("reflection", 0.0))
+    padding, dropout = _RESIDUAL_BLOCKS.get(tuple(within), ("reflection", 0.0))
     width, channels_in, size, _ = convolutions[stem].shape
     config = {
         "name": "resnet",
         "width": width,
         "blocks": len(blocks),
-        "downsamplings": len(down),
-        "kernel": convolutions[down[0]].shape[-1] if down else 3,
+        "downsamplings": len(downsamplings),
+        "kernel": convolutions[downsamplings[0]].shape[-1] if downsamplings else 3,
         "stem": size,
         "padding": padding,
         "dropout": dropout,
         "norm": _norm(state, stem),
         "upsample": "transposed",
-        **_INIT,
+        **INIT,
     }
-    return ReferenceNetwork("generator", config, channels_in, convolutions[last].shape[0], len(down), state)
+    return ReferenceNetwork("generator", config, channels_in, convolutions[last].shape[0], len(downsamplings), state)
 
 
 def _patchgan(state: State, convolutions: State) -> ReferenceNetwork | None:
@@ -239,7 +242,7 @@ def _patchgan(state: State, convolutions: State) -> ReferenceNetwork | None:
         return None
     width, channels_in = convolutions[keys[0]].shape[:2]
     layers = len(keys) - 2
-    config = {"name": "patchgan", "width": width, "layers": layers, "norm": _norm(state, keys[1]), **_INIT}
+    config = {"name": "patchgan", "width": width, "layers": layers, "norm": _norm(state, keys[1]), **INIT}
     return ReferenceNetwork("discriminator", config, channels_in, 1, layers, state)
 
 
@@ -247,8 +250,5 @@ def _pixelgan(state: State, convolutions: State) -> ReferenceNetwork | None:
     if "net.0.weight" not in convolutions:
         return None
     width, channels_in = convolutions["net.0.weight"].shape[:2]
-    config = {"name": "pixelgan", "width": width, "norm": _norm(state, "net.2.weight"), **_INIT}
+    config = {"name": "pixelgan", "width": width, "norm": _norm(state, "net.2.weight"), **INIT}
     return ReferenceNetwork("discriminator", config, channels_in, 1, 0, state)
-
-
-_INIT = {"init": "normal", "init_gain": 0.02}

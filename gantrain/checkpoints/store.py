@@ -1,4 +1,4 @@
-"""The checkpoints of a run: the newest, the best and those to be kept, written while training goes on."""
+"""The checkpoints of a run: which are kept, and writing them in the background."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from gantrain.checkpoints import file as checkpoint_file
-from gantrain.checkpoints.file import DamagedError
+from gantrain.checkpoints.file import CorruptCheckpointError
 from gantrain.errors import ConfigError
 from gantrain.runtime import distributed
+from gantrain.runtime.atomic import fsync_path
 
 Step: TypeAlias = int | Literal["best"]
 
 
 def clone_to_cpu(state: Any) -> Any:
-    """A nested state with copies of its tensors on the CPU, which nobody changes any more."""
+    """A nested state with copies of its tensors on the CPU, which share no memory with it."""
     if isinstance(state, torch.Tensor):
         return state.detach().to("cpu", copy=True)
     if isinstance(state, dict):
@@ -32,15 +33,15 @@ def clone_to_cpu(state: Any) -> Any:
 
 @contextmanager
 def explain_mismatch(state: Mapping[str, Any], folder: Path) -> Iterator[None]:
-    """Tells what a checkpoint lacks, or has in other shapes than the run: a plug-in may have changed since."""
+    """Report what a checkpoint lacks or has in other shapes than the run, as when a plug-in has changed since."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
-        lines = str(error).splitlines() or [type(error).__name__]  # of torch's, the last names a tensor
+        lines = str(error).splitlines() or [type(error).__name__]  # The last line of torch's names a tensor.
         raise ConfigError(
-            f"the checkpoint of step {state['step']} in {folder} does not fit this run ({lines[-1].strip()[:300]}): "
+            f"the checkpoint of step {state['step']} in {folder} does not match this run ({lines[-1].strip()[:300]}): "
             "give another name=..., or resume=never to start over"
         ) from error
 
@@ -50,9 +51,9 @@ class Checkpoints:
 
     Args:
         folder: The run folder.
-        keep: How many of the newest stay; 0 keeps all.
-        keep_every: Those of steps that this divides stay too; None for no others.
-        claim: Raises ``ConfigError`` if the folder has become another run's; asked before anything is written.
+        keep: How many of the newest to keep; 0 for all.
+        keep_every: Also keep those of steps that are multiples of this; None for no others.
+        claim: Called before anything is written; raises ``ConfigError`` if another run has taken over the folder.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Checkpoints:
         self._writing: Future[None] | None = None
 
     def steps(self) -> list[int]:
-        """The steps that are there, rising."""
+        """The steps that have a checkpoint, ascending."""
         names = (re.fullmatch(r"step_(0|[1-9][0-9]*)\.pt", path.name) for path in self.folder.glob("step_*.pt"))
         return sorted(int(name[1]) for name in names if name)
 
@@ -80,86 +81,85 @@ class Checkpoints:
         return self.folder / ("best.pt" if step == "best" else f"step_{step}.pt")
 
     def paths(self) -> list[Path]:
-        """All files, the newest first, and last the best, which is one of them or older."""
+        """All files, newest first, and the best one last (the same file as one of them, or an older one)."""
         best = self.path("best")
         return [*map(self.path, reversed(self.steps())), *([best] if best.exists() else [])]
 
     def save(self, state: dict[str, Any], *, best: bool = False) -> None:
-        """Copy ``state`` and write it under its ``step`` in the background, then remove what is not to be kept.
+        """Copy ``state``, write it under its ``step`` in the background, then delete checkpoints that are not kept.
 
-        Where the one before is still being written, that is waited for.
+        Waits first if the previous one is still being written.
 
         Args:
             state: May change as soon as this returns.
-            best: Whether it becomes ``best.pt`` too.
+            best: Also write it as ``best.pt``.
 
         Raises:
-            ConfigError: The folder has become another run's, or as for ``wait``.
+            ConfigError: As for ``raise_pending``.
         """
         self.wait()
         self._claim()
         self._writing = self._pool.submit(self._write, clone_to_cpu(state), best)
 
     def wait(self) -> None:
-        """Until the last one is on the disk.
+        """Wait until the last one is on the disk.
 
         Raises:
-            ConfigError: It could not be written; those before are untouched.
+            ConfigError: It could not be written; earlier ones are unchanged.
         """
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
     def raise_pending(self) -> None:
-        """Raise what ``wait`` would, if the last one is done with already, and what ``claim`` does."""
+        """Raise the error of the last one without waiting for it.
+
+        Raises:
+            ConfigError: It could not be written, or another run has taken over the folder.
+        """
         self._claim()
         if self._writing is not None and self._writing.done():
             self.wait()
 
     def close(self) -> None:
-        """Let the last one be written, whatever comes of it."""
+        """Wait until the last one is written, ignoring its errors."""
         self._pool.shutdown()
 
     def _write(self, state: dict[str, Any], best: bool) -> None:
         step: int = state["step"]
-        # a power cut must not leave a checkpoint without what was logged before it, or without its folder
-        for place in (*self.folder.glob("*.jsonl"), self.folder.parent):
-            checkpoint_file.fsync_path(place)
-        # the best first: who is killed between the two goes on from before both, and finds it again
+        # After a power cut no checkpoint may exist without the log lines before it, or without its folder.
+        for path in (*self.folder.glob("*.jsonl"), self.folder.parent):
+            fsync_path(path)
+        # The best one first: a run killed in between resumes from before both and reaches this step again.
         checkpoint_file.write(state, *([self.path("best")] if best else []), self.path(step))
         steps = self.steps()
-        past = [there for there in steps if there <= step]
-        gone = past[: -self._keep] if self._keep else []
-        for there in gone:
-            if not self._keep_every or there % self._keep_every:
-                self._remove(there)
-        for there in steps:
-            if there > step:  # it was found damaged, else the run would have gone on from it
-                self._remove(there)
-
-    def _remove(self, step: int) -> None:
-        with suppress(OSError):  # is tried again with the next
-            self.path(step).unlink(missing_ok=True)
+        past = [other for other in steps if other <= step]
+        surplus = past[: -self._keep] if self._keep else []
+        # Later ones were found corrupt, or the run would have resumed from them.
+        later = steps[len(past) :]
+        for other in (*(other for other in surplus if not self._keep_every or other % self._keep_every), *later):
+            with suppress(OSError):  # Tried again after the next save.
+                self.path(other).unlink(missing_ok=True)
 
     def load(self, step: Step | None = None) -> dict[str, Any]:
-        """The state of a step, on the CPU; by default of the newest that is whole.
+        """The state of a step, on the CPU; by default of the newest checkpoint that is not corrupt.
 
         Raises:
-            ConfigError: There is none, or the file is damaged, foreign or of a newer gantrain.
+            ConfigError: There is none, or it is corrupt, not a checkpoint, or from a newer gantrain.
         """
         if step is not None and self.path(step).exists():
             return checkpoint_file.read(self.path(step))
         paths = self.paths()
         if step is not None or not paths:
-            wanted = "checkpoint" if step is None else f"{step}.pt" if step == "best" else f"step {step}"
+            missing = "checkpoint" if step is None else f"{step}.pt" if step == "best" else f"step {step}"
             found = ", ".join(path.stem for path in reversed(paths))
-            raise ConfigError(f"no {wanted} in {self.folder} (found: {found or 'none'})")
+            raise ConfigError(f"no {missing} in {self.folder} (found: {found or 'none'})")
         for path in paths:
             try:
                 return checkpoint_file.read(path)
-            except DamagedError as error:
-                distributed.say(f"warning: {error}; looking for the one before it")
-        raise ConfigError(f"none of the checkpoints in {self.folder} is whole; to train anew takes resume=never")
+            except CorruptCheckpointError as error:
+                distributed.print_rank_zero(f"warning: {error}; trying the previous checkpoint")
+        raise ConfigError(f"all checkpoints in {self.folder} are corrupt; give resume=never to start over")
 
     def remove_all(self) -> None:
         """Delete every checkpoint of the folder."""
@@ -167,7 +167,7 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Delete what a process left that was killed while it wrote."""
+        """Delete the temporary files of a process that was killed while writing."""
         for path in self.folder.glob("*.tmp"):
             if re.fullmatch(r"(step_[0-9]+|best)\.tmp", path.name):
                 path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Checkpoints of older formats, brought to the newest: keys that they lack get the values that stood for them then."""
+"""Upgrades of checkpoints in older formats: keys that they lack get the values that were fixed then."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ FORMAT = 3
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint as it would be had it been written in the newest format."""
+    """A checkpoint in the newest format; ``state`` itself is not changed."""
     for version, upgrade in enumerate(UPGRADES, start=2):
         if state["format"] < version:
             state = {**upgrade(state), "format": version}
     return state
 
 
-def _networks_for_translation_and_images_of_any_depth(state: dict[str, Any]) -> dict[str, Any]:
+def _to_format_2(state: dict[str, Any]) -> dict[str, Any]:
+    """Networks for translation, and images of any depth."""
     network = {"norm": "batch", "dropout": 0.0, **state["config"]["network"]}
     data = state["config"]["data"]
     if data["mode"] == "single":
@@ -24,7 +25,8 @@ def _networks_for_translation_and_images_of_any_depth(state: dict[str, Any]) -> 
     return {**state, "config": config, "spec": {"ranges": {}, **state["spec"]}}
 
 
-def _objectives_rollbacks_and_selections_of_data(state: dict[str, Any]) -> dict[str, Any]:
+def _to_format_3(state: dict[str, Any]) -> dict[str, Any]:
+    """Objectives, rollbacks, and selections of data."""
     data = {"fraction": None, **state["config"]["data"]}
     if data["mode"] in ("single", "aligned", "unaligned", "edges2digits", "digits2stripes"):
         data = {"decoder": "exact", **data}
@@ -34,5 +36,4 @@ def _objectives_rollbacks_and_selections_of_data(state: dict[str, Any]) -> dict[
     return {"objective": objective, "rollbacks": 0, **state, "config": {**state["config"], "data": data}}
 
 
-# to format 2, to format 3 ...
-UPGRADES = (_networks_for_translation_and_images_of_any_depth, _objectives_rollbacks_and_selections_of_data)
+UPGRADES = (_to_format_2, _to_format_3)

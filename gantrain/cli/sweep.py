@@ -64,10 +64,10 @@ def finish(sweep: Sweep, *, stopped: bool) -> int:
     if sweep.folder.exists() and records:
         page = compare_sweep(sweep.folder)
         for line in summary(records):
-            distributed.say(line)
+            distributed.print_rank_zero(line)
         if stopped:  # each run has said how it goes on alone
-            distributed.say(f"Interrupted; the same command makes all that is missing: {sweep.command}")
-        distributed.say(f"Page: {os.path.relpath(page)}")
+            distributed.print_rank_zero(f"Interrupted; the same command makes all that is missing: {sweep.command}")
+        distributed.print_rank_zero(f"Page: {os.path.relpath(page)}")
     return max((record["exit"] for record in records), default=0)
 
 

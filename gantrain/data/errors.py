@@ -108,7 +108,7 @@ class Faults:
         """A line for each bad image of any rank that has not had one. Every rank must ask; rank 0 gets the answer."""
         if not self._counted:
             return []
-        found = {reason for reasons in distributed.gather(list(self._own)) or () for reason in reasons}
+        found = {reason for reasons in distributed.gather_object(list(self._own)) or () for reason in reasons}
         fresh = sorted(found - self._told.keys())
         self._told.update(dict.fromkeys(fresh))
         return [f"warning: left out: {reason}" for reason in fresh]
@@ -118,7 +118,7 @@ class Faults:
         if not self._counted:
             return []
         lines = self.news()
-        replaced = sum(distributed.gather(self._replaced) or ())
+        replaced = sum(distributed.gather_object(self._replaced) or ())
         if replaced:
             lines.append(
                 f"warning: bad images left out: {len(self._told)}; items replaced by their neighbours: {replaced}"

@@ -1,4 +1,4 @@
-"""Optimizers, learning rate schedules and moving averages. Importing this registers the first two."""
+"""Optimizers, learning rate schedules, moving averages and updates. Importing this registers the first two."""
 
 from gantrain.optim import optimizers, schedules
 

@@ -1,8 +1,8 @@
-"""What all ranks must learn at one and the same step, and what the device knows before the host does.
+"""What all ranks must know at the same step, without extra messages and without waiting for the device.
 
-Two flags ride on every averaging of gradients, so that no message is sent for them: whether any rank wants to stop, or
-to save. A third, whether a loss or a gradient was not finite, is found on the device. All are read one step late, when
-the device has long been done with them, so that nobody waits; where a state is about to be saved, at once.
+Two flags travel with every averaging of gradients: whether any rank wants to stop, or to save. A third, whether a loss
+or gradient was not finite, is computed on the device. All are read one step late, when the device has computed them,
+except where a checkpoint is about to be saved.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor
 
 from gantrain.runtime import distributed
 
-NORMS = 40  # updates whose gradient norms are remembered
+MAX_NORMS = 40  # Updates whose gradient norms are stored.
 
 
 @dataclass(frozen=True)
 class StepStatus:
-    """What was seen at the end of a step, the same on every rank.
+    """What is known at the end of a step, the same on every rank.
 
     Attributes:
-        stop: Whether somebody wants to stop.
-        save: Whether somebody wants to save.
-        diverged: The step (from 1) in which a loss or gradient was not finite; None if there was none.
+        stop: Whether any rank wants to stop.
+        save: Whether any rank wants to save.
+        diverged: The step (from 1) in which a loss or gradient was not finite, or None.
     """
 
     stop: bool = False
@@ -35,7 +35,7 @@ class StepStatus:
 
 
 class RunMonitor:
-    """Sees whether a run is to stop or to save, and whether it has diverged.
+    """Collects whether a run is to stop or to save, and whether it has diverged.
 
     Args:
         device: Of the model.
@@ -45,18 +45,18 @@ class RunMonitor:
         self.wants_stop: Callable[[], bool] = lambda: False
         self.wants_save: Callable[[], bool] = lambda: False
         self._flags = torch.zeros(3, device=device)  # stop, save, not finite
-        self._waiting: tuple[int, Tensor, torch.cuda.Event | None] | None = None
-        self._norms: deque[tuple[int, str, Tensor, Tensor]] = deque(maxlen=NORMS)
+        self._pending: tuple[int, Tensor, torch.cuda.Event | None] | None = None
+        self._norms: deque[tuple[int, str, Tensor, Tensor]] = deque(maxlen=MAX_NORMS)
         self._step = 0
 
     def begin(self, step: int) -> None:
-        """Updates from now on belong to ``step`` (from 0)."""
+        """Start ``step`` (from 0), to which the next updates belong."""
         self._step = step + 1
         self._flags = torch.zeros_like(self._flags)
 
     def message(self, loss: Tensor) -> Tensor:
-        """What the gradients of ``loss`` carry to the other ranks, (3,)."""
-        flags = loss.new_zeros(self._flags.shape)  # of the gradients' type, to travel in one message with them
+        """The flags, (3,), to be averaged over ranks together with the gradients of ``loss``."""
+        flags = loss.new_zeros(self._flags.shape)  # In the gradients' dtype, to travel in the same message.
         if distributed.world_size() > 1:
             flags[0] = float(self.wants_stop())
             flags[1] = float(self.wants_save())
@@ -64,13 +64,13 @@ class RunMonitor:
         return flags
 
     def record_update(self, message: Tensor, side: str, gradients: Sequence[Tensor], *, may_be_infinite: bool) -> None:
-        """Take in an update whose gradients and ``message`` are those of all ranks.
+        """Record an update.
 
         Args:
-            message: As ``message`` made it, averaged over ranks.
+            message: As returned by ``message``, averaged over ranks.
             side: Whose update it is.
-            gradients: Unscaled.
-            may_be_infinite: Whether a scaler passes over gradients that are.
+            gradients: Averaged over ranks, unscaled.
+            may_be_infinite: Whether a gradient scaler skips the update if they are.
         """
         norm = torch.nn.utils.get_total_norm(gradients)
         self._norms.append((self._step, side, norm, message[2]))
@@ -79,43 +79,43 @@ class RunMonitor:
             self._flags[2] += norm.isfinite().logical_not()
 
     def poll(self, *, sync: bool) -> StepStatus:
-        """What is known at the end of a step, once per step.
+        """What is known at the end of a step; to be called once per step.
 
         Args:
-            sync: Whether to wait for the device, so that the step's own flags are known; that is done too whenever
-                somebody wants to stop or to save.
+            sync: Wait for the device, so that the step's own flags are known. Done in any case if a rank wants to stop
+                or to save.
         """
-        waiting, self._waiting = self._waiting, (self._step, *_on_the_way(self._flags))
-        seen = [_read(*waiting)] if waiting is not None else []
-        if distributed.world_size() == 1:  # nobody needs to agree
-            seen.append(StepStatus(self.wants_stop(), self.wants_save()))
-        if sync or any(sight.stop or sight.save for sight in seen):
-            seen.append(_read(*self._waiting))
-            self._waiting = None
+        pending, self._pending = self._pending, (self._step, *_copy_to_host(self._flags))
+        found = [_read(*pending)] if pending is not None else []
+        if distributed.world_size() == 1:
+            found.append(StepStatus(self.wants_stop(), self.wants_save()))
+        if sync or any(status.stop or status.save for status in found):
+            found.append(_read(*self._pending))
+            self._pending = None
         return StepStatus(
-            stop=any(sight.stop for sight in seen),
-            save=any(sight.save for sight in seen),
-            diverged=min((sight.diverged for sight in seen if sight.diverged is not None), default=None),
+            stop=any(status.stop for status in found),
+            save=any(status.save for status in found),
+            diverged=min((status.diverged for status in found if status.diverged is not None), default=None),
         )
 
     def gradient_norms(self) -> list[dict[str, int | str | float | bool]]:
-        """Of the last updates, oldest first: ``step`` (from 1), ``side``, ``norm`` and ``finite_loss``, on all ranks.
+        """``step`` (from 1), ``side``, ``norm`` and ``finite_loss`` of the last updates of all ranks, oldest first.
 
-        Reads from the device.
+        Waits for the device.
         """
         return [
             {"step": step, "side": side, "norm": float(norm), "finite_loss": not bool(bad)}
             for step, side, norm, bad in self._norms
         ]
 
-    def forget(self) -> None:
-        """Begin anew, before a run goes on from an earlier step."""
-        self._waiting = None
+    def reset(self) -> None:
+        """Discard what is pending, before a run resumes from an earlier step."""
+        self._pending = None
         self._norms.clear()
 
 
-def _on_the_way(flags: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-    """A copy for the host that may still be on its way, and what tells that it has come."""
+def _copy_to_host(flags: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """A copy that may still be in transfer, and the event that marks its end."""
     if flags.device.type != "cuda":
         return flags, None
     copy = torch.empty(flags.shape, pin_memory=True)

@@ -1,9 +1,9 @@
-"""Optimizers, averages, and Updates: the one place where a loss becomes an update."""
+"""Updates: the one place where a loss becomes an optimizer step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -19,17 +19,13 @@ SIDES = ("generator", "discriminator")
 
 
 class SideOptimizer:
-    """One side of the game: its optimizer, its parameters and, in float16, its gradient scaler.
+    """The optimizer of one side (generators or discriminators) and, in float16, its gradient scaler.
 
     Args:
-        optimizer: Over the parameters of this side alone.
-        device: Where they are.
+        optimizer: Over the parameters of this side only.
+        device: Of the parameters.
         scaled: Whether gradients are scaled against underflow (float16).
-        statistics: What its networks keep beside their parameters, of floating point: batch norm's means and variances.
-
-    Attributes:
-        device: See above.
-        statistics: See above.
+        statistics: Floating point buffers of the networks, such as batch norm's means and variances.
     """
 
     def __init__(
@@ -54,58 +50,58 @@ class SideOptimizer:
 
     @property
     def rate(self) -> float:
-        """The learning rate now."""
+        """The current learning rate."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def update(self, loss: Tensor, watch: RunMonitor, side: str) -> None:
-        """Minimise ``loss`` by one step; only this side's parameters receive gradients, which ``watch`` sees."""
+    def update(self, loss: Tensor, monitor: RunMonitor, side: str) -> None:
+        """Minimise ``loss`` by one step; only this side's parameters receive gradients."""
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward(inputs=self.parameters)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        message = watch.message(loss)
+        message = monitor.message(loss)
         distributed.average([*gradients, message])
         self.scaler.unscale_(self.optimizer)
-        watch.record_update(message, side, gradients, may_be_infinite=self.scaler.is_enabled())
+        monitor.record_update(message, side, gradients, may_be_infinite=self.scaler.is_enabled())
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
     @torch.no_grad()
     def is_finite(self) -> Tensor:
-        """Whether all parameters, statistics and what the optimizer remembers are, a scalar on the device."""
-        kept = [value for state in self.optimizer.state.values() for value in state.values()]
-        # but for its count of steps, which may be elsewhere
-        moments = [value for value in kept if isinstance(value, Tensor) and value.dim() > 0]
-        norms = torch._foreach_norm([*self.parameters, *self.statistics, *moments], torch.inf)  # of nan it is nan
+        """Whether all parameters, statistics and moments of the optimizer are finite, a scalar on the device."""
+        state = [value for values in self.optimizer.state.values() for value in values.values()]
+        # Scalars are step counts, which may be on another device.
+        moments = [value for value in state if isinstance(value, Tensor) and value.dim() > 0]
+        norms = torch._foreach_norm([*self.parameters, *self.statistics, *moments], torch.inf)  # nan if any is nan
         return torch.stack([norm.isfinite() for norm in norms]).all()
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimizer and scaler."""
+        """The states of the optimizer and of the scaler."""
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state_dict``."""
+        """Restore ``state_dict``."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
 
 
 class Updates:
-    """What a model's ``train_step`` is given to play with: the two updates, its step and its random numbers.
+    """What a model's ``train_step`` is given: the updates of both sides, the step, and its random numbers.
 
-    Each update is backward, one averaging of the gradients over all ranks, and the optimizer's step. Nothing is read
-    back from the device (but by float16's scaler, where the optimizer is not a fused one).
+    Each update is a backward pass, one averaging of the gradients over all ranks, and the optimizer's step. Nothing is
+    read back from the device (except by float16's scaler if the optimizer is not a fused one).
 
     Args:
-        generator: The generators' side.
-        discriminator: The discriminators' side.
+        generator: The optimizer of the generators.
+        discriminator: The optimizer of the discriminators.
         schedule: For the learning rates of both.
-        averages: Moving averages of the generators, or None.
+        ema: Moving averages of the generators, or None.
         draws: Random numbers, the same for any number of ranks.
 
     Attributes:
-        step: Generator updates made before this one, on the host.
-        draws: See above; reset at every step.
-        players: The generators' side and the discriminators'.
-        watch: Sees whether the run is to stop, or has diverged.
+        step: Generator updates before this one.
+        draws: As given, reset at every step.
+        sides: The two optimizers.
+        monitor: Collects whether the run is to stop, or has diverged.
     """
 
     def __init__(
@@ -114,64 +110,59 @@ class Updates:
         generator: SideOptimizer,
         discriminator: SideOptimizer,
         schedule: Schedule,
-        averages: EMA | None,
+        ema: EMA | None,
         draws: StepRandom,
     ) -> None:
         self.step = 0
         self.draws = draws
         self.schedule = schedule
-        self.averages = averages
-        self.players = (generator, discriminator)
-        self.watch = RunMonitor(generator.device)
+        self.ema = ema
+        self.sides = (generator, discriminator)
+        self.monitor = RunMonitor(generator.device)
 
     def begin(self, step: int, progress: float) -> None:
         """Prepare for generator update number ``step`` (from 0), at ``progress`` in [0, 1) of the run."""
         self.step = step
-        self.watch.begin(step)
+        self.monitor.begin(step)
         self.draws.start(step)
-        # torch's own generators (dropout, pools) too, and each rank's differently
+        # torch's default generators (dropout, pools) are seeded too, differently on each rank.
         torch.manual_seed(derive_seed(self.draws.seed, "step", step, self.draws.rank))
         factor = self.schedule.factor(progress)
-        for player in self.players:
-            player.set_rate(factor)
+        for side in self.sides:
+            side.set_rate(factor)
 
     def rates(self) -> dict[str, float]:
         """The learning rates of the last step, for the log."""
-        return {f"lr_{side}": player.rate for side, player in zip(SIDES, self.players, strict=True)}
+        return {f"lr_{name}": side.rate for name, side in zip(SIDES, self.sides, strict=True)}
 
     def generator(self, loss: Tensor) -> None:
-        """Update the generators to lower ``loss``."""
-        self.players[0].update(loss, self.watch, "generator")
-        if self.averages is not None:
-            self.averages.update()
+        """Update the generators to minimise ``loss``."""
+        self.sides[0].update(loss, self.monitor, "generator")
+        if self.ema is not None:
+            self.ema.update()
 
     def discriminator(self, loss: Tensor) -> None:
-        """Update the discriminators to lower ``loss``."""
-        self.players[1].update(loss, self.watch, "discriminator")
+        """Update the discriminators to minimise ``loss``."""
+        self.sides[1].update(loss, self.monitor, "discriminator")
 
     def nonfinite_sides(self) -> list[str]:
-        """The sides that finite gradients have made infinite or nan by too large a step; waits for the device."""
-        return [side for side, player in zip(SIDES, self.players, strict=True) if not player.is_finite()]
+        """The sides whose weights became infinite or nan by finite gradients; waits for the device."""
+        return [name for name, side in zip(SIDES, self.sides, strict=True) if not side.is_finite()]
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """The generators hold their averages inside, where any are kept."""
-        if self.averages is None:
-            yield
-        else:
-            with self.averages.swapped_in():
-                yield
+    def averaged(self) -> AbstractContextManager[None]:
+        """A context in which the generators contain their moving averages, if there are any."""
+        return nullcontext() if self.ema is None else self.ema.swapped_in()
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimizers, scalers and averages; the schedule is kept per rank, by the trainer."""
+        """Optimizers, scalers and moving averages; the trainer saves the schedule, which differs by rank."""
         return {
-            "players": [player.state_dict() for player in self.players],
-            "averages": self.averages.state_dict() if self.averages is not None else None,
+            "players": [side.state_dict() for side in self.sides],
+            "averages": self.ema.state_dict() if self.ema is not None else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state_dict``."""
-        for player, kept in zip(self.players, state["players"], strict=True):
-            player.load_state_dict(kept)
-        if self.averages is not None:
-            self.averages.load_state_dict(state["averages"])
+        """Restore ``state_dict``."""
+        for side, side_state in zip(self.sides, state["players"], strict=True):
+            side.load_state_dict(side_state)
+        if self.ema is not None:
+            self.ema.load_state_dict(state["averages"])

@@ -1,7 +1,4 @@
-"""ProcessCount and ranks, and nothing else: a thin layer over ``torch.distributed``.
-
-Every function also works in a run of one process, where it does the obvious thing.
-"""
+"""Ranks and their messages: a thin layer over ``torch.distributed`` that also works with a single process."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -22,61 +19,50 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from gantrain.errors import ConfigError
-from gantrain.runtime.signals import LAUNCHER
 
-LOST = 3  # exit status of a rank whose fault it was not
-TIMEOUT = timedelta(minutes=30)  # of one message
-POLL = 0.1  # seconds
-AGAIN = "the same command"
+LOST = 3  # Exit status of a rank that ends because another one did.
+TIMEOUT = timedelta(minutes=30)  # For one collective operation.
+POLL_SECONDS = 0.1
 
-if TYPE_CHECKING:  # imported where it is used: it takes long
-    pass
-
-
-_store: Any = None  # of torch's: where ranks leave each other notes, for as long as they like
-_runs = 0  # of this process: the jobs of a sweep
+_store: Any = None  # torch's key-value store, through which ranks can wait for each other without a timeout.
+_runs = 0  # Runs of this process: a sweep makes several.
 _turns = itertools.count()
 
 
 class LostRankError(ConfigError):
-    """Another rank has ended without a word; what it died of is not known here."""
-
-
-def ranks_are_here() -> bool:
-    """Whether somebody (gantrain, torchrun) has already started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """The connection to another rank is lost; why that rank ended is not known here."""
 
 
 def is_launched() -> bool:
-    """Whether gantrain has, by ``launch``, which tells what has become of the ranks."""
-    return LAUNCHER in os.environ
+    """Whether a launcher (gantrain's or torchrun) has started this process as one of several ranks."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def rank() -> int:
-    """This process's number among all, from 0."""
+    """The global rank of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """The number of ranks."""
     return dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def local_rank() -> int:
-    """This process's number on its machine: the number of its GPU."""
+    """The rank of this process on its machine, which is the number of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def local_world_size() -> int:
-    """How many processes train together on this machine."""
+    """The number of ranks on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def join(device: torch.device) -> None:
-    """Join the other ranks, for good: the jobs of a sweep share the group. Nothing happens in a run of one process."""
+    """Join the process group, once per process: the jobs of a sweep share it. Does nothing in a single process."""
     global _store, _runs
     _runs += 1
-    if ranks_are_here() and not dist.is_initialized():
+    if is_launched() and not dist.is_initialized():
         on_gpu = device.type == "cuda"
         _store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
         dist.init_process_group(
@@ -91,55 +77,52 @@ def join(device: torch.device) -> None:
 
 
 def leave() -> None:
-    """Part from the other ranks at the end of the process."""
+    """Leave the process group at the end of the process."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 @contextmanager
 def rank_zero_first() -> Iterator[None]:
-    """Rank 0 goes through the block before the others enter it (a download, a cache), however long that takes."""
+    """Rank 0 runs the block (a download, a cache) before the other ranks enter it, however long that takes."""
     turn = f"gantrain/turn/{next(_turns)}"
-    with _in_touch():
+    with _lost_rank_errors():
         while _store is not None and rank() > 0 and not _store.check([turn]):
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
     try:
         yield
     finally:
         if _store is not None and rank() == 0:
-            with _in_touch():
+            with _lost_rank_errors():
                 _store.set(turn, "over")
 
 
 @contextmanager
-def _in_touch() -> Iterator[None]:
-    """Around every message between ranks.
-
-    Raises:
-        LostRankError: It did not come through.
-    """
+def _lost_rank_errors() -> Iterator[None]:
+    """Raise a failure of communication as ``LostRankError``."""
     try:
         yield
     except RuntimeError as error:
-        # out of memory, and the death of a data worker, of which Python hears wherever it is
+        # Running out of memory, and the death of a data worker, which Python may report at any point, are not failures
+        # of communication.
         if isinstance(error, torch.OutOfMemoryError) or "DataLoader worker" in str(error):
             raise
-        # without what gloo adds: where in its source that was, and what the cause might be
+        # The source location and the guesses about the cause that gloo adds are left out.
         reason = re.sub(r"^\[\S+\] | This is typically caused.*", "", str(error).strip().splitlines()[0])
         raise LostRankError(
-            f"lost touch with the other processes: one has died, or can't be reached ({reason}); "
-            f"{AGAIN} goes on from the newest checkpoint"
+            f"lost connection to the other ranks: one of them died or is unreachable ({reason}); run the same command "
+            "to resume from the newest checkpoint"
         ) from error
 
 
 def average(tensors: Sequence[Tensor]) -> None:
-    """Replace each tensor, in place, by its mean over all ranks: one message for all of one dtype."""
+    """Replace each tensor, in place, by its mean over all ranks, with one message per dtype."""
     if not dist.is_initialized():
         return
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         group = [tensor for tensor in tensors if tensor.dtype == dtype]
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in group])
-        with _in_touch():
+        with _lost_rank_errors():
             dist.all_reduce(flat)
         flat /= world_size()
         for tensor, mean in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
@@ -147,42 +130,42 @@ def average(tensors: Sequence[Tensor]) -> None:
 
 
 def all_gather_object(item: Any) -> list[Any]:
-    """Every rank's ``item`` (its tensors on the CPU) in the order of ranks, on every rank."""
+    """The ``item`` of every rank (tensors on the CPU), by rank, on every rank."""
     if not dist.is_initialized():
         return [item]
     items: list[Any] = [None] * world_size()
-    with _in_touch():
+    with _lost_rank_errors():
         dist.all_gather_object(items, item)
     return items
 
 
+def gather_object(item: Any) -> list[Any] | None:
+    """The ``item`` of every rank (tensors on the CPU), by rank, on rank 0; None on the other ranks."""
+    if not dist.is_initialized():
+        return [item]
+    items: list[Any] | None = [None] * world_size() if rank() == 0 else None
+    with _lost_rank_errors():
+        dist.gather_object(item, items)
+    return items
+
+
 def all_max(number: int) -> int:
-    """The highest of all ranks' numbers; every rank must ask."""
+    """The maximum over all ranks; every rank must call it."""
     return max(all_gather_object(number))
 
 
-def say(message: str) -> None:
-    """Print a line on stderr, on rank 0 alone."""
+def print_rank_zero(message: str) -> None:
+    """Print a line on stderr, on rank 0 only."""
     if rank() == 0:
         print(message, file=sys.stderr)
 
 
 def print_fatal_once(message: str) -> None:
-    """Print to stderr, unless another rank has done so, and maybe of the same; before ranks have met, rank 0 does."""
+    """Print an error on stderr unless another rank has printed one; before ranks have joined, only rank 0 does."""
     try:
-        first = rank() == 0 if _store is None else _store.add(f"gantrain/spoken/{_runs}", 1) == 1
-    except RuntimeError:  # the process that held the store is gone
-        first = True
-    if first:
-        start = "\n" if rank() else ""  # rank 0 may be in the middle of its progress bar
+        is_first = rank() == 0 if _store is None else _store.add(f"gantrain/fatal/{_runs}", 1) == 1
+    except RuntimeError:  # The process that hosts the store is gone.
+        is_first = True
+    if is_first:
+        start = "\n" if rank() else ""  # Rank 0 may have an unfinished progress bar on the line.
         print(f"{start}{message}", file=sys.stderr)
-
-
-def gather(item: Any) -> list[Any] | None:
-    """Every rank's ``item`` (its tensors on the CPU) in the order of ranks, on rank 0; None on the others."""
-    if not dist.is_initialized():
-        return [item]
-    items: list[Any] | None = [None] * world_size() if rank() == 0 else None
-    with _in_touch():
-        dist.gather_object(item, items)
-    return items

@@ -15,58 +15,56 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from gantrain.runtime.distributed import AGAIN, LOST
+from gantrain.runtime.distributed import LOST
 from gantrain.runtime.signals import HANG_UPS, LAUNCHER, SIGNALS, signals_to
 
-if TYPE_CHECKING:  # imported where it is used: it takes long
+if TYPE_CHECKING:  # Slow to import.
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
-
-
-SAVING = 600  # seconds that ranks have to save and end, once they are told to stop
+SHUTDOWN_SECONDS = 600  # Time for ranks to save and exit after a signal.
 
 
 def launch(module: str, job: dict[str, Any], processes: int) -> int:
-    """Run ``job`` on several processes of this machine with torch's elastic launcher (what ``torchrun`` runs).
+    """Run ``job`` in several processes on this machine with torch's elastic launcher, which ``torchrun`` uses too.
 
-    The workers read the composed configuration from a file, so that no worker parses a command line again.
+    The first signal is forwarded to the ranks, so that they save; a second one kills them.
 
     Args:
-        module: Run by each with the path of a file that holds ``job`` as JSON.
-        job: Plain values.
-        processes: How many to start. Each leaves a file beside its job, ``<process>.rank``.
+        module: Run by each process, with the path of a file that contains ``job`` as JSON. Each creates a file
+            ``<process id>.rank`` beside it.
+        job: Plain values, with the composed configuration under ``config``.
+        processes: How many to start.
 
     Returns:
-        The first non-zero exit status of a worker, or 0.
+        The exit status of the rank that failed first, or 0.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    told = 0
+    received = 0
 
     def forward(number: int, frame: FrameType | None) -> None:
-        nonlocal told
-        told += 1
-        for path in Path(folder).glob("*.rank") if told > 1 else ():
+        nonlocal received
+        received += 1
+        for path in Path(folder).glob("*.rank") if received > 1 else ():
             with suppress(ProcessLookupError):
                 os.kill(int(path.stem), KILL)
-        raise SignalException(f"signal {number}", sigval=signal.Signals(number))  # torch then sends it to the ranks
+        raise SignalException(f"signal {number}", sigval=signal.Signals(number))  # torch then sends it to the ranks.
 
-    # a rank has said what went wrong, and torch's table of failures would bury its line
+    # The rank that failed has printed its error; torch's table of failures would bury that line.
     log = logging.getLogger("torch.distributed.elastic")
     log.propagate = False
     log.addHandler(logging.NullHandler())
     threads = str(max(1, (os.cpu_count() or 1) // processes))
-    environment = {"OMP_NUM_THREADS": threads, **os.environ, LAUNCHER: str(os.getpid())}
     with (
         tempfile.TemporaryDirectory(prefix="gantrain-") as folder,
-        _environment(environment),
+        _environment({"OMP_NUM_THREADS": threads, **os.environ, LAUNCHER: str(os.getpid())}),
         signals_to([*SIGNALS, *HANG_UPS], forward),
     ):
-        # not every torch knows these two: some take signals themselves, and give ranks 30 seconds to save
-        wishes: dict[str, Any] = {"signals_to_handle": "", "shutdown_timeout": SAVING}
+        # Some versions of torch lack these options: they may handle signals themselves or wait only 30 seconds.
+        optional: dict[str, Any] = {"signals_to_handle": "", "shutdown_timeout": SHUTDOWN_SECONDS}
         known = {field.name for field in dataclasses.fields(LaunchConfig)}
         launcher = LaunchConfig(
             min_nodes=1,
@@ -76,37 +74,36 @@ def launch(module: str, job: dict[str, Any], processes: int) -> int:
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
             max_restarts=0,
-            **{name: wish for name, wish in wishes.items() if name in known},
+            **{name: value for name, value in optional.items() if name in known},
         )
         path = Path(folder) / "job.json"
         path.write_text(json.dumps(job))
         try:
             elastic_launch(launcher, sys.executable)("-m", module, str(path))
         except ChildFailedError as error:
-            return _first_to_end(error.failures, "resume=auto" if job["config"]["resume"] == "never" else AGAIN)
+            same_command = job["config"]["resume"] != "never"
+            return _first_failure(error.failures, "run the same command" if same_command else "give resume=auto")
         except SignalException as stop:
             return 128 + stop.sigval
     return 0
 
 
-def _first_to_end(ends: Mapping[int, ProcessFailure], again: str) -> int:
-    """The exit status of a run whose ranks have ended so; one that was killed could not say so itself.
+def _first_failure(failures: Mapping[int, ProcessFailure], remedy: str) -> int:
+    """The exit status of the rank that failed first; if it was killed and could print nothing, that is reported here.
 
-    What starts it ``again`` is told then.
-
-    Of those that ended in the same second, one that was told to by torch is not the first.
+    Times have a resolution of a second: of ranks that ended in the same one, torch may have terminated some.
     """
-    own = {rank: end for rank, end in ends.items() if end.exitcode != LOST} or ends
-    first = min(own, key=lambda rank: (own[rank].timestamp, own[rank].exitcode == -signal.SIGTERM))
-    status = own[first].exitcode
+    causes = {rank: failure for rank, failure in failures.items() if failure.exitcode != LOST} or failures
+    first = min(causes, key=lambda rank: (causes[rank].timestamp, causes[rank].exitcode == -signal.SIGTERM))
+    status = causes[first].exitcode
     if status > 0 and status != LOST:
         return status
-    told = "the processes have lost touch with each other"
+    reason = "lost connection between the ranks"
     if status < 0:
-        why = ", most likely because memory ran out" if -status == signal.SIGKILL else ""
-        told = f"rank {first} was killed by {signal.Signals(-status).name}{why}"
-    line = "\n" if first == 0 else ""  # in the midst of which its progress bar may have been
-    print(f"{line}gantrain: {told}; {again} goes on from the newest checkpoint", file=sys.stderr)
+        cause = ", most likely because memory ran out" if -status == signal.SIGKILL else ""
+        reason = f"rank {first} was killed by {signal.Signals(-status).name}{cause}"
+    start = "\n" if first == 0 else ""  # Rank 0 may have left an unfinished progress bar.
+    print(f"{start}gantrain: {reason}; {remedy} to resume from the newest checkpoint", file=sys.stderr)
     return 128 - status if status < 0 else status
 
 

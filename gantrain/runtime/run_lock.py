@@ -1,4 +1,4 @@
-"""One run per folder."""
+"""Locks of this process: one training run per folder, and the primitive that GPU claims share."""
 
 from __future__ import annotations
 
@@ -14,47 +14,76 @@ from typing import IO
 
 from gantrain.errors import ConfigError
 
-if sys.platform != "win32":  # where runs are not kept apart
+if sys.platform != "win32":
     import fcntl
 
-TAKEN = (errno.EAGAIN, errno.EACCES)
-HOLDER = 200  # bytes
-IMPOSSIBLE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+HELD = (errno.EAGAIN, errno.EACCES)  # POSIX allows either where another process holds a lock.
+UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+MAX_OWNER_BYTES = 200
 
 
 class LostFolderError(ConfigError):
-    """The run folder is another's now, or none; nothing is written there any more."""
+    """The run folder is in use by another process or was replaced; this process must not write to it any more."""
+
+
+def try_lock(file: IO[bytes] | int) -> bool:
+    """Lock an open file for this process without waiting; the system releases it when the process ends.
+
+    ``lockf`` also works over NFS, and forked processes (data workers) do not inherit it as they would ``flock``.
+    Closing any handle of the file in this process releases the lock.
+
+    Returns:
+        False if another process holds the lock. True on Windows, where nothing is locked.
+
+    Raises:
+        OSError: The file system failed, or has no locks (``UNSUPPORTED``).
+    """
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in HELD:
+            raise
+        return False
+    return True
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether another process trains into ``folder``. Not for the process that holds the lock: it would release it."""
+    try:
+        with (folder / ".lock").open("r+b") as file:
+            return not try_lock(file)
+    except OSError:
+        return False
 
 
 class RunLock:
-    """Held by the process that trains into a folder, which it makes if need be.
-
-    The system lets go of it when the process ends, however that ends, so that none is ever left behind; over NFS too.
-    (It is one by ``lockf``, which the processes that the run forks don't inherit, unlike one by ``flock``.)
+    """Held by the process that trains into a run folder, which it creates if needed.
 
     Args:
         folder: The run folder.
 
     Raises:
-        ConfigError: By ``__enter__``: another process holds it, or the folder can't be written to.
+        ConfigError: By ``__enter__``: another process holds the lock, or the folder is not writable.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / ".lock"
-        self._made: list[Path] = []
+        self._created: list[Path] = []
         self._file: IO[bytes] | None = None
-        self._folder: os.stat_result | None = None
+        self._folder_stat: os.stat_result | None = None
 
     def __enter__(self) -> RunLock:
         folder = self.path.parent
-        self._made = [path for path in (folder, *folder.parents) if not path.exists()]
+        self._created = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
-            while self._file is None:  # again where its last holder deletes it at this moment
+            while self._file is None:  # Repeated if the last holder deletes the file at this moment.
                 folder.mkdir(parents=True, exist_ok=True)
-                self._file = self._taken()
-            self._folder = folder.stat()
+                self._file = self._acquire()
+            self._folder_stat = folder.stat()
         except OSError as error:
-            self._leave()
+            self._remove_empty_folders()
             raise ConfigError(f"can't write to {folder}: {error.strerror or error}") from None
         return self
 
@@ -62,109 +91,89 @@ class RunLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._file is not None
-        if self._is_held(self._file):
+        if self._is_current(self._file):
             with suppress(OSError):
                 self.path.unlink()
         self._file.close()
-        self._leave()
+        self._remove_empty_folders()
 
     def renew(self) -> None:
-        """Take it again if its file was deleted; nothing, where the folder was.
+        """Acquire the lock again if its file was deleted; nothing happens if the whole folder was.
 
         Raises:
-            LostFolderError: Another process has taken it meanwhile, or there is another folder in its place.
+            LostFolderError: Another process has acquired it meanwhile, or the folder was replaced.
         """
         assert self._file is not None
-        assert self._folder is not None
-        if not self._is_held(self._file):
-            with suppress(OSError):  # told by those who write there
-                again = self._taken()
-                if again is None:
-                    return
-                if not os.path.samestat(self._folder, self.path.parent.stat()):
-                    self.path.unlink()
-                    again.close()
-                    raise LostFolderError(f"{self.path.parent} was deleted or renamed, and another folder is there now")
-                self._file.close()
-                self._file = again
+        assert self._folder_stat is not None
+        if self._is_current(self._file):
+            return
+        with suppress(OSError):  # Reported by the next write to the folder.
+            file = self._acquire()
+            if file is None:
+                return
+            if not os.path.samestat(self._folder_stat, self.path.parent.stat()):
+                self.path.unlink()
+                file.close()
+                raise LostFolderError(f"{self.path.parent} was deleted or renamed, and another folder has its name now")
+            self._file.close()
+            self._file = file
 
-    def _taken(self) -> IO[bytes] | None:
-        """The locked file; None if it was deleted by its last holder meanwhile.
+    def _acquire(self) -> IO[bytes] | None:
+        """The locked file; None if its last holder has deleted it meanwhile.
 
         Raises:
-            LostFolderError: Another process holds it.
-            OSError: The folder can't be written to.
+            LostFolderError: Another process holds the lock.
+            OSError: The folder is not writable.
         """
         file = self.path.open("ab+", buffering=0)
         try:
-            _lock(file)
-            if self._is_held(file):
-                self._sign(file)
+            if not self._try_lock(file):
+                file.seek(0)
+                owner = file.read(MAX_OWNER_BYTES).decode(errors="replace").strip() or "another process"
+                raise LostFolderError(
+                    f"{self.path.parent} is in use: {owner} trains there; wait for it, stop it, or give another "
+                    "name=..."
+                )
+            if self._is_current(file):
+                self._write_owner(file)
                 return file
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read(HOLDER).decode(errors="replace").strip() or "another process"
-            file.close()
-            raise LostFolderError(
-                f"{self.path.parent} is in use: {holder} trains there; wait for it, stop it, or give another name=..."
-            ) from None
-        except OSError:
+        except (OSError, LostFolderError):
             file.close()
             raise
         file.close()
         return None
 
-    def _sign(self, file: IO[bytes]) -> None:
-        """Write into the locked file who has it."""
-        holder = f"process {os.getpid()} on {socket.gethostname()} (since {time.strftime('%Y-%m-%d %H:%M')})"
+    def _try_lock(self, file: IO[bytes]) -> bool:
+        try:
+            return try_lock(file)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            print(
+                f"warning: no file locks on this disk ({error.strerror}): make sure that no other process trains in "
+                f"{self.path.parent}",
+                file=sys.stderr,
+            )
+            return True
+
+    def _write_owner(self, file: IO[bytes]) -> None:
+        owner = f"process {os.getpid()} on {socket.gethostname()} (since {time.strftime('%Y-%m-%d %H:%M')})"
         try:
             file.truncate(0)
-            file.write(holder.encode()[:HOLDER])
+            file.write(owner.encode()[:MAX_OWNER_BYTES])
         except OSError:
             self.path.unlink()
             raise
 
-    def _is_held(self, file: IO[bytes]) -> bool:
-        """Whether the locked file is the one in the folder."""
+    def _is_current(self, file: IO[bytes]) -> bool:
+        """Whether an open file is still the one in the folder."""
         try:
             return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
         except FileNotFoundError:
             return False
 
-    def _leave(self) -> None:
-        """Remove the folders that were made and have stayed empty."""
-        for made in self._made:
+    def _remove_empty_folders(self) -> None:
+        """Remove the folders that this lock created and that are still empty."""
+        for folder in self._created:
             with suppress(OSError):
-                made.rmdir()
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether another process trains into a folder; of this process's own lock it knows nothing, and lets it go."""
-    if sys.platform == "win32":
-        return False
-    try:
-        with (folder / ".lock").open("r+b") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in TAKEN
-    return False
-
-
-def _lock(file: IO[bytes]) -> None:
-    """Lock a file where the disk can.
-
-    Raises:
-        BlockingIOError: Another process has.
-        OSError: The disk fails.
-    """
-    if sys.platform == "win32":
-        return
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in TAKEN:
-            raise BlockingIOError from None
-        if error.errno not in IMPOSSIBLE:
-            raise
-        told = f"warning: no locks on this disk ({error.strerror}): nobody else may train in {Path(file.name).parent}"
-        print(told, file=sys.stderr)
+                folder.rmdir()

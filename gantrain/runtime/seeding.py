@@ -1,12 +1,14 @@
-"""Random numbers as functions of what they are for.
+"""Random numbers as functions of the run's seed and of what they are for (a step; an epoch and an item).
 
-Nothing here carries a state from step to step: every draw is a function of the run's seed and of a place (a step, an
-epoch and an item). So a resumed run draws what an uninterrupted one would have drawn, with nothing to save.
+As no state is carried from step to step, a resumed run draws what an uninterrupted one would have drawn, and nothing
+has to be saved.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,15 +21,15 @@ def derive_seed(*parts: int | str) -> int:
 
 
 class StepRandom:
-    """The random numbers of one step, drawn for the global batch on every rank alike, then cut to the rank's slice.
+    """The random numbers of one step: drawn for the global batch on every rank, then cut to the rank's slice.
 
-    Two ranks together therefore see the noise that one rank would have seen.
+    So the ranks together see the noise that a single rank would have seen.
 
     Args:
         seed: The run's seed.
-        device: Where the numbers are made.
+        device: Where the numbers are generated.
         rank: Which slice this process takes.
-        world_size: How many slices there are.
+        world_size: The number of slices.
     """
 
     def __init__(self, seed: int, device: torch.device, *, rank: int = 0, world_size: int = 1) -> None:
@@ -38,26 +40,22 @@ class StepRandom:
         self.start(0)
 
     def start(self, step: int) -> None:
-        """Begin the draws of ``step``."""
+        """Reset to the beginning of ``step``."""
         self._generator.manual_seed(derive_seed(self.seed, "draws", step))
 
     def normal(self, count: int, *shape: int) -> Tensor:
-        """(count, *shape) from N(0, 1); ``count`` is the rank's own share of the batch."""
-        device = self._generator.device
-        return self._slice(
-            torch.randn(count * self.world_size, *shape, generator=self._generator, device=device), count
-        )
+        """(count, *shape) from N(0, 1), where ``count`` is the size of this rank's batch."""
+        return self._draw(torch.randn, count, *shape)
 
     def uniform(self, count: int, *shape: int) -> Tensor:
         """(count, *shape), uniform in [0, 1)."""
-        device = self._generator.device
-        return self._slice(torch.rand(count * self.world_size, *shape, generator=self._generator, device=device), count)
+        return self._draw(torch.rand, count, *shape)
 
     def integers(self, count: int, high: int) -> Tensor:
-        """(count,), whole numbers in [0, high)."""
-        device = self._generator.device
-        whole = torch.randint(high, (count * self.world_size,), generator=self._generator, device=device)
-        return self._slice(whole, count)
+        """(count,), integers in [0, high)."""
+        return self._draw(partial(torch.randint, high), count)
 
-    def _slice(self, whole: Tensor, count: int) -> Tensor:
-        return whole[self.rank * count : (self.rank + 1) * count]
+    def _draw(self, function: Callable[..., Tensor], count: int, *shape: int) -> Tensor:
+        size = (count * self.world_size, *shape)
+        numbers = function(size, generator=self._generator, device=self._generator.device)
+        return numbers[self.rank * count : (self.rank + 1) * count]

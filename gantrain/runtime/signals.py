@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop, and the time that it was given."""
+"""Signals that stop a run, its time limit, and stderr that may be closed."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from types import FrameType, TracebackType
+from typing import Any, TextIO, cast
 
-# Ctrl-C, what ends a process politely, and what SLURM can be told to send before a job's time is up
+# Ctrl-C, the polite end of a process, and what SLURM can be configured to send before a job's time is up.
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 HANG_UPS = [getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name)]
-SCRATCH = "GANTRAIN_SCRATCH"  # the environment variable that names a folder of the process, to be deleted
-LAUNCHER = "GANTRAIN_LAUNCHER"  # the environment variable that tells a rank which process has started it
-SWEEP = "GANTRAIN_SWEEP"  # and one that makes runs of a sweep; with its own number, as its ranks inherit it
+# Environment variables.
+SCRATCH = "GANTRAIN_SCRATCH"  # A temporary folder of the process, to be deleted.
+LAUNCHER = "GANTRAIN_LAUNCHER"  # In a rank: the id of the process that started it.
+SWEEP = "GANTRAIN_SWEEP"  # In a process that runs jobs of a sweep: its own id (ranks inherit it) and the sweep's.
 
 
 class Interruption:
-    """The first signal asks to finish the step and save; a second ends the process at once, by the system itself.
+    """Context manager in which the first signal requests a stop (finish the step, save), and a second ends the process.
 
-    Used as a context manager, in whose block signals are taken so. A rank that gantrain has started is sent the first
-    one twice if all processes of a run are, as it is passed on too; its second one is left to the process that started
-    it (``distributed.launch``).
+    If the whole process group is signalled, a rank that gantrain launched receives the first signal twice, as the
+    launcher forwards it; so it leaves the second one to the launcher (``launch.launch``).
 
     Args:
-        max_minutes: After so many the run is asked to stop too; None for never.
+        max_minutes: A stop is requested after so many; None for never.
 
     Attributes:
-        signal: The number of the signal that came; 0 for none.
+        signal: The number of the signal that was received; 0 for none.
     """
 
     def __init__(self, max_minutes: float | None) -> None:
@@ -44,13 +46,13 @@ class Interruption:
         return self.signal > 0 or self._time_is_up() or is_orphaned()
 
     def reason(self, number: int) -> str:
-        """Why the run has stopped, once it is known which signal came to any of its ranks, if one did."""
+        """Why the run stopped; ``number`` is the signal that any of its ranks received, or 0."""
         if number:
             return signal.Signals(number).name
-        return "trainer.max_minutes are over" if self._time_is_up() else "the process that started it is gone"
+        return "trainer.max_minutes reached" if self._time_is_up() else "the process that started it is gone"
 
     def __enter__(self) -> Interruption:
-        self._handled.enter_context(signals_to(SIGNALS, self._take))
+        self._handled.enter_context(signals_to(SIGNALS, self._handle))
         return self
 
     def __exit__(
@@ -61,22 +63,22 @@ class Interruption:
     def _time_is_up(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self.signal = self.signal or number
         for each in () if LAUNCHER in os.environ else SIGNALS:
-            if signal.getsignal(each) == self._take:
+            if signal.getsignal(each) == self._handle:
                 signal.signal(each, signal.SIG_DFL)
 
 
 @contextmanager
 def signals_to(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Have these signals call ``handler`` inside, but for those that the process was started to pass over.
+    """Have these signals call ``handler`` inside, except those that the process was started to ignore (``nohup``).
 
-    It is by ``nohup``, and in the background of a script. Nothing happens outside of the main thread, which alone may.
+    Outside of the main thread, which alone may set handlers, nothing happens.
     """
-    may = threading.current_thread() is threading.main_thread()
-    heard = [number for number in numbers if may and signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handler) for number in heard}
+    is_main = threading.current_thread() is threading.main_thread()
+    handled = [number for number in numbers if is_main and signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in handled}
     try:
         yield
     finally:
@@ -86,29 +88,29 @@ def signals_to(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameT
 
 @contextmanager
 def exit_on_sigint() -> Iterator[None]:
-    """Have Ctrl-C end the process inside, until ``restore_sigint``.
+    """Have Ctrl-C exit the process inside, until ``restore_sigint``.
 
-    As an exception it may be lost, or come out as another, in a library that is just being imported.
+    A ``KeyboardInterrupt`` could be swallowed or converted by a library that is being imported.
     """
-    with signals_to([signal.SIGINT], _leave):
+    with signals_to([signal.SIGINT], _exit):
         yield
 
 
 def restore_sigint() -> None:
-    """Have Ctrl-C raise ``KeyboardInterrupt`` again, by which what is under way can be undone."""
-    if signal.getsignal(signal.SIGINT) is _leave:
+    """Have Ctrl-C raise ``KeyboardInterrupt`` again, so that unfinished work is cleaned up."""
+    if signal.getsignal(signal.SIGINT) is _exit:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    os.write(2, b"gantrain: interrupted before anything had begun\n")
+def _exit(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"gantrain: interrupted during setup\n")
     if SCRATCH in os.environ:
         shutil.rmtree(os.environ[SCRATCH], ignore_errors=True)
     os._exit(128 + number)
 
 
 def is_orphaned() -> bool:
-    """Whether this makes a run for another process, and that is gone, which nobody else would notice."""
+    """Whether the launcher or the sweep that started this process has ended without stopping it."""
     launcher = os.environ.get(LAUNCHER)
     if launcher is None:
         own, _, sweep = os.environ.get(SWEEP, "").partition(" ")
@@ -117,9 +119,9 @@ def is_orphaned() -> bool:
 
 
 def ignore_signals_in_worker() -> None:
-    """For processes that work for a run, which are sent what the whole group is sent: the run will tell them to stop.
+    """For data workers, which receive what the whole process group is sent, while the run decides when they end.
 
-    The first SIGTERM is passed over and the second obeyed, by which multiprocessing ends what does not end by itself.
+    The first SIGTERM is ignored too; multiprocessing ends a worker that does not exit with a second one.
     """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -132,14 +134,42 @@ def is_requeued() -> bool:
 
 
 def requeue() -> str:
-    """Have SLURM start this job again, where it runs one; says so, or nothing.
+    """Have SLURM requeue this job, if there is one; returns a message about it, or an empty string.
 
-    SLURM's batch script then runs the same command, which goes on from the newest checkpoint.
+    SLURM's batch script then runs the same command, which resumes from the newest checkpoint.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if not job or shutil.which("scontrol") is None:
         return ""
-    asked = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
-    if asked.returncode == 0:
-        return f"SLURM starts job {job} again"
-    return f"warning: SLURM does not start job {job} again: {asked.stderr.strip()}"
+    result = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+    if result.returncode == 0:
+        return f"SLURM requeued job {job}"
+    return f"warning: SLURM did not requeue job {job}: {result.stderr.strip()}"
+
+
+class SafeStream:
+    """A text stream that ignores errors of a full disk, or of a closed terminal or pipe."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write ``text`` if possible."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush if possible."""
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def safe_stderr() -> Iterator[None]:
+    """Inside, an unwritable stderr loses messages but stops nothing."""
+    with redirect_stderr(cast(TextIO, SafeStream(sys.stderr))):
+        yield

@@ -85,7 +85,7 @@ class Sweep:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one is for the launcher
             self._stop.parent.mkdir(parents=True, exist_ok=True)
             self._stop.touch()
-            distributed.say("Stopping when all runs that go on have saved; Ctrl-C again kills them")
+            distributed.print_rank_zero("Stopping when all runs that go on have saved; Ctrl-C again kills them")
 
         with signals_to([signal.SIGINT] if self.waits else [], stop):
             try:
@@ -115,7 +115,7 @@ class Sweep:
             if (socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")) == self._machine:
                 claim_gpu(self.gpus, number)  # nobody has given it one
         if number == 0:
-            distributed.say(f"Sweep: {os.path.relpath(self.folder)}")
+            distributed.print_rank_zero(f"Sweep: {os.path.relpath(self.folder)}")
         return True
 
     def run_job(
@@ -143,7 +143,7 @@ class Sweep:
                 "sweeper=optuna needs objective.metric=NAME, a logged value (and objective.mode=max if more is better)"
             )
         if skip_done and config["resume"] == "auto" and not config["dry_run"] and is_done(folder, config):
-            distributed.say(f"{folder} is done")
+            distributed.print_rank_zero(f"{folder} is done")
             return self._end(config, overrides, "done", 0)
         self._keep(run, overrides, "running")
         try:
@@ -173,7 +173,7 @@ class Sweep:
             self.value = best_logged(CHECKPOINTS / run, metric, config["objective"]["mode"])
             if self.value is None:
                 message = f"objective.metric={metric} was never logged"
-                distributed.say(f"warning: {message}")
+                distributed.print_rank_zero(f"warning: {message}")
                 status = 2 if self._judged else 0
         self._keep(run, overrides, state, message=message, exit=status, objective=config["objective"])
         return status

@@ -120,7 +120,7 @@ class Parts:
                 settings.optimizer, model.discriminators(), device, "discriminator_lr", scaled=scaled
             ),
             schedule=schedule,
-            averages=EMA(model.generators(), model.ema) if model.ema else None,
+            ema=EMA(model.generators(), model.ema) if model.ema else None,
             draws=StepRandom(settings.seed, device, rank=rank, world_size=world_size),
         )
         loggers = build_loggers(settings.logger, run=settings.name, folder=CHECKPOINTS / settings.name)

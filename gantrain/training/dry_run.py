@@ -23,10 +23,10 @@ class _Trial(Updates):
 
     def __init__(self, update: Updates) -> None:
         super().__init__(
-            generator=update.players[0],
-            discriminator=update.players[1],
+            generator=update.sides[0],
+            discriminator=update.sides[1],
             schedule=update.schedule,
-            averages=None,
+            ema=None,
             draws=update.draws,
         )
         self.saved: dict[int, int] = {}

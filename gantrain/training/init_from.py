@@ -1,10 +1,10 @@
-"""Starting a run from networks that somebody has trained: another run's, or files of pytorch-CycleGAN-and-pix2pix."""
+"""``init_from``: starting a run from trained networks, another run's or files of pytorch-CycleGAN-and-pix2pix."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,157 +18,154 @@ from gantrain.models.base import GAN
 from gantrain.registry import MODELS
 from gantrain.runtime import distributed
 
-SHARED = ("width", "norm", "dropout")  # under `network`, for both networks
-NOT_IN_FILE = ("init", "init_gain")  # what a network begins with that has no file
-BOTH = ("G_A", "G_B", "D_A", "D_B")
+SHARED = ("width", "norm", "dropout")  # Keys directly under `network`, for both networks.
+INITIALISATION = ("init", "init_gain")  # For a network without a file.
+MAX_REASON = 300  # Characters of torch's messages, which may list every key.
 
 
 def adopt_architecture(config: dict[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The configuration with the architecture of the network files under ``init_from``, if it names any.
+    """The configuration with the architecture of the ``.pth`` files under ``init_from``, if those are given.
 
     Args:
         config: The composed configuration, plain values.
-        overrides: As typed; what they say of the networks must be what the files show.
+        overrides: As typed; those of the networks must agree with the files.
 
     Raises:
-        ConfigError: There is no such file, or it holds no network of the reference code, or two that a run can't have,
-            or another than was typed.
+        ConfigError: A file can't be read, its network is unknown, or it contradicts another file or an override.
     """
     source = config.get("init_from")
     if not isinstance(source, str) or not source.endswith(".pth"):
         return config
     path = Path(source).expanduser()
-    found = _files(path, config, pairs=_has_pairs(config))
-    shapes: dict[str, dict[str, Any]] = {}
-    for name, file in found.items():
-        first = shapes.setdefault(file.side, dict(file.config))
-        differing = [key for key in file.config if file.config[key] != first.get(key)]
-        if differing:
+    files = _read_files(path, config, has_pairs=_has_pairs(config))
+    networks: dict[str, dict[str, Any]] = {}
+    for name, file in files.items():
+        network = networks.setdefault(file.side, dict(file.config))
+        if different := [key for key, value in file.config.items() if value != network.get(key)]:
             raise ConfigError(
-                f"init_from={source}: {name} differs from its counterpart in {', '.join(differing)}, and a run has one "
-                f"architecture for both {file.side}s"
+                f"init_from={source}: {name} differs from the other {file.side} in {', '.join(different)}, but a run "
+                f"has one architecture for both {file.side}s"
             )
-    _check_typed(config["network"], overrides, found, path)
-    for key, _ in map(split_override, overrides):
-        network, _, entry = key.removeprefix("network.").partition(".")
-        if entry in NOT_IN_FILE and network in shapes:
-            shapes[network][entry] = config["network"][network][entry]
-    _check_sides(config, found)
-    return {**config, "network": {**config["network"], **shapes}}
+    for override in overrides:
+        _check_override(override, config["network"], files, path)
+        side, _, key = split_override(override)[0].removeprefix("network.").partition(".")
+        if key in INITIALISATION and side in networks:
+            networks[side][key] = config["network"][side][key]
+    _check_crop_size(config, files)
+    return {**config, "network": {**config["network"], **networks}}
 
 
 def load_networks(model: GAN, source: Path, config: dict[str, Any] | None = None) -> None:
-    """Take the networks of another run, or of the files there are beside ``source``, and nothing else of them.
+    """Load the networks, and nothing else, of another run or of ``source`` and the files that belong to it.
 
     Args:
-        model: Whose networks are filled.
+        model: Whose networks are loaded.
         source: A run folder or a ``.pth`` file.
-        config: This run's, to say how the other one differs.
+        config: This run's, to report how the other one differs.
 
     Raises:
-        ConfigError: They are not there, or do not fit.
+        ConfigError: They do not exist, or do not fit.
     """
     if source.suffix != ".pth":
-        _take_run(model, source, config)
+        _load_run(model, source, config)
         return
-    generators = len(model.generators())
-    found = _files(source, config or {}, pairs=generators > 1)
-    for name, file in found.items():
-        side = model.generators() if file.side == "generator" else model.discriminators()
-        place = 1 if name.endswith("_B") and generators > 1 else 0
+    has_pairs = len(model.generators()) > 1
+    files = _read_files(source, config or {}, has_pairs=has_pairs)
+    for name, file in files.items():
+        networks = model.generators() if file.side == "generator" else model.discriminators()
         channels = f"{file.channels_in} channels in, {file.channels_out} out"
-        _fill(side[place], file.state, f"init_from={source}: {name} ({channels}; see data.channels, data.channels_b)")
+        what = f"init_from={source}: {name} ({channels}; see data.channels, data.channels_b)"
+        _load_state(networks[1 if name.endswith("_B") and has_pairs else 0], file.state, what)
     if distributed.rank() == 0:
-        print(_told(source, found), file=sys.stderr)
+        path = source if len(files) == 1 else source.with_name(re.sub(r"(_net_).*", r"\1*.pth", source.name))
+        networks_by_side = {file.side: _summary(file.config) for file in files.values()}
+        print(f"init_from: {', '.join(files)} of {path}: {'; '.join(networks_by_side.values())}", file=sys.stderr)
+
+
+def _load_state(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        reason = reason if len(reason) < MAX_REASON else f"{reason[:MAX_REASON]}..."
+        raise ConfigError(f"{what} does not fit this one ({reason})") from None
 
 
 # ---- files
 
 
 def _has_pairs(config: dict[str, Any]) -> bool:
-    """Whether the model has a generator for each direction; one that nobody has registered yet may have."""
+    """Whether the model has a generator for each direction; assumed of one that is not registered yet."""
     name = config.get("model", {}).get("name")
     return name not in MODELS or len(getattr(MODELS[name], "directions", ())) > 1
 
 
-def _files(source: Path, config: dict[str, Any], *, pairs: bool) -> dict[str, ReferenceNetwork]:
-    """The file, and those of the same epoch beside it (``latest_net_G_A``, ``_G_B``, ``_D_A``, ``_D_B``), by name.
+def _read_files(source: Path, config: dict[str, Any], *, has_pairs: bool) -> dict[str, ReferenceNetwork]:
+    """The networks in ``source`` and in the files of the same epoch beside it, by name (``G_A``, ``G_B``, ``D_A`` ...).
 
-    ``D_A`` is the judge of what ``G_A`` makes. A file under any other name is the first generator's. A model without
-    ``pairs`` of networks takes, of one out of four, that one alone.
+    ``D_A`` is the discriminator of the images that ``G_A`` generates. A file with any other name is taken as the first
+    generator. A model without pairs of networks loads only ``source`` if that is one of four.
     """
     network = config.get("network", {})
     dropout = network.get("generator", {}).get("dropout", network.get("dropout"))
-    given = re.fullmatch(r"(.*_net_)([GD](_[AB])?)", source.stem)
-    if given is None:
-        beside = {"G": source}
-    elif given[3] and not pairs:
-        beside = {given[2]: source}
+    match = re.fullmatch(r"(.*_net_)([GD](_[AB])?)", source.stem)
+    if match is None or (match[3] and not has_pairs):
+        paths = {match[2] if match else "G": source}
     else:
-        names = BOTH if given[3] else ("G", "D")
-        beside = {name: source.with_name(f"{given[1]}{name}.pth") for name in names}
+        names = ("G_A", "G_B", "D_A", "D_B") if match[3] else ("G", "D")
+        paths = {name: source.with_name(f"{match[1]}{name}.pth") for name in names}
     return {
         name: read_reference(path, dropout=dropout, run_key="init_from")
-        for name, path in beside.items()
+        for name, path in paths.items()
         if path.exists() or path == source
     }
 
 
-def _check_typed(
-    network: dict[str, Any], overrides: Sequence[str], found: dict[str, ReferenceNetwork], source: Path
+def _check_override(
+    override: str, network: dict[str, Any], files: Mapping[str, ReferenceNetwork], source: Path
 ) -> None:
-    """Refuse what was typed of the networks and is not so in the files."""
-    for override in overrides:
-        key, typed = split_override(override)
-        for name, file in found.items():
-            for entry, value in _said(key, network, file.side):
-                if file.config["name"] == "unet" and entry == "dropout":
-                    continue  # which its file does not show
-                has = file.config.get(entry)
-                if value != has:
-                    words = f"{has} norm" if entry == "norm" else f"{entry} {has}"
-                    words = f"a {has}" if entry == "name" else words
-                    words = words if entry in file.config else f"a {file.config['name']}, which has no {entry}"
-                    beside = "" if name in source.stem or len(found) == 1 else f" ({name})"
-                    raise ConfigError(f"{key}={typed} was typed, but {source}{beside} has {words}: leave it away")
+    """Refuse an override of the networks that contradicts a file."""
+    typed, value = split_override(override)
+    for name, file in files.items():
+        for key, wanted in _overridden(typed, network, file.side).items():
+            is_unknown = file.config["name"] == "unet" and key == "dropout"  # The file does not show it.
+            if is_unknown or wanted == file.config.get(key):
+                continue
+            found = f"{key} {file.config[key]}" if key in file.config else f"a {file.config['name']} without {key}"
+            which = "" if name in source.stem or len(files) == 1 else f" ({name})"
+            raise ConfigError(f"{typed}={value} contradicts {source}{which}, which has {found}: omit it")
 
 
-def _said(key: str, network: dict[str, Any], side: str) -> Iterator[tuple[str, Any]]:
-    """What an override says of the networks of one side, by their keys."""
+def _overridden(typed: str, network: dict[str, Any], side: str) -> dict[str, Any]:
+    """The keys that an override sets in the network of one side, with their values."""
     own = network.get(side, {})
-    parts = key.split(".")
-    if key == f"network/{side}":  # a group leaves to others what is of both networks, and null to the data
-        yield from ((e, v) for e, v in own.items() if e not in (*SHARED, *NOT_IN_FILE) and v is not None)
-    elif parts[0] == "network" and len(parts) == 2 and parts[1] in SHARED:
-        if not (parts[1] == "dropout" and side == "discriminator"):
-            yield parts[1], network[parts[1]]
-    elif parts[:2] == ["network", side] and len(parts) == 3 and parts[2] not in NOT_IN_FILE:
-        yield parts[2], own.get(parts[2])
+    if typed == f"network/{side}":  # A group leaves shared keys to `network`, and null to the data.
+        return {k: v for k, v in own.items() if k not in (*SHARED, *INITIALISATION) and v is not None}
+    key = typed.rpartition(".")[2]
+    if typed == f"network.{key}" and key in SHARED and (key, side) != ("dropout", "discriminator"):
+        return {key: network[key]}
+    if typed == f"network.{side}.{key}" and key not in INITIALISATION:
+        return {key: own.get(key)}
+    return {}
 
 
-def _check_sides(config: dict[str, Any], found: dict[str, ReferenceNetwork]) -> None:
-    """Refuse a U-Net for images that are cut to a size it can't halve so often; its depth is not to be chosen."""
+def _check_crop_size(config: dict[str, Any], files: Mapping[str, ReferenceNetwork]) -> None:
+    """Refuse a U-Net for images that are cropped to a size that it can't halve as often as its depth requires."""
     data = config.get("data", {})
     preprocess, size = data.get("preprocess"), data.get("crop_size")
-    cut = preprocess is None or "crop" in str(preprocess)
-    sides = size if isinstance(size, list) else [size]
-    for file in found.values() if cut else ():
+    if preprocess is not None and "crop" not in str(preprocess):
+        return
+    for file in files.values():
         multiple = 2**file.halvings
+        sides = size if isinstance(size, list) else [size]
         if file.config["name"] == "unet" and any(isinstance(side, int) and side % multiple for side in sides):
             raise ConfigError(
-                f"data.crop_size={size}: the U-Net of init_from={config['init_from']} halves its images "
-                f"{file.halvings} times: give multiples of {multiple}"
+                f"data.crop_size={size}: the U-Net of init_from={config['init_from']} halves images {file.halvings} "
+                f"times: give multiples of {multiple}"
             )
 
 
-def _told(source: Path, found: dict[str, ReferenceNetwork]) -> str:
-    """What was taken, in a line."""
-    place = source if len(found) == 1 else source.with_name(re.sub(r"(_net_).*", r"\1*.pth", source.name))
-    networks = {file.side: _described(file.config) for file in found.values()}
-    return f"init_from: {', '.join(found)} of {place}: {'; '.join(networks.values())}"
-
-
-def _described(network: dict[str, Any]) -> str:
+def _summary(network: dict[str, Any]) -> str:
     words = [network["name"]]
     words += [f"{network[key]} {key}" for key in ("blocks", "layers") if key in network]
     words += [f"{key} {network[key]}" for key in ("depth", "width") if key in network]
@@ -180,31 +177,28 @@ def _described(network: dict[str, Any]) -> str:
 # ---- runs
 
 
-def _take_run(model: GAN, run: Path, config: dict[str, Any] | None) -> None:
+def _load_run(model: GAN, run: Path, config: dict[str, Any] | None) -> None:
     state = _read_run(run)
     networks = {name: module for name, module in model.named_children() if any(True for _ in module.parameters())}
-    taken = {
+    states = {
         name: {key[len(name) + 1 :]: value for key, value in state["model"].items() if key.startswith(f"{name}.")}
         for name in networks
     }
     try:
         for name, module in networks.items():
-            _fill(module, taken[name], f"init_from={run}: its {name}")
+            _load_state(module, states[name], f"init_from={run}: its {name}")
     except ConfigError:
-        if config is None:
+        different = _different_keys(state["config"], config, same_names=all(states.values())) if config else {}
+        if not different:
             raise
-        differing = _differing(state["config"], config, whole=all(taken.values()))
-        if not differing:
-            raise
-        has = ", ".join(f"{key}={theirs}" for key, theirs, _ in differing)
-        here = ", ".join(str(ours) for *_, ours in differing)
-        give = " ".join(f"{key}={theirs}" for key, theirs, _ in differing)
-        raise ConfigError(f"init_from={run}: that run has {has}, this one {here}: give {give}") from None
+        found = ", ".join(f"{key}={theirs} (here {ours})" for key, (theirs, ours) in different.items())
+        remedy = " ".join(f"{key}={theirs}" for key, (theirs, _) in different.items())
+        raise ConfigError(f"init_from={run}: that run has {found}: give {remedy}") from None
 
 
 def _read_run(run: Path) -> dict[str, Any]:
     if run.is_file():
-        raise ConfigError(f"init_from={run} is a file and no .pth: give its folder, init_from={run.parent}")
+        raise ConfigError(f"init_from={run} is not a .pth file: give the run folder, init_from={run.parent}")
     try:
         return Checkpoints(run).load()
     except ConfigError as error:
@@ -214,35 +208,33 @@ def _read_run(run: Path) -> dict[str, Any]:
         best = next((name for name in files if "latest_net_G" in name), files[0])
         more = f" and {len(files) - 6} more" if len(files) > 6 else ""
         raise ConfigError(
-            f"init_from={run}: no checkpoint in there, but {', '.join(files[:6])}{more}: give one of them, "
+            f"init_from={run}: no checkpoint in this folder, only {', '.join(files[:6])}{more}: give one of them, "
             f"init_from={run / best}"
         ) from None
 
 
-def _differing(there: dict[str, Any], here: dict[str, Any], *, whole: bool) -> list[tuple[str, Any, Any]]:
-    """The keys, as typed, under which two runs have other networks, with both values; ``whole``: of the same names."""
-    model = [("model", there["model"]["name"], here["model"]["name"])]
-    if not whole and model[0][1] != model[0][2]:
-        return model
-    networks, others = there["network"], here["network"]
-    found: dict[str, tuple[Any, Any]] = {}
+def _different_keys(theirs: dict[str, Any], ours: dict[str, Any], *, same_names: bool) -> dict[str, tuple[Any, Any]]:
+    """The keys, as typed, under which two runs have different networks, with both values.
+
+    Args:
+        theirs: The configuration of the other run.
+        ours: Of this run.
+        same_names: Whether the other model has networks of the same names.
+    """
+    models = {"model": (theirs["model"]["name"], ours["model"]["name"])}
+    models = {key: names for key, names in models.items() if names[0] != names[1]}
+    if models and not same_names:
+        return models
+    different: dict[str, tuple[Any, Any]] = {}
+    networks = theirs["network"], ours["network"]
     for side in ("generator", "discriminator"):
-        theirs, ours = networks[side], others[side]
-        if theirs["name"] != ours["name"]:
-            found[f"network/{side}"] = (theirs["name"], ours["name"])
+        a, b = (network[side] for network in networks)
+        if a["name"] != b["name"]:
+            different[f"network/{side}"] = (a["name"], b["name"])
             continue
-        for key in sorted({*theirs, *ours} - {*NOT_IN_FILE}):
-            values = theirs.get(key), ours.get(key)
+        for key in sorted({*a, *b} - {*INITIALISATION}):
+            values = a.get(key), b.get(key)
+            is_shared = key in SHARED and values == tuple(network[key] for network in networks)
             if values[0] != values[1]:
-                shared = key in SHARED and values == (networks[key], others[key])
-                found[f"network.{key}" if shared else f"network.{side}.{key}"] = values
-    return [(key, *values) for key, values in found.items()] or [pair for pair in model if pair[1] != pair[2]]
-
-
-def _fill(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        reason = reason if len(reason) < 300 else f"{reason[:300]}..."  # which may list every key
-        raise ConfigError(f"{what} does not fit this one ({reason})") from None
+                different[f"network.{key}" if is_shared else f"network.{side}.{key}"] = values
+    return different or models

@@ -11,21 +11,21 @@ from gantrain.runtime import distributed
 
 
 class Means:
-    """Sums of named scalars, kept on the device until somebody asks for their means."""
+    """Sums of named scalars, accumulated on the device until their means are taken."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, scalars: dict[str, Tensor]) -> None:
-        """Take in one step's scalars."""
+        """Accumulate the scalars of one step."""
         for name, value in scalars.items():
-            before = self._sums.get(name)
-            self._sums[name] = value.clone() if before is None else before.to(value.device) + value
+            total = self._sums.get(name)
+            self._sums[name] = value.clone() if total is None else total.to(value.device) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
-        """The means over the steps since the last call and over all ranks; this reads from the device."""
+        """The means over the steps since the last call and over all ranks; waits for the device."""
         if not self._sums:
             return {}
         names = sorted(self._sums)
@@ -35,9 +35,9 @@ class Means:
         return dict(zip(names, means.tolist(), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been taken in and not yet given out."""
+        """The current sums."""
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state_dict``."""
+        """Restore ``state_dict``."""
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])

@@ -107,7 +107,7 @@ class Trainer:
         self.log_every, self.image_every, self.save_every = log_every, image_every, save_every
         self.objective = objective
         self.save_minutes = save_minutes
-        self.update.watch.wants_save = self._save_is_due
+        self.update.monitor.wants_save = self._save_is_due
         self.step = 0
         self.saved_at = time.monotonic()
         self.means = Means()
@@ -142,7 +142,7 @@ class Trainer:
                 self.checkpoints.raise_pending()
                 self._log("losses", {**self.means.take(), **self.update.rates()})
                 self.report.say(self.stream.faults.news())
-            if last or self.step % self.image_every == 0 or (saves and self.objective.is_among("figures")):
+            if last or self.step % self.image_every == 0 or (saves and self.objective.is_among("metrics")):
                 self._show()
             if saves or stopped or sight.save:
                 self._save(regular=saves)
@@ -152,7 +152,7 @@ class Trainer:
 
     def _look(self, *, at_once: bool) -> StepStatus:
         """What to do after this step, unless it or the one before it has diverged."""
-        sight = self.update.watch.poll(sync=at_once)
+        sight = self.update.monitor.poll(sync=at_once)
         nonfinite_sides: list[str] = []
         if sight.diverged is None and (at_once or sight.stop or sight.save):  # it is about to be saved
             nonfinite_sides = sorted(
@@ -169,7 +169,7 @@ class Trainer:
                 "step": diverged,
                 "losses": {name: _worst([values[name] for values, _ in ranks]) for name in losses},
                 "images": [name for _, names in ranks for name in names],
-                "gradient_norms": self.update.watch.gradient_norms(),
+                "gradient_norms": self.update.monitor.gradient_norms(),
                 "nonfinite_sides": nonfinite_sides,
             },
         )
@@ -186,7 +186,7 @@ class Trainer:
 
     def _log(self, kind: Kind, values: dict[str, float]) -> None:
         stream = self.stream
-        self.objective.see(kind, values)
+        self.objective.record(kind, values)
         if values:
             self.report.log(
                 step=self.step, epoch=stream.epoch, images=stream.images, losses=values, waited=stream.seconds_waited
@@ -195,9 +195,9 @@ class Trainer:
     def _show(self) -> None:
         if distributed.rank() == 0:
             with shown(self.model, self.update):
-                figures = self.model.evaluate(self.held_out())
+                metrics = self.model.evaluate(self.held_out())
                 self.report.images(self.step, self.model.visuals(self.preview()))
-            self._log("figures", figures)
+            self._log("metrics", metrics)
 
     def _save(self, *, regular: bool) -> None:
         """Only a ``regular`` one can be the best, else that would depend on where the run was stopped."""
@@ -226,12 +226,12 @@ class Trainer:
             "updates": self.update.state_dict(),
             "objective": self.objective.state_dict(),
             "rollbacks": self.stream.rollbacks,
-            "ranks": distributed.gather(clone_to_cpu(rank)),
+            "ranks": distributed.gather_object(clone_to_cpu(rank)),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state_dict``, or back to it."""
-        self.update.watch.forget()
+        self.update.monitor.reset()
         self._lately.clear()
         rank = state["ranks"][distributed.rank() % len(state["ranks"])]
         self.step = state["step"]

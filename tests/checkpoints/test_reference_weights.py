@@ -145,7 +145,7 @@ def test_what_is_read_computes_what_was_saved(name: str, prefix: str) -> None:
     torch.testing.assert_close(module.eval()(image), network(image), atol=0, rtol=0)
 
 
-def test_what_instance_norm_left_behind_is_dropped_and_what_batch_norm_keeps_stays() -> None:
+def test_statistics_of_instance_norm_are_dropped_and_of_batch_norm_kept() -> None:
     instance, batch = NETWORKS["patchgan"](), NETWORKS["unet"]()
     old = with_old_statistics(instance.state_dict(), instance)
     assert len(old) == len(instance.state_dict()) + 9
@@ -158,7 +158,7 @@ def test_what_instance_norm_left_behind_is_dropped_and_what_batch_norm_keeps_sta
         assert torch.equal(state[key], value), key
 
 
-def test_the_dropout_of_a_unet_is_taken_on_trust_and_that_of_a_resnet_is_seen() -> None:
+def test_dropout_is_given_for_a_unet_and_inferred_for_a_resnet() -> None:
     path = saved(NETWORKS["unet"]().state_dict())
     assert read_reference(path).config["dropout"] == 0.5
     assert read_reference(path, dropout=0.0).config["dropout"] == 0.0
@@ -186,11 +186,11 @@ class Malicious:
 
 
 REFUSED = (
-    "can't read latest_net_G.pth: it holds more than tensors, and pickled code is refused; "
-    "save the network's state_dict() alone"
+    "can't read latest_net_G.pth: it contains more than tensors, and pickled code is never run; "
+    "save only the network's state_dict()"
 )
-DAMAGED = "can't read latest_net_G.pth: it is not a PyTorch file of weights, or it is damaged"
-NOTHING = "latest_net_G.pth holds no network of pytorch-CycleGAN-and-pix2pix: "
+CORRUPT = "can't read latest_net_G.pth: it is not a PyTorch file of weights, or it is corrupt"
+NOTHING = "latest_net_G.pth contains no network of pytorch-CycleGAN-and-pix2pix: "
 
 
 def refusal(path: Path = PATH) -> str:
@@ -216,10 +216,10 @@ def test_pickled_code_is_refused_and_not_run(content: Any) -> None:
 def test_what_is_no_file_of_pytorch_is_refused() -> None:
     for content in (b"", b"PK", b"some text\n", bytes(300), b"PK\x03\x04" + bytes(300)):
         PATH.write_bytes(content)
-        assert refusal() == DAMAGED, content
+        assert refusal() == CORRUPT, content
     whole = saved(NETWORKS["resnet"]().state_dict()).read_bytes()
     PATH.write_bytes(whole[: len(whole) // 2])
-    assert refusal() == DAMAGED
+    assert refusal() == CORRUPT
 
 
 @pytest.mark.parametrize("legacy", [True, False])
@@ -266,7 +266,7 @@ def test_a_checkpoint_of_gantrain_is_sent_to_run() -> None:
     path.parent.mkdir(parents=True)
     torch.save({"format": 1, "step": 3, "model": {}}, path)
     assert refusal(path) == (
-        "checkpoints/mine/step_3.pt is not bare weights but a checkpoint of gantrain: give run=checkpoints/mine instead"
+        "checkpoints/mine/step_3.pt is a checkpoint of gantrain, not bare weights: give run=checkpoints/mine instead"
     )
 
 

@@ -15,7 +15,7 @@ from gantrain.cli.main import main
 FORMATS = sorted(Path(__file__).parent.glob("format_*"))
 
 
-def test_keys_that_a_format_did_not_have_get_the_values_that_stood_for_them() -> None:
+def test_missing_keys_get_the_values_that_were_fixed_then() -> None:
     config = {"network": {"width": 8}, "data": {"mode": "single", "root": "x"}}
     state = {"format": 1, "config": config, "spec": {"height": 16}, "step": 3}
     new = upgraded(state)

@@ -132,10 +132,10 @@ def test_what_several_ranks_met_is_named_once(monkeypatch) -> None:
     faults = Faults(100, counted=True)
     faults.add([["b"], ["a", "b"]])
     others = {"list": ["b", "c"], "int": 3}
-    monkeypatch.setattr("gantrain.runtime.distributed.gather", lambda item: [item, others[type(item).__name__]])
+    monkeypatch.setattr("gantrain.runtime.distributed.gather_object", lambda item: [item, others[type(item).__name__]])
     assert faults.news() == [f"warning: left out: {image}" for image in "abc"]
     assert faults.summary() == ["warning: bad images left out: 3; items replaced by their neighbours: 5"]
-    monkeypatch.setattr("gantrain.runtime.distributed.gather", lambda item: None)  # on another rank than 0
+    monkeypatch.setattr("gantrain.runtime.distributed.gather_object", lambda item: None)  # on another rank than 0
     assert faults.summary() == []
 
 

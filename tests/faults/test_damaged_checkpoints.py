@@ -11,7 +11,7 @@ import torch
 from conftest import assert_same_bits
 
 from gantrain.checkpoints import file as checkpoint_file
-from gantrain.checkpoints.file import DIGEST, MARK, DamagedError
+from gantrain.checkpoints.file import DIGEST_BYTES, MARK, CorruptCheckpointError
 from gantrain.checkpoints.store import Checkpoints
 from gantrain.errors import ConfigError
 
@@ -49,9 +49,9 @@ def content() -> bytes:
 
 def refused(damaged: bytes) -> None:
     PATH.write_bytes(damaged)
-    with pytest.raises(DamagedError) as told:
+    with pytest.raises(CorruptCheckpointError) as told:
         checkpoint_file.read(PATH)
-    assert str(told.value).startswith(f"can't read {PATH}: it is damaged (")
+    assert str(told.value).startswith(f"can't read {PATH}: corrupt (")
     assert "\n" not in str(told.value)
 
 
@@ -60,10 +60,12 @@ def changed(content: bytes, place: int, change: int) -> bytes:
 
 
 def test_every_byte_is_watched(content: bytes) -> None:
-    assert 2000 < len(content) < 8000  # headers, directory, pickle, tensors, seal
+    assert 2000 < len(content) < 8000  # headers, directory, pickle, tensors, checksum
     for place in range(len(content)):
         refused(changed(content, place, 1 << place % 8))
-    for place in range(len(content) - len(MARK) - DIGEST - 30, len(content)):  # the archive's end, and the seal
+    for place in range(
+        len(content) - len(MARK) - DIGEST_BYTES - 30, len(content)
+    ):  # the archive's end, and the checksum
         for change in (0x20, 0xFF):
             refused(changed(content, place, change))
 
@@ -89,11 +91,11 @@ def test_what_is_zeroed_inserted_lost_doubled_or_added_is_seen(content: bytes) -
     refused(bytes(len(content)))
 
 
-def test_another_files_seal_does_not_fit_and_none_is_not_enough(content: bytes) -> None:
+def test_the_checksum_of_another_file_or_none_is_refused(content: bytes) -> None:
     other = PATH.with_name("step_1.pt").read_bytes()
     assert len(other) == len(content)
-    refused(content[:-DIGEST] + other[-DIGEST:])
-    refused(content[: -len(MARK) - DIGEST - 2] + b"\x00\x00")  # as if it had never had one
+    refused(content[:-DIGEST_BYTES] + other[-DIGEST_BYTES:])
+    refused(content[: -len(MARK) - DIGEST_BYTES - 2] + b"\x00\x00")  # as if it had never had one
 
 
 def test_after_damage_of_any_kind_the_one_before_is_taken(content: bytes, capsys) -> None:
@@ -107,7 +109,7 @@ def test_after_damage_of_any_kind_the_one_before_is_taken(content: bytes, capsys
 
 
 @pytest.mark.parametrize("version", ["format_1", "format_2"])
-def test_one_from_before_there_were_seals_is_never_read_as_another(version: str) -> None:
+def test_an_old_format_without_a_checksum_is_never_misread(version: str) -> None:
     """Any zip archive has a checksum of each of its parts, if not of every byte of their headers."""
     content = (FORMATS / version / "step_2.pt").read_bytes()
     whole = checkpoint_file.read(FORMATS / version / "step_2.pt")

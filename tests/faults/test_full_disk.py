@@ -114,7 +114,7 @@ def goes_on(whole: dict) -> None:
     ]
 
 
-def test_a_disk_that_fills_up_stops_the_run_with_a_line_and_the_same_command_goes_on(disk: Path, whole: dict) -> None:
+def test_a_full_disk_stops_the_run_and_the_same_command_resumes(disk: Path, whole: dict) -> None:
     ballast = fill(disk, free=5 * whole["size"] // 2 + whole["beside"])  # two checkpoints, and what lies beside them
     process = subprocess.run([sys.executable, "-m", "gantrain", *COMMAND], capture_output=True, text=True, check=False)
     assert process.returncode == 2
@@ -123,7 +123,7 @@ def test_a_disk_that_fills_up_stops_the_run_with_a_line_and_the_same_command_goe
     assert len(lines) == 1
     told = re.fullmatch(
         r"gantrain: can't write checkpoints/run/step_6.pt: No space left on device; "
-        r"it takes ([\d.]+) kB, ([\d.]+) kB are free",
+        r"([\d.]+) kB needed, ([\d.]+) kB free",
         lines[0],
     )
     assert float(told[1]) * 1000 == pytest.approx(whole["size"], rel=1e-3)
@@ -162,9 +162,7 @@ def test_messages_that_nobody_takes_any_more_stop_no_run(whole: dict, monkeypatc
     assert (RUN / "losses.jsonl").read_text() == whole["lines"]
 
 
-def test_a_log_that_could_not_be_written_is_caught_up_on_when_the_run_stops(
-    disk: Path, whole: dict, monkeypatch
-) -> None:
+def test_a_log_that_was_not_written_is_completed_when_the_run_stops(disk: Path, whole: dict, monkeypatch) -> None:
     """It is stopped by a checkpoint that can't be written; the last lines find room, since it is gone then."""
     with monkeypatch.context() as patch:
         during({1: lambda: fill(disk, free=0), 2: lambda: fill_again(disk)}, patch)
@@ -199,14 +197,12 @@ def test_a_limit_on_files_is_as_a_full_disk(whole: dict, monkeypatch, capsys) ->
             assert main(COMMAND) == 2
     _, lines = told_by(capsys.readouterr().err)
     assert len(lines) == 1
-    assert lines[0].startswith(f"gantrain: can't write {RUN}/step_4.pt: {os.strerror(errno.EFBIG)}; it takes ")
+    assert lines[0].startswith(f"gantrain: can't write {RUN}/step_4.pt: {os.strerror(errno.EFBIG)}; ")
     assert Checkpoints(RUN).steps() == [2]
     goes_on(whole)
 
 
-def test_a_folder_that_becomes_read_only_stops_the_run_at_its_next_checkpoint(
-    disk: Path, whole: dict, monkeypatch, capsys
-) -> None:
+def test_a_folder_that_becomes_read_only_stops_the_run(disk: Path, whole: dict, monkeypatch, capsys) -> None:
     def freeze() -> None:
         saved(2)
         mount("--bind", RUN, RUN)
@@ -221,7 +217,7 @@ def test_a_folder_that_becomes_read_only_stops_the_run_at_its_next_checkpoint(
     warnings, lines = told_by(capsys.readouterr().err)
     assert warnings == [f"warning: can't write {RUN}/losses.jsonl: Read-only file system; training goes on"]
     assert len(lines) == 1
-    assert lines[0].startswith(f"gantrain: can't write {RUN}/step_4.pt: Read-only file system; it takes ")
+    assert lines[0].startswith(f"gantrain: can't write {RUN}/step_4.pt: Read-only file system; ")
     assert Checkpoints(RUN).steps() == [2]
     assert (RUN / ".lock").exists()  # it could not be removed, and is in nobody's way
     goes_on(whole)
@@ -242,6 +238,6 @@ def test_a_folder_that_is_deleted_stops_the_run_and_stays_deleted(folder: Path, 
     assert warnings == []  # that training goes on, for one
     assert len(lines) == 1
     assert re.fullmatch(
-        rf"gantrain: can't write {RUN}/step_3.pt: No such file or directory; it takes [\d.]+ [kM]B", lines[0]
+        rf"gantrain: can't write {RUN}/step_3.pt: No such file or directory; [\d.]+ [kM]B needed", lines[0]
     )
     assert not RUN.exists()

@@ -51,6 +51,6 @@ def test_shared_memory_too_little_for_a_batch_is_one_line_and_nobody_waits_for_i
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
     assert ended.returncode == 2
-    assert ended.stderr.startswith("gantrain: too little shared memory (df /dev/shm) to hand batches from process to")
+    assert ended.stderr.startswith("gantrain: out of shared memory (df /dev/shm)")
     assert ended.stderr.count("\n") == 1
     assert list(workplace.iterdir()) == []

@@ -27,10 +27,10 @@ from gantrain.checkpoints.store import Checkpoints
 
 PLUGIN = """
 import math, os, pathlib, time
-from gantrain.interruption import Interruption
-from gantrain.optim import Updates
+from gantrain.runtime.signals import Interruption
+from gantrain.optim.updates import Updates
 
-take, begin, generator = Interruption._take, Updates.begin, Updates.generator
+take, begin, generator = Interruption._handle, Updates.begin, Updates.generator
 rank = os.environ.get("RANK")
 
 def taken(self, *signal):
@@ -57,7 +57,7 @@ def poisoned(self, loss):
         loss = loss + math.nan if how == "loss" else loss * math.nan
     generator(self, loss)
 
-Interruption._take, Updates.begin, Updates.generator = taken, held, poisoned
+Interruption._handle, Updates.begin, Updates.generator = taken, held, poisoned
 """
 RUN = ["train", *TINY, "trainer.devices=2", "plugins=[holding]", "model=dcgan", "model.ema=0.9", "name=run"]
 RUN += ["data.num_workers=1", "trainer.steps=12", "trainer.log_every=2", "trainer.save_every=4"]
@@ -166,7 +166,7 @@ def warm() -> Iterator[Warm]:
         yield forking
 
 
-def test_two_processes_go_on_to_the_same_bits_whatever_has_happened_to_them(warm: Warm, workplace: Path) -> None:
+def test_two_processes_resume_bit_identically_after_any_end(warm: Warm, workplace: Path) -> None:
     alone, run = Runs(warm, workplace / "alone"), Runs(warm, workplace / "run")
     alone.start()
     assert alone.end() == 0
@@ -193,7 +193,7 @@ def test_two_processes_go_on_to_the_same_bits_whatever_has_happened_to_them(warm
     assert run.end() == 128 + signal.SIGKILL
     assert time.monotonic() < killed + 60
     because = "rank 1 was killed by SIGKILL, most likely because memory ran out"
-    assert run.told == [f"gantrain: {because}; {AGAIN} from the newest checkpoint"]
+    assert run.told == [f"gantrain: {because}; run the same command to resume from the newest checkpoint"]
     assert run.saved()[-1] == 8
 
     # a second signal does not wait for the end of a step
@@ -215,7 +215,7 @@ def test_two_processes_go_on_to_the_same_bits_whatever_has_happened_to_them(warm
     assert differences(run.folder, alone.folder) == []
 
 
-def test_what_is_not_finite_on_one_rank_alone_stops_both_or_takes_both_back(warm: Warm, workplace: Path) -> None:
+def test_divergence_on_one_rank_stops_both_or_rolls_both_back(warm: Warm, workplace: Path) -> None:
     run = Runs(warm, workplace / "run")
     for number in range(8):
         image(run.folder / f"photos/{number}.png", 16, 16)

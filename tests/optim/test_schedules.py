@@ -12,7 +12,7 @@ from tiny import sgd, updates_of
 from torch import Tensor, nn
 
 from gantrain.errors import ConfigError
-from gantrain.optim.schedules import Constant, Cosine, Linear, Plateau, Step
+from gantrain.optim.schedules import Constant, Cosine, Linear, MultiStep, Plateau
 from gantrain.registry import SCHEDULES
 
 PLATEAU = {"metric": "g", "mode": "min", "interval": 2, "patience": 1, "threshold": 0.1, "gamma": 0.5}
@@ -42,7 +42,7 @@ def test_linear_holds_until_its_start_and_then_falls_straight_to_zero() -> None:
 
 
 def test_step_multiplies_by_gamma_at_each_milestone() -> None:
-    schedule = Step(milestones=[0.25, 0.75], gamma=0.5)
+    schedule = MultiStep(milestones=[0.25, 0.75], gamma=0.5)
     assert [schedule.factor(progress) for progress in (0.0, 0.2499, 0.25, 0.7499, 0.75, 0.99)] == [
         1,
         1,
@@ -100,7 +100,7 @@ def test_larger_may_be_better() -> None:
 
 
 def test_a_loss_that_the_model_does_not_have_is_refused_with_the_list() -> None:
-    with pytest.raises(ConfigError, match=r"^schedule\.metric: no loss 'h'; there are: d, g$"):
+    with pytest.raises(ConfigError, match=r"^schedule\.metric=h: .* d, g$"):
         watch(plateau(metric="h"), [1.0])
 
 
@@ -142,7 +142,7 @@ def test_the_schedule_sets_the_rates_of_both_sides_each_at_its_own_base() -> Non
     update = updates_of(sgd(sides[:1], lr=0.4), sgd(sides[1:], lr=0.2), schedule=Linear(start=0.5))
     for progress, factor in ((0.0, 1.0), (0.75, 0.5), (0.5, 1.0), (0.875, 0.25)):
         update.begin(0, progress)
-        rates = [player.optimizer.param_groups[0]["lr"] for player in update.players]
+        rates = [player.optimizer.param_groups[0]["lr"] for player in update.sides]
         torch.testing.assert_close(rates, [0.4 * factor, 0.2 * factor])
 
 
@@ -186,5 +186,5 @@ def test_a_bad_value_is_refused(config: dict[str, Any], text: str) -> None:
 
 
 def test_the_schedules_that_depend_on_a_runs_length_say_so() -> None:
-    made = [Constant(), plateau(), Linear(start=0.5), Step(milestones=[0.5], gamma=0.1), Cosine(final=0.0)]
+    made = [Constant(), plateau(), Linear(start=0.5), MultiStep(milestones=[0.5], gamma=0.1), Cosine(final=0.0)]
     assert [schedule.depends_on_length for schedule in made] == [False, False, True, True, True]

@@ -318,7 +318,7 @@ def test_averages_taken_up_again_go_on_alike() -> None:
 def test_only_a_generator_update_moves_the_averages_and_they_show_where_asked() -> None:
     generator, discriminator = two_sides()
     averages = EMA([generator], 0.5)
-    update = updates_of(sgd([generator], lr=1.0), sgd([discriminator]), averages=averages)
+    update = updates_of(sgd([generator], lr=1.0), sgd([discriminator]), ema=averages)
     first = generator.bias.detach().clone()
     update.discriminator(discriminator(generator(torch.ones(1, 2).double()).detach()).sum())
     torch.testing.assert_close(averages.state_dict()["0.bias"], first, atol=0, rtol=0)
@@ -340,7 +340,7 @@ def test_without_averages_the_networks_are_shown_as_they_are() -> None:
 def test_updates_taken_up_again_go_on_alike(ema: bool) -> None:
     def made(generator: nn.Module, discriminator: nn.Module) -> Any:
         sides = [player("adam", list(network.parameters())).optimizer for network in (generator, discriminator)]
-        return updates_of(sides[0], sides[1], averages=EMA([generator], 0.9) if ema else None)
+        return updates_of(sides[0], sides[1], ema=EMA([generator], 0.9) if ema else None)
 
     def play(update: Any, generator: nn.Module, discriminator: nn.Module, steps: range) -> None:
         for step in steps:

@@ -22,7 +22,7 @@ EXACT = ["trainer.precision=float64", "network.generator.norm=none", "network.di
 # Both ranks write down what they end with, and rank 1 whether it wrote anything else.
 SPY = """
 import os, pathlib, torch
-from gantrain import trainer
+from gantrain.training import trainer
 from gantrain.registry import MODELS
 fit = trainer.Trainer.fit
 def spy(self):

@@ -98,7 +98,7 @@ def test_time_that_is_up_is_a_wish_to_stop(monkeypatch) -> None:
     assert not stop.is_asked_for()
     now[0] += 0.1
     assert stop.is_asked_for()
-    assert stop.reason(0) == "trainer.max_minutes are over"
+    assert stop.reason(0) == "trainer.max_minutes reached"
     assert not Interruption(None).is_asked_for()
 
 
@@ -137,7 +137,7 @@ def signal_pending(pid: int, number: int) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_signal_ends_a_run_after_its_step_and_it_goes_on_to_the_same_bits(name: str, during, train, capsys) -> None:
+def test_a_run_stopped_by_a_signal_resumes_bit_identically(name: str, during, train, capsys) -> None:
     whole = train("whole", "trainer.steps=6", "trainer.log_every=2")
     during(3, send(name))
     assert main(RUN) == 128 + getattr(signal, name)
@@ -175,13 +175,13 @@ def test_a_signal_in_the_last_step_changes_nothing_of_the_run_but_is_told(during
 def test_time_that_is_up_saves_and_is_no_failure(capsys) -> None:
     assert main([*RUN, "trainer.max_minutes=1e-9"]) == 0
     assert newest("run")["step"] == 1
-    assert "Stopped at step 1 and saved (trainer.max_minutes are over)" in capsys.readouterr().err
+    assert "Stopped at step 1 and saved (trainer.max_minutes reached)" in capsys.readouterr().err
     told = read_status(Path("checkpoints/run"))
-    assert (told["state"], told["reason"]) == ("stopped", "trainer.max_minutes are over")
+    assert (told["state"], told["reason"]) == ("stopped", "trainer.max_minutes reached")
 
 
 @pytest.mark.parametrize("step", [2, 3])
-def test_a_sweep_ends_with_the_run_that_was_interrupted_even_in_its_last_step(step: int, during) -> None:
+def test_a_sweep_ends_with_the_run_that_was_interrupted(step: int, during) -> None:
     during(step, send("SIGTERM"))
     assert main(["train", "-m", *TINY, "trainer.steps=3", "seed=1,2"]) == 143
     assert len(list(Path("checkpoints").glob("*/index.html"))) == 1
@@ -216,7 +216,7 @@ def test_under_slurm_its_warning_asks_for_another_start_which_goes_on(during, sc
     during(3, send("SIGUSR1"))
     assert main(RUN) == 138
     assert asked.read_text() == "requeue 4711\n"
-    assert "SLURM starts job 4711 again" in capsys.readouterr().err
+    assert "SLURM requeued job 4711" in capsys.readouterr().err
     during(0, send("SIGUSR1"))
     assert main(RUN) == 0  # what the batch script then runs
     assert "Resuming checkpoints/run at step 3" in capsys.readouterr().err
@@ -231,7 +231,7 @@ def test_slurm_is_not_asked_where_a_run_is_ended_for_good(during, scontrol) -> N
 
 def test_where_slurm_refuses_that_is_told(scontrol) -> None:
     scontrol(1)
-    assert requeue() == "warning: SLURM does not start job 4711 again: no such job"
+    assert requeue() == "warning: SLURM did not requeue job 4711: no such job"
 
 
 def test_without_slurm_nobody_is_asked(monkeypatch, scontrol) -> None:
@@ -244,7 +244,7 @@ def test_without_slurm_nobody_is_asked(monkeypatch, scontrol) -> None:
     assert requeue() == ""
 
 
-def test_a_signal_while_images_are_decoded_ends_the_run_before_it_has_begun(monkeypatch, capsys) -> None:
+def test_a_signal_while_images_are_decoded_stops_before_the_first_step(monkeypatch, capsys) -> None:
     from gantrain.data.sets.digits import Digits
 
     def keep(self: Digits, cache, indices=None) -> None:
@@ -252,7 +252,7 @@ def test_a_signal_while_images_are_decoded_ends_the_run_before_it_has_begun(monk
         if cache.stop():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Digits, "keep", keep)
+    monkeypatch.setattr(Digits, "use_cache", keep)
     assert main(RUN) == 143
     assert "Stopped before the first step (SIGTERM); again: gantrain train" in capsys.readouterr().err
     assert list(Path().iterdir()) == []
@@ -286,11 +286,9 @@ def interrupted_at(place: str) -> subprocess.CompletedProcess[str]:
         "import omegaconf; omegaconf.OmegaConf.to_container = swallow(omegaconf.OmegaConf.to_container)",
     ],
 )
-def test_ctrl_c_is_heard_while_libraries_are_imported_and_the_configuration_is_composed(
-    place: str, monkeypatch
-) -> None:
+def test_ctrl_c_exits_during_imports_and_composition(place: str, monkeypatch) -> None:
     Path("scratch").mkdir()
     monkeypatch.setenv("TMPDIR", str(Path("scratch").absolute()))
     ended = interrupted_at(place)
-    assert (ended.returncode, ended.stderr) == (130, "gantrain: interrupted before anything had begun\n")
+    assert (ended.returncode, ended.stderr) == (130, "gantrain: interrupted during setup\n")
     assert [path.name for path in Path().rglob("*")] == ["scratch"]

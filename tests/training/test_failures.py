@@ -244,19 +244,19 @@ def config(precision: str = "float32", **model: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (config(), "Try a lower optimizer.lr (it is 0.0002), or trainer.on_divergence=rollback"),
+        (config(), "Try a lower optimizer.lr (now 0.0002), or trainer.on_divergence=rollback"),
         (
             config("float16"),
-            "Try trainer.precision=float32, or a lower optimizer.lr (it is 0.0002), or trainer.on_divergence=rollback",
+            "Try trainer.precision=float32, or a lower optimizer.lr (now 0.0002), or trainer.on_divergence=rollback",
         ),
         (
             config(r1=0, gradient_penalty=0),
-            "Try a lower optimizer.lr (it is 0.0002), or model.r1=10 (a steadier discriminator), or "
+            "Try a lower optimizer.lr (now 0.0002), or model.r1=10 (regularises the discriminator), or "
             "trainer.on_divergence=rollback",
         ),
         (
             config(r1=0, gradient_penalty=10),
-            "Try a lower optimizer.lr (it is 0.0002), or trainer.on_divergence=rollback",
+            "Try a lower optimizer.lr (now 0.0002), or trainer.on_divergence=rollback",
         ),
     ],
 )
@@ -309,7 +309,7 @@ def test_an_error_of_another_kind_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), EOFError(), FileNotFoundError(2, "/tmp/pymp-x")])
-def test_a_batch_whose_worker_died_before_it_was_handed_over_is_told_as_a_lost_worker(error: Exception) -> None:
+def test_a_worker_that_died_before_sharing_its_batch_is_reported(error: Exception) -> None:
     def told(*exit_codes: int) -> None:
         with crash.explained(config(), torch.device("cpu"), lambda: exit_codes):
             raise error
@@ -345,8 +345,8 @@ def in_a_worker(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> 
             lambda: os.kill(os.getpid(), signal.SIGKILL),
             "a data worker was killed, most likely because memory ran out: ",
         ),
-        (lambda: os.kill(os.getpid(), signal.SIGSEGV), "a data worker died (SIGSEGV): a decoder may have "),
-        (lambda: os._exit(7), "a data worker has ended without a word"),
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), "a data worker died of SIGSEGV, "),
+        (lambda: os._exit(7), "a data worker exited with status 7; rerun with data.num_workers=0"),
     ],
 )
 def test_a_worker_that_dies_is_one_line_with_the_cause(
@@ -365,9 +365,7 @@ def broken() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_item_that_cannot_be_made_is_one_line_with_its_number_and_where_it_went_wrong(
-    workers: int, monkeypatch, capsys
-) -> None:
+def test_an_item_that_fails_is_reported_with_its_number_and_line(workers: int, monkeypatch, capsys) -> None:
     item = Digits.item
 
     def bad(self: Digits, index: int, seed: int) -> Batch:
@@ -443,15 +441,15 @@ def test_an_error_while_waiting_for_a_batch_leaves_no_worker_waiting(monkeypatch
         ([0, -9], "most likely because memory ran out"),
         ([-15, -7], "shared memory"),
         ([-11, 0], "SIGSEGV"),
-        ([3], "without a word"),
-        ([], "without a word"),
+        ([3], "exited with status 3"),
+        ([], "exited with status 0"),
     ],
 )
 def test_workers_are_judged_by_how_they_ended(codes: list[int], told: str) -> None:
     assert told in crash.lost_worker(codes)
 
 
-def test_a_run_that_was_killed_after_its_last_checkpoint_is_brought_to_its_end(monkeypatch, capsys) -> None:
+def test_a_run_killed_after_its_last_checkpoint_is_finished(monkeypatch, capsys) -> None:
     command = [*RUN, "trainer.steps=4", "trainer.save_every=2"]
 
     def killed(*_: object) -> None:
@@ -484,5 +482,5 @@ def test_a_run_that_was_killed_after_its_last_checkpoint_is_brought_to_its_end(m
 )
 def test_shared_memory_that_ran_out_is_told_with_what_makes_more_of_it(message: str, codes: tuple[int, ...]) -> None:
     given = crash.explained(config(), torch.device("cpu"), lambda: codes)
-    with pytest.raises(ConfigError, match=r"^too little shared memory .* data.num_workers=0 .* --shm-size"), given:
+    with pytest.raises(ConfigError, match=r"^out of shared memory .* data.num_workers=0 .* --shm-size"), given:
         raise RuntimeError(message)

@@ -211,14 +211,14 @@ def test_statistics_of_batch_norm_and_a_pixelgan_come_along() -> None:
     assert_same_bits(dict(model.discriminator.state_dict()), dict(discriminator))
 
 
-def test_the_dropout_of_a_unet_which_its_file_does_not_show_is_the_configurations() -> None:
+def test_the_dropout_of_a_unet_is_the_configurations() -> None:
     saved("G.pth", unet(), 1)
     for typed, wanted in (("network.dropout=0.2", 0.2), ("network.generator.dropout=0.3", 0.3), ("seed=1", 0.5)):
         assert main(pix2pix("trainer.steps=1", "init_from=G.pth", typed, "resume=never")) == 0
         assert network_of("run")["generator"]["dropout"] == wanted
 
 
-def test_a_run_that_began_with_files_goes_on_by_the_same_command_to_the_same_bits(monkeypatch) -> None:
+def test_a_run_from_files_resumes_bit_identically(monkeypatch) -> None:
     for seed, name in enumerate(("G_A", "G_B", "D_A", "D_B")):
         saved(f"cyc/latest_net_{name}.pth", resnet() if name[0] == "G" else patchgan(3), seed)
     command = cyclegan("init_from=cyc/latest_net_G_A.pth", "trainer.steps=3", "model.pool_size=1", "model.ema=0.5")
@@ -262,7 +262,7 @@ def test_two_files_of_unlike_architecture_are_refused(other: nn.Module, keys: st
     saved("cyc/latest_net_G_A.pth", resnet(), 1)
     saved("cyc/latest_net_G_B.pth", other, 2)
     said = refused(capsys, cyclegan(*STILL, "init_from=cyc/latest_net_G_A.pth"))
-    assert f"init_from=cyc/latest_net_G_A.pth: G_B differs from its counterpart in {keys}" in said
+    assert f"init_from=cyc/latest_net_G_A.pth: G_B differs from the other generator in {keys}" in said
     assert "one architecture for both generators" in said
 
 
@@ -308,12 +308,12 @@ def test_what_was_taken_is_said_in_a_line(capsys) -> None:
 @pytest.mark.parametrize(
     ("override", "network", "said"),
     [
-        ("network.norm=batch", {"norm": "batch"}, "has instance norm"),
+        ("network.norm=batch", {"norm": "batch"}, "has norm instance"),
         ("network.width=64", {"width": 64}, "has width 3"),
         ("network.dropout=0.5", {"dropout": 0.5}, "has dropout 0.0"),
         ("network.generator.blocks=9", {"generator": {"name": "resnet", "blocks": 9}}, "has blocks 2"),
-        ("+network.generator.depth=7", {"generator": {"depth": 7}}, "has a resnet, which has no depth"),
-        ("network/generator=unet", {"generator": {"name": "unet", "depth": None}}, "has a resnet"),
+        ("+network.generator.depth=7", {"generator": {"depth": 7}}, "has a resnet without depth"),
+        ("network/generator=unet", {"generator": {"name": "unet", "depth": None}}, "has name resnet"),
         (
             "network/generator=resnet_9blocks",
             {"generator": {**RESNET, "name": "resnet", "blocks": 9, "width": 64}},
@@ -325,7 +325,7 @@ def test_what_was_typed_and_is_not_so_in_the_file_is_refused(override: str, netw
     saved("G.pth", resnet(), 1)
     with pytest.raises(ConfigError) as refused:
         typed(override, **network)
-    assert str(refused.value) == f"{override.lstrip('+')} was typed, but G.pth {said}: leave it away"
+    assert str(refused.value) == f"{override.lstrip('+')} contradicts G.pth, which {said}: omit it"
 
 
 def test_what_was_typed_and_is_so_in_the_file_or_is_not_in_it_is_taken() -> None:
@@ -350,10 +350,10 @@ def test_how_a_network_without_a_file_begins_can_still_be_chosen() -> None:
     assert generator == {"name": "resnet", **RESNET, "init": "xavier"}
 
 
-def test_images_that_the_unet_of_a_file_can_not_halve_are_refused_without_talk_of_its_depth(capsys) -> None:
+def test_a_crop_size_that_the_unet_cannot_halve_is_refused(capsys) -> None:
     saved("G.pth", unet(depth=6), 1)
     said = refused(capsys, pix2pix(*STILL, "init_from=G.pth"))
-    assert "data.crop_size=32: the U-Net of init_from=G.pth halves its images 6 times: give multiples of 64" in said
+    assert "data.crop_size=32: the U-Net of init_from=G.pth halves images 6 times: give multiples of 64" in said
     assert "depth" not in said
     saved("G.pth", unet(depth=5), 1)
     assert main(pix2pix(*STILL, "init_from=G.pth")) == 0
@@ -384,13 +384,13 @@ def test_what_to_give_instead_of_a_checkpoint_or_a_folder_of_files(capsys) -> No
     saved("own/latest_net_G.pth", resnet(), 1)
     said = refused(capsys, pix2pix("trainer.steps=1", "init_from=own"))
     names = "latest_net_D.pth, latest_net_G.pth"
-    assert f"no checkpoint in there, but {names}: give one of them, init_from=own/latest_net_G.pth" in said
+    assert f"no checkpoint in this folder, only {names}: give one of them, init_from=own/latest_net_G.pth" in said
     torch.save({"format": 2, "step": 3}, "own/model.pth")
     said = refused(capsys, pix2pix("trainer.steps=1", "init_from=own/model.pth"))
-    assert "not bare weights but a checkpoint of gantrain: give init_from=own instead" in said
+    assert "a checkpoint of gantrain, not bare weights: give init_from=own instead" in said
     torch.save({"format": 2, "step": 3}, "own/step_3.pt")
     said = refused(capsys, pix2pix("trainer.steps=1", "init_from=own/step_3.pt"))
-    assert "give its folder, init_from=own" in said
+    assert "give the run folder, init_from=own" in said
 
 
 def test_a_run_of_other_networks_is_refused_with_the_keys_that_differ(train) -> None:
@@ -406,14 +406,12 @@ def test_a_run_of_other_networks_is_refused_with_the_keys_that_differ(train) -> 
 
     assert config["network"]["width"] == 4
     here = "init_from=checkpoints/first: that run has "
-    assert refusal("network.width=6") == f"{here}network.width=4, this one 6: give network.width=4"
+    assert refusal("network.width=6") == f"{here}network.width=4 (here 6): give network.width=4"
     assert refusal("network.generator.width=6") == (
-        f"{here}network.generator.width=4, this one 6: give network.generator.width=4"
+        f"{here}network.generator.width=4 (here 6): give network.generator.width=4"
     )
-    assert (
-        refusal("network/generator=mlp") == f"{here}network/generator=dcgan, this one mlp: give network/generator=dcgan"
-    )
-    assert refusal("model=cgan") == f"{here}model=dcgan, this one cgan: give model=dcgan"
+    assert refusal("network/generator=mlp") == f"{here}network/generator=dcgan (here mlp): give network/generator=dcgan"
+    assert refusal("model=cgan") == f"{here}model=dcgan (here cgan): give model=dcgan"
     # another model of the same networks may take them
     train("third", "model=lsgan", "trainer.steps=1", "network.norm=batch")
     load_networks(gantrain.load("checkpoints/third"), Path("checkpoints/first"), newest("third")["config"])
@@ -424,7 +422,7 @@ def test_a_run_of_another_kind_is_refused_without_a_list_of_keys(train) -> None:
     assert main(pix2pix(*STILL)) == 0
     with pytest.raises(ConfigError) as refused:
         load_networks(gantrain.load("checkpoints/first"), Path("checkpoints/run"), newest("first")["config"])
-    assert "network/generator=unet, network/discriminator=patchgan, this one dcgan, dcgan" in str(refused.value)
+    assert "network/generator=unet (here dcgan), network/discriminator=patchgan (here dcgan)" in str(refused.value)
     assert len(str(refused.value)) < 300
     with pytest.raises(ConfigError, match="does not fit this one") as refused:  # where nobody knows the configuration
         load_networks(gantrain.load("checkpoints/first"), Path("checkpoints/run"))

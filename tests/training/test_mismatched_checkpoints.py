@@ -31,7 +31,7 @@ def narrower(state: Change) -> Change:
     ],
     ids=["no weights", "other shapes", "no optimizers", "no objective", "no ranks", "no data"],
 )
-def test_a_checkpoint_whose_insides_do_not_fit_is_one_line_and_is_left_alone(
+def test_a_checkpoint_of_other_contents_is_refused_in_one_line(
     changed: Any, reason: str, train: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = train("run", "trainer.steps=1")

@@ -29,7 +29,7 @@ def leap(
         update(self, loss)
         if self.step + 1 == step and left[0] > 0:
             left[0] -= 1
-            player = self.players[side == "discriminator"]
+            player = self.sides[side == "discriminator"]
             weight = player.parameters[-1]
             kept = {"weight": weight.detach(), "statistics": player.statistics[-1], **player.optimizer.state[weight]}
             there = kept[where]
@@ -49,12 +49,12 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def test_a_rate_that_throws_the_weights_out_of_all_bounds_leaves_no_checkpoint(capsys) -> None:
+def test_a_huge_learning_rate_leaves_no_checkpoint(capsys) -> None:
     assert main([*RUN, "trainer.save_every=1", "optimizer.lr=1e39", "optimizer.discriminator_lr=1e-4"]) == 2
     told = "gantrain: diverged at step 1: the weights of the generator are not finite; see "
     assert last_line(capsys) == (
-        f"{told}checkpoints/run/crash/step_1.json. Try a lower optimizer.lr (it is 1e+39), or "
-        "model.r1=10 (a steadier discriminator), or trainer.on_divergence=rollback"
+        f"{told}checkpoints/run/crash/step_1.json. Try a lower optimizer.lr (now 1e+39), or "
+        "model.r1=10 (regularises the discriminator), or trainer.on_divergence=rollback"
     )
     assert not list(Path("checkpoints/run").glob("*.pt"))
 

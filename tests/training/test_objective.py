@@ -28,7 +28,7 @@ def judged(of: Objective, *values: float) -> list[bool]:
     """Whether each value, logged and followed by a save, is the best so far."""
     found = []
     for value in values:
-        of.see("figures", {"fid": value, "other": -value})
+        of.record("metrics", {"fid": value, "other": -value})
         found.append(of.is_best())
     return found
 
@@ -53,12 +53,12 @@ def test_what_is_no_number_is_never_the_best(mode: str) -> None:
 def test_a_value_counts_for_one_save() -> None:
     of = objective()
     assert not of.is_best()
-    of.see("figures", {"fid": 4})
-    of.see("losses", {"g": 1})
+    of.record("metrics", {"fid": 4})
+    of.record("losses", {"g": 1})
     assert of.is_best()
     assert not of.is_best()
-    of.see("figures", {"fid": 1})
-    of.see("figures", {"fid": 3})  # the last before the save
+    of.record("metrics", {"fid": 1})
+    of.record("metrics", {"fid": 3})  # the last before the save
     assert of.is_best()
     assert of.best == 3
 
@@ -66,7 +66,7 @@ def test_a_value_counts_for_one_save() -> None:
 def test_state_goes_on_for_the_same_objective_and_for_no_other() -> None:
     of = objective()
     judged(of, 3, 2)
-    of.see("figures", {"fid": 1})
+    of.record("metrics", {"fid": 1})
     again = objective()
     again.load_state_dict(of.state_dict())
     assert again.state_dict() == of.state_dict()
@@ -77,23 +77,23 @@ def test_state_goes_on_for_the_same_objective_and_for_no_other() -> None:
         assert judged(other, 9) == [True]
 
 
-def test_a_value_that_is_never_logged_is_complained_of_once_and_not_too_early() -> None:
+def test_a_warning_once_that_the_metric_is_never_logged() -> None:
     of = objective()
     assert of.missing_metric_warning() == []
-    of.see("losses", {"g": 1, "d": 2})
-    assert of.missing_metric_warning() == []  # figures may have it
-    of.see("figures", {"accuracy": 1})
+    of.record("losses", {"g": 1, "d": 2})
+    assert of.missing_metric_warning() == []  # a metric may have it
+    of.record("metrics", {"accuracy": 1})
     assert of.missing_metric_warning() == [
-        "warning: there will be no best.pt: objective.metric=fid is not logged here, but accuracy, d, g"
+        "warning: objective.metric=fid is not logged, so there is no best.pt; logged: accuracy, d, g"
     ]
     assert of.missing_metric_warning() == []
 
 
 @pytest.mark.parametrize("metric", ["fid", "g", None])
-def test_nothing_is_complained_of_where_all_is_well(metric: str | None) -> None:
+def test_no_warning_where_the_metric_is_logged(metric: str | None) -> None:
     of = objective(metric=metric)
-    of.see("losses", {"g": 1})
-    of.see("figures", {"fid": 1})
+    of.record("losses", {"g": 1})
+    of.record("metrics", {"fid": 1})
     assert of.missing_metric_warning() == []
 
 
@@ -134,7 +134,7 @@ def test_a_best_that_is_not_there_is_said_with_what_is(train, capsys) -> None:
     assert "step" in capsys.readouterr().err
 
 
-def test_a_figure_on_held_out_data_is_followed(train) -> None:
+def test_a_metric_on_held_out_data_is_tracked(train) -> None:
     every = ["trainer.image_every=1", "trainer.save_every=1", "trainer.log_every=5", "trainer.keep=1"]
     train("run", "model=sgan", "trainer.steps=3", *every, "objective.metric=accuracy", "objective.mode=max")
     values = [line["accuracy"] for line in map(json.loads, (RUN / "losses.jsonl").open()) if "accuracy" in line]
@@ -145,7 +145,7 @@ def test_a_figure_on_held_out_data_is_followed(train) -> None:
 
 
 @pytest.mark.parametrize("metric", ["g", "accuracy"])
-def test_a_checkpoint_is_judged_by_its_own_weights_however_seldom_they_are_logged(metric: str, train) -> None:
+def test_a_checkpoint_is_compared_by_its_own_value(metric: str, train) -> None:
     every = ["trainer.image_every=4", "trainer.save_every=2", "trainer.log_every=3", "trainer.keep=0"]
     train("run", "model=sgan", "trainer.steps=6", *every, f"objective.metric={metric}", "objective.mode=max")
     values = {line["step"]: line[metric] for line in map(json.loads, (RUN / "losses.jsonl").open()) if metric in line}
@@ -160,7 +160,7 @@ def test_a_run_says_once_that_its_objective_is_never_logged(train, capsys) -> No
     train("run", "trainer.steps=6", *every, "objective.metric=fid")
     told = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert told == [
-        "warning: there will be no best.pt: objective.metric=fid is not logged here, but "
+        "warning: objective.metric=fid is not logged, so there is no best.pt; logged: "
         "d_fake, d_real, g, lr_discriminator, lr_generator"
     ]
     assert not (RUN / "best.pt").exists()

@@ -31,9 +31,7 @@ def losses(name: str) -> str:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_resumed_run_of_every_model_ends_in_the_bits_of_one_that_was_not_stopped(
-    model: str, train, monkeypatch
-) -> None:
+def test_every_model_resumes_bit_identically(model: str, train, monkeypatch) -> None:
     settings = [f"model={model}", *EVERYTHING_ON, "trainer.steps=5", "trainer.log_every=2"]
     whole = train("whole", *settings)
     with monkeypatch.context() as patch:
@@ -136,7 +134,7 @@ def test_a_schedule_that_depends_on_the_length_forbids_another_length(train, cap
     assert newest("decayed_2")["step"] == 5
 
 
-def test_other_hyper_parameters_are_refused_with_the_differences_and_commands_that_work(train, capsys) -> None:
+def test_other_hyper_parameters_are_refused_with_working_commands(train, capsys) -> None:
     train("run", "trainer.steps=2", "optimizer.lr=1e-3", "model.ema=0")
     typed = ["train", *TINY, "name=run", "trainer.steps=2", "optimizer.lr=2e-3", "model.ema=0.5"]
     assert main(typed) == 2
