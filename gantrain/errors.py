@@ -1,4 +1,4 @@
-"""The error that a user can correct, and hints for mistyped words."""
+"""The error that a user can correct, and suggestions for mistyped words."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class ConfigError(Exception):
-    """A mistake that the user can mend: one line that names the key, what was given and what would work.
+    """A mistake that the user can correct: one line that names the key, its value and what would work.
 
     Args:
-        lines: That one; more only where commands are to be copied. What was given may hold anything, line breaks and
-            the commands of terminals too, and is shown in escapes then; of a very long line the middle is left out.
+        lines: That line; more only for commands to be copied. Unprintable characters, such as line breaks and terminal
+            commands in a value, are shown as escapes; the middle of a very long line is left out.
     """
 
     def __init__(self, *lines: str) -> None:
@@ -21,7 +21,7 @@ class ConfigError(Exception):
         return "\n".join(_shortened("".join(map(_printable, line))) for line in self.args)
 
 
-LONGEST_LINE = 2000  # characters of a message
+LONGEST_LINE = 2000  # Characters of a message.
 
 
 def _printable(character: str) -> str:
@@ -34,7 +34,7 @@ def _shortened(line: str) -> str:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """A hint for a mistyped word: the closest choice, or else the list of them."""
+    """A suggestion for a mistyped word: the closest choice, or else the list of all."""
     choices = sorted(set(choices) - {word})
     close = difflib.get_close_matches(word, choices, n=1)
     if close:

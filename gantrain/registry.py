@@ -1,6 +1,6 @@
-"""Names for classes, and the one place where a configuration meets a constructor.
+"""Registries of classes by name, and plug-ins, which register classes from outside.
 
-A class's constructor is its schema: a YAML key is a keyword argument, spelt the same, checked against the annotation.
+A class's constructor is its schema: a YAML key is a keyword argument of the same name, checked against the annotation.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from gantrain.config.schema import construct
+from gantrain.config.renamed import renamed
+from gantrain.config.schema import construct, takes
 from gantrain.errors import ConfigError, nearest
 
 T = TypeVar("T")
@@ -23,28 +25,47 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Classes by name.
 
+    A class must take every runtime argument that it is built with, so that none is ignored silently. Exceptions are
+    declared here.
+
     Args:
         kind: What the classes are, in words ("model"), for messages.
-        key: Where their configuration stands ("model", "network.generator"), for messages.
+        key: Path of their configuration ("model", "network.generator"), for messages.
         choose_by: The key whose value is the name: ``name``, or ``mode`` for data sets.
+        optional: Runtime arguments that a class may take.
+        neutral: Runtime arguments that a class need not take while they have these values, which are their defaults.
     """
 
-    def __init__(self, kind: str, key: str, *, choose_by: str = "name") -> None:
+    def __init__(
+        self,
+        kind: str,
+        key: str,
+        *,
+        choose_by: str = "name",
+        optional: Iterable[str] = (),
+        neutral: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self.kind = kind
         self.key = key
         self.choose_by = choose_by
+        self.optional = frozenset(optional)
+        self.neutral = neutral
         self._classes: dict[str, type[T]] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """File the decorated class under ``name``; a name that is taken is refused."""
+        """Register the decorated class under ``name``.
 
-        def file(cls: type[T]) -> type[T]:
+        Raises:
+            ConfigError: The name is taken.
+        """
+
+        def add(cls: type[T]) -> type[T]:
             if name in self._classes:
                 raise ConfigError(f"the {self.kind} '{name}' is registered twice ({self._classes[name].__module__})")
             self._classes[name] = cls
             return cls
 
-        return file
+        return add
 
     def __getitem__(self, name: str) -> type[T]:
         return self._named(name, self.key)
@@ -52,7 +73,7 @@ class Registry(Generic[T]):
     def _named(self, name: Any, key: str) -> type[T]:
         try:
             return self._classes[name]
-        except (KeyError, TypeError):  # a list or a dict can't be looked up
+        except (KeyError, TypeError):  # A list or a dict can't be looked up.
             choice = f"{key}.{self.choose_by}"
             raise ConfigError(f"{choice}={name}: no such {self.kind}; {nearest(str(name), self._classes)}") from None
 
@@ -60,37 +81,75 @@ class Registry(Generic[T]):
         return iter(sorted(self._classes))
 
     def build(
-        self, config: Mapping[str, Any], *, key: str | None = None, also: Iterable[str] = (), **runtime: Any
+        self,
+        config: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        also: Iterable[str] = (),
+        needed_by: str = "gantrain",
+        **runtime: Any,
     ) -> T:
-        """Make one from ``{name: ..., **arguments}``.
+        """Build an object from ``{name: ..., **arguments}``.
 
         Args:
             config: The name and the keys of the class.
-            key: Where ``config`` stands, if not where the registry says.
-            also: Keys beside them that somebody else reads, to be suggested for a mistyped one.
-            runtime: Arguments that no YAML file can hold.
+            key: Path of ``config``, if it differs from that of the registry.
+            also: Keys at the same place that are read elsewhere, to be suggested for a mistyped one.
+            needed_by: What needs the runtime arguments (``model=cgan``), for messages.
+            runtime: Arguments that no YAML file can contain.
 
         Raises:
-            ConfigError: The name is unknown, or a key is unknown, missing or of the wrong type.
+            ConfigError: The name is unknown, the class is abstract or lacks a runtime argument, or a key is unknown,
+                missing or of the wrong type.
         """
         arguments, key = dict(config), key or self.key
         if self.choose_by not in arguments:
             raise ConfigError(f"{key}.{self.choose_by} is missing; {nearest('', self._classes)}")
-        cls = self._named(arguments.pop(self.choose_by), key)
-        return construct(cls, arguments, key=key, also=(self.choose_by, *also), **runtime)
+        name = arguments.pop(self.choose_by)
+        cls = self._named(name, key)
+        choice = f"{key.replace('.', '/')}={name}" if self.choose_by == "name" else f"{key}.{self.choose_by}={name}"
+        if abstract := sorted(getattr(cls, "__abstractmethods__", ())):
+            raise ConfigError(f"{choice}: {cls.__name__} has to define {', '.join(abstract)}")
+        runtime = {**self.neutral, **runtime}
+        lacking = [argument for argument in self._required(runtime) if not takes(cls, argument)]
+        if lacking:
+            kind = f"an {self.kind}" if self.kind[0] in "aeiou" else f"a {self.kind}"
+            raise ConfigError(f"{choice}: {needed_by} needs {kind} that takes {self._remedy(lacking, runtime)}")
+        taken = {argument: value for argument, value in runtime.items() if takes(cls, argument)}
+        return construct(cls, arguments, key=key, also=(self.choose_by, *also), **taken)
 
+    def _required(self, runtime: Mapping[str, Any]) -> list[str]:
+        """The runtime arguments that a class must take."""
+        changed = [name for name, value in runtime.items() if name not in self.neutral or value != self.neutral[name]]
+        return [name for name in changed if name not in self.optional]
+
+    def _remedy(self, lacking: Sequence[str], runtime: Mapping[str, Any]) -> str:
+        """The arguments that a class lacks, with their purpose, and the classes that take all that are required."""
+        words = [f"{name} ({PURPOSES[name]})" if name in PURPOSES else name for name in lacking]
+        able = [name for name in self if all(takes(self[name], argument) for argument in self._required(runtime))]
+        return f"{' and '.join(words)}; these do: {', '.join(able) or 'none'}"
+
+
+PURPOSES = {  # Of the runtime arguments of networks, for messages.
+    "latent_dim": "to generate images from noise",
+    "input_shape": "to translate images",
+    "num_classes": "to be conditioned on labels",
+    "num_outputs": "to have several outputs per image",
+}
 
 MODELS: Registry[Any] = Registry("model", "model")
-GENERATORS: Registry[Any] = Registry("generator", "network.generator")
-DISCRIMINATORS: Registry[Any] = Registry("discriminator", "network.discriminator")
+GENERATORS: Registry[Any] = Registry("generator", "network.generator", neutral={"num_classes": 0})
+DISCRIMINATORS: Registry[Any] = Registry(
+    "discriminator", "network.discriminator", neutral={"num_classes": 0, "num_outputs": 1}
+)
 DATASETS: Registry[Any] = Registry("data mode", "data", choose_by="mode")
-OPTIMIZERS: Registry[Any] = Registry("optimizer", "optimizer")
+OPTIMIZERS: Registry[Any] = Registry("optimizer", "optimizer", optional={"fused"})
 SCHEDULES: Registry[Any] = Registry("schedule", "schedule")
-LOGGERS: Registry[Any] = Registry("logger", "logger")
+LOGGERS: Registry[Any] = Registry("logger", "logger", optional={"run", "folder"})
 REGISTRIES = (MODELS, GENERATORS, DISCRIMINATORS, DATASETS, OPTIMIZERS, SCHEDULES, LOGGERS)
 
 
-# ---- plug-ins: modules from outside, imported because the user names them, never because a file does
+# ---- plug-ins: modules of users, which are imported only by name
 
 
 def import_plugins(plugins: Sequence[str]) -> None:
@@ -104,20 +163,20 @@ def import_plugins(plugins: Sequence[str]) -> None:
             entry.load()
     here = str(Path.cwd())
     if plugins and here not in sys.path:
-        sys.path.insert(0, here)  # as for `python script.py`: a file beside the user is importable
+        sys.path.insert(0, here)  # As for `python script.py`: a file in the working directory can be imported.
     for name in plugins:
         with _naming(name):
             importlib.import_module(name)
 
 
 def import_saved(saved: object, run: Path, *, given: Sequence[str], trusted: bool) -> None:
-    """See to the plugins that a run was trained with, whose names stand in its checkpoint, which anybody may have made.
+    """Import the plug-ins that a run was trained with, whose names are in its checkpoint, an untrusted file.
 
     Args:
-        saved: What the checkpoint has under ``plugins``.
-        run: Where it lies, for messages.
-        given: What the user has named, which is imported.
-        trusted: Whether the user lets the checkpoint say what is imported.
+        saved: The checkpoint's entry ``plugins``.
+        run: The run folder, for messages.
+        given: The plug-ins that the user has named, which are imported already.
+        trusted: Whether to import any module that the checkpoint names.
 
     Raises:
         ConfigError: There are some that the user has not named; or a module can't be imported.
@@ -135,14 +194,31 @@ def import_saved(saved: object, run: Path, *, given: Sequence[str], trusted: boo
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Whatever keeps a module from being imported becomes one line that says what and where."""
+    """Turn any error of importing a module into a line with its cause and location."""
     try:
         yield
     except ConfigError as error:
         raise ConfigError(f"plugins: {name}: {error}") from None
-    except (Exception, SystemExit) as error:  # code of others may raise anything, and end the process
+    except (Exception, SystemExit) as error:  # A plug-in may raise anything, and end the process.
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         frames = traceback.extract_tb(error.__traceback__)
         inside = [frame for frame in frames if frame.filename != __file__ and "importlib" not in frame.filename]
         where = f"{inside[-1].filename}, line {inside[-1].lineno}" if inside else f"looked for in {Path.cwd()} too"
         raise ConfigError(f"plugins: can't import '{name}' ({reason}; {where})") from None
+
+
+_SCHEMA = "gantrain.config.schema"
+__getattr__ = renamed(
+    __name__,
+    {
+        **{name: f"{_SCHEMA}.{name}" for name in ("BatchSize", "MOST", "Range", "Side", "checked")},
+        "Count": f"{_SCHEMA}.NonNegativeInt",
+        "Portion": f"{_SCHEMA}.Fraction",
+        "Positive": f"{_SCHEMA}.PositiveInt",
+        "Processes": f"{_SCHEMA}.ProcessCount",
+        "Repeats": f"{_SCHEMA}.RepeatCount",
+        "RepeatsOrNone": f"{_SCHEMA}.RepeatCountOrZero",
+        "Share": f"{_SCHEMA}.UnitFloat",
+        "Weight": f"{_SCHEMA}.NonNegativeFloat",
+    },
+)

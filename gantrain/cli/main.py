@@ -92,7 +92,8 @@ def _train(arguments: list[str]) -> int:
         from gantrain.config.overrides import LENGTH
         from gantrain.train import train
 
-        config.pop("demo", None)  # has done its work
+        for key in ("demo", "discriminator_defaults"):  # Only read by the composition.
+            config.pop(key, None)
         skip_done = config.pop("sweep", {}).get("skip_done", True)
         name = name_of_run(overrides, choices)
         config["name"] = name if config["name"] is None else config["name"]

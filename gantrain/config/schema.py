@@ -6,9 +6,10 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union
 
 from gantrain.errors import ConfigError, nearest
 
@@ -25,7 +26,7 @@ class Range:
     below: float | None = None
 
     def holds(self, value: float) -> bool:
-        """Whether ``value`` lies inside; nan and infinity never do."""
+        """Whether ``value`` is inside; never for nan and infinity."""
         return (
             math.isfinite(value)
             and (self.at_least is None or value >= self.at_least)
@@ -39,37 +40,19 @@ class Range:
         return " and ".join(f"{word} {bound:,.12g}" for word, bound in words.items() if bound is not None)
 
 
-MOST = 2**63  # torch's numbers end before it
-
+MOST = 2**63  # Integers from here on do not fit into a tensor.
 
 NonNegativeInt: TypeAlias = Annotated[int, Range(at_least=0)]
-
-
 PositiveInt: TypeAlias = Annotated[int, Range(at_least=1)]
-
-
 NonNegativeFloat: TypeAlias = Annotated[float, Range(at_least=0)]
-
-
 Fraction: TypeAlias = Annotated[float, Range(above=0, at_most=1)]
-
-
 UnitFloat: TypeAlias = Annotated[float, Range(at_least=0, below=1)]
 
-
-# of what a slip of the finger must not multiply until the machine stands still
-RepeatCount: TypeAlias = Annotated[int, Range(at_least=1, at_most=1000)]  # layers, or updates within a step
-
-
+# These have upper bounds against typos that would exhaust the machine.
+RepeatCount: TypeAlias = Annotated[int, Range(at_least=1, at_most=1000)]  # Layers, or updates within a step.
 RepeatCountOrZero: TypeAlias = Annotated[int, Range(at_least=0, at_most=1000)]
-
-
-Side: TypeAlias = Annotated[int, Range(at_least=1, at_most=65536)]  # of an image, in pixels
-
-
+Side: TypeAlias = Annotated[int, Range(at_least=1, at_most=65536)]  # Of an image, in pixels.
 BatchSize: TypeAlias = Annotated[int, Range(at_least=1, at_most=1_000_000)]
-
-
 ProcessCount: TypeAlias = Annotated[int, Range(at_least=0, at_most=1000)]
 
 
@@ -79,11 +62,11 @@ def construct(
     """Call ``target`` with the keys of ``config``, checked against its signature.
 
     Args:
-        target: A class or function whose keyword arguments are the schema.
+        target: A class, or a function, whose keyword arguments are the schema.
         config: Plain values.
-        key: Where ``config`` stands in the whole configuration, for messages; may be empty.
-        also: Keys that stand beside it and are read by somebody else, for suggestions.
-        runtime: Arguments that are not configuration; those that ``target`` does not take are left out.
+        key: Path of ``config`` in the whole configuration, for messages; empty at the top level.
+        also: Keys at the same place that are read elsewhere, to be suggested for a mistyped one.
+        runtime: Arguments that are not configuration; ``target`` must take all of them.
 
     Raises:
         ConfigError: A key is unknown, missing or of the wrong type.
@@ -100,7 +83,7 @@ def construct(
     if missing:
         raise ConfigError(f"{prefix}{missing[0]} is missing (needed by {target.__name__})")
     values = {name: checked(value, hints.get(name, Any), f"{prefix}{name}") for name, value in config.items()}
-    return target(**values, **{name: value for name, value in runtime.items() if name in parameters})
+    return target(**values, **runtime)
 
 
 def takes(target: Callable[..., Any], parameter: str) -> bool:
@@ -109,7 +92,7 @@ def takes(target: Callable[..., Any], parameter: str) -> bool:
 
 
 def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
-    """The named parameters and their types; ``**others`` in a constructor stands for its parent's parameters."""
+    """The named parameters and their types; ``**others`` in a constructor means its parent's parameters."""
     constructors = [target]
     if inspect.isclass(target):
         constructors = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)]
@@ -126,77 +109,87 @@ def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
     return parameters, hints
 
 
+# ---- values
+
+
 def checked(value: Any, annotation: Any, key: str) -> Any:
-    """``value`` as the annotated type, or a ConfigError that names ``key``.
+    """``value`` converted to the annotated type.
 
-    A whole number passes for a float, and a float without a fraction (``1e3``) for an int; nothing else is converted.
+    An integral float (``1e3``) is accepted for an int and an int for a float; nothing else is converted.
+
+    Raises:
+        ConfigError: It does not fit; the message names ``key``.
     """
-    for accepted, converted in _candidates(value, annotation):
-        if accepted:
-            return converted
-    raise ConfigError(f"{key}: expected {_describe(annotation)}, got {value!r}")
+    try:
+        return _converted(value, annotation)
+    except _MisfitError:
+        raise ConfigError(f"{key}: expected {_describe(annotation)}, got {value!r}") from None
 
 
-def _candidates(value: Any, annotation: Any) -> Iterator[tuple[bool, Any]]:
-    """For each alternative of the annotation: does the value fit, and what does it become."""
-    origin = typing.get_origin(annotation)
+class _MisfitError(Exception):
+    """A value does not fit its annotation."""
+
+
+def _converted(value: Any, annotation: Any) -> Any:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is Any:
-        yield True, value
-    elif origin in (typing.Union, types.UnionType):
-        for alternative in typing.get_args(annotation):
-            yield from _candidates(value, alternative)
-    elif origin is typing.Literal:
-        # true equals 1 in Python
-        yield any(value == choice and type(value) is type(choice) for choice in typing.get_args(annotation)), value
+        return value
+    if origin in (Union, types.UnionType):
+        for alternative in arguments:
+            with suppress(_MisfitError):
+                return _converted(value, alternative)
     elif origin is Annotated:
-        inner, bounds = typing.get_args(annotation)
-        for fits, converted in _candidates(value, inner):
-            yield fits and bounds.holds(converted), converted
-    elif origin is tuple:
-        inners = typing.get_args(annotation)
-        if isinstance(value, list) and len(value) == len(inners):
-            items = [
-                next((new for fits, new in _candidates(item, inner) if fits), _MISFIT)
-                for item, inner in zip(value, inners, strict=True)
-            ]
-            yield _MISFIT not in items, tuple(items)
-    elif origin is list:
-        (inner,) = typing.get_args(annotation)
-        if isinstance(value, list):
-            items = [next((new for fits, new in _candidates(item, inner) if fits), _MISFIT) for item in value]
-            yield _MISFIT not in items, items
-    elif annotation in (None, type(None)):
-        yield value is None, None
-    elif annotation is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        yield number, float(value) if number else None
-    elif annotation is int:
-        whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value // 1
-        whole = whole and -MOST <= value < MOST
-        yield whole, int(value) if whole else None
-    elif inspect.isclass(origin or annotation):
-        yield isinstance(value, origin or annotation), value
+        inner, bounds = arguments
+        converted = _converted(value, inner)
+        if bounds.holds(converted):
+            return converted
+    elif origin is Literal:
+        if any(value == choice and type(value) is type(choice) for choice in arguments):  # True equals 1 in Python.
+            return value
+    elif origin in (list, tuple):
+        return _converted_items(value, origin, arguments)
+    elif annotation in (int, float):
+        return _converted_number(value, annotation)
+    elif annotation is None:
+        return _converted(value, type(None))
+    elif inspect.isclass(origin or annotation) and isinstance(value, origin or annotation):
+        return value
+    raise _MisfitError
 
 
-_MISFIT = object()
+def _converted_items(value: Any, kind: type, annotations: tuple[Any, ...]) -> Any:
+    if not isinstance(value, list):
+        raise _MisfitError
+    each = annotations * len(value) if kind is list else annotations
+    if len(value) != len(each):
+        raise _MisfitError
+    return kind(map(_converted, value, each))
+
+
+def _converted_number(value: Any, kind: type[int] | type[float]) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if kind is float:
+            return float(value)
+        if value == value // 1 and -MOST <= value < MOST:
+            return int(value)
+    raise _MisfitError
 
 
 def _describe(annotation: Any) -> str:
     """An annotation in a user's words: ``one of 'adam', 'sgd'``, ``a whole number or null``."""
-    origin = typing.get_origin(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_describe(alternative) for alternative in typing.get_args(annotation))
-    if origin is typing.Literal:
-        choices = ", ".join(repr(choice) for choice in typing.get_args(annotation))
-        return f"one of {choices}" if len(typing.get_args(annotation)) > 1 else choices
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(_describe, arguments))
+    if origin is Literal:
+        choices = ", ".join(map(repr, arguments))
+        return f"one of {choices}" if len(arguments) > 1 else choices
     if origin is Annotated:
-        inner, bounds = typing.get_args(annotation)
-        return f"{_describe(inner)} {bounds}"
+        return f"{_describe(arguments[0])} {arguments[1]}"
     if origin is tuple:
-        return f"a list of {len(typing.get_args(annotation))} ({_describe(typing.get_args(annotation)[0])} each)"
+        return f"a list of {len(arguments)} ({_describe(arguments[0])} each)"
     if origin is dict:
         return "a group of keys"
     if origin is list:
-        return f"a list ({_describe(typing.get_args(annotation)[0])} each)"
+        return f"a list ({_describe(arguments[0])} each)"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))

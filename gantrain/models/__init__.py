@@ -1,4 +1,4 @@
-"""The GANs. Importing this files them by name."""
+"""The GANs. Importing this registers them."""
 
 from gantrain.models import classifying, colorization, cyclegan, infogan, latent, pix2pix
 

@@ -1,14 +1,16 @@
-"""What every model is: networks, and the rule by which they play."""
+"""The base classes of models: networks, and the training step that updates them."""
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from gantrain.config.renamed import RenamedMethod, rename_overrides
 from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, RepeatCount, UnitFloat
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.errors import ConfigError
@@ -18,48 +20,69 @@ from gantrain.networks.common import full_precision
 from gantrain.optim.updates import Updates
 from gantrain.runtime.seeding import StepRandom
 
-# From build.py: builds one network of the configured kind, given the sizes that the model asks for.
+# Builds one network of the configured kind from the sizes that the model gives; see ``training.build.build_model``.
 MakeNetwork: TypeAlias = Callable[..., nn.Module]
 
-COLUMNS = 10  # of the sample grids
+COLUMNS = 10  # Of the sample grids.
 
 
 class GAN(nn.Module, ABC):
-    """Networks and the rule by which they play. All that a resumed run needs is in its ``state_dict``."""
+    """Networks and the training step that updates them. Its ``state_dict`` is complete: a run resumes from it.
 
-    needs: ClassVar[frozenset[str]]  # batch keys it reads: checked against the data before training
-    needs_pairs: ClassVar[bool] = False  # whether `a` and `b` must show the same
-    reads_unknown_labels: ClassVar[bool] = False  # whether a label of -1 (see `data.labelled`) makes sense to it
-    previews: ClassVar[int] = 0  # held-out images that `visuals` is shown
-    columns: ClassVar[int | None] = COLUMNS  # of the grids of visuals; None lays them side by side, a row per image
-    ema: float  # decay of the generators' moving averages per update; 0 is off
+    Attributes:
+        needs: Batch keys that the model reads; checked against the data before training.
+        needs_pairs: Whether ``a`` and ``b`` must be paired.
+        reads_unknown_labels: Whether the model accepts labels of -1 (see ``data.labelled``).
+        previews: Number of held-out images that ``visuals`` is given.
+        columns: Of the grids of visuals; None puts all visuals of an image side by side, in a row per image.
+        ema: Decay of the generators' moving averages per update; 0 is off.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    needs_pairs: ClassVar[bool] = False
+    reads_unknown_labels: ClassVar[bool] = False
+    previews: ClassVar[int] = 0
+    columns: ClassVar[int | None] = COLUMNS
+    ema: float = 0.0
+    _warned: bool = False
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        rename_overrides(cls)
 
     @abstractmethod
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
-        """One generator update, on as many batches as it takes; detached scalars, left on the device."""
+        """One generator update and its discriminator updates, on as many batches as they need.
 
-    @abstractmethod
+        Returns:
+            Detached scalars for the log, on the device.
+        """
+
     def visuals(self, batch: Batch) -> dict[str, Tensor]:
-        """Images (N, C, H, W) in [-1, 1] for the pages; ``batch`` is empty for models without ``previews``."""
+        """Images (N, C, H, W) in [-1, 1] for the pages; none by default. ``batch`` has ``previews`` images."""
+        if not self._warned:
+            print(f"{type(self).__name__} has no images to show: override visuals()", file=sys.stderr)
+            self._warned = True
+        return {}
 
-    @abstractmethod
     def generators(self) -> list[nn.Module]:
-        """The networks that ``update.generator`` trains."""
+        """The networks that ``update.generator`` trains: by default, attributes whose names begin so."""
+        return [network for name, network in self.named_children() if name.startswith("generator")]
 
-    @abstractmethod
     def discriminators(self) -> list[nn.Module]:
-        """The networks that ``update.discriminator`` trains."""
+        """The networks that ``update.discriminator`` trains: by default, attributes whose names begin so."""
+        return [network for name, network in self.named_children() if name.startswith("discriminator")]
 
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Figures on held-out batches (N first, as many as there are); none by default."""
+        """Metrics on held-out batches, which may be none; no metrics by default."""
         return {}
 
 
 class LatentGAN(GAN):
-    """A GAN that makes images from noise, and the training step that most of them share.
+    """A GAN that generates images from noise, and the training step that most of them share.
 
-    One step is ``critic_steps`` discriminator updates, each on a fresh batch, then one generator update (Goodfellow et
-    al. 2014, arXiv:1406.2661, Algorithm 1). Models change its parts, not the step.
+    One step is ``critic_steps`` discriminator updates, each on a new batch, then one generator update (Goodfellow et
+    al. 2014, arXiv:1406.2661, Algorithm 1). Models override its parts, not the step.
 
     Args:
         spec: Of the training images.
@@ -69,17 +92,18 @@ class LatentGAN(GAN):
         noise: ``normal`` is N(0, 1), ``uniform`` is uniform in [-1, 1].
         loss: Name of an adversarial loss.
         critic_steps: Discriminator updates per generator update.
-        label_smoothing: How far the target for real images lies below 1; 0 is off.
+        label_smoothing: Difference between 1 and the target for real images; 0 is off.
         gradient_penalty: Weight of the penalty of Gulrajani et al. 2017 (arXiv:1704.00028); 0 is off.
         r1: gamma of the penalty gamma/2 |grad D|^2 on real images (Mescheder et al. 2018, arXiv:1801.04406); 0 is off.
-        pool_size: Generated images kept to be shown to the discriminator again; 0 is off.
+        pool_size: Number of generated images stored to train the discriminator on again; 0 is off.
         ema: Decay of the generator's moving average per update, used for samples and tests; 0 is off.
     """
 
     needs = frozenset({"image"})
-    uses_labels: ClassVar[bool] = False  # whether the generator is told what to make
+    uses_labels: ClassVar[bool] = False  # Whether the generator is conditioned on labels.
     preview_latent: Tensor
     preview_labels: Tensor | None
+    judge = RenamedMethod("penalty_critic")
 
     def __init__(
         self,
@@ -119,39 +143,43 @@ class LatentGAN(GAN):
         self.register_buffer("preview_latent", latent)
         self.register_buffer("preview_labels", labels)
 
-    # ---- sizes that a model may change
+    # ---- sizes that a model may override
 
     @property
     def latent_size(self) -> int:
-        """Length of the generator's input: the noise, and codes where there are any."""
+        """Length of the generator's input: the noise, and codes if the model has any."""
         return self.latent_dim
 
     @property
     def num_outputs(self) -> int:
-        """Logits that the discriminator puts out per image."""
+        """Logits of the discriminator per image."""
         return 1
 
     @property
     def discriminator_classes(self) -> int:
-        """How many labels the discriminator is told; 0 for none."""
+        """Number of labels that the discriminator is conditioned on; 0 for none."""
         return 0
 
     # ---- the step
 
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
-        """Critic updates, each with a fresh batch and fresh noise, then the generator's."""
+        """Critic updates, each with a new batch and new noise, then the generator's."""
         losses: dict[str, Tensor] = {}
         for _ in range(self.critic_steps_at(update.step)):
             real = next(batches)
             latent, labels = self.draw(len(real["image"]), update.draws)
             with torch.no_grad():
-                fake = self.generator(latent, labels)
+                fake = self.generate(latent, labels)
             fake, latent, labels = self.pool(fake, latent, labels)
             losses |= self.update_discriminator(real, fake, latent, labels, update)
         latent, labels = self.draw(len(real["image"]), update.draws)
-        loss, parts = self.generator_loss(self.generator(latent, labels), latent, labels)
+        loss, parts = self.generator_loss(self.generate(latent, labels), latent, labels)
         update.generator(loss)
         return {name: value.detach() for name, value in (losses | parts).items()}
+
+    def generate(self, latent: Tensor, labels: Tensor | None) -> Tensor:
+        """The generator's images; it is passed labels only by models that use them."""
+        return self.generator(latent) if labels is None else self.generator(latent, labels)
 
     def critic_steps_at(self, step: int) -> int:
         """Discriminator updates before generator update number ``step`` (from 0)."""
@@ -160,20 +188,19 @@ class LatentGAN(GAN):
     def update_discriminator(
         self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None, update: Updates
     ) -> dict[str, Tensor]:
-        """One discriminator update: the model's loss and the penalties that are switched on."""
+        """One discriminator update on the loss and the penalties; returns the terms for the log."""
         loss, parts = self.discriminator_loss(real, fake, latent, labels)
-        if self.gradient_penalty or self.r1:
-            penalties = self.penalties(real, fake, update.draws)
-            parts |= penalties
-            loss = loss + self.gradient_penalty * penalties.get("gradient_penalty", 0)
-            loss = loss + self.r1 / 2 * penalties.get("r1", 0)
+        weights = {"gradient_penalty": self.gradient_penalty, "r1": self.r1 / 2}
+        for name, penalty in self.penalties(real, fake, update.draws).items():
+            parts[name] = penalty
+            loss = loss + weights.get(name, 1.0) * penalty
         update.discriminator(loss)
         return parts
 
     def discriminator_loss(
         self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to minimise, and its parts for the log; ``fake`` was made from ``latent`` and ``labels``."""
+        """The loss to minimise, and its terms for the log; ``fake`` was generated from ``latent`` and ``labels``."""
         real_logits = self.discriminator(real["image"])
         fake_logits = self.discriminator(fake)
         return self.adversarial_terms(real_logits, fake_logits)
@@ -185,26 +212,30 @@ class LatentGAN(GAN):
         return d_real + d_fake, {"d_real": d_real, "d_fake": d_fake}
 
     def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to minimise, and its parts for the log."""
+        """The loss to minimise, and its terms for the log."""
         loss = self.loss.generator(self.discriminator(fake))
         return loss, {"g": loss}
 
     def penalty_critic(self, real: Batch) -> Callable[[Tensor], Tensor]:
-        """Images, (N, C, H, W) beside the batch ``real``, to the logits of which penalties take the gradient."""
+        """The function from images (N, C, H, W) to logits whose gradient is penalised; ``real`` has the labels."""
         return self.discriminator
 
     def penalties(self, real: Batch, fake: Tensor, draws: StepRandom) -> dict[str, Tensor]:
-        """The unweighted penalties that are switched on, in the precision of the weights."""
-        found = {}
+        """Scalars by name that are added to the discriminator's loss and logged; override it to add more.
+
+        ``gradient_penalty`` and ``r1`` are logged without their weights; any other is added as it is. They are computed
+        in the precision of the weights.
+        """
+        terms = {}
         images = real["image"]
         critic = self.penalty_critic(real)
         with full_precision():
             if self.gradient_penalty:
                 mix = draws.uniform(len(images))
-                found["gradient_penalty"] = gradient_penalty(critic, images, fake.to(images.dtype), mix)
+                terms["gradient_penalty"] = gradient_penalty(critic, images, fake.to(images.dtype), mix)
             if self.r1:
-                found["r1"] = r1_penalty(critic, images)
-        return found
+                terms["r1"] = r1_penalty(critic, images)
+        return terms
 
     # ---- noise and samples
 
@@ -218,13 +249,13 @@ class LatentGAN(GAN):
         return latent.to(next(self.parameters()).dtype), labels
 
     def latents(self, count: int, *, seed: int) -> Tensor:
-        """(count, latent_size), the input of ``sample``: always the same for the same seed."""
+        """Inputs (count, latent_size) of ``sample``, a function of the seed."""
         latent, _ = self.draw(count, StepRandom(seed, torch.device("cpu")))
         return latent.to(next(self.parameters()))
 
     def preview(self) -> tuple[Tensor, Tensor | None]:
-        """The noise and labels of the sample grid, in rows of ``COLUMNS``: one class a row where there are classes."""
-        seed = int(torch.randint(2**31, ()))  # of the run, whose seed the default generator has
+        """Noise and labels of the sample grid, in rows of ``COLUMNS``; with labels, a row per class."""
+        seed = int(torch.randint(2**31, ()))  # A function of the run's seed, which the default generator was given.
         if not self.uses_labels:
             return self.latents(COLUMNS * COLUMNS, seed=seed), None
         rows = min(COLUMNS, self.spec.num_classes)
@@ -235,29 +266,21 @@ class LatentGAN(GAN):
         """Images (N, C, H, W) in [-1, 1] from (N, latent_size) and, for models that use them, (N,) labels.
 
         Raises:
-            ConfigError: Labels are missing, or given to a model without any.
+            ConfigError: Labels are missing, or given to a model that does not use them.
         """
         if self.uses_labels and labels is None:
             raise ConfigError("this model needs labels: one class number per latent vector")
         if labels is not None and not self.uses_labels:
-            raise ConfigError("this model makes images without labels")
-        return self.generator(latent, labels)
+            raise ConfigError("this model generates images without labels")
+        return self.generate(latent, labels)
 
     def visuals(self, batch: Batch) -> dict[str, Tensor]:
-        """The grid of samples, from the same noise all along."""
+        """The grid of samples, from the same noise throughout the run."""
         return {"samples": self.sample(self.preview_latent, self.preview_labels)}
-
-    def generators(self) -> list[nn.Module]:
-        """The generator."""
-        return [self.generator]
-
-    def discriminators(self) -> list[nn.Module]:
-        """The discriminator."""
-        return [self.discriminator]
 
 
 def network_sizes(model: GAN) -> dict[str, int]:
-    """Parameters of each network, by its name in the model."""
+    """Number of parameters of each network, by its name in the model."""
     names = {module: name for name, module in model.named_modules()}
     networks = [*model.generators(), *model.discriminators()]
     return {names[network]: sum(parameter.numel() for parameter in network.parameters()) for network in networks}

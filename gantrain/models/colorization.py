@@ -1,4 +1,4 @@
-"""Colour for gray images: pix2pix from lightness to colour, in CIE Lab."""
+"""Colorization of gray images: pix2pix from lightness to colour, in CIE Lab."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from gantrain.models.translation import Direction, NetworkMode, Translator, seed
 from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS
 
-# sRGB (IEC 61966-2-1) to XYZ, rows X, Y, Z, and the white of D65 in XYZ
+# Linear sRGB (IEC 61966-2-1) to XYZ, with rows X, Y and Z.
 RGB_TO_XYZ = (
     (0.412453, 0.357580, 0.180423),
     (0.212671, 0.715160, 0.072169),
     (0.019334, 0.119193, 0.950227),
 )
-WHITE = (0.95047, 1.0, 1.08883)
-# CIE: where the cube root gives way to a line
-KNEE = 6 / 29
-LIGHTNESS, COLOUR = 50.0, 110.0  # L / 50 - 1 and (a, b) / 110 lie in [-1, 1], as in the authors' code
+WHITE = (0.95047, 1.0, 1.08883)  # D65 in XYZ.
+KNEE = 6 / 29  # Below it, Lab replaces the cube root by a line.
+LIGHTNESS, COLOUR = 50.0, 110.0  # L / 50 - 1 and (a, b) / 110 are in [-1, 1], as in the authors' code.
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
@@ -39,7 +38,7 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """The inverse of ``rgb_to_lab``; colours that no screen shows are clipped to [-1, 1]."""
+    """The inverse of ``rgb_to_lab``; colours outside sRGB are clipped to [-1, 1]."""
     lightness, a, b = lab.unbind(1)
     y = (lightness + 16) / 116
     root = torch.stack([y + a / 500, y, y - b / 200], dim=1)
@@ -61,15 +60,14 @@ def _per_channel(like: Tensor, values: tuple[float, ...]) -> Tensor:
 class Colorization(Pix2Pix):
     """pix2pix from the lightness of colour images to their colour (Isola et al. 2017, arXiv:1611.07004).
 
-    It learns from any colour images: the first domain is their lightness (1 channel), the second their a and b in Lab
-    (2 channels).
+    It trains on any colour images: domain a is their lightness (1 channel), domain b their a and b in Lab (2 channels).
 
     Args:
         spec: Of the training images, which have 3 channels.
-        others: Those of ``Pix2Pix``.
+        others: The keys of ``Pix2Pix``.
 
     Raises:
-        ConfigError: The images have no colour.
+        ConfigError: The images do not have 3 channels.
     """
 
     needs = frozenset({"image"})
@@ -78,18 +76,16 @@ class Colorization(Pix2Pix):
     def __init__(self, *, spec: ImageSpec, **others: Any) -> None:
         if spec.channels["image"] != 3:
             raise ConfigError(
-                f"model=colorization learns from colour: these images have {spec.channels['image']} channels"
+                f"model=colorization needs colour images: these have {spec.channels['image']} channels, not 3"
             )
         super().__init__(spec=replace(spec, channels={"a": 1, "b": 2}), **others)
         self.spec = spec
         self.channels = spec.channels
 
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
-        """As pix2pix, in Lab."""
         return super().train_step((lightness_and_colour(batch["image"]) for batch in batches), update)
 
     def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
-        """See ``colour_results``."""
         return colour_results(self, batch, direction, network_mode)
 
 
@@ -102,7 +98,7 @@ def lightness_and_colour(rgb: Tensor) -> Batch:
 def colour_results(
     translator: Translator, batch: Batch, direction: Direction, network_mode: NetworkMode
 ) -> dict[str, Tensor]:
-    """The colour images of a batch in gray, in the colours that a translator finds for them, and in their own."""
+    """The images of a batch in gray, colorized by ``translator``, and in their own colours; see ``results``."""
     a = lightness_and_colour(batch["image"])["a"]
     colour = translator.translate(a, direction, seeds=seeds_of(batch, network_mode))
     lab = torch.cat([(a + 1) * LIGHTNESS, colour * COLOUR], dim=1)

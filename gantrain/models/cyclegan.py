@@ -1,4 +1,4 @@
-"""Translation learnt without pairs: CycleGAN and DiscoGAN."""
+"""Translation between unpaired images: CycleGAN and DiscoGAN."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from gantrain.registry import MODELS
 
 @MODELS.register("cyclegan")
 class CycleGAN(TranslationGAN):
-    """Translates a to b and b to a, learnt without pairs: Zhu et al. 2017 (arXiv:1703.10593).
+    """Translates a to b and b to a, trained without pairs: Zhu et al. 2017 (arXiv:1703.10593).
 
-    The paper calls ``generator_ab`` G and ``generator_ba`` F, its code G_A and G_B. ``discriminator_b``, which judges
-    images of b, is the paper's D_Y and its code's D_A. Losses are logged under the code's names: ``g_a`` and ``d_a``
-    are of ``generator_ab`` and of the judge of its images, ``idt_a`` is of ``generator_ab`` on images of b.
+    The paper calls ``generator_ab`` G and ``generator_ba`` F, its code G_A and G_B. ``discriminator_b``, which
+    classifies images of b, is the paper's D_Y and its code's D_A. Losses are logged under the code's names: ``g_a`` and
+    ``d_a`` belong to ``generator_ab`` and ``discriminator_b``, ``idt_a`` to ``generator_ab`` on images of b.
 
     With squared reconstruction, the logistic loss and no pool it is DiscoGAN (Kim et al. 2017, arXiv:1703.05192).
 
@@ -33,16 +33,16 @@ class CycleGAN(TranslationGAN):
         spec: Of the training images.
         make_generator: Builds a generator.
         make_discriminator: Builds a discriminator.
-        lambda_a: Weight of the reconstruction of a by way of b.
-        lambda_b: Weight of the reconstruction of b by way of a.
-        lambda_identity: Weight, relative to those, of the mean absolute change that a generator makes in images which
-            are of its target domain already; 0 is off.
+        lambda_a: Weight of the cycle loss a to b to a.
+        lambda_b: Weight of the cycle loss b to a to b.
+        lambda_identity: Weight, relative to those, of the identity loss: the mean absolute difference between images of
+            a generator's target domain and its outputs for them; 0 is off.
         cycle_loss: ``l1`` is the mean absolute, ``l2`` the mean squared error of reconstruction.
-        pool_size: Generated images kept per domain to be shown to the discriminator again; 0 is off.
-        others: Those of ``TranslationGAN``.
+        pool_size: Number of generated images stored per domain to train the discriminator on again; 0 is off.
+        others: The keys of ``TranslationGAN``.
 
     Raises:
-        ConfigError: There is an identity loss between domains of unlike channels.
+        ConfigError: There is an identity loss between domains with different numbers of channels.
     """
 
     directions: tuple[Direction, ...] = ("a_to_b", "b_to_a")
@@ -72,8 +72,8 @@ class CycleGAN(TranslationGAN):
         a, b = spec.shape("a"), spec.shape("b")
         self.generator_ab = make_generator(input_shape=a, shape=b)
         self.generator_ba = make_generator(input_shape=b, shape=a)
-        self.discriminator_b = make_discriminator(shape=b, num_classes=0, num_outputs=1)
-        self.discriminator_a = make_discriminator(shape=a, num_classes=0, num_outputs=1)
+        self.discriminator_b = make_discriminator(shape=b)
+        self.discriminator_a = make_discriminator(shape=a)
         self.pool_b = ImagePool(pool_size)
         self.pool_a = ImagePool(pool_size)
 
@@ -81,7 +81,7 @@ class CycleGAN(TranslationGAN):
         """The generators' update, then the discriminators', on one batch."""
         batch = self.check_sizes(next(batches))
         a, b = batch["a"], batch["b"]
-        # in the order of the reference, which the running statistics of batch norm depend on
+        # The running statistics of batch norm depend on this order, which is that of the authors' code.
         fake_b = self.generator_ab(a)
         rec_a = self.generator_ba(fake_b)
         fake_a = self.generator_ba(b)
@@ -101,43 +101,34 @@ class CycleGAN(TranslationGAN):
         return {name: value.detach() for name, value in losses.items()}
 
     def _identity_losses(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
-        """How much each generator changes images that are as it makes them: tint and tone should stay."""
+        """The mean absolute differences between images of a generator's target domain and its outputs for them."""
         if not self.lambda_identity:
-            return {"idt_a": a.new_zeros(()), "idt_b": a.new_zeros(())}  # as the reference logs them
+            return {"idt_a": a.new_zeros(()), "idt_b": a.new_zeros(())}  # Logged as in the authors' code.
         return {
             "idt_a": self.lambda_identity * self.lambda_b * F.l1_loss(self.generator_ab(b), b),
             "idt_b": self.lambda_identity * self.lambda_a * F.l1_loss(self.generator_ba(a), a),
         }
 
     def generator_of(self, direction: Direction) -> nn.Module:
-        """``generator_ab`` or ``generator_ba``."""
         return self.generator_ab if direction == "a_to_b" else self.generator_ba
 
     def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
-        """Input, output, what the way back makes of it, what the other generator makes of the input, and the target."""
+        """Input, output, reconstruction, output of the other generator for the input (its identity), and the target."""
         source, target = direction[0], direction[-1]
         back: Direction = "b_to_a" if direction == "a_to_b" else "a_to_b"
         seeds = seeds_of(batch, network_mode)
         made = super().results(batch, direction, network_mode=network_mode)
         made[f"rec_{source}"] = self.translate(made[f"fake_{target}"], back, seeds=seeds)
         if self.same_channels:
-            # named by the generator, as the reference has it: idt_b is what G_B makes of images of a
+            # The authors' code names it by the generator: idt_b is the output of G_B for images of a.
             made[f"idt_{target}"] = self.translate(batch[source], back, seeds=seeds)
         return made
 
     def visuals(self, batch: Batch) -> dict[str, Tensor]:
-        """Both directions; there are no targets, and identity images only where there is an identity loss."""
+        """The results of both directions, without targets, and without identities unless there is an identity loss."""
         names = {"a": batch["name"], "b": batch.get("name_b", batch["name"])}
         shown: dict[str, Tensor] = {}
         for direction in self.directions:
             source = direction[0]
             shown |= self.results({source: batch[source], "name": names[source]}, direction)
         return {name: images for name, images in shown.items() if self.lambda_identity or not name.startswith("idt")}
-
-    def generators(self) -> list[nn.Module]:
-        """From a to b, and from b to a."""
-        return [self.generator_ab, self.generator_ba]
-
-    def discriminators(self) -> list[nn.Module]:
-        """The judge of b, and the judge of a."""
-        return [self.discriminator_b, self.discriminator_a]

@@ -1,4 +1,4 @@
-"""InfoGAN: codes in the noise that the images must show."""
+"""InfoGAN: codes in the latent vector that can be recovered from the images."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ class InfoGAN(LatentGAN):
     """GAN whose codes are recovered from its images: Chen et al. 2016, arXiv:1606.03657.
 
     The latent vector is noise, one categorical code (one-hot) and continuous codes (uniform in [-1, 1]). Q, further
-    outputs on the discriminator's trunk, recovers them: cross entropy for the first, the negative log likelihood of
-    a unit Gaussian without its constant, (c - q)^2 / 2, for each of the others. Both networks lower that loss.
+    outputs of the discriminator, recovers them. Its loss is the cross entropy for the categorical code and, for each
+    continuous code c, the negative log likelihood of a unit Gaussian without its constant, (c - q)^2 / 2. Both networks
+    minimise it.
 
     Args:
         categories: Values of the categorical code, at least 2.
-        continuous: How many continuous codes there are.
-        lambda_categorical: Weight of the first.
-        lambda_continuous: Weight of the others.
-        others: The keys of ``LatentGAN``; ``latent_dim`` is the noise alone.
+        continuous: Number of continuous codes.
+        lambda_categorical: Weight of the loss of the categorical code.
+        lambda_continuous: Weight of the loss of the continuous codes.
+        others: The keys of ``LatentGAN``; ``latent_dim`` is the length of the noise alone.
     """
 
     def __init__(
@@ -41,32 +42,30 @@ class InfoGAN(LatentGAN):
         lambda_continuous: NonNegativeFloat,
         **others: Any,
     ) -> None:
-        # before the networks are built, which ask for the sizes
+        # The base class needs these to size the networks.
         self.codes = (categories, continuous)
         self.weights = (lambda_categorical, lambda_continuous)
         super().__init__(**others)
 
     @property
     def latent_size(self) -> int:
-        """Noise and codes."""
         return self.latent_dim + sum(self.codes)
 
     @property
     def num_outputs(self) -> int:
-        """One, and Q's."""
         return 1 + sum(self.codes)
 
     def draw(self, count: int, draws: StepRandom) -> tuple[Tensor, None]:
         """Noise and codes (count, latent_size)."""
         noise, _ = super().draw(count, draws)
         categories, continuous = self.codes
-        # not F.one_hot, which may read its input back to check it
+        # F.one_hot would synchronise with the device to check its input.
         drawn = draws.integers(count, categories)
         category = drawn[:, None] == torch.arange(categories, device=drawn.device)
         return torch.cat([noise, category.to(noise), (draws.uniform(count, continuous) * 2 - 1).to(noise)], dim=1), None
 
     def information_loss(self, logits: Tensor, latent: Tensor) -> dict[str, Tensor]:
-        """How badly Q recovers each kind of code from the discriminator's logits (N, 1 + codes), unweighted."""
+        """Q's unweighted loss for each kind of code, from the discriminator's logits (N, 1 + codes)."""
         categories, continuous = self.codes
         category, values = latent[:, self.latent_dim :].split([categories, continuous], dim=1)
         q_category, q_values = logits[:, 1:].split([categories, continuous], dim=1)
@@ -76,7 +75,7 @@ class InfoGAN(LatentGAN):
         return parts
 
     def weighted(self, information: dict[str, Tensor]) -> Tensor:
-        """The sum of the parts, each with its weight."""
+        """The weighted sum of the terms of ``information_loss``."""
         return torch.stack([w * part for w, part in zip(self.weights, information.values(), strict=False)]).sum()
 
     def discriminator_loss(
@@ -88,7 +87,7 @@ class InfoGAN(LatentGAN):
         return loss + self.weighted(self.information_loss(fake_logits, latent)), parts
 
     def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        """To pass for real, and to show the codes."""
+        """The adversarial loss, and Q's loss."""
         logits = self.discriminator(fake)
         information = self.information_loss(logits, latent)
         adversarial = self.loss.generator(logits[:, :1])
@@ -99,12 +98,12 @@ class InfoGAN(LatentGAN):
         return lambda images: self.discriminator(images)[:, :1]
 
     def preview(self) -> tuple[Tensor, None]:
-        """Rows of ``COLUMNS`` images in each of which one code runs through its values and all else stands still.
+        """Rows of ``COLUMNS`` latent vectors; within a row, one code takes all its values and the rest is constant.
 
-        The categorical code's rows come first, then those of each continuous code (from -1 to 1).
+        The rows of the categorical code come first, then those of each continuous code (from -1 to 1).
         """
         categories, continuous = self.codes
-        seed = int(torch.randint(2**31, ()))  # of the run, whose seed the default generator has
+        seed = int(torch.randint(2**31, ()))  # A function of the run's seed, which the default generator was given.
         rows = self.latents(COLUMNS, seed=seed)[:, None].repeat(1, COLUMNS, 1)  # (row, column, latent_size)
         for number, row in enumerate(rows):
             code = number * (1 + continuous) // COLUMNS

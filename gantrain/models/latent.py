@@ -1,4 +1,4 @@
-"""The GANs that differ from one another in their loss, their networks or their number of critic steps."""
+"""GANs that differ only in their loss, networks or number of critic steps; and the conditional GAN."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gantrain.registry import MODELS
 class VanillaGAN(LatentGAN):
     """GAN on fully connected networks: Goodfellow et al. 2014, arXiv:1406.2661.
 
-    Label smoothing, dropout and uniform noise as in the usual lecture version.
+    Its configuration adds label smoothing, dropout and uniform noise.
     """
 
 
@@ -39,9 +39,9 @@ class WGAN(LatentGAN):
 
     Args:
         clip: The critic's weights are clipped to [-clip, clip] after each of its updates; 0 is off.
-        warmup_critic_steps: Critic updates in the steps named below (100 in the authors' code); 0 is off.
-        warmup_steps: Generator updates at the start that are warm-up steps (25 there).
-        warmup_every: Every so many generator updates one is a warm-up step (500 there); 0 is off.
+        warmup_critic_steps: Critic updates before each warm-up step (100 in the authors' code); 0 is off.
+        warmup_steps: Number of warm-up steps, which are generator updates, at the start (25 there).
+        warmup_every: Period, in generator updates, of further warm-up steps (500 there); 0 is off.
         others: The keys of ``LatentGAN``.
     """
 
@@ -61,7 +61,6 @@ class WGAN(LatentGAN):
         self.warmup_every = warmup_every
 
     def critic_steps_at(self, step: int) -> int:
-        """``warmup_critic_steps`` in the first steps and at every ``warmup_every``-th, else ``critic_steps``."""
         warmup = step < self.warmup_steps or (self.warmup_every and step % self.warmup_every == 0)
         return self.warmup_critic_steps if self.warmup_critic_steps and warmup else self.critic_steps
 
@@ -84,29 +83,26 @@ class WGANGP(LatentGAN):
 
 @MODELS.register("cgan")
 class CGAN(LatentGAN):
-    """Conditional GAN: both networks see the label. Mirza and Osindero 2014, arXiv:1411.1784."""
+    """Conditional GAN: both networks are conditioned on the label. Mirza and Osindero 2014, arXiv:1411.1784."""
 
     needs = frozenset({"image", "label"})
     uses_labels = True
 
     @property
     def discriminator_classes(self) -> int:
-        """As many as the data has."""
         return self.spec.num_classes
 
     def discriminator_loss(
         self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Real images are judged with their labels, generated ones with those they were made for."""
         return self.adversarial_terms(
             self.discriminator(real["image"], real["label"]), self.discriminator(fake, labels)
         )
 
     def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Generated images are judged with the labels they were made for."""
         loss = self.loss.generator(self.discriminator(fake, labels))
         return loss, {"g": loss}
 
     def penalty_critic(self, real: Batch) -> Callable[[Tensor], Tensor]:
-        """The discriminator, told the labels of the real images; mixed points, half generated, take them too."""
+        """The discriminator with the labels of the real images, also at points that mix in generated ones."""
         return lambda images: self.discriminator(images, real["label"])

@@ -1,7 +1,7 @@
 """Adversarial losses and penalties, as pure functions of logits.
 
-Discriminators and critics put out logits; no sigmoid stands anywhere. All losses are means over every logit, so that
-the mean over ranks of equal shares is the loss of the global batch.
+Discriminators and critics return logits, without a sigmoid. All losses are means over every logit, so that the mean
+over ranks with batches of equal size is the loss of the global batch.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from gantrain.errors import ConfigError, nearest
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """The two sides of one adversarial game, each a mean over logits of any shape.
+    """The losses of both sides, each a mean over logits of any shape.
 
     Attributes:
-        real: ``(logits, smoothing)`` to the discriminator's term for real images; ``smoothing`` s makes the real
-            target 1 - s (one-sided label smoothing, Salimans et al. 2016).
-        fake: Logits to the discriminator's term for generated images.
-        generator: Logits of generated images to the generator's loss.
-        has_target: Whether the loss has a target for real images that smoothing can move.
+        real: The discriminator's term for real images, a function of ``(logits, smoothing)``; ``smoothing`` s makes
+            the target 1 - s (one-sided label smoothing, Salimans et al. 2016, arXiv:1606.03498).
+        fake: The discriminator's term for generated images, a function of logits.
+        generator: The generator's loss, a function of the logits of generated images.
+        has_target: Whether the loss has a target for real images that smoothing can change.
     """
 
     real: Callable[[Tensor, float], Tensor]
@@ -39,39 +39,39 @@ class AdversarialLoss:
 
 
 def _logistic_real(logits: Tensor, smoothing: float) -> Tensor:
-    # -(1 - s) log sigmoid(x) - s log(1 - sigmoid(x)) = softplus(-x) + s x
+    # Equals -(1 - s) log sigmoid(x) - s log(1 - sigmoid(x)).
     return (F.softplus(-logits) + smoothing * logits).mean()
 
 
 def _logistic_fake(logits: Tensor) -> Tensor:
-    return F.softplus(logits).mean()  # -log(1 - sigmoid(x))
+    return F.softplus(logits).mean()  # Equals -log(1 - sigmoid(x)).
 
 
 ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
-    # Goodfellow et al. 2014 (arXiv:1406.2661), section 3: the generator maximizes log D(G(z))
+    # Goodfellow et al. 2014 (arXiv:1406.2661), section 3: the generator maximises log D(G(z)).
     "logistic": AdversarialLoss(
         real=_logistic_real, fake=_logistic_fake, generator=lambda x: F.softplus(-x).mean(), has_target=True
     ),
-    # the same game as first written there: the generator minimizes log(1 - D(G(z))), which saturates
+    # The minimax form of the same paper: the generator minimises log(1 - D(G(z))), which saturates.
     "minimax": AdversarialLoss(
         real=_logistic_real, fake=_logistic_fake, generator=lambda x: -F.softplus(x).mean(), has_target=True
     ),
-    # Mao et al. 2017 (arXiv:1611.04076) with a = 0 and b = c = 1, without the factor 1/2 that they put before each
-    # expectation: pix2pix and CycleGAN use these terms bare and halve the discriminator's sum themselves
+    # Mao et al. 2017 (arXiv:1611.04076) with a = 0 and b = c = 1, without their factor 1/2 of each expectation: pix2pix
+    # and CycleGAN halve the discriminator's sum themselves.
     "least_squares": AdversarialLoss(
         real=lambda x, smoothing: (x - (1 - smoothing)).square().mean(),
         fake=lambda x: x.square().mean(),
         generator=lambda x: (x - 1).square().mean(),
         has_target=True,
     ),
-    # Lim and Ye 2017 (arXiv:1705.02894); Miyato et al. 2018 (arXiv:1802.05957)
+    # Lim and Ye 2017 (arXiv:1705.02894); Miyato et al. 2018 (arXiv:1802.05957).
     "hinge": AdversarialLoss(
         real=lambda x, _: F.relu(1 - x).mean(),
         fake=lambda x: F.relu(1 + x).mean(),
         generator=lambda x: -x.mean(),
         has_target=False,
     ),
-    # Arjovsky et al. 2017 (arXiv:1701.07875): minus the critic's estimate of the Wasserstein distance
+    # Arjovsky et al. 2017 (arXiv:1701.07875): minus the critic's estimate of the Wasserstein distance.
     "wasserstein": AdversarialLoss(
         real=lambda x, _: -x.mean(), fake=lambda x: x.mean(), generator=lambda x: -x.mean(), has_target=False
     ),
@@ -82,7 +82,7 @@ def adversarial_loss(name: str, *, label_smoothing: float = 0.0) -> AdversarialL
     """The loss of that name.
 
     Raises:
-        ConfigError: There is no such loss, or it has no target that ``label_smoothing`` could move.
+        ConfigError: There is no such loss, or it has no target that ``label_smoothing`` could change.
     """
     if name not in ADVERSARIAL_LOSSES:
         raise ConfigError(f"model.loss: no adversarial loss '{name}'; {nearest(name, ADVERSARIAL_LOSSES)}")
@@ -95,7 +95,7 @@ def adversarial_loss(name: str, *, label_smoothing: float = 0.0) -> AdversarialL
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
-    """Mean of ``(|grad critic(x)| - 1)^2`` at points between real and generated images.
+    """Mean of ``(|grad critic(x)| - 1)^2`` at random points between real and generated images.
 
     Gulrajani et al. 2017 (arXiv:1704.00028), Algorithm 1, without its weight lambda. The norm is taken per image over
     all pixels and channels, so the critic must not mix the images of a batch (no batch normalisation).
@@ -104,13 +104,13 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
         critic: Maps images (N, C, H, W) to logits of any shape, one row per image.
         real: (N, C, H, W).
         fake: (N, C, H, W); gradients do not flow back into it.
-        mix: (N,), the share of the real image in each point, uniform in [0, 1].
+        mix: (N,), the weight of the real image in each point, uniform in [0, 1].
 
     Returns:
         Scalar tensor, differentiable in the critic's parameters.
     """
-    share = mix.to(real.dtype).view(-1, 1, 1, 1)
-    points = (share * real + (1 - share) * fake.detach()).requires_grad_()
+    weight = mix.to(real.dtype).view(-1, 1, 1, 1)
+    points = (weight * real + (1 - weight) * fake.detach()).requires_grad_()
     return (_image_gradient(critic, points).norm(dim=1) - 1).square().mean()
 
 
@@ -130,6 +130,6 @@ def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tenso
 
 
 def _image_gradient(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """(N, C*H*W): the gradient of each image's summed logits in its own pixels."""
+    """(N, C*H*W): the gradient of each image's summed logits with respect to its pixels."""
     (gradient,) = torch.autograd.grad(network(images).sum(), images, create_graph=True)
     return gradient.flatten(1)

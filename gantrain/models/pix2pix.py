@@ -1,4 +1,4 @@
-"""Translation learnt from pairs: pix2pix."""
+"""Translation between paired images: pix2pix."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from gantrain.models.translation import Direction, TranslationGAN
 from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS
 
-EVALUATED = 64  # pairs, as each is translated on its own
+EVALUATED = 64  # Pairs; each is translated on its own, which is slow.
 
 
 @MODELS.register("pix2pix")
 class Pix2Pix(TranslationGAN):
-    """Translates a to b, learnt from pairs: Isola et al. 2017 (arXiv:1611.07004).
+    """Translates a to b, trained on pairs: Isola et al. 2017 (arXiv:1611.07004).
 
-    The discriminator judges pairs of input and output. The dropout of the generator is its noise, in training and
-    after.
+    The discriminator classifies pairs of input and output. The generator's dropout is its noise, in training and in
+    inference.
 
     Args:
         spec: Of the training images.
@@ -49,10 +49,10 @@ class Pix2Pix(TranslationGAN):
         self.lambda_l1 = lambda_l1
         channels = spec.channels["a"] + spec.channels["b"]
         self.generator = make_generator(input_shape=spec.shape("a"), shape=spec.shape("b"))
-        self.discriminator = make_discriminator(shape=(channels, spec.height, spec.width), num_classes=0, num_outputs=1)
+        self.discriminator = make_discriminator(shape=(channels, spec.height, spec.width))
 
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
-        """The discriminator's update, then the generator's, on one batch and one pass of the generator."""
+        """The discriminator's update, then the generator's, on one batch and one forward pass of the generator."""
         batch = self.check_sizes(next(batches))
         a, b = batch["a"], batch["b"]
         fake = self.generator(a)
@@ -66,7 +66,7 @@ class Pix2Pix(TranslationGAN):
         return {name: value.detach() for name, value in losses.items()}
 
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """``held_out_l1``: the mean absolute difference between output and target, over the first held-out pairs."""
+        """``held_out_l1``: the mean absolute difference between output and target over the first held-out pairs."""
         for batch in batches:
             shown = self.results({key: value[:EVALUATED] for key, value in batch.items()}, "a_to_b")
             fake, real = (next(shown[key] for key in shown if key.startswith(kind)) for kind in ("fake_b", "real_b"))
@@ -74,13 +74,4 @@ class Pix2Pix(TranslationGAN):
         return {}
 
     def generator_of(self, direction: Direction) -> nn.Module:
-        """The generator."""
         return self.generator
-
-    def generators(self) -> list[nn.Module]:
-        """The generator."""
-        return [self.generator]
-
-    def discriminators(self) -> list[nn.Module]:
-        """The discriminator."""
-        return [self.discriminator]

@@ -11,27 +11,28 @@ from torch import Tensor, nn
 class ImagePool(nn.Module):
     """A history of generated images: with probability 1/2 an image is exchanged for an older one.
 
-    Shrivastava et al. 2017 (arXiv:1612.07828). The pool fills first, passing images through. Choices are made on the
-    host with torch's default generator; the contents are part of the state, and differ from rank to rank.
+    Shrivastava et al. 2017 (arXiv:1612.07828). Until the pool is full, images are stored and returned unchanged. Random
+    choices are made on the host with torch's default generator. The contents are part of the state and differ between
+    ranks.
 
     Args:
-        size: Images kept; 0 passes everything through.
+        size: Number of stored images; 0 returns all images unchanged.
     """
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-        self._kept: list[list[Tensor]] = []
+        self._stored: list[list[Tensor]] = []
 
     def forward(self, images: Tensor, *companions: Tensor | None) -> tuple[Any, ...]:
-        """Some new images, some older ones, without gradients.
+        """Exchange some of the images for older ones.
 
         Args:
             images: (N, C, H, W).
-            companions: (N, ...) each, what the images were made from; they stay with their images. None stays None.
+            companions: (N, ...) each, what the images were generated from, which is exchanged with them; or None.
 
         Returns:
-            Images and companions, shaped as given.
+            Images and companions in the given shapes, detached.
         """
         given = [tensor.detach() for tensor in (images, *companions) if tensor is not None]
         if self.size:
@@ -41,20 +42,20 @@ class ImagePool(nn.Module):
         return tuple(None if tensor is None else next(rest) for tensor in (images, *companions))
 
     def _exchange(self, new: list[Tensor]) -> list[Tensor]:
-        if len(self._kept) < self.size:
-            self._kept.append([tensor.clone() for tensor in new])
+        if len(self._stored) < self.size:
+            self._stored.append([tensor.clone() for tensor in new])
             return new
         if torch.rand(()) < 0.5:
             return new
         place = int(torch.randint(self.size, ()))
-        old, self._kept[place] = self._kept[place], [tensor.clone() for tensor in new]
-        # a checkpoint gives them back on the CPU
-        return [kept.to(tensor.device) for kept, tensor in zip(old, new, strict=True)]
+        old, self._stored[place] = self._stored[place], [tensor.clone() for tensor in new]
+        # Those of a checkpoint are on the CPU.
+        return [stored.to(tensor.device) for stored, tensor in zip(old, new, strict=True)]
 
     def get_extra_state(self) -> list[list[Tensor]]:
-        """The images and their companions."""
-        return [list(row) for row in self._kept]
+        """The stored images and their companions."""
+        return [list(row) for row in self._stored]
 
     def set_extra_state(self, state: list[list[Tensor]]) -> None:
-        """Go on from ``get_extra_state``."""
-        self._kept = [list(row) for row in state]
+        """Restore ``get_extra_state``."""
+        self._stored = [list(row) for row in state]

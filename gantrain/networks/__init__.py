@@ -1,5 +1,5 @@
-"""Generators and discriminators: plain modules that know nothing of GANs. Importing this files them by name."""
+"""Generators and discriminators: modules that are independent of the models. Importing this registers them."""
 
-from gantrain.networks import dcgan, mlp, patchgan, pixelgan, resnet, unet
+from gantrain.networks import dcgan, mlp, patchgan, resnet, unet
 
-__all__ = ["dcgan", "mlp", "patchgan", "pixelgan", "resnet", "unet"]
+__all__ = ["dcgan", "mlp", "patchgan", "resnet", "unet"]

@@ -1,4 +1,4 @@
-"""What networks share: normalisation, initialisation, and the precision that a network computes in."""
+"""What networks share: normalisation, initialisation, checks of image sizes, and the precision of their computation."""
 
 from __future__ import annotations
 
@@ -11,59 +11,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from gantrain.config.renamed import renamed
+from gantrain.config.schema import NonNegativeFloat
 from gantrain.errors import ConfigError
 
 Norm: TypeAlias = Literal["batch", "instance", "none", "spectral"]
 Order: TypeAlias = Literal["conv_norm_act", "conv_act_norm"]
 Init: TypeAlias = Literal["default", "normal", "xavier", "kaiming", "orthogonal"]
-ImageShape: TypeAlias = tuple[int, int, int]  # channels, height, width
+ImageShape: TypeAlias = tuple[int, int, int]  # Channels, height, width.
 
 
-def needs_bias(norm: Norm) -> bool:
-    """Whether layers need a bias of their own: not before batch or instance norm, which take it out again."""
-    return norm in ("none", "spectral")
+class Network(nn.Module):
+    """The base class of the built-in networks: a module whose weights are initialised as configured.
 
-
-def norm_2d(norm: Norm, channels: int) -> list[nn.Module]:
-    """The normalisation layer for (N, C, H, W), in a list; empty for ``none`` and ``spectral``."""
-    if norm == "batch":
-        return [nn.BatchNorm2d(channels)]
-    if norm == "instance":
-        return [nn.InstanceNorm2d(channels, affine=True)]
-    return []
-
-
-def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """The normalisation layer of image-to-image networks for (N, C, H, W): instance norm has neither weights nor state.
-
-    For ``none`` and ``spectral`` it is the identity, so that the layers after it keep their places in a sequence, and
-    with them the keys of their weights.
-    """
-    if norm == "batch":
-        return nn.BatchNorm2d(channels)
-    return nn.InstanceNorm2d(channels) if norm == "instance" else nn.Identity()
-
-
-def reference_bias(norm: Norm) -> bool:
-    """Whether convolutions before ``norm_layer`` have a bias.
-
-    As in pytorch-CycleGAN-and-pix2pix, whose files could else not be read: with instance norm, which takes it out
-    again, and not with ``none``, which could use it. (With ``spectral``, which is not theirs, too.)
-    """
-    return norm in ("instance", "spectral")
-
-
-def finish(network: nn.Module, *, norm: Norm, init: Init, init_gain: float) -> None:
-    """Initialise a network that has just been built, then normalise its weights if ``norm`` is ``spectral``.
+    A subclass passes its keyword arguments ``norm``, ``init`` and ``init_gain`` on, and ends its constructor with
+    ``self.init_weights()``.
 
     Args:
-        network: Changed in place.
-        norm: With ``spectral``, every convolution and linear layer is divided by its largest singular value
-            (Miyato et al. 2018, arXiv:1802.05957).
+        norm: With ``spectral``, every convolution and linear layer is divided by its largest singular value (Miyato et
+            al. 2018, arXiv:1802.05957); the subclass documents to which layers the others apply.
         init: ``normal`` is N(0, ``init_gain``), and N(1, ``init_gain``) for the scales of norm layers (Radford et al.
-            2016); ``default`` is torch's own.
+            2016, arXiv:1511.06434); ``default`` is torch's own.
         init_gain: Standard deviation for ``normal``, gain for ``xavier`` and ``orthogonal``.
     """
+
+    def __init__(self, *, norm: Norm, init: Init, init_gain: NonNegativeFloat) -> None:
+        super().__init__()
+        self._init: dict[str, Any] = {"norm": norm, "init": init, "init_gain": init_gain}
+
+    def init_weights(self) -> None:
+        """Initialise the weights; called once, when all layers exist."""
+        init_weights(self, **self._init)
+
+
+def init_weights(network: nn.Module, *, norm: Norm, init: Init, init_gain: float) -> None:
+    """Initialise a network in place, then apply spectral norm if ``norm`` is ``spectral``; see ``Network``."""
     layers = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
     norms = [m for m in network.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm2d))]
     if init != "default":
@@ -72,7 +54,7 @@ def finish(network: nn.Module, *, norm: Norm, init: Init, init_gain: float) -> N
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         for normalisation in norms:
-            if normalisation.weight is not None and normalisation.bias is not None:  # instance norm may have neither
+            if normalisation.weight is not None and normalisation.bias is not None:  # Instance norm may have neither.
                 nn.init.normal_(normalisation.weight, 1.0, init_gain if init == "normal" else 0.02)
                 nn.init.zeros_(normalisation.bias)
     if norm == "spectral":
@@ -88,8 +70,49 @@ _INITIALISERS: dict[str, Callable[[Tensor, float], Any]] = {
 }
 
 
+# ---- normalisation
+
+
+def needs_bias(norm: Norm) -> bool:
+    """Whether layers need a bias: batch and instance norm, which follow them, cancel it."""
+    return norm in ("none", "spectral")
+
+
+def norm_2d(norm: Norm, channels: int) -> list[nn.Module]:
+    """The normalisation layer for (N, C, H, W), in a list; empty for ``none`` and ``spectral``."""
+    if norm == "batch":
+        return [nn.BatchNorm2d(channels)]
+    if norm == "instance":
+        return [nn.InstanceNorm2d(channels, affine=True)]
+    return []
+
+
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """The normalisation layer of image-to-image networks for (N, C, H, W): instance norm has neither weights nor state.
+
+    For ``none`` and ``spectral`` it is the identity, so that the positions of later layers in a sequence, and the keys
+    of their weights, do not depend on the norm.
+    """
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.InstanceNorm2d(channels) if norm == "instance" else nn.Identity()
+
+
+def reference_bias(norm: Norm) -> bool:
+    """Whether convolutions before ``norm_layer`` have a bias.
+
+    It follows pytorch-CycleGAN-and-pix2pix, whose files could not be loaded otherwise: there is a bias with instance
+    norm, which cancels it, and none with ``none``, which could use it. (``spectral``, which that code does not have,
+    has one.)
+    """
+    return norm in ("instance", "spectral")
+
+
+# ---- image sizes
+
+
 def doublings(shape: ImageShape, network: str) -> int:
-    """How often 4 x 4 must be doubled to reach the image size.
+    """The number of doublings from 4 x 4 to the image size.
 
     Raises:
         ConfigError: The size is not a power of two from 16 to 256 on both sides.
@@ -97,20 +120,20 @@ def doublings(shape: ImageShape, network: str) -> int:
     _, height, width = shape
     if height != width or height not in (16, 32, 64, 128, 256):
         raise ConfigError(
-            f"the network '{network}' makes square images of 16, 32, 64, 128 or 256 pixels, not {height} x {width}: "
+            f"the network '{network}' takes square images of 16, 32, 64, 128 or 256 pixels, not {height} x {width}: "
             "set data.load_size (and data.crop_size) to one of them"
         )
     return (height // 4).bit_length() - 1
 
 
 def check_multiple(shape: ImageShape, multiple: int, network: str, *, else_set: str = "") -> None:
-    """Refuse images that can't be halved as often as the network does it.
+    """Refuse images whose sides are not multiples of ``multiple``.
 
     Args:
         shape: Channels, height and width.
-        multiple: What both sides must be multiples of.
+        multiple: A power of two that the network downsamples by.
         network: Its registered name.
-        else_set: Another way out, to be offered beside ``data.crop_size``.
+        else_set: Another remedy, to be appended to the message.
 
     Raises:
         ConfigError: A side is not such a multiple.
@@ -127,7 +150,7 @@ def check_at_least(shape: ImageShape, side: int, network: str) -> None:
     """Refuse images with a side shorter than ``side``, for which a layer of the network would have no pixels.
 
     Raises:
-        ConfigError: A side is.
+        ConfigError: A side is shorter.
     """
     _, height, width = shape
     if min(height, width) < side:
@@ -138,13 +161,13 @@ def check_at_least(shape: ImageShape, side: int, network: str) -> None:
 
 
 def check_one_map(network: str, num_classes: int, num_outputs: int) -> None:
-    """Refuse what a discriminator that puts out one map of logits, and sees no labels, can't do.
+    """Refuse labels and several outputs, for a discriminator that takes the arguments but supports neither.
 
     Raises:
-        ConfigError: There are labels to be seen or several outputs to be made.
+        ConfigError: There are labels or several outputs.
     """
     if num_classes or num_outputs != 1:
-        lack = "sees no labels" if num_classes else f"puts out one map of logits, not {num_outputs} logits per image"
+        lack = "takes no labels" if num_classes else f"has one output per position, not {num_outputs} per image"
         raise ConfigError(f"the network '{network}' {lack}: choose another, like network/discriminator=dcgan")
 
 
@@ -155,8 +178,10 @@ _full_precision: ContextVar[bool] = ContextVar("full_precision", default=False)
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Networks called inside run uncompiled in the type of their weights: for penalties, whose gradients of gradients
-    neither half precision nor ``torch.compile`` can be trusted with."""
+    """Networks called inside run uncompiled and in the type of their weights.
+
+    It is meant for penalties: neither half precision nor ``torch.compile`` is reliable for gradients of gradients.
+    """
     token = _full_precision.set(True)
     try:
         yield
@@ -165,19 +190,62 @@ def full_precision() -> Iterator[None]:
 
 
 def set_precision(network: nn.Module, *, device: torch.device, autocast: torch.dtype | None, compiled: bool) -> None:
-    """Make ``network`` compute under autocast to ``autocast`` and put out float32, or compile it, or both.
+    """Make ``network`` compute under autocast to ``autocast`` and return float32, or compile it, or both.
 
-    Only ``forward`` is replaced: the module is not wrapped, so the keys of its state stay as they are.
+    Layers of the network that a model calls directly compute under autocast as well, but are not compiled. Only
+    ``forward`` is replaced: no module is wrapped, so the keys of the state stay the same.
     """
+    if autocast is not None:
+        for name, layer in network.named_modules():
+            # A parametrisation computes a weight, whenever it is read, in the type of that weight.
+            if name and "parametrizations" not in name.split("."):
+                layer.forward = _autocast_outside(layer.forward, device.type, autocast)
     plain = network.forward
     fast: Callable[..., Any] = torch.compile(plain) if compiled else plain
+    if autocast is not None:
+        fast = _autocast(fast, device.type, autocast)
 
-    def forward(*inputs: Any) -> Any:
-        if _full_precision.get():
-            return plain(*inputs)
-        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            output = fast(*inputs)
-        return output.float() if autocast is not None else output
+    def forward(*inputs: Any, **keywords: Any) -> Any:
+        return (plain if _full_precision.get() else fast)(*inputs, **keywords)
 
     if autocast is not None or compiled:
         network.forward = forward
+
+
+def _autocast(plain: Callable[..., Any], device: str, dtype: torch.dtype) -> Callable[..., Any]:
+    """``plain`` under autocast, with floating-point outputs in float32."""
+
+    def forward(*inputs: Any, **keywords: Any) -> Any:
+        with torch.autocast(device, dtype=dtype):
+            outputs = plain(*inputs, **keywords)
+        return _to_float32(outputs)
+
+    return forward
+
+
+def _autocast_outside(plain: Callable[..., Any], device: str, dtype: torch.dtype) -> Callable[..., Any]:
+    """The forward of a layer: under autocast, unless the network that contains it has been called already."""
+    alone = _autocast(plain, device, dtype)
+
+    def forward(*inputs: Any, **keywords: Any) -> Any:
+        # The compiler sees layers only inside their network; it must not trace the other conditions.
+        inside = torch.compiler.is_compiling() or _full_precision.get() or torch.is_autocast_enabled(device)
+        return (plain if inside else alone)(*inputs, **keywords)
+
+    return forward
+
+
+def _to_float32(outputs: Any) -> Any:
+    if isinstance(outputs, Tensor):
+        return outputs.float() if outputs.is_floating_point() else outputs
+    return type(outputs)(map(_to_float32, outputs)) if isinstance(outputs, (list, tuple)) else outputs
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "bias_before": f"{__name__}.reference_bias",
+        "finish": f"{__name__}.init_weights",
+        "uses_bias": f"{__name__}.needs_bias",
+    },
+)

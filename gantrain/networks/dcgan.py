@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, RepeatCountOrZero, UnitFloat
-from gantrain.networks.common import ImageShape, Init, Norm, Order, doublings, finish, needs_bias, norm_2d
+from gantrain.config.schema import NonNegativeInt, PositiveInt, RepeatCountOrZero, UnitFloat
+from gantrain.networks.common import ImageShape, Network, Norm, Order, doublings, needs_bias, norm_2d
 from gantrain.registry import DISCRIMINATORS, GENERATORS
 
 
@@ -15,20 +17,19 @@ def _block(layer: nn.Module, norm: list[nn.Module], activation: nn.Module, order
 
 
 @GENERATORS.register("dcgan")
-class DCGANGenerator(nn.Module):
+class DCGANGenerator(Network):
     """Transposed convolutions from 4 x 4 upward, ReLU, tanh (Radford et al. 2016, arXiv:1511.06434).
 
     Args:
         latent_dim: Length of the latent vector.
         shape: Channels, height and width of the images; the sides are equal, 2^k from 16 to 256.
-        num_classes: 0, or the number of labels; each label's learnt embedding then joins the latent vector.
+        num_classes: 0, or the number of labels, whose learnt embeddings are concatenated to the latent vectors.
         width: Channels of the last hidden layer; they double toward the latent vector.
         extra_layers: 3 x 3 convolutions at the last hidden layer's resolution (Arjovsky et al.'s code).
         label_dim: Length of a label's embedding.
         norm: In every layer but the last.
         order: ``conv_norm_act``, or ``conv_act_norm``.
-        init: See ``gantrain.networks.common.finish``.
-        init_gain: See there.
+        init: The keys of ``Network``.
     """
 
     def __init__(
@@ -42,10 +43,9 @@ class DCGANGenerator(nn.Module):
         label_dim: PositiveInt,
         norm: Norm,
         order: Order,
-        init: Init,
-        init_gain: NonNegativeFloat,
+        **init: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(norm=norm, **init)
         bias = needs_bias(norm)
         channels = width * 2 ** (doublings(shape, "dcgan") - 1)
         self.label = nn.Embedding(num_classes, label_dim) if num_classes else None
@@ -61,7 +61,7 @@ class DCGANGenerator(nn.Module):
         for _ in range(extra_layers):
             layers += block(nn.Conv2d(channels, channels, 3, padding=1, bias=bias), channels)
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(channels, shape[0], 4, 2, 1, bias=bias), nn.Tanh())
-        finish(self, norm=norm, init=init, init_gain=init_gain)
+        self.init_weights()
 
     def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
         """(N, latent_dim), and (N,) labels if the network has classes, to images (N, C, H, W) in [-1, 1]."""
@@ -71,20 +71,19 @@ class DCGANGenerator(nn.Module):
 
 
 @DISCRIMINATORS.register("dcgan")
-class DCGANDiscriminator(nn.Module):
+class DCGANDiscriminator(Network):
     """Strided convolutions down to 4 x 4, LeakyReLU 0.2, no norm on the first (Radford et al. 2016, arXiv:1511.06434).
 
     Args:
         shape: Channels, height and width of the images; the sides are equal, 2^k from 16 to 256.
-        num_classes: 0, or the number of labels; each label's learnt embedding is then one more image channel.
+        num_classes: 0, or the number of labels, whose learnt embeddings are an additional image channel.
         num_outputs: Logits per image.
         width: Channels of the first layer; they double downward.
         extra_layers: 3 x 3 convolutions after the first layer (Arjovsky et al.'s code).
-        dropout: After every activation; 0 is off (0.5 in Odena et al. 2017).
+        dropout: After every activation; 0 is off (0.5 in Odena et al. 2017, arXiv:1610.09585).
         norm: In every layer but the first and the last.
         order: ``conv_norm_act``, or ``conv_act_norm``.
-        init: See ``gantrain.networks.common.finish``.
-        init_gain: See there.
+        init: The keys of ``Network``.
     """
 
     def __init__(
@@ -98,10 +97,9 @@ class DCGANDiscriminator(nn.Module):
         dropout: UnitFloat,
         norm: Norm,
         order: Order,
-        init: Init,
-        init_gain: NonNegativeFloat,
+        **init: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(norm=norm, **init)
         bias = needs_bias(norm)
         self.shape = shape
         self.label = nn.Embedding(num_classes, shape[1] * shape[2]) if num_classes else None
@@ -119,7 +117,7 @@ class DCGANDiscriminator(nn.Module):
             layers += block(nn.Conv2d(channels, channels * 2, 4, 2, 1, bias=bias), channels * 2, norm)
             channels *= 2
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels, num_outputs, 4, bias=bias))  # (N, num_outputs, 1, 1)
-        finish(self, norm=norm, init=init, init_gain=init_gain)
+        self.init_weights()
 
     def forward(self, image: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W), and (N,) labels if the network has classes, to logits (N, num_outputs)."""

@@ -1,10 +1,11 @@
-"""A network as it is in training, yet each image on its own."""
+"""Running a network in training mode on each image of a batch independently."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,19 +14,19 @@ from torch.nn import functional as F
 
 @contextmanager
 def as_in_training(network: nn.Module, seeds: Sequence[int]) -> Iterator[None]:
-    """Inside, dropout is on and batch norm takes the statistics of the image at hand, as if it were a batch of one.
+    """Inside, dropout is on and batch norm uses the statistics of each image, as if it were a batch of one.
 
-    pix2pix samples so (Isola et al. 2017, arXiv:1611.07004): its dropout is the noise, and its batches hold one image.
-    Nothing in the network changes, running statistics and spectral norms included, and neither an image's neighbours in
-    the batch nor the device change its result: masks are drawn on the CPU from the image's own seed.
+    pix2pix samples like this (Isola et al. 2017, arXiv:1611.07004): its dropout is the noise, and its batches contain
+    one image. The state of the network does not change, including running statistics and spectral norms. The result for
+    an image depends neither on the rest of the batch nor on the device: its masks are drawn on the CPU from its seed.
 
     Args:
-        network: Called inside, on batches of ``len(seeds)`` images; its own mode does not matter.
+        network: To be called inside, in any mode, on batches of ``len(seeds)`` images.
         seeds: One per image.
     """
     modes = [(module, module.training) for module in network.modules()]
     draws = [torch.Generator().manual_seed(seed) for seed in seeds]
-    replaced: list[nn.Module] = []
+    replaced: list[tuple[nn.Module, Callable[..., Any] | None]] = []
     for module in network.modules():
         forward: Callable[[Tensor], Tensor]
         if isinstance(module, nn.BatchNorm2d):
@@ -34,14 +35,15 @@ def as_in_training(network: nn.Module, seeds: Sequence[int]) -> Iterator[None]:
             forward = partial(_dropped, module.p, draws)
         else:
             continue
-        module.__dict__["forward"] = forward  # found before the class's own
-        replaced.append(module)
-    network.eval()  # in training, a spectral norm would go on with every pass
+        replaced.append((module, module.__dict__.get("forward")))
+        module.__dict__["forward"] = forward  # Takes precedence over that of the class.
+    network.eval()  # In training mode, a forward pass updates spectral norms.
     try:
         yield
     finally:
-        for module in replaced:
+        for module, before in replaced:
             del module.__dict__["forward"]
+            module.__dict__.update({"forward": before} if before is not None else {})
         for module, training in modes:
             module.training = training
 
@@ -50,6 +52,6 @@ def _normalised_alone(norm: nn.BatchNorm2d, features: Tensor) -> Tensor:
     return F.instance_norm(features, weight=norm.weight, bias=norm.bias, eps=norm.eps)
 
 
-def _dropped(share: float, draws: Sequence[torch.Generator], features: Tensor) -> Tensor:
-    masks = [torch.empty(features.shape[1:]).bernoulli_(1 - share, generator=own) for own in draws]
-    return features * torch.stack(masks).to(features) / (1 - share)
+def _dropped(probability: float, draws: Sequence[torch.Generator], features: Tensor) -> Tensor:
+    masks = [torch.empty(features.shape[1:]).bernoulli_(1 - probability, generator=own) for own in draws]
+    return features * torch.stack(masks).to(features) / (1 - probability)

@@ -1,23 +1,22 @@
-"""The residual generator of CycleGAN (Zhu et al. 2017, arXiv:1703.10593), which is that of Johnson et al. 2016.
+"""The residual generator of CycleGAN (Zhu et al. 2017, arXiv:1703.10593), after Johnson et al. 2016, arXiv:1603.08155.
 
 The keys and shapes of its state are those of pytorch-CycleGAN-and-pix2pix.
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 
-from gantrain.config.schema import NonNegativeFloat, PositiveInt, RepeatCount, RepeatCountOrZero, UnitFloat
+from gantrain.config.schema import PositiveInt, RepeatCount, RepeatCountOrZero, UnitFloat
 from gantrain.errors import ConfigError
 from gantrain.networks.common import (
     ImageShape,
-    Init,
+    Network,
     Norm,
     check_at_least,
     check_multiple,
-    finish,
     norm_layer,
     reference_bias,
 )
@@ -28,14 +27,14 @@ _PADS: dict[Padding, type[nn.Module]] = {"reflection": nn.ReflectionPad2d, "repl
 
 
 def _same_size(inputs: int, outputs: int, kernel: int, padding: Padding, *, bias: bool) -> list[nn.Module]:
-    """A convolution that keeps the sides, after the module that pads for it; zeros it pads itself."""
+    """A convolution that preserves the sides, after a padding layer unless it is zero padding."""
     if padding == "zero":
         return [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)]
     return [_PADS[padding](kernel // 2), nn.Conv2d(inputs, outputs, kernel, bias=bias)]
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions whose output is added to their input, with no activation after (Johnson et al. 2016)."""
+    """Two 3 x 3 convolutions and a residual connection, without a final activation (Johnson et al. 2016)."""
 
     def __init__(self, channels: int, *, padding: Padding, dropout: float, norm: Norm) -> None:
         super().__init__()
@@ -50,35 +49,34 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) to the same."""
+        """(N, channels, H, W) to the same shape."""
         return x + self.conv_block(x)
 
 
 @GENERATORS.register("resnet")
-class ResnetGenerator(nn.Module):
-    """Down by strided convolutions, residual blocks, up again, tanh (Johnson et al. 2016, arXiv:1603.08155).
+class ResnetGenerator(Network):
+    """Strided convolutions, residual blocks, upsampling, tanh (Johnson et al. 2016, arXiv:1603.08155).
 
-    With ``blocks`` 9 (6 for 128 pixels), ``downsamplings`` 2, ``kernel`` 3, ``stem`` 7 and ``reflection``, the
+    With ``blocks`` 9 (6 for 128 pixels), ``downsamplings`` 2, ``kernel`` 3, ``stem`` 7 and ``reflection``, it is the
     generator of CycleGAN (Zhu et al. 2017, arXiv:1703.10593).
 
     Args:
-        input_shape: Channels, height and width of the images that are translated.
-        shape: Of those that come out; the sides are the same.
+        input_shape: Channels, height and width of the input images.
+        shape: Channels, height and width of the output images; the sides are those of the input.
         width: Channels of the first layer; they double with every halving of the sides.
-        blocks: Residual blocks, at the lowest resolution.
-        downsamplings: How often the sides are halved.
-        kernel: Of the strided and transposed convolutions.
+        blocks: Number of residual blocks, at the lowest resolution.
+        downsamplings: How many times the sides are halved.
+        kernel: Kernel of the strided and transposed convolutions.
         stem: Kernel of the first and the last convolution; odd.
-        padding: Around all convolutions but the strided and transposed ones, which always have zeros.
+        padding: Of all convolutions but the strided and transposed ones, which have zero padding.
         dropout: In the middle of each block; 0 is off.
         norm: After every convolution but the last.
         upsample: ``transposed`` convolutions, or ``resize``: nearest neighbours, then a 3 x 3 convolution.
-        init: See ``gantrain.networks.common.finish``.
-        init_gain: See there.
+        init: The keys of ``Network``.
 
     Attributes:
-        multiple: Both sides of any image must be a multiple of this.
-        smallest: They must not be less than this.
+        multiple: Both sides of an image must be multiples of this.
+        smallest: Minimum side of an image.
     """
 
     def __init__(
@@ -95,15 +93,14 @@ class ResnetGenerator(nn.Module):
         dropout: UnitFloat,
         norm: Norm,
         upsample: Literal["transposed", "resize"],
-        init: Init,
-        init_gain: NonNegativeFloat,
+        **init: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(norm=norm, **init)
         if stem % 2 == 0:
-            raise ConfigError(f"network.generator.stem={stem}: a kernel with a middle has an odd side, like 7")
+            raise ConfigError(f"network.generator.stem={stem}: give an odd kernel size, like 7")
         self.multiple = 2**downsamplings
         check_multiple(input_shape, self.multiple, "resnet")
-        # two pixels: fewer have nothing to reflect, and one alone is its own mean to a norm
+        # Reflection and norms need at least two pixels per side at the lowest resolution.
         self.smallest = max(2 * self.multiple, stem // 2 + 1)
         check_at_least(input_shape, self.smallest, "resnet")
         bias = reference_bias(norm)
@@ -114,7 +111,7 @@ class ResnetGenerator(nn.Module):
         def up(inputs: int, outputs: int) -> list[nn.Module]:
             if upsample == "resize":
                 return [nn.Upsample(scale_factor=2), *_same_size(inputs, outputs, 3, padding, bias=bias)]
-            # a kernel of 3 would come out one pixel short
+            # With a kernel of 3, a pixel per side would be missing.
             return [nn.ConvTranspose2d(inputs, outputs, kernel, 2, 1, output_padding=4 - kernel, bias=bias)]
 
         layers = block(_same_size(input_shape[0], width, stem, padding, bias=bias), width)
@@ -125,8 +122,8 @@ class ResnetGenerator(nn.Module):
         for channels in (width * 2**i for i in reversed(range(downsamplings))):
             layers += block(up(channels * 2, channels), channels)
         self.model = nn.Sequential(*layers, *_same_size(width, shape[0], stem, padding, bias=True), nn.Tanh())
-        finish(self, norm=norm, init=init, init_gain=init_gain)
+        self.init_weights()
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C', H, W) in [-1, 1]; both sides multiples of ``multiple``."""
+        """(N, C, H, W) to (N, C', H, W) in [-1, 1]; both sides are multiples of ``multiple``."""
         return self.model(image)

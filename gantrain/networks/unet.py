@@ -1,31 +1,30 @@
 """Encoder-decoders with skip connections: that of pix2pix (Isola et al. 2017, arXiv:1611.07004), and a small one.
 
-The keys and shapes of the former's state are those of pytorch-CycleGAN-and-pix2pix.
+The keys and shapes of the state of ``unet`` are those of pytorch-CycleGAN-and-pix2pix.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from gantrain.config.schema import NonNegativeFloat, PositiveInt, Range, RepeatCount, UnitFloat
+from gantrain.config.schema import PositiveInt, Range, RepeatCount, UnitFloat
 from gantrain.networks.common import (
     ImageShape,
-    Init,
+    Network,
     Norm,
     check_at_least,
     check_multiple,
-    finish,
     norm_layer,
     reference_bias,
 )
 from gantrain.registry import GENERATORS
 
 Upsample: TypeAlias = Literal["transposed", "resize"]
-LEAST_DEPTH = 5  # four blocks of growing width, and the innermost
-MOST_DEPTH = 8  # 256 pixels to one
+LEAST_DEPTH = 5  # Four levels of increasing width, and the innermost.
+MOST_DEPTH = 8  # From 256 pixels to one.
 
 
 def _up(inputs: int, outputs: int, upsample: Upsample, *, bias: bool) -> nn.Module:
@@ -36,7 +35,7 @@ def _up(inputs: int, outputs: int, upsample: Upsample, *, bias: bool) -> nn.Modu
 
 
 def _halvings(shape: ImageShape) -> int:
-    """How often both sides can be halved, at most ``MOST_DEPTH`` times."""
+    """How many times both sides can be halved, at most ``MOST_DEPTH``."""
     times = 0
     while times < MOST_DEPTH and all(side % 2 ** (times + 1) == 0 for side in shape[1:]):
         times += 1
@@ -44,7 +43,7 @@ def _halvings(shape: ImageShape) -> int:
 
 
 class UNetBlock(nn.Module):
-    """Halves the sides, runs what lies inside, doubles them; with ``skip``, its input goes round beside its output."""
+    """Halves the sides, applies the inner blocks, doubles the sides; with ``skip``, its input is concatenated."""
 
     def __init__(self, layers: list[nn.Module], *, skip: bool) -> None:
         super().__init__()
@@ -54,29 +53,28 @@ class UNetBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', H, W), or to (N, C + C', H, W) with ``skip``."""
         inner = self.model(x)
-        # the block's first layer, a LeakyReLU, works in place: what goes round is activated as well, as in the authors'
-        # code (the ReLU that comes next outside would make it so anyway: relu(leaky_relu(x)) = relu(x))
+        # The first layer of the block is a LeakyReLU in place, so that x is activated here, as in the authors' code. It
+        # makes no difference: a ReLU follows outside, and relu(leaky_relu(x)) = relu(x).
         return torch.cat([x, inner], dim=1) if self.skip else inner
 
 
 @GENERATORS.register("unet")
-class UNetGenerator(nn.Module):
-    """The U-Net of pix2pix (Isola et al. 2017, arXiv:1611.07004): halvings down to a pixel, mirrored, tanh.
+class UNetGenerator(Network):
+    """The U-Net of pix2pix (Isola et al. 2017, arXiv:1611.07004), with tanh.
 
     Args:
-        input_shape: Channels, height and width of the images that are translated.
-        shape: Of those that come out; the sides are the same.
+        input_shape: Channels, height and width of the input images.
+        shape: Channels, height and width of the output images; the sides are those of the input.
         width: Channels of the first layer; they double downward, up to eightfold.
-        depth: How often the sides are halved, or null: as often as they can be, at most 8 times.
+        depth: How many times the sides are halved; null is the maximum for the images, at most 8.
         dropout: After the upward layers of full width but the innermost, as in the authors' PyTorch code; 0 is off.
-        skips: Whether layers of equal resolution are joined; if not, this is the paper's encoder-decoder.
+        skips: Whether there are skip connections; without them, this is the paper's encoder-decoder.
         norm: After every convolution but the first, the innermost downward and the last.
         upsample: ``transposed`` convolutions, or ``resize``: nearest neighbours, then a 3 x 3 convolution.
-        init: See ``gantrain.networks.common.finish``.
-        init_gain: See there.
+        init: The keys of ``Network``.
 
     Attributes:
-        multiple: Both sides of any image must be a multiple of this.
+        multiple: Both sides of an image must be multiples of this.
     """
 
     def __init__(
@@ -90,20 +88,19 @@ class UNetGenerator(nn.Module):
         skips: bool,
         norm: Norm,
         upsample: Upsample,
-        init: Init,
-        init_gain: NonNegativeFloat,
+        **init: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(norm=norm, **init)
         levels = depth or max(_halvings(input_shape), LEAST_DEPTH)
         self.multiple = 2**levels
         shallower = " or choose network.generator.depth=null"
         check_multiple(input_shape, self.multiple, "unet", else_set=shallower if levels > LEAST_DEPTH else "")
         channels = [width * 2 ** min(level, 3) for level in range(levels)]
         bias = reference_bias(norm)
-        joined = 2 if skips else 1  # how many times the channels of a level come up to it from inside
+        joined = 2 if skips else 1  # Skip connections double the channels of the upward layers.
 
         def up(level: int, times: int) -> list[nn.Module]:
-            """From the channels of a level to those of the one outside it."""
+            """From the channels of a level to those of the next outer one."""
             outputs = channels[level - 1]
             layer = _up(channels[level] * times, outputs, upsample, bias=bias)
             return [nn.ReLU(inplace=True), layer, norm_layer(norm, outputs)]
@@ -112,7 +109,7 @@ class UNetGenerator(nn.Module):
             layer = nn.Conv2d(channels[level - 1], channels[level], 4, 2, 1, bias=bias)
             return [nn.LeakyReLU(0.2, inplace=True), layer]
 
-        # no norm between: of the one pixel that is left, it would make zero
+        # The innermost downward layer has no norm, which would turn a single pixel into zero.
         inside = UNetBlock([*down(levels - 1), *up(levels - 1, 1)], skip=skips)
         for level in reversed(range(1, levels - 1)):
             noise = [nn.Dropout(dropout)] if dropout and level >= 4 else []
@@ -121,33 +118,32 @@ class UNetGenerator(nn.Module):
         first = nn.Conv2d(input_shape[0], width, 4, 2, 1, bias=bias)
         last = _up(width * joined, shape[0], upsample, bias=True)
         self.model = UNetBlock([first, inside, nn.ReLU(inplace=True), last, nn.Tanh()], skip=False)
-        finish(self, norm=norm, init=init, init_gain=init_gain)
+        self.init_weights()
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C', H, W) in [-1, 1]; both sides multiples of ``multiple``."""
+        """(N, C, H, W) to (N, C', H, W) in [-1, 1]; both sides are multiples of ``multiple``."""
         return self.model(image)
 
 
 @GENERATORS.register("unet_resize")
-class ResizeUNetGenerator(nn.Module):
-    """A small U-Net that grows by nearest neighbours and convolution, against checkerboards (Odena et al. 2016).
+class ResizeUNetGenerator(Network):
+    """A small U-Net that upsamples by nearest neighbours and convolution, against checkerboard artifacts.
 
-    Down: 4 x 4 convolutions of stride 2, norm, LeakyReLU 0.2. Up: twice the sides, 3 x 3 convolution, norm, ReLU, then
-    joined with what was on the way down. Last: the same without norm, tanh. (doi:10.23915/distill.00003)
+    Down: 4 x 4 convolutions of stride 2, norm, LeakyReLU 0.2. Up (Odena et al. 2016, doi:10.23915/distill.00003): twice
+    the sides, 3 x 3 convolution, norm, ReLU, skip connection. Last: the same without norm, tanh.
 
     Args:
-        input_shape: Channels, height and width of the images that are translated.
-        shape: Of those that come out; the sides are the same.
+        input_shape: Channels, height and width of the input images.
+        shape: Channels, height and width of the output images; the sides are those of the input.
         width: Channels of the first layer; they double downward, up to eightfold.
-        depth: How often the sides are halved.
+        depth: How many times the sides are halved.
         dropout: After every upward activation; 0 is off.
         norm: After every convolution but the last.
-        init: See ``gantrain.networks.common.finish``.
-        init_gain: See there.
+        init: The keys of ``Network``.
 
     Attributes:
-        multiple: Both sides of any image must be a multiple of this.
-        smallest: They must not be less than this.
+        multiple: Both sides of an image must be multiples of this.
+        smallest: Minimum side of an image.
     """
 
     def __init__(
@@ -159,14 +155,13 @@ class ResizeUNetGenerator(nn.Module):
         depth: RepeatCount,
         dropout: UnitFloat,
         norm: Norm,
-        init: Init,
-        init_gain: NonNegativeFloat,
+        **init: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(norm=norm, **init)
         self.multiple = 2**depth
         check_multiple(input_shape, self.multiple, "unet_resize")
         self.smallest = 2 * self.multiple
-        check_at_least(input_shape, self.smallest, "unet_resize")  # of one pixel alone, a norm would make zero
+        check_at_least(input_shape, self.smallest, "unet_resize")  # A norm would turn a single pixel into zero.
         bias = reference_bias(norm)
         channels = [width * 2 ** min(level, 3) for level in range(depth)]
 
@@ -181,19 +176,19 @@ class ResizeUNetGenerator(nn.Module):
 
         self.down = nn.ModuleList(map(down, [input_shape[0], *channels], channels))
         outward = channels[::-1]
-        # the innermost has nothing beside it, the others come with their like from the way down
+        # All but the innermost are concatenated with a skip connection.
         inputs = [outward[0], *(2 * outputs for outputs in outward[1:])]
         self.up = nn.ModuleList(map(up, inputs, outward[1:]))
         self.last = nn.Sequential(_up(inputs[-1], shape[0], "resize", bias=True), nn.Tanh())
-        finish(self, norm=norm, init=init, init_gain=init_gain)
+        self.init_weights()
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C', H, W) in [-1, 1]; both sides multiples of ``multiple``."""
-        passed = []
+        """(N, C, H, W) to (N, C', H, W) in [-1, 1]; both sides are multiples of ``multiple``."""
+        skips = []
         x = image
         for down in self.down:
             x = down(x)
-            passed.append(x)
-        for up, beside in zip(self.up, passed[-2::-1], strict=True):
-            x = torch.cat([up(x), beside], dim=1)
+            skips.append(x)
+        for up, skip in zip(self.up, skips[-2::-1], strict=True):
+            x = torch.cat([up(x), skip], dim=1)
         return self.last(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import gantrain.data.sets
 import gantrain.models
 import gantrain.networks
 import gantrain.optim  # noqa: F401 - these four register their classes
-from gantrain.config.schema import Fraction, NonNegativeFloat, PositiveInt, checked, construct, takes
+from gantrain.config.schema import Fraction, NonNegativeFloat, PositiveInt, checked, construct
 from gantrain.config.settings import CHECKPOINTS, NetworkSettings, RunSettings, TrainerSettings
 from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, first_of_each_class
 from gantrain.data.images.cache import Cache
@@ -220,42 +220,43 @@ def build_dataset(data: dict[str, Any], *, phase: str, seed: int = 0) -> ImageDa
 
 
 def build_model(config: dict[str, Any], spec: ImageSpec) -> GAN:
-    """The model with its networks, sized for ``spec``, on the CPU."""
+    """The model with its networks, sized for ``spec``, on the CPU.
+
+    Raises:
+        ConfigError: A key does not fit, a network lacks an argument that the model needs, or a side nothing to train.
+    """
     network = construct(NetworkSettings, config["network"], key="network")
+    needed_by = f"model={config['model'].get('name')}"
 
     def make_generator(**sizes: Any) -> nn.Module:
-        _check_kind(network.generator.get("name"), config["model"].get("name"), sizes)
-        return GENERATORS.build(network.generator, **sizes)
+        return GENERATORS.build(network.generator, needed_by=needed_by, **sizes)
 
     def make_discriminator(**sizes: Any) -> nn.Module:
-        return DISCRIMINATORS.build(network.discriminator, **sizes)
+        return DISCRIMINATORS.build(network.discriminator, needed_by=needed_by, **sizes)
 
-    return MODELS.build(
+    model: GAN = MODELS.build(
         config["model"], spec=spec, make_generator=make_generator, make_discriminator=make_discriminator
     )
-
-
-def _check_kind(generator: Any, model: Any, sizes: Mapping[str, Any]) -> None:
-    """Refuse a generator that starts from noise for a model that translates images, and the other way round."""
-    makes = {"latent_dim": "makes images from noise", "input_shape": "translates images"}
-    for start, does in makes.items():
-        if start not in sizes and takes(GENERATORS[generator], start):
-            fitting = [
-                name for name in GENERATORS if any(takes(GENERATORS[name], size) for size in sizes if size in makes)
-            ]
+    for side in ("generators", "discriminators"):
+        if not any(True for network in getattr(model, side)() for _ in network.parameters()):
             raise ConfigError(
-                f"network.generator.name={generator} {does}, which is not what model={model} needs; "
-                f"give network/generator=...; these fit: {', '.join(fitting)}"
+                f"{needed_by}: no parameters to train in {side}(): assign a network to self.{side[:-1]}, or override it"
             )
+    return model
 
 
 def build_optimizer(
     config: dict[str, Any], networks: list[nn.Module], device: torch.device, rate: str, *, scaled: bool
 ) -> SideOptimizer:
-    """One side's optimizer over its networks, at the learning rate under the key ``rate``."""
+    """One side's optimizer over its networks, at the learning rate under the key ``rate``, or else under ``lr``.
+
+    Raises:
+        ConfigError: There is no learning rate, or a key does not fit.
+    """
     rates = {key: config[key] for key in ("lr", "discriminator_lr") if key in config}
+    rate = rate if rate in rates else "lr"
     if rate not in rates:
-        raise ConfigError(f"optimizer.{rate} is missing")
+        raise ConfigError("optimizer.lr is missing")
     lr = checked(rates[rate], NonNegativeFloat, f"optimizer.{rate}")
     arguments = {key: value for key, value in config.items() if key not in rates} | {"lr": lr}
     parameters = [parameter for network in networks for parameter in network.parameters()]

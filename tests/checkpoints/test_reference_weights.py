@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from gantrain.checkpoints.reference_weights import read_reference
 from gantrain.errors import ConfigError
-from gantrain.networks.patchgan import PatchGANDiscriminator
-from gantrain.networks.pixelgan import PixelGANDiscriminator
+from gantrain.networks.patchgan import PatchGANDiscriminator, PixelGANDiscriminator
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
 

@@ -14,8 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from gantrain.errors import ConfigError
-from gantrain.networks.patchgan import PatchGANDiscriminator, TextbookPatchGANDiscriminator
-from gantrain.networks.pixelgan import PixelGANDiscriminator
+from gantrain.networks.patchgan import PatchGANDiscriminator, PixelGANDiscriminator, TextbookPatchGANDiscriminator
 from gantrain.registry import DISCRIMINATORS
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "checkpoints/reference-state-dicts.json").read_text())

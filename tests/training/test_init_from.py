@@ -16,8 +16,7 @@ from torch import Tensor, nn
 import gantrain
 from gantrain.cli.main import main
 from gantrain.errors import ConfigError
-from gantrain.networks.patchgan import PatchGANDiscriminator
-from gantrain.networks.pixelgan import PixelGANDiscriminator
+from gantrain.networks.patchgan import PatchGANDiscriminator, PixelGANDiscriminator
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
 from gantrain.training.init_from import adopt_architecture, load_networks
