@@ -1,96 +1,108 @@
-"""What the command wants of Hydra beside a job: its complaints in one line, and the data that go with a model."""
+"""Composing the configuration of a run from its YAML groups and from what was typed, and completing it."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
-from io import StringIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import hydra
 import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import OmegaConf
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MarkedYAMLError, YAMLError
 
-from gantrain.config.overrides import flatten
-from gantrain.errors import ConfigError, nearest
+from gantrain.cli.arguments import config_flags
+from gantrain.cli.config_files import only_safe_files
+from gantrain.cli.hydra_errors import group_options, in_one_line
+from gantrain.config.naming import name_of_run
+from gantrain.config.overrides import LENGTH, split_override
+from gantrain.errors import ConfigError
 
-# of a configuration file
-MOST_CHARACTERS = 1_000_000
-MOST_VALUES = 10_000
-DEEPEST = 50
-
-
-def is_hydras(error: Exception) -> bool:
-    """Whether it is a ValueError by Hydra or OmegaConf."""
-    trace, module = error.__traceback__, ""
-    while trace is not None:
-        module = trace.tb_frame.f_globals.get("__name__", "")
-        trace = trace.tb_next
-    return isinstance(error, ValueError) and module.startswith(("hydra.", "omegaconf."))
+CONFIGS = "gantrain.configs"
 
 
-def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
-    """What Hydra or OmegaConf complain of, as one line that says what would work."""
-    text = str(error) or str(error.__cause__ or "")
-    if isinstance(error, OverrideParseException):
-        key, equals, _ = str(error.override).partition("=")
-        if not equals:
-            return f"{key}: KEY=VALUE is wanted, {key}=..."
-        return f"{error.override}: can't be read as KEY=VALUE; quote a value that is no plain word: \"{key}='...'\""
-    if found := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':((?:\s*\n\t\S+)*)", text):
-        group, option = found[2], found[1].removeprefix(f"{found[2]}/")
-        return f"{group}={option}: no such {group}; {nearest(option, found[3].split())}"
-    if found := re.search(r"Could not load '([^']+)/([^/']+)'", text):  # one of a list
-        group, option = found[1], found[2]
-        return f"{group}=[{option}]: no such {group}; {nearest(option, _options(group))}"
-    if found := re.search(r"Could not (?:override|append to config\.[^']*) ?'?([\w./@]+)'?", text):
-        key = found[1]
-        whole = next((word for word in typed if word.lstrip("+~").startswith(key)), key)
-        logger = re.match(r"logger\.(\w+)\.", key)
-        chosen = logger is None or any(word.startswith("logger=") and logger[1] in word for word in typed)
-        if logger is not None and not chosen and logger[1] in _options("logger"):
-            return f"{whole}: that logger is not chosen; give logger={logger[1]}"
-        if key.startswith("hydra.launcher.") and not any("launcher=" in word for word in typed):
-            launchers = sorted(f"launcher={name}" for name in _options("launcher"))
-            return f"{whole}: no launcher is chosen; there are: {', '.join(launchers)}"
-        return f"{whole}: unknown key or group; {_nearest_key(key, _known_keys(command, typed))}"
-    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        key, _, values = found[1].partition("=")
-        return f"{found[1]}: for one run after another add --multirun; for a list write {key}=[{values}]"
-    if "Missing mandatory value" in text:
-        key = getattr(error, "full_key", None) or text.split(": ")[1].split()[0]
-        return f"{key} is missing: give {key}=..."
-    lines = [line.strip() for line in text.strip().splitlines()] or [type(error).__name__]
-    first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    if isinstance(error, RecursionError):
-        first = "values are nested too deeply"
-    if (file := _file_being_read(error)) and file not in first:
-        return f"{file}: {first}"
-    if first.startswith("Config group override must be"):
-        groups = [word for word in typed if word.partition("=")[0].lstrip("+~@") in _known_groups(command)]
-        return f"{groups[-1] if groups else first}: a group is chosen by a name, as in model=dcgan"
-    if "${model}_${data}" in first:
-        return "model, data and optimizer are each chosen by one name, as in model=dcgan"
-    place = getattr(error, "full_key", None)
-    cause = str(error.__cause__).splitlines()[0] if str(error.__cause__ or "") else ""
-    return (f"{place}: " if place else "") + first + (f" ({cause})" if cause and cause not in first else "")
+@dataclass(frozen=True)
+class Composed:
+    """A composed configuration.
+
+    Attributes:
+        config: Plain values.
+        overrides: As Hydra has parsed them, without its own.
+        choices: What was chosen, by group.
+    """
+
+    config: dict[str, Any]
+    overrides: list[str]
+    choices: dict[str, Any]
+
+    @classmethod
+    def of(cls, config: DictConfig, hydra: DictConfig) -> Composed:
+        """Resolve what Hydra has composed; ``hydra`` are its own keys."""
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        assert isinstance(plain, dict)
+        named = {str(key): value for key, value in plain.items() if key != "hydra"}
+        return cls(named, list(hydra.overrides.task), dict(hydra.runtime.choices))
+
+
+def is_plain(flags: Sequence[str], typed: Sequence[str]) -> bool:
+    """Whether a configuration is all that is asked of Hydra: no help, no sweep, none of its own keys."""
+    own_keys = ("hydra.", "hydra/", "+hydra", "~hydra")
+    folders = all(flag.startswith(("--config-dir", "-cd")) or not flag.startswith("-") for flag in flags)
+    return folders and not any(word.startswith(own_keys) for word in typed)
+
+
+def compose_once(command: str, flags: Sequence[str], typed: list[str]) -> Composed:
+    """Compose ``configs/<command>.yaml`` with the overrides; ``flags`` may name folders of more configurations.
+
+    Raises:
+        ConfigError: Hydra's error, in one line.
+    """
+    try:
+        with hydra_settings(flags) as search:
+            config = compose(command, [*typed, *search], return_hydra_config=True)
+            HydraConfig.instance().set_config(config)  # Values may refer to ${hydra:...}.
+            return Composed.of(config, config.hydra)
+    except ConfigError:
+        raise
+    except Exception as error:  # Hydra and OmegaConf fail on wrong input in every way there is.
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        raise ConfigError(in_one_line(error, command, typed)) from None
+
+
+@contextmanager
+def hydra_settings(flags: Sequence[str]) -> Iterator[list[str]]:
+    """Hydra's compose API inside, with the override that adds the folders of ``--config-dir``."""
+    folders = config_folders(flags)
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir {folder}: no such folder")
+    GlobalHydra.instance().clear()
+    add_resolvers()
+    paths = ",".join(f"'file://{folder.absolute()}'" for folder in folders)
+    with initialize_config_module(CONFIGS, version_base="1.3"), only_safe_files():
+        yield [f"hydra.searchpath=[{paths}]"] if paths else []
+
+
+def config_folders(flags: Sequence[str]) -> list[Path]:
+    """The folders that ``--config-dir`` names."""
+    kept = config_flags(flags)
+    names = [flag.partition("=")[2] if "=" in flag else flag for flag in kept if flag[:1] != "-" or "=" in flag]
+    return [Path(name).expanduser() for name in names]
 
 
 def refuse_open_braces(typed: list[str]) -> None:
-    """Refuse several shards as several roots, which a shell makes of one pattern; Hydra would take the last alone.
+    """Refuse several shards given as several roots, as a shell expands one pattern; Hydra would take the last alone.
 
     Raises:
         ConfigError: There are several.
@@ -98,58 +110,85 @@ def refuse_open_braces(typed: list[str]) -> None:
     shards = [word for word in typed if word.startswith("data.root=") and word.endswith(".tar")]
     if len(shards) > 1:
         raise ConfigError(
-            f"data.root is given {len(shards)} times, from {shards[0]} to {shards[-1]}: where the shell took a pattern "
-            "apart, quote it twice: \"data.root='shards/{000..012}.tar'\""
+            f"data.root is given {len(shards)} times, from {shards[0]} to {shards[-1]}: if the shell has expanded a "
+            "pattern, quote it twice: \"data.root='shards/{000..012}.tar'\""
         )
 
 
-def demo_data(typed: list[str], config_flags: list[str]) -> list[str]:
-    """The choice of data that goes with the model among ``typed``, where none was made; nothing if that can't be told.
+def demo_data(typed: list[str], flags: Sequence[str]) -> list[str]:
+    """The choice of data that a model's YAML file names as ``demo``, if the model was typed and no data was.
 
-    A model's file can't make it: Hydra lets a file override only groups before its own, and data comes after the model.
-
-    Args:
-        typed: The overrides.
-        config_flags: ``--config-dir`` and its like, with their values.
+    A model's file can't choose it by Hydra's defaults list, which only overrides groups before its own, and data comes
+    after the model. Several models, in a sweep, must agree.
     """
     model = [word for word in typed if word.startswith("model=")]
     if not model or any(word.startswith(("data=", "experiment=")) for word in typed):
         return []
-    folders = [
-        f"file://{Path(flag.rpartition('=')[2]).absolute()}" for flag in config_flags if flag[:1] != "-" or "=" in flag
-    ]
-    GlobalHydra.instance().clear()
-    # something that Hydra is going to complain of, by itself
-    complaints = suppress(Exception)
-    with initialize_config_module("gantrain.configs", version_base="1.3"), only_harmless_files(), complaints:
-        searched = f"hydra.searchpath=[{','.join(folders)}]"
-        names = model[-1].removeprefix("model=").split(",")  # several, in a sweep
-        configs = [compose("train", [f"model={name}", searched], return_hydra_config=True) for name in names]
-        wanted = {config.demo for config in configs}
-        if len(wanted) == 1 and wanted != {configs[0].hydra.runtime.choices.data}:
-            return [f"data={wanted.pop()}"]
-    return []
+    folders = [*config_folders(flags), Path(str(resources.files(CONFIGS)))]
+    names = model[-1].removeprefix("model=").split(",")
+    demos = {_demo_of(name, folders) for name in names}
+    demo = demos.pop() if len(demos) == 1 else None
+    return [f"data={demo}"] if demo else []
 
 
-def defaults_of(choices: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    """What the model and the data among the ``choices`` of a run compose to alone, and a name; None if not known."""
-    known = GlobalHydra.instance().is_initialized()  # unless another process has launched this one
+def _demo_of(model: str, folders: Sequence[Path]) -> str | None:
+    """The key ``demo`` of a model's file, or of the model that it inherits from."""
+    seen: set[str] = set()
+    while model not in seen:
+        seen.add(model)
+        paths = (folder / "model" / f"{model}.yaml" for folder in reversed(folders))
+        try:
+            file = yaml.safe_load(next(path for path in paths if path.is_file()).read_text(encoding="utf-8"))
+        except (StopIteration, OSError, ValueError, yaml.YAMLError, RecursionError):
+            return None  # Hydra reports it.
+        if not isinstance(file, dict):
+            return None
+        if isinstance(file.get("demo"), str):
+            return str(file["demo"])
+        parents = file.get("defaults")
+        names = [name for name in parents if isinstance(name, str)] if isinstance(parents, list) else []
+        model = next((name for name in names if name != "_self_"), model)
+    return None
+
+
+def defaults_of(choices: Mapping[str, Any], name: str, flags: Sequence[str] = ()) -> dict[str, Any] | None:
+    """The configuration of the chosen model and data alone, under the run's name; None if it can't be composed."""
+    running = GlobalHydra.instance().is_initialized()  # By ``hydra.main``.
     with (
-        suppress(HydraException, OmegaConfBaseException),  # then a folder of the user's may be unknown
-        nullcontext() if known else initialize_config_module("gantrain.configs", version_base="1.3"),
+        suppress(HydraException, OmegaConfBaseException, ConfigError),
+        nullcontext([]) if running else hydra_settings(flags) as search,
     ):
-        config = compose("train", [f"{group}={choices[group]}" for group in ("model", "data")])
+        config = compose("train", [*(f"{group}={choices[group]}" for group in ("model", "data")), *search])
         plain = OmegaConf.to_container(config, resolve=True)
         assert isinstance(plain, dict)
         return {**{str(key): value for key, value in plain.items()}, "name": name}
     return None
 
 
+def complete(composed: Composed) -> dict[str, Any]:
+    """The final configuration of a run: named, with one length, and with the networks of an ``init_from=FILE.pth``.
+
+    This is the only place that changes a configuration after Hydra has composed it.
+
+    Raises:
+        ConfigError: The networks of the file contradict what was typed.
+    """
+    from gantrain.training.init_from import adopt_architecture
+
+    config = {key: value for key, value in composed.config.items() if key not in ("demo", "sweep")}
+    if config["name"] is None:
+        config["name"] = name_of_run(composed.overrides, composed.choices)
+    typed = {split_override(override)[0] for override in composed.overrides}
+    if typed.intersection(LENGTH):  # It replaces the length of the data set's file, whatever its unit.
+        config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in typed}
+    return adopt_architecture(config, composed.overrides)
+
+
 def swept(typed: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The overrides that all runs of a sweep share, and the keys in which they differ; Hydra's own are left out."""
+    """The overrides that all runs of a sweep share, and the keys in which they differ, without Hydra's own."""
     try:
         overrides = OverridesParser.create().parse_overrides(list(typed))
-    except HydraException:  # Hydra is going to say so, better
+    except HydraException:  # Hydra reports it in more detail.
         return [], []
     own = [override for override in overrides if not override.key_or_group.startswith("hydra")]
     fixed = [str(override.input_line) for override in own if not override.is_sweep_override()]
@@ -157,13 +196,13 @@ def swept(typed: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def check_plugins(typed: Sequence[str]) -> None:
-    """Refuse a launcher or sweeper whose package is missing, with the command that installs it.
+    """Refuse a launcher or sweeper whose package is missing.
 
     Raises:
-        ConfigError: See above.
+        ConfigError: With the command that installs it.
     """
     for word in typed:
-        if (found := re.fullmatch(r"(?:hydra/)?(launcher|sweeper)=(\w+)", word)) and found[2] in _options(found[1]):
+        if (found := re.fullmatch(r"(?:hydra/)?(launcher|sweeper)=(\w+)", word)) and found[2] in group_options(found[1]):
             extra = found[2].partition("_")[0]
             if not _is_installed(f"hydra_plugins.hydra_{extra}_{found[1]}"):
                 raise ConfigError(f"{word} needs the package hydra-{extra}-{found[1]}: pip install 'gantrain[{extra}]'")
@@ -172,123 +211,24 @@ def check_plugins(typed: Sequence[str]) -> None:
 def _is_installed(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except ModuleNotFoundError:  # nor is what it would lie in
+    except ModuleNotFoundError:  # Its parent package is missing.
         return False
 
 
 def add_resolvers() -> None:
-    """What launchers' and sweepers' files refer to: ``${gpus:N}``, N if there are none, and ``${direction:MODE}``."""
+    """Register what the files of launchers and sweepers refer to.
 
-    def count(otherwise: int) -> int:
+    ``${gpus:N}`` is the number of GPUs, or N without any; ``${direction:MODE}`` is Optuna's word for ``min`` or ``max``.
+    """
+
+    def count_gpus(otherwise: int) -> int:
         from gantrain.runtime.gpus import visible_gpus
 
         return len(visible_gpus()) or otherwise
 
-    OmegaConf.register_new_resolver("gpus", count, replace=True)
-    OmegaConf.register_new_resolver("direction", {"min": "minimize", "max": "maximize"}.__getitem__, replace=True)
-
-
-def _nearest_key(key: str, known: set[str]) -> str:
-    """A hint for a mistyped key: the closest beside it, else the closest of the same last word, else what is there."""
-    prefix, dot, last = key.rpartition(".")
-    beside = {name.removeprefix(prefix + dot).split(".")[0] for name in known if name.startswith(prefix + dot)}
-    hint = nearest(last, beside)
-    if hint.startswith("did you mean"):
-        return f"did you mean '{prefix}{dot}{hint.split(chr(39))[1]}'?"
-    return hint if beside else nearest(key, {name.split(".")[0] for name in known} - {"hydra"})
-
-
-def _options(group: str) -> list[str]:
-    """The files of a group that come with gantrain."""
-    folder = resources.files("gantrain.configs").joinpath(group)
-    return [file.name.removesuffix(".yaml") for file in folder.iterdir()] if folder.is_dir() else []
-
-
-def _known_keys(command: str, typed: list[str]) -> set[str]:
-    """Every key and group of the configuration that the groups among ``typed`` compose, for suggestions."""
-    group = r"(model|data|optimizer|schedule|logger|launcher|sweeper|network/\w+)=[\w\[\],]+"
-    groups = [word for word in typed if re.fullmatch(group, word)]
-    GlobalHydra.instance().clear()
-    with initialize_config_module("gantrain.configs", version_base="1.3"):
-        try:
-            config = compose(command, overrides=groups, return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException):
-            config = compose(command, return_hydra_config=True)
-    plain = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(plain, dict)
-    plugins = {f"hydra.{what}.{name}" for what in ("launcher", "sweeper") for name in plain["hydra"][what]}
-    keys = flatten({str(key): value for key, value in plain.items() if key != "hydra"})
-    groups = [str(group) for group in config.hydra.runtime.choices if not str(group).startswith("hydra")]
-    return {*keys, *groups, *(name for name in plugins if not name.endswith("_target_"))}
-
-
-def _known_groups(command: str) -> set[str]:
-    return {key for key in _known_keys(command, []) if "/" not in key and "." not in key} | {"network", "hydra"}
-
-
-def _file_being_read(error: Exception) -> str | None:
-    """The configuration file that Hydra was at when ``error`` came up, if any; its own messages don't always say."""
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_globals.get("__name__", "").endswith(".file_config_source"):
-            return str(trace.tb_frame.f_locals.get("full_path"))
-        trace = trace.tb_next
-    return None
-
-
-@contextmanager
-def only_harmless_files() -> Iterator[None]:
-    """Inside, a configuration file of somebody's is refused if it names code, or would take all memory or time."""
-    load, method = OmegaConf.load, "load"
-
-    def careful(file: IO[Any] | str | Path) -> Any:
-        if isinstance(file, (str, Path)):
-            with open(file, encoding="utf-8") as opened:
-                return careful(opened)
-        name = str(getattr(file, "name", "a configuration file"))
-        if any(Path(name).is_relative_to(folder) for folder in _PACKAGED):
-            return load(file)
-        text = file.read()
-        _check(text, name)
-        again = StringIO(text)
-        again.name = name  # which YAML's messages have
-        return load(again)
-
-    setattr(OmegaConf, method, staticmethod(careful))
-    try:
-        yield
-    finally:
-        setattr(OmegaConf, method, staticmethod(load))
-
-
-def _check(text: str, name: str) -> None:
-    if len(text) > MOST_CHARACTERS:
-        raise ConfigError(f"{name}: more than {MOST_CHARACTERS:,} characters are no configuration")
-    sizes: dict[str, int] = {}  # values that each anchor stands for
-    inside: list[tuple[str | None, int]] = []  # of each node that is being read, the anchor, and the values before it
-    count = 0
-    with suppress(YAMLError):  # to be complained of by whoever loads it
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            place = f"{name}, line {event.start_mark.line + 1}"
-            if isinstance(event, yaml.AliasEvent):
-                if event.anchor in (anchor for anchor, _ in inside):
-                    raise ConfigError(f"{place}: *{event.anchor} contains itself")
-                count += sizes.get(event.anchor, 1)
-            elif isinstance(event, yaml.CollectionStartEvent):
-                inside.append((event.anchor, count))
-                count += 1
-            elif isinstance(event, yaml.CollectionEndEvent):
-                anchor, before = inside.pop()
-                sizes |= {anchor: count - before} if anchor else {}
-            elif isinstance(event, yaml.ScalarEvent):
-                sizes |= {event.anchor: 1} if event.anchor else {}
-                count += 1
-                if event.value == "_target_":  # Hydra calls what stands there, of its own keys
-                    raise ConfigError(f"{place}: _target_ names code, and gantrain runs none that a file names")
-            if count > MOST_VALUES:
-                raise ConfigError(f"{name}: more than {MOST_VALUES:,} values, counted wherever an alias repeats them")
-            if len(inside) > DEEPEST:
-                raise ConfigError(f"{place}: nested more than {DEEPEST} deep")
-
-
-_PACKAGED = [Path(hydra.__file__).parent, Path(str(resources.files("gantrain.configs")))]
+    resolvers: dict[str, Callable[..., Any]] = {
+        "gpus": count_gpus,
+        "direction": {"min": "minimize", "max": "maximize"}.__getitem__,
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)

@@ -1,18 +1,27 @@
-"""What has gone wrong, in a line on stderr and an exit status."""
+"""Errors of users, as one line on stderr and an exit status."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from gantrain.errors import ConfigError
 
 
+@dataclass
+class Outcome:
+    """The exit status of a command; ``report_errors`` sets it after an error."""
+
+    status: int = 0
+
+
 def fail(message: str | ConfigError) -> int:
-    """Print what is wrong as one line on stderr, of all ranks once; the exit status."""
+    """Print an error as one line on stderr, once for all ranks, and return the exit status 2."""
     error = message if isinstance(message, ConfigError) else ConfigError(message)
-    if "RANK" in os.environ:  # under torchrun every rank may find the same mistake
+    if "RANK" in os.environ:  # Under torchrun every rank may find the same mistake.
         from gantrain.runtime import distributed
 
         distributed.print_fatal_once(f"gantrain: {error}")
@@ -21,27 +30,29 @@ def fail(message: str | ConfigError) -> int:
     return 2
 
 
-def report_errors(run: Callable[[], int]) -> int:
-    """The exit status of ``run``; what a user can mend becomes a line."""
+@contextmanager
+def report_errors() -> Iterator[Outcome]:
+    """Turn an error inside that the user can correct into one line and an exit status; raise any other."""
+    outcome = Outcome()
     try:
-        return run()
+        yield outcome
     except ConfigError as error:
-        return fail(error)
+        outcome.status = fail(error)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
-        return 1
+        outcome.status = 1
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        fail("out of memory; a smaller data.batch_size, data.crop_size, data.load_size or network.width takes less")
-        return 1
+        fail("out of memory; lower data.batch_size, data.crop_size, data.load_size or network.width")
+        outcome.status = 1
     except ValueError as error:
         if "embedded null" not in str(error):
             raise
-        return fail("a path has a NUL character in it, which no file system takes")
+        outcome.status = fail("a path contains a NUL character, which no file system accepts")
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether Python, NumPy or torch asked for more memory than there is."""
-    said = ("out of memory", "allocate memory", "Storage size calculation overflowed")
-    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
+    """Whether Python, NumPy or torch asked for more memory than is available."""
+    texts = ("out of memory", "allocate memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)

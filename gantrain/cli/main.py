@@ -1,6 +1,6 @@
-"""The ``gantrain`` command: one sub-command, one function. With ``cli_hydra``, the only module that knows Hydra.
+"""The ``gantrain`` command: one sub-command, one function.
 
-Nothing heavy is imported before it is needed: help and completion do without torch.
+Nothing heavy is imported before it is needed, so that help and completion work without torch.
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ import os
 import re
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gantrain import __version__
 from gantrain.cli.arguments import config_flags, is_sweep, process, split
 from gantrain.cli.errors import fail, report_errors
-from gantrain.errors import ConfigError
-from gantrain.runtime.signals import SCRATCH, exit_on_sigint, restore_sigint
+from gantrain.runtime.signals import exit_on_sigint, restore_sigint
 
 if TYPE_CHECKING:
-    from gantrain.sweeps.sweep import Sweep
+    from gantrain.cli.compose import Composed
 
 HELP = """\
 gantrain trains the classic GANs from a configuration.
@@ -28,11 +27,11 @@ gantrain trains the classic GANs from a configuration.
   gantrain train [KEY=VALUE ...]      train a model: gantrain train model=wgan_gp data=single data.root=images
   gantrain test run=checkpoints/NAME  make images with a trained model
   gantrain compare RUN RUN ...        runs side by side on one page, or all of a folder or a sweep
-  gantrain list                       the models, networks, data modes, optimizers and schedules there are
-  gantrain data download NAME         fetch a data set of the papers: gantrain data download horse2zebra
-  gantrain data                       everything else that is done with images
+  gantrain list                       list models, networks, data modes, optimizers and schedules
+  gantrain data download NAME         download a data set of the papers: gantrain data download horse2zebra
+  gantrain data                       all other commands for images
 
-  gantrain train --help               every key that can be set, and its value now
+  gantrain train --help               all keys and their values
   gantrain train -m KEY=A,B           one run for every combination
   gantrain --version
 
@@ -47,84 +46,89 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: What follows ``gantrain`` on the command line; by default this process's own.
 
     Returns:
-        Exit status: 0, 1 or 2 for mistakes, 128 + signal after an interruption.
+        Exit status: 0, 1, or 2 for mistakes, 128 + signal after an interruption.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "-sc" in arguments or "--shell-completion" in arguments:
-        return report_errors(lambda: _complete(arguments))
+        with report_errors() as outcome:
+            outcome.status = _complete(arguments)
+        return outcome.status
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
     if arguments[0] == "--version":
-        from importlib.metadata import version
-
-        print(f"gantrain {version('gantrain')}")
+        print(f"gantrain {__version__}")
         return 0
     command, *rest = arguments
     if command not in COMMANDS:
-        import difflib
+        from gantrain.errors import nearest
 
-        close = difflib.get_close_matches(command, COMMANDS, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(COMMANDS)}"
-        return fail(f"no command '{command}'; {hint}")
-    goes_on = command == "train" and "resume=never" not in rest
+        return fail(f"no command '{command}'; {nearest(command, COMMANDS)}")
     try:
-        with exit_on_sigint() if command in ("train", "test") else nullcontext():
-            return report_errors(lambda: COMMANDS[command](rest))
+        with exit_on_sigint() if command in ("train", "test") else nullcontext(), report_errors() as outcome:
+            outcome.status = COMMANDS[command](rest)
     except KeyboardInterrupt:
-        then = "; the same command goes on from the newest checkpoint, if there was one yet"
-        fail(f"interrupted{then if goes_on else ''}")
+        resumes = command == "train" and "resume=never" not in rest
+        fail("interrupted" + ("; the same command resumes from the newest checkpoint, if there is one" * resumes))
         return 130
+    return outcome.status
 
 
 def _train(arguments: list[str]) -> int:
     flags, typed = split(arguments)
-    sweep: Sweep | None = None
-    sweep_folder: list[str] = []
     if is_sweep(flags, typed):
-        from gantrain.cli.sweep import plan
+        from gantrain.cli.sweep import train_all
 
-        sweep, sweep_folder = plan(arguments, typed)
+        return train_all(arguments, flags, typed)
+    from gantrain.cli.compose import complete, compose_once, defaults_of, demo_data, is_plain, refuse_open_braces
 
-    def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
-        from gantrain.cli.compose import defaults_of
-        from gantrain.config.naming import name_of_run, split_override
-        from gantrain.config.overrides import LENGTH
-        from gantrain.train import train
+    refuse_open_braces(typed)
+    typed = [*demo_data(typed, flags), *typed]
+    if not is_plain(flags, typed):
+        from gantrain.cli.hydra_main import run_hydra
 
-        for key in ("demo", "discriminator_defaults"):  # Only read by the composition.
-            config.pop(key, None)
-        skip_done = config.pop("sweep", {}).get("skip_done", True)
-        name = name_of_run(overrides, choices)
-        config["name"] = name if config["name"] is None else config["name"]
-        defaults = defaults_of(choices, name)
-        keys = {split_override(override)[0] for override in overrides}
-        if keys.intersection(LENGTH):  # the length that was typed replaces the data set's, whatever its unit
-            config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in keys}
-        whole = [*config_flags(flags), *overrides]
-        if sweep is None:
-            return train(config, whole, defaults)
-        return sweep.run_job(config, whole, skip_done=skip_done, train=lambda: train(config, whole, defaults))
+        return run_hydra("train", [*flags, *typed], lambda composed: _train_composed(composed, flags))
+    composed = compose_once("train", flags, typed)
+    config = complete(composed)
+    defaults = defaults_of(composed.choices, config["name"], flags)
+    from gantrain.train import train
 
-    return _hydra("train", [*_demo(flags, typed), *sweep_folder, *arguments], job, sweep)
+    return train(config, [*config_flags(flags), *composed.overrides], defaults)
 
 
-def _demo(flags: list[str], typed: list[str]) -> list[str]:
-    from gantrain.cli.compose import demo_data
+def _train_composed(composed: Composed, flags: Sequence[str]) -> int:
+    """Train what ``hydra.main`` has composed."""
+    from gantrain.cli.compose import complete, defaults_of
+    from gantrain.train import train
 
-    return demo_data(typed, config_flags(flags))
+    config = complete(composed)
+    defaults = defaults_of(composed.choices, config["name"])
+    return train(config, [*config_flags(flags), *composed.overrides], defaults)
 
 
 def _test(arguments: list[str]) -> int:
-    flags, _ = split(arguments)
+    flags, typed = split(arguments)
 
-    def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
+    def test_composed(composed: Composed) -> int:
         from gantrain.test import test
 
         restore_sigint()
-        return test(config, [*config_flags(flags), *overrides], data_name=choices.get("data"))
+        data_name = composed.choices.get("data")
+        return test(composed.config, [*config_flags(flags), *composed.overrides], data_name=data_name)
 
-    return _hydra("test", arguments, job)
+    return _run_composed("test", flags, typed, test_composed)
+
+
+def _run_composed(command: str, flags: list[str], typed: list[str], job: Callable[[Composed], int]) -> int:
+    """Run a job on the composed configuration, or let Hydra answer its own flags."""
+    from gantrain.cli.compose import compose_once, is_plain, refuse_open_braces
+
+    refuse_open_braces(typed)
+    if is_plain(flags, typed):
+        return job(compose_once(command, flags, typed))
+    from gantrain.cli.hydra_main import run_hydra
+
+    return run_hydra(command, [*flags, *typed], job)
 
 
 def _list(arguments: list[str]) -> int:
@@ -166,16 +170,18 @@ def _data(arguments: list[str]) -> int:
 
 
 def _check(arguments: list[str]) -> int:
+    from gantrain.cli.compose import demo_data
+
     own = [word for word in arguments if word.startswith(("quick=", "out="))]
     flags, typed = split([word for word in arguments if word not in own])
 
-    def job(config: dict[str, Any], overrides: list[str], choices: dict[str, Any]) -> int:
+    def check_composed(composed: Composed) -> int:
         from gantrain.cli.data_check import check
 
         command = shlex.join(["gantrain", "data", "check", *arguments])
-        return check(config, name=choices["data"], options=own, command=command)
+        return check(composed.config, name=composed.choices["data"], options=own, command=command)
 
-    return _hydra("train", [*_demo(flags, typed), *flags, *typed], job)
+    return _run_composed("train", flags, [*demo_data(typed, flags), *typed], check_composed)
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
@@ -186,96 +192,16 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "data": _data,
 }
 
-Job = Callable[[dict[str, Any], list[str], dict[str, Any]], int]
-
-
-def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = None) -> int:
-    """Compose ``configs/<command>.yaml`` with the overrides among ``arguments`` and run ``job`` on each result."""
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import HydraException
-    from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    from gantrain.cli.compose import add_resolvers, in_one_line, is_hydras, only_harmless_files, refuse_open_braces
-
-    statuses: list[int] = []
-    faults: list[BaseException] = []  # of ours, in a job
-    flags, typed = split(arguments)
-    refuse_open_braces(typed)
-
-    def task(config: DictConfig) -> float | None:
-        runtime = HydraConfig.get()
-        choices = dict(runtime.runtime.choices)
-        if sweep and not sweep.prepare(runtime.job.num, judged="optuna" in str(runtime.sweeper.get("_target_"))):
-            return None
-        try:
-            plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-            assert isinstance(plain, dict)
-            named = {str(key): value for key, value in plain.items()}
-        except (OmegaConfBaseException, RecursionError) as error:
-            message = in_one_line(error, command, typed)
-            statuses.append(fail(message))
-            if sweep is not None:
-                as_typed = OmegaConf.to_container(runtime.overrides.task, resolve=False)
-                assert isinstance(as_typed, list)
-                sweep.refuse(as_typed, choices, message)
-            return None
-        try:
-            status = report_errors(lambda: job(named, list(runtime.overrides.task), choices))
-        except Exception as error:
-            faults.append(error)
-            raise
-        statuses.append(status)
-        if sweep is None:
-            return None
-        if sweep.setup_failed or (status > 128 and not sweep.is_elsewhere):
-            raise SystemExit(status)  # interrupted: the rest of a sweep is not wanted either
-        return sweep.value
-
-    trace_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    status = 0
-    add_resolvers()
-    # Hydra then raises what it would print, and puts its record of a sweep where nobody has to look at it
-    with (
-        tempfile.TemporaryDirectory(prefix="gantrain-") as scratch,
-        process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", **{SCRATCH: scratch}),
-        only_harmless_files(),
-    ):
-        try:
-            if sweep is not None:
-                restore_sigint()  # what becomes of its runs is kept
-            with sweep.defer_sigint() if sweep else nullcontext():
-                hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
-        except ConfigError as error:
-            status = fail(error)
-        except Exception as error:  # Hydra and OmegaConf stumble over what they are given in every way there is
-            if trace_wanted or error in faults:
-                raise
-            theirs = isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)) or is_hydras(error)
-            if sweep is None or theirs:
-                status = fail(in_one_line(error, command, typed))
-            else:  # a launcher or a sweeper
-                status = fail(f"the sweep has ended early: {error!r}")
-        except SystemExit as stop:
-            status = stop.code if isinstance(stop.code, int) else 0
-        finally:
-            if sweep is not None:
-                from gantrain.cli.sweep import finish
-
-                interrupted = status > 128 or isinstance(sys.exc_info()[1], KeyboardInterrupt)
-                status = max(status, finish(sweep, stopped=interrupted))
-    return max([status, *statuses])
-
 
 def _complete(arguments: list[str]) -> int:
-    """Answer Hydra's completion protocol, which knows nothing of sub-commands: take ours out of ``COMP_LINE``."""
+    """Answer Hydra's completion protocol, which has no sub-commands: gantrain's are removed from ``COMP_LINE``."""
+    from gantrain.cli.hydra_main import run_hydra
+
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
     rest = [word for word in arguments if word not in COMMANDS]
     if "query" not in " ".join(rest):
-        return _hydra("train", rest, lambda *_: 0)
+        return run_hydra("train", rest, lambda _: 0)
     if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
         print(" ".join(command for command in COMMANDS if command.startswith(words[1] if len(words) > 1 else "")))
         return 0
@@ -286,10 +212,10 @@ def _complete(arguments: list[str]) -> int:
         if word.startswith("--config-dir="):
             rest.append(typed.pop(place))
             break
-        if word in ("--config-dir", "-cd"):  # Hydra looks there only if it stands among its own arguments
+        if word in ("--config-dir", "-cd"):  # Hydra completes from there only if it is among its arguments.
             rest += typed[place : place + 2]
             del typed[place : place + 2]
             break
     tail = " " if line.endswith(" ") else ""
     with process(sys.argv, COMP_LINE=shlex.join([program, *typed]).replace("'", "") + tail):
-        return _hydra(command, rest, lambda *_: 0)
+        return run_hydra(command, rest, lambda _: 0)

@@ -9,23 +9,77 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gantrain.cli.compose import check_plugins, swept
-from gantrain.config.naming import name_of_sweep, split_override
-from gantrain.config.settings import CHECKPOINTS
+from gantrain.cli.arguments import config_flags
+from gantrain.cli.compose import (
+    Composed,
+    check_plugins,
+    complete,
+    compose_once,
+    defaults_of,
+    demo_data,
+    refuse_open_braces,
+    swept,
+)
+from gantrain.cli.hydra_main import run_hydra
+from gantrain.config.naming import name_of_sweep
+from gantrain.config.overrides import split_override
+from gantrain.errors import ConfigError
 from gantrain.runtime import distributed
 from gantrain.runtime.gpus import visible_gpus
+from gantrain.runtime.signals import restore_sigint
 from gantrain.sweeps.sweep import Sweep
 
-SWEEPS = CHECKPOINTS / "sweeps"
-LONGEST = 400  # characters of a message
+MAX_MESSAGE = 400  # Characters of a run's error message in the summary.
 
 
-def plan(arguments: Sequence[str], typed: Sequence[str]) -> tuple[Sweep, list[str]]:
-    """A sweep, and the override that has Hydra keep its own records in the sweep's folder.
+def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> int:
+    """Train every run of a sweep, summarise them and write the page that compares them.
 
     Args:
-        arguments: All of the command line, for the record.
-        typed: Its overrides.
+        arguments: The whole command line.
+        flags: Hydra's flags among them.
+        typed: The overrides among them.
+
+    Returns:
+        The highest exit status of a run.
+
+    Raises:
+        ConfigError: The sweep can't start.
+        KeyboardInterrupt: It was interrupted.
+    """
+    refuse_open_braces(typed)
+    sweep, folder = plan(arguments, flags, typed)
+
+    def job(composed: Composed) -> int:
+        from gantrain.train import train
+
+        try:
+            config = complete(composed)
+        except ConfigError as error:
+            sweep.refuse(composed.overrides, composed.choices, str(error))
+            raise
+        overrides = [*config_flags(flags), *composed.overrides]
+        defaults = defaults_of(composed.choices, config["name"])
+        skip_done = composed.config["sweep"]["skip_done"]
+        return sweep.run_job(
+            config, overrides, skip_done=skip_done, train=lambda: train(config, overrides, defaults)
+        )
+
+    status, interrupted = 0, False
+    try:
+        restore_sigint()  # An interrupted sweep still reports its runs.
+        status = run_hydra("train", [*demo_data(typed, flags), *folder, *arguments], job, sweep)
+        interrupted = status > 128
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
+    finally:
+        status = max(status, finish(sweep, stopped=interrupted))
+    return status
+
+
+def plan(arguments: Sequence[str], flags: Sequence[str], typed: Sequence[str]) -> tuple[Sweep, list[str]]:
+    """A sweep, and the override that makes Hydra store its own records in the sweep's folder.
 
     Raises:
         ConfigError: Its runs would share a folder, or the package of a launcher or sweeper is missing.
@@ -33,17 +87,29 @@ def plan(arguments: Sequence[str], typed: Sequence[str]) -> tuple[Sweep, list[st
     check_plugins(typed)
     fixed, keys = swept(typed)
     name = name_of_sweep(fixed, keys)
+    runs_folder = _runs_folder(flags, fixed)
     given = [value.strip("'\"") for key, value in map(split_override, typed) if key == "hydra.sweep.dir"]
-    folder = Path(given[-1]).expanduser() if given else SWEEPS / name
-    sweep = Sweep(folder, command=shlex.join(["gantrain", "train", *arguments]), gpus=visible_gpus())
+    folder = Path(given[-1]).expanduser() if given else runs_folder / "sweeps" / name
+    command = shlex.join(["gantrain", "train", *arguments])
+    sweep = Sweep(folder, runs_folder=runs_folder, command=command, gpus=visible_gpus())
     sweep.waits = not {"launcher=joblib", "hydra/launcher=joblib"}.isdisjoint(typed)
     if "sweeper=optuna" in typed:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        logging.getLogger("hydra_plugins.hydra_optuna_sweeper").setLevel(logging.CRITICAL)  # the runs say it better
+        # The runs report their errors better.
+        logging.getLogger("hydra_plugins.hydra_optuna_sweeper").setLevel(logging.CRITICAL)
     quoted = str(sweep.folder).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
     return sweep, [] if given else [f"hydra.sweep.dir='{quoted}'"]
+
+
+def _runs_folder(flags: Sequence[str], fixed: Sequence[str]) -> Path:
+    """The folder of all runs that the overrides shared by all of them choose."""
+    try:
+        chosen = compose_once("train", flags, [word for word in fixed if word.startswith(("checkpoints_dir", "experiment"))])
+    except ConfigError:  # It is reported when the runs are composed.
+        return Path("checkpoints")
+    return Path(str(chosen.config["checkpoints_dir"])).expanduser()
 
 
 def finish(sweep: Sweep, *, stopped: bool) -> int:
@@ -77,7 +143,7 @@ def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     told = [record for record in records if record["status"] != "done" or record["message"]]
     yield f"{len(done)} of {len(records)} runs are done" + (":" if told else "")
     for record in told:
-        message = " ".join(record["message"].split())[:LONGEST]
+        message = " ".join(record["message"].split())[:MAX_MESSAGE]
         yield f"  {record['run']} {record['status']}" + (f": {message}" if message else "")
     judged = [record for record in done if record["objective"] is not None]
     if judged:

@@ -9,19 +9,13 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from gantrain.config.overrides import LENGTH, RUNTIME_ONLY_GROUPS, RUNTIME_ONLY_KEYS
+from gantrain.config.overrides import LENGTH, RUNTIME_ONLY_GROUPS, RUNTIME_ONLY_KEYS, split_override
 from gantrain.errors import ConfigError
 
 LONGEST = 120  # characters
 # a run keeps its folder when it is made longer or moved; but other images and other beginnings are other runs
 _WHAT = {"model", "data", "experiment"}
 _UNNAMED = {*RUNTIME_ONLY_KEYS, *LENGTH, *_WHAT, "logger", "launcher", "sweeper"} - {"data.root", "init_from"}
-
-
-def split_override(override: str) -> tuple[str, str]:
-    """``++a.b=c`` to ``("a.b", "c")``."""
-    key, _, value = override.partition("=")
-    return key.lstrip("+~"), value
 
 
 def run_name(what: str, overrides: Sequence[str]) -> str:

@@ -1,16 +1,18 @@
-"""Whether a run may go on, and what to type if it may not."""
+"""Overrides and the keys they set: which of them may change when a run resumes, and the commands that they make."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gantrain.errors import ConfigError
 
-# Keys that change where, how fast or how visibly a run runs, but not what it computes. A run may go on under others.
+# Keys that change where, how fast or how visibly a run runs, but not what it computes: they may change on resume.
 RUNTIME_ONLY_KEYS = (
     "name",
+    "checkpoints_dir",
     "resume",
     "dry_run",
     "sweep.skip_done",
@@ -40,6 +42,12 @@ RUNTIME_ONLY_GROUPS = ("logger.", "objective.")
 LENGTH = ("trainer.steps", "trainer.epochs", "trainer.kimg")
 
 
+def split_override(override: str) -> tuple[str, str]:
+    """``++a.b=c`` to ``("a.b", "c")``."""
+    key, _, value = override.partition("=")
+    return key.lstrip("+~"), value
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """``{"a": {"b": 1}}`` to ``{"a.b": 1}``."""
     flat: dict[str, Any] = {}
@@ -52,7 +60,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The keys that differ between two configurations and change the mathematics, each in a line; not the length."""
+    """A line for each key that differs between two configurations and changes the computation, except the length."""
     before, after = flatten(old), flatten(new)
     keys = sorted(set(before) | set(after))
     counted = [
@@ -60,57 +68,70 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key in keys
         if key not in RUNTIME_ONLY_KEYS and key not in LENGTH and not key.startswith(RUNTIME_ONLY_GROUPS)
     ]
-    absent = "(nothing)"
+    absent = "(not set)"
     return [
-        f"  {key}: {before.get(key, absent)} there, {after.get(key, absent)} here"
+        f"  {key}: {before.get(key, absent)} in the checkpoint, {after.get(key, absent)} now"
         for key in counted
         if before.get(key, absent) != after.get(key, absent)
     ]
 
 
-def command(overrides: Sequence[str], *changes: str) -> str:
-    """``gantrain train`` with the overrides, those of ``changes`` replacing their namesakes, as a shell takes it."""
+def command_line(name: str, overrides: Sequence[str], *changes: str) -> str:
+    """A command of gantrain, quoted for a shell.
+
+    Args:
+        name: ``train`` or ``test``.
+        overrides: Its overrides.
+        changes: Overrides that replace those of the same keys.
+    """
     changed = {change.split("=")[0] for change in changes}
     kept = [override for override in overrides if override.split("=")[0].lstrip("+~") not in changed]
-    return shlex.join(["gantrain", "train", *kept, *changes])
+    return shlex.join(["gantrain", name, *kept, *changes])
 
 
-def check(state: Mapping[str, Any], now: Mapping[str, Any], *, depends_on_length: bool) -> None:
-    """Refuse to go on from ``state`` under other mathematics.
+def check_compatible(
+    state: Mapping[str, Any], now: Mapping[str, Any], *, folder: Path, depends_on_length: bool
+) -> None:
+    """Refuse to resume from ``state`` with settings that would make it another run.
 
     Args:
         state: A checkpoint.
         now: What this run would write into its checkpoints: config, overrides, spec, images, fingerprint.
-        depends_on_length: Whether the learning rate schedule does.
+        folder: The run folder.
+        depends_on_length: Whether the learning rate schedule depends on the length of the run.
 
     Raises:
         ConfigError: With the differences, and with commands that work.
     """
     config, overrides, spec = now["config"], now["overrides"], now["spec"]
-    name = config["name"]
+    place = [f"{key}={value}" for key, value in map(split_override, overrides) if key == "checkpoints_dir"]
+    same, other = [f"name={folder.name}", *place], f"name={folder.name}_2"
     found = differences(state["config"], config)
     found += [
-        f"  {key}: {state['spec'][key]} there, {spec[key]} here" for key in spec if state["spec"][key] != spec[key]
+        f"  {key}: {state['spec'][key]} in the checkpoint, {spec[key]} now"
+        for key in spec
+        if state["spec"][key] != spec[key]
     ]
     if state["images"] != now["images"]:
-        found.append(f"  training images: {state['images']} there, {now['images']} here")
+        found.append(f"  training images: {state['images']} in the checkpoint, {now['images']} now")
     elif state["fingerprint"] != now["fingerprint"]:
-        found.append("  training images: as many, but their names are others")
+        found.append("  training images: as many, but with other names")
     if found:
         raise ConfigError(
-            f"checkpoints/{name} was trained with other settings, so it can't go on with these:",
+            f"{folder} was trained with other settings, so it can't resume with these:",
             *found,
-            f"Go on with its own:    {command(state['overrides'], f'name={name}')}",
-            f"Start another run:     {command(overrides, f'name={name}_2')}",
-            f"Start this one over:   {command(overrides, 'resume=never')}",
+            f"Resume with its own settings:  {command_line('train', state['overrides'], *same)}",
+            f"Start another run:             {command_line('train', overrides, other)}",
+            f"Start this run over:           {command_line('train', overrides, 'resume=never')}",
         )
     before, after = (flatten(c) for c in (state["config"], config))
     lengths = [{key: flat[key] for key in LENGTH if flat.get(key) is not None} for flat in (before, after)]
     if depends_on_length and lengths[0] != lengths[1]:
         old, new = (", ".join(f"{key}={value}" for key, value in length.items()) for length in lengths)
         raise ConfigError(
-            f"checkpoints/{name} was planned for {old}, and its learning rates with it "
+            f"{folder} was planned for {old}, and its learning rates with it "
             f"(schedule={config['schedule']['name']}), so {new} would be another run:",
-            f"Finish it as planned:            {command(state['overrides'], f'name={name}')}",
-            "Start a run from its networks:   " + command(overrides, f"init_from=checkpoints/{name}", f"name={name}_2"),
+            f"Finish it as planned:            {command_line('train', state['overrides'], *same)}",
+            "Start a run from its networks:   "
+            + command_line("train", overrides, f"init_from={folder}", other),
         )

@@ -1,4 +1,4 @@
-"""The parts of a configuration that are not a registered class: how a run runs, and on what."""
+"""The parts of a configuration that belong to no registered class, and the device and switches they choose."""
 
 from __future__ import annotations
 
@@ -15,33 +15,32 @@ from gantrain.errors import ConfigError
 
 PositiveFloat: TypeAlias = Annotated[float, Range(above=0, at_most=1e12)]
 
-CHECKPOINTS = Path("checkpoints")
-RESERVED = ("index.html", "index_files", "sweeps")  # which stand beside the runs
-LONGEST_NAME = 200  # bytes; most file systems take 255, and endings are added
+RESERVED = ("index.html", "index_files", "sweeps")  # Files and folders beside the runs.
+LONGEST_NAME = 200  # bytes; most file systems allow 255, and suffixes are added.
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSettings:
-    """The keys under ``trainer``: where and how precisely a run runs, how long, and what it leaves when.
+    """The keys under ``trainer``: where, how precisely and how long a run trains, and when it logs and saves.
 
     Attributes:
-        accelerator: ``auto`` takes the first there is of cuda, mps and cpu.
+        accelerator: ``auto`` is the first available of cuda, mps and cpu.
         devices: ProcessCount, one device each; ``auto`` is every GPU of the machine.
-        precision: ``bfloat16`` and ``float16`` are autocast in the networks alone.
-        deterministic: Refuse GPU kernels whose results vary.
+        precision: ``bfloat16`` and ``float16`` are autocast, in the networks only.
+        deterministic: Use deterministic GPU kernels only, so that a resumed run is bit-identical.
         compile: Run networks through ``torch.compile``.
         channels_last: Memory layout of images and convolutions.
-        steps: Generator updates; of ``steps``, ``epochs`` and ``kimg`` (thousand images) exactly one is given.
-        epochs: See ``steps``.
-        kimg: See ``steps``.
+        steps: Generator updates. Exactly one of ``steps``, ``epochs`` and ``kimg`` is given.
+        epochs: Passes over the training images.
+        kimg: Thousand images drawn.
         log_every: In steps, as the next two.
-        image_every: Images, page and held-out figures.
+        image_every: Images, page and held-out metrics.
         save_every: Checkpoints.
-        save_minutes: Minutes between checkpoints, besides; None for no others.
-        keep: How many of the newest checkpoints stay; 0 keeps all.
-        keep_every: Checkpoints of steps that this divides stay too.
-        max_minutes: After so many the run saves and stops.
+        save_minutes: Minutes after which another checkpoint is saved in any case; None for never.
+        keep: How many of the newest checkpoints are kept; 0 keeps all.
+        keep_every: Checkpoints of steps that this divides are kept too.
+        max_minutes: The run saves and stops after so many minutes.
         on_divergence: What a loss or gradient that is not finite does: ``stop`` ends the run, ``rollback`` goes back to
             the newest checkpoint, or further where that was in vain, and on with the images in another order.
         rollbacks: How often, at most, in the whole run.
@@ -70,23 +69,23 @@ class TrainerSettings:
         given = {key: value for key, value in self.length.items() if value is not None}
         if len(given) != 1:
             raise ConfigError(
-                "exactly one of trainer.steps, trainer.epochs and trainer.kimg says how long to train; given: "
+                "exactly one of trainer.steps, trainer.epochs and trainer.kimg must give the length of the run; given: "
                 + (", ".join(f"{key}={value}" for key, value in given.items()) or "none")
             )
 
     @property
     def length(self) -> dict[str, float | None]:
-        """The three ways to say how long, two of them None."""
+        """The three ways to give the length, two of which are None."""
         return {"trainer.steps": self.steps, "trainer.epochs": self.epochs, "trainer.kimg": self.kimg}
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of weights and images."""
+        """The dtype of weights and images."""
         return torch.float64 if self.precision == "float64" else torch.float32
 
     @property
     def autocast(self) -> torch.dtype | None:
-        """Of the networks' insides, where it differs."""
+        """The dtype of autocast in the networks; None for no autocast."""
         return HALF.get(self.precision)
 
 
@@ -97,10 +96,9 @@ class NetworkSettings:
     Attributes:
         generator: Its name and keys.
         discriminator: Its name and keys.
-        width: What convolutional networks take as theirs unless told otherwise, as the next two; the YAML files of the
-            networks refer to these three.
-        norm: See above.
-        dropout: See above.
+        width: Default width of convolutional networks; the YAML files of networks refer to it and to the next two.
+        norm: Default normalization.
+        dropout: Default dropout probability.
     """
 
     generator: dict[str, Any]
@@ -112,19 +110,21 @@ class NetworkSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """The top level of a training configuration. The dictionaries are read by those that they configure.
+    """The top level of a training configuration. The dictionaries are checked by what they configure.
 
     Attributes:
-        name: Of the run folder below ``checkpoints``.
-        seed: Decides everything.
-        resume: ``auto`` goes on where the folder's newest checkpoint stands, ``never`` starts over.
-        init_from: A run folder whose networks to start from.
+        name: Of the run folder.
+        checkpoints_dir: The folder that holds the run folders, the page of all runs and the sweeps.
+        seed: Of all random numbers.
+        resume: ``auto`` resumes from the newest checkpoint of the run folder, ``never`` starts over.
+        init_from: A run folder or ``.pth`` file whose networks to start from.
         plugins: Modules that register classes.
         dry_run: Print sizes and stop.
-        objective: The logged value that the best checkpoint has.
+        objective: The logged value that selects the best checkpoint.
     """
 
     name: str
+    checkpoints_dir: str
     seed: int
     resume: Literal["auto", "never"]
     init_from: str | None
@@ -141,15 +141,27 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w+-][\w.+-]*", self.name):
-            raise ConfigError(f"name={self.name}: must be of letters, digits and . _ + - alone, the first no dot")
+            raise ConfigError(f"name={self.name}: only letters, digits and . _ + - are allowed, and no dot at the start")
         if self.name.lower() in RESERVED:
-            raise ConfigError(f"name={self.name}: is what gantrain keeps beside the runs; give another")
+            raise ConfigError(f"name={self.name}: is reserved for a file beside the runs; give another name")
         if (length := len(self.name.encode())) > LONGEST_NAME:
-            raise ConfigError(f"name={self.name}: has {length} bytes, and file systems take {LONGEST_NAME} with safety")
+            raise ConfigError(f"name={self.name}: has {length} bytes; at most {LONGEST_NAME} are allowed")
+        if not self.checkpoints_dir.strip():
+            raise ConfigError("checkpoints_dir is empty; give a folder, such as checkpoints_dir=checkpoints")
+
+    @property
+    def runs_folder(self) -> Path:
+        """The folder of all runs."""
+        return Path(self.checkpoints_dir).expanduser()
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.runs_folder / self.name
 
 
 def choose_device(accelerator: str, index: int = 0) -> torch.device:
-    """The device that the configuration names.
+    """The configured device.
 
     Raises:
         ConfigError: This machine has no such device.
@@ -159,17 +171,17 @@ def choose_device(accelerator: str, index: int = 0) -> torch.device:
         accelerator = next(name for name, is_there in present.items() if is_there)
     if not present[accelerator]:
         there = ", ".join(name for name, is_there in present.items() if is_there)
-        raise ConfigError(f"trainer.accelerator={accelerator}: this machine has none (it has: {there})")
+        raise ConfigError(f"trainer.accelerator={accelerator}: not available on this machine (available: {there})")
     if accelerator == "cuda" and index >= torch.cuda.device_count():
-        raise ConfigError(f"trainer.devices: GPU number {index} asked for, {torch.cuda.device_count()} there")
+        raise ConfigError(f"trainer.devices: GPU number {index} is not available, there are {torch.cuda.device_count()}")
     return torch.device(accelerator, index) if accelerator == "cuda" else torch.device(accelerator)
 
 
 def count_processes(settings: TrainerSettings) -> int:
-    """How many processes ``trainer.devices`` asks for on this machine.
+    """The number of processes that ``trainer.devices`` requests on this machine.
 
     Raises:
-        ConfigError: That many devices are not there.
+        ConfigError: This machine has fewer devices.
     """
     device = choose_device(settings.accelerator)
     gpus = torch.cuda.device_count() if device.type == "cuda" else 1
@@ -177,14 +189,17 @@ def count_processes(settings: TrainerSettings) -> int:
     if device.type == "cuda" and count > gpus:
         raise ConfigError(f"trainer.devices ({count}): this machine has {gpus} GPU{'s' * (gpus > 1)}")
     if device.type == "mps" and count > 1:
-        raise ConfigError(f"trainer.devices ({count}): mps is one device")
+        raise ConfigError(f"trainer.devices ({count}): mps is a single device")
     return count
 
 
 def set_up_torch(settings: TrainerSettings, device: torch.device) -> None:
-    """The global switches: TF32 and cuDNN's search on a GPU, or deterministic kernels."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, deterministic matrix products are refused
+    """Set torch's global switches: TF32 and cuDNN's search on a GPU, or deterministic kernels."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # Deterministic matrix products need it.
     torch.use_deterministic_algorithms(settings.deterministic)
+    # On a GPU, backward passes run in a thread with a count of graph nodes of its own, by which gradients are summed in
+    # an order that a resumed run, which starts counting anew, would not repeat after a gradient penalty.
+    torch.autograd.set_multithreading_enabled(not settings.deterministic)
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.deterministic = settings.deterministic

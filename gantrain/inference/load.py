@@ -1,4 +1,4 @@
-"""Trained models from run folders, and bare generators from files."""
+"""Loading trained models from run folders, and single generators from files."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import Tensor, nn
 
 from gantrain.checkpoints.reference_weights import read_reference
 from gantrain.checkpoints.store import Checkpoints, Step
 from gantrain.config.settings import choose_device
-from gantrain.data.base import Batch, ImageSpec
+from gantrain.data.base import ImageSpec
 from gantrain.data.errors import OnError
+from gantrain.data.settings import DataSettings
 from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
-from gantrain.models.colorization import colour_results
-from gantrain.models.translation import BareGenerator, Direction, NetworkMode, Translator
+from gantrain.models.colorization import BareColorization
+from gantrain.models.translation import BareGenerator, Direction, Translator
 from gantrain.optim.ema import EMA
 from gantrain.registry import import_plugins, import_saved
-from gantrain.training.build import STREAM_KEYS, build_model
+from gantrain.training.build import build_model
 
 NetworkWeights: TypeAlias = Literal["auto", "average", "last"]
-CONFIG = ("model", "network", "trainer", "data")  # of a configuration, what a model is rebuilt from
+CONFIG_GROUPS = ("model", "network", "trainer", "data")  # The groups that a model is rebuilt from.
 
 
 def load(
@@ -45,16 +45,16 @@ def load(
     >>> zebras = gan.translate(horses, "a_to_b")  # both (N, 3, H, W) in [-1, 1]
 
     Args:
-        run: A run folder; or a bare generator of pytorch-CycleGAN-and-pix2pix (``latest_net_G.pth``), which is loaded
-            as one that translates a to b.
-        step: Which of the run's checkpoints, or ``best``; None for the newest.
-        device: Where to put it.
-        network_weights: ``average``, ``last``, or ``auto``: the averages if the run kept any.
-        plugins: Modules that register classes. A run that was trained with some needs them again.
-        trust_plugins: Import whatever modules the run's checkpoint names. Their code runs: not for runs of strangers.
+        run: A run folder; or a generator file of pytorch-CycleGAN-and-pix2pix (``latest_net_G.pth``), which is taken to
+            translate a to b.
+        step: The step of a checkpoint, or ``best``; None for the newest.
+        device: ``cpu``, ``cuda``, ``mps`` or ``auto``.
+        network_weights: ``average``, ``last``, or ``auto``: the averages if the run has any.
+        plugins: Modules that register classes. A run that was trained with plug-ins needs them again.
+        trust_plugins: Import all modules that the run's checkpoint names. Their code runs: never use it for untrusted runs.
 
     Raises:
-        ConfigError: There is no such run or file, or it can't be rebuilt.
+        ConfigError: The run or file does not exist, or can't be rebuilt.
     """
     import_plugins(plugins)
     path = Path(run).expanduser()
@@ -65,36 +65,36 @@ def load(
 
 
 def read_run(run: Path, step: Step | None, *, plugins: Sequence[str], trust_plugins: bool) -> dict[str, Any]:
-    """The checkpoint of a run folder, once the plugins that it needs are there.
+    """The checkpoint of a run folder, after importing the plug-ins that it needs.
 
     Args:
         run: The folder.
-        step: Of the checkpoint, or ``best``; None for the newest.
-        plugins: Those that the user has named.
+        step: The step, or ``best``; None for the newest.
+        plugins: Named by the user.
         trust_plugins: Whether the checkpoint may name others.
 
     Raises:
-        ConfigError: There is none, or it holds something else, or names other plugins.
+        ConfigError: There is no checkpoint, it is not of a run, or it needs other plug-ins.
     """
     if not run.is_dir():
-        raise ConfigError(f"run={run}: there is no such folder")
+        raise ConfigError(f"run={run}: no such folder")
     state = Checkpoints(run).load(step)
-    for key in CONFIG:
+    for key in CONFIG_GROUPS:
         if not isinstance(state["config"].get(key), dict):
-            raise ConfigError(f"{run}: its checkpoint holds no run, for there is no {key} in its configuration")
+            raise ConfigError(f"{run}: its checkpoint is not of a run (its configuration has no {key})")
     import_saved(state["config"].get("plugins"), run, given=plugins, trusted=trust_plugins)
     return state
 
 
 def rebuild(run: Path, state: dict[str, Any], device: torch.device, network_weights: NetworkWeights) -> GAN:
-    """The model that a checkpoint describes, with its weights, for use and not for training.
+    """The model of a checkpoint with its weights, in evaluation mode and without gradients.
 
     Raises:
-        ConfigError: The averages are asked for, and there are none; or the checkpoint contradicts itself.
+        ConfigError: Averaged weights are requested and the run has none, or the checkpoint is inconsistent.
     """
     try:
         return _rebuilt(state, device, network_weights)
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:  # from hands that we don't know
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:  # The file may come from anywhere.
         reason = (str(error).strip().splitlines() or [""])[-1].strip()
         raise ConfigError(f"{run}: its checkpoint can't be rebuilt ({type(error).__name__}: {reason})") from None
 
@@ -112,41 +112,24 @@ def _rebuilt(state: dict[str, Any], device: torch.device, network_weights: Netwo
     return model.requires_grad_(False).eval().to(device)
 
 
-class BareColorization(BareGenerator):
-    """A generator from lightness to colour on its own; it shows what ``Colorization`` shows.
-
-    Args:
-        generator: The network, from 1 channel to 2.
-    """
-
-    needs = frozenset({"image"})
-
-    def __init__(self, generator: nn.Module) -> None:
-        super().__init__(generator, "a_to_b", {"image": 3})
-
-    def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
-        """See ``colour_results``."""
-        return colour_results(self, batch, direction, network_mode)
-
-
 def load_generator(path: Path, direction: Direction, device: torch.device, *, dropout: float | None) -> BareGenerator:
-    """A bare generator of pytorch-CycleGAN-and-pix2pix, for use and not for training.
+    """A generator of pytorch-CycleGAN-and-pix2pix, in evaluation mode and without gradients.
 
-    One from 1 channel to 2 is that of its colorization, from lightness to colour in CIE Lab.
+    One from 1 channel to 2 is taken for a colorization, from lightness to colour in CIE Lab.
 
     Args:
         path: The ``.pth`` file.
-        direction: What it is taken to do; colorization knows only a_to_b.
-        device: Where to put it.
-        dropout: Of a U-Net, whose file does not show it; None for what pix2pix has.
+        direction: In which it translates; colorization only knows a_to_b.
+        device: Of the returned module.
+        dropout: Of a U-Net, which its file does not contain; None for that of pix2pix.
 
     Raises:
-        ConfigError: The file holds no such generator.
+        ConfigError: The file does not contain such a generator.
     """
     found = read_reference(path, dropout=dropout)
     if found.side != "generator":
-        raise ConfigError(f"{path} holds a discriminator, which translates nothing: give the generator's file")
-    side = 2 ** (found.halvings + 1)  # whatever it is built for, it takes images of any size
+        raise ConfigError(f"{path} contains a discriminator, which does not translate images: give the file of the generator")
+    side = 2 ** (found.halvings + 1)  # It accepts images of any size, whatever it is built for.
     generator = found.build(side, side)
     generator.load_state_dict(found.state)
     channels = {direction[0]: found.channels_in, direction[-1]: found.channels_out}
@@ -156,49 +139,44 @@ def load_generator(path: Path, direction: Direction, device: torch.device, *, dr
 
 
 def takes_average(state: dict[str, Any], network_weights: NetworkWeights) -> bool:
-    """Whether the moving averages stand for the trained weights.
+    """Whether the moving averages replace the trained weights.
 
     Raises:
-        ConfigError: They are asked for, and there are none.
+        ConfigError: They are requested, but the run has none.
     """
-    kept = state["updates"]["averages"] is not None
-    if network_weights == "average" and not kept:
-        raise ConfigError("network_weights=average: this run kept no averages (model.ema was 0); use last")
-    return kept and network_weights != "last"
+    averaged = state["updates"]["averages"] is not None
+    if network_weights == "average" and not averaged:
+        raise ConfigError("network_weights=average: this run has no averaged weights (model.ema was 0); use last")
+    return averaged and network_weights != "last"
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How data is read, and what could not be.
+class ReadPolicy:
+    """How the images of a test are read, and which could not be.
 
     Attributes:
         seed: The run's, which draws ``data.fraction``.
-        on_error: What an image that can't be read does.
-        left_out: What was wrong with those that were left out.
+        on_error: Whether an unreadable image ends the test or is skipped.
+        left_out: The error messages of skipped images.
     """
 
     seed: int
     on_error: OnError
     left_out: set[str] = field(default_factory=set)
 
-    def told(self) -> dict[str, str]:
-        """Say how many were left out; and what the page says of it."""
+    def report(self) -> dict[str, str]:
+        """Print how many images were skipped, and return that as a fact for the page."""
         if not self.left_out:
             return {}
-        print(f"warning: bad images left out: {len(self.left_out)}; one: {min(self.left_out)}", file=sys.stderr)
-        return {"left out": f"{len(self.left_out)}, which can't be read"}
+        print(f"warning: unreadable images skipped: {len(self.left_out)}; one: {min(self.left_out)}", file=sys.stderr)
+        return {"skipped": f"{len(self.left_out)} unreadable images"}
 
 
 def trained_on(state: dict[str, Any]) -> ImageSpec:
-    """What the training images of a checkpoint were."""
+    """The description of the training images of a checkpoint."""
     return ImageSpec.from_dict(state["spec"])
 
 
-def own_data(state: dict[str, Any]) -> dict[str, Any]:
-    """What the run was trained on, as a data configuration names it."""
-    return without_stream(state["config"]["data"])
-
-
-def without_stream(data: dict[str, Any]) -> dict[str, Any]:
-    """The keys of the data set alone."""
-    return {key: value for key, value in data.items() if key not in STREAM_KEYS}
+def own_data(state: dict[str, Any]) -> DataSettings:
+    """The data that the run was trained on."""
+    return DataSettings.split(state["config"]["data"])

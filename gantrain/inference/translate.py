@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from statistics import fmean
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from torch import Tensor
 from tqdm import tqdm
 
 from gantrain.data.base import ImageDataset, ImageSpec
 from gantrain.data.images.convert import write_image
+from gantrain.data.settings import DataSettings
 from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError
-from gantrain.inference.load import Reading
+from gantrain.inference.load import ReadPolicy
 from gantrain.inference.similarity import l1_distance, psnr, ssim
 from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.report.images import to_image, viewable
@@ -83,17 +85,19 @@ class ImageFolder:
         return self._names[kind, name]
 
 
-def as_input(data: dict[str, Any], channels: dict[str, int], direction: Direction | None) -> dict[str, Any]:
-    """The data configuration with the model's channels; of images without domains the whole, unless preprocessed."""
+def as_input(data: DataSettings, channels: dict[str, int], direction: Direction | None) -> DataSettings:
+    """The data settings with the model's channels; of images without domains the whole, unless preprocessed."""
     source = "b" if direction == "b_to_a" else "a"
-    if "channels_b" in data:
+    keys = data.dataset
+    if "channels_b" in keys:
         if "image" in channels:
             return data
-        first, second = ("b", "a") if data.get("direction") == "b_to_a" else ("a", "b")
-        return {**data, "channels": channels[first], "channels_b": channels[second]}
-    if "channels" in data:
-        preprocess = data.get("preprocess") or "none"
-        return {**data, "channels": channels.get("image", channels.get(source)), "preprocess": preprocess}
+        first, second = ("b", "a") if keys.get("direction") == "b_to_a" else ("a", "b")
+        return replace(data, dataset={**keys, "channels": channels[first], "channels_b": channels[second]})
+    if "channels" in keys:
+        preprocess = keys.get("preprocess") or "none"
+        whole = {"channels": channels.get("image", channels.get(source)), "preprocess": preprocess}
+        return replace(data, dataset=keys | whole)
     return data
 
 
@@ -122,7 +126,7 @@ def translate_all(
     num: int | None,
     batch_size: int,
     network_mode: NetworkMode,
-    reading: Reading,
+    policy: ReadPolicy,
 ) -> Translated:
     """Translate every image of a data set and write the results.
 
@@ -135,7 +139,7 @@ def translate_all(
         batch_size: In network mode ``eval``, where it affects results by rounding only; in ``train`` images are
             translated one by one.
         network_mode: See ``Translator.results``.
-        reading: What to do with unreadable images; collects those that are skipped.
+        policy: What to do with unreadable images; collects those that are skipped.
     """
     source, target = direction[0], direction[-1]
     weights = next(translator.parameters())
@@ -143,7 +147,7 @@ def translate_all(
     total = len(images) if num is None else min(num, len(images))
     batch_size = 1 if network_mode == "train" else min(batch_size, total)  # Convolutions round by the size of a batch.
     batches = in_order(
-        images, batch_size, weights.device, weights.dtype, on_error=reading.on_error, left_out=reading.left_out
+        images, batch_size, weights.device, weights.dtype, on_error=policy.on_error, left_out=policy.left_out
     )
     rows: list[Row] = []
     with tqdm(total=total, desc=direction, unit="image", dynamic_ncols=True) as bar:
@@ -196,7 +200,7 @@ def translated_page(
     network_mode: NetworkMode,
     *,
     name: str,
-    typed: str,
+    command: str,
     facts: dict[str, str],
     run: str | None,
 ) -> None:
@@ -213,4 +217,4 @@ def translated_page(
             if values := [row.metrics[metric] for row in rows if metric in row.metrics]:
                 facts[f"{label}, {direction}"] = f"{fmean(values):.4f}{unit}"
     tables = {_heading(direction, rows): rows for direction, rows in done.items()}
-    results_page(folder, name=name, command=typed, facts=facts, tables=tables, run=run)
+    results_page(folder, name=name, command=command, facts=facts, tables=tables, run=run)

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.errors import ConfigError
 from gantrain.models.pix2pix import Pix2Pix
-from gantrain.models.translation import Direction, NetworkMode, Translator, seeds_of
+from gantrain.models.translation import BareGenerator, Direction, NetworkMode, Translator, seeds_of
 from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS
 
@@ -104,3 +104,19 @@ def colour_results(
     lab = torch.cat([(a + 1) * LIGHTNESS, colour * COLOUR], dim=1)
     gray = torch.cat([lab[:, :1], torch.zeros_like(colour)], dim=1)
     return {"real_a": lab_to_rgb(gray), "fake_b_rgb": lab_to_rgb(lab), "real_b_rgb": batch["image"]}
+
+
+class BareColorization(BareGenerator):
+    """A single generator from lightness to colour, with the results of ``Colorization``.
+
+    Args:
+        generator: The network, from 1 channel to 2.
+    """
+
+    needs = frozenset({"image"})
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__(generator, "a_to_b", {"image": 3})
+
+    def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
+        return colour_results(self, batch, direction, network_mode)

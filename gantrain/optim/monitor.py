@@ -39,11 +39,19 @@ class RunMonitor:
 
     Args:
         device: Of the model.
+        wants_stop: Whether this rank wants to stop.
+        wants_save: Whether this rank wants to save.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.wants_stop: Callable[[], bool] = lambda: False
-        self.wants_save: Callable[[], bool] = lambda: False
+    def __init__(
+        self,
+        device: torch.device,
+        *,
+        wants_stop: Callable[[], bool] = lambda: False,
+        wants_save: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.wants_stop = wants_stop
+        self.wants_save = wants_save
         self._flags = torch.zeros(3, device=device)  # stop, save, not finite
         self._pending: tuple[int, Tensor, torch.cuda.Event | None] | None = None
         self._norms: deque[tuple[int, str, Tensor, Tensor]] = deque(maxlen=MAX_NORMS)

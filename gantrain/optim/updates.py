@@ -96,12 +96,13 @@ class Updates:
         schedule: For the learning rates of both.
         ema: Moving averages of the generators, or None.
         draws: Random numbers, the same for any number of ranks.
+        monitor: Collects whether the run is to stop, or has diverged; None for one of its own.
 
     Attributes:
         step: Generator updates before this one.
         draws: As given, reset at every step.
         sides: The two optimizers.
-        monitor: Collects whether the run is to stop, or has diverged.
+        monitor: As given.
     """
 
     def __init__(
@@ -112,13 +113,14 @@ class Updates:
         schedule: Schedule,
         ema: EMA | None,
         draws: StepRandom,
+        monitor: RunMonitor | None = None,
     ) -> None:
         self.step = 0
         self.draws = draws
         self.schedule = schedule
         self.ema = ema
         self.sides = (generator, discriminator)
-        self.monitor = RunMonitor(generator.device)
+        self.monitor = monitor or RunMonitor(generator.device)
 
     def begin(self, step: int, progress: float) -> None:
         """Prepare for generator update number ``step`` (from 0), at ``progress`` in [0, 1) of the run."""

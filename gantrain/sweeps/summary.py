@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from gantrain.config.naming import split_override
+from gantrain.config.overrides import split_override
 from gantrain.config.overrides import flatten
 from gantrain.report.images import images_shown
 from gantrain.report.lines import RATE, Line, read_lines

@@ -1,10 +1,10 @@
-"""Configuration in, objects out: what `gantrain train` and `gantrain test` are made of. Nothing is written here."""
+"""Objects built from a configuration, for training and testing. Nothing is written here."""
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,28 +14,27 @@ import gantrain.data.sets
 import gantrain.models
 import gantrain.networks
 import gantrain.optim  # noqa: F401 - these four register their classes
-from gantrain.config.schema import Fraction, NonNegativeFloat, PositiveInt, checked, construct
-from gantrain.config.settings import CHECKPOINTS, NetworkSettings, RunSettings, TrainerSettings
-from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, first_of_each_class
-from gantrain.data.images.cache import Cache
+from gantrain.config.schema import NonNegativeFloat, checked, construct
+from gantrain.config.settings import NetworkSettings, TrainerSettings
+from gantrain.data.base import Batch, ImageDataset, ImageSpec
+from gantrain.data.errors import OnError
 from gantrain.data.stream import BatchStream, in_order
 from gantrain.data.workers import advice
 from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
 from gantrain.networks.common import set_precision
 from gantrain.optim.ema import EMA
-from gantrain.optim.schedules import Schedule
+from gantrain.optim.monitor import RunMonitor
 from gantrain.optim.updates import SideOptimizer, Updates
-from gantrain.registry import DATASETS, DISCRIMINATORS, GENERATORS, MODELS, OPTIMIZERS, SCHEDULES, import_plugins
+from gantrain.registry import DISCRIMINATORS, GENERATORS, MODELS, OPTIMIZERS, SCHEDULES, import_plugins
 from gantrain.report.loggers import Logger, build_loggers
 from gantrain.runtime import distributed
 from gantrain.runtime.seeding import StepRandom
+from gantrain.training.context import RunContext
 from gantrain.training.objective import Objective, ObjectiveSettings
+from gantrain.training.save_timer import SaveTimer
 
 EVALUATION_BATCH = 100
-STREAM_KEYS = ("batch_size", "num_workers", "on_error")  # under `data`, but not the data set's own
-SELECTION_KEYS = ("fraction", "max_size", "labelled")
-CACHE_KEYS = ("cache", "cache_limit")
 MISSING = {  # what to do about a key that the data lacks
     "label": "; images get labels from one sub-folder per class, those of shards from a .cls beside each",
     "image": "; plain images come with data=single data.root=FOLDER",
@@ -46,135 +45,115 @@ MISSING = {  # what to do about a key that the data lacks
 
 @dataclass
 class Parts:
-    """What a run is made of, built but not started.
+    """The objects of a run, built but not started.
 
     Attributes:
         model: On its device.
-        spec: Of the training images.
-        fingerprint: Theirs.
+        dataset: The training images.
+        test_set: The images of the test phase; None if they are those of training.
         update: The model's updates.
-        objective: Tells the best checkpoint.
-        loggers: Where losses and images go besides the run folder, by what they are called.
-        stream: Its batches, from the first on.
-        advice: Says what to change should they come too slowly; may say nothing.
-        held_out: Makes the batches of the test phase, in order; none if its images are those of training.
-        keep: Has the images of training decoded into the cache, if they are to be; asks its argument whether to stop.
-        preview: Makes the batch that the model's visuals are of: the first images of the test phase, or else of
-            training.
+        objective: Selects the best checkpoint.
+        loggers: Where losses and images go besides the run folder, by name.
+        stream: The batches of training, from the first on.
+        save_timer: Tells when a checkpoint is due by the clock.
+        advice: Returns what to change if data is waited for; may be empty.
+        cache_images: Decodes the training images into the cache, if there is one.
     """
 
     model: GAN
-    spec: ImageSpec
-    fingerprint: str
+    dataset: ImageDataset
+    test_set: ImageDataset | None
     update: Updates
     objective: Objective
     loggers: dict[str, Logger]
     stream: BatchStream
+    save_timer: SaveTimer
     advice: Callable[[], str] = field(repr=False)
-    held_out: Callable[[], Iterable[Batch]] = field(repr=False)
-    keep: Callable[[Callable[[], bool]], None] = field(repr=False)
-    preview: Callable[[], Batch] = field(repr=False)
+    cache_images: Callable[[], None] = field(repr=False)
+    _batches: Callable[[ImageDataset, int], Iterable[Batch]] = field(repr=False)
 
     @classmethod
-    def build(
-        cls,
-        config: dict[str, Any],
-        settings: RunSettings,
-        trainer: TrainerSettings,
-        device: torch.device,
-        *,
-        world_size: int,
-    ) -> Parts:
-        """Build everything, which checks everything, and write nothing."""
+    def build(cls, context: RunContext, *, world_size: int) -> Parts:
+        """Build everything, which checks everything, and write nothing.
+
+        Raises:
+            ConfigError: Something in the configuration is wrong.
+        """
+        settings, device, dtype = context.settings, context.device, context.trainer.dtype
         import_plugins(settings.plugins)
-        if device.type == "mps" and trainer.dtype == torch.float64:
-            raise ConfigError("trainer.precision=float64: mps has no such numbers; give trainer.accelerator=cpu")
-        data = dict(settings.data)
-        stream_keys: dict[str, Any] = {key: data.pop(key) for key in STREAM_KEYS if key in data}
-        dataset = build_dataset(data, phase="train", seed=settings.seed)
-        _check_needs(config, dataset)
+        if device.type == "mps" and dtype == torch.float64:
+            raise ConfigError("trainer.precision=float64: mps does not support it; give trainer.accelerator=cpu")
+        dataset = context.data.build(phase="train", seed=settings.seed)
+        _check_needs(context.config, dataset)
         torch.manual_seed(settings.seed)
-        model = build_model(config, dataset.spec)
-        layout = torch.channels_last if trainer.channels_last else torch.contiguous_format
-        model.to(device=device, dtype=trainer.dtype).to(memory_format=layout)
-        for network in (*model.generators(), *model.discriminators()):
-            set_precision(network, device=device, autocast=trainer.autocast, compiled=trainer.compile)
-        rank = distributed.rank()
+        model = build_model(context.config, dataset.spec)
+        prepare_model(model, context.trainer, device)
         stream = construct(
             BatchStream,
-            stream_keys,
+            context.data.stream,
             key="data",
             dataset=dataset,
             seed=settings.seed,
             device=device,
-            dtype=trainer.dtype,
-            channels_last=trainer.channels_last,
-            rank=rank,
+            dtype=dtype,
+            channels_last=context.trainer.channels_last,
+            rank=distributed.rank(),
             world_size=world_size,
         )
-        schedule: Schedule = SCHEDULES.build(settings.schedule)
-        scaled = trainer.precision == "float16"
-        update = Updates(
-            generator=build_optimizer(settings.optimizer, model.generators(), device, "lr", scaled=scaled),
-            discriminator=build_optimizer(
-                settings.optimizer, model.discriminators(), device, "discriminator_lr", scaled=scaled
-            ),
-            schedule=schedule,
-            ema=EMA(model.generators(), model.ema) if model.ema else None,
-            draws=StepRandom(settings.seed, device, rank=rank, world_size=world_size),
-        )
-        loggers = build_loggers(settings.logger, run=settings.name, folder=CHECKPOINTS / settings.name)
-        cache = construct(Cache, _cache_keys(data), key="data", skips=stream.on_error == "skip", stop=lambda: False)
-        test_set = build_dataset(data, phase="test", seed=settings.seed) if dataset.held_out else None
-
-        def held_out() -> Iterable[Batch]:
-            if test_set is None:
-                return ()
-            return in_order(test_set, EVALUATION_BATCH, device, trainer.dtype, on_error=stream.on_error)
-
-        def keep(stop: Callable[[], bool]) -> None:
-            dataset.use_cache(replace(cache, stop=stop))
-
-        def preview() -> Batch:
-            if not model.previews:
-                return {}
-            shown = dataset if test_set is None else test_set
-            return next(in_order(shown, model.previews, device, trainer.dtype, on_error=stream.on_error))
-
+        save_timer = SaveTimer(context.folder, context.trainer.save_minutes)
+        monitor = RunMonitor(device, wants_stop=context.wants_stop, wants_save=save_timer.is_due)
+        cache = replace(context.data.cache, skips=stream.on_error == "skip", stop=context.wants_stop)
         return cls(
             model=model,
-            spec=dataset.spec,
-            fingerprint=dataset.fingerprint,
-            update=update,
+            dataset=dataset,
+            update=build_updates(context, model, monitor, world_size=world_size),
+            loggers=build_loggers(settings.logger, run=settings.name, folder=context.folder),
+            test_set=context.data.build_test_set(dataset, seed=settings.seed),
             objective=Objective(construct(ObjectiveSettings, settings.objective, key="objective")),
-            loggers=loggers,
             stream=stream,
-            advice=lambda: advice(data, dataset, stream.num_workers),
-            held_out=held_out,
-            keep=keep,
-            preview=preview,
+            save_timer=save_timer,
+            advice=lambda: advice(settings.data, dataset, stream.num_workers),
+            cache_images=lambda: dataset.use_cache(cache),
+            _batches=partial(_batches, device=device, dtype=dtype, on_error=stream.on_error),
         )
 
+    def held_out(self) -> Iterable[Batch]:
+        """The batches of the test phase, in order; none if its images are those of training."""
+        return self._batches(self.test_set, EVALUATION_BATCH) if self.test_set is not None else ()
 
-def _cache_keys(data: dict[str, Any]) -> dict[str, Any]:
-    """Those that are there; YAML reads ``off`` as false."""
-    return {key: "off" if data[key] is False else data[key] for key in CACHE_KEYS if key in data}
-
-
-def check_keys(data: dict[str, Any]) -> None:
-    """Refuse what training would under those keys of ``data`` that are not the data set's own."""
-    construct(Cache, _cache_keys(data), key="data")
-    hints = typing.get_type_hints(BatchStream.__init__, include_extras=True)
-    for key in STREAM_KEYS:
-        if key in data:
-            checked(data[key], hints[key], f"data.{key}")
+    def preview(self) -> Batch:
+        """The batch that the model's visuals are made of: the first images of the test phase, or else of training."""
+        if not self.model.previews:
+            return {}
+        return next(iter(self._batches(self.test_set or self.dataset, self.model.previews)))
 
 
-def selected(data: dict[str, Any]) -> tuple[float | None, int | None, int | None]:
-    """``data.fraction``, ``data.max_size`` and ``data.labelled``."""
-    kinds = zip(SELECTION_KEYS, (Fraction | None, PositiveInt | None, PositiveInt | None), strict=True)
-    fraction, max_size, labelled = (checked(data.get(key), kind, f"data.{key}") for key, kind in kinds)
-    return fraction, max_size, labelled
+def _batches(
+    dataset: ImageDataset, size: int, *, device: torch.device, dtype: torch.dtype, on_error: OnError
+) -> Iterable[Batch]:
+    return in_order(dataset, size, device, dtype, on_error=on_error)
+
+
+def prepare_model(model: GAN, settings: TrainerSettings, device: torch.device) -> None:
+    """Move the model to its device, in the configured dtype, memory layout and precision."""
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    model.to(device=device, dtype=settings.dtype).to(memory_format=layout)
+    for network in (*model.generators(), *model.discriminators()):
+        set_precision(network, device=device, autocast=settings.autocast, compiled=settings.compile)
+
+
+def build_updates(context: RunContext, model: GAN, monitor: RunMonitor, *, world_size: int) -> Updates:
+    """The model's updates, with an optimizer for each side."""
+    config, device = context.settings.optimizer, context.device
+    scaled = context.trainer.precision == "float16"
+    return Updates(
+        generator=build_optimizer(config, model.generators(), device, "lr", scaled=scaled),
+        discriminator=build_optimizer(config, model.discriminators(), device, "discriminator_lr", scaled=scaled),
+        schedule=SCHEDULES.build(context.settings.schedule),
+        ema=EMA(model.generators(), model.ema) if model.ema else None,
+        draws=StepRandom(context.settings.seed, device, rank=distributed.rank(), world_size=world_size),
+        monitor=monitor,
+    )
 
 
 def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
@@ -196,27 +175,6 @@ def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
     if labelled is not None and not MODELS[name].reads_unknown_labels:
         can = ", ".join(model for model in MODELS if MODELS[model].reads_unknown_labels)
         raise ConfigError(f"data.labelled={labelled}: model={name} has no use for unknown labels; these have: {can}")
-
-
-def build_dataset(data: dict[str, Any], *, phase: str, seed: int = 0) -> ImageDataset:
-    """The data set of a phase, from the keys under ``data`` without those of the stream.
-
-    ``data.fraction`` is the part of the items that the seed draws, of which ``data.max_size`` takes the first so many;
-    ``data.labelled`` hides the labels of all but so many.
-    """
-    fraction, max_size, labelled = selected(data)
-    data = {key: value for key, value in data.items() if key not in (*CACHE_KEYS, *SELECTION_KEYS)}
-    dataset: ImageDataset = DATASETS.build(data, also=(*STREAM_KEYS, *SELECTION_KEYS, *CACHE_KEYS), phase=phase)
-    if labelled is not None and dataset.labels is None:
-        raise ConfigError(f"data.labelled={labelled}: this data set has no labels")
-    if fraction is not None:
-        dataset = dataset.sample(fraction, seed)
-    if max_size is not None:
-        dataset = dataset.first(max_size)
-    if labelled is not None and phase == "train":
-        assert dataset.labels is not None
-        dataset = Selection(dataset, range(len(dataset)), first_of_each_class(dataset.labels, labelled))
-    return dataset
 
 
 def build_model(config: dict[str, Any], spec: ImageSpec) -> GAN:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gantrain.checkpoints.reference_weights import ReferenceNetwork, read_reference
 from gantrain.checkpoints.store import Checkpoints
-from gantrain.config.naming import split_override
+from gantrain.config.overrides import split_override
 from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
 from gantrain.registry import MODELS

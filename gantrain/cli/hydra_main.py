@@ -1,0 +1,103 @@
+"""``hydra.main`` as gantrain needs it: help, completion, and the runs of a sweep."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, TypeAlias
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gantrain.cli.arguments import process, split
+from gantrain.cli.compose import Composed, add_resolvers
+from gantrain.cli.config_files import only_safe_files
+from gantrain.cli.errors import fail, report_errors
+from gantrain.cli.hydra_errors import in_one_line, is_of_hydra
+from gantrain.errors import ConfigError
+from gantrain.runtime.signals import SCRATCH
+
+if TYPE_CHECKING:
+    from gantrain.sweeps.sweep import Sweep
+
+Job: TypeAlias = Callable[[Composed], int]
+
+
+def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = None) -> int:
+    """Compose ``configs/<command>.yaml`` by ``hydra.main``, which answers its own flags, and run the job on each result.
+
+    Args:
+        command: ``train`` or ``test``.
+        arguments: Flags and overrides.
+        job: Called with every composed configuration; returns an exit status.
+        sweep: Whose runs these are; None for a single one.
+
+    Returns:
+        The highest exit status.
+    """
+    flags, typed = split(arguments)
+    statuses: list[int] = []
+    errors: list[Exception] = []  # Of jobs, in this process.
+
+    def task(config: DictConfig) -> float | None:
+        runtime = HydraConfig.get()
+        if sweep and not sweep.prepare(runtime.job.num, judged="optuna" in str(runtime.sweeper.get("_target_"))):
+            return None
+        try:
+            composed = Composed.of(config, runtime)
+        except (OmegaConfBaseException, RecursionError) as error:
+            message = in_one_line(error, command, typed)
+            statuses.append(fail(message))
+            if sweep is not None:
+                sweep.refuse(_as_typed(runtime), dict(runtime.runtime.choices), message)
+            return None
+        try:
+            with report_errors() as outcome:
+                outcome.status = job(composed)
+        except Exception as error:
+            errors.append(error)
+            raise
+        statuses.append(outcome.status)
+        if sweep is None:
+            return None
+        if sweep.setup_failed or (outcome.status > 128 and not sweep.is_elsewhere):
+            raise SystemExit(outcome.status)  # After an interruption the remaining runs are not wanted either.
+        return sweep.value
+
+    add_resolvers()
+    wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    with (
+        tempfile.TemporaryDirectory(prefix="gantrain-") as scratch,  # For Hydra's own records of a sweep.
+        process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", **{SCRATCH: scratch}),
+        only_safe_files(),
+    ):
+        try:
+            with sweep.defer_sigint() if sweep else nullcontext():
+                hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
+        except ConfigError as error:
+            statuses.append(fail(error))
+        except SystemExit as stop:
+            statuses.append(stop.code if isinstance(stop.code, int) else 0)
+        except Exception as error:
+            if error in errors or wants_trace:
+                raise
+            statuses.append(_report(error, command, typed, sweep))
+    return max(statuses, default=0)
+
+
+def _as_typed(runtime: DictConfig) -> list[str]:
+    overrides = OmegaConf.to_container(runtime.overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return overrides
+
+
+def _report(error: Exception, command: str, typed: list[str], sweep: Sweep | None) -> int:
+    """Report an error of Hydra, which fails on wrong input in every way there is, or of a launcher or sweeper."""
+    if sweep is None or is_of_hydra(error):
+        return fail(in_one_line(error, command, typed))
+    return fail(f"the sweep has ended early: {error!r}")

@@ -1,0 +1,115 @@
+"""The keys under ``data``, split into those of the data set, the stream of batches, the selection and the cache."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from gantrain.config.schema import Fraction, PositiveInt, checked, construct
+from gantrain.data.base import ImageDataset, Selection, first_of_each_class, is_held_out
+from gantrain.data.images.cache import Cache
+from gantrain.data.stream import BatchStream
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS
+from gantrain.runtime import distributed
+
+STREAM_KEYS = ("batch_size", "num_workers", "on_error")
+CACHE_KEYS = ("cache", "cache_limit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionSettings:
+    """Which items of a data set are used.
+
+    Attributes:
+        fraction: Part of the items, drawn by the seed.
+        max_size: Of these, at most so many are used: the first ones.
+        labelled: How many training items keep their labels; those of all others are hidden.
+    """
+
+    fraction: Fraction | None = None
+    max_size: PositiveInt | None = None
+    labelled: PositiveInt | None = None
+
+
+SELECTION_KEYS = tuple(field.name for field in fields(SelectionSettings))
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The keys under ``data``.
+
+    Attributes:
+        dataset: ``mode`` and the keys of that data set's class.
+        stream: ``batch_size``, ``num_workers`` and ``on_error``, as far as they are given, for ``BatchStream``.
+        selection: Which items are used.
+        cache: Where decoded images are stored.
+    """
+
+    dataset: dict[str, Any]
+    stream: dict[str, Any]
+    selection: SelectionSettings
+    cache: Cache
+
+    @classmethod
+    def split(cls, data: Mapping[str, Any]) -> DataSettings:
+        """Split the keys and check all but those of the data set, whose class checks them when it is built.
+
+        Raises:
+            ConfigError: A value is of the wrong type.
+        """
+        hints = typing.get_type_hints(BatchStream.__init__, include_extras=True)
+        parts: dict[str, dict[str, Any]] = {"dataset": {}, "stream": {}, "selection": {}, "cache": {}}
+        owners = {"stream": STREAM_KEYS, "selection": SELECTION_KEYS, "cache": CACHE_KEYS}
+        for key, value in data.items():
+            owner = next((owner for owner, keys in owners.items() if key in keys), "dataset")
+            parts[owner][key] = checked(value, hints[key], f"data.{key}") if owner == "stream" else value
+        if parts["cache"].get("cache") is False:  # YAML reads `off` as false.
+            parts["cache"]["cache"] = "off"
+        return cls(
+            dataset=parts["dataset"],
+            stream=parts["stream"],
+            selection=construct(SelectionSettings, parts["selection"], key="data"),
+            cache=construct(Cache, parts["cache"], key="data"),
+        )
+
+    def build(self, *, phase: str, seed: int = 0) -> ImageDataset:
+        """The selected items of the data set of a phase, ``train``, ``test`` or any other that it has.
+
+        Raises:
+            ConfigError: The data set can't be built, or ``data.labelled`` is given and it has no labels.
+        """
+        also = (*STREAM_KEYS, *SELECTION_KEYS, *CACHE_KEYS)
+        dataset: ImageDataset = DATASETS.build(self.dataset, also=also, phase=phase)
+        selection = self.selection
+        if selection.labelled is not None and dataset.labels is None:
+            raise ConfigError(f"data.labelled={selection.labelled}: this data set has no labels")
+        if selection.fraction is not None:
+            dataset = dataset.sample(selection.fraction, seed)
+        if selection.max_size is not None:
+            dataset = dataset.first(selection.max_size)
+        if selection.labelled is not None and phase == "train":
+            assert dataset.labels is not None
+            known = first_of_each_class(dataset.labels, selection.labelled)
+            dataset = Selection(dataset, range(len(dataset)), known)
+        return dataset
+
+    def build_test_set(self, train_set: ImageDataset, *, seed: int = 0) -> ImageDataset | None:
+        """The items of the test phase; None if they are those of the ``train_set``."""
+        if not train_set.held_out:
+            return None
+        test_set = self.build(phase="test", seed=seed)
+        if is_held_out(train_set, test_set):
+            return test_set
+        distributed.print_rank_zero(
+            f"warning: data.mode={self.dataset.get('mode')} has the same images in the phases train and test, so no "
+            "images are held out"
+        )
+        return None
+
+
+def build_dataset(data: Mapping[str, Any], *, phase: str, seed: int = 0) -> ImageDataset:
+    """The data set of a phase from all keys under ``data``; those of the stream and the cache have no effect."""
+    return DataSettings.split(data).build(phase=phase, seed=seed)
