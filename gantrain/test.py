@@ -42,8 +42,8 @@ from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.registry import import_plugins
 from gantrain.report.pages.page import PAGE
-from gantrain.report.pages.replacing import replacing
 from gantrain.report.pages.results_page import list_results, results_page
+from gantrain.report.pages.staging import staging_folder
 from gantrain.training.build import EVALUATION_BATCH, build_dataset
 
 SAMPLES = 64  # where nobody says how many
@@ -191,7 +191,7 @@ def _test_run(
         raise ConfigError(f"direction={settings.direction}: {type(model).__name__} makes images from noise")
     labels = wanted_labels(model, settings.labels, settings.num or SAMPLES)
     figures = _figures(model, state, settings, device, reading)
-    with replacing(folder, command=typed) as part:
+    with staging_folder(folder, command=typed) as part:
         made = save_samples(model, part, num=settings.num or SAMPLES, labels=labels, seed=settings.seed)
         facts = {
             "samples": f"{len(made.rows)}, of seed {settings.seed}",
@@ -204,7 +204,7 @@ def _test_run(
             command=typed,
             facts=facts,
             tables={"samples": made.rows},
-            walk=made.walk,
+            interpolation=made.walk,
             images=made.images,
             run=_way_to(run, folder),
         )
@@ -243,7 +243,7 @@ def _translate(
     for direction in directions:
         check_channels(dataset, direction, translator)
     done: dict[Direction, Translated] = {}
-    with replacing(folder, command=typed) as part:
+    with staging_folder(folder, command=typed) as part:
         images = ImageFolder(part, run=spec, data=dataset.spec)
         for direction in directions:
             done[direction] = translate_all(

@@ -219,7 +219,7 @@ def _hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = N
             if sweep is not None:
                 as_typed = OmegaConf.to_container(runtime.overrides.task, resolve=False)
                 assert isinstance(as_typed, list)
-                sweep.refuse(as_typed, choices, message)
+                sweep.record_failure(as_typed, choices, message)
             return None
         try:
             status = report_errors(lambda: job(named, list(runtime.overrides.task), choices))

@@ -60,7 +60,7 @@ def finish(sweep: Sweep, *, stopped: bool) -> int:
 
     if distributed.rank() != 0:
         return 0
-    records = sweep.close(stopped=stopped)
+    records = sweep.finalize(stopped=stopped)
     if sweep.folder.exists() and records:
         page = compare_sweep(sweep.folder)
         for line in summary(records):

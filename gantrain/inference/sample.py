@@ -73,7 +73,7 @@ def save_samples(model: LatentGAN, folder: Path, *, num: int, labels: Tensor | N
     columns = min(COLUMNS, math.isqrt(len(samples))) if labels is None else len(labels) // len(labels.unique())
     grid(samples, columns).save(folder / "grid.png")
     ways = _interpolations(model, seed, labels)
-    walk = Interpolation(path=folder / "interpolations.png", **layout(len(ways), ways, COLUMNS))
+    walk = Interpolation(folder / "interpolations.png", layout(len(ways), ways, COLUMNS))
     grid(ways, COLUMNS).save(walk.path)
     grids = {}
     for name, images in model.visuals({}).items():

@@ -39,8 +39,8 @@ class Translated:
     @property
     def means(self) -> dict[str, float]:
         """See above."""
-        names = dict.fromkeys(name for row in self.rows for name in row.figures)
-        return {name: fmean(row.figures[name] for row in self.rows if name in row.figures) for name in names}
+        names = dict.fromkeys(name for row in self.rows for name in row.metrics)
+        return {name: fmean(row.metrics[name] for row in self.rows if name in row.metrics) for name in names}
 
 
 class ImageFolder:
@@ -169,7 +169,7 @@ def translate_all(
                 written = {kind: folder.write(kind, name, results[number]) for kind, results in made.items()}
                 size = (made[f"real_{source}"].size(-1), made[f"real_{source}"].size(-2))
                 figures = {figure: values[number] for figure, values in compared.items()}
-                done.rows.append(Row(name=name, images=written, size=size, figures=figures))
+                done.rows.append(Row(name=name, images=written, size=size, metrics=figures))
                 bar.update()
             if len(done.rows) == total:
                 break

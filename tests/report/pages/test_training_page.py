@@ -341,7 +341,7 @@ def test_a_run_that_goes_on_from_an_earlier_step_shows_no_more_than_it_has(brows
     browser.until(f"{READY} && document.querySelector('#samples input').max === '4'")
     report.open(60, done=60, total=200, unit="step")  # from a checkpoint
     assert max(line["step"] for line in lines_of(RUNS / "run", "losses")) == 60
-    assert [line["step"] for line in lines_of(RUNS / "run", "pictures")] == [20, 40, 60]
+    assert [line["step"] for line in lines_of(RUNS / "run", "images")] == [20, 40, 60]
     browser.until("document.querySelector('#samples input').max === '2'")
     assert browser.find("#share").text == "30 %"
     go_on(report, 60, 80)
