@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -93,11 +92,7 @@ class AppendLog(Generic[Record]):
 
 
 class JsonlLog(AppendLog[Line]):
-    """A file with one JSON object a line, each with its ``step``.
-
-    Args:
-        path: The file.
-    """
+    """A file with one JSON object a line, each with its ``step``."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, json.dumps)
@@ -121,15 +116,14 @@ def read_lines(path: Path) -> list[Line]:
         texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
-    return [line for line in itertools.takewhile(lambda line: line is not None, map(_parse, texts)) if line]
-
-
-def _parse(text: str) -> Line | None:
-    """The values of a line; None if it is not a valid line of a log."""
-    try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(line, dict) or not all(isinstance(value, (int, float)) for value in line.values()):
-        return None
-    return line if "step" in line else None
+    lines: list[Line] = []
+    for text in texts:
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            break
+        numeric = isinstance(line, dict) and all(isinstance(value, (int, float)) for value in line.values())
+        if not numeric or "step" not in line:
+            break
+        lines.append(line)
+    return lines

@@ -108,7 +108,7 @@ class Report:
         self._last_log = (time.perf_counter(), -1, 0.0)
 
     def finish(self, step: int, *, done: int, total: float, unit: str) -> None:
-        """Mark a run as done that was complete already, and may have been killed before its page said so; see ``open``."""
+        """Complete the page of a run that had made all its steps but was killed before it wrote so; see ``open``."""
         if not self._active:
             return
         status = read_status(self.folder)
@@ -244,15 +244,13 @@ class Report:
         """
         if self._bar is not None:
             self._bar.close()
-        state, _, reason = status.partition(": ")
-        for write in (
-            self._losses.catch_up,
-            self._speed.catch_up,
-            lambda: self._page.write(state, reason=reason or None, step=step),
-        ):
+        for log in (self._losses, self._speed) if self._active else ():
             with self._warn_on_io_error():
-                if self._active:
-                    write()
+                log.catch_up()
+        if self._active:
+            state, _, reason = status.partition(": ")
+            with self._warn_on_io_error():
+                self._page.write(state, reason=reason or None, step=step)
         end_all(self._loggers, status)
 
 
@@ -267,20 +265,13 @@ class DataStallMonitor:
     SECONDS = 60.0
 
     def __init__(self) -> None:
-        self._lines = 0
-        self._seconds = 0.0
+        self._lines, self._seconds = 0, 0.0  # Length of the current stall.
         self._reported = False
 
     def is_too_long(self, share: float, seconds: float) -> bool:
-        """True at the first log line at which it is.
-
-        Args:
-            share: Of the time since the last line that was spent waiting.
-            seconds: That time.
-        """
+        """True at the first log line at which it is; ``share`` of the ``seconds`` before the line was spent waiting."""
         slow = share > self.SHARE
-        self._lines = self._lines + 1 if slow else 0
-        self._seconds = self._seconds + seconds if slow else 0.0
+        self._lines, self._seconds = (self._lines + 1, self._seconds + seconds) if slow else (0, 0.0)
         first = not self._reported and self._lines >= self.LINES and self._seconds >= self.SECONDS
         self._reported = self._reported or first
         return first

@@ -27,13 +27,11 @@ TABLE, RECORD = "runs.csv", "runs.json"
 # Keys that do not affect what a run computes.
 _IGNORED_KEYS = ("name", "resume", "dry_run", "plugins")
 _IGNORED_GROUPS = ("logger", "objective", "sweep", "hydra", "launcher", "sweeper")
+_FACTS = ("status", "message", "step", "seconds")  # Of a run, in the table and the record.
 _NO_RUNS = (ASSETS, "sweeps")  # Folders that checkpoints/* matches besides the runs.
 _CHOICES = ("name", "mode")  # Last parts of the keys that choose a class.
 
 Columns: TypeAlias = dict[str, list[Any]]  # A value for each run, by key.
-
-
-# ---- differences
 
 
 def differing(runs: Sequence[Run]) -> tuple[Columns, Columns]:
@@ -84,22 +82,14 @@ def _follows(key: str, columns: Columns) -> bool:
     return False
 
 
-# ---- output
-
-
 def compare_sweep(folder: Path) -> Path:
     """Write the page, the table and the record of a sweep into its folder; returns the path of the page."""
     jobs = read_jobs(folder)
     newest = max(jobs, key=lambda job: job.get("time", 0.0), default={})
-    runs = [read_run(_run_folder(folder, job), job) for job in jobs]
-    page = compare(runs, folder, title=folder.resolve().name, command=newest.get("command", ""))
+    page = compare(_runs(folder), folder, title=folder.resolve().name, command=newest.get("command", ""))
     if CHECKPOINTS.is_dir():
         write_home(CHECKPOINTS)  # It links to the page of the sweep.
     return page
-
-
-def _run_folder(sweep: Path, job: Mapping[str, Any]) -> Path:
-    return Path(os.path.normpath(sweep.resolve() / job.get("folder", f"../../{job['run']}")))
 
 
 def compare(runs: Sequence[Run], folder: Path, *, title: str, command: str) -> Path:
@@ -120,10 +110,7 @@ def compare(runs: Sequence[Run], folder: Path, *, title: str, command: str) -> P
         {
             "run": run.name,
             "folder": os.path.relpath(run.folder, folder.resolve()),
-            "status": run.status,
-            "message": run.message,
-            "step": run.step,
-            "seconds": run.seconds,
+            **{fact: getattr(run, fact) for fact in _FACTS},
             "settings": {key: column[number] for key, column in (main | further).items()},
             "metrics": metrics(run),
         }
@@ -149,15 +136,12 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]], settings: Sequen
     kinds = [(name, kind) for name in names for kind in ("final", "best")]
     text = io.StringIO(newline="")
     table = csv.writer(text)
-    facts = ["run", "status", "message", "step", "seconds"]
+    facts = ["run", *_FACTS]
     table.writerow([*facts, *settings, *(f"{kind} {name}" for name, kind in kinds)])
     for row in rows:
         found = [row["metrics"].get(name, {}).get(kind) for name, kind in kinds]
         table.writerow([*(row[fact] for fact in facts), *(row["settings"][key] for key in settings), *found])
     write_whole(path, text.getvalue())
-
-
-# ---- the command
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -170,8 +154,9 @@ def main(arguments: Sequence[str]) -> int:
     out = next((Path(word.partition("=")[2]).expanduser() for word in arguments if word.startswith("out=")), None)
     if wrong := next((word for word in words if word.startswith("-") or "=" in word), None):
         raise ConfigError(f"{wrong}: give folders of runs or sweeps, and out=FOLDER")
-    paths = [word for word in words if len(words) == 1 or not _is_no_run(Path(word).expanduser())]
-    folders = [folder for word in paths for folder in _find(word)]
+    if len(words) > 1:  # checkpoints/*, for example.
+        words = [word for word in words if Path(word).name not in _NO_RUNS and not Path(word).expanduser().is_file()]
+    folders = [folder for word in words for folder in _find(word)]
     if len(folders) == 1 and out is None and (folders[0] / JOBS).is_dir():
         page = compare_sweep(folders[0])
     else:
@@ -187,12 +172,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _is_no_run(path: Path) -> bool:
-    return path.name in _NO_RUNS or path.is_file()
-
-
 def _find(word: str) -> list[Path]:
-    """The runs and sweeps of a path, or of a name in ``checkpoints``: a run, a sweep, or a folder that contains some."""
+    """Runs and sweeps at a path or of a name in ``checkpoints``, or else those inside that folder."""
     for folder in (Path(word).expanduser(), CHECKPOINTS / word, CHECKPOINTS / "sweeps" / word):
         for folders in ([folder], sorted(folder.glob("*/"))):
             if found := [each for each in folders if _is_comparable(each)]:
@@ -205,10 +186,12 @@ def _is_comparable(folder: Path) -> bool:
     return (folder / "config.yaml").exists() or (folder / JOBS).is_dir() or any(folder.glob("step_*.pt"))
 
 
-def _runs(folder: Path) -> Iterable[Run]:
+def _runs(folder: Path) -> list[Run]:
+    """A run, or the runs of a sweep."""
     if not (folder / JOBS).is_dir():
         return [read_run(folder)]
-    return [read_run(_run_folder(folder, job), job) for job in read_jobs(folder)]
+    jobs = [(folder.resolve() / job.get("folder", f"../../{job['run']}"), job) for job in read_jobs(folder)]
+    return [read_run(Path(os.path.normpath(path)), job) for path, job in jobs]
 
 
 def _unique(runs: Iterable[Run]) -> list[Run]:

@@ -145,28 +145,29 @@ class Sweep:
         if skip_done and config["resume"] == "auto" and not config["dry_run"] and is_done(folder, config):
             distributed.say(f"{folder} is done")
             return self._record_result(config, overrides, "done", 0)
-        self._write_record(run, overrides, "running")
+        self._write_record(run, overrides, status="running")
         try:
             status = train()
         except (ConfigError, OSError, MemoryError) as error:  # The caller reports it.
             exit_status = 2 if isinstance(error, ConfigError) else 1
-            self._write_record(run, overrides, "crashed", message=str(error) or type(error).__name__, exit=exit_status)
+            message = str(error) or type(error).__name__
+            self._write_record(run, overrides, status="crashed", message=message, exit=exit_status)
             raise
         except KeyboardInterrupt:
-            self._write_record(run, overrides, "stopped", exit=130)
+            self._write_record(run, overrides, status="stopped", exit=130)
             if self.waits and self.is_elsewhere:  # The launcher would kill the other runs.
                 return 130
             raise
         except Exception as error:  # The other runs continue.
             traceback.print_exc()
-            self._write_record(run, overrides, "crashed", message=f"{type(error).__name__}: {error}", exit=1)
+            message = f"{type(error).__name__}: {error}"
+            self._write_record(run, overrides, status="crashed", message=message, exit=1)
             return 1
         finally:
             if self.waits and self.is_elsewhere:  # Ctrl-C in an idle worker would end the whole pool.
                 signal.signal(signal.SIGINT, _ignore)
-        return self._record_result(
-            config, overrides, "stopped" if status else read_status(folder).get("state", "done"), status
-        )
+        state = "stopped" if status else read_status(folder).get("state", "done")
+        return self._record_result(config, overrides, state, status)
 
     def _record_result(self, config: Mapping[str, Any], overrides: Sequence[str], state: str, status: int) -> int:
         """Record the result of a run that did not crash."""
@@ -177,40 +178,32 @@ class Sweep:
                 message = f"objective.metric={metric} was never logged"
                 distributed.say(f"warning: {message}")
                 status = 2 if self._needs_metric else 0
-        self._write_record(run, overrides, state, message=message, exit=status, objective=config["objective"])
+        self._write_record(run, overrides, status=state, message=message, exit=status, **config["objective"])
         return status
 
     def record_failure(self, overrides: Sequence[str], choices: Mapping[str, str | None], message: str) -> None:
         """Record a run that failed before it started."""
-        self._write_record(name_of_run(overrides, choices), overrides, "crashed", message=message, exit=2)
+        self._write_record(name_of_run(overrides, choices), overrides, status="crashed", message=message, exit=2)
 
-    def _write_record(
-        self,
-        run: str,
-        overrides: Sequence[str],
-        status: str,
-        *,
-        message: str = "",
-        exit: int | None = None,
-        objective: Mapping[str, Any] | None = None,
-    ) -> None:
-        if distributed.rank() != 0:
-            return
+    def _write_record(self, run: str, overrides: Sequence[str], **result: Any) -> None:
         record = {
             "run": run,
             "folder": os.path.relpath(CHECKPOINTS / run, self.folder),
             "command": self.command,
             "overrides": list(overrides),
-            "status": status,
-            "message": message,
-            "exit": exit,
-            **(objective or {}),
+            "message": "",
+            "exit": None,
+            **result,
             "objective": self.value,
             "session": self._session,
             "time": round(time.time(), 1),
         }
+        if distributed.rank() == 0:
+            self._save(record)
+
+    def _save(self, record: Mapping[str, Any]) -> None:
         (self.folder / JOBS).mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / JOBS / f"{run}.json", json.dumps(record, indent=1) + "\n")
+        write_whole(self.folder / JOBS / f"{record['run']}.json", json.dumps(record, indent=1) + "\n")
 
     def finalize(self, *, stopped: bool) -> list[dict[str, Any]]:
         """The records of the runs of this command. The folder of a sweep without any run folder is removed.
@@ -222,7 +215,7 @@ class Sweep:
         for record in records:
             if record["exit"] is None:  # Its process has ended without a record.
                 record |= {"status": "stopped", "exit": 130} if stopped else LOST
-                write_whole(self.folder / JOBS / f"{record['run']}.json", json.dumps(record, indent=1) + "\n")
+                self._save(record)
         if not any((CHECKPOINTS / record["run"]).exists() for record in read_jobs(self.folder)):
             if self.folder in self._missing:
                 shutil.rmtree(self.folder, ignore_errors=True)
@@ -236,11 +229,7 @@ def _ignore(number: int, frame: FrameType | None) -> None:
     """Do nothing; unlike with ``SIG_IGN``, the next run can install a handler."""
 
 
-LOST = {
-    "status": "crashed",
-    "message": "its process ended without an error message; it may have been killed",
-    "exit": 1,
-}
+LOST = {"status": "crashed", "message": "its process was killed, or ended without a message", "exit": 1}
 
 
 def read_jobs(folder: Path) -> list[dict[str, Any]]:

@@ -19,8 +19,10 @@ MAX_IMAGES = 8  # Of these with an image, which can be large.
 END_TIMEOUT = 15.0  # Seconds that the end of a run waits for the queue.
 
 
-class AsyncLogger:
-    """Queues the calls to a logger. Calls that do not fit are dropped; the first problem is printed as a warning.
+class AsyncLogger(Logger):
+    """Queues the calls to a logger. Calls that do not fit are dropped; ``end`` waits for ``END_TIMEOUT`` seconds.
+
+    The first problem, of whatever kind, is printed as a warning.
 
     Args:
         name: Name of the logger.
@@ -38,8 +40,7 @@ class AsyncLogger:
         self._warned = False
 
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
-        """Queue ``Logger.begin``, in place of all calls in the queue but the images up to ``step``."""
-        dropped = self._clear()  # The scalars among these are in `lines`.
+        dropped = self._clear()  # `lines` has the scalars among these; the images up to `step` are queued again.
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=f"logger {self._name}", daemon=True)
             self._thread.start()
@@ -49,18 +50,15 @@ class AsyncLogger:
                 self.image(made_at, *others)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Queue ``Logger.scalars``."""
         self._put("scalars", step, dict(values))
 
     def image(self, step: int, name: str, image: Image.Image) -> None:
-        """Queue ``Logger.image``."""
         if not self._image_slots.acquire(blocking=False):
             self._warn("is too slow, some images are dropped")
         elif not self._put("image", step, name, image):
             self._image_slots.release()
 
     def end(self, status: str) -> None:
-        """Queue ``Logger.end``, and wait at most ``END_TIMEOUT`` seconds for the queue."""
         thread, self._thread = self._thread, None
         if thread is None:
             return

@@ -64,16 +64,15 @@ def build_loggers(configs: Mapping[str, Any], *, run: str, folder: Path) -> dict
         folder: The run folder.
 
     Raises:
-        ConfigError: There is no such logger, it has no such key, its package is not installed, or its constructor fails.
+        ConfigError: No such logger, no such key, its package is not installed, or its constructor fails.
     """
+    loggers = {}
     for key, config in configs.items():
         if not isinstance(config, Mapping):
             raise ConfigError(
                 f"logger.{key}={config}: choose a logger with logger=NAME, several with logger=[NAME,NAME]; "
                 f"there are: none, {', '.join(LOGGERS)}"
             )
-    loggers = {}
-    for key, config in configs.items():
         try:
             loggers[key] = LOGGERS.build(config, key=f"logger.{key}", run=run, folder=folder)
         except ConfigError:

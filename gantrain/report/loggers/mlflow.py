@@ -21,7 +21,7 @@ class MlflowLogger(Logger):
     """A run of an MLflow experiment. Its identity is stored in the run folder, so that a resumed run continues it.
 
     Args:
-        tracking_uri: Of the server, or a folder as ``file:...``; None for ``$MLFLOW_TRACKING_URI``, or MLflow's default.
+        tracking_uri: Of the server, or a folder as ``file:...``; None for ``$MLFLOW_TRACKING_URI`` or MLflow's default.
         experiment: Its name; it is created if needed.
         run: Name of the run.
         folder: The run folder.

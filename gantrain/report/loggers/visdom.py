@@ -104,11 +104,7 @@ class ServerUnavailableError(OSError):
 
 
 def connect(address: Mapping[str, Any]) -> Any:
-    """A client that raises a ``ServerUnavailableError`` where visdom's own would print, or wait without a limit.
-
-    Args:
-        address: ``server``, ``port`` and ``env``.
-    """
+    """A client that raises a ``ServerUnavailableError`` where visdom's own would print, or wait without a limit."""
     import logging
 
     import requests

@@ -10,15 +10,7 @@ from typing import Any
 from dominate import tags
 
 from gantrain.report.log import Line
-from gantrain.report.pages.page import (
-    PAGE,
-    address,
-    command_section,
-    new_document,
-    section,
-    write_data,
-    write_document,
-)
+from gantrain.report.pages import page
 
 MAX_POINTS = 300  # Of a curve.
 DIGITS = 5  # Significant ones of a point.
@@ -49,25 +41,25 @@ def comparison_page(
     """
     metrics = list(dict.fromkeys(name for run in record["runs"] for name in run["metrics"]))
     metrics.sort(key=lambda name: name != objective)
-    back = {"all runs": address(home / PAGE, folder)} if (home / PAGE).exists() else None
-    document, body = new_document(record["name"], scripts=("curves", "parallel", "comparison"), back=back)
+    back = {"all runs": page.address(home / page.PAGE, folder)} if (home / page.PAGE).exists() else None
+    document, body = page.new_document(record["name"], scripts=("curves", "parallel", "comparison"), back=back)
     files = tags.p(
         "Also as ", tags.a("CSV", href="runs.csv"), " and ", tags.a("JSON", href="runs.json"), ".", cls="hint"
     )
     runs_table = tags.div(tags.table(id="runs"), cls="scroll")
-    body.add(section("Runs", tags.div(id="columns", cls="controls"), runs_table, files))
+    body.add(page.section("Runs", tags.div(id="columns", cls="controls"), runs_table, files))
     if len(record["differ"]) > 2:
-        body.add(section("Settings and metrics", tags.div(id="parallel")))
-    body.add(section("Samples", id="samples", hidden=True), section("Curves", id="curves"))
+        body.add(page.section("Settings and metrics", tags.div(id="parallel")))
+    body.add(page.section("Samples", id="samples", hidden=True), page.section("Curves", id="curves"))
     if record["command"]:
-        body.add(command_section(record["command"]))
+        body.add(page.command_section(record["command"]))
     settings = [*record["differ"], *record["follow"]]
     runs = [
         {
             **{key: run[key] for key in ("status", "message", "step", "seconds", "metrics")},
             "name": run["run"],
-            "folder": address(folder / run["folder"], folder),
-            "has_page": (folder / run["folder"] / PAGE).exists(),
+            "folder": page.address(folder / run["folder"], folder),
+            "has_page": (folder / run["folder"] / page.PAGE).exists(),
             "settings": [run["settings"][key] for key in settings],
             "curves": {name: _thin_out(lines[run["run"]], name) for name in metrics},
             "images": list(images[run["run"]]),
@@ -76,9 +68,9 @@ def comparison_page(
         for run in record["runs"]
     ]
     keys = {"differ": record["differ"], "follow": record["follow"], "metrics": metrics, "objective": objective}
-    write_data(folder, "comparison", {"runs": runs, **keys, "written": round(time.time(), 1)})
-    write_document(folder / PAGE, document)
-    return folder / PAGE
+    page.write_data(folder, "comparison", {"runs": runs, **keys, "written": round(time.time(), 1)})
+    page.write_document(folder / page.PAGE, document)
+    return folder / page.PAGE
 
 
 def _thin_out(lines: Sequence[Line], name: str) -> dict[str, list[float]]:

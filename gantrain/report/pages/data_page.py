@@ -7,18 +7,8 @@ from pathlib import Path
 
 from dominate import tags
 
-from gantrain.report.pages.page import PAGE, address, command_section, new_document, section, write_document
+from gantrain.report.pages import page
 
-STYLE = """
-.bar { background: var(--accent); height: .9rem; min-width: 1px; border-radius: .2rem }
-.wrong summary { color: var(--bad); font-weight: bold }
-summary { cursor: pointer }
-h1, li, .names th { overflow-wrap: anywhere }
-.names th { max-width: 30rem }
-.sheet { display: flex; flex-wrap: wrap; gap: .4rem }
-.sheet figure { margin: 0; display: flex; gap: 1px; align-items: flex-start }
-.sheet img { min-width: 0 }
-"""
 BAR_LENGTH = 20  # Of the largest class, in rem.
 
 
@@ -43,20 +33,21 @@ def data_page(
         classes: Number of images of each class, by heading.
         sheets: Example images by heading: a name, and one image or a pair.
     """
-    document, body = new_document(name)
-    document.head.add(tags.style(STYLE))
+    document, body = page.new_document(name)
     rows = list(dict.fromkeys(key for facts in columns.values() for key in facts))
     facts = tags.table(tags.tr(tags.th(), *(tags.th(heading) for heading in columns)))
     for row in rows:
         facts.add(tags.tr(tags.th(row), *(tags.td(column.get(row, "")) for column in columns.values())))
     body.add(tags.section(tags.div(facts, cls="scroll"), aria_label="facts"))
-    body.add(section("Findings", *([_finding(*finding) for finding in findings] or [tags.p("No problems found.")])))
+    body.add(
+        page.section("Findings", *([_finding(*finding) for finding in findings] or [tags.p("No problems found.")]))
+    )
     for heading, counts in classes.items():
-        body.add(section(f"Classes, {heading}", tags.div(_bars(counts), cls="scroll")))
+        body.add(page.section(f"Classes, {heading}", tags.div(_bars(counts), cls="scroll")))
     for heading, images in sheets.items():
-        body.add(section(heading, tags.div(*(_thumbnail(folder, *image) for image in images), cls="sheet")))
-    body.add(command_section(command))
-    write_document(folder / PAGE, document)
+        body.add(page.section(heading, tags.div(*(_thumbnail(folder, *image) for image in images), cls="sheet")))
+    body.add(page.command_section(command))
+    page.write_document(folder / page.PAGE, document)
 
 
 def _finding(text: str, stops: bool, items: Sequence[str]) -> tags.html_tag:
@@ -77,5 +68,5 @@ def _bars(counts: Mapping[str, int]) -> tags.html_tag:
 
 
 def _thumbnail(folder: Path, name: str, paths: Sequence[Path]) -> tags.html_tag:
-    urls = [address(path, folder) for path in paths]
+    urls = [page.address(path, folder) for path in paths]
     return tags.figure(*(tags.img(src=url, alt=name, title=name, loading="lazy") for url in urls))

@@ -7,16 +7,7 @@ from typing import Any
 
 from dominate import tags
 
-from gantrain.report.pages.page import (
-    PAGE,
-    address,
-    as_text,
-    new_document,
-    read_status,
-    remove_leftovers,
-    write_data,
-    write_document,
-)
+from gantrain.report.pages import page
 
 LEFTOVER_AGE = 60.0  # Seconds after which an incomplete file has no writer any more.
 
@@ -34,21 +25,21 @@ def write_home(folder: Path) -> None:
     """
     runs = [_card(path.parent) for path in folder.glob("*/config.yaml")]
     runs.sort(key=lambda run: run["opened"], reverse=True)
-    sweeps = sorted(folder.glob(f"sweeps/*/{PAGE}"), key=lambda page: page.stat().st_mtime, reverse=True)
-    document, body = new_document("Runs", scripts=("home",))
+    sweeps = sorted(folder.glob(f"sweeps/*/{page.PAGE}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    document, body = page.new_document("Runs", scripts=("home",))
     body.add(tags.section(tags.div(id="controls", cls="controls"), aria_label="filter"))
     if sweeps:
-        links = (tags.li(tags.a(as_text(page.parent.name), href=address(page, folder))) for page in sweeps)
+        links = (tags.li(tags.a(page.as_text(path.parent.name), href=page.address(path, folder))) for path in sweeps)
         count = tags.summary("1 sweep" if len(sweeps) == 1 else f"{len(sweeps)} sweeps")
         body.add(tags.section(tags.details(count, tags.ul(*links)), aria_label="sweeps"))
     body.add(tags.div(id="runs"))
-    remove_leftovers(folder, age=LEFTOVER_AGE)  # Other runs may be writing the page at the same time.
-    write_data(folder, "runs", runs)
-    write_document(folder / PAGE, document)
+    page.remove_leftovers(folder, age=LEFTOVER_AGE)  # Other runs may be writing the page at the same time.
+    page.write_data(folder, "runs", runs)
+    page.write_document(folder / page.PAGE, document)
 
 
 def _card(run: Path) -> dict[str, Any]:
-    status = read_status(run)
+    status = page.read_status(run)
     if not isinstance(status.get("opened"), (int, float)):  # Written by an incompatible version.
         status = {"state": "unknown", "opened": (run / "config.yaml").stat().st_mtime}
-    return {**status, "name": as_text(run.name), "folder": address(run, run.parent)}
+    return {**status, "name": page.as_text(run.name), "folder": page.address(run, run.parent)}

@@ -139,11 +139,7 @@ def to_javascript(value: Any) -> str:
 
 
 def make_folder(folder: Path, inside: str) -> Path:
-    """A folder inside that of a page, created if needed; not the page's own folder, which may have been deleted.
-
-    Raises:
-        OSError: It can't be created.
-    """
+    """A folder inside that of a page, created if needed, unless the page's own folder has been deleted (OSError)."""
     for part in Path(inside).parts:
         folder = folder / part
         folder.mkdir(exist_ok=True)

@@ -10,18 +10,7 @@ from typing import Any, NamedTuple
 
 from dominate import tags
 
-from gantrain.report.pages.page import (
-    DATA,
-    PAGE,
-    address,
-    as_text,
-    command_section,
-    facts_list,
-    new_document,
-    section,
-    write_data,
-    write_document,
-)
+from gantrain.report.pages import page
 
 # Metrics of single images, and which values of them are better.
 BETTER = {"L1": "lower", "PSNR": "higher", "SSIM": "higher"}
@@ -76,25 +65,25 @@ def results_page(
         images: More grids, by caption.
         run: Address of the page of the run.
     """
-    document, body = new_document(name, scripts=("results",), back=None if run is None else {"training": run})
-    body.add(tags.section(facts_list(facts, style="facts long"), aria_label="facts"))
+    document, body = page.new_document(name, scripts=("results",), back=None if run is None else {"training": run})
+    body.add(tags.section(page.facts_list(facts, style="facts long"), aria_label="facts"))
     for number, heading in enumerate(tables):
         title, _, hint = heading.partition(": ")
         hints = [tags.p(hint, cls="hint")] if hint else []
-        body.add(section(title, *hints, tags.div(data_table=str(number)), cls="results"))
+        body.add(page.section(title, *hints, tags.div(data_table=str(number)), cls="results"))
     if interpolation is not None:
-        body.add(section("Interpolations", tags.div(id="interpolation")))
+        body.add(page.section("Interpolations", tags.div(id="interpolation")))
     if images:
-        shown = (_figure(address(path, folder), caption) for caption, path in images.items())
-        body.add(section("Grids", tags.div(*shown, cls="grids")))
-    body.add(command_section(command))
+        shown = (_figure(page.address(path, folder), caption) for caption, path in images.items())
+        body.add(page.section("Grids", tags.div(*shown, cls="grids")))
+    body.add(page.command_section(command))
     data = {
         "written": round(time.time(), 1),
         "tables": [_table(folder, rows) for rows in tables.values()],
-        "interpolation": interpolation and {**interpolation.layout, "url": address(interpolation.path, folder)},
+        "interpolation": interpolation and {**interpolation.layout, "url": page.address(interpolation.path, folder)},
     }
-    write_data(folder, "results", data)
-    write_document(folder / PAGE, document)
+    page.write_data(folder, "results", data)
+    page.write_document(folder / page.PAGE, document)
 
 
 def list_results(run: Path) -> None:
@@ -103,14 +92,14 @@ def list_results(run: Path) -> None:
     Raises:
         OSError: It can't be written.
     """
-    if (run / DATA).is_dir():
-        pages = sorted(run.glob(f"results/*/{PAGE}"))
-        links = [{"name": as_text(page.parent.name), "url": address(page, run)} for page in pages]
-        write_data(run, "results", links)
+    if (run / page.DATA).is_dir():
+        paths = sorted(run.glob(f"results/*/{page.PAGE}"))
+        links = [{"name": page.as_text(path.parent.name), "url": page.address(path, run)} for path in paths]
+        page.write_data(run, "results", links)
 
 
 def _table(folder: Path, rows: Sequence[Row]) -> dict[str, Any]:
-    """Names of the columns, and of each row its name, addresses, size, metrics and class, as ``results.js`` reads them."""
+    """Kinds and metrics by column, and the name, addresses, size, metrics and class of each row, for ``results.js``."""
     kinds = list(dict.fromkeys(kind for row in rows for kind in row.images))
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.metrics))
     return {
@@ -118,8 +107,8 @@ def _table(folder: Path, rows: Sequence[Row]) -> dict[str, Any]:
         "metrics": [[metric, BETTER[metric]] for metric in metrics],
         "rows": [
             [
-                as_text(row.name),
-                [address(row.images[kind], folder) if kind in row.images else None for kind in kinds],
+                page.as_text(row.name),
+                [page.address(row.images[kind], folder) if kind in row.images else None for kind in kinds],
                 row.size,
                 [float(f"{row.metrics[metric]:.6g}") if metric in row.metrics else None for metric in metrics],
                 row.label,

@@ -13,20 +13,8 @@ from omegaconf import OmegaConf
 
 from gantrain.config.overrides import flatten
 from gantrain.report.log import AppendLog
+from gantrain.report.pages import page
 from gantrain.report.pages.home_page import write_home
-from gantrain.report.pages.page import (
-    DATA,
-    PAGE,
-    command_section,
-    facts_list,
-    make_folder,
-    new_document,
-    read_status,
-    section,
-    to_javascript,
-    write_data,
-    write_document,
-)
 from gantrain.report.pages.results_page import list_results
 
 HEARTBEAT = 5.0  # Seconds between updates of the status while nothing is logged.
@@ -50,7 +38,7 @@ class TrainingPage:
         self._folder, self._home = folder, home
         self._command, self._config, self._defaults = command, config, defaults
         self._facts, self._networks = facts, networks
-        self._log = AppendLog(folder / DATA / "log_*.js", _log_line, per_file=LINES_PER_FILE)
+        self._log = AppendLog(folder / page.DATA / "log_*.js", _log_line, per_file=LINES_PER_FILE)
         self._status: dict[str, Any] = {"silence": 0.0}
         self._written = time.monotonic()
 
@@ -65,12 +53,12 @@ class TrainingPage:
             OSError: It can't be written.
         """
         now = round(time.time(), 6)  # Precise enough to order runs that start together.
-        started = read_status(self._folder).get("started", now)
+        started = page.read_status(self._folder).get("started", now)
         names = {
             group: (self._config.get(group) or {}).get(key) for group, key in (("model", "name"), ("data", "mode"))
         }
         self._status = {"name": self._folder.name, **names, "started": started, "opened": now, "silence": 0.0}
-        make_folder(self._folder, DATA)
+        page.make_folder(self._folder, page.DATA)
         self._log.replace((table, line) for table, lines in tables.items() for line in lines)
         list_results(self._folder)
         self._written = time.monotonic()
@@ -94,7 +82,7 @@ class TrainingPage:
         if "values" in status:
             status["values"] = {**self._status.get("values", {}), **status["values"]}
         self._status |= {**status, "time": round(time.time(), 1), "files": self._log.files, "lines": self._log.written}
-        write_data(self._folder, "status", self._status)
+        page.write_data(self._folder, "status", self._status)
 
     def heartbeat(self, **status: Any) -> None:
         """As ``update``, if the last update was some time ago."""
@@ -108,49 +96,45 @@ class TrainingPage:
             OSError: They can't be written.
         """
         self._status |= {**status, "state": state, "reason": reason}
-        write_document(self._folder / PAGE, self._document())
+        page.write_document(self._folder / page.PAGE, self._document())
         self.update()  # After the document: a status that says "done" means that the whole page is there.
         self.write_home()
 
     def write_home(self) -> None:
-        """Write the page of all runs, if there is one.
-
-        Raises:
-            OSError: It can't be written.
-        """
+        """Write the page of all runs, if there is one; raises an OSError if it can't be written."""
         if self._home is not None:
             write_home(self._home)
 
     def _document(self) -> tags.html_tag:
-        back = {} if self._home is None else {"all runs": f"../{PAGE}"}
-        document, body = new_document(self._folder.name, scripts=("curves", "training"), back=back)
+        back = {} if self._home is None else {"all runs": f"../{page.PAGE}"}
+        document, body = page.new_document(self._folder.name, scripts=("curves", "training"), back=back)
         state, reason = self._status["state"], self._status["reason"]
         bar = tags.progress(value="0", max="1", id="progress", aria_label="progress")
         pill = tags.span(state, cls="pill", id="pill", data_state=state)
         body.add(
             tags.section(
                 tags.div(pill, bar, tags.span(id="share"), cls="status"),
-                facts_list({}, id="facts"),
+                page.facts_list({}, id="facts"),
                 tags.p(reason or "", cls="reason", id="reason", hidden=not reason),
                 aria_label="status",
             )
         )
-        samples, curves = section("Samples", id="samples", hidden=True), section("Curves", id="curves")
+        samples, curves = page.section("Samples", id="samples", hidden=True), page.section("Curves", id="curves")
         body.add(tags.div(samples, curves, cls="columns"))
-        body.add(section("Samples over time", id="through", hidden=True))
-        body.add(section("Configuration", *configuration(self._config, self._defaults)))
+        body.add(page.section("Samples over time", id="through", hidden=True))
+        body.add(page.section("Configuration", *configuration(self._config, self._defaults)))
         about: list[tags.html_tag] = []
         if self._facts:
-            about += [tags.h3("Environment"), facts_list(self._facts, style="facts long")]
+            about += [tags.h3("Environment"), page.facts_list(self._facts, style="facts long")]
         if self._networks:
             about += [tags.h3("Networks"), _network_table(self._networks)]
-        body.add(command_section(self._command, *about, heading="This run"))
+        body.add(page.command_section(self._command, *about, heading="This run"))
         return document
 
 
 def _log_line(entry: tuple[str, Any]) -> str:
     table, line = entry
-    return f"gantrain.line({to_javascript(table)}, {to_javascript(line)});"
+    return f"gantrain.line({page.to_javascript(table)}, {page.to_javascript(line)});"
 
 
 def configuration(config: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> list[tags.html_tag]:
