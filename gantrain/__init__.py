@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ["load"]
+__all__ = ["__version__", "load"]
+
+__version__ = "0.1.0"
 
 # Installed, the configurations are a package inside this one. In a clone they stand beside it, and `python -m gantrain`
 # there shall find them too.

@@ -41,8 +41,8 @@ from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.registry import import_plugins
 from gantrain.report.pages.page import PAGE
-from gantrain.report.pages.replacing import replacing
 from gantrain.report.pages.results_page import list_results, results_page
+from gantrain.report.pages.staging import staging_folder
 from gantrain.training.build import EVALUATION_BATCH
 
 SAMPLES = 64  # The default number of samples.
@@ -232,7 +232,7 @@ def _sample(
         raise ConfigError(f"direction={settings.direction}: {type(model).__name__} generates images from noise")
     labels = wanted_labels(model, settings.labels, settings.num or SAMPLES)
     metrics = _held_out_metrics(model, state, shared, policy)
-    with replacing(folder, command=shared.command) as part:
+    with staging_folder(folder, command=shared.command) as part:
         samples = save_samples(model, part, num=settings.num or SAMPLES, labels=labels, seed=settings.seed)
         facts = {
             "samples": f"{len(samples.rows)}, of seed {settings.seed}",
@@ -245,7 +245,7 @@ def _sample(
             command=shared.command,
             facts=facts,
             tables={"samples": samples.rows},
-            walk=samples.walk,
+            interpolation=samples.interpolation,
             images=samples.images,
             run=page.run,
         )
@@ -271,7 +271,7 @@ def _translate(
     data = as_input(data, translator.channels, settings.direction)
     dataset = data.build(phase=settings.phase, seed=policy.seed)
     done: dict[Direction, Translated] = {}
-    with replacing(folder, command=shared.command) as part:
+    with staging_folder(folder, command=shared.command) as part:
         images = ImageFolder(part, run=spec, data=dataset.spec)
         for direction in _directions(translator, dataset, settings.direction):
             done[direction] = translate_all(

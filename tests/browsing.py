@@ -1,4 +1,4 @@
-"""A real browser for tests: Debian's Chromium, driven by selenium, with no way to any host but this one.
+"""A real browser for tests: Debian's Chromium, driven by selenium, which can reach no host but this one.
 
 Without it these tests skip; with ``GANTRAIN_REQUIRE_BROWSER`` set, they fail instead.
 """
@@ -23,7 +23,7 @@ WIDE, NARROW = (1600, 1200), (400, 800)
 
 
 class Browser:
-    """One window; it remembers what pages asked for and complained of.
+    """One window, which records requests and console messages.
 
     Args:
         driver: Selenium's.
@@ -33,7 +33,7 @@ class Browser:
         self.driver = driver
 
     def open(self, page: Path | str, *, size: tuple[int, int] = WIDE, scheme: str = "light") -> None:
-        """Open a page from disk, or by its address, and wait until it shows what it has."""
+        """Open a page from disk, or by its address."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         width, height = size
@@ -45,16 +45,16 @@ class Browser:
         self.driver.get(page if isinstance(page, str) else f"file://{quote(os.fsencode(page.resolve()))}")
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """What a script returns, after the page has done what was asked of it."""
+        """The result of a script, after pending events."""
         self.settle()
         return self.driver.execute_script(script, *arguments)
 
     def settle(self) -> None:
-        """Wait for events that are on their way: that a dialog is closed is told in a task after it has gone."""
+        """Wait for pending events, such as that of a dialog that was closed."""
         self.driver.execute_async_script("const done = arguments[0]; requestAnimationFrame(() => setTimeout(done))")
 
     def until(self, condition: str, *arguments: Any) -> Any:
-        """Wait until an expression is true, for as long as a slow machine may take; its value."""
+        """Wait until an expression is true; its value. The timeout suits a slow machine."""
         from selenium.webdriver.support.ui import WebDriverWait
 
         wait = WebDriverWait(self.driver, 60, poll_frequency=0.05)
@@ -75,13 +75,13 @@ class Browser:
         return list(self.driver.find_elements(By.CSS_SELECTOR, selector))
 
     def keys(self, *keys: str) -> None:
-        """Press keys, wherever the focus is."""
+        """Send keys to the focused element."""
         from selenium.webdriver.common.action_chains import ActionChains
 
         ActionChains(self.driver).send_keys(*keys).perform()
 
     def drag(self, element: Any, start: tuple[int, int], by: tuple[int, int]) -> None:
-        """Drag with the mouse from a place in an element, counted from its middle."""
+        """Drag with the mouse from a position in an element, relative to its centre."""
         from selenium.webdriver.common.action_chains import ActionChains
 
         chain = ActionChains(self.driver).move_to_element_with_offset(element, *start).click_and_hold()
@@ -89,16 +89,16 @@ class Browser:
         chain.release().perform()
 
     def messages(self) -> list[str]:
-        """What the console has been told since the last call."""
+        """Console messages since the last call."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """The addresses that were asked for since the last call."""
+        """Requested addresses since the last call."""
         events = (json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance"))
         return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
     def check(self, *, host: str = "") -> None:
-        """Nothing is broken: no complaint, no broken image, no other host, no way to scroll sideways."""
+        """Check that there are no console messages, broken images, requests to other hosts or sideways scrolling."""
         self.until("document.readyState === 'complete'")
         self.until("[...document.images].every((image) => image.complete || image.loading === 'lazy')")
         broken = "[...document.images].filter((image) => image.complete && !image.naturalWidth && image.src)"
@@ -119,7 +119,7 @@ def _window() -> Iterator[Browser]:
 
     programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
     if absent := [name for name, path in programs.items() if path is None]:
-        missing(f"there is no {' and no '.join(absent)} (apt install chromium chromium-driver)")
+        missing(f"{' and '.join(absent)} not found (apt install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = str(programs["chromium"])
     flags = ["headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "hide-scrollbars", "no-first-run"]
@@ -145,7 +145,7 @@ def browser(_window: Browser) -> Browser:
 
 @pytest.fixture
 def serve() -> Iterator[Any]:
-    """``serve(folder)`` serves it on this machine; the address."""
+    """``serve(folder)`` serves a folder on this machine and returns the address."""
     servers = []
 
     class Quiet(http.server.SimpleHTTPRequestHandler):

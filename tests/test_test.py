@@ -37,7 +37,7 @@ class Links(html.parser.HTMLParser):
 def test_every_model_is_tested_with_no_flag_repeated(model: str, train) -> None:
     train("run", f"model={model}", "trainer.steps=2", "model.ema=0.5", "data.load_size=32")
     run = Path("checkpoints/run")
-    shown = lines_of(run, "pictures")
+    shown = lines_of(run, "images")
     assert shown
     for image in shown:
         whole = tuple(

@@ -18,11 +18,11 @@ from gantrain.data.tools.surveying import Finding, chosen, survey
 from gantrain.errors import ConfigError
 from gantrain.registry import import_plugins
 from gantrain.report.pages.data_page import data_page
-from gantrain.report.pages.page import BESIDE, PAGE
+from gantrain.report.pages.page import ASSETS, PAGE
 from gantrain.training.build import SELECTION_KEYS, STREAM_KEYS, build_dataset, check_keys, selected
 
 WORDS = {"true": True, "false": False}
-OURS = {PAGE, BESIDE, "images"}
+OURS = {PAGE, ASSETS, "images"}
 SHOWN = 10  # images of each warning on the terminal; the page has more
 
 

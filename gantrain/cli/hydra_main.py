@@ -54,7 +54,7 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
             message = in_one_line(error, command, typed)
             statuses.append(fail(message))
             if sweep is not None:
-                sweep.refuse(_as_typed(runtime), dict(runtime.runtime.choices), message)
+                sweep.record_failure(_as_typed(runtime), dict(runtime.runtime.choices), message)
             return None
         try:
             with report_errors() as outcome:

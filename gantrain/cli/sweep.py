@@ -56,7 +56,7 @@ def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> i
         try:
             config = complete(composed)
         except ConfigError as error:
-            sweep.refuse(composed.overrides, composed.choices, str(error))
+            sweep.record_failure(composed.overrides, composed.choices, str(error))
             raise
         overrides = [*config_flags(flags), *composed.overrides]
         defaults = defaults_of(composed.choices, config["name"])
@@ -126,9 +126,9 @@ def finish(sweep: Sweep, *, stopped: bool) -> int:
 
     if distributed.rank() != 0:
         return 0
-    records = sweep.close(stopped=stopped)
+    records = sweep.finalize(stopped=stopped)
     if sweep.folder.exists() and records:
-        page = compare_sweep(sweep.folder)
+        page = compare_sweep(sweep.folder, sweep.runs_folder)
         for line in summary(records):
             distributed.print_rank_zero(line)
         if stopped:  # each run has said how it goes on alone

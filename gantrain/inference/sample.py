@@ -26,12 +26,12 @@ class Samples:
 
     Attributes:
         rows: One per sample.
-        walk: The interpolations.
+        interpolation: Between latent vectors.
         images: Grids by caption.
     """
 
     rows: list[Row]
-    walk: Interpolation
+    interpolation: Interpolation
     images: dict[str, Path]
 
 
@@ -75,13 +75,13 @@ def save_samples(model: LatentGAN, folder: Path, *, num: int, labels: Tensor | N
     columns = min(COLUMNS, math.isqrt(len(samples))) if labels is None else len(labels) // len(labels.unique())
     grid(samples, columns).save(folder / "grid.png")
     between = _interpolations(model, seed, labels)
-    walk = Interpolation(path=folder / "interpolations.png", **layout(len(between), between, COLUMNS))
-    grid(between, COLUMNS).save(walk.path)
+    interpolation = Interpolation(folder / "interpolations.png", layout(len(between), between, COLUMNS))
+    grid(between, COLUMNS).save(interpolation.path)
     grids = {}
     for name, images in model.visuals({}).items():
         path = grids[f"{name}, from the noise of the training page"] = folder / f"training_{name}.png"
         grid(images, COLUMNS).save(path)
-    return Samples(rows, walk, grids)
+    return Samples(rows, interpolation, grids)
 
 
 def _sample(model: LatentGAN, latents: Tensor, labels: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What people look at: logs, images and pages."""
+"""Logs, images and pages of a run."""
 
 from gantrain.report.run import Report
 

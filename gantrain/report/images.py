@@ -1,4 +1,4 @@
-"""Images from tensors."""
+"""Grids of images: tensors to image files with their layout, and the files that a run folder has."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import torch
 from PIL import Image
@@ -15,61 +14,62 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from gantrain.data.base import to_uint8
+from gantrain.report.pages.page import address
 
-GAP = 2  # pixels between the images of a grid
-NOTE = "gantrain"  # the key of what is written into an image beside its pixels
+GAP = 2  # Pixels between the images of a grid.
+LAYOUT_KEY = "gantrain"  # The text chunk of a PNG file that has the layout as JSON.
 
 
 def layout(count: int, images: Tensor, columns: int) -> dict[str, int]:
-    """Where each of ``count`` images of the size of (N, C, H, W) lies in a ``grid``: numbers, and sides in pixels."""
+    """Columns and rows of a ``grid`` of ``count`` images as large as (N, C, H, W), and its sizes in pixels."""
     rows = -(-count // columns)
     return {"columns": columns, "rows": rows, "width": images.size(-1), "height": images.size(-2), "gap": GAP}
 
 
-def arranged(visuals: dict[str, Tensor], columns: int | None) -> dict[str, tuple[Image.Image, dict[str, Any]]]:
-    """Images of what a model shows, (N, C, H, W) by name, and where each image lies in them; see ``layout``.
+def compose_grids(visuals: dict[str, Tensor], columns: int | None) -> dict[str, tuple[Image.Image, dict[str, Any]]]:
+    """What a model shows as grids by name, each with its layout; see ``layout``.
 
     Args:
-        visuals: In [-1, 1].
-        columns: Of a grid for each of them; None for one image of all, a column for each, whose ``kinds`` are told.
+        visuals: (N, C, H, W) in [-1, 1], by kind.
+        columns: Of the grid of each kind; None for one grid of all, a column for each kind, listed as ``kinds``.
     """
     if columns is not None:
-        return {what: (grid(images, columns), layout(len(images), images, columns)) for what, images in visuals.items()}
+        return {kind: (grid(images, columns), layout(len(images), images, columns)) for kind, images in visuals.items()}
     kinds, first = list(visuals), next(iter(visuals.values()))
-    places = {"kinds": kinds, **layout(len(first) * len(kinds), first, len(kinds))}
-    return {"-".join(kinds): (side_by_side(list(visuals.values())), places)}
+    combined = {"kinds": kinds, **layout(len(first) * len(kinds), first, len(kinds))}
+    return {"-".join(kinds): (side_by_side(list(visuals.values())), combined)}
 
 
-def keep_arranged(path: Path, image: Image.Image, places: dict[str, Any]) -> None:
-    """Write an image of ``arranged``, with what ``places_in`` finds in it."""
-    notes = PngInfo()
-    notes.add_text(NOTE, json.dumps(places))
-    image.save(path, pnginfo=notes)
+def save_with_layout(path: Path, image: Image.Image, layout: dict[str, Any]) -> None:
+    """Write a PNG file that ``read_layout`` reads the layout from."""
+    text = PngInfo()
+    text.add_text(LAYOUT_KEY, json.dumps(layout))
+    image.save(path, pnginfo=text)
 
 
-def places_in(path: Path) -> dict[str, Any]:
-    """Where each image lies in an image; nothing of one that an older version has made, or that is none."""
+def read_layout(path: Path) -> dict[str, Any]:
+    """The layout of a grid; an empty one for a file of an older version, or one that is no image."""
     try:
         with Image.open(path) as image:
-            return dict(json.loads(image.info.get(NOTE, "{}")))
+            return dict(json.loads(image.info.get(LAYOUT_KEY, "{}")))
     except (OSError, ValueError):
         return {}
 
 
-def images_of(folder: Path) -> list[tuple[Path, int]]:
-    """The images in ``images`` of a run folder, each with the step that it was made at, which rises."""
-    found = ((path, re.fullmatch(r"step_([0-9]+)_.*", path.stem)) for path in (folder / "images").glob("step_*.png"))
+def sample_images(run: Path) -> list[tuple[Path, int]]:
+    """The image files of a run folder, each with its step, in the order of the steps."""
+    found = ((path, re.fullmatch(r"step_([0-9]+)_.*", path.stem)) for path in (run / "images").glob("step_*.png"))
     return sorted(((path, int(name[1])) for path, name in found if name), key=itemgetter(1))
 
 
-def shown_as(path: Path, step: int, places: dict[str, Any]) -> dict[str, Any]:
-    """What pages are told of an image of a run: ``step``, ``what``, ``url`` from its folder, and where images lie."""
-    return {"step": step, "what": path.stem.split("_", 2)[2], "url": f"images/{quote(path.name)}", **places}
+def image_entry(path: Path, step: int, layout: dict[str, Any]) -> dict[str, Any]:
+    """What pages need of an image of a run: ``step``, ``what``, ``url`` from the run folder, and its layout."""
+    return {"step": step, "what": path.stem.split("_", 2)[2], "url": address(path, path.parents[1]), **layout}
 
 
-def images_shown(folder: Path) -> list[dict[str, Any]]:
-    """What pages are told of all images of a run folder."""
-    return [shown_as(path, step, places_in(path)) for path, step in images_of(folder)]
+def image_entries(run: Path) -> list[dict[str, Any]]:
+    """The ``image_entry`` of each image of a run folder."""
+    return [image_entry(path, step, read_layout(path)) for path, step in sample_images(run)]
 
 
 def to_image(image: Tensor) -> Image.Image:
@@ -79,12 +79,12 @@ def to_image(image: Tensor) -> Image.Image:
 
 
 def viewable(images: Tensor) -> Tensor:
-    """(N, 1 or 3, H, W) of (N, C, H, W): as they are, or else their first channel, or three."""
+    """(N, C, H, W) as (N, 1 or 3, H, W): unchanged where possible, otherwise the first 3 channels or the first one."""
     return images if images.size(1) in (1, 3) else images[:, : 3 if images.size(1) > 3 else 1]
 
 
 def side_by_side(columns: list[Tensor]) -> Image.Image:
-    """Equally many images (N, C, H, W) per column, in [-1, 1], as one image: a row for each n."""
+    """Columns of equally many images (N, C, H, W) in [-1, 1] as one image with N rows."""
     shown = [viewable(images).float().cpu() for images in columns]
     if len({images.size(1) for images in shown}) > 1:
         shown = [images.expand(-1, 3, -1, -1) for images in shown]

@@ -1,4 +1,4 @@
-"""Where a run runs, and of what code."""
+"""The code and the machine that a run uses."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from pathlib import Path
 
 import torch
 
-PATIENCE = 5  # seconds for git, which may be on a slow disk
+GIT_TIMEOUT = 5  # Seconds; the checkout may be on a slow disk.
 
 
 def provenance(device: torch.device) -> dict[str, str]:
-    """Versions, commits and the machine, for people to read."""
+    """Versions, commits and the machine, for the page of a run."""
     try:
         own = version("gantrain")
-    except PackageNotFoundError:  # in a clone
+    except PackageNotFoundError:  # Run from a clone.
         own = "not installed"
     package = Path(__file__).parents[1]
-    found = {"gantrain": own, "commit": _commit(package, tracked="__init__.py"), "folder": str(Path.cwd())}
+    facts = {"gantrain": own, "commit": _commit(package, tracked="__init__.py"), "folder": str(Path.cwd())}
     here = _commit(Path.cwd())
-    found["commit of the folder"] = here if here != found["commit"] else ""
-    found["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-    found["machine"] = f"{platform.node()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    found["python, torch"] = f"{platform.python_version()}, {torch.__version__}"
-    return {name: value for name, value in found.items() if value}
+    facts["commit of the folder"] = here if here != facts["commit"] else ""
+    facts["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    facts["machine"] = f"{platform.node()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    facts["python, torch"] = f"{platform.python_version()}, {torch.__version__}"
+    return {name: value for name, value in facts.items() if value}
 
 
 def _commit(folder: Path, *, tracked: str | None = None) -> str:
-    """The commit of the checkout that a folder is in, if git knows ``tracked`` there; whether it was changed since."""
+    """The checked-out commit and whether files differ from it; empty outside of a checkout that has ``tracked``."""
     if tracked is not None and not _git(folder, "ls-files", tracked):
         return ""
     commit = _git(folder, "rev-parse", "HEAD")
@@ -38,11 +38,10 @@ def _commit(folder: Path, *, tracked: str | None = None) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """What git says; nothing if it can't."""
+    """The output of git; empty if it fails."""
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        called = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
+        result = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return called.stdout.strip() if called.returncode == 0 else ""
+    return result.stdout.strip() if result.returncode == 0 else ""

@@ -1,1 +1,1 @@
-"""Many runs: by one command, and side by side."""
+"""Sweeps of many runs, and their comparison."""

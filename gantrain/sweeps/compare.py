@@ -1,4 +1,4 @@
-"""Runs side by side: what differs between them, and what came of each, as a page, a table and JSON."""
+"""Compares runs: the settings in which they differ and the metrics they reached, as a page, a table and JSON."""
 
 from __future__ import annotations
 
@@ -14,102 +14,97 @@ from itertools import compress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from gantrain.config.settings import CHECKPOINTS
 from gantrain.errors import ConfigError, nearest
 from gantrain.report.pages.comparison_page import comparison_page
 from gantrain.report.pages.home_page import write_home
-from gantrain.report.pages.page import BESIDE
+from gantrain.report.pages.page import ASSETS
 from gantrain.runtime.whole import write_whole
-from gantrain.sweeps.summary import Run, figures, read_run
+from gantrain.sweeps.summary import Run, metrics, read_run
 from gantrain.sweeps.sweep import JOBS, read_jobs
 
 TABLE, RECORD = "runs.csv", "runs.json"
-# keys that say nothing of what a run computes, or of how well
-_UNTOLD = ("name", "resume", "dry_run", "plugins")
-_UNTOLD_GROUPS = ("logger", "objective", "sweep", "hydra", "launcher", "sweeper")
-_BESIDE_RUNS = (BESIDE, "sweeps")  # which checkpoints/* names too, and files
-_CHOOSES = ("name", "mode")  # end the keys that choose a class
+# Keys that do not affect what a run computes.
+_IGNORED_KEYS = ("name", "checkpoints_dir", "resume", "dry_run", "plugins")
+_IGNORED_GROUPS = ("logger", "objective", "sweep", "hydra", "launcher", "sweeper")
+_FACTS = ("status", "message", "step", "seconds")  # Of a run, in the table and the record.
+_NO_RUNS = (ASSETS, "sweeps")  # Folders that checkpoints/* matches besides the runs.
+_CHOICES = ("name", "mode")  # Last parts of the keys that choose a class.
 
-Columns: TypeAlias = dict[str, list[Any]]  # by key, a value for each run
-
-
-# ---- what differs
+Columns: TypeAlias = dict[str, list[Any]]  # A value for each run, by key.
 
 
 def differing(runs: Sequence[Run]) -> tuple[Columns, Columns]:
-    """Settings in which runs differ, with their values run by run: those to look at, and those that follow from them.
+    """Settings in which runs differ: the main ones, and those that follow from them.
 
-    If it is known of all runs what was typed, that is to be looked at. Otherwise what another choice decides (``clip``,
-    which only one ``model.name`` has) follows from it.
+    The main ones are what was typed, if that is known of all runs. Otherwise a setting follows from a choice that
+    determines it, as ``clip`` follows from ``model.name``.
     """
-    keys = dict.fromkeys(key for run in runs for key in run.settings if _tells(key))
+    keys = dict.fromkeys(key for run in runs for key in run.settings if _is_compared(key))
     columns = {key: [run.settings.get(key) for run in runs] for key in keys}
     known = [bool(run.settings) for run in runs]
     differ = {key: column for key, column in columns.items() if len(set(map(str, compress(column, known)))) > 1}
     if all(run.typed is not None for run in runs):
-        typed = dict.fromkeys(key for run in runs for key in run.typed or () if _tells(key))
+        typed = dict.fromkeys(key for run in runs for key in run.typed or () if _is_compared(key))
         values = {key: [_typed_value(run, key) for run in runs] for key in typed}
         main = {key: column for key, column in values.items() if len(set(map(str, column))) > 1}
     else:
-        first = sorted(differ, key=lambda key: (key != "model.name", not key.endswith(_CHOOSES)))
+        first = sorted(differ, key=lambda key: (key != "model.name", not key.endswith(_CHOICES)))
         main = {key: differ[key] for key in first if not _follows(key, differ)}
     shown = {*main, *(f"{key.replace('/', '.')}.name" for key in main)}
     return main, {key: column for key, column in differ.items() if key not in shown}
 
 
-def _tells(key: str) -> bool:
-    return key not in _UNTOLD and re.split(r"[./]", key)[0] not in _UNTOLD_GROUPS
+def _is_compared(key: str) -> bool:
+    return key not in _IGNORED_KEYS and re.split(r"[./]", key)[0] not in _IGNORED_GROUPS
 
 
 def _typed_value(run: Run, key: str) -> Any:
-    """What was typed, and else what was composed; numbers as numbers."""
-    place = key.replace("/", ".")
-    if place in run.settings:
-        return run.settings[place]
+    """The composed value of a key that was typed for some run; what was typed where the run has no such setting."""
+    dotted = key.replace("/", ".")
+    if dotted in run.settings:
+        return run.settings[dotted]
     assert run.typed is not None
     if key in run.typed:
         return run.typed[key]
-    return next((run.settings[f"{place}.{of}"] for of in _CHOOSES if f"{place}.{of}" in run.settings), None)
+    return next((run.settings[f"{dotted}.{part}"] for part in _CHOICES if f"{dotted}.{part}" in run.settings), None)
 
 
 def _follows(key: str, columns: Columns) -> bool:
-    """Whether a choice of a class decides the value of ``key``: the model first of all, and choices before others."""
-    choices = sorted((each for each in columns if each.endswith(_CHOOSES)), key=lambda each: each != "model.name")
+    """Whether the choice of a class determines the value of ``key``; the model is the first of the choices."""
+    choices = sorted((each for each in columns if each.endswith(_CHOICES)), key=lambda each: each != "model.name")
     before = choices[: choices.index(key)] if key in choices else choices
     for choice in () if key == "seed" else before:
-        decided: dict[str, str] = {}
+        values: dict[str, str] = {}
         pairs = zip(map(str, columns[choice]), map(str, columns[key]), strict=True)
-        if all(decided.setdefault(one, other) == other for one, other in pairs):
+        if all(values.setdefault(one, other) == other for one, other in pairs):
             return True
     return False
 
 
-# ---- what is written
+def compare_sweep(folder: Path, runs_folder: Path) -> Path:
+    """Write the page, the table and the record of a sweep into its folder; returns the path of the page.
 
-
-def compare_sweep(folder: Path) -> Path:
-    """Write the page, the table and the record of a sweep into its folder; the path of the page."""
+    Args:
+        folder: Of the sweep.
+        runs_folder: The folder of all runs, whose page links to that of the sweep.
+    """
     jobs = read_jobs(folder)
     newest = max(jobs, key=lambda job: job.get("time", 0.0), default={})
-    runs = [read_run(_place(folder, job), job) for job in jobs]
-    page = compare(runs, folder, title=folder.resolve().name, command=newest.get("command", ""))
-    if CHECKPOINTS.is_dir():
-        write_home(CHECKPOINTS)  # which links to it
+    command = newest.get("command", "")
+    page = compare(_runs(folder), folder, title=folder.resolve().name, command=command, home=runs_folder)
+    if runs_folder.is_dir():
+        write_home(runs_folder)
     return page
 
 
-def _place(sweep: Path, job: Mapping[str, Any]) -> Path:
-    return Path(os.path.normpath(sweep.resolve() / job.get("folder", f"../../{job['run']}")))
-
-
-def compare(runs: Sequence[Run], folder: Path, *, title: str, command: str) -> Path:
-    """Write the page, the table and the record of runs; the path of the page.
+def compare(runs: Sequence[Run], folder: Path, *, title: str, command: str, home: Path) -> Path:
+    """Write the page, the table and the record of runs; returns the path of the page.
 
     Args:
         runs: At least one.
-        folder: Where to.
+        folder: The folder to write into.
         title: Of the page.
-        command: That made the runs, or the page.
+        command: The command that made the runs, or the page.
 
     Raises:
         OSError: It can't be written.
@@ -120,99 +115,99 @@ def compare(runs: Sequence[Run], folder: Path, *, title: str, command: str) -> P
         {
             "run": run.name,
             "folder": os.path.relpath(run.folder, folder.resolve()),
-            "status": run.status,
-            "message": run.message,
-            "step": run.step,
-            "seconds": run.seconds,
-            "settings": {key: column[place] for key, column in (main | further).items()},
-            "figures": figures(run),
+            **{fact: getattr(run, fact) for fact in _FACTS},
+            "settings": {key: column[number] for key, column in (main | further).items()},
+            "metrics": metrics(run),
         }
-        for place, run in enumerate(runs)
+        for number, run in enumerate(runs)
     ]
     record = {"name": title, "command": command, "differ": list(main), "follow": list(further), "runs": rows}
     write_whole(folder / RECORD, json.dumps(record, indent=1, default=str) + "\n")
     _write_table(folder / TABLE, rows, [*main, *further])
-    metric = next((run.settings["objective.metric"] for run in runs if run.settings.get("objective.metric")), None)
+    objective = next((run.settings["objective.metric"] for run in runs if run.settings.get("objective.metric")), None)
     return comparison_page(
         folder,
         record,
-        objective=metric,
+        objective=objective,
         lines={run.name: run.lines for run in runs},
         images={run.name: run.images for run in runs},
         tested={run.name: run.tested for run in runs},
-        home=CHECKPOINTS,
+        home=home,
     )
 
 
 def _write_table(path: Path, rows: Sequence[Mapping[str, Any]], settings: Sequence[str]) -> None:
-    names = dict.fromkeys(name for row in rows for name in row["figures"])
+    names = dict.fromkeys(name for row in rows for name in row["metrics"])
     kinds = [(name, kind) for name in names for kind in ("final", "best")]
     text = io.StringIO(newline="")
     table = csv.writer(text)
-    facts = ["run", "status", "message", "step", "seconds"]
+    facts = ["run", *_FACTS]
     table.writerow([*facts, *settings, *(f"{kind} {name}" for name, kind in kinds)])
     for row in rows:
-        found = [row["figures"].get(name, {}).get(kind) for name, kind in kinds]
+        found = [row["metrics"].get(name, {}).get(kind) for name, kind in kinds]
         table.writerow([*(row[fact] for fact in facts), *(row["settings"][key] for key in settings), *found])
     write_whole(path, text.getvalue())
 
 
-# ---- the command
-
-
 def main(arguments: Sequence[str]) -> int:
-    """``gantrain compare RUN... | SWEEP_FOLDER [out=FOLDER]``.
+    """``gantrain compare RUN... | SWEEP_FOLDER [out=FOLDER] [checkpoints_dir=FOLDER]``.
 
     Raises:
-        ConfigError: There is no such run, or something else lies where the page is to go.
+        ConfigError: There is no such run, or the output folder contains other files.
     """
-    words = [word for word in arguments if not word.startswith("out=")]
-    out = next((Path(word.partition("=")[2]).expanduser() for word in arguments if word.startswith("out=")), None)
+    options = {key: Path(value).expanduser() for key, _, value in (word.partition("=") for word in arguments) if value}
+    home, out = options.get("checkpoints_dir", Path("checkpoints")), options.get("out")
+    words = [word for word in arguments if not word.startswith(("out=", "checkpoints_dir="))]
     if wrong := next((word for word in words if word.startswith("-") or "=" in word), None):
-        raise ConfigError(f"{wrong}: gantrain compare takes folders of runs or of sweeps, and out=FOLDER")
-    meant = [word for word in words if len(words) == 1 or not _is_beside_runs(Path(word).expanduser())]
-    folders = [folder for word in meant for folder in _found(word)]
+        raise ConfigError(f"{wrong}: give folders of runs or sweeps, and out=FOLDER or checkpoints_dir=FOLDER")
+    if len(words) > 1:  # checkpoints/*, for example.
+        words = [word for word in words if Path(word).name not in _NO_RUNS and not Path(word).expanduser().is_file()]
+    folders = [folder for word in words for folder in _find(word, home)]
     if len(folders) == 1 and out is None and (folders[0] / JOBS).is_dir():
-        page = compare_sweep(folders[0])
+        page = compare_sweep(folders[0], _runs_folder(folders[0], home))
     else:
-        runs = _told_apart([run for folder in folders for run in _runs(folder)])
+        runs = _unique([run for folder in folders for run in _runs(folder)])
         if len(runs) < 2:
             raise ConfigError("give two runs or more, or the folder of a sweep: gantrain compare checkpoints/*")
         out = Path("comparison") if out is None else out
         if out.exists() and any(out.iterdir()) and not (out / RECORD).exists():
-            raise ConfigError(f"out={out}: something else is in there; give another out=FOLDER")
+            raise ConfigError(f"out={out}: the folder contains other files; give another out=FOLDER")
         command = shlex.join(["gantrain", "compare", *arguments])
-        page = compare(runs, out, title=f"{len(runs)} runs", command=command)
+        page = compare(runs, out, title=f"{len(runs)} runs", command=command, home=home)
     print(f"Page: {page}", file=sys.stderr)
     return 0
 
 
-def _is_beside_runs(path: Path) -> bool:
-    return path.name in _BESIDE_RUNS or path.is_file()
+def _runs_folder(sweep: Path, home: Path) -> Path:
+    """The folder of all runs that a sweep in its place there belongs to, or else the one that was typed."""
+    parent = sweep.resolve().parent
+    return Path(os.path.relpath(parent.parent)) if parent.name == "sweeps" else home
 
 
-def _found(word: str) -> list[Path]:
-    """The folders that are meant by a path, or by a name below ``checkpoints``: a run, a sweep, or what holds some."""
-    for folder in (Path(word).expanduser(), CHECKPOINTS / word, CHECKPOINTS / "sweeps" / word):
+def _find(word: str, home: Path) -> list[Path]:
+    """Runs and sweeps at a path or of a name in ``home``, or else those inside that folder."""
+    for folder in (Path(word).expanduser(), home / word, home / "sweeps" / word):
         for folders in ([folder], sorted(folder.glob("*/"))):
             if found := [each for each in folders if _is_comparable(each)]:
                 return found
-    there = [path.parent.as_posix() for path in CHECKPOINTS.glob("*/config.yaml")]
-    raise ConfigError(f"{word}: no run and no sweep; {nearest(word, there)}")
+    known = [path.parent.as_posix() for path in home.glob("*/config.yaml")]
+    raise ConfigError(f"{word}: no run and no sweep; {nearest(word, known)}")
 
 
 def _is_comparable(folder: Path) -> bool:
     return (folder / "config.yaml").exists() or (folder / JOBS).is_dir() or any(folder.glob("step_*.pt"))
 
 
-def _runs(folder: Path) -> Iterable[Run]:
+def _runs(folder: Path) -> list[Run]:
+    """A run, or the runs of a sweep."""
     if not (folder / JOBS).is_dir():
         return [read_run(folder)]
-    return [read_run(_place(folder, job), job) for job in read_jobs(folder)]
+    jobs = [(folder.resolve() / job.get("folder", f"../../{job['run']}"), job) for job in read_jobs(folder)]
+    return [read_run(Path(os.path.normpath(path)), job) for path, job in jobs]
 
 
-def _told_apart(runs: Iterable[Run]) -> list[Run]:
-    """Each run once; those that share a name are called by their paths."""
+def _unique(runs: Iterable[Run]) -> list[Run]:
+    """Each run once; runs that share a name are called by their paths."""
     once: dict[Path, Run] = {}
     for run in runs:
         once.setdefault(run.folder.resolve(), run)

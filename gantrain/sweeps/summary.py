@@ -1,48 +1,42 @@
-"""What is known of a run from the small files in its folder."""
+"""Summarizes a run from the small files in its folder."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from gantrain.config.overrides import split_override
 from gantrain.config.overrides import flatten
-from gantrain.report.images import images_shown
-from gantrain.report.lines import RATE, Line, read_lines
-from gantrain.report.pages.page import PAGE, read_data, read_status
+from gantrain.report.images import image_entries
+from gantrain.report.log import LR_PREFIX, Line, read_lines
+from gantrain.report.pages.page import PAGE, address, read_data, read_status
 from gantrain.runtime.run_lock import is_locked
-from gantrain.sweeps.sweep import LOST
+from gantrain.sweeps.sweep import LOST, read_config
 
 _CLOCK = ("step", "epoch", "kimg", "time")
-MOST_TESTED = 200  # images of a test
-# words in the names of figures of which more is better
-_MORE = {"accuracy", "psnr", "ssim", "precision", "recall", "inception"}
+MAX_TESTED = 200  # Test images.
+# Words in the names of metrics of which higher values are better.
+_HIGHER = {"accuracy", "psnr", "ssim", "precision", "recall", "inception"}
 
 
 @dataclass
 class Run:
-    """What is known of a run.
+    """What is known about a run.
 
     Attributes:
         name: Of the run.
-        folder: The run folder, which need not be there.
+        folder: The run folder, which need not exist.
         status: ``running``, ``done``, ``stopped``, ``crashed``, or ``unknown`` for one of an older version.
-        message: Why.
-        step: The last one made, as far as is known.
-        seconds: That it has trained.
+        message: The reason of the status.
+        step: The last step made, as far as is known.
+        seconds: Training time.
         settings: The configuration, flat.
         typed: The overrides by key, where they are known.
         lines: Its log.
-        images: What it has shown of its samples: ``step``, ``what``, and ``url`` from the run folder.
-        tested: Addresses from the run folder of what the newest ``gantrain test`` has made, by kind, by name.
+        images: The ``image_entries`` of its samples.
+        tested: Addresses from the run folder of the images of the newest ``gantrain test``, by name and kind.
     """
 
     name: str
@@ -74,63 +68,56 @@ def read_run(folder: Path, job: Mapping[str, Any] | None = None) -> Run:
         status=str(state),
         message=str(message or ""),
         step=int(status.get("step", lines[-1]["step"] if lines else 0)),
-        seconds=_seconds(read_lines(folder / "speed.jsonl"))
+        seconds=_training_seconds(read_lines(folder / "speed.jsonl"))
         or round(status.get("time", 0.0) - status.get("opened", status.get("time", 0.0)), 1),
-        settings=_settings(folder / "config.yaml"),
+        settings=flatten(read_config(folder)),
         typed=None if job is None else dict(split_override(word) for word in job["overrides"] if word[:1] != "-"),
         lines=lines,
-        images=images_shown(folder),
-        tested=_tested(folder / "results"),
+        images=image_entries(folder),
+        tested=_tested(folder),
     )
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, YAMLError, OmegaConfBaseException):
+def _tested(run: Path) -> dict[str, dict[str, str]]:
+    pages = sorted(run.glob(f"results/*/{PAGE}"), key=lambda page: page.stat().st_mtime)
+    if not pages:
         return {}
-    return flatten({str(key): value for key, value in config.items()}) if isinstance(config, dict) else {}
-
-
-def _tested(folder: Path) -> dict[str, dict[str, str]]:
-    pages = sorted(folder.glob(f"*/{PAGE}"), key=lambda page: page.stat().st_mtime)
+    folder = pages[-1].parent
+    tested: dict[str, dict[str, str]] = {}
     try:
-        tables = read_data(pages[-1].parent, "results")["tables"] if pages else []
-        above = f"{folder.name}/{quote(os.fsencode(pages[-1].parent.name))}" if pages else ""
-        tested: dict[str, dict[str, str]] = {}
-        for table in tables:  # one for each direction, in which names may be the same
-            for name, places, *_ in table["rows"][:MOST_TESTED]:
-                made = zip(table["kinds"], places, strict=True)
-                tested.setdefault(name, {}).update({kind: f"{above}/{place}" for kind, place in made if place})
-        return tested
-    except (OSError, ValueError, KeyError, TypeError):  # of another version
+        for table in read_data(folder, "results")["tables"]:  # One for each direction; both may have the same names.
+            for name, urls, *_ in table["rows"][:MAX_TESTED]:
+                made = zip(table["kinds"], urls, strict=True)
+                tested.setdefault(name, {}).update({kind: f"{address(folder, run)}/{url}" for kind, url in made if url})
+    except (OSError, ValueError, KeyError, TypeError):  # Written by an incompatible version.
         return {}
+    return tested
 
 
-def _seconds(speeds: Sequence[Line]) -> float:
-    """Spent training, by the speeds that were measured: pauses between sessions don't count."""
-    seconds, images = 0.0, 0.0
+def _training_seconds(speeds: Sequence[Line]) -> float:
+    """Training time from the measured speeds, without the pauses between sessions."""
+    seconds, kimg = 0.0, 0.0
     for line in speeds:
         if line.get("images_per_second"):
-            seconds += 1000 * (line["kimg"] - images) / line["images_per_second"]
-        images = line["kimg"]
+            seconds += 1000 * (line["kimg"] - kimg) / line["images_per_second"]
+        kimg = line["kimg"]
     return round(seconds, 1)
 
 
-def figures(run: Run) -> dict[str, dict[str, float]]:
-    """Of each logged value, learning rates aside: its ``final`` and its ``best``."""
+def metrics(run: Run) -> dict[str, dict[str, float]]:
+    """The ``final`` and the ``best`` value of everything logged but learning rates."""
     objective = run.settings.get("objective.metric")
     found: dict[str, dict[str, float]] = {}
     for line in run.lines:
         for name, value in line.items():
-            if name in _CLOCK or name.startswith(RATE) or value != value:
+            if name in _CLOCK or name.startswith(LR_PREFIX) or value != value:
                 continue
-            more = run.settings.get("objective.mode") == "max" if name == objective else is_better_more(name)
-            kept = found.setdefault(name, {"final": value, "best": value})
-            kept |= {"final": value, "best": (max if more else min)(kept["best"], value)}
+            higher = run.settings.get("objective.mode") == "max" if name == objective else higher_is_better(name)
+            best = found.get(name, {"best": value})["best"]
+            found[name] = {"final": value, "best": (max if higher else min)(best, value)}
     return found
 
 
-def is_better_more(name: str) -> bool:
-    """Whether more of a figure is better, as far as its name tells."""
-    return not _MORE.isdisjoint(name.lower().split("_"))
+def higher_is_better(name: str) -> bool:
+    """Whether higher values of a metric are better, judged by its name."""
+    return not _HIGHER.isdisjoint(name.lower().split("_"))

@@ -1,4 +1,4 @@
-"""Many runs by one command: what became of each, in files that whichever process makes the run writes."""
+"""A sweep: many runs of one command, and a file for the result of each, written by the process that trains it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from yaml import YAMLError
 
 from gantrain.config.naming import name_of_run
 from gantrain.config.overrides import LENGTH, differences, flatten
-from gantrain.config.settings import CHECKPOINTS
 from gantrain.errors import ConfigError
 from gantrain.report.pages.page import read_status
 from gantrain.runtime import distributed
@@ -32,60 +31,62 @@ from gantrain.runtime.signals import SWEEP, is_orphaned, signals_to
 from gantrain.runtime.whole import write_whole
 from gantrain.training.objective import best_logged
 
-JOBS = "jobs"  # the folder of the records, one file a run, in that of the sweep
+JOBS = "jobs"  # The folder of the records in that of the sweep, one file for each run.
 
 
 class Sweep:
-    """The runs of one ``--multirun``, as seen by the process that was typed and by those that make the runs.
+    """The runs of one ``--multirun``, in the main process and in those that a launcher starts for the runs.
 
     Args:
         folder: Of the sweep.
+        runs_folder: That holds the run folders; relative to the folder in which the command was typed.
         command: As typed.
-        gpus: Of this machine, where each run is to have one of its own.
+        gpus: Of this machine, if each run should use one of them.
 
     Attributes:
-        value: What the last run came to: the best of ``objective.metric``, if that was logged.
-        setup_failed: Whether what is wrong with a run in this process is wrong with the whole sweep.
-        waits: Whether Ctrl-C leaves it to the processes that make the runs to save them, and waits for that.
+        value: The best ``objective.metric`` of the last run, if it was logged.
+        setup_failed: Whether the error of a run in this process is one of the whole sweep.
+        waits: Whether Ctrl-C waits until the worker processes have saved their runs.
     """
 
-    def __init__(self, folder: Path, *, command: str, gpus: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, *, runs_folder: Path, command: str, gpus: Sequence[str] = ()) -> None:
         self.folder = folder.absolute()
+        self.runs_folder = runs_folder
         self.command = command
         self.gpus = list(gpus)
         self.value: float | None = None
         self.setup_failed = False
         self.waits = False
-        self._judged = False
-        self._here = Path.cwd()
+        self._needs_metric = False
+        self._working_folder = Path.cwd()
         self._machine = socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")
-        self._process = os.getpid()
+        self._main_process = os.getpid()
         self._session = uuid.uuid4().hex
-        self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        self._missing = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether this is another process than the one that was typed."""
-        return os.getpid() != self._process
+        """Whether this is a worker process, and not the main one."""
+        return os.getpid() != self._main_process
 
     @property
     def _stop(self) -> Path:
-        """The file that tells other processes to begin no more runs."""
+        """The file whose existence stops other processes from starting more runs."""
         return self.folder / JOBS / f".stop-{self._session}"
 
     @contextmanager
     def defer_sigint(self) -> Iterator[None]:
-        """Launch runs inside: a launcher that hears of Ctrl-C would kill them while they save.
+        """Hide Ctrl-C from a launcher called inside, which would kill the runs while they save.
 
         Raises:
-            KeyboardInterrupt: At the end, if Ctrl-C came.
+            KeyboardInterrupt: At the end, if Ctrl-C was pressed.
         """
 
         def stop(number: int, frame: FrameType | None) -> None:
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one is for the launcher
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # A second Ctrl-C reaches the launcher.
             self._stop.parent.mkdir(parents=True, exist_ok=True)
             self._stop.touch()
-            distributed.print_rank_zero("Stopping when all runs that go on have saved; Ctrl-C again kills them")
+            distributed.print_rank_zero("Stopping when all active runs have saved; Ctrl-C again kills them")
 
         with signals_to([signal.SIGINT] if self.waits else [], stop):
             try:
@@ -96,24 +97,24 @@ class Sweep:
                     raise KeyboardInterrupt from None
 
     def prepare(self, number: int, *, judged: bool) -> bool:
-        """Make this process ready for a run, whatever launched it; False if no more are wanted.
+        """Prepare this process for a run; False if the sweep has been stopped.
 
         Args:
             number: Of the run.
-            judged: Whether its objective decides which runs come next.
+            judged: Whether the sweeper needs the objective of the run to choose the next ones.
         """
         self.value = None
-        self._judged = judged
+        self._needs_metric = judged
         if self.is_elsewhere:
-            os.chdir(self._here)
+            os.chdir(self._working_folder)
             if self.waits:
-                os.environ[SWEEP] = f"{os.getpid()} {self._process}"
+                os.environ[SWEEP] = f"{os.getpid()} {self._main_process}"
             if self._stop.exists() or is_orphaned():
                 return False
             if self.waits:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
             if (socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")) == self._machine:
-                claim_gpu(self.gpus, number)  # nobody has given it one
+                claim_gpu(self.gpus, number)  # The launcher has not assigned a GPU.
         if number == 0:
             distributed.print_rank_zero(f"Sweep: {os.path.relpath(self.folder)}")
         return True
@@ -121,126 +122,122 @@ class Sweep:
     def run_job(
         self, config: Mapping[str, Any], overrides: Sequence[str], *, skip_done: bool, train: Callable[[], int]
     ) -> int:
-        """Make a run, unless it is done already, and keep what became of it.
+        """Train a run, unless it is done already, and record its result.
 
         Args:
             config: Its configuration.
-            overrides: Its own.
-            skip_done: Whether a run that is done is left at that.
-            train: Makes it; returns an exit status.
+            overrides: Its own overrides.
+            skip_done: Whether a run that is done is skipped.
+            train: Trains it; returns an exit status.
 
         Returns:
-            The exit status; what nobody has foreseen is told with its trace, and is 1.
+            The exit status; 1 for an unexpected error, whose traceback is printed.
 
         Raises:
             ConfigError, OSError, MemoryError: As ``train`` does.
         """
         run, metric = config["name"], config["objective"]["metric"]
-        folder = CHECKPOINTS / run
-        if self._judged and metric is None:
+        folder = Path(config["checkpoints_dir"]).expanduser() / run
+        self.runs_folder = folder.parent  # A sweep may set another for each run.
+        if self._needs_metric and metric is None:
             self.setup_failed = not self.is_elsewhere
             raise ConfigError(
                 "sweeper=optuna needs objective.metric=NAME, a logged value (and objective.mode=max if more is better)"
             )
         if skip_done and config["resume"] == "auto" and not config["dry_run"] and is_done(folder, config):
             distributed.print_rank_zero(f"{folder} is done")
-            return self._end(config, overrides, "done", 0)
-        self._keep(run, overrides, "running")
+            return self._record_result(config, overrides, "done", 0)
+        self._write_record(run, overrides, status="running")
         try:
             status = train()
-        except (ConfigError, OSError, MemoryError) as error:  # told by who has called
+        except (ConfigError, OSError, MemoryError) as error:  # The caller reports it.
             exit_status = 2 if isinstance(error, ConfigError) else 1
-            self._keep(run, overrides, "crashed", message=str(error) or type(error).__name__, exit=exit_status)
+            message = str(error) or type(error).__name__
+            self._write_record(run, overrides, status="crashed", message=message, exit=exit_status)
             raise
         except KeyboardInterrupt:
-            self._keep(run, overrides, "stopped", exit=130)
-            if self.waits and self.is_elsewhere:  # the launcher would kill the others
+            self._write_record(run, overrides, status="stopped", exit=130)
+            if self.waits and self.is_elsewhere:  # The launcher would kill the other runs.
                 return 130
             raise
-        except Exception as error:  # the other runs go on
+        except Exception as error:  # The other runs continue.
             traceback.print_exc()
-            self._keep(run, overrides, "crashed", message=f"{type(error).__name__}: {error}", exit=1)
+            message = f"{type(error).__name__}: {error}"
+            self._write_record(run, overrides, status="crashed", message=message, exit=1)
             return 1
         finally:
-            if self.waits and self.is_elsewhere:  # who waits for a run must not die of Ctrl-C: all the pool would
-                signal.signal(signal.SIGINT, _pass_over)
-        return self._end(config, overrides, "stopped" if status else read_status(folder).get("state", "done"), status)
+            if self.waits and self.is_elsewhere:  # Ctrl-C in an idle worker would end the whole pool.
+                signal.signal(signal.SIGINT, _ignore)
+        state = "stopped" if status else read_status(folder).get("state", "done")
+        return self._record_result(config, overrides, state, status)
 
-    def _end(self, config: Mapping[str, Any], overrides: Sequence[str], state: str, status: int) -> int:
-        """Keep what a run came to that did not crash."""
+    def _record_result(self, config: Mapping[str, Any], overrides: Sequence[str], state: str, status: int) -> int:
+        """Record the result of a run that did not crash."""
         run, metric, message = config["name"], config["objective"]["metric"], ""
         if metric is not None and not status:
-            self.value = best_logged(CHECKPOINTS / run, metric, config["objective"]["mode"])
+            self.value = best_logged(self.runs_folder / run, metric, config["objective"]["mode"])
             if self.value is None:
                 message = f"objective.metric={metric} was never logged"
                 distributed.print_rank_zero(f"warning: {message}")
-                status = 2 if self._judged else 0
-        self._keep(run, overrides, state, message=message, exit=status, objective=config["objective"])
+                status = 2 if self._needs_metric else 0
+        self._write_record(run, overrides, status=state, message=message, exit=status, **config["objective"])
         return status
 
-    def refuse(self, overrides: Sequence[str], choices: Mapping[str, str | None], message: str) -> None:
-        """Keep that a run could not even begin."""
-        self._keep(name_of_run(overrides, choices), overrides, "crashed", message=message, exit=2)
+    def record_failure(self, overrides: Sequence[str], choices: Mapping[str, str | None], message: str) -> None:
+        """Record a run that failed before it started."""
+        self._write_record(name_of_run(overrides, choices), overrides, status="crashed", message=message, exit=2)
 
-    def _keep(
-        self,
-        run: str,
-        overrides: Sequence[str],
-        status: str,
-        *,
-        message: str = "",
-        exit: int | None = None,
-        objective: Mapping[str, Any] | None = None,
-    ) -> None:
-        if distributed.rank() != 0:
-            return
+    def _write_record(self, run: str, overrides: Sequence[str], **result: Any) -> None:
         record = {
             "run": run,
-            "folder": os.path.relpath(CHECKPOINTS / run, self.folder),
+            "folder": os.path.relpath(self.runs_folder / run, self.folder),
             "command": self.command,
             "overrides": list(overrides),
-            "status": status,
-            "message": message,
-            "exit": exit,
-            **(objective or {}),
+            "message": "",
+            "exit": None,
+            **result,
             "objective": self.value,
             "session": self._session,
             "time": round(time.time(), 1),
         }
-        (self.folder / JOBS).mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / JOBS / f"{run}.json", json.dumps(record, indent=1) + "\n")
+        if distributed.rank() == 0:
+            self._save(record)
 
-    def close(self, *, stopped: bool) -> list[dict[str, Any]]:
-        """What became of the runs of this command; a sweep that has left no run leaves nothing.
+    def _save(self, record: Mapping[str, Any]) -> None:
+        (self.folder / JOBS).mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / JOBS / f"{record['run']}.json", json.dumps(record, indent=1) + "\n")
+
+    def finalize(self, *, stopped: bool) -> list[dict[str, Any]]:
+        """The records of the runs of this command. The folder of a sweep without any run folder is removed.
 
         Args:
             stopped: Whether the command was interrupted, and its runs with it.
         """
         records = [record for record in read_jobs(self.folder) if record["session"] == self._session]
         for record in records:
-            if record["exit"] is None:  # its process is gone
+            if record["exit"] is None:  # Its process has ended without a record.
                 record |= {"status": "stopped", "exit": 130} if stopped else LOST
-                write_whole(self.folder / JOBS / f"{record['run']}.json", json.dumps(record, indent=1) + "\n")
-        if not any((CHECKPOINTS / record["run"]).exists() for record in read_jobs(self.folder)):
-            if self.folder in self._made:
+                self._save(record)
+        if not any((self.runs_folder / record["run"]).exists() for record in read_jobs(self.folder)):
+            if self.folder in self._missing:
                 shutil.rmtree(self.folder, ignore_errors=True)
-            for parent in self._made:
-                with suppress(OSError):  # there is something in it
+            for parent in self._missing:
+                with suppress(OSError):  # It is not empty.
                     parent.rmdir()
         return records
 
 
-def _pass_over(number: int, frame: FrameType | None) -> None:
-    """Do nothing; unlike ``SIG_IGN`` it leaves it to a run to take the signal."""
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing; unlike with ``SIG_IGN``, the next run can install a handler."""
 
 
-LOST = {"status": "crashed", "message": "its process ended without a word", "exit": 1}
+LOST = {"status": "crashed", "message": "its process was killed, or ended without a message", "exit": 1}
 
 
 def read_jobs(folder: Path) -> list[dict[str, Any]]:
-    """The records of a sweep, by the names of their runs, 2 before 10; what is no record is passed over."""
+    """The records of a sweep in the natural order of their runs' names, 2 before 10; other files are skipped."""
     records = []
-    for path in sorted((folder / JOBS).glob("*.json"), key=_by_numbers):
+    for path in sorted((folder / JOBS).glob("*.json"), key=_natural_key):
         with suppress(OSError, ValueError):
             record = json.loads(path.read_text(encoding="utf-8"))
             if isinstance(record, dict) and {"run", "status", "message", "overrides"} <= record.keys():
@@ -248,22 +245,25 @@ def read_jobs(folder: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _by_numbers(path: Path) -> list[str | float]:
-    """What sorts names as people do: text and numbers by turns."""
+def _natural_key(path: Path) -> list[str | float]:
+    """The text and the numbers of a name in turn."""
     parts = re.split(r"([0-9]+(?:[.][0-9]+)?(?:e-?[0-9]+)?)", path.stem)
-    return [float(part) if place % 2 else part for place, part in enumerate(parts)]
+    return [float(part) if number % 2 else part for number, part in enumerate(parts)]
 
 
 def is_done(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a folder holds just that run, as long as it is to be; seen from small files alone."""
+    """Whether a folder has a finished run of this configuration and length, judged from its small files."""
     if read_status(folder).get("state") != "done" or not any(folder.glob("step_*.pt")):
         return False
+    stored = read_config(folder)
+    before, now = ({key: flatten(each).get(key) for key in LENGTH} for each in (stored, config))
+    return before == now and not differences(stored, config)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a run; empty if it can't be read."""
     try:
-        there = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     except (OSError, YAMLError, OmegaConfBaseException):
-        return False
-    if not isinstance(there, dict):
-        return False
-    then = {str(key): value for key, value in there.items()}
-    before, now = ({key: flatten(c).get(key) for key in LENGTH} for c in (then, config))
-    return before == now and not differences(then, config)
+        return {}
+    return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}

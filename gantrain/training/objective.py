@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from gantrain.report.lines import read_lines
+from gantrain.report.log import read_lines
 
 Kind: TypeAlias = Literal["losses", "metrics"]  # Means over steps, and metrics on held-out data.
 

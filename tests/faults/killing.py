@@ -111,7 +111,7 @@ def differences(killed: Path, alone: Path) -> list[str]:
 def pages_say(run: Path) -> tuple[Any, ...]:
     """What the page of a run shows that has nothing to do with the time."""
     status = data_of(run, "status")
-    tables = [lines_of(run, table) for table in ("losses", "pictures")]
+    tables = [lines_of(run, table) for table in ("losses", "images")]
     steps = [line["step"] for line in lines_of(run, "speed")]
     end = [status.get(key) for key in ("state", "reason", "step", "done", "total", "epoch", "kimg")]
     return (*end, *tables, steps == sorted(set(steps)))

@@ -140,7 +140,7 @@ def test_logs_and_pages_wait_for_room_and_cost_one_warning(disk: Path, whole: di
     save_once = [word for word in COMMAND if "save_every" not in word]
     assert main([*save_once, "trainer.save_every=6"]) == 0
     warnings, lines = told_by(capsys.readouterr().err)
-    assert warnings == [f"warning: can't write {RUN}: No space left on device; training goes on"]
+    assert warnings == [f"warning: can't write {RUN}: No space left on device; training continues"]
     assert lines == [f"Page: {RUN}/index.html"]
     assert (RUN / "losses.jsonl").read_text() == whole["lines"]
     assert len((RUN / "speed.jsonl").read_text().splitlines()) >= 5
@@ -215,7 +215,7 @@ def test_a_folder_that_becomes_read_only_stops_the_run(disk: Path, whole: dict, 
         finally:
             subprocess.run(["umount", "--lazy", str(RUN)], check=True)
     warnings, lines = told_by(capsys.readouterr().err)
-    assert warnings == [f"warning: can't write {RUN}/losses.jsonl: Read-only file system; training goes on"]
+    assert warnings == [f"warning: can't write {RUN}/losses.jsonl: Read-only file system; training continues"]
     assert len(lines) == 1
     assert lines[0].startswith(f"gantrain: can't write {RUN}/step_4.pt: Read-only file system; ")
     assert Checkpoints(RUN).steps() == [2]
@@ -235,7 +235,7 @@ def test_a_folder_that_is_deleted_stops_the_run_and_stays_deleted(folder: Path, 
     during({3: lambda: (saved(2), shutil.rmtree(folder))}, monkeypatch)
     assert main(COMMAND) == 2
     warnings, lines = told_by(capsys.readouterr().err)
-    assert warnings == []  # that training goes on, for one
+    assert warnings == []  # that training continues, for one
     assert len(lines) == 1
     assert re.fullmatch(
         rf"gantrain: can't write {RUN}/step_3.pt: No such file or directory; [\d.]+ [kM]B needed", lines[0]

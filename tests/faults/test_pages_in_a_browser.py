@@ -1,4 +1,4 @@
-"""What others have named ends on the pages as text: no script of theirs runs, and nothing is asked for outside."""
+"""Names with markup are shown as text: they run no script, and pages load nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 from gantrain.cli.main import main
 
 IMAGE = "<img src=x onerror=window.pwned=1>"
-LEAVES = "\"'><svg onload=window.pwned=1>&lt;b&gt;&amp;"  # an attribute, then the tag
+LEAVES = "\"'><svg onload=window.pwned=1>&lt;b&gt;&amp;"  # Ends an attribute, then the tag.
 PARTS = [IMAGE, LEAVES]
 KEYS = ["data.load_size=16", "data.crop_size=16", "data.batch_size=4", "network.width=4", "trainer.accelerator=cpu"]
 
@@ -39,7 +39,7 @@ def quoted(value: str) -> str:
 
 @pytest.fixture
 def opened(browser: Browser) -> Callable[[Path], str]:
-    """``opened(page)`` is what can be read on a page, which is held to what every page must be."""
+    """``opened(page)`` checks a page and returns its visible text."""
 
     def look(page: Path) -> str:
         browser.open(page)
@@ -53,7 +53,7 @@ def opened(browser: Browser) -> Callable[[Path], str]:
     return look
 
 
-def test_a_page_that_is_not_harmless_is_told_from_others(browser: Browser, workplace: Path) -> None:
+def test_a_harmful_page_is_detected(browser: Browser, workplace: Path) -> None:
     Path("page.html").write_text(f"<body>{IMAGE}<img src='http://example.com/x.png'></body>")
     browser.open(Path("page.html"))
     assert browser.run("return window.pwned") == 1
@@ -68,10 +68,12 @@ def test_the_page_of_a_run(opened: Callable[[Path], str], images: Path) -> None:
     assert main([*typed, "trainer.steps=1", "trainer.log_every=1"]) == 0
     lines = Path("checkpoints/run/losses.jsonl")
     first = json.loads(lines.read_text().splitlines()[0])
-    lines.write_text(json.dumps({**first, **dict.fromkeys(PARTS, 1.0)}) + "\n")  # as somebody's run may come
+    lines.write_text(
+        json.dumps({**first, **dict.fromkeys(PARTS, 1.0)}) + "\n"
+    )  # As in a run folder from somewhere else.
     assert main([*typed, "trainer.steps=2", "trainer.log_every=1"]) == 0
     page = opened(Path("checkpoints/run/index.html"))
-    assert page.count(IMAGE) >= 3  # in the command, the configuration and a caption
+    assert page.count(IMAGE) >= 3  # In the command, the configuration and a caption.
     assert LEAVES in page
 
 

@@ -62,9 +62,9 @@ def test_cyclegan_trains_on_folders_shows_itself_and_goes_on_to_the_same_bits(mo
         assert_same_bits(cut[key], whole[key], key)
     assert len(whole["model"]["pool_a._extra_state"]) == len(whole["model"]["pool_b._extra_state"]) == 2
     run = Path("checkpoints/whole")
-    shown = lines_of(run, "pictures")
+    shown = lines_of(run, "images")
     assert [line["step"] for line in shown] == [2, 4]
-    assert lines_of("checkpoints/cut", "pictures") == shown  # cut and gone on
+    assert lines_of("checkpoints/cut", "images") == shown  # cut and gone on
     for line in shown:
         assert line["kinds"] == Path(line["url"]).stem.split("_", 2)[2].split("-")
         preview = Image.open(run / line["url"])
@@ -141,7 +141,7 @@ def test_what_a_killed_call_left_is_removed_and_what_somebody_else_has_there_is_
     test += ["data=single", "data.root=photos"]
     Path("mine.part").mkdir()
     Path("mine.part/notes.txt").write_text("mine")
-    assert "mine.part is in the way" in refused(capsys, *test)
+    assert "mine.part exists" in refused(capsys, *test)
     assert Path("mine.part/notes.txt").read_text() == "mine"
     Path("mine.part/notes.txt").rename("mine.part/files.txt")  # by which a call marks its own
     assert main(test) == 0

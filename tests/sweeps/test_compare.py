@@ -1,4 +1,4 @@
-"""Runs side by side: what differs, what came of each, and the page, the table and the record that say so."""
+"""Comparing runs: the settings that differ, the metrics, and the page, the table and the record."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from PIL import Image
 from gantrain.cli.main import main
 from gantrain.report.pages.page import read_data, write_data
 from gantrain.sweeps.compare import differing
-from gantrain.sweeps.summary import Run, figures, is_better_more, read_run
+from gantrain.sweeps.summary import Run, higher_is_better, metrics, read_run
 from gantrain.sweeps.sweep import LOST, read_jobs
 
 CONFIG = {
@@ -33,7 +33,7 @@ CONFIG = {
 
 
 def make_run(name: str, *, state: str = "done", losses: list[dict[str, float]] | None = None, **changes: Any) -> Path:
-    """A run folder without a training: its small files."""
+    """The small files of a run folder, without training."""
     folder = Path("checkpoints") / name
     (folder / "images").mkdir(parents=True)
     config = OmegaConf.merge(CONFIG, {"name": name}, OmegaConf.from_dotlist([f"{k}={v}" for k, v in changes.items()]))
@@ -56,7 +56,7 @@ def make_run(name: str, *, state: str = "done", losses: list[dict[str, float]] |
 
 
 def job(run: str, *overrides: str, **changes: Any) -> dict[str, Any]:
-    """The record of a run in a sweep, written."""
+    """Write the record of a run in a sweep."""
     record = {"run": run, "folder": f"../../{run}", "overrides": list(overrides), "status": "done", "message": ""}
     record |= {"time": 101.0, "command": "gantrain train -m ...", "session": "s", "exit": 0, **changes}
     folder = Path("checkpoints/sweeps/mine/jobs")
@@ -68,7 +68,7 @@ def job(run: str, *overrides: str, **changes: Any) -> dict[str, Any]:
 # ---- one run
 
 
-def test_a_run_is_known_from_its_small_files() -> None:
+def test_a_run_is_read_from_its_small_files() -> None:
     run = read_run(make_run("one", **{"optimizer.lr": 1e-3}))
     assert (run.name, run.status, run.message, run.step) == ("one", "done", "", 30)
     assert run.settings["optimizer.lr"] == 1e-3
@@ -77,17 +77,17 @@ def test_a_run_is_known_from_its_small_files() -> None:
     assert run.typed is None
 
 
-def test_a_run_of_one_log_line_is_known_from_what_its_page_says() -> None:
+def test_a_run_of_one_log_line_is_read_from_its_status() -> None:
     folder = make_run("one", losses=[{"g": 1.0}])
     write_data(folder, "status", {"state": "stopped", "reason": None, "opened": 80.0, "time": 100.0, "step": 17})
     run = read_run(folder)
     assert (run.step, run.seconds) == (17, 20.0)
 
 
-def test_of_a_translation_both_directions_are_known_though_their_images_have_the_same_names() -> None:
+def test_test_images_of_both_directions_are_read() -> None:
     folder = make_run("one")
     tables = [
-        {"kinds": kinds, "figures": [], "rows": [["1.png", [f"{kind}/1.png" for kind in kinds], [8, 8], [], None]]}
+        {"kinds": kinds, "metrics": [], "rows": [["1.png", [f"{kind}/1.png" for kind in kinds], [8, 8], [], None]]}
         for kinds in (["real_a", "fake_b"], ["real_b", "fake_a"])
     ]
     (folder / "results/test_30").mkdir(parents=True)
@@ -97,21 +97,21 @@ def test_of_a_translation_both_directions_are_known_though_their_images_have_the
     assert read_run(folder).tested == {"1.png": {kind: f"results/test_30/{kind}/1.png" for kind in kinds}}
 
 
-def test_the_runs_of_a_sweep_come_in_the_order_of_their_numbers() -> None:
+def test_runs_of_a_sweep_are_in_natural_order() -> None:
     names = [f"seed-{seed}" for seed in (0, 1, 2, 10)] + ["seed-x", "seed-x_lr-1e-05", "seed-x_lr-0.0002"]
     for name in reversed(names):
         job(name)
     assert [record["run"] for record in read_jobs(Path("checkpoints/sweeps/mine"))] == names
 
 
-def test_the_later_word_on_a_run_counts() -> None:
+def test_the_later_status_of_a_run_counts() -> None:
     folder = make_run("one")
     crashed = job("one", status="crashed", message="a fuse")
     assert (read_run(folder, crashed).status, read_run(folder, crashed).message) == ("crashed", "a fuse")
-    assert read_run(folder, {**crashed, "time": 99.0}).status == "done"  # it went on by itself since
+    assert read_run(folder, {**crashed, "time": 99.0}).status == "done"  # It was resumed since.
 
 
-def test_a_run_that_was_killed_is_told_from_one_that_goes_on() -> None:
+def test_a_killed_run_is_told_from_a_running_one() -> None:
     folder = make_run("one", state="running")
     assert (read_run(folder).status, read_run(folder).message) == (LOST["status"], LOST["message"])
     code = (
@@ -125,7 +125,7 @@ def test_a_run_that_was_killed_is_told_from_one_that_goes_on() -> None:
         trains.stdin.close()
 
 
-def test_what_lacks_or_is_broken_is_no_obstacle() -> None:
+def test_missing_and_broken_files_are_ignored() -> None:
     assert read_run(Path("nowhere")) == Run("nowhere", Path("nowhere"), "unknown", "")
     folder = make_run("one")
     for name in ("config.yaml", "losses.jsonl", "speed.jsonl", "index_files/data/status.js"):
@@ -133,7 +133,7 @@ def test_what_lacks_or_is_broken_is_no_obstacle() -> None:
     assert replace(read_run(folder), images=[]) == Run("one", folder, "unknown", "")
 
 
-def test_the_final_and_the_best_of_each_figure() -> None:
+def test_the_final_and_the_best_value_of_each_metric() -> None:
     losses = [
         {"g": 2.0, "accuracy": 0.1},
         {"g": 1.0, "accuracy": 0.9},
@@ -141,10 +141,10 @@ def test_the_final_and_the_best_of_each_figure() -> None:
         {"g": 1.5, "accuracy": 0.8},
     ]
     run = read_run(make_run("one", losses=losses))
-    assert figures(run) == {"g": {"final": 1.5, "best": 1.0}, "accuracy": {"final": 0.8, "best": 0.9}}
+    assert metrics(run) == {"g": {"final": 1.5, "best": 1.0}, "accuracy": {"final": 0.8, "best": 0.9}}
     run.settings |= {"objective.metric": "g", "objective.mode": "max"}
-    assert figures(run)["g"]["best"] == 2.0
-    assert [is_better_more(name) for name in ("heldout_psnr", "SSIM", "g_l1", "fid", "is_real")] == [1, 1, 0, 0, 0]
+    assert metrics(run)["g"]["best"] == 2.0
+    assert [higher_is_better(name) for name in ("heldout_psnr", "SSIM", "g_l1", "fid", "is_real")] == [1, 1, 0, 0, 0]
 
 
 # ---- what differs
@@ -157,7 +157,7 @@ def runs(*settings: dict[str, Any], typed: list[dict[str, str]] | None = None) -
     ]
 
 
-def test_only_settings_that_differ_are_shown_and_those_that_a_choice_decides_apart() -> None:
+def test_settings_that_follow_from_a_choice_are_listed_apart() -> None:
     both = {"model.loss": "logistic", "trainer.steps": 5}
     some = runs(
         {"optimizer.lr": 1e-4, "model.name": "dcgan", "model.clip": 0, "seed": 0, **both},
@@ -169,11 +169,11 @@ def test_only_settings_that_differ_are_shown_and_those_that_a_choice_decides_apa
     assert further == {"model.clip": [0, 0, 0.01]}
 
 
-def test_of_a_sweep_what_was_typed_is_shown() -> None:
+def test_the_typed_settings_of_a_sweep_are_the_main_ones() -> None:
     some = runs(
         {"optimizer.lr": 1e-4, "optimizer.discriminator_lr": 1e-4, "model.name": "dcgan", "model.clip": 0},
         {"optimizer.lr": 2e-4, "optimizer.discriminator_lr": 2e-4, "model.name": "wgan", "model.clip": 1},
-        {},  # crashed before it had a folder
+        {},  # It crashed before it had a folder.
         typed=[
             {"optimizer.lr": "1e-4", "model": "dcgan", "trainer.steps": "5"},
             {"optimizer.lr": "0.0002", "model": "wgan", "trainer.steps": "5", "logger": "csv"},
@@ -185,7 +185,7 @@ def test_of_a_sweep_what_was_typed_is_shown() -> None:
     assert further == {"optimizer.discriminator_lr": [1e-4, 2e-4, None], "model.clip": [0, 1, None]}
 
 
-def test_what_only_some_have_typed_is_looked_up_for_the_others() -> None:
+def test_settings_typed_for_some_runs_are_looked_up_for_others() -> None:
     some = runs(
         {"seed": 0, "model.name": "dcgan"},
         {"seed": 1, "model.name": "wgan"},
@@ -197,7 +197,7 @@ def test_what_only_some_have_typed_is_looked_up_for_the_others() -> None:
 # ---- what is written
 
 
-def test_the_table_the_record_and_the_page_say_the_same(capsys) -> None:
+def test_the_table_the_record_and_the_page_agree(capsys) -> None:
     make_run("one")
     make_run("two", **{"optimizer.lr": 1e-3}, losses=[{"g": 4.0, "fid": 30.0}])
     assert main(["compare", "checkpoints/one", "two", "out=side"]) == 0
@@ -214,31 +214,29 @@ def test_the_table_the_record_and_the_page_say_the_same(capsys) -> None:
     assert (two["run"], two["optimizer.lr"], two["final g"], two["best fid"]) == ("two", "0.001", "4.0", "30.0")
     record = json.loads(Path("side/runs.json").read_text())
     assert record["differ"] == ["optimizer.lr"]
-    assert [run["figures"]["g"]["best"] for run in record["runs"]] == [1.0, 4.0]
-    page = Path("side/index.html").read_text()
-    for text in (
-        "../checkpoints/one/index.html",
-        "optimizer.lr",
-        "30",
-        "gantrain compare checkpoints/one two out=side",
-    ):
-        assert text in page
+    assert [run["metrics"]["g"]["best"] for run in record["runs"]] == [1.0, 4.0]
+    assert "gantrain compare checkpoints/one two out=side" in Path("side/index.html").read_text()
+    shown = read_data(Path("side"), "comparison")
+    assert [(run["folder"], run["has_page"]) for run in shown["runs"]] == [
+        ("../checkpoints/one", True),
+        ("../checkpoints/two", True),
+    ]
+    assert (shown["differ"], shown["runs"][1]["metrics"]["fid"]["best"]) == (["optimizer.lr"], 30.0)
 
 
-def test_a_sweeps_folder_is_compared_in_place_with_what_has_crashed(capsys) -> None:
+def test_a_sweep_is_compared_in_its_folder_with_crashed_runs(capsys) -> None:
     make_run("one")
     job("one", "seed=0")
     job("gone", "seed=1", status="crashed", message="no <b>data</b> & no hope")
     assert main(["compare", "checkpoints/sweeps/mine"]) == 0
-    page = Path("checkpoints/sweeps/mine/index.html").read_text()
-    assert "no &lt;b&gt;data&lt;/b&gt; &amp; no hope" in page
-    assert "../../one/index.html" in page
-    assert "../../gone/index.html" not in page  # there is none
-    assert "gantrain train -m ..." in page
+    assert "gantrain train -m ..." in Path("checkpoints/sweeps/mine/index.html").read_text()
+    gone, one = read_data(Path("checkpoints/sweeps/mine"), "comparison")["runs"]
+    assert (gone["message"], gone["has_page"]) == ("no <b>data</b> & no hope", False)
+    assert (one["folder"], one["has_page"]) == ("../../one", True)
     record = json.loads(Path("checkpoints/sweeps/mine/runs.json").read_text())
     assert [(run["run"], run["status"]) for run in record["runs"]] == [("gone", "crashed"), ("one", "done")]
     assert main(["compare", "mine", "one", "out=more"]) == 0
-    assert len(json.loads(Path("more/runs.json").read_text())["runs"]) == 2  # "one" is of the sweep
+    assert len(json.loads(Path("more/runs.json").read_text())["runs"]) == 2  # "one" is in the sweep
 
 
 def test_names_are_text_and_their_links_work() -> None:
@@ -247,10 +245,10 @@ def test_names_are_text_and_their_links_work() -> None:
         if "/" not in name:
             make_run(name)
     assert main(["compare", *(f"checkpoints/{name}" for name in names if "/" not in name)]) == 0
-    page = Path("comparison/index.html").read_text()
-    assert "<script>alert" not in page
-    for address in page.split('href="../')[1:]:
-        assert Path(unquote(address.split('"')[0])).exists()
+    shown = read_data(Path("comparison"), "comparison")["runs"]
+    assert {run["name"] for run in shown} == {name for name in names if "/" not in name}
+    for run in shown:
+        assert (Path("comparison") / unquote(run["folder"]) / "index.html").exists()
 
 
 @pytest.mark.parametrize(
@@ -261,10 +259,10 @@ def test_names_are_text_and_their_links_work() -> None:
         (["checkpoints/one"], ["two runs or more"]),
         (["one", "two", "name=x"], ["name=x", "out=FOLDER"]),
         (["--fast"], ["--fast"]),
-        (["one", "two", "out=full"], ["out=full", "something else"]),
+        (["one", "two", "out=full"], ["out=full", "other files"]),
     ],
 )
-def test_a_mistake_is_told_in_a_line(typed: list[str], said: list[str], capsys) -> None:
+def test_a_mistake_is_an_error_of_one_line(typed: list[str], said: list[str], capsys) -> None:
     make_run("one")
     make_run("two")
     Path("full").mkdir()
@@ -277,10 +275,10 @@ def test_a_mistake_is_told_in_a_line(typed: list[str], said: list[str], capsys) 
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_all_of_the_folder_of_runs_may_be_given(whole: bool, capsys) -> None:
-    write_data(make_run("one").parent, "runs", [])  # the page of all runs lies beside them
+def test_the_whole_folder_of_runs_can_be_given(whole: bool, capsys) -> None:
+    write_data(make_run("one").parent, "runs", [])  # The page of all runs is in the same folder.
     Path("checkpoints/index.html").touch()
-    Path("checkpoints/README.md").touch()  # which a clone has
+    Path("checkpoints/README.md").touch()  # A clone has one.
     job(make_run("two").name)
     given = ["checkpoints"] if whole else sorted(map(str, Path("checkpoints").iterdir()))
     assert main(["compare", *given]) == 0
@@ -288,7 +286,7 @@ def test_all_of_the_folder_of_runs_may_be_given(whole: bool, capsys) -> None:
     assert [run["run"] for run in record["runs"]] == ["one", "two"]
 
 
-def test_runs_of_one_name_are_told_apart_and_a_run_is_compared_once(capsys) -> None:
+def test_each_run_is_compared_once_under_a_unique_name(capsys) -> None:
     one = make_run("run", losses=[{"g": 1.0}])
     Path("elsewhere").mkdir()
     make_run("other", losses=[{"g": 2.0}]).rename("elsewhere/run")
@@ -297,12 +295,12 @@ def test_runs_of_one_name_are_told_apart_and_a_run_is_compared_once(capsys) -> N
     assert [run["run"] for run in record["runs"]] == ["checkpoints/run", "elsewhere/run"]
     shown = read_data(Path("comparison"), "comparison")["runs"]
     assert [run["curves"]["g"]["value"] for run in shown] == [[1.0], [2.0]]
-    assert len({run["label"] for run in shown}) == 2
+    assert [run["name"] for run in shown] == ["checkpoints/run", "elsewhere/run"]
     assert main(["compare", "run", "checkpoints/run", "out=again"]) == 2
     assert "two runs or more" in capsys.readouterr().err
 
 
-def test_what_was_written_before_is_written_anew() -> None:
+def test_an_earlier_comparison_is_replaced() -> None:
     make_run("one")
     make_run("two", seed=1)
     assert main(["compare", "one", "two"]) == 0
@@ -311,7 +309,7 @@ def test_what_was_written_before_is_written_anew() -> None:
     assert len(json.loads(Path("comparison/runs.json").read_text())["runs"]) == 3
 
 
-def test_test_images_of_real_runs_are_next_to_each_other(train: Callable[..., dict]) -> None:
+def test_test_images_of_real_runs_are_found(train: Callable[..., dict]) -> None:
     for seed in (1, 2):
         train(f"run{seed}", "trainer.steps=1", f"seed={seed}")
         assert main(["test", f"run=checkpoints/run{seed}", "num=2"]) == 0
@@ -323,5 +321,5 @@ def test_test_images_of_real_runs_are_next_to_each_other(train: Callable[..., di
     assert main(["compare", "run1", "run2"]) == 0
 
 
-def test_compare_without_runs_says_how() -> None:
+def test_compare_without_runs_prints_its_usage() -> None:
     assert main(["compare"]) == 0

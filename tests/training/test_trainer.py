@@ -113,7 +113,7 @@ def test_the_page_shows_samples_curves_configuration_and_command(train) -> None:
     source = Path("checkpoints/run/index.html").read_text()
     page.feed(source)
     run = Path("checkpoints/run")
-    assert [line["url"] for line in lines_of(run, "pictures")] == [f"images/step_{n}_samples.png" for n in (2, 4)]
+    assert [line["url"] for line in lines_of(run, "images")] == [f"images/step_{n}_samples.png" for n in (2, 4)]
     lines = lines_of(run, "losses")
     assert lines == [json.loads(line) for line in (run / "losses.jsonl").read_text().splitlines()]
     values = {"d_real", "d_fake", "d_class", "g", "g_class", "lr_generator", "lr_discriminator"}

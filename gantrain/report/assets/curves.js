@@ -3,19 +3,19 @@
 
 /**
  * Charts in `panel`. `axes` are the keys of a log line that may be the horizontal axis.
- * Returns {show}, to be called with [{title, unit, series: [{name, lines, key}]}] whenever lines have come: a series is
- * line[key] over all lines that have it. What the reader has zoomed, hidden or scrolled stays as it is.
+ * Returns {show}, to be called with [{title, series: [{name, lines, key}]}] whenever there are new lines: a series is
+ * line[key] of all lines that have it. Zoom, hidden series and scroll position stay as they are.
  */
 gantrain.curves = (panel, { axes = ["step"] } = {}) => {
   const { make, choice, setText, number } = gantrain;
   const COLOURS = ["#2f6fed", "#e8590c", "#2b9a49", "#b03fd0", "#dd3344", "#1098ad", "#d29200", "#7a8699"];
   const HEIGHT = 220;
-  const charts = new Map(); // by title
-  const hidden = new Set(); // of title and name
+  const charts = new Map(); // By title.
+  const hidden = new Set(); // Of "title name".
   let axis = axes[0];
   let smoothing = 0;
   let log = false;
-  let zoom = null; // [from, to] of the axis, or all
+  let zoom = null; // [from, to] of the axis; null for the whole run.
   let wanted = [];
 
   // ---- controls
@@ -71,7 +71,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
     for (const each of [reset, ...shifts]) each.disabled = zoom === null;
   }
 
-  /** Show what lies beside, by a share of what is shown. */
+  /** Move the visible part by a fraction of its length. */
   function shift(share) {
     const [low, high] = extent();
     const [from, to] = zoom;
@@ -89,7 +89,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
 
   // ---- numbers
 
-  /** [places, values by series]: the places of all series together, and null where one has no value. */
+  /** [positions, values of each series]: the positions of all series, and null where a series has no value. */
   function aligned(series) {
     const columns = series.map(({ lines, key }) => {
       const found = new Map();
@@ -101,7 +101,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
     return [places, ...columns.map((column) => places.map((place) => finite(column.get(place))))];
   }
 
-  /** The exponential average, as if it had begun long before (Kingma and Ba 2015 divide by the same sum of weights). */
+  /** The exponential moving average, with the bias correction of Adam (Kingma and Ba 2015, section 3). */
   function smoothed(values) {
     let [sum, weight] = [0, 0];
     return values.map((value) => {
@@ -114,7 +114,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
 
   function numbers(chart) {
     const [places, ...values] = aligned(chart.series);
-    // a logarithm knows no zero: such values are left out, but an average has them
+    // A log scale can't show values of zero or below: they are left out, but count in the average.
     const shown = (column) => (log ? column.map((value) => (value > 0 ? value : null)) : column);
     return [places, ...[...(smoothing > 0 ? values.map(smoothed) : []), ...values].map(shown)];
   }
@@ -127,7 +127,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
 
-  /** Whether a series has one value, which makes no line. */
+  /** Whether a series has a single value, which makes no line. */
   function isAlone(plot, place) {
     return plot.data[place].filter((value) => value !== null && value !== undefined).length === 1;
   }
@@ -191,17 +191,17 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
       frame,
     );
     legend(chart, plot, frame);
-    tellWhyEmpty(frame, plot);
+    explainEmpty(frame, plot);
     return { frame, plot, shape: shapeOf(chart) };
   }
 
-  function tellWhyEmpty(frame, plot) {
+  function explainEmpty(frame, plot) {
     const hint = frame.querySelector(".hint");
     hint.hidden = plot.data.slice(1).some((column) => column.some((value) => value !== null));
-    setText(hint, log ? "No value is above zero, as a log scale needs." : "No value is a finite number.");
+    setText(hint, log ? "No value is above zero, so a log scale shows none." : "No value is a finite number.");
   }
 
-  /** Names in the legend hide and show their series, by keys too; its faint twin goes with it. */
+  /** Names in the legend hide and show their series, by mouse and keyboard, together with the unsmoothed one. */
   function legend(chart, plot, frame) {
     const rows = [...frame.querySelectorAll(".u-legend tr")].slice(1);
     rows.forEach((row, place) => {
@@ -214,7 +214,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
         ([attribute, value]) => head.setAttribute(attribute, value),
       );
       const toggle = (event) => {
-        event.stopImmediatePropagation(); // before uPlot, which knows nothing of twins
+        event.stopImmediatePropagation(); // Before uPlot, which would hide only one of the two.
         event.preventDefault();
         if (!hidden.delete(key)) hidden.add(key);
         head.setAttribute("aria-pressed", String(!hidden.has(key)));
@@ -241,7 +241,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
       const known = charts.get(chart.title);
       if (known?.shape === shapeOf(chart)) {
         known.plot.setData(numbers(chart));
-        tellWhyEmpty(known.frame, known.plot);
+        explainEmpty(known.frame, known.plot);
         continue;
       }
       const built = build(chart);
@@ -277,7 +277,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
       wanted = now.filter(({ series }) => series.length > 0);
       draw();
     },
-    /** For tests and links: the visible part of the axis, null for all. */
+    /** The visible part of the axis; null for all of it. */
     get zoom() {
       return zoom;
     },

@@ -1,9 +1,9 @@
-// The page of all runs. Those that go on are asked how they stand.
+// The page of all runs. It updates the status of those that are running.
 "use strict";
 
 (async () => {
   const { load, make, choice, number, duration, moment, stateOf, pill, setText } = gantrain;
-  const EVERY = 5000; // milliseconds between looks at the runs that go on
+  const EVERY = 5000; // Milliseconds between updates.
   const { runs } = await load("runs");
   const cards = new Map();
   let wanted = { words: "", state: "" };
@@ -12,7 +12,7 @@
     const folder = run.folder;
     const parts = {
       pill: make("span", { class: "pill" }),
-      told: make("p", {}),
+      text: make("p", {}),
       bar: make("progress", { "aria-label": "progress" }),
       image: make("img", { alt: "", loading: "lazy", onerror: () => (parts.image.hidden = true) }),
     };
@@ -28,7 +28,7 @@
         make("p", {}, what),
         make("div", { class: "status" }, parts.pill),
         parts.bar,
-        parts.told,
+        parts.text,
       ),
     );
     parts.folder = folder;
@@ -46,12 +46,12 @@
     }
     const seconds = run.time - run.opened;
     const left = ((run.total - run.done) * seconds) / (run.done - run.begun);
-    const told = [moment(run.opened), run.step === undefined ? null : `step ${number(run.step)}`];
-    if (state === "running" && Number.isFinite(left)) told.push(`${duration(left)} left`);
-    if (run.reason) told.push(run.reason);
-    setText(parts.told, told.filter(Boolean).join(" · "));
+    const texts = [moment(run.opened), run.step === undefined ? null : `step ${number(run.step)}`];
+    if (state === "running" && Number.isFinite(left)) texts.push(`${duration(left)} left`);
+    if (run.reason) texts.push(run.reason);
+    setText(parts.text, texts.filter(Boolean).join(" · "));
     parts.image.hidden = !run.thumbnail;
-    const source = `${parts.folder}/${run.thumbnail}?${run.opened}`; // as on the run's own page
+    const source = `${parts.folder}/${run.thumbnail}?${run.opened}`; // The same key as on the page of the run.
     if (run.thumbnail && parts.image.getAttribute("src") !== source) parts.image.src = source;
     choose(parts);
   }
@@ -93,7 +93,7 @@
         const { status } = await load("status", { folder: parts.folder });
         show(parts, { ...parts.run, ...status, name: parts.run.name });
       } catch {
-        parts.run.state = "gone"; // its folder was taken away
+        parts.run.state = "gone"; // Its folder was deleted or moved.
         show(parts, parts.run);
       }
     }

@@ -1,30 +1,32 @@
-// What every page shares. A page that is opened from disk may not fetch, but it may run scripts: files of data are
-// scripts that call gantrain.data or gantrain.line, and gantrain.load says what they said.
+// Code shared by all pages. A page opened from disk may not fetch, but it may run scripts: data files are scripts that
+// call gantrain.data or gantrain.line, and gantrain.load returns what they passed.
 "use strict";
 
 const gantrain = (() => {
   // ---- data
 
+  const OLD_TABLES = { pictures: "images", figures: "metrics" }; // Names in the logs of earlier versions.
+
   function data(name, value) {
-    document.currentScript.given[name] = value;
+    document.currentScript.received[name] = value;
   }
 
   function line(table, value) {
-    (document.currentScript.given[table] ??= []).push(value);
+    (document.currentScript.received[OLD_TABLES[table] ?? table] ??= []).push(value);
   }
 
   /**
-   * What a file of data of this page, or of the page of another folder, says. A server need not say for how long it
-   * holds, and browsers then guess, from its age: what may have changed has another `key`.
+   * The contents of a data file of this page, or of the page in another folder. Browsers may cache files for a time that
+   * they guess from their age, so a file that may have changed needs another `key`.
    */
   function load(name, { folder = ".", key = Date.now() } = {}) {
     const url = `${folder}/index_files/data/${name}.js`;
     return new Promise((resolve, reject) => {
       const script = document.createElement("script");
-      script.given = {};
+      script.received = {};
       script.onload = () => {
         script.remove();
-        resolve(script.given);
+        resolve(script.received);
       };
       script.onerror = () => {
         script.remove();
@@ -37,7 +39,7 @@ const gantrain = (() => {
 
   // ---- elements
 
-  /** An element; `on...` attributes are listeners, null and false ones are left out. Children are elements or text. */
+  /** An element. `on...` attributes are listeners; null and false ones are left out. Children are elements or text. */
   function make(tag, attributes = {}, ...children) {
     const element = document.createElement(tag);
     for (const [key, value] of Object.entries(attributes)) {
@@ -49,7 +51,7 @@ const gantrain = (() => {
     return element;
   }
 
-  /** A choice with its label: [value, text] each. */
+  /** A labelled <select>; `options` are [value, text]. */
   function choice(label, options, onchange) {
     const select = make("select", { onchange: () => onchange(select.value) });
     for (const [value, text] of options) select.append(make("option", { value }, text));
@@ -60,7 +62,7 @@ const gantrain = (() => {
     if (element.textContent !== text) element.textContent = text;
   }
 
-  /** Facts as <dt> and <dd>, changed in place. */
+  /** Facts as <dt> and <dd>, updated in place. */
   function setFacts(list, facts) {
     const known = new Map([...list.children].map((row) => [row.querySelector("dt").textContent, row]));
     for (const [key, row] of known) row.hidden = !(key in facts);
@@ -98,12 +100,12 @@ const gantrain = (() => {
 
   // ---- runs
 
-  // a running run writes every few seconds; one that has not done so for so long, and for many times its longest
-  // silence, was killed
+  // A run updates its status every few seconds. One that has not done so for SILENT seconds, and for SILENCES times its
+  // longest pause so far, was probably killed.
   const SILENT = 120;
   const SILENCES = 5;
 
-  /** "running", "done", "stopped", "crashed", or "silent" for one that says it is running, but shows no sign of life. */
+  /** "running", "done", "stopped", "crashed", or "silent" for a run that is marked as running but has no recent update. */
   function stateOf(status) {
     const age = Date.now() / 1000 - status.time;
     const silent = age > Math.max(SILENT, SILENCES * (status.silence ?? 0));
@@ -113,12 +115,12 @@ const gantrain = (() => {
   function pill(element, status) {
     const state = stateOf(status);
     element.dataset.state = state;
-    setText(element, state === "silent" ? `no sign of life since ${moment(status.time)}` : state);
+    setText(element, state === "silent" ? `no update since ${moment(status.time)}` : state);
   }
 
   // ---- tables
 
-  /** A click on a heading sorts by its column; cells may carry `data-value`, a number. */
+  /** A click on a heading sorts by its column: by `data-value` of its cells where they have one. */
   function sortable(table) {
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
@@ -130,7 +132,7 @@ const gantrain = (() => {
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         const key = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
         const compare = (one, other) => {
-          if (one === "" || other === "") return (one === "") - (other === ""); // nothing comes last, either way
+          if (one === "" || other === "") return (one === "") - (other === ""); // Missing values come last in both orders.
           const difference = Number(one) - Number(other);
           const order = Number.isNaN(difference) ? one.localeCompare(other, undefined, { numeric: true }) : difference;
           return down ? -order : order;
@@ -141,19 +143,19 @@ const gantrain = (() => {
     });
   }
 
-  // ---- pictures
+  // ---- images
 
-  /** Width and height of a whole grid, see `grid` in gantrain/report/images.py; nothing if its layout is not known. */
+  /** Width and height of a whole grid, see `grid` in gantrain/report/images.py; null if its layout is not known. */
   function sizeOf({ columns, rows, width, height, gap }) {
     return rows ? [columns * (width + gap) + gap, rows * (height + gap) + gap] : null;
   }
 
-  /** Have an image take its place before it is there. */
+  /** Reserve the space of an image before it is loaded. */
   function setSize(image, size) {
     ["width", "height"].forEach((side, place) => (size ? image.setAttribute(side, size[place]) : image.removeAttribute(side)));
   }
 
-  /** The picture at `column`, `row` of a grid. */
+  /** The image at `column`, `row` of a grid. */
   function tile(grid, column, row, alt) {
     const { url, width, height, gap } = grid;
     const whole = sizeOf(grid);
@@ -168,7 +170,7 @@ const gantrain = (() => {
     return frame;
   }
 
-  /** Two pictures in one place, and a line between them that can be dragged. */
+  /** Two images on top of each other, and a line between them that can be dragged. */
   function beforeAndAfter(before, after) {
     const slider = make("input", {
       type: "range", min: 0, max: 100, step: 0.5, value: 50, "aria-label": `from ${before.alt} to ${after.alt}`,
@@ -188,9 +190,9 @@ const gantrain = (() => {
   let dialog = null;
 
   /**
-   * Show one of `count` things large; the arrow keys show the others, Escape ends it.
-   * `show(index)` is {title, content}; `tools` are more buttons; `closed(index)` is told where the reader has come to.
-   * Returns {again}, which shows the same thing anew.
+   * Show one of `count` items enlarged; the arrow keys show the others, Escape closes it.
+   * `show(index)` returns {title, content}; `tools` are more buttons; `closed(index)` gets the last item shown.
+   * Returns {again}, which shows the current item again.
    */
   function enlarge({ count, start, show, tools = [], closed = () => {} }) {
     let index = start;
@@ -215,7 +217,7 @@ const gantrain = (() => {
     dialog.replaceChildren(make("div", { class: "bar" }, title, ...tools, previous, next, end), stage);
     const steps = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, PageUp: -10, PageDown: 10 };
     dialog.onkeydown = (event) => {
-      if (event.target.matches("input, select")) return; // which have uses of their own for these keys
+      if (event.target.matches("input, select")) return; // They use these keys themselves.
       const places = { Home: 0, End: count - 1 };
       const place = places[event.key] ?? (event.key in steps ? index + steps[event.key] : null);
       if (place === null) return;

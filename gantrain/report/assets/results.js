@@ -1,42 +1,42 @@
-// The page of results: of many pictures a few at a time, filtered, sorted, compared and enlarged.
+// The page of results: many images, a few at a time, filtered, sorted, compared and enlarged.
 "use strict";
 
 (async () => {
   const { load, make, choice, setText, number, tile, beforeAndAfter, enlarge } = gantrain;
-  const ROWS = 48; // on a page, where a row is several pictures
-  const SINGLES = 240; // on a page, where it is one
-  const OF_A_CLASS = 40; // in a row of one class
-  const SMALL = 128; // pixels; smaller pictures are shown in squares
-  const [NAME, PICTURES, SIZE, FIGURES, LABEL] = [0, 1, 2, 3, 4]; // of a row
+  const ROWS = 48; // On a page, where a row has several images.
+  const SINGLES = 240; // On a page, where a row has one image.
+  const OF_A_CLASS = 40; // In the row of a class.
+  const SMALL = 128; // Pixels; smaller images are enlarged without smoothing.
+  const [NAME, IMAGES, SIZE, METRICS, LABEL] = [0, 1, 2, 3, 4]; // Columns of a row.
 
   const { results } = await load("results");
-  // another test may have made other pictures of the same names, and browsers keep what they have
+  // Another test may have made other images of the same names, and browsers cache the old ones.
   const addressOf = (url) => `${url}?${results.written}`;
 
-  // ---- one picture
+  // ---- one image
 
-  function picture(table, row, kind, lazy) {
+  function image(table, row, kind, lazy) {
     const [width, height] = row[SIZE];
     return make("img", {
-      src: addressOf(row[PICTURES][kind]), alt: `${table.kinds[kind]} of ${row[NAME]}`, width, height,
+      src: addressOf(row[IMAGES][kind]), alt: `${table.kinds[kind]} of ${row[NAME]}`, width, height,
       loading: lazy ? "lazy" : null, decoding: lazy ? "async" : null, draggable: "false",
       class: Math.max(width, height) <= SMALL ? "small" : null,
     });
   }
 
   function comparison(table, row, view, lazy) {
-    const [before, after] = [view.before, view.after].map((kind) => picture(table, row, kind, lazy));
+    const [before, after] = [view.before, view.after].map((kind) => image(table, row, kind, lazy));
     const [width, height] = row[SIZE];
     const frame = beforeAndAfter(before, after);
-    for (const image of frame.querySelectorAll("img")) image.classList.toggle("small", Math.max(width, height) <= SMALL);
+    for (const each of frame.querySelectorAll("img")) each.classList.toggle("small", Math.max(width, height) <= SMALL);
     frame.style.aspectRatio = `${width} / ${height}`;
     frame.style.setProperty("--ratio", width / height);
     return frame;
   }
 
-  function told(table, row) {
-    return table.figures
-      .map(([name], place) => [name, row[FIGURES][place]])
+  function metricsText(table, row) {
+    return table.metrics
+      .map(([name], place) => [name, row[METRICS][place]])
       .filter(([, value]) => value !== null)
       .map(([name, value]) => `${name} ${number(value)}${name === "PSNR" && Number.isFinite(value) ? " dB" : ""}`)
       .join(" · ");
@@ -57,7 +57,7 @@
 
     const search = make("input", { type: "search", oninput: () => change({ words: search.value.toLowerCase() }) });
     const orders = [["given", "as given"], ["name", "name"]];
-    table.figures.forEach(([name, better], column) => {
+    table.metrics.forEach(([name, better], column) => {
       orders.push([`${column} best`, `${name}, best first`], [`${column} worst`, `${name}, worst first`]);
     });
     const kinds = table.kinds.map((kind, column) => [column, kind]);
@@ -81,7 +81,7 @@
         { class: "controls" },
         make("label", { class: "wide" }, make("span", {}, "name"), search),
         labels.length > 1 ? choice("class", [["", "all"], ...labels.map((label) => [label, label])], (label) => change({ label })) : null,
-        several || table.figures.length ? choice("sort", orders, (order) => change({ order })) : null,
+        several || table.metrics.length ? choice("sort", orders, (order) => change({ order })) : null,
         hows.length ? choice("show", hows, (how) => change({ how }, { stay: true })) : null,
         ...pair,
         make("label", {}, make("span", {}, "size"), width),
@@ -126,9 +126,9 @@
       if (view.order === "name") chosen.sort((one, other) => one[NAME].localeCompare(other[NAME], undefined, { numeric: true }));
       else if (view.order !== "given") {
         const [column, end] = view.order.split(" ");
-        const sign = (table.figures[column][1] === "less") === (end === "best") ? 1 : -1;
-        const value = (row) => row[FIGURES][column];
-        // what has no figure comes last, either way
+        const sign = (table.metrics[column][1] === "lower") === (end === "best") ? 1 : -1;
+        const value = (row) => row[METRICS][column];
+        // Rows without the metric come last in both orders.
         chosen.sort((one, other) => (value(one) === null) - (value(other) === null) || (value(one) === value(other) ? 0 : sign * (value(one) - value(other))));
       }
     }
@@ -148,25 +148,25 @@
       }
     }
 
-    function opener(index, image, label) {
-      return make("button", { type: "button", class: "plain picture", "data-index": index, "aria-label": `enlarge ${label}`, onclick: () => large(index) }, image);
+    function opener(index, content, label) {
+      return make("button", { type: "button", class: "plain image", "data-index": index, "aria-label": `enlarge ${label}`, onclick: () => large(index) }, content);
     }
 
     function card(row, index) {
-      if (!several) return make("figure", { class: "single", title: row[NAME] }, opener(index, picture(table, row, 0, true), row[NAME]));
+      if (!several) return make("figure", { class: "single", title: row[NAME] }, opener(index, image(table, row, 0, true), row[NAME]));
       const shown =
         view.how === "slider"
           ? [make("div", {}, comparison(table, row, view, true), make("button", { type: "button", class: "plain enlarge", "data-index": index, onclick: () => large(index), "aria-label": `enlarge ${row[NAME]}` }, "⤢"))]
           : table.kinds.map((kind, column) =>
-              row[PICTURES][column] === null
+              row[IMAGES][column] === null
                 ? make("div", {})
-                : make("figure", {}, opener(index, picture(table, row, column, true), `${kind} of ${row[NAME]}`), make("figcaption", {}, kind)));
+                : make("figure", {}, opener(index, image(table, row, column, true), `${kind} of ${row[NAME]}`), make("figcaption", {}, kind)));
       return make(
         "article",
         { class: "card" },
         make("div", { class: "kinds" }, ...shown),
         make("p", { class: "name" }, row[NAME]),
-        table.figures.length ? make("p", { class: "hint" }, told(table, row)) : null,
+        table.metrics.length ? make("p", { class: "hint" }, metricsText(table, row)) : null,
       );
     }
 
@@ -195,17 +195,17 @@
         show: (index) => {
           const row = rows[index];
           setText(sliding, current.how === "slider" ? "side by side" : "before and after");
-          for (const near of [rows[index - 1], rows[index + 1]]) if (near) for (const url of near[PICTURES]) if (url) new Image().src = addressOf(url);
+          for (const near of [rows[index - 1], rows[index + 1]]) if (near) for (const url of near[IMAGES]) if (url) new Image().src = addressOf(url);
           const content =
             several && current.how === "slider"
               ? comparison(table, row, current, false)
-              : make("div", { class: "side" }, ...table.kinds.map((kind, column) => row[PICTURES][column] === null ? null : make("figure", {}, picture(table, row, column, false), make("figcaption", {}, kind))));
-          const figures = told(table, row);
-          const title = [row[NAME], row[LABEL] === null ? null : `class ${row[LABEL]}`, figures].filter(Boolean).join(" · ");
+              : make("div", { class: "side" }, ...table.kinds.map((kind, column) => row[IMAGES][column] === null ? null : make("figure", {}, image(table, row, column, false), make("figcaption", {}, kind))));
+          const metrics = metricsText(table, row);
+          const title = [row[NAME], row[LABEL] === null ? null : `class ${row[LABEL]}`, metrics].filter(Boolean).join(" · ");
           return { title: `${title} (${(index + 1).toLocaleString("en")} of ${rows.length.toLocaleString("en")})`, content };
         },
         closed: (index) => {
-          if (index === start) return; // the browser goes back there by itself
+          if (index === start) return; // The browser focuses it by itself.
           const page = Math.floor(index / size);
           if (view.how !== "classes" && page !== view.page) change({ page }, { stay: true });
           list.querySelector(`[data-index="${index}"]`)?.focus();
@@ -218,26 +218,26 @@
 
   for (const place of document.querySelectorAll("[data-table]")) build(place, results.tables[Number(place.dataset.table)]);
 
-  // ---- a walk from some images to others
+  // ---- interpolations
 
-  if (results.walk) {
-    const walk = { ...results.walk, url: addressOf(results.walk.url) };
-    const place = document.getElementById("walk");
-    const slider = make("input", { type: "range", min: 0, max: walk.columns - 1, step: 1, value: 0, oninput: () => go() });
-    const rows = Array.from({ length: walk.rows }, (_, row) => ({
+  if (results.interpolation) {
+    const interpolation = { ...results.interpolation, url: addressOf(results.interpolation.url) };
+    const place = document.getElementById("interpolation");
+    const slider = make("input", { type: "range", min: 0, max: interpolation.columns - 1, step: 1, value: 0, oninput: () => go() });
+    const rows = Array.from({ length: interpolation.rows }, (_, row) => ({
       now: make("div", { class: "now" }),
-      strip: make("div", { class: "strip" }, ...Array.from({ length: walk.columns }, (_unused, column) => tile(walk, column, row, `row ${row + 1}, image ${column + 1}`))),
+      strip: make("div", { class: "strip" }, ...Array.from({ length: interpolation.columns }, (_unused, column) => tile(interpolation, column, row, `row ${row + 1}, image ${column + 1}`))),
     }));
     const go = () => {
       const column = Number(slider.value);
       rows.forEach(({ now, strip }, row) => {
-        now.replaceChildren(tile(walk, column, row, `row ${row + 1} at ${column + 1} of ${walk.columns}`));
+        now.replaceChildren(tile(interpolation, column, row, `row ${row + 1} at ${column + 1} of ${interpolation.columns}`));
         [...strip.children].forEach((child, index) => child.classList.toggle("here", index === column));
       });
     };
-    place.classList.toggle("small", Math.max(walk.width, walk.height) <= SMALL);
+    place.classList.toggle("small", Math.max(interpolation.width, interpolation.height) <= SMALL);
     place.append(
-      make("div", { class: "controls" }, make("label", { class: "wide" }, make("span", {}, "from one to the other"), slider)),
+      make("div", { class: "controls" }, make("label", { class: "wide" }, make("span", {}, "position"), slider)),
       ...rows.map(({ now, strip }) => make("div", { class: "way" }, now, strip)),
     );
     go();

@@ -1,19 +1,20 @@
-// The page of a run. It reads its data again while the run goes on, and puts what is new into what is there.
+// The page of a run. While the run is training it loads its data again and adds what is new.
 "use strict";
 
 (() => {
   const { load, make, choice, setText, setFacts, number, duration, moment, stateOf, pill, sizeOf, setSize, tile, enlarge } = gantrain;
-  const EVERY = 3000; // milliseconds between looks at a run that goes on, or may go on again
-  const FRAMES = 5; // pictures a second of the film
-  const SHOWN = 24; // moments of a preview image
-  const SMALL = 128; // pixels; smaller pictures are shown in squares
+  const EVERY = 3000; // Milliseconds between updates of a running run.
+  const FRAMES = 5; // Images a second when playing.
+  const COLUMNS = 24; // Steps shown of each preview image.
+  const SMALL = 128; // Pixels; smaller images are enlarged without smoothing.
   const byId = (id) => document.getElementById(id);
 
-  const files = []; // lines by table, of each file of the log
-  let known = {}; // the status that the lines belong to
+  const files = []; // Lines by table, of each file of the log.
+  let known = {}; // The status that the lines belong to.
 
-  // a run that has gone back, or started over, has other pictures of the same names, and browsers keep what they have
-  const addressOf = (picture) => `${picture.url}?${known.opened}`;
+  // A run that resumed from an earlier step, or started over, has other images of the same names, and browsers cache the
+  // old ones.
+  const addressOf = (entry) => `${entry.url}?${known.opened}`;
   const rows = (table) => files.flatMap((file) => file[table] ?? []);
 
   // ---- status
@@ -31,8 +32,8 @@
     const left = ((status.total - status.done) * seconds) / (status.done - status.begun);
     setFacts(byId("facts"), {
       step: number(status.step),
-      epochs: status.epoch === undefined ? null : number(status.epoch),
-      "thousand images": status.kimg === undefined ? null : number(status.kimg),
+      epoch: status.epoch === undefined ? null : number(status.epoch),
+      kimg: status.kimg === undefined ? null : number(status.kimg),
       "time left": state === "running" ? (Number.isFinite(left) ? duration(left) : "–") : null,
       "images per second": status.speed ? number(status.speed.images_per_second) : null,
       "waiting for data": status.speed ? `${Math.round(100 * status.speed.data_wait)} % of the time` : null,
@@ -62,7 +63,7 @@
       }
     };
     collect(rows("losses"), (name) => TITLES[name.split("_")[0]] ?? name);
-    const titles = { images_per_second: "images per second", data_wait: "waiting for data, share of the time" };
+    const titles = { images_per_second: "images per second", data_wait: "waiting for data (fraction of the time)" };
     collect(rows("speed"), (name) => titles[name] ?? name);
     const last = ["learning rate", ...Object.values(titles)];
     const order = ["generator", "discriminator", ...[...groups.keys()].filter((title) => !last.includes(title)), ...last];
@@ -71,10 +72,10 @@
 
   // ---- samples
 
-  const samples = { at: null, last: 0, film: null }; // a step, or null for the newest
+  const samples = { at: null, last: 0, film: null }; // A step, or null for the newest.
 
   function steps() {
-    return [...new Set(rows("pictures").map((picture) => picture.step))].sort((one, other) => one - other);
+    return [...new Set(rows("images").map((entry) => entry.step))].sort((one, other) => one - other);
   }
 
   function buildSamples(section) {
@@ -82,10 +83,10 @@
       stop();
       goTo(Number(samples.slider.value));
     } });
-    samples.told = make("output", {});
+    samples.output = make("output", {});
     samples.play = make("button", { type: "button", onclick: () => (samples.film ? stop() : play()) }, "▶ play");
     section.append(
-      make("div", { class: "controls" }, samples.play, make("label", { class: "wide" }, make("span", {}, "step"), samples.slider, samples.told)),
+      make("div", { class: "controls" }, samples.play, make("label", { class: "wide" }, make("span", {}, "step"), samples.slider, samples.output)),
       make("div", { class: "frames" }),
     );
   }
@@ -103,34 +104,34 @@
     samples.slider.max = all.length - 1;
     samples.slider.value = all.indexOf(step);
     samples.slider.setAttribute("aria-valuetext", `step ${step}`);
-    setText(samples.told, step.toLocaleString("en"));
+    setText(samples.output, step.toLocaleString("en"));
     const frames = byId("samples").querySelector(".frames");
-    const shown = rows("pictures").filter((picture) => picture.step === step);
-    for (const picture of shown) {
-      let figure = [...frames.children].find((child) => child.dataset.what === picture.what);
+    const shown = rows("images").filter((entry) => entry.step === step);
+    for (const entry of shown) {
+      let figure = [...frames.children].find((child) => child.dataset.what === entry.what);
       if (!figure) {
         const image = make("img", { alt: "" });
-        const open = make("button", { type: "button", class: "plain picture", "aria-label": `enlarge ${picture.what}`, onclick: () => large(picture.what) }, image);
-        figure = make("figure", { "data-what": picture.what }, make("figcaption", {}, ""), open);
+        const open = make("button", { type: "button", class: "plain image", "aria-label": `enlarge ${entry.what}`, onclick: () => large(entry.what) }, image);
+        figure = make("figure", { "data-what": entry.what }, make("figcaption", {}, ""), open);
         frames.append(figure);
       }
       const image = figure.querySelector("img");
-      setText(figure.firstChild, (picture.kinds ?? [picture.what]).join(" | "));
-      image.alt = `${picture.what} at step ${step}`;
-      image.classList.toggle("small", (picture.width ?? 0) <= SMALL);
-      setSize(image, sizeOf(picture));
-      if (image.getAttribute("src") !== addressOf(picture)) image.src = addressOf(picture);
+      setText(figure.firstChild, (entry.kinds ?? [entry.what]).join(" | "));
+      image.alt = `${entry.what} at step ${step}`;
+      image.classList.toggle("small", (entry.width ?? 0) <= SMALL);
+      setSize(image, sizeOf(entry));
+      if (image.getAttribute("src") !== addressOf(entry)) image.src = addressOf(entry);
     }
-    for (const figure of frames.children) figure.hidden = !shown.some((picture) => picture.what === figure.dataset.what);
+    for (const figure of frames.children) figure.hidden = !shown.some((entry) => entry.what === figure.dataset.what);
   }
 
   function large(what) {
     stop();
-    const all = rows("pictures").filter((picture) => picture.what === what);
+    const all = rows("images").filter((entry) => entry.what === what);
     const now = samples.at ?? steps().at(-1);
     enlarge({
       count: all.length,
-      start: Math.max(0, all.findIndex((picture) => picture.step === now)),
+      start: Math.max(0, all.findIndex((entry) => entry.step === now)),
       show: (index) => ({
         title: `${(all[index].kinds ?? [what]).join(" | ")}, step ${all[index].step.toLocaleString("en")}`,
         content: make("img", { src: addressOf(all[index]), alt: `${what} at step ${all[index].step}`, class: (all[index].width ?? 0) <= SMALL ? "small whole" : "whole" }),
@@ -145,7 +146,7 @@
     setText(samples.play, "❚❚ pause");
     const next = async () => {
       goTo(index);
-      // a frame is shown when it is there, so that none is skipped
+      // Wait until the images are loaded, so that none is skipped.
       const images = [...byId("samples").querySelectorAll("figure:not([hidden]) img")];
       await Promise.allSettled(images.map((image) => image.decode()));
       if (samples.film === null) return;
@@ -169,16 +170,16 @@
     section.hidden = all.length === 0;
     if (section.hidden) return;
     if (!samples.slider) buildSamples(section);
-    if (!all.includes(samples.at)) samples.at = null; // the run has gone back
+    if (!all.includes(samples.at)) samples.at = null; // The run resumed from an earlier step.
     showFrame();
   }
 
-  // ---- every preview image through time
+  // ---- preview images over time
 
   const through = { kind: null, count: null };
 
   function showThroughTime() {
-    const lines = rows("pictures").filter((picture) => picture.kinds);
+    const lines = rows("images").filter((entry) => entry.kinds);
     if (lines.length === through.count) return;
     through.count = lines.length;
     const section = byId("through");
@@ -197,18 +198,18 @@
         make("div", { class: "scroll" }, make("table", { class: "film" })),
       );
     }
-    // evenly spread moments, the first and the last among them
-    const count = Math.min(SHOWN, lines.length);
+    // Evenly spread steps, the first and the last among them.
+    const count = Math.min(COLUMNS, lines.length);
     const chosen = Array.from({ length: count }, (_, place) => lines[Math.round((place * (lines.length - 1)) / Math.max(1, count - 1))]);
     const ends = last.kinds.filter((kind) => kind.startsWith("real"));
     const [source, ...targets] = relevant(through.kind, ends);
     const head = [source, ...chosen.map(({ step }) => `step ${step.toLocaleString("en")}`), ...targets];
-    const cell = (picture, kind, row) => {
-      const column = picture.kinds.indexOf(kind);
-      return make("td", {}, tile({ ...picture, url: addressOf(picture) }, column, row, `${kind} of preview ${row + 1}, step ${picture.step}`));
+    const cell = (entry, kind, row) => {
+      const column = entry.kinds.indexOf(kind);
+      return make("td", {}, tile({ ...entry, url: addressOf(entry) }, column, row, `${kind} of preview ${row + 1}, step ${entry.step}`));
     };
     const body = Array.from({ length: last.rows }, (_, row) =>
-      make("tr", {}, cell(last, source, row), ...chosen.map((picture) => cell(picture, through.kind, row)), ...targets.map((kind) => cell(last, kind, row))));
+      make("tr", {}, cell(last, source, row), ...chosen.map((entry) => cell(entry, through.kind, row)), ...targets.map((kind) => cell(last, kind, row))));
     const table = section.querySelector(".film");
     const scroller = table.parentElement;
     const place = scroller.scrollLeft;
@@ -218,7 +219,7 @@
     scroller.scrollLeft = place;
   }
 
-  /** Of the real kinds, first the input of `kind` and then its target: fake_b is made of real_a, rec_a is to be real_a. */
+  /** The real kinds, first the input of `kind` and then its target: fake_b is made from real_a, rec_a should equal real_a. */
   function relevant(kind, ends) {
     const domain = kind.split("_")[1];
     const same = ends.filter((end) => end.split("_")[1] === domain);
@@ -227,15 +228,15 @@
     return kind.startsWith("rec") ? [...same] : [...other];
   }
 
-  // ---- looking again
+  // ---- updates
 
   async function refresh() {
     const { status } = await load("status");
-    const again = status.opened !== known.opened; // from an earlier step on, perhaps
+    const again = status.opened !== known.opened; // The run may have resumed from an earlier step.
     if (again) files.length = 0;
     const more = again || status.lines !== known.lines;
     if (more) {
-      // the last file may have grown, and others may have come; those before it are full
+      // The last file may have grown, and there may be new ones; the earlier ones are full.
       for (let number_ = Math.max(0, files.length - 1); number_ < status.files; number_++) {
         const grown = number_ === status.files - 1 ? `-${status.lines}` : "";
         files[number_] = await load(`log_${number_}`, { key: `${status.opened}${grown}` });
@@ -256,7 +257,7 @@
   async function showResults() {
     const { results } = await load("results");
     if (results.length)
-      byId("way").append(...results.map(({ name: text, url }) => make("a", { href: url }, `results ${text}`)));
+      byId("nav").append(...results.map(({ name: text, url }) => make("a", { href: url }, `results ${text}`)));
   }
 
   async function watch() {

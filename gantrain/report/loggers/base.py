@@ -1,7 +1,8 @@
-"""What a logger is."""
+"""The base class of loggers."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,74 +12,85 @@ from PIL import Image
 
 from gantrain.errors import ConfigError
 from gantrain.registry import LOGGERS
-from gantrain.report.lines import Line
+from gantrain.report.log import Line
 
 
 class Logger:
-    """Takes what a run logs. Each method does nothing unless a logger overrides it.
+    """Receives what a run logs. Each method does nothing unless a logger overrides it.
 
-    They are called one at a time and in order, from a thread that is not the run's: they may take their time, and what
-    they raise costs a warning, once. The constructor is called before there is a run folder, and on every rank: it
-    looks whether all is there that the logger needs, and does nothing else. Beside the keys of its YAML file it may
-    take ``run`` (the name of the run) and ``folder`` (its path).
+    They are called one at a time and in order, from a thread of their own: they may be slow, and an exception costs one
+    warning. The constructor is called before the run folder exists, and on every rank: it checks that the logger has
+    what it needs, and does nothing else. Besides the keys of its YAML file it may take ``run`` (the name of the run)
+    and ``folder`` (its path).
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "picture" in vars(cls) and "image" not in vars(cls):
+            warnings.warn(f"{cls.__name__}.picture: rename it to image", DeprecationWarning, stacklevel=2)
+            cls.image = vars(cls)["picture"]  # type: ignore[method-assign]
+
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
-        """The run begins, or goes on or back: first of all calls, and may come again.
+        """The run starts or resumes; always the first call, and called again if the run returns to an earlier step.
 
         Args:
-            step: Steps already made. What the logger has been sent of later ones is going to be sent anew.
+            step: Steps made so far. What was logged of later steps will be logged again.
             settings: The configuration, flat: ``{"optimizer.lr": 0.0002, ...}``.
             lines: All scalars up to ``step``: ``{"step": 50, "g": 0.7, ...}``.
         """
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Values by name; a step may come twice, with other names."""
+        """Values by name; the same step may be logged twice, with different names."""
 
     def image(self, step: int, name: str, image: Image.Image) -> None:
         """A grid of images."""
 
     def end(self, status: str) -> None:
-        """The run is over: ``done``, ``stopped: <why>``, or ``crashed: <why>``."""
+        """The run has ended: ``done``, ``stopped: <reason>`` or ``crashed: <reason>``."""
+
+    def _log_lines(self, lines: Sequence[Line], *, after: int = -1) -> None:
+        """Pass the lines of the steps after ``after`` to ``scalars``."""
+        for line in lines:
+            if line["step"] > after:
+                self.scalars(int(line["step"]), {name: value for name, value in line.items() if name != "step"})
 
 
 def build_loggers(configs: Mapping[str, Any], *, run: str, folder: Path) -> dict[str, Logger]:
-    """The loggers of a configuration.
+    """The loggers of a configuration, by name.
 
     Args:
-        configs: What stands under ``logger``: by what each is called, its name and keys.
+        configs: The group ``logger``: the ``name`` and keys of each logger.
         run: The name of the run.
-        folder: Its folder.
+        folder: The run folder.
 
     Raises:
-        ConfigError: There is no such logger, it has no such key, its package is not installed, or it can't be made.
+        ConfigError: No such logger, no such key, its package is not installed, or its constructor fails.
     """
-    for called, config in configs.items():
+    loggers = {}
+    for key, config in configs.items():
         if not isinstance(config, Mapping):
             raise ConfigError(
-                f"logger.{called}={config}: a logger is chosen by logger=NAME, several by logger=[NAME,NAME]; "
+                f"logger.{key}={config}: choose a logger with logger=NAME, several with logger=[NAME,NAME]; "
                 f"there are: none, {', '.join(LOGGERS)}"
             )
-    loggers = {}
-    for called, config in configs.items():
         try:
-            loggers[called] = LOGGERS.build(config, key=f"logger.{called}", run=run, folder=folder)
+            loggers[key] = LOGGERS.build(config, key=f"logger.{key}", run=run, folder=folder)
         except ConfigError:
             raise
-        except Exception as error:  # whatever it is: it may be anybody's class
-            raise ConfigError(f"logger.{called} can't be made: {type(error).__name__}: {error}") from error
+        except Exception as error:  # A plug-in's constructor may raise anything.
+            raise ConfigError(f"logger.{key} can't be created: {type(error).__name__}: {error}") from error
     return loggers
 
 
-def step_kept(path: Path, *, otherwise: int) -> int:
-    """The last step that a logger has kept as being there, so that what was logged without it can be sent later."""
+def read_step(path: Path, *, default: int) -> int:
+    """The last step that a logger is known to have received, from a file in the run folder."""
     try:
         return int(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return otherwise
+        return default
 
 
 def require(package: str, *, hint: str = "") -> None:
-    """Raise a ConfigError with the command that installs ``package``, and a hint on it, if it is missing."""
+    """Raise a ConfigError with the command that installs ``package``, and a hint, if it is missing."""
     if find_spec(package) is None:
         raise ConfigError(f"logger={package} needs the package {package}: pip install 'gantrain[{package}]'{hint}")

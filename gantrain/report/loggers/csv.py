@@ -1,4 +1,4 @@
-"""A table that every spreadsheet reads."""
+"""CSV files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gantrain.registry import LOGGERS
-from gantrain.report.lines import Line
+from gantrain.report.log import Line
 from gantrain.report.loggers.base import Logger
 
 
@@ -24,17 +24,15 @@ class CsvLogger(Logger):
         self._path = folder / "losses.csv"
         self._rows: list[dict[str, float]] = []
         self._columns: list[str] = []
-        self._last = 0  # where the last row begins in the file
+        self._last = 0  # Offset of the last row in the file.
 
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
-        """Write the file anew."""
         self._rows = []
         for line in lines:
             self._merge(line)
         self._write_all()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a row, or more columns to the last one."""
         new = self._merge({"step": step, **values})
         if set(values) - set(self._columns):
             self._write_all()
@@ -47,7 +45,7 @@ class CsvLogger(Logger):
             csv.DictWriter(file, self._columns).writerow(self._rows[-1])
 
     def _merge(self, line: Line) -> bool:
-        """Take in values; whether they make a new row."""
+        """Add values to the rows; whether they start a new row."""
         if self._rows and self._rows[-1]["step"] == line["step"]:
             self._rows[-1] |= line
             return False

@@ -10,23 +10,19 @@ from typing import Any
 from PIL import Image
 
 from gantrain.registry import LOGGERS
-from gantrain.report.lines import Line
+from gantrain.report.log import Line
 from gantrain.report.loggers.base import Logger, require
 
-LONGEST = 500  # characters of a parameter that every server takes
+MAX_PARAMETER_LENGTH = 500  # Characters that every server accepts.
 
 
 @LOGGERS.register("mlflow")
 class MlflowLogger(Logger):
-    """A run of an MLflow experiment.
-
-    The run folder keeps the run's identity there, so that it goes on in one run; points that it has already are not
-    sent again.
+    """A run of an MLflow experiment. Its identity is stored in the run folder, so that a resumed run continues it.
 
     Args:
-        tracking_uri: Of the server, or a folder as ``file:...``; None for ``$MLFLOW_TRACKING_URI``, or what MLflow
-            takes without it.
-        experiment: Its name; it is made if need be.
+        tracking_uri: Of the server, or a folder as ``file:...``; None for ``$MLFLOW_TRACKING_URI`` or MLflow's default.
+        experiment: Its name; it is created if needed.
         run: Name of the run.
         folder: The run folder.
     """
@@ -39,10 +35,9 @@ class MlflowLogger(Logger):
         self._folder = folder
         self._client: Any = None
         self._id = ""
-        self._sent: dict[str, int] = {}  # the last step of each curve that is there
+        self._last: dict[str, int] = {}  # The last step of each curve on the server.
 
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
-        """Open the run, or open it again, and send what it lacks."""
         from mlflow import MlflowClient
 
         if self._client is None:
@@ -52,35 +47,32 @@ class MlflowLogger(Logger):
                 self._id = identity.read_text(encoding="utf-8").strip()
                 self._client.update_run(self._id, status="RUNNING")
             else:
-                self._id = self._new_run()
+                self._id = self._create_run()
                 identity.write_text(self._id, encoding="utf-8")
-        there = self._client.get_run(self._id).data
-        self._sent = {
-            name: max(point.step for point in self._client.get_metric_history(self._id, name)) for name in there.metrics
+        stored = self._client.get_run(self._id).data
+        self._last = {
+            name: max(point.step for point in self._client.get_metric_history(self._id, name))
+            for name in stored.metrics
         }
         for key, value in settings.items():
-            if key not in there.params:  # which never change
-                self._client.log_param(self._id, key, str(value)[:LONGEST])
-        for line in lines:
-            self.scalars(int(line["step"]), {name: value for name, value in line.items() if name != "step"})
+            if key not in stored.params:  # Parameters can't be changed.
+                self._client.log_param(self._id, key, str(value)[:MAX_PARAMETER_LENGTH])
+        self._log_lines(lines)
 
-    def _new_run(self) -> str:
+    def _create_run(self) -> str:
         experiment = self._client.get_experiment_by_name(self._experiment)
         number = experiment.experiment_id if experiment else self._client.create_experiment(self._experiment)
         return str(self._client.create_run(number, run_name=self._name).info.run_id)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """A point on each curve."""
         for name, value in values.items():
-            if step > self._sent.get(name, -1):
+            if step > self._last.get(name, -1):
                 self._client.log_metric(self._id, name, value, timestamp=int(time.time() * 1000), step=step)
-                self._sent[name] = step
+                self._last[name] = step
 
     def image(self, step: int, name: str, image: Image.Image) -> None:
-        """One file among the run's artifacts."""
         self._client.log_image(self._id, image, f"images/step_{step}_{name}.png")
 
     def end(self, status: str) -> None:
-        """Close the run."""
         ends = {"done": "FINISHED", "stopped": "KILLED"}
         self._client.set_terminated(self._id, status=ends.get(status.partition(":")[0], "FAILED"))

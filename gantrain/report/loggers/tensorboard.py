@@ -1,4 +1,4 @@
-"""TensorBoard's files."""
+"""TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ import numpy as np
 from PIL import Image
 
 from gantrain.registry import LOGGERS
-from gantrain.report.lines import Line
-from gantrain.report.loggers.base import Logger, require, step_kept
+from gantrain.report.log import Line
+from gantrain.report.loggers.base import Logger, read_step, require
 from gantrain.runtime.whole import write_whole
 
 
 @LOGGERS.register("tensorboard")
 class TensorBoardLogger(Logger):
-    """Scalars, images, and hyper-parameters with what came of them: ``tensorboard --logdir checkpoints``.
+    """Scalars, images, and hyper-parameters with the metrics reached: ``tensorboard --logdir checkpoints``.
 
     Args:
-        folder: The run folder, in which the event files lie.
+        folder: The run folder, which gets the event files.
         flush_seconds: Between writes to the disk.
     """
 
     def __init__(self, *, flush_seconds: float, folder: Path) -> None:
         require("tensorboard")
         self._folder = folder
-        self._kept = folder / "tensorboard_step.txt"  # the last step that is on the disk for certain
+        self._step_file = folder / "tensorboard_step.txt"  # The last step that was flushed to the disk.
         self._flush_seconds = flush_seconds
         self._flushed = 0.0
         self._step = -1
         self._writer: Any = None
         self._settings: dict[str, Any] = {}
-        self._told: set[str] = set()
+        self._names: set[str] = set()
 
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
-        """Open another event file, which hides what the earlier ones hold of later steps, and write what they lack."""
         from torch.utils.tensorboard import SummaryWriter
 
         if self._writer is not None:
             self._flush()
             self._writer.close()
         known = any(self._folder.glob("events.out.tfevents.*"))
-        last = min(step, step_kept(self._kept, otherwise=step)) if known else -1
+        last = min(step, read_step(self._step_file, default=step)) if known else -1
+        # A new event file, which hides the points of later steps in the earlier ones.
         self._writer = SummaryWriter(
             str(self._folder), purge_step=last + 1 if known else None, flush_secs=int(self._flush_seconds)
         )
@@ -54,21 +54,18 @@ class TensorBoardLogger(Logger):
             for key, value in settings.items()
             if value is not None
         }
-        self._told = set()
-        for line in lines:
-            if line["step"] > last:
-                self.scalars(int(line["step"]), {name: value for name, value in line.items() if name != "step"})
+        self._names = set()
+        self._log_lines(lines, after=last)
         self._flush()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """A point on each curve."""
         from torch.utils.tensorboard.summary import hparams
 
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
-        if not self._told.issuperset(values):  # TensorBoard looks the figures up in the curves of these names
-            self._told.update(values)
-            for summary in hparams(self._settings, dict.fromkeys(self._told, 0.0))[:2]:
+        if not self._names.issuperset(values):  # The metrics of the hyper-parameters are the curves of these names.
+            self._names.update(values)
+            for summary in hparams(self._settings, dict.fromkeys(self._names, 0.0))[:2]:
                 self._writer.file_writer.add_summary(summary)
         self._step = step
         if time.monotonic() - self._flushed >= self._flush_seconds:
@@ -76,18 +73,16 @@ class TensorBoardLogger(Logger):
 
     def _flush(self) -> None:
         self._writer.flush()
-        write_whole(self._kept, str(self._step))
+        write_whole(self._step_file, str(self._step))
         self._flushed = time.monotonic()
 
     def image(self, step: int, name: str, image: Image.Image) -> None:
-        """One image."""
         self._writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def end(self, status: str) -> None:
-        """Write what is left."""
         from torch.utils.tensorboard.summary import hparams
 
         if status == "done":
-            self._writer.file_writer.add_summary(hparams(self._settings, dict.fromkeys(self._told, 0.0))[2])
+            self._writer.file_writer.add_summary(hparams(self._settings, dict.fromkeys(self._names, 0.0))[2])
         self._flush()
         self._writer.close()

@@ -1,4 +1,4 @@
-"""Weights and Biases."""
+"""Weights & Biases."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any, Literal
 from PIL import Image
 
 from gantrain.registry import LOGGERS
-from gantrain.report.lines import Line
-from gantrain.report.loggers.base import Logger, require, step_kept
+from gantrain.report.log import Line
+from gantrain.report.loggers.base import Logger, read_step, require
 from gantrain.runtime.whole import write_whole
 
 
 @LOGGERS.register("wandb")
 class WandbLogger(Logger):
-    """A run of a Weights and Biases project, by its own package; ``wandb login`` comes first.
+    """A run of a Weights & Biases project; log in with ``wandb login`` first.
 
-    The run folder keeps the run's identity there, so that it goes on in one run. What was sent once, and is computed
-    again after an interruption, is dropped by wandb, which takes no step twice.
+    Its identity is stored in the run folder, so that a resumed run continues it. Steps that are computed again after an
+    interruption are dropped by wandb, which accepts only increasing steps.
 
     Args:
         project: Its name.
-        entity: User or team; None for one's own.
-        mode: ``offline`` keeps everything below the run folder, for ``wandb sync``.
+        entity: User or team; None for the default one.
+        mode: ``offline`` stores everything in the run folder, for ``wandb sync``.
         run: Name of the run.
         folder: The run folder.
     """
@@ -35,18 +35,14 @@ class WandbLogger(Logger):
         require("wandb")
         self._options: dict[str, Any] = {"project": project, "entity": entity, "mode": mode, "name": run}
         self._folder = folder
-        self._kept = folder / "wandb_step.txt"
-        self._last = -1  # the last step that it was sent
+        self._step_file = folder / "wandb_step.txt"
+        self._last = -1  # The last step that was sent.
         self._run: Any = None
 
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
-        """Open the run, or open it again, and send what it lacks."""
         if self._run is None:
             self._open(step, settings)
-        last = self._last  # losses and figures of one step are two lines
-        for line in lines:
-            if line["step"] > last:
-                self.scalars(int(line["step"]), {name: value for name, value in line.items() if name != "step"})
+        self._log_lines(lines, after=self._last)
 
     def _open(self, step: int, settings: Mapping[str, Any]) -> None:
         import wandb
@@ -62,20 +58,17 @@ class WandbLogger(Logger):
             config=dict(settings),
             dir=str(self._folder),
         )
-        self._last = step_kept(self._kept, otherwise=step) if known else -1
+        self._last = read_step(self._step_file, default=step) if known else -1
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """A point on each curve."""
         self._run.log(dict(values), step=step)
         self._last = max(self._last, step)
-        write_whole(self._kept, str(self._last))
+        write_whole(self._step_file, str(self._last))
 
     def image(self, step: int, name: str, image: Image.Image) -> None:
-        """One image."""
         import wandb
 
         self._run.log({name: wandb.Image(image, caption=f"step {step}")}, step=step)
 
     def end(self, status: str) -> None:
-        """Close the run; one that has crashed is marked so."""
         self._run.finish(exit_code=1 if status.startswith("crashed") else 0)

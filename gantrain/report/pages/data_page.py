@@ -1,44 +1,15 @@
-"""The page of a data set: what it holds, what is wrong with it, and how it looks."""
+"""The page of a data set: facts, problems, classes and example images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dominate.tags import (
-    code,
-    details,
-    div,
-    figure,
-    h2,
-    html_tag,
-    img,
-    li,
-    p,
-    pre,
-    style,
-    summary,
-    table,
-    td,
-    th,
-    tr,
-    ul,
-)
+from dominate import tags
 
-from gantrain.report.pages.page import PAGE, address, document_with, write_document
+from gantrain.report.pages import page
 
-STYLE = """
-.bar { background: var(--accent); height: .9rem; min-width: 1px; border-radius: .2rem }
-.wrong summary { color: var(--bad); font-weight: bold }
-summary { cursor: pointer }
-h1, li, .names th { overflow-wrap: anywhere }
-.names th { max-width: 30rem }
-.wide { overflow-x: auto }
-.sheet { display: flex; flex-wrap: wrap; gap: .4rem }
-.sheet figure { margin: 0; display: flex; gap: 1px; align-items: flex-start }
-.sheet img { min-width: 0 }
-"""
-BAR = 20  # rem, of the largest class
+BAR_LENGTH = 20  # Of the largest class, in rem.
 
 
 def data_page(
@@ -54,50 +25,48 @@ def data_page(
     """Write ``index.html``.
 
     Args:
-        folder: Where to; the images lie in it.
-        name: Of the page.
-        command: What made it, as typed.
+        folder: Its folder, which contains the images.
+        name: The heading.
+        command: The command that made the page, as typed.
         columns: Facts by heading.
-        findings: One line, whether it stops training, and what it is about.
-        classes: How many images there are of each class, by heading.
-        sheets: Images by heading: a name, and one or those of a pair.
+        findings: Problems: a line of text, whether the problem stops training, and the files that have it.
+        classes: Number of images of each class, by heading.
+        sheets: Example images by heading: a name, and one image or a pair.
     """
-    document, body = document_with(name)
-    document.head.add(style(STYLE))
+    document, body = page.new_document(name)
     rows = list(dict.fromkeys(key for facts in columns.values() for key in facts))
-    facts = table(tr(th(), *(th(heading) for heading in columns)))
+    facts = tags.table(tags.tr(tags.th(), *(tags.th(heading) for heading in columns)))
     for row in rows:
-        facts.add(tr(th(row), *(td(column.get(row, "")) for column in columns.values())))
-    body.add(div(facts, cls="wide"))
-    body.add(h2("Findings"), *(_finding(*finding) for finding in findings))
-    if not findings:
-        body.add(p("Nothing is wrong with it."))
-    for heading, counts in classes.items():
-        body.add(h2(f"Classes, {heading}"), div(_bars(counts), cls="wide"))
-    for heading, images in sheets.items():
-        body.add(h2(heading), div(*(_thumbnail(folder, *image) for image in images), cls="sheet"))
-    body.add(h2("Command"), pre(code(command)))
-    write_document(folder / PAGE, document)
-
-
-def _finding(text: str, stops: bool, items: Sequence[str]) -> html_tag:
-    text = f"Would stop training: {text}" if stops else text
-    if not items:
-        return p(text, cls="wrong" if stops else "")
-    return details(summary(text), ul(*(li(item) for item in items)), cls="wrong" if stops else "", open=stops)
-
-
-def _bars(counts: Mapping[str, int]) -> html_tag:
-    largest = max(counts.values()) or 1
-    return table(
-        *(
-            tr(th(name), td(f"{count:,}"), td(div(cls="bar", style=f"width: {BAR * count / largest:.2f}rem")))
-            for name, count in counts.items()
-        ),
-        cls="names",
+        facts.add(tags.tr(tags.th(row), *(tags.td(column.get(row, "")) for column in columns.values())))
+    body.add(tags.section(tags.div(facts, cls="scroll"), aria_label="facts"))
+    body.add(
+        page.section("Findings", *([_finding(*finding) for finding in findings] or [tags.p("No problems found.")]))
     )
+    for heading, counts in classes.items():
+        body.add(page.section(f"Classes, {heading}", tags.div(_bars(counts), cls="scroll")))
+    for heading, images in sheets.items():
+        body.add(page.section(heading, tags.div(*(_thumbnail(folder, *image) for image in images), cls="sheet")))
+    body.add(page.command_section(command))
+    page.write_document(folder / page.PAGE, document)
 
 
-def _thumbnail(folder: Path, name: str, paths: Sequence[Path]) -> html_tag:
-    places = [address(path, folder) for path in paths]
-    return figure(*(img(src=place, alt=name, title=name, loading="lazy") for place in places))
+def _finding(text: str, stops: bool, items: Sequence[str]) -> tags.html_tag:
+    text = f"Would stop training: {text}" if stops else text
+    style = "wrong" if stops else ""
+    if not items:
+        return tags.p(text, cls=style)
+    return tags.details(tags.summary(text), tags.ul(*(tags.li(item) for item in items)), cls=style, open=stops)
+
+
+def _bars(counts: Mapping[str, int]) -> tags.html_tag:
+    largest = max(counts.values()) or 1
+    rows = []
+    for name, count in counts.items():
+        bar = tags.div(cls="bar", style=f"width: {BAR_LENGTH * count / largest:.2f}rem")
+        rows.append(tags.tr(tags.th(name), tags.td(f"{count:,}"), tags.td(bar)))
+    return tags.table(*rows, cls="names")
+
+
+def _thumbnail(folder: Path, name: str, paths: Sequence[Path]) -> tags.html_tag:
+    urls = [page.address(path, folder) for path in paths]
+    return tags.figure(*(tags.img(src=url, alt=name, title=name, loading="lazy") for url in urls))

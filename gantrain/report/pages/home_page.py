@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from dominate.tags import a, details, div, li, section, summary, ul
+from dominate import tags
 
-from gantrain.report.pages.page import (
-    PAGE,
-    address,
-    document_with,
-    read_status,
-    remove_leftovers,
-    write_data,
-    write_document,
-)
+from gantrain.report.pages import page
 
-LEFT = 60.0  # seconds after which a file that is half-written will stay so
+LEFTOVER_AGE = 60.0  # Seconds after which an incomplete file has no writer any more.
 
 
 def write_home(folder: Path) -> None:
-    """Write the page of all runs below a folder: as many small files are read as there are runs.
+    """Write the page of all runs in a folder, from one small file of each run.
 
-    What a run says of itself while it goes on, the page reads from the run's own folder.
+    The page reads the status of runs that are training from their own folders.
 
     Args:
         folder: Each folder in it with a ``config.yaml`` is a run.
@@ -35,27 +25,21 @@ def write_home(folder: Path) -> None:
     """
     runs = [_card(path.parent) for path in folder.glob("*/config.yaml")]
     runs.sort(key=lambda run: run["opened"], reverse=True)
-    sweeps = sorted(folder.glob(f"sweeps/*/{PAGE}"), key=lambda page: page.stat().st_mtime, reverse=True)
-    document, body = document_with("Runs", scripts=("home",))
-    body.add(section(div(id="controls", cls="controls"), aria_label="filter"))
+    sweeps = sorted(folder.glob(f"sweeps/*/{page.PAGE}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    document, body = page.new_document("Runs", scripts=("home",))
+    body.add(tags.section(tags.div(id="controls", cls="controls"), aria_label="filter"))
     if sweeps:
-        links = (li(a(_name(page.parent), href=address(page, folder))) for page in sweeps)
-        told = "1 sweep" if len(sweeps) == 1 else f"{len(sweeps)} sweeps"
-        body.add(section(details(summary(told), ul(*links)), aria_label="sweeps"))
-    body.add(div(id="runs"))
-    # others may be writing it at this moment
-    remove_leftovers(folder, age=LEFT)
-    write_data(folder, "runs", runs)
-    write_document(folder / PAGE, document)
+        links = (tags.li(tags.a(page.as_text(path.parent.name), href=page.address(path, folder))) for path in sweeps)
+        count = tags.summary("1 sweep" if len(sweeps) == 1 else f"{len(sweeps)} sweeps")
+        body.add(tags.section(tags.details(count, tags.ul(*links)), aria_label="sweeps"))
+    body.add(tags.div(id="runs"))
+    page.remove_leftovers(folder, age=LEFTOVER_AGE)  # Other runs may be writing the page at the same time.
+    page.write_data(folder, "runs", runs)
+    page.write_document(folder / page.PAGE, document)
 
 
 def _card(run: Path) -> dict[str, Any]:
-    """What a run says of itself, and where it is."""
-    status = read_status(run)
-    if not isinstance(status.get("opened"), (int, float)):  # made by another version
+    status = page.read_status(run)
+    if not isinstance(status.get("opened"), (int, float)):  # Written by an incompatible version.
         status = {"state": "unknown", "opened": (run / "config.yaml").stat().st_mtime}
-    return {**status, "name": _name(run), "folder": quote(os.fsencode(run.name))}
-
-
-def _name(folder: Path) -> str:
-    return folder.name.encode(errors="replace").decode()
+    return {**status, "name": page.as_text(run.name), "folder": page.address(run, run.parent)}

@@ -1,14 +1,14 @@
 """How a page is made: static HTML, assets and data beside it in ``index_files``, readable from disk as from a server.
 
-    document, body = document_with("A title", scripts=("curves", "mine"))  # assets/curves.js and assets/mine.js
-    body.add(p("dominate escapes all text"), a("a file", href=address(path, folder)))
+    document, body = new_document("A title", scripts=("curves", "mine"))  # assets/curves.js and assets/mine.js
+    body.add(tags.p("dominate escapes all text"), tags.a("a file", href=address(path, folder)))
     write_data(folder, "rows", [...])  # index_files/data/rows.js
     write_document(folder / "index.html", document)
 
-The first copies nothing; the last puts the assets that the document names beside it, so that the folder can be moved
-and opened alone. A page that is opened from disk may not ``fetch``, so its data are scripts, which ``assets/page.js``
-loads: ``const { rows } = await gantrain.load("rows")``. ``page.js`` and ``page.css`` come with every
-document that has scripts: elements, numbers and times as text, enlarged images with the arrow keys, sortable tables.
+``write_document`` copies the assets that the document names, so that the folder can be moved and opened alone. A page
+opened from disk may not ``fetch``, so its data are scripts, which ``assets/page.js`` loads:
+``const { rows } = await gantrain.load("rows")``. ``page.js`` and ``page.css`` come with every document that has
+scripts: elements, numbers and times as text, enlarged images with the arrow keys, sortable tables.
 ``assets/curves.js`` draws curves that zoom together; the plotting library comes with it.
 """
 
@@ -25,80 +25,107 @@ from typing import Any
 from urllib.parse import quote
 
 import dominate
-from dominate.tags import dd, div, dl, dt, h1, header, html_tag, link, main, meta, noscript, p, script
+from dominate import tags
 
 from gantrain.runtime.whole import is_leftover, write_whole
 
 PAGE = "index.html"
-BESIDE = "index_files"  # as browsers call what belongs to a page
-DATA = f"{BESIDE}/data"
+ASSETS = "index_files"  # Named as browsers name the folder of a saved page.
+DATA = f"{ASSETS}/data"
 NEEDS = {"curves": ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css")}
-LICENCES = {"uplot/uPlot.iife.min.js": "uplot/LICENSE"}  # goes where the library goes
+LICENCES = {"uplot/uPlot.iife.min.js": "uplot/LICENSE"}  # Copied together with the library.
 
 
-def document_with(title: str, scripts: Sequence[str] = ()) -> tuple[dominate.document, html_tag]:
-    """An empty page, and what to add to.
+def new_document(
+    title: str, *, scripts: Sequence[str] = (), back: Mapping[str, str] | None = None
+) -> tuple[dominate.document, tags.html_tag]:
+    """An empty page, and the element to add content to.
 
     Args:
         title: Any text.
-        scripts: Names of assets without ``.js``, besides ``page``, which every page has if it has any.
+        scripts: Names of assets without ``.js``, besides ``page``, which every page with scripts has.
+        back: Addresses of the pages above this one, by what their links say; None for a page without navigation.
     """
     document = dominate.document(title=title)
     document["lang"] = "en"
-    document.head.add(meta(charset="utf-8"), meta(name="viewport", content="width=device-width, initial-scale=1"))
-    document.head.add(link(rel="icon", href=f"{BESIDE}/icon.svg", type="image/svg+xml"))  # or a server is asked for one
+    viewport = "width=device-width, initial-scale=1"
+    document.head.add(tags.meta(charset="utf-8"), tags.meta(name="viewport", content=viewport))
+    # Without an icon, browsers would ask the server for one.
+    document.head.add(tags.link(rel="icon", href=f"{ASSETS}/icon.svg", type="image/svg+xml"))
     needed = [asset for name in scripts for asset in (*NEEDS.get(name, ()), f"{name}.js")]
-    for asset in (*(["page.js"] if scripts else []), *needed, "page.css"):  # which has the last word
+    for asset in (*(["page.js"] if scripts else []), *needed, "page.css"):  # The last style sheet takes precedence.
         if asset.endswith(".css"):
-            document.head.add(link(rel="stylesheet", href=f"{BESIDE}/{asset}"))
+            document.head.add(tags.link(rel="stylesheet", href=f"{ASSETS}/{asset}"))
         elif asset.endswith(".js"):
-            document.head.add(script(src=f"{BESIDE}/{asset}", defer=True))
-    body = document.add(main())
-    body.add(header(h1(title)))
+            document.head.add(tags.script(src=f"{ASSETS}/{asset}", defer=True))
+    links = [] if back is None else [tags.nav(*(tags.a(f"← {text}", href=url) for text, url in back.items()), id="nav")]
+    body = document.add(tags.main(tags.header(tags.h1(title), *links)))
     if scripts:
-        body.add(noscript(p("The images and curves of this page need JavaScript; they lie as files beside it.")))
+        body.add(tags.noscript(tags.p("The images and curves of this page need JavaScript; the files are beside it.")))
     return document, body
 
 
-def facts_list(facts: Mapping[str, str], **attributes: str) -> html_tag:
-    """Facts by name."""
-    return dl(*(div(dt(key), dd(value)) for key, value in facts.items()), cls="facts", **attributes)
+def section(heading: str, *content: Any, **attributes: Any) -> tags.html_tag:
+    """A section of a page, with its heading."""
+    return tags.section(tags.h2(heading), *content, **attributes)
+
+
+def command_section(command: str, *more: Any, heading: str = "Command") -> tags.html_tag:
+    """The command that made a page, to be copied."""
+    return section(heading, tags.pre(tags.code(command)), *more)
+
+
+def facts_list(facts: Mapping[str, str], *, style: str = "facts", **attributes: str) -> tags.html_tag:
+    """Facts by name; ``style="facts long"`` has room for longer texts."""
+    rows = (tags.div(tags.dt(name), tags.dd(value)) for name, value in facts.items())
+    return tags.dl(*rows, cls=style, **attributes)
 
 
 def address(path: Path, folder: Path) -> str:
-    """A file below a folder, as an address from that folder's page; a name may hold anything."""
-    return quote(os.fsencode(path.relative_to(folder).as_posix()))
+    """The URL of a file relative to a page in ``folder``; names may hold any bytes."""
+    return quoted(Path(os.path.relpath(path, folder)).as_posix())
+
+
+def quoted(name: str) -> str:
+    """A file name as in a URL."""
+    return quote(os.fsencode(name))
+
+
+def as_text(name: str) -> str:
+    """A file name as text, with question marks for bytes that are not valid UTF-8."""
+    return name.encode(errors="replace").decode()
 
 
 def write_document(path: Path, document: dominate.document) -> None:
-    """Put a page in its place, whole, and its assets beside it."""
+    """Write a page atomically, and its assets beside it."""
     for element in document.head.get():
-        place = str(element.attributes.get("src") or element.attributes.get("href") or "")
-        if place.startswith(f"{BESIDE}/"):
-            name = place.removeprefix(f"{BESIDE}/")
+        url = str(element.attributes.get("src") or element.attributes.get("href") or "")
+        if url.startswith(f"{ASSETS}/"):
+            name = url.removeprefix(f"{ASSETS}/")
             for asset in (name, *([LICENCES[name]] if name in LICENCES else [])):
-                _copy_asset(asset, path.parent, Path(BESIDE, asset))
+                _copy_asset(asset, path.parent, Path(ASSETS, asset))
     write_whole(path, document.render())
 
 
 def write_data(folder: Path, name: str, value: Any) -> None:
-    """Keep what a page is to show as ``index_files/data/<name>.js``, whole."""
-    write_whole(folder_below(folder, DATA) / f"{name}.js", f"gantrain.data({json.dumps(name)}, {as_script(value)});\n")
+    """Write the data ``name`` of a page to ``index_files/data/<name>.js``, atomically."""
+    text = f"gantrain.data({json.dumps(name)}, {to_javascript(value)});\n"
+    write_whole(make_folder(folder, DATA) / f"{name}.js", text)
 
 
 def read_data(folder: Path, name: str) -> Any:
-    """What ``write_data`` has kept.
+    """Read what ``write_data`` has written.
 
     Raises:
-        OSError: It can't be read.
-        ValueError: It is something else.
+        OSError: The file can't be read.
+        ValueError: It is no such file.
     """
     text = (folder / DATA / f"{name}.js").read_text(encoding="utf-8")
     return json.loads(text[text.index(", ") + 2 : text.rindex(")")])
 
 
 def read_status(run: Path) -> dict[str, Any]:
-    """What a run says of itself on its page; nothing if it has none, or one of another version."""
+    """The status of a run on its page; empty if it has no page, or one of an incompatible version."""
     try:
         status = read_data(run, "status")
     except (OSError, ValueError):
@@ -106,17 +133,13 @@ def read_status(run: Path) -> dict[str, Any]:
     return status if isinstance(status, dict) else {}
 
 
-def as_script(value: Any) -> str:
-    """JSON, which is JavaScript too; here with NaN and infinities, which JavaScript has."""
+def to_javascript(value: Any) -> str:
+    """JSON, but with NaN and infinities, which JavaScript knows."""
     return json.dumps(value, separators=(",", ":"))
 
 
-def folder_below(folder: Path, inside: str) -> Path:
-    """A folder within that of a page, made if need be; not that of the page, which may have been deleted.
-
-    Raises:
-        OSError: It can't be made.
-    """
+def make_folder(folder: Path, inside: str) -> Path:
+    """A folder inside that of a page, created if needed, unless the page's own folder has been deleted (OSError)."""
     for part in Path(inside).parts:
         folder = folder / part
         folder.mkdir(exist_ok=True)
@@ -124,22 +147,21 @@ def folder_below(folder: Path, inside: str) -> Path:
 
 
 def remove_leftovers(folder: Path, *, age: float = 0.0) -> None:
-    """Remove what was half-written of a page, and of what lies beside it, when its writer was killed.
+    """Remove incomplete files of a page and its assets, left behind by a process that was killed.
 
     Args:
         folder: Of the page.
-        age: Seconds; another process may be at work on what is younger.
+        age: Seconds; another process may still be writing a younger file.
     """
-    for path in (*folder.glob("*.tmp"), *(folder / BESIDE).rglob("*.tmp")):
+    for path in (*folder.glob("*.tmp"), *(folder / ASSETS).rglob("*.tmp")):
         with suppress(OSError):
             if is_leftover(path) and path.stat().st_mtime <= time.time() - age:
                 path.unlink()
 
 
-def _copy_asset(name: str, folder: Path, place: Path) -> None:
-    """Unless it is there already."""
+def _copy_asset(name: str, folder: Path, target: Path) -> None:
     with as_file(files("gantrain.report") / "assets" / name) as asset:
         content = asset.read_bytes()
-    if (folder / place).is_file() and (folder / place).read_bytes() == content:
+    if (folder / target).is_file() and (folder / target).read_bytes() == content:
         return
-    write_whole(folder_below(folder, str(place.parent)) / place.name, content)
+    write_whole(make_folder(folder, str(target.parent)) / target.name, content)

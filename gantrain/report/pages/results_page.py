@@ -1,4 +1,4 @@
-"""The page of results: rows of images, of which a browser shows a few at a time."""
+"""The page of results: rows of images, of which the browser loads only those on screen."""
 
 from __future__ import annotations
 
@@ -6,54 +6,40 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from dominate.tags import a, button, code, div, figcaption, figure, h2, img, nav, p, pre, section
+from dominate import tags
 
-from gantrain.report.pages.page import DATA, PAGE, address, document_with, facts_list, write_data, write_document
+from gantrain.report.pages import page
 
-# per-image figures: whether less or more is better
-BETTER = {"L1": "less", "PSNR": "more", "SSIM": "more"}
+# Metrics of single images, and which values of them are better.
+BETTER = {"L1": "lower", "PSNR": "higher", "SSIM": "higher"}
 
 
 @dataclass
 class Row:
-    """What was made of one image, or from one noise vector.
+    """The images made from one input image, or from one noise vector.
 
     Attributes:
-        name: For people, who can filter by it.
-        images: By kind (input, output, ...), as browsers show them.
+        name: Shown, and used for filtering.
+        images: By kind (input, output, ...), in formats that browsers show.
         size: Width and height in pixels.
-        figures: By name, for sorting; those of ``BETTER``.
+        metrics: By name; those of ``BETTER``, for sorting.
         label: Its class, if there are classes.
     """
 
     name: str
     images: dict[str, Path]
     size: tuple[int, int]
-    figures: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     label: str | None = None
 
 
-@dataclass(frozen=True)
-class Interpolation:
-    """A grid of images, as ``images.grid`` lays it out, of which each row is a way from one image to another.
-
-    Attributes:
-        path: The image.
-        columns: Images in a row.
-        rows: How many.
-        width: Of an image, in pixels.
-        height: The same.
-        gap: Between images.
-    """
+class Interpolation(NamedTuple):
+    """A grid whose rows are interpolations between two images: its file, and its ``images.layout``."""
 
     path: Path
-    columns: int
-    rows: int
-    width: int
-    height: int
-    gap: int
+    layout: Mapping[str, int]
 
 
 def results_page(
@@ -63,71 +49,68 @@ def results_page(
     command: str,
     facts: Mapping[str, str],
     tables: Mapping[str, Sequence[Row]],
-    walk: Interpolation | None = None,
+    interpolation: Interpolation | None = None,
     images: Mapping[str, Path] | None = None,
     run: str | None = None,
 ) -> None:
     """Write ``index.html`` of a results folder.
 
     Args:
-        folder: The results folder, which the images are in.
-        name: Of the page.
-        command: What made it, as typed.
-        facts: For the top.
-        tables: Rows by heading.
-        walk: From some images to others.
-        images: More of them, by caption.
-        run: Address of the run's own page, seen from this one.
+        folder: The results folder, which contains the images.
+        name: The heading.
+        command: The command that made the results, as typed.
+        facts: Shown at the top.
+        tables: Rows by heading; what follows a colon in a heading becomes a hint below it.
+        interpolation: Shown with a slider.
+        images: More grids, by caption.
+        run: Address of the page of the run.
     """
-    document, body = document_with(name, scripts=("results",))
-    if run is not None:
-        body[0].add(nav(a("← training", href=run)))
-    body.add(section(facts_list(facts), aria_label="facts"))
-    body[-1][0]["class"] = "facts long"
+    document, body = page.new_document(name, scripts=("results",), back=None if run is None else {"training": run})
+    body.add(tags.section(page.facts_list(facts, style="facts long"), aria_label="facts"))
     for number, heading in enumerate(tables):
-        title, _, told = heading.partition(": ")
-        body.add(section(h2(title), p(told, cls="hint") if told else "", div(data_table=str(number)), cls="results"))
-    if walk is not None:
-        body.add(section(h2("Interpolations"), div(id="walk")))
+        title, _, hint = heading.partition(": ")
+        hints = [tags.p(hint, cls="hint")] if hint else []
+        body.add(page.section(title, *hints, tags.div(data_table=str(number)), cls="results"))
+    if interpolation is not None:
+        body.add(page.section("Interpolations", tags.div(id="interpolation")))
     if images:
-        shown = (_figure(folder, path, caption) for caption, path in images.items())
-        body.add(section(h2("Grids"), div(*shown, cls="grids")))
-    body.add(section(h2("Command"), pre(code(command))))
+        shown = (_figure(page.address(path, folder), caption) for caption, path in images.items())
+        body.add(page.section("Grids", tags.div(*shown, cls="grids")))
+    body.add(page.command_section(command))
     data = {
         "written": round(time.time(), 1),
         "tables": [_table(folder, rows) for rows in tables.values()],
-        "walk": walk and {**vars(walk), "path": None, "url": address(walk.path, folder)},
+        "interpolation": interpolation and {**interpolation.layout, "url": page.address(interpolation.path, folder)},
     }
-    write_data(folder, "results", data)
-    write_document(folder / PAGE, document)
+    page.write_data(folder, "results", data)
+    page.write_document(folder / page.PAGE, document)
 
 
 def list_results(run: Path) -> None:
-    """Tell the page of a run, if it has one of this kind, what results there are in its folder.
+    """Have the page of a run link to the results in its folder, if it is a page of this version.
 
     Raises:
         OSError: It can't be written.
     """
-    if not (run / DATA).is_dir():
-        return
-    found = sorted(path for path in run.glob(f"results/*/{PAGE}"))
-    names = [path.parent.name.encode(errors="replace").decode() for path in found]
-    write_data(run, "results", [{"name": n, "url": address(p, run)} for n, p in zip(names, found, strict=True)])
+    if (run / page.DATA).is_dir():
+        paths = sorted(run.glob(f"results/*/{page.PAGE}"))
+        links = [{"name": page.as_text(path.parent.name), "url": page.address(path, run)} for path in paths]
+        page.write_data(run, "results", links)
 
 
 def _table(folder: Path, rows: Sequence[Row]) -> dict[str, Any]:
-    """Kinds and figures by column, and of each row its name, addresses, size, values and class."""
+    """Kinds and metrics by column, and the name, addresses, size, metrics and class of each row, for ``results.js``."""
     kinds = list(dict.fromkeys(kind for row in rows for kind in row.images))
-    figures = list(dict.fromkeys(figure for row in rows for figure in row.figures))
+    metrics = list(dict.fromkeys(metric for row in rows for metric in row.metrics))
     return {
         "kinds": kinds,
-        "figures": [[figure, BETTER[figure]] for figure in figures],
+        "metrics": [[metric, BETTER[metric]] for metric in metrics],
         "rows": [
             [
-                row.name.encode(errors="replace").decode(),
-                [address(row.images[kind], folder) if kind in row.images else None for kind in kinds],
+                page.as_text(row.name),
+                [page.address(row.images[kind], folder) if kind in row.images else None for kind in kinds],
                 row.size,
-                [float(f"{row.figures[figure]:.6g}") if figure in row.figures else None for figure in figures],
+                [float(f"{row.metrics[metric]:.6g}") if metric in row.metrics else None for metric in metrics],
                 row.label,
             ]
             for row in rows
@@ -135,8 +118,7 @@ def _table(folder: Path, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _figure(folder: Path, path: Path, caption: str) -> figure:
-    image = img(src=address(path, folder), alt=caption, loading="lazy")
-    return figure(
-        button(image, type="button", cls="plain picture", aria_label=f"enlarge {caption}"), figcaption(caption)
-    )
+def _figure(url: str, caption: str) -> tags.html_tag:
+    image = tags.img(src=url, alt=caption, loading="lazy")
+    enlarge = tags.button(image, type="button", cls="plain image", aria_label=f"enlarge {caption}")
+    return tags.figure(enlarge, tags.figcaption(caption))

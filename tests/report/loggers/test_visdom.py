@@ -108,7 +108,7 @@ def logged(name: str, what: str) -> list[tuple[int, float]]:
     return [(line["step"], pytest.approx(line[what])) for line in lines]
 
 
-def test_curves_and_images_are_shown_in_an_environment_named_after_the_run(server, train) -> None:
+def test_curves_and_images_are_in_an_environment_of_the_run(server, train) -> None:
     train("first.run", *options(server), "trainer.steps=4", "trainer.image_every=2")
     shown = server.windows("first.run")
     for name in ("g", "d_real"):
@@ -119,7 +119,7 @@ def test_curves_and_images_are_shown_in_an_environment_named_after_the_run(serve
     assert server.windows("main") == {}
 
 
-def test_a_run_that_goes_on_or_starts_over_shows_no_point_twice(server, train) -> None:
+def test_a_resumed_or_restarted_run_has_no_point_twice(server, train) -> None:
     train("again", *options(server), "trainer.steps=6", "trainer.save_every=4", "trainer.keep=0")
     Path("checkpoints/again/step_6.pt").unlink()  # as if it had been killed before it was written
     train("again", *options(server), "trainer.steps=8")
@@ -142,18 +142,18 @@ def at_step(step: int, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Report, "log", acting)
 
 
-def test_a_server_that_dies_in_the_middle_costs_one_warning(server, train, monkeypatch, capfd) -> None:
+def test_a_server_that_dies_costs_one_warning(server, train, monkeypatch, capfd) -> None:
     at_step(3, server.kill, monkeypatch)
     state = train("dies", *options(server), "trainer.steps=20", "trainer.image_every=5")
     assert state["step"] == 20
     said = capfd.readouterr()
     assert said.err.count("warning") == 1
-    assert f"warning: logger visdom: http://127.0.0.1:{server.port} is not there; training goes on" in said.err
+    assert f"warning: logger visdom: http://127.0.0.1:{server.port} can't be reached; training continues" in said.err
     for noise in ("Traceback", "Error connecting", "Exception", "Setting up"):
         assert noise not in said.out + said.err
 
 
-def test_a_server_that_comes_back_gets_what_it_has_missed(server, train, monkeypatch, capfd) -> None:
+def test_a_restarted_server_gets_what_it_has_missed(server, train, monkeypatch, capfd) -> None:
     at_step(3, server.kill, monkeypatch)
     at_step(8, server.start, monkeypatch)
     train("back", *options(server), "trainer.steps=12", "trainer.image_every=6")
@@ -162,7 +162,7 @@ def test_a_server_that_comes_back_gets_what_it_has_missed(server, train, monkeyp
     assert capfd.readouterr().err.count("warning") == 1
 
 
-def test_a_window_that_was_closed_comes_back_whole(server, train, monkeypatch) -> None:
+def test_a_closed_window_is_drawn_again(server, train, monkeypatch) -> None:
     import requests
 
     scalars = VisdomLogger.scalars
@@ -178,21 +178,21 @@ def test_a_window_that_was_closed_comes_back_whole(server, train, monkeypatch) -
     assert server.curve("closed", "g") == logged("closed", "g")
 
 
-def test_a_server_that_is_never_there_costs_one_warning(server, train, capfd) -> None:
+def test_a_server_that_never_runs_costs_one_warning(server, train, capfd) -> None:
     server.kill()
     train("never", *options(server), "trainer.steps=6")
     assert capfd.readouterr().err.count("warning") == 1
 
 
-def test_a_server_that_does_not_answer_does_not_hold_up_the_run(train, capfd, monkeypatch) -> None:
+def test_a_server_that_does_not_answer_does_not_delay_the_run(train, capfd, monkeypatch) -> None:
     needs("visdom")
-    monkeypatch.setattr("gantrain.report.loggers.delivery.PATIENCE", 0.2)
+    monkeypatch.setattr("gantrain.report.loggers.async_logger.END_TIMEOUT", 0.2)
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
         typed = [f"logger.visdom.port={deaf.getsockname()[1]}", "logger.visdom.server=http://127.0.0.1"]
         assert train("deaf", "logger=visdom", *typed, "trainer.steps=6", "trainer.log_every=1")["step"] == 6
-    assert capfd.readouterr().err.count("warning: logger visdom: has not taken everything") == 1
+    assert capfd.readouterr().err.count("warning: logger visdom: has not received everything") == 1
 
 
 class Forgetful:
@@ -209,13 +209,13 @@ class Forgetful:
         sent = list(zip(X.tolist(), Y.tolist(), strict=True))
         self.points = self.points + sent if update == "append" else sent
         if not self.answers:
-            raise visdom_logger.ServerAwayError("does not answer")
+            raise visdom_logger.ServerUnavailableError("does not answer")
 
 
 def test_a_point_whose_arrival_is_unknown_is_not_doubled(monkeypatch) -> None:
     needs("visdom")
     server = Forgetful()
-    monkeypatch.setattr(visdom_logger, "connected", lambda address: server)
+    monkeypatch.setattr(visdom_logger, "connect", lambda address: server)
     logger = VisdomLogger(server="http://127.0.0.1", port=1, retry_seconds=0, run="run")
     logger.begin(0, {}, [])
     logger.scalars(1, {"g": 0.1})

@@ -10,7 +10,7 @@ from browsing import NARROW, WIDE, Browser
 from pages import HOSTILE, data_of
 from PIL import Image
 
-from gantrain.report.pages.comparison_page import POINTS, comparison_page
+from gantrain.report.pages.comparison_page import MAX_POINTS, comparison_page
 from gantrain.report.pages.page import write_data
 
 SET = "const e = document.querySelector(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event(arguments[2]))"
@@ -18,7 +18,7 @@ SETTINGS = ["model", "optimizer.lr", "seed"]
 
 
 def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: int = 4, **others: Any) -> Path:
-    """Of runs that differ in three settings, the last of which has crashed; there is an image of each at two steps."""
+    """Of runs that differ in three settings, the last of which has crashed; each has an image at two steps."""
     runs: list[dict[str, Any]] = []
     lines, images, tested = {}, {}, {}
     for number in range(count):
@@ -46,7 +46,7 @@ def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: in
                     "clip": 1,
                     **{key: values[number] for key, values in others.get("settings", {}).items()},
                 },
-                "figures": {} if crashed else {key: {"final": v, "best": v - 0.5} for key, v in values.items()},
+                "metrics": {} if crashed else {key: {"final": v, "best": v - 0.5} for key, v in values.items()},
             }
         )
         clock = [{"step": step, "epoch": step / 2, "kimg": step / 4} for step in range(1, 21)]
@@ -90,7 +90,7 @@ def test_runs_are_sorted_by_any_column(browser: Browser) -> None:
         assert column(browser, place) == expected
     place = next(n for n, head in enumerate(browser.find_all("#runs th"), 1) if head.text == "final fid")
     browser.find(f"#runs th:nth-child({place}) button").click()
-    assert column(browser, place) == ["30", "40", "50", "–"]  # a run without a figure comes last
+    assert column(browser, place) == ["30", "40", "50", "–"]  # A run without the metric comes last.
     browser.open(page(Path("other"), settings={"data.mode": ["b", None, "a", None]}))
     browser.until("document.querySelector('#runs th button')")
     place = [head.text for head in browser.find_all("#runs th")].index("data.mode") + 1
@@ -100,11 +100,12 @@ def test_runs_are_sorted_by_any_column(browser: Browser) -> None:
     browser.check()
 
 
-def test_the_crashed_run_is_told_with_its_message_as_text(browser: Browser) -> None:
+def test_the_message_of_a_crash_is_shown_as_text(browser: Browser) -> None:
     browser.open(page())
-    told = browser.find("#runs tbody tr:last-child td:nth-child(2)").text
-    assert told.startswith("crashed")
-    assert '<script>alert(1)</script> "it\'s" 100%' in told
+    browser.until("document.querySelectorAll('#runs tbody tr').length === 4")
+    cell = browser.find("#runs tbody tr:last-child td:nth-child(2)").text
+    assert cell.startswith("crashed")
+    assert '<script>alert(1)</script> "it\'s" 100%' in cell
     browser.check()
 
 
@@ -124,7 +125,7 @@ def test_columns_are_shown_and_hidden(browser: Browser) -> None:
     assert "best g" not in heads()
 
 
-def test_curves_lie_over_each_other_and_zoom(browser: Browser) -> None:
+def test_curves_of_all_runs_share_charts_and_zoom(browser: Browser) -> None:
     browser.open(page())
     browser.until("document.querySelectorAll('#curves .u-over').length === 2")
     names = [row.text.split(":")[0] for row in browser.find_all("#curves .chart:first-of-type .u-series th")]
@@ -137,13 +138,13 @@ def test_curves_lie_over_each_other_and_zoom(browser: Browser) -> None:
     browser.check()
 
 
-def test_samples_of_all_runs_are_at_the_same_step_and_can_be_enlarged(browser: Browser) -> None:
+def test_samples_are_of_the_same_step_and_can_be_enlarged(browser: Browser) -> None:
     browser.open(page())
     browser.until("document.querySelectorAll('#samples img').length === 4")
     sizes = [
         (each.get_dom_attribute("width"), each.get_dom_attribute("height")) for each in browser.find_all("#samples img")
     ]
-    assert sizes == [("16", "16")] * 4  # known before they are there, so that nothing moves when they come
+    assert sizes == [("16", "16")] * 4  # Known before they are loaded, so that nothing moves.
 
     def shown() -> list[str]:
         images = "[...document.querySelectorAll('#samples img')]"
@@ -152,26 +153,26 @@ def test_samples_of_all_runs_are_at_the_same_step_and_can_be_enlarged(browser: B
     assert all(source.endswith("step_20.png") for source in shown())
     browser.run(SET, "#samples input", "0", "input")
     assert all(source.endswith("step_10.png") for source in shown())
-    browser.find("#samples button.picture").click()
+    browser.find("#samples button.image").click()
     browser.until("document.querySelector('dialog[open] img').complete")
     first = browser.find("dialog .title").text
     browser.keys("\ue014")  # right
     assert browser.find("dialog .title").text != first
     browser.keys("\ue00c")  # escape
     browser.until("!document.querySelector('dialog[open]')")
-    assert browser.run("return document.activeElement === document.querySelectorAll('#samples button.picture')[1]")
+    assert browser.run("return document.activeElement === document.querySelectorAll('#samples button.image')[1]")
     browser.run(SET, "#samples select", "tested fake_b", "change")
     assert all(source.endswith("test.png") for source in shown())
     browser.check()
 
 
-def test_each_run_is_a_line_through_its_settings_and_a_figure(browser: Browser) -> None:
+def test_each_run_is_a_line_through_its_settings_and_a_metric(browser: Browser) -> None:
     browser.open(page())
     browser.until("document.querySelectorAll('#parallel polyline').length === 4")
     names = [element.text for element in browser.find_all("#parallel .name")]
     assert names == [*SETTINGS, "best fid"]
     points = [line.get_attribute("points").split() for line in browser.find_all("#parallel polyline")]
-    assert [len(each) for each in points] == [4, 4, 4, 3]  # the crashed run has no figure
+    assert [len(each) for each in points] == [4, 4, 4, 3]  # the crashed run has no metric
     heights = [float(each[3].split(",")[1]) for each in points[:3]]
     assert heights[0] < heights[1] < heights[2]  # 49.5, 39.5, 29.5, from above
     assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1], abs=0.2)
@@ -203,7 +204,7 @@ def test_settings_that_are_lists_are_marked_once_for_each_value(browser: Browser
     assert heights[0] == heights[2] != heights[1] == heights[3]
 
 
-def test_a_kind_of_test_image_is_shown_of_those_that_have_it(browser: Browser) -> None:
+def test_test_images_are_listed_by_kind(browser: Browser) -> None:
     tested = {"a1.png": {"fake_b": "images/test.png"}, "b1.png": {"fake_a": "images/step_10.png"}}
     browser.open(page(tested=tested))
     browser.until("document.querySelectorAll('#samples img').length === 4")
@@ -219,7 +220,7 @@ def test_a_kind_of_test_image_is_shown_of_those_that_have_it(browser: Browser) -
     browser.check()
 
 
-def test_kinds_that_different_models_show_are_cut_out_of_their_images(browser: Browser) -> None:
+def test_kinds_that_models_share_are_cut_out_of_their_images(browser: Browser) -> None:
     from io import BytesIO
 
     written = page(count=2)
@@ -234,7 +235,7 @@ def test_kinds_that_different_models_show_are_cut_out_of_their_images(browser: B
                 made.paste(colours[kind][row], (2 + number * 18, 2 + row * 18, 18 + number * 18, 18 + row * 18))
         made.save(Path("checkpoints", run["name"], "images/cut.png"))
         grid = {"columns": len(kinds), "rows": 2, "width": 16, "height": 16, "gap": 2}
-        run["pictures"] = [{"step": 10, "what": "-".join(kinds), "kinds": kinds, "url": "images/cut.png", **grid}]
+        run["images"] = [{"step": 10, "what": "-".join(kinds), "kinds": kinds, "url": "images/cut.png", **grid}]
         run["wanted"] = colours
     write_data(Path("out"), "comparison", record)
     browser.open(written)
@@ -250,12 +251,12 @@ def test_kinds_that_different_models_show_are_cut_out_of_their_images(browser: B
             for each, colour in zip(figure.find_elements("css selector", ".tile"), run["wanted"][kind], strict=True):
                 shown = Image.open(BytesIO(each.screenshot_as_png)).convert("RGB")
                 assert shown.getpixel((shown.width // 2, shown.height // 2)) == pytest.approx(colour, abs=3)
-    browser.find("#samples button.picture").click()
+    browser.find("#samples button.image").click()
     browser.until("document.querySelectorAll('dialog[open] .tile').length === 2")
     browser.check()
 
 
-def test_runs_are_called_by_the_last_word_that_tells_what_is_set(browser: Browser) -> None:
+def test_runs_are_labelled_by_their_settings(browser: Browser) -> None:
     choices = {"network.generator.name": ["unet", "resnet", "unet", "resnet"], "data.mode": [*"abcd"]}
     browser.open(page(settings=choices))
     browser.until("document.querySelectorAll('#samples figcaption').length === 4")
@@ -273,13 +274,13 @@ def test_it_works_from_a_server_too(browser: Browser, serve: Any) -> None:
 def test_long_curves_are_thinned_and_keep_their_ends() -> None:
     record = {"name": "x", "command": "", "differ": [], "follow": []}
     run = {"run": "a", "folder": "../a", "status": "done", "message": "", "step": 1, "seconds": 1.0, "settings": {}}
-    run["figures"] = {"g": {"final": 1.0, "best": 1.0}}
+    run["metrics"] = {"g": {"final": 1.0, "best": 1.0}}
     lines = [{"step": n, "epoch": n / 2, "kimg": n, "g": float(n)} for n in range(10_001)]
     Path("out").mkdir()
     record["runs"] = [run]
-    of = {"lines": {"a": lines}, "pictures": {"a": []}, "tested": {"a": {}}}
+    of = {"lines": {"a": lines}, "images": {"a": []}, "tested": {"a": {}}}
     comparison_page(Path("out"), record, objective=None, home=Path(), **of)
     curve = data_of("out", "comparison")["runs"][0]["curves"]["g"]
-    assert POINTS / 2 < len(curve["step"]) <= POINTS + 1
+    assert MAX_POINTS / 2 < len(curve["step"]) <= MAX_POINTS + 1
     assert (curve["step"][0], curve["step"][-1]) == (0, 10_000)
     assert curve["value"][-1] == 10_000

@@ -24,8 +24,8 @@ def translated(count: int) -> list[Row]:
     for number in range(count):
         name = HOSTILE if number == 0 else f"some/{number:05}.png"
         images = {kind: FOLDER / kind / f"{name}.png" for kind in KINDS}
-        figures = {"L1": 1 / (number + 1), "SSIM": 1 - abs(number - count // 2) / count}
-        rows.append(Row(name=name, images=images, size=(16, 12), figures=figures))
+        metrics = {"L1": 1 / (number + 1), "SSIM": 1 - abs(number - count // 2) / count}
+        rows.append(Row(name=name, images=images, size=(16, 12), metrics=metrics))
     for row in rows:
         for kind, path in row.images.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def test_rows_are_filtered_sorted_and_paged(browser: Browser) -> None:
     browser.check()
 
 
-def test_a_page_that_was_written_again_shows_the_images_of_now(browser: Browser, serve) -> None:
+def test_a_rewritten_page_shows_the_new_images(browser: Browser, serve) -> None:
     page = write(1)
     address = f"{serve(FOLDER)}/index.html"
     made = [path for path in FOLDER.rglob("*.png") if path.parent != FOLDER]
@@ -115,7 +115,7 @@ def test_a_page_that_was_written_again_shows_the_images_of_now(browser: Browser,
     browser.check(host=address.split("/")[2])
 
 
-def test_a_row_is_enlarged_and_the_keyboard_shows_the_others(browser: Browser) -> None:
+def test_rows_can_be_enlarged_and_browsed_with_keys(browser: Browser) -> None:
     from selenium.webdriver.common.keys import Keys
 
     browser.open(write(50))
@@ -139,10 +139,10 @@ def test_a_row_is_enlarged_and_the_keyboard_shows_the_others(browser: Browser) -
     assert len(browser.find_all("dialog .compare img")) == 2
     browser.keys(Keys.ESCAPE)
     browser.until("!document.querySelector('dialog[open]')")
-    assert browser.run(f"return {NAMES}") == ["some/00001.png", HOSTILE]  # the page that the reader has come to
+    assert browser.run(f"return {NAMES}") == ["some/00001.png", HOSTILE]  # the page of the last row shown
     focused = "document.activeElement.getAttribute('aria-label')"
-    assert browser.run(f"return {focused}") == f"enlarge {KINDS[0]} of {HOSTILE}"  # and the image
-    # on the same page nothing is made anew
+    assert browser.run(f"return {focused}") == f"enlarge {KINDS[0]} of {HOSTILE}"  # and its image
+    # On the same page nothing is rebuilt.
     card = browser.find_all(".card")[1]
     browser.keys(Keys.ENTER)
     browser.until(f"{title}?.startsWith(arguments[0])", HOSTILE)
@@ -153,7 +153,7 @@ def test_a_row_is_enlarged_and_the_keyboard_shows_the_others(browser: Browser) -
     browser.check()
 
 
-def test_before_and_after_are_compared_by_dragging_and_by_keys(browser: Browser) -> None:
+def test_before_and_after_are_compared_by_mouse_and_keys(browser: Browser) -> None:
     from io import BytesIO
 
     from selenium.webdriver.common.keys import Keys
@@ -185,7 +185,7 @@ def test_before_and_after_are_compared_by_dragging_and_by_keys(browser: Browser)
     browser.check()
 
 
-def test_samples_have_a_row_for_each_class_and_ways_from_one_to_another(browser: Browser) -> None:
+def test_samples_have_a_row_for_each_class_and_interpolations(browser: Browser) -> None:
     from io import BytesIO
 
     rows = []
@@ -201,9 +201,12 @@ def test_samples_have_a_row_for_each_class_and_ways_from_one_to_another(browser:
         for column in range(4):
             canvas.paste(10 + 60 * column + 20 * row, (2 + 10 * column, 2 + 10 * row, 10 + 10 * column, 10 + 10 * row))
     canvas.save(FOLDER / "ways.png")
-    walk = Interpolation(path=FOLDER / "ways.png", columns=4, rows=2, width=8, height=8, gap=2)
+    layout = {"columns": 4, "rows": 2, "width": 8, "height": 8, "gap": 2}
+    interpolation = Interpolation(FOLDER / "ways.png", layout)
     grids = {"codes": image(1)}
-    results_page(FOLDER, name="x", command="", facts={}, tables={"samples": rows}, walk=walk, images=grids)
+    results_page(
+        FOLDER, name="x", command="", facts={}, tables={"samples": rows}, interpolation=interpolation, images=grids
+    )
     for size in (NARROW, WIDE):
         browser.open(FOLDER / "index.html", size=size)
         browser.until("document.querySelectorAll('.class').length === 2")
@@ -222,19 +225,19 @@ def test_samples_have_a_row_for_each_class_and_ways_from_one_to_another(browser:
         shots = [Image.open(BytesIO(now.screenshot_as_png)).convert("L") for now in browser.find_all(".now")]
         return [shot.getpixel((shot.width // 2, shot.height // 2)) for shot in shots]
 
-    slider = "document.querySelector('#walk input')"
+    slider = "document.querySelector('#interpolation input')"
     browser.run(f"{slider}.scrollIntoView()")
-    browser.until("[...document.querySelectorAll('#walk img')].every((image) => image.naturalWidth)")
+    browser.until("[...document.querySelectorAll('#interpolation img')].every((image) => image.naturalWidth)")
     assert shades() == pytest.approx([10, 30], abs=1)
     browser.run(f"{slider}.value = 2; {slider}.dispatchEvent(new Event('input'))")
-    browser.until("[...document.querySelectorAll('#walk img')].every((image) => image.naturalWidth)")
+    browser.until("[...document.querySelectorAll('#interpolation img')].every((image) => image.naturalWidth)")
     assert shades() == pytest.approx([130, 150], abs=1)
     browser.find(".grids button").click()
     browser.until("document.querySelector('dialog[open] .title')?.textContent === 'codes'")
     browser.check()
 
 
-def test_of_ten_thousand_images_a_browser_holds_only_what_it_shows(browser: Browser) -> None:
+def test_of_ten_thousand_images_only_visible_ones_are_loaded(browser: Browser) -> None:
     browser.open(write(10_000))
     browser.until("document.querySelectorAll('.card').length === 48")
     browser.until("document.querySelector('.card img').naturalWidth === 16")

@@ -49,11 +49,11 @@ def run(name: str = "run", *, steps: int = 100, total: int = 200, every: int = 2
     }
     report = Report(RUNS / name, **given | keys)
     report.open(0, done=0, total=total, unit="step")
-    go_on(report, 0, steps, every)
+    train_on(report, 0, steps, every)
     return report
 
 
-def go_on(report: Report, start: int, end: int, every: int = 20) -> None:
+def train_on(report: Report, start: int, end: int, every: int = 20) -> None:
     for step in range(start + 10, end + 1, 10):
         report.advance(step)
         losses = {"g_gan": 1 + step / 100, "g_l1": 100 / step, "d_real": 0.5, "lr_generator": 2e-4}
@@ -85,7 +85,7 @@ def test_the_page_opens_from_disk_and_from_a_server(size, scheme, browser: Brows
         assert shown(browser, "g_l1") == "1"
         assert len(browser.find_all("#facts dt")) == len({dt.text for dt in browser.find_all("#facts dt")})
         titles = [caption.text for caption in browser.find_all(".chart figcaption")]
-        speed = ["images per second", "waiting for data, share of the time"]
+        speed = ["images per second", "waiting for data (fraction of the time)"]
         assert titles == ["generator", "discriminator", "learning rate", *speed]
         assert [mark.text for mark in browser.find_all("pre mark")] == ["lambda_l1: 100.0"]
         assert "1,234,567" in browser.find(".scroll:not(:has(.film)) table").text
@@ -102,7 +102,7 @@ def marked(page: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        (["model=dcgan", "seed=0", "schedule=constant", "optimizer.lr=2e-3"], []),  # what they are anyway
+        (["model=dcgan", "seed=0", "schedule=constant", "optimizer.lr=2e-3"], []),  # the defaults
         (["optimizer.lr=1e-3", "model.label_smoothing=0.25"], ["label_smoothing: 0.25", "lr: 0.001"]),
         (["experiment=cgan_mnist", "data=digits"], ["hidden: 1200", "dropout: 0.5"]),
     ],
@@ -118,15 +118,15 @@ def test_the_configuration_marks_what_differs_from_the_defaults(typed: list[str]
         assert {*found[1:]} == {*usual, *expected}
 
 
-def test_the_configuration_marks_nothing_where_the_defaults_are_not_known_or_nothing_differs() -> None:
+def test_the_configuration_marks_nothing_without_differences() -> None:
     config = {"seed": 1, "optimizer": {"lr": 1e-3}}
-    for defaults, said in ((None, ""), (config, "These are the defaults of this model on these data.")):
+    for defaults, said in ((None, ""), (config, "All values are the defaults of this model and data set.")):
         hint, text = configuration(config, defaults)
         assert hint.render(pretty=False) == f'<p class="hint">{said}</p>'
         assert "<mark>" not in text.render()
 
 
-def test_the_samples_have_a_slider_a_film_and_an_enlarged_view(browser: Browser) -> None:
+def test_samples_have_a_slider_can_be_played_and_enlarged(browser: Browser) -> None:
     from selenium.webdriver.common.keys import Keys
 
     run().close("done", 100)
@@ -147,7 +147,7 @@ def test_the_samples_have_a_slider_a_film_and_an_enlarged_view(browser: Browser)
     browser.until("seen.length === 5")
     assert browser.run("return seen") == [name.format(step) for step in (20, 40, 60, 80, 100)]
     browser.until("document.querySelector('#samples button').textContent.includes('play')")
-    browser.find("#samples button.picture").click()
+    browser.find("#samples button.image").click()
     enlarged = "document.querySelector('dialog[open] img')?.getAttribute('src').split('?')[0]"
     browser.until(f"{enlarged} === arguments[0]", name.format(100))
     browser.keys(Keys.ARROW_LEFT)
@@ -156,11 +156,11 @@ def test_the_samples_have_a_slider_a_film_and_an_enlarged_view(browser: Browser)
     browser.until(f"{enlarged} === arguments[0]", name.format(20))
     browser.keys(Keys.ESCAPE)
     browser.until("!document.querySelector('dialog[open]')")
-    assert browser.run(f"return {source}") == name.format(20)  # where the reader has come to
+    assert browser.run(f"return {source}") == name.format(20)  # the last image shown
     browser.check()
 
 
-def test_curves_are_zoomed_smoothed_hidden_and_drawn_over_other_axes(browser: Browser) -> None:
+def test_curves_can_be_zoomed_smoothed_and_hidden(browser: Browser) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
@@ -218,7 +218,7 @@ def test_curves_are_zoomed_smoothed_hidden_and_drawn_over_other_axes(browser: Br
     browser.check()
 
 
-def test_what_is_zoomed_can_be_moved_along_without_a_mouse(browser: Browser) -> None:
+def test_the_zoomed_part_can_be_moved_without_a_mouse(browser: Browser) -> None:
     run(steps=200).close("done", 200)
     browser.open(RUNS / "run" / "index.html", size=NARROW)
     browser.until(READY)
@@ -245,7 +245,7 @@ def test_what_is_zoomed_can_be_moved_along_without_a_mouse(browser: Browser) -> 
     browser.check()
 
 
-def test_a_log_scale_averages_what_it_can_not_show_and_says_where_it_shows_nothing(browser: Browser) -> None:
+def test_a_log_scale_averages_values_that_it_can_not_show(browser: Browser) -> None:
     report = run(steps=0)
     for step in range(10, 50, 10):
         values = {"g": 4.0 if step % 20 else -1.0, "d": -1.0}
@@ -260,7 +260,7 @@ def test_a_log_scale_averages_what_it_can_not_show_and_says_where_it_shows_nothi
         "s.dispatchEvent(new Event('input')); document.querySelector('#curves input[type=checkbox]').click()"
     )
     assert browser.run(f"return {hints}") == [True, False]
-    assert browser.find_all(".chart .hint")[1].text == "No value is above zero, as a log scale needs."
+    assert browser.find_all(".chart .hint")[1].text == "No value is above zero, so a log scale shows none."
     from selenium.webdriver.common.action_chains import ActionChains
 
     over = browser.find(".chart .u-over")
@@ -273,7 +273,7 @@ def test_a_log_scale_averages_what_it_can_not_show_and_says_where_it_shows_nothi
     browser.check()
 
 
-def test_every_preview_image_has_a_row_through_time(browser: Browser) -> None:
+def test_every_preview_image_has_a_row_over_time(browser: Browser) -> None:
     from io import BytesIO
 
     from PIL import Image
@@ -304,54 +304,54 @@ def test_every_preview_image_has_a_row_through_time(browser: Browser) -> None:
     browser.check()
 
 
-def test_a_page_that_is_open_follows_the_run_and_stops_with_it(browser: Browser) -> None:
+def test_an_open_page_follows_the_run_and_stops_with_it(browser: Browser) -> None:
     report = run(steps=60)
     browser.open(RUNS / "run" / "index.html")
     browser.until(READY)
     assert browser.find("#pill").text == "running"
     assert browser.find("#share").text == "30 %"
-    # the reader goes somewhere
+    # The user moves the slider and zooms.
     slider = "document.querySelector('#samples input')"
     browser.run(f"{slider}.value = 0; {slider}.dispatchEvent(new Event('input')); scrollTo(0, 300); window.mine = true")
     browser.run(
         "document.querySelector('[aria-label=\"zoom in\"]').click(); window.chart = document.querySelector('.chart')"
     )
-    go_on(report, 60, 100)
+    train_on(report, 60, 100)
     browser.until("document.querySelector('#share').textContent === '50 %'")
     browser.until(f"{slider}.max === '4'")
     assert shown(browser, "step") == "100"
-    assert browser.run("return [window.mine, scrollY]") == [True, 300]  # not loaded again
+    assert browser.run("return [window.mine, scrollY]") == [True, 300]  # not reloaded
     assert browser.run(f"return {slider}.value") == "0"
-    assert browser.run("return chart.isConnected")  # nor drawn anew
+    assert browser.run("return chart.isConnected")  # nor drawn again
     assert browser.find("[aria-label='zoom out to the whole run']").is_enabled()
     report.close("stopped", 100)
     browser.until("document.querySelector('#pill').textContent === 'stopped'")
     facts = [fact.text for fact in browser.find_all("#facts dt") if fact.is_displayed()]
     assert ("running for" in facts, "ran for" in facts) == (False, True)
     browser.requests()
-    # as long as it took to look again before
+    # Longer than the time between two updates.
     browser.driver.execute_async_script("setTimeout(arguments[0], 4000)")
     assert browser.requests() == []
     browser.check()
 
 
-def test_a_run_that_goes_on_from_an_earlier_step_shows_no_more_than_it_has(browser: Browser) -> None:
+def test_a_run_resumed_from_an_earlier_step_shows_no_later_ones(browser: Browser) -> None:
     report = run(steps=100)
     browser.open(RUNS / "run" / "index.html")
     browser.until(f"{READY} && document.querySelector('#samples input').max === '4'")
     report.open(60, done=60, total=200, unit="step")  # from a checkpoint
     assert max(line["step"] for line in lines_of(RUNS / "run", "losses")) == 60
-    assert [line["step"] for line in lines_of(RUNS / "run", "pictures")] == [20, 40, 60]
+    assert [line["step"] for line in lines_of(RUNS / "run", "images")] == [20, 40, 60]
     browser.until("document.querySelector('#samples input').max === '2'")
     assert browser.find("#share").text == "30 %"
-    go_on(report, 60, 80)
+    train_on(report, 60, 80)
     browser.until("document.querySelector('#samples input').max === '3'")
     assert [line["step"] for line in lines_of(RUNS / "run", "losses")] == list(range(10, 81, 10))
     report.close("done", 80)
     browser.check()
 
 
-def test_a_run_that_starts_over_shows_its_own_images_and_none_of_steps_it_has_not_made(browser: Browser) -> None:
+def test_a_restarted_run_shows_only_its_own_images(browser: Browser) -> None:
     slider, enlarged = "document.querySelector('#samples input')", "document.querySelector('dialog[open] img')"
     run(steps=100)
     browser.open(RUNS / "run" / "index.html")
@@ -360,19 +360,19 @@ def test_a_run_that_starts_over_shows_its_own_images_and_none_of_steps_it_has_no
     before = {image.get_attribute("src") for image in browser.find_all("#samples figure img, .film img")}
     again = run(steps=0)
     browser.until("document.querySelector('#samples').hidden && document.querySelector('#through').hidden")
-    go_on(again, 0, 60)
+    train_on(again, 0, 60)
     browser.until(f"!document.querySelector('#samples').hidden && {slider}.max === '2'")
     assert browser.find("#samples output").text == "60"
     now = [image.get_attribute("src") for image in browser.find_all("#samples figure img, .film img")]
     assert len(now) == 1 + 2 * 5
     assert before.isdisjoint(now)  # by the old addresses the browser has the old images
-    browser.find("#samples button.picture").click()
+    browser.find("#samples button.image").click()
     assert browser.run(f"return {enlarged}.src") in now
     again.close("done", 60)
     browser.check()
 
 
-def test_a_page_that_is_opened_again_is_not_that_of_hours_ago(browser: Browser, serve) -> None:
+def test_a_reopened_page_is_not_a_cached_one(browser: Browser, serve) -> None:
     def age() -> None:  # a server that says no more than this lets browsers keep what they have for a tenth of it
         for path in RUNS.rglob("*"):
             os.utime(path, (time.time() - 36000,) * 2)
@@ -396,7 +396,7 @@ def test_a_page_that_is_opened_again_is_not_that_of_hours_ago(browser: Browser, 
     browser.check(host=address.removeprefix("http://"))
 
 
-def test_a_crash_tells_its_reason_and_a_killed_run_shows_no_sign_of_life(browser: Browser) -> None:
+def test_a_crash_shows_its_reason_and_a_killed_run_its_last_update(browser: Browser) -> None:
     report = run("crashed")
     with pytest.raises(ValueError, match="alert"), report:
         raise ValueError(f"it went wrong: {HOSTILE}")
@@ -412,9 +412,9 @@ def test_a_crash_tells_its_reason_and_a_killed_run_shows_no_sign_of_life(browser
     place.write_text(f'gantrain.data("status", {json.dumps(status)});\n')
     browser.open(RUNS / "killed" / "index.html")
     browser.until(READY)
-    assert browser.find("#pill").text.startswith("no sign of life since ")
+    assert browser.find("#pill").text.startswith("no update since ")
     browser.check()
-    # a run that is often silent for long is not dead yet
+    # A run that often pauses for long may still be running.
     place.write_text(f'gantrain.data("status", {json.dumps(status | {"silence": 900.0})});\n')
     browser.until("document.querySelector('#pill').textContent === 'running'")
 
@@ -427,7 +427,7 @@ def test_a_run_folder_of_any_name_can_be_moved(browser: Browser, serve) -> None:
     browser.check()
 
 
-def test_a_curve_of_one_value_is_seen(browser: Browser) -> None:
+def test_a_curve_of_one_value_is_visible(browser: Browser) -> None:
     run(steps=20).close("done", 20)
     browser.open(RUNS / "run/index.html")
     browser.until(READY)
@@ -467,7 +467,7 @@ def test_the_home_page_shows_every_run_newest_first(browser: Browser, serve) -> 
     assert "no <b>luck</b>" in browser.find_all(".run")[1].text
     assert "dcgan · digits" in browser.find(".run").text
     browser.until("[...document.querySelectorAll('.run img')].every((image) => image.naturalWidth)")
-    go_on(second, 100, 140)
+    train_on(second, 100, 140)
     browser.until("document.querySelector('.run').textContent.includes('step 140')")
     browser.find("input[type=search]").send_keys("DCGAN")
     assert browser.run(f"return {names}") == ["third"]

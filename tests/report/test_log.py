@@ -1,4 +1,4 @@
-"""Logs of JSON lines: cut back, and caught up on after what could not be written."""
+"""Logs of lines in growing files: truncated, and complete again after a write that failed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gantrain.report import lines as module
-from gantrain.report.lines import Lines
+from gantrain.report import log as module
+from gantrain.report.log import AppendLog, JsonlLog
 from gantrain.runtime.whole import write_whole
 
 LOG = Path("log.jsonl")
@@ -26,7 +26,7 @@ def text(*steps: int) -> str:
 
 @pytest.fixture
 def full(monkeypatch) -> Callable[[bool], None]:
-    """Says whether the disk is full: then half of what is written comes there, as it may."""
+    """Sets whether the disk is full; then only half of what is written gets there."""
     state = {"full": False}
     opened = Path.open
 
@@ -61,35 +61,35 @@ def full(monkeypatch) -> Callable[[bool], None]:
     return lambda now: state.update(full=now)
 
 
-def added(log: Lines, *steps: int) -> Lines:
+def added(log: JsonlLog, *steps: int) -> JsonlLog:
     for step in steps:
         log.add(line(step))
     return log
 
 
-def test_every_line_is_there_at_once() -> None:
-    log = Lines(LOG)
+def test_every_line_is_written_at_once() -> None:
+    log = JsonlLog(LOG)
     for step in (1, 2, 5):
         log.add(line(step))
         assert LOG.read_text() == text(*[there for there in (1, 2, 5) if there <= step])
 
 
-def test_going_back_drops_the_lines_after_a_step() -> None:
+def test_truncating_drops_the_lines_after_a_step() -> None:
     LOG.write_text(text(1, 2, 2, 5, 7))
-    log = Lines(LOG)
-    log.go_back_to(4)
-    assert log.all == [line(1), line(2), line(2)]
+    log = JsonlLog(LOG)
+    log.truncate(4)
+    assert log.records == [line(1), line(2), line(2)]
     assert LOG.read_text() == text(1, 2, 2)
-    assert added(log, 6).all[-1] == line(6)
+    assert added(log, 6).records[-1] == line(6)
     assert LOG.read_text() == text(1, 2, 2, 6)
-    log.go_back_to(2)  # again, in the same run
+    log.truncate(2)  # Again, in the same run.
     assert LOG.read_text() == text(1, 2, 2)
 
 
-def test_going_back_where_there_is_nothing_makes_nothing() -> None:
-    log = Lines(LOG)
-    log.go_back_to(0)
-    assert log.all == []
+def test_truncating_without_a_file_creates_none() -> None:
+    log = JsonlLog(LOG)
+    log.truncate(0)
+    assert log.records == []
     assert not LOG.exists()
 
 
@@ -108,16 +108,16 @@ def test_going_back_where_there_is_nothing_makes_nothing() -> None:
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_line_of_a_log_ends_it(end: bytes) -> None:
+def test_an_invalid_line_ends_a_log(end: bytes) -> None:
     LOG.write_bytes(text(1, 2).encode() + end + b"\n" + text(4).encode())
-    log = Lines(LOG)
-    log.go_back_to(9)
-    assert log.all == [line(1), line(2)]
+    log = JsonlLog(LOG)
+    log.truncate(9)
+    assert log.records == [line(1), line(2)]
     assert LOG.read_text() == text(1, 2)
 
 
-def test_what_could_not_be_written_comes_with_the_next_line(full) -> None:
-    log = added(Lines(LOG), 1, 2)
+def test_lines_of_failed_writes_are_written_with_the_next_line(full) -> None:
+    log = added(JsonlLog(LOG), 1, 2)
     full(True)
     for step in (3, 4):
         with pytest.raises(OSError, match="No space left"):
@@ -131,8 +131,8 @@ def test_what_could_not_be_written_comes_with_the_next_line(full) -> None:
     assert list(Path().iterdir()) == [LOG]
 
 
-def test_what_could_not_be_written_comes_without_another_line_too(full) -> None:
-    log = added(Lines(LOG), 1)
+def test_lines_of_failed_writes_are_written_by_catch_up(full) -> None:
+    log = added(JsonlLog(LOG), 1)
     full(True)
     with pytest.raises(OSError, match="No space left"):
         log.add(line(2))
@@ -142,49 +142,107 @@ def test_what_could_not_be_written_comes_without_another_line_too(full) -> None:
 
 
 def test_nothing_is_written_again_without_need(monkeypatch) -> None:
-    log = added(Lines(LOG), 1)
+    log = added(JsonlLog(LOG), 1)
     monkeypatch.setattr(module, "write_whole", lambda *_: pytest.fail("written again"))
     log.catch_up()
     log.add(line(2))
 
 
-def test_going_back_keeps_the_lines_that_were_not_written_yet(full) -> None:
-    log = added(Lines(LOG), 1)
+def test_truncating_keeps_lines_that_are_not_written_yet(full) -> None:
+    log = added(JsonlLog(LOG), 1)
     full(True)
     for step in (2, 3):
         with pytest.raises(OSError, match="No space left"):
             log.add(line(step))
     with pytest.raises(OSError, match="No space left"):
-        log.go_back_to(2)
-    assert LOG.read_text().startswith(text(1))  # the old one stays until the new one is whole
+        log.truncate(2)
+    assert LOG.read_text().startswith(text(1))  # The old file stays until the new one is complete.
     full(False)
     log.add(line(4))
     assert LOG.read_text() == text(1, 2, 4)
 
 
-def test_a_log_that_is_deleted_comes_again() -> None:
-    log = added(Lines(LOG), 1, 2, 3)
+def test_a_deleted_log_is_restored_by_truncating() -> None:
+    log = added(JsonlLog(LOG), 1, 2, 3)
     LOG.unlink()
-    log.go_back_to(2)
+    log.truncate(2)
     assert LOG.read_text() == text(1, 2)
 
 
 @pytest.mark.parametrize("change", [LOG.unlink, lambda: LOG.write_text(text(1)), lambda: LOG.write_text(text(7, 8, 9))])
-def test_one_that_was_deleted_or_changed_meanwhile_is_whole_after_the_next_line(change) -> None:
-    log = added(Lines(LOG), 1, 2)
+def test_a_deleted_or_changed_log_is_restored_by_the_next_line(change) -> None:
+    log = added(JsonlLog(LOG), 1, 2)
     change()
     added(log, 3, 4)
     assert LOG.read_text() == text(1, 2, 3, 4)
 
 
-def test_a_text_is_replaced_whole_or_not_at_all(full) -> None:
+def test_a_file_is_replaced_completely_or_not_at_all(full) -> None:
     page = Path("page.html")
     write_whole(page, "old")
     full(True)
     with pytest.raises(OSError, match="No space left"):
         write_whole(page, "new and long")
     assert page.read_text() == "old"
-    assert list(Path().iterdir()) == [page]  # what was written in vain takes no room
+    assert list(Path().iterdir()) == [page]  # The temporary file is removed.
     full(False)
     write_whole(page, "of no text: \udcff")
     assert page.read_text() == "of no text: ?"
+
+
+# ---- several files
+
+
+PER_FILE = 50
+
+
+def encode(number: int) -> str:
+    return f"say({number});"
+
+
+def filled(count: int) -> AppendLog[int]:
+    log = AppendLog(Path("log_*.js"), encode, per_file=PER_FILE)
+    for number in range(count):
+        log.add(number)
+    return log
+
+
+def stored(log: AppendLog[int]) -> list[str]:
+    return [line for number in range(log.files) for line in Path(f"log_{number}.js").read_text().splitlines()]
+
+
+def states() -> dict[str, tuple[int, int]]:
+    return {path.name: (path.stat().st_ino, path.stat().st_size) for path in Path().iterdir()}
+
+
+def test_a_line_is_appended_to_the_last_of_several_files(monkeypatch) -> None:
+    log = filled(2 * PER_FILE + 10)
+    assert (log.written, log.files) == (2 * PER_FILE + 10, 3)
+    assert stored(log) == [encode(number) for number in log.records]
+    before = states()
+    monkeypatch.setattr(module, "write_whole", lambda *_: pytest.fail("written again"))
+    log.add(7)
+    name, added = "log_2.js", len(encode(7)) + 1
+    assert states() == before | {name: (before[name][0], before[name][1] + added)}
+
+
+def test_replaced_records_leave_no_old_files() -> None:
+    log = filled(3 * PER_FILE)
+    log.replace(range(PER_FILE + 1))
+    assert sorted(path.name for path in Path().iterdir()) == ["log_0.js", "log_1.js"]
+    log.add(-1)
+    assert stored(log) == [encode(number) for number in [*range(PER_FILE + 1), -1]]
+
+
+@pytest.mark.parametrize("before", [10, PER_FILE - 2, PER_FILE])
+def test_failed_writes_are_repeated_across_files(before: int, full) -> None:
+    log = filled(before)
+    full(True)
+    for number in range(before, before + 5):
+        with pytest.raises(OSError, match="No space left"):
+            log.add(number)
+    full(False)
+    log.catch_up()
+    assert stored(log) == [encode(number) for number in range(before + 5)]
+    log.add(before + 5)
+    assert stored(log)[-1] == encode(before + 5)

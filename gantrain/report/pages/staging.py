@@ -1,0 +1,83 @@
+"""Replaces the results of an earlier call with those of a new one, only when the new ones are complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote_to_bytes
+
+from gantrain.errors import ConfigError
+from gantrain.report.pages.page import PAGE, quoted
+
+# In a results folder: the command, and the files that it wrote, one a line, quoted as in a URL.
+RECORD = "files.txt"
+
+
+@contextmanager
+def staging_folder(folder: Path, *, command: str) -> Iterator[Path]:
+    """A folder to write results into: ``<folder>.part``, whose files move to ``folder`` when all are written.
+
+    The files of the earlier call, which ``files.txt`` in ``folder`` lists, are removed then, and no others. An error
+    inside leaves ``folder`` unchanged and removes ``<folder>.part``. Replacing the results of another command is
+    reported on standard error.
+
+    Args:
+        folder: Where the results go.
+        command: The command that makes them, as typed.
+
+    Raises:
+        ConfigError: ``<folder>.part`` exists, and is not what a killed call leaves behind.
+    """
+    target = folder.resolve()  # So that "." has siblings too.
+    part = target.with_name(f"{target.name}.part")
+    if part.exists() and not (part / RECORD).exists():
+        raise ConfigError(f"{part} exists and was not made by gantrain: move it, or give another out=FOLDER")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    line = "# " + " ".join(command.split())
+    try:
+        _write_record(part, line, [])
+        yield part
+        written = [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()]
+        written = sorted(name for name in written if name not in (PAGE, RECORD)) + [PAGE]
+        earlier_command, earlier = _read_record(target)
+        if earlier_command not in (None, line):
+            print(f"replacing the results of: {str(earlier_command).removeprefix('# ')}", file=sys.stderr)
+        _write_record(target, line, sorted({*earlier, *written}))  # If killed from here on, the next call cleans up.
+        _remove(target, earlier)
+        for name in written:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(part / name, target / name)
+        _write_record(target, line, written)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write_record(folder: Path, command: str, names: Sequence[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [command, *map(quoted, names)]  # Quoted, because a name may hold line breaks.
+    (folder / RECORD).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="replace")
+
+
+def _read_record(folder: Path) -> tuple[str | None, list[str]]:
+    """The line with the command, None where there is none, and the files; none outside the folder."""
+    record = folder / RECORD
+    lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
+    command = lines.pop(0) if lines and lines[0].startswith("# ") else None
+    names = [os.fsdecode(unquote_to_bytes(line)) for line in lines]
+    paths = [PurePosixPath(name) for name in names]
+    return command, [path.as_posix() for path in paths if not path.is_absolute() and ".." not in path.parts]
+
+
+def _remove(folder: Path, names: Sequence[str]) -> None:
+    """Remove files and then empty folders; the page first, so that it never links to missing files."""
+    for name in (PAGE, *names) if names else ():
+        (folder / name).unlink(missing_ok=True)
+    for parent in sorted({parent for name in names for parent in PurePosixPath(name).parents}, reverse=True):
+        inside = folder / parent
+        if inside != folder and inside.is_dir() and not any(inside.iterdir()):
+            inside.rmdir()
