@@ -58,7 +58,7 @@ def train(config: dict[str, Any], overrides: list[str], defaults: dict[str, Any]
     settings = construct(RunSettings, config, key="")
     trainer = construct(TrainerSettings, settings.trainer, key="trainer")
     processes = count_processes(trainer)
-    if processes == 1 or distributed.is_launched() or settings.dry_run:
+    if processes == 1 or distributed.world_size() > 1 or settings.dry_run:
         return _train_here(config, overrides, defaults, settings, trainer)
     # a mistake is told once, before there are ranks
     Parts.build(config, settings, trainer, torch.device("cpu"), world_size=processes)
@@ -164,7 +164,7 @@ def _run(
         return 0
     with closing(trainer.checkpoints), report:
         done = _fit(trainer, trainer_settings, config, parts.update.sides[0].device)
-        number = distributed.all_max(interruption.signal)  # all ranks' is the same, and rank 0 has saved
+        number = max(distributed.all_gather_object(interruption.signal))  # all ranks' is the same, and rank 0 has saved
         if done:
             report.close("done", trainer.step)
             distributed.print_rank_zero(f"Page: {report.page}")

@@ -25,20 +25,12 @@ DIGEST_BYTES = 32
 COMMENT_BYTES = len(MARK) + DIGEST_BYTES
 CHECKSUM_SINCE = 3  # Format.
 BLOCK_BYTES = 1 << 20
-# Of the newest format; what these contain depends on the model.
-KEYS = {
-    "step": int,
-    "position": int,
-    "rollbacks": int,
-    "images": int,
-    "fingerprint": str,
-    "overrides": list,
-    "ranks": list,
-    "config": dict,
-    "spec": dict,
-    "model": dict,
-    "updates": dict,
-    "objective": dict,
+# The entries of a checkpoint in the newest format, by type; the contents of the dictionaries depend on the model.
+ENTRIES: dict[type, tuple[str, ...]] = {
+    int: ("step", "position", "rollbacks", "images"),
+    str: ("fingerprint",),
+    list: ("overrides", "ranks"),
+    dict: ("config", "spec", "model", "updates", "objective"),
 }
 
 
@@ -98,7 +90,7 @@ def read(path: Path) -> dict[str, Any]:
         state = upgraded(state)
     except (KeyError, TypeError, AttributeError):
         raise ConfigError(f"{path} is not a checkpoint of gantrain") from None
-    if missing := [key for key, kind in KEYS.items() if not isinstance(state.get(key), kind)]:
+    if missing := [key for kind, keys in ENTRIES.items() for key in keys if not isinstance(state.get(key), kind)]:
         raise ConfigError(f"{path} is not a checkpoint of gantrain: it has no {missing[0]}")
     return state
 

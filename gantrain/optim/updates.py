@@ -29,12 +29,7 @@ class SideOptimizer:
     """
 
     def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        device: torch.device,
-        *,
-        scaled: bool,
-        statistics: Sequence[Tensor] = (),
+        self, optimizer: torch.optim.Optimizer, device: torch.device, *, scaled: bool, statistics: Sequence[Tensor] = ()
     ) -> None:
         self.device = device
         self.statistics = list(statistics)

@@ -25,13 +25,9 @@ def visible_gpus() -> list[str]:
 
 
 def claim_gpu(gpus: Sequence[str], number: int) -> None:
-    """Restrict this process to one GPU that no other process has claimed, for as long as it lives.
+    """Restrict this process to one of ``gpus`` that no other process has claimed, for as long as it lives.
 
-    If all are claimed, GPUs are shared by run number. Must be called before CUDA is used.
-
-    Args:
-        gpus: As returned by ``visible_gpus``.
-        number: Of the run.
+    If all are claimed, they are shared by run ``number``. Must be called before CUDA is used.
     """
     if CLAIM in os.environ or len(gpus) < 2:
         return

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -272,6 +273,8 @@ def test_a_run_whose_folder_was_replaced_stops(train, monkeypatch, capsys) -> No
 
     def moving(self: Report, done: int) -> None:
         if done == 3:
+            while not (FOLDER / "step_2.pt").exists():
+                time.sleep(0.01)
             FOLDER.rename("kept")
             FOLDER.mkdir()
             (FOLDER / "theirs").touch()
