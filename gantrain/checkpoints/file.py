@@ -16,7 +16,6 @@ import torch
 
 from gantrain.checkpoints.upgrades import FORMAT, upgraded
 from gantrain.errors import ConfigError
-from gantrain.runtime.atomic import fsync_path
 
 # The checksum is stored as the comment of the zip archive that torch writes, at the end of the file, so that torch can
 # still read it.
@@ -99,14 +98,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 class _ErrorDeferringFile:
-    """A file for ``torch.save``, which loses an ``OSError``: the first is stored here, and later writes are skipped.
+    """A file for ``torch.save``, which loses an ``OSError``: the first is stored, and later writes are only counted.
 
-    Args:
-        file: None to count bytes only.
-
-    Attributes:
-        size: Bytes written or skipped.
-        error: The first error, or None.
+    Without a ``file``, all are.
     """
 
     def __init__(self, file: IO[bytes] | None) -> None:
@@ -153,6 +147,16 @@ def _hard_link(source: Path, path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def fsync_path(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to the disk where the system supports that."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _file_size(state: dict[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which are kept, and writing them in the background."""
+"""The checkpoints of a run, written in the background."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from gantrain.checkpoints import file as checkpoint_file
 from gantrain.checkpoints.file import CorruptCheckpointError
 from gantrain.errors import ConfigError
 from gantrain.runtime import distributed
-from gantrain.runtime.atomic import fsync_path
 
 Step: TypeAlias = int | Literal["best"]
 
@@ -120,7 +119,7 @@ class Checkpoints:
         step: int = state["step"]
         # After a power cut no checkpoint may exist without the log lines before it, or without its folder.
         for path in (*self.folder.glob("*.jsonl"), self.folder.parent):
-            fsync_path(path)
+            checkpoint_file.fsync_path(path)
         # The best one first: a run killed in between resumes from before both and reaches this step again.
         checkpoint_file.write(state, *([self.path("best")] if best else []), self.path(step))
         steps = self.steps()

@@ -84,7 +84,7 @@ class ImageFolder:
 
 
 def as_input(data: dict[str, Any], channels: dict[str, int], direction: Direction | None) -> dict[str, Any]:
-    """The data configuration with the model's channels; of images without domains the whole, unless preprocessed."""
+    """The data configuration with the model's channels; images without a domain are read whole by default."""
     source = "b" if direction == "b_to_a" else "a"
     if "channels_b" in data:
         if "image" in channels:

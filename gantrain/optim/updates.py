@@ -85,17 +85,12 @@ class Updates:
     Each update is a backward pass, one averaging of the gradients over all ranks, and the optimizer's step. Nothing is
     read back from the device (except by float16's scaler if the optimizer is not a fused one).
 
-    Args:
-        generator: The optimizer of the generators.
-        discriminator: The optimizer of the discriminators.
-        schedule: For the learning rates of both.
-        ema: Moving averages of the generators, or None.
-        draws: Random numbers, the same for any number of ranks.
-
     Attributes:
         step: Generator updates before this one.
-        draws: As given, reset at every step.
-        sides: The two optimizers.
+        draws: Random numbers, reset at every step and the same for any number of ranks.
+        schedule: For the learning rates of both sides.
+        ema: Moving averages of the generators, or None.
+        sides: The optimizers of the generators and of the discriminators.
         monitor: Collects whether the run is to stop, or has diverged.
     """
 

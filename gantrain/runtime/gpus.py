@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from gantrain.runtime.run_lock import try_lock
+from gantrain.runtime.run_lock import try_process_lock
 
 CLAIM = "GANTRAIN_GPU"  # The environment variable of a process that has claimed one.
 
@@ -43,7 +43,7 @@ def _claim(gpu: str) -> bool:
     folder.mkdir(mode=0o700, exist_ok=True)
     file = os.open(folder / gpu.replace("/", "_"), os.O_RDWR | os.O_CREAT, 0o600)
     with suppress(OSError):
-        if try_lock(file):
+        if try_process_lock(file):
             return True
     os.close(file)
     return False

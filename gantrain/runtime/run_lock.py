@@ -25,7 +25,7 @@ class LostFolderError(ConfigError):
     """The run folder is in use by another process or was replaced; this process must not write to it any more."""
 
 
-def try_lock(file: IO[bytes] | int) -> bool:
+def try_process_lock(file: IO[bytes] | int) -> bool:
     """Lock an open file for this process without waiting; the system releases it when the process ends.
 
     ``lockf`` also works over NFS, and forked processes (data workers) do not inherit it as they would ``flock``.
@@ -52,7 +52,7 @@ def is_locked(folder: Path) -> bool:
     """Whether another process trains into ``folder``. Not for the process that holds the lock: it would release it."""
     try:
         with (folder / ".lock").open("r+b") as file:
-            return not try_lock(file)
+            return not try_process_lock(file)
     except OSError:
         return False
 
@@ -95,7 +95,7 @@ class RunLock:
         self._remove_empty_folders()
 
     def renew(self) -> None:
-        """Acquire the lock again if its file was deleted; nothing happens if the whole folder was.
+        """Acquire the lock again if its file was deleted; does nothing if the folder was.
 
         Raises:
             LostFolderError: Another process has acquired it meanwhile, or the folder was replaced.
@@ -124,7 +124,7 @@ class RunLock:
         """
         with ExitStack() as undo:
             file = undo.enter_context(self.path.open("ab+", buffering=0))
-            if not self._try_lock(file):
+            if not self._lock(file):
                 file.seek(0)
                 owner = file.read(MAX_OWNER_BYTES).decode(errors="replace").strip() or "another process"
                 remedy = "wait for it, stop it, or give another name=..."
@@ -138,9 +138,9 @@ class RunLock:
             undo.pop_all()
             return file
 
-    def _try_lock(self, file: IO[bytes]) -> bool:
+    def _lock(self, file: IO[bytes]) -> bool:
         try:
-            return try_lock(file)
+            return try_process_lock(file)
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise

@@ -196,7 +196,7 @@ def test_systems_say_in_two_ways_that_it_is_taken(number: int, monkeypatch) -> N
 def test_a_lock_file_deleted_before_it_is_locked_is_not_used(hold, monkeypatch) -> None:
     """The last holder deletes the file between its being opened here and locked: then it's no lock for anybody else."""
     locks = []
-    real = lock.try_lock
+    real = lock.try_process_lock
 
     def late(file) -> bool:
         if not locks:
@@ -204,7 +204,7 @@ def test_a_lock_file_deleted_before_it_is_locked_is_not_used(hold, monkeypatch) 
         locks.append(os.fstat(file.fileno()).st_ino)
         return real(file)
 
-    monkeypatch.setattr(lock, "try_lock", late)
+    monkeypatch.setattr(lock, "try_process_lock", late)
     with RunLock(FOLDER):
         assert len(locks) == 2
         assert (FOLDER / ".lock").stat().st_ino == locks[1]
