@@ -30,14 +30,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from gantrain.config.schema import construct
-from gantrain.config.settings import RunSettings, TrainerSettings
+from gantrain.cli.compose import complete, compose_once
 from gantrain.training.build import Parts
+from gantrain.training.context import RunContext
 
 CPU = torch.device("cpu")
 LOAD, CROP, BATCH = 286, 256, 16
@@ -131,13 +129,9 @@ def ours(folder: Path, workers: int, *overrides: str) -> Iterator[Any]:
     typed = ["model=dcgan", "network.width=2", "data=single", f"data.root={folder}", "data.preprocess=resize_and_crop"]
     typed += [f"data.load_size={LOAD}", f"data.crop_size={CROP}", f"data.batch_size={BATCH}"]
     typed += [f"data.num_workers={workers}", "trainer.accelerator=cpu", *overrides]
-    with initialize_config_module("gantrain.configs", version_base="1.3"):
-        config: Any = OmegaConf.to_container(compose("train", typed), resolve=True)
-    config = {key: value for key, value in config.items() if key not in ("demo", "discriminator_defaults", "sweep")} | {"name": "benchmark"}
-    settings = construct(RunSettings, config, key="")
-    trainer = construct(TrainerSettings, settings.trainer, key="trainer")
-    parts = Parts.build(config, settings, trainer, CPU, world_size=1)
-    parts.use_cache(lambda: False)
+    context = RunContext.create(complete(compose_once("train", [], typed)))
+    parts = Parts.build(context, world_size=1)
+    parts.cache_images()
     return parts.stream
 
 

@@ -20,25 +20,25 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantrain.checkpoints.store import Checkpoints
-from gantrain.config.schema import construct
-from gantrain.config.settings import RunSettings, TrainerSettings, set_up_torch
+from gantrain.cli.compose import complete, compose_once
+from gantrain.config.settings import TrainerSettings, set_up_torch
 from gantrain.data.base import Batch
 from gantrain.data.stream import BatchStream
 from gantrain.models.pool import ImagePool
 from gantrain.report import Report
 from gantrain.training.build import Parts
-from gantrain.training.trainer import Clock, Trainer
+from gantrain.training.context import RunContext
+from gantrain.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 READY = 16  # batches, used over and over
@@ -58,13 +58,10 @@ Times = tuple[float, float]  # seconds of the wall clock and of the CPU
 
 def build(overrides: list[str]) -> tuple[Parts, TrainerSettings]:
     """The parts of a run, as the command builds them."""
-    with initialize_config_module("gantrain.configs", version_base="1.3"):
-        config = OmegaConf.to_container(compose("train", [*overrides, "trainer.accelerator=cpu"]), resolve=True)
-    config = {key: value for key, value in config.items() if key not in ("demo", "discriminator_defaults", "sweep")} | {"name": "benchmark"}
-    settings = construct(RunSettings, config, key="")
-    trainer = construct(TrainerSettings, settings.trainer, key="trainer")
-    set_up_torch(trainer, CPU)
-    return Parts.build(config, settings, trainer, CPU, world_size=1), trainer
+    typed = [*overrides, "trainer.accelerator=cpu"]
+    context = RunContext.create(complete(compose_once("train", [], typed)))
+    set_up_torch(context.trainer, CPU)
+    return Parts.build(context, world_size=1), context.trainer
 
 
 # ---- by hand
@@ -207,22 +204,10 @@ def by_trainer(parts: Parts, settings: TrainerSettings, stream: Any, steps: int)
             advice=parts.advice,
             active=True,
         )
-        trainer = WithoutImages(
-            model=parts.model,
-            update=parts.update,
-            stream=stream,
-            clock=Clock(WARM_UP + steps, "step"),
-            report=report,
-            checkpoints=Checkpoints(Path(folder) / "run", keep=1),
-            constants={},
-            held_out=parts.held_out,
-            preview=parts.preview,
-            log_every=settings.log_every,
-            image_every=settings.image_every,
-            save_every=settings.save_every,
-            save_minutes=None,
-            objective=parts.objective,
-        )
+        settings = replace(settings, steps=WARM_UP + steps, epochs=None, kimg=None)
+        checkpoints = Checkpoints(Path(folder) / "run", keep=1)
+        trainer = WithoutImages(parts, settings, report=report, checkpoints=checkpoints, constants={})
+        trainer.stream = stream
         parts.update.monitor.wants_stop = laps
         trainer.fit()
     return laps.per_step()

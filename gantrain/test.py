@@ -15,6 +15,7 @@ from gantrain.config.overrides import command_line
 from gantrain.config.schema import NonNegativeInt, PositiveInt, UnitFloat, construct
 from gantrain.config.settings import choose_device
 from gantrain.data.base import ImageDataset, ImageSpec
+from gantrain.data.errors import OnError
 from gantrain.data.settings import DataSettings
 from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError
@@ -195,7 +196,7 @@ def _test_run(run: Path, shared: _Test) -> Path:
         folder = run / "results" / f"{settings.phase}_{state['step']}"
         if replace(data, stream={}) != replace(own, stream={}):
             folder = folder.with_name(f"{folder.name}_{shared.data_name}{of_root(settings.data, shared.data_name)}")
-    on_error = data.stream.get("on_error") or own.stream.get("on_error") or "raise"
+    on_error: OnError = data.stream.get("on_error") or own.stream.get("on_error") or "raise"
     policy = ReadPolicy(state["config"]["seed"], on_error)
     weights = "moving average" if takes_average(state, settings.network_weights) else "as trained"
     page = _PageFacts(

@@ -30,9 +30,7 @@ from gantrain.training.context import RunContext
 from gantrain.training.trainer import Trainer
 
 
-def train(
-    config: dict[str, Any], overrides: list[str] | None = None, defaults: dict[str, Any] | None = None
-) -> int:
+def train(config: dict[str, Any], overrides: list[str] | None = None, defaults: dict[str, Any] | None = None) -> int:
     """Train as configured, in this process or in several.
 
     Args:
@@ -48,7 +46,7 @@ def train(
     """
     context = RunContext.create(config, overrides, defaults)
     processes = count_processes(context.trainer)
-    if processes == 1 or distributed.is_launched() or context.settings.dry_run:
+    if processes == 1 or distributed.world_size() > 1 or context.settings.dry_run:
         return _train_here(context)
     # A mistake is reported once, before any rank starts.
     Parts.build(replace(context, device=torch.device("cpu")), world_size=processes)
@@ -99,7 +97,7 @@ def _run(parts: Parts, context: RunContext, interruption: Interruption, lock: Ru
         return 0
     with closing(checkpoints), report:
         done = resume.fit(trainer, context)
-        number = distributed.all_max(interruption.signal)  # The same on all ranks, and rank 0 has saved.
+        number = max(distributed.all_gather_object(interruption.signal))  # The same on all ranks, and rank 0 has saved.
         if done:
             report.close("done", trainer.step)
             distributed.print_rank_zero(f"Page: {report.page}")
@@ -171,8 +169,8 @@ if __name__ == "__main__":
     except BaseException:
         traceback.print_exc()
         status = 1
-    # torch's launcher waits for the processes but not for their atexit handlers, in which a rank may wait for the others
-    # forever after an error.
+    # torch's launcher waits for the processes but not for their atexit handlers, in which after an error a rank may wait
+    # for the others forever.
     if status == 0:
         distributed.leave()
     sys.stdout.flush()

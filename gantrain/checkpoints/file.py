@@ -16,7 +16,6 @@ import torch
 
 from gantrain.checkpoints.upgrades import FORMAT, upgraded
 from gantrain.errors import ConfigError
-from gantrain.runtime.atomic import fsync_path
 
 # The checksum is stored as the comment of the zip archive that torch writes, at the end of the file, so that torch can
 # still read it.
@@ -25,20 +24,12 @@ DIGEST_BYTES = 32
 COMMENT_BYTES = len(MARK) + DIGEST_BYTES
 CHECKSUM_SINCE = 3  # Format.
 BLOCK_BYTES = 1 << 20
-# Of the newest format; what these contain depends on the model.
-KEYS = {
-    "step": int,
-    "position": int,
-    "rollbacks": int,
-    "images": int,
-    "fingerprint": str,
-    "overrides": list,
-    "ranks": list,
-    "config": dict,
-    "spec": dict,
-    "model": dict,
-    "updates": dict,
-    "objective": dict,
+# The entries of a checkpoint in the newest format, by type; the contents of the dictionaries depend on the model.
+ENTRIES: dict[type, tuple[str, ...]] = {
+    int: ("step", "position", "rollbacks", "images"),
+    str: ("fingerprint",),
+    list: ("overrides", "ranks"),
+    dict: ("config", "spec", "model", "updates", "objective"),
 }
 
 
@@ -98,7 +89,7 @@ def read(path: Path) -> dict[str, Any]:
         state = upgraded(state)
     except (KeyError, TypeError, AttributeError):
         raise ConfigError(f"{path} is not a checkpoint of gantrain") from None
-    if missing := [key for key, kind in KEYS.items() if not isinstance(state.get(key), kind)]:
+    if missing := [key for kind, keys in ENTRIES.items() for key in keys if not isinstance(state.get(key), kind)]:
         raise ConfigError(f"{path} is not a checkpoint of gantrain: it has no {missing[0]}")
     return state
 
@@ -107,14 +98,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 class _ErrorDeferringFile:
-    """A file for ``torch.save``, which loses an ``OSError``: the first is stored here, and later writes are skipped.
+    """A file for ``torch.save``, which loses an ``OSError``: the first is stored, and later writes are only counted.
 
-    Args:
-        file: None to count bytes only.
-
-    Attributes:
-        size: Bytes written or skipped.
-        error: The first error, or None.
+    Without a ``file``, all are.
     """
 
     def __init__(self, file: IO[bytes] | None) -> None:
@@ -161,6 +147,16 @@ def _hard_link(source: Path, path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def fsync_path(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to the disk where the system supports that."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _file_size(state: dict[str, Any]) -> int:

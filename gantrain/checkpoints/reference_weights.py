@@ -61,13 +61,9 @@ class ReferenceNetwork:
             ConfigError: The network does not accept this size, or the inferred settings are invalid.
         """
         input_shape = (self.channels_in, height, width)
-        network: nn.Module
         if self.side == "generator":
-            shape = (self.channels_out, height, width)
-            network = GENERATORS.build(self.config, input_shape=input_shape, shape=shape)
-        else:
-            network = DISCRIMINATORS.build(self.config, shape=input_shape, num_classes=0, num_outputs=1)
-        return network
+            return GENERATORS.build(self.config, input_shape=input_shape, shape=(self.channels_out, height, width))
+        return DISCRIMINATORS.build(self.config, shape=input_shape, num_classes=0, num_outputs=1)
 
 
 def read_reference(path: Path, *, dropout: float | None = None, run_key: str = "run") -> ReferenceNetwork:
@@ -123,11 +119,10 @@ def _load(path: Path, run_key: str) -> State:
         raise ConfigError(f"{path} is a checkpoint of gantrain, not bare weights: give {run_key}={path.parent} instead")
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if not isinstance(content, dict) or not content:
+    entries = content.items() if isinstance(content, dict) else ()
+    if not entries or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in entries):
         raise _unknown_network(path, _summary(content))
-    if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
-        raise _unknown_network(path, _summary(content))
-    return dict(content)
+    return dict(entries)
 
 
 def _unknown_network(path: Path, reason: object) -> ConfigError:
@@ -197,16 +192,8 @@ def _unet(state: State, convolutions: State) -> ReferenceNetwork | None:
         depth += 1
         inside += "model.3."
     width, channels_in = convolutions[first].shape[:2]
-    config = {
-        "name": "unet",
-        "width": width,
-        "depth": depth,
-        "dropout": DROPOUT,
-        "skips": True,
-        "norm": _norm(state, first),
-        "upsample": "transposed",
-        **INIT,
-    }
+    config = {"name": "unet", "width": width, "depth": depth, "dropout": DROPOUT, "skips": True}
+    config |= {"norm": _norm(state, first), "upsample": "transposed", **INIT}
     return ReferenceNetwork("generator", config, channels_in, convolutions[last].shape[1], depth, state)
 
 
@@ -220,19 +207,10 @@ def _resnet(state: State, convolutions: State) -> ReferenceNetwork | None:
     within = _numbered(convolutions, rf"model\.{blocks[0]}\.conv_block\.(\d+)\.weight")
     padding, dropout = _RESIDUAL_BLOCKS.get(tuple(within), ("reflection", 0.0))
     width, channels_in, size, _ = convolutions[stem].shape
-    config = {
-        "name": "resnet",
-        "width": width,
-        "blocks": len(blocks),
-        "downsamplings": len(downsamplings),
-        "kernel": convolutions[downsamplings[0]].shape[-1] if downsamplings else 3,
-        "stem": size,
-        "padding": padding,
-        "dropout": dropout,
-        "norm": _norm(state, stem),
-        "upsample": "transposed",
-        **INIT,
-    }
+    kernel = convolutions[downsamplings[0]].shape[-1] if downsamplings else 3
+    config = {"name": "resnet", "width": width, "blocks": len(blocks), "downsamplings": len(downsamplings)}
+    config |= {"kernel": kernel, "stem": size, "padding": padding, "dropout": dropout}
+    config |= {"norm": _norm(state, stem), "upsample": "transposed", **INIT}
     return ReferenceNetwork("generator", config, channels_in, convolutions[last].shape[0], len(downsamplings), state)
 
 

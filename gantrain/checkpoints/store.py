@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which are kept, and writing them in the background."""
+"""The checkpoints of a run, written in the background."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from gantrain.checkpoints import file as checkpoint_file
 from gantrain.checkpoints.file import CorruptCheckpointError
 from gantrain.errors import ConfigError
 from gantrain.runtime import distributed
-from gantrain.runtime.atomic import fsync_path
 
 Step: TypeAlias = int | Literal["best"]
 
@@ -41,7 +40,7 @@ def explain_mismatch(state: Mapping[str, Any], folder: Path) -> Iterator[None]:
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         lines = str(error).splitlines() or [type(error).__name__]  # The last line of torch's names a tensor.
         raise ConfigError(
-            f"the checkpoint of step {state['step']} in {folder} does not match this run ({lines[-1].strip()[:300]}): "
+            f"the checkpoint of step {state['step']} in {folder} does not fit this run ({lines[-1].strip()[:300]}): "
             "give another name=..., or resume=never to start over"
         ) from error
 
@@ -57,12 +56,7 @@ class Checkpoints:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        keep: int = 0,
-        keep_every: int | None = None,
-        claim: Callable[[], None] = lambda: None,
+        self, folder: Path, *, keep: int = 0, keep_every: int | None = None, claim: Callable[[], None] = lambda: None
     ) -> None:
         self.folder = folder
         self._keep = keep
@@ -88,11 +82,7 @@ class Checkpoints:
     def save(self, state: dict[str, Any], *, best: bool = False) -> None:
         """Copy ``state``, write it under its ``step`` in the background, then delete checkpoints that are not kept.
 
-        Waits first if the previous one is still being written.
-
-        Args:
-            state: May change as soon as this returns.
-            best: Also write it as ``best.pt``.
+        Waits first if the previous one is still being written. ``best`` is also written as ``best.pt``.
 
         Raises:
             ConfigError: As for ``raise_pending``.
@@ -129,7 +119,7 @@ class Checkpoints:
         step: int = state["step"]
         # After a power cut no checkpoint may exist without the log lines before it, or without its folder.
         for path in (*self.folder.glob("*.jsonl"), self.folder.parent):
-            fsync_path(path)
+            checkpoint_file.fsync_path(path)
         # The best one first: a run killed in between resumes from before both and reaches this step again.
         checkpoint_file.write(state, *([self.path("best")] if best else []), self.path(step))
         steps = self.steps()

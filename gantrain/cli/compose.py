@@ -29,6 +29,7 @@ from gantrain.config.overrides import LENGTH, split_override
 from gantrain.errors import ConfigError
 
 CONFIGS = "gantrain.configs"
+COMPOSITION_ONLY = ("demo", "discriminator_defaults", "sweep")  # Keys that no part of a run reads.
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Composed:
     choices: dict[str, Any]
 
     @classmethod
-    def of(cls, config: DictConfig, hydra: DictConfig) -> Composed:
+    def of(cls, config: DictConfig, hydra: Any) -> Composed:
         """Resolve what Hydra has composed; ``hydra`` are its own keys."""
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(plain, dict)
@@ -156,7 +157,7 @@ def defaults_of(choices: Mapping[str, Any], name: str, flags: Sequence[str] = ()
     running = GlobalHydra.instance().is_initialized()  # By ``hydra.main``.
     with (
         suppress(HydraException, OmegaConfBaseException, ConfigError),
-        nullcontext([]) if running else hydra_settings(flags) as search,
+        nullcontext(list[str]()) if running else hydra_settings(flags) as search,
     ):
         config = compose("train", [*(f"{group}={choices[group]}" for group in ("model", "data")), *search])
         plain = OmegaConf.to_container(config, resolve=True)
@@ -175,7 +176,7 @@ def complete(composed: Composed) -> dict[str, Any]:
     """
     from gantrain.training.init_from import adopt_architecture
 
-    config = {key: value for key, value in composed.config.items() if key not in ("demo", "sweep")}
+    config = {key: value for key, value in composed.config.items() if key not in COMPOSITION_ONLY}
     if config["name"] is None:
         config["name"] = name_of_run(composed.overrides, composed.choices)
     typed = {split_override(override)[0] for override in composed.overrides}
@@ -202,10 +203,12 @@ def check_plugins(typed: Sequence[str]) -> None:
         ConfigError: With the command that installs it.
     """
     for word in typed:
-        if (found := re.fullmatch(r"(?:hydra/)?(launcher|sweeper)=(\w+)", word)) and found[2] in group_options(found[1]):
-            extra = found[2].partition("_")[0]
-            if not _is_installed(f"hydra_plugins.hydra_{extra}_{found[1]}"):
-                raise ConfigError(f"{word} needs the package hydra-{extra}-{found[1]}: pip install 'gantrain[{extra}]'")
+        found = re.fullmatch(r"(?:hydra/)?(launcher|sweeper)=(\w+)", word)
+        if found is None or found[2] not in group_options(found[1]):
+            continue
+        extra = found[2].partition("_")[0]
+        if not _is_installed(f"hydra_plugins.hydra_{extra}_{found[1]}"):
+            raise ConfigError(f"{word} needs the package hydra-{extra}-{found[1]}: pip install 'gantrain[{extra}]'")
 
 
 def _is_installed(package: str) -> bool:
@@ -216,9 +219,9 @@ def _is_installed(package: str) -> bool:
 
 
 def add_resolvers() -> None:
-    """Register what the files of launchers and sweepers refer to.
+    """Register the resolvers that the files of launchers and sweepers use.
 
-    ``${gpus:N}`` is the number of GPUs, or N without any; ``${direction:MODE}`` is Optuna's word for ``min`` or ``max``.
+    ``${gpus:N}`` is the number of GPUs, or N if there is none; ``${direction:MODE}`` is Optuna's word for a mode.
     """
 
     def count_gpus(otherwise: int) -> int:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,7 +28,7 @@ Job: TypeAlias = Callable[[Composed], int]
 
 
 def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = None) -> int:
-    """Compose ``configs/<command>.yaml`` by ``hydra.main``, which answers its own flags, and run the job on each result.
+    """Compose ``configs/<command>.yaml`` by ``hydra.main``, which answers its own flags, and run the job on the results.
 
     Args:
         command: ``train`` or ``test``.
@@ -90,7 +89,7 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
     return max(statuses, default=0)
 
 
-def _as_typed(runtime: DictConfig) -> list[str]:
+def _as_typed(runtime: Any) -> list[str]:
     overrides = OmegaConf.to_container(runtime.overrides.task, resolve=False)
     assert isinstance(overrides, list)
     return overrides

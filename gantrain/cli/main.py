@@ -154,8 +154,8 @@ def _compare(arguments: list[str]) -> int:
 
     if not arguments or {"-h", "--help"}.intersection(arguments):
         print(
-            "gantrain compare RUN... | FOLDER [out=FOLDER] [checkpoints_dir=checkpoints]: compares runs, or all runs of "
-            "a folder or sweep, on a page and in runs.csv and runs.json"
+            "gantrain compare RUN... | FOLDER [out=FOLDER] [checkpoints_dir=checkpoints]: compares runs, or all those "
+            "of a folder or sweep, on a page and in runs.csv and runs.json"
         )
         return 0
     return compare(arguments)

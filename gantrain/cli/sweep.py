@@ -61,9 +61,7 @@ def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> i
         overrides = [*config_flags(flags), *composed.overrides]
         defaults = defaults_of(composed.choices, config["name"])
         skip_done = composed.config["sweep"]["skip_done"]
-        return sweep.run_job(
-            config, overrides, skip_done=skip_done, train=lambda: train(config, overrides, defaults)
-        )
+        return sweep.run_job(config, overrides, skip_done=skip_done, train=lambda: train(config, overrides, defaults))
 
     status, interrupted = 0, False
     try:
@@ -106,7 +104,9 @@ def plan(arguments: Sequence[str], flags: Sequence[str], typed: Sequence[str]) -
 def _runs_folder(flags: Sequence[str], fixed: Sequence[str]) -> Path:
     """The folder of all runs that the overrides shared by all of them choose."""
     try:
-        chosen = compose_once("train", flags, [word for word in fixed if word.startswith(("checkpoints_dir", "experiment"))])
+        chosen = compose_once(
+            "train", flags, [word for word in fixed if word.startswith(("checkpoints_dir", "experiment"))]
+        )
     except ConfigError:  # It is reported when the runs are composed.
         return Path("checkpoints")
     return Path(str(chosen.config["checkpoints_dir"])).expanduser()

@@ -132,6 +132,5 @@ def check_compatible(
             f"{folder} was planned for {old}, and its learning rates with it "
             f"(schedule={config['schedule']['name']}), so {new} would be another run:",
             f"Finish it as planned:            {command_line('train', state['overrides'], *same)}",
-            "Start a run from its networks:   "
-            + command_line("train", overrides, f"init_from={folder}", other),
+            "Start a run from its networks:   " + command_line("train", overrides, f"init_from={folder}", other),
         )

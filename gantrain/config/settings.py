@@ -141,7 +141,9 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w+-][\w.+-]*", self.name):
-            raise ConfigError(f"name={self.name}: only letters, digits and . _ + - are allowed, and no dot at the start")
+            raise ConfigError(
+                f"name={self.name}: only letters, digits and . _ + - are allowed, and no dot at the start"
+            )
         if self.name.lower() in RESERVED:
             raise ConfigError(f"name={self.name}: is reserved for a file beside the runs; give another name")
         if (length := len(self.name.encode())) > LONGEST_NAME:
@@ -173,7 +175,9 @@ def choose_device(accelerator: str, index: int = 0) -> torch.device:
         there = ", ".join(name for name, is_there in present.items() if is_there)
         raise ConfigError(f"trainer.accelerator={accelerator}: not available on this machine (available: {there})")
     if accelerator == "cuda" and index >= torch.cuda.device_count():
-        raise ConfigError(f"trainer.devices: GPU number {index} is not available, there are {torch.cuda.device_count()}")
+        raise ConfigError(
+            f"trainer.devices: GPU number {index} is not available, there are {torch.cuda.device_count()}"
+        )
     return torch.device(accelerator, index) if accelerator == "cuda" else torch.device(accelerator)
 
 

@@ -51,7 +51,7 @@ def load(
         device: ``cpu``, ``cuda``, ``mps`` or ``auto``.
         network_weights: ``average``, ``last``, or ``auto``: the averages if the run has any.
         plugins: Modules that register classes. A run that was trained with plug-ins needs them again.
-        trust_plugins: Import all modules that the run's checkpoint names. Their code runs: never use it for untrusted runs.
+        trust_plugins: Import all modules that the run's checkpoint names. Their code runs: not for untrusted runs.
 
     Raises:
         ConfigError: The run or file does not exist, or can't be rebuilt.
@@ -128,7 +128,9 @@ def load_generator(path: Path, direction: Direction, device: torch.device, *, dr
     """
     found = read_reference(path, dropout=dropout)
     if found.side != "generator":
-        raise ConfigError(f"{path} contains a discriminator, which does not translate images: give the file of the generator")
+        raise ConfigError(
+            f"{path} contains a discriminator, which does not translate images: give the file of the generator"
+        )
     side = 2 ** (found.halvings + 1)  # It accepts images of any size, whatever it is built for.
     generator = found.build(side, side)
     generator.load_state_dict(found.state)

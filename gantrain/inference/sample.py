@@ -22,13 +22,7 @@ BATCH_SIZE = 100
 
 @dataclass(frozen=True)
 class Samples:
-    """What was written.
-
-    Attributes:
-        rows: One per sample.
-        interpolation: Between latent vectors.
-        images: Grids by caption.
-    """
+    """What was written: a row per sample, the interpolations, and other grids by caption."""
 
     rows: list[Row]
     interpolation: Interpolation
@@ -52,14 +46,9 @@ def wanted_labels(model: LatentGAN, labels: Sequence[int] | None, num: int) -> T
 
 
 def save_samples(model: LatentGAN, folder: Path, *, num: int, labels: Tensor | None, seed: int) -> Samples:
-    """Write samples to ``folder/samples``, and grids of them.
+    """Write samples of a model in evaluation mode to ``folder/samples``, and grids of them.
 
-    Args:
-        model: In evaluation mode.
-        folder: Receives the images.
-        num: How many, for a model without labels.
-        labels: Of the samples, for a model with labels.
-        seed: Of the noise.
+    There is one for each of ``labels``, or ``num`` of a model without labels; ``seed`` is that of the noise.
     """
     (folder / "samples").mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device

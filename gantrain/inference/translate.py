@@ -106,7 +106,7 @@ def check_channels(dataset: ImageDataset, direction: Direction, translator: Tran
     source, needed, found = direction[0], translator.channels, dataset.spec.channels
     remedy = "give data=single data.root=FOLDER"
     if "image" in translator.needs and "image" not in found:
-        raise ConfigError(f"data has two domains, but this model takes images of none: {remedy}")
+        raise ConfigError(f"data has two domains, but this model takes single images: {remedy}")
     if source not in found and "image" not in found:
         raise ConfigError(f"data has no images of {source} to translate {direction}")
     count, needed_count = (channels.get(source, channels.get("image")) for channels in (found, needed))
@@ -136,8 +136,7 @@ def translate_all(
         direction: One of the translator's.
         folder: Receives the images.
         num: How many; None for all.
-        batch_size: In network mode ``eval``, where it affects results by rounding only; in ``train`` images are
-            translated one by one.
+        batch_size: For network mode ``eval``, where it only affects rounding; in ``train`` it is 1.
         network_mode: See ``Translator.results``.
         policy: What to do with unreadable images; collects those that are skipped.
     """

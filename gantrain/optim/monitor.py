@@ -72,13 +72,9 @@ class RunMonitor:
         return flags
 
     def record_update(self, message: Tensor, side: str, gradients: Sequence[Tensor], *, may_be_infinite: bool) -> None:
-        """Record an update.
+        """Record an update of a side, with its ``message`` and unscaled gradients averaged over ranks.
 
-        Args:
-            message: As returned by ``message``, averaged over ranks.
-            side: Whose update it is.
-            gradients: Averaged over ranks, unscaled.
-            may_be_infinite: Whether a gradient scaler skips the update if they are.
+        Where they ``may_be_infinite``, a gradient scaler skips the update.
         """
         norm = torch.nn.utils.get_total_norm(gradients)
         self._norms.append((self._step, side, norm, message[2]))

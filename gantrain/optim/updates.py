@@ -29,12 +29,7 @@ class SideOptimizer:
     """
 
     def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        device: torch.device,
-        *,
-        scaled: bool,
-        statistics: Sequence[Tensor] = (),
+        self, optimizer: torch.optim.Optimizer, device: torch.device, *, scaled: bool, statistics: Sequence[Tensor] = ()
     ) -> None:
         self.device = device
         self.statistics = list(statistics)
@@ -90,19 +85,13 @@ class Updates:
     Each update is a backward pass, one averaging of the gradients over all ranks, and the optimizer's step. Nothing is
     read back from the device (except by float16's scaler if the optimizer is not a fused one).
 
-    Args:
-        generator: The optimizer of the generators.
-        discriminator: The optimizer of the discriminators.
-        schedule: For the learning rates of both.
-        ema: Moving averages of the generators, or None.
-        draws: Random numbers, the same for any number of ranks.
-        monitor: Collects whether the run is to stop, or has diverged; None for one of its own.
-
     Attributes:
         step: Generator updates before this one.
-        draws: As given, reset at every step.
-        sides: The two optimizers.
-        monitor: As given.
+        draws: Random numbers, reset at every step and the same for any number of ranks.
+        schedule: For the learning rates of both sides.
+        ema: Moving averages of the generators, or None.
+        sides: The optimizers of the generators and of the discriminators.
+        monitor: Collects whether the run is to stop or to save, and whether it has diverged.
     """
 
     def __init__(

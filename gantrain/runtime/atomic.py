@@ -97,13 +97,3 @@ def _flock(file: IO[bytes], *, exclusive: bool) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def fsync_path(path: Path) -> None:
-    """Flush a file, or the entries of a folder, to the disk where the system supports that."""
-    with suppress(OSError):
-        file = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)

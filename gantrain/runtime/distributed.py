@@ -33,18 +33,13 @@ class LostRankError(ConfigError):
     """The connection to another rank is lost; why that rank ended is not known here."""
 
 
-def is_launched() -> bool:
-    """Whether a launcher (gantrain's or torchrun) has started this process as one of several ranks."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
 def rank() -> int:
     """The global rank of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
-    """The number of ranks."""
+    """The number of ranks, known from a launcher (gantrain's or torchrun) even before ``join``."""
     return dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -62,7 +57,7 @@ def join(device: torch.device) -> None:
     """Join the process group, once per process: the jobs of a sweep share it. Does nothing in a single process."""
     global _store, _runs
     _runs += 1
-    if is_launched() and not dist.is_initialized():
+    if world_size() > 1 and not dist.is_initialized():
         on_gpu = device.type == "cuda"
         _store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
         dist.init_process_group(
@@ -147,11 +142,6 @@ def gather_object(item: Any) -> list[Any] | None:
     with _lost_rank_errors():
         dist.gather_object(item, items)
     return items
-
-
-def all_max(number: int) -> int:
-    """The maximum over all ranks; every rank must call it."""
-    return max(all_gather_object(number))
 
 
 def print_rank_zero(message: str) -> None:

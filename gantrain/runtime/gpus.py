@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from gantrain.runtime.run_lock import try_lock
+from gantrain.runtime.run_lock import try_process_lock
 
 CLAIM = "GANTRAIN_GPU"  # The environment variable of a process that has claimed one.
 
@@ -25,13 +25,9 @@ def visible_gpus() -> list[str]:
 
 
 def claim_gpu(gpus: Sequence[str], number: int) -> None:
-    """Restrict this process to one GPU that no other process has claimed, for as long as it lives.
+    """Restrict this process to one of ``gpus`` that no other process has claimed, for as long as it lives.
 
-    If all are claimed, GPUs are shared by run number. Must be called before CUDA is used.
-
-    Args:
-        gpus: As returned by ``visible_gpus``.
-        number: Of the run.
+    If all are claimed, they are shared by run ``number``. Must be called before CUDA is used.
     """
     if CLAIM in os.environ or len(gpus) < 2:
         return
@@ -47,7 +43,7 @@ def _claim(gpu: str) -> bool:
     folder.mkdir(mode=0o700, exist_ok=True)
     file = os.open(folder / gpu.replace("/", "_"), os.O_RDWR | os.O_CREAT, 0o600)
     with suppress(OSError):
-        if try_lock(file):
+        if try_process_lock(file):
             return True
     os.close(file)
     return False

@@ -7,9 +7,8 @@ import os
 import socket
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from gantrain.errors import ConfigError
@@ -26,7 +25,7 @@ class LostFolderError(ConfigError):
     """The run folder is in use by another process or was replaced; this process must not write to it any more."""
 
 
-def try_lock(file: IO[bytes] | int) -> bool:
+def try_process_lock(file: IO[bytes] | int) -> bool:
     """Lock an open file for this process without waiting; the system releases it when the process ends.
 
     ``lockf`` also works over NFS, and forked processes (data workers) do not inherit it as they would ``flock``.
@@ -53,7 +52,7 @@ def is_locked(folder: Path) -> bool:
     """Whether another process trains into ``folder``. Not for the process that holds the lock: it would release it."""
     try:
         with (folder / ".lock").open("r+b") as file:
-            return not try_lock(file)
+            return not try_process_lock(file)
     except OSError:
         return False
 
@@ -87,9 +86,7 @@ class RunLock:
             raise ConfigError(f"can't write to {folder}: {error.strerror or error}") from None
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         assert self._file is not None
         if self._is_current(self._file):
             with suppress(OSError):
@@ -98,7 +95,7 @@ class RunLock:
         self._remove_empty_folders()
 
     def renew(self) -> None:
-        """Acquire the lock again if its file was deleted; nothing happens if the whole folder was.
+        """Acquire the lock again if its file was deleted; does nothing if the folder was.
 
         Raises:
             LostFolderError: Another process has acquired it meanwhile, or the folder was replaced.
@@ -125,27 +122,25 @@ class RunLock:
             LostFolderError: Another process holds the lock.
             OSError: The folder is not writable.
         """
-        file = self.path.open("ab+", buffering=0)
-        try:
-            if not self._try_lock(file):
+        with ExitStack() as undo:
+            file = undo.enter_context(self.path.open("ab+", buffering=0))
+            if not self._lock(file):
                 file.seek(0)
                 owner = file.read(MAX_OWNER_BYTES).decode(errors="replace").strip() or "another process"
-                raise LostFolderError(
-                    f"{self.path.parent} is in use: {owner} trains there; wait for it, stop it, or give another "
-                    "name=..."
-                )
-            if self._is_current(file):
-                self._write_owner(file)
-                return file
-        except (OSError, LostFolderError):
-            file.close()
-            raise
-        file.close()
-        return None
+                remedy = "wait for it, stop it, or give another name=..."
+                raise LostFolderError(f"{self.path.parent} is in use: {owner} trains there; {remedy}")
+            if not self._is_current(file):
+                return None
+            undo.callback(self.path.unlink)
+            owner = f"process {os.getpid()} on {socket.gethostname()} (since {time.strftime('%Y-%m-%d %H:%M')})"
+            file.truncate(0)
+            file.write(owner.encode()[:MAX_OWNER_BYTES])
+            undo.pop_all()
+            return file
 
-    def _try_lock(self, file: IO[bytes]) -> bool:
+    def _lock(self, file: IO[bytes]) -> bool:
         try:
-            return try_lock(file)
+            return try_process_lock(file)
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise
@@ -155,15 +150,6 @@ class RunLock:
                 file=sys.stderr,
             )
             return True
-
-    def _write_owner(self, file: IO[bytes]) -> None:
-        owner = f"process {os.getpid()} on {socket.gethostname()} (since {time.strftime('%Y-%m-%d %H:%M')})"
-        try:
-            file.truncate(0)
-            file.write(owner.encode()[:MAX_OWNER_BYTES])
-        except OSError:
-            self.path.unlink()
-            raise
 
     def _is_current(self, file: IO[bytes]) -> bool:
         """Whether an open file is still the one in the folder."""

@@ -23,13 +23,7 @@ def derive_seed(*parts: int | str) -> int:
 class StepRandom:
     """The random numbers of one step: drawn for the global batch on every rank, then cut to the rank's slice.
 
-    So the ranks together see the noise that a single rank would have seen.
-
-    Args:
-        seed: The run's seed.
-        device: Where the numbers are generated.
-        rank: Which slice this process takes.
-        world_size: The number of slices.
+    So the ranks together see the noise that a single rank would have seen. Numbers are generated on ``device``.
     """
 
     def __init__(self, seed: int, device: torch.device, *, rank: int = 0, world_size: int = 1) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, TextIO, cast
 
 # Ctrl-C, the polite end of a process, and what SLURM can be configured to send before a job's time is up.
@@ -55,9 +55,7 @@ class Interruption:
         self._handled.enter_context(signals_to(SIGNALS, self._handle))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._handled.close()
 
     def _time_is_up(self) -> bool:
@@ -147,20 +145,18 @@ def requeue() -> str:
     return f"warning: SLURM did not requeue job {job}: {result.stderr.strip()}"
 
 
-class SafeStream:
+class _SafeStream:
     """A text stream that ignores errors of a full disk, or of a closed terminal or pipe."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write ``text`` if possible."""
         with suppress(OSError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush if possible."""
         with suppress(OSError):
             self._stream.flush()
 
@@ -171,5 +167,5 @@ class SafeStream:
 @contextmanager
 def safe_stderr() -> Iterator[None]:
     """Inside, an unwritable stderr loses messages but stops nothing."""
-    with redirect_stderr(cast(TextIO, SafeStream(sys.stderr))):
+    with redirect_stderr(cast(TextIO, _SafeStream(sys.stderr))):
         yield

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gantrain.config.overrides import split_override
-from gantrain.config.overrides import flatten
+from gantrain.config.overrides import flatten, split_override
 from gantrain.report.images import image_entries
 from gantrain.report.log import LR_PREFIX, Line, read_lines
 from gantrain.report.pages.page import PAGE, address, read_data, read_status

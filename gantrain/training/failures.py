@@ -33,13 +33,7 @@ NO_SHARED_MEMORY = (
 def explained(
     config: Mapping[str, Any], device: torch.device, exit_codes: Callable[[], Iterable[int]] = tuple
 ) -> Iterator[None]:
-    """Raise ``ConfigError`` where memory ran out or a data worker died.
-
-    Args:
-        config: The whole configuration.
-        device: Of the model.
-        exit_codes: Returns the exit codes of the data workers.
-    """
+    """Raise ``ConfigError`` if memory ran out or a data worker died; ``exit_codes`` returns those of the workers."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:

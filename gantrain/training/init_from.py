@@ -56,12 +56,12 @@ def adopt_architecture(config: dict[str, Any], overrides: Sequence[str] = ()) ->
 
 
 def load_networks(model: GAN, source: Path, config: dict[str, Any] | None = None) -> None:
-    """Load the networks, and nothing else, of another run or of ``source`` and the files that belong to it.
+    """Load the networks, and nothing else, of ``source`` into ``model``.
 
     Args:
-        model: Whose networks are loaded.
-        source: A run folder or a ``.pth`` file.
-        config: This run's, to report how the other one differs.
+        model: With newly initialised networks.
+        source: A run folder, or a ``.pth`` file, whose companions are loaded too.
+        config: This run's, to report how the other run differs.
 
     Raises:
         ConfigError: They do not exist, or do not fit.
@@ -214,17 +214,14 @@ def _read_run(run: Path) -> dict[str, Any]:
 
 
 def _different_keys(theirs: dict[str, Any], ours: dict[str, Any], *, same_names: bool) -> dict[str, tuple[Any, Any]]:
-    """The keys, as typed, under which two runs have different networks, with both values.
+    """The keys, as typed, under which the networks of two runs differ, with both values.
 
-    Args:
-        theirs: The configuration of the other run.
-        ours: Of this run.
-        same_names: Whether the other model has networks of the same names.
+    Only the model, if that differs and does not have networks of the ``same_names``.
     """
-    models = {"model": (theirs["model"]["name"], ours["model"]["name"])}
-    models = {key: names for key, names in models.items() if names[0] != names[1]}
-    if models and not same_names:
-        return models
+    names = theirs["model"]["name"], ours["model"]["name"]
+    model = {"model": names} if names[0] != names[1] else {}
+    if model and not same_names:
+        return model
     different: dict[str, tuple[Any, Any]] = {}
     networks = theirs["network"], ours["network"]
     for side in ("generator", "discriminator"):
@@ -237,4 +234,4 @@ def _different_keys(theirs: dict[str, Any], ours: dict[str, Any], *, same_names:
             is_shared = key in SHARED and values == tuple(network[key] for network in networks)
             if values[0] != values[1]:
                 different[f"network.{key}" if is_shared else f"network.{side}.{key}"] = values
-    return different or models
+    return different or model

@@ -29,9 +29,6 @@ class ObjectiveSettings:
 class Objective:
     """Tracks a logged value and its best.
 
-    Args:
-        settings: Which value, and whether lower or higher is better.
-
     Attributes:
         value: The last one, or None.
         best: The best that a checkpoint was saved with, or None.
@@ -97,13 +94,7 @@ class Objective:
 
 
 def best_logged(folder: Path, metric: str, mode: Literal["min", "max"]) -> float | None:
-    """The best value that a run has logged, or None.
-
-    Args:
-        folder: The run folder.
-        metric: Name of the value.
-        mode: Whether lower or higher is better.
-    """
+    """The best finite value of ``metric`` that the run in ``folder`` has logged, or None."""
     try:
         lines = read_lines(folder / "losses.jsonl")
     except OSError:

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from gantrain.checkpoints.store import Checkpoints, clone_to_cpu
+from gantrain.config.settings import TrainerSettings
 from gantrain.models.base import GAN
 from gantrain.optim.monitor import StepStatus
 from gantrain.optim.updates import Updates
 from gantrain.report import Report
 from gantrain.runtime import distributed
-from gantrain.config.settings import TrainerSettings
 from gantrain.training.build import Parts
 from gantrain.training.means import Means
-from gantrain.training.objective import Kind, Objective
+from gantrain.training.objective import Kind
 
 
 class Clock:

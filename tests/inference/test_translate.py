@@ -46,7 +46,7 @@ from gantrain.networks.resnet import ResnetGenerator
 # ---- a CycleGAN
 
 
-def test_cyclegan_trains_on_folders_shows_itself_and_goes_on_to_the_same_bits(monkeypatch) -> None:
+def test_cyclegan_trains_on_folders_and_resumes_bit_identically(monkeypatch) -> None:
     layout(Path("made"), 256, trainA=5, trainB=3, testA=2, testB=3)
     # a pool that is full from the third step on, so that chance decides what the discriminators see
     command = ["train", "model=cyclegan", "data=horse2zebra", "data.root=made", *SIZES, *RESNET, "model.pool_size=2"]
@@ -73,7 +73,7 @@ def test_cyclegan_trains_on_folders_shows_itself_and_goes_on_to_the_same_bits(mo
         assert all(low < high for tile in tiles for low, high in tile.getextrema())
 
 
-def test_cyclegan_is_tested_on_every_image_of_both_domains_in_both_directions(trained) -> None:
+def test_cyclegan_translates_every_image_in_both_directions(trained) -> None:
     run = trained("cyclegan")
     root = Path(newest("cyclegan")["config"]["data"]["root"])
     assert main(["test", f"run={run}", "accelerator=cpu"]) == 0
@@ -135,7 +135,7 @@ def test_a_call_that_fails_leaves_the_results_of_the_last_one(trained, capsys) -
     assert files("mine") == linked("mine") == expected({KINDS_A: ["a", "d"]})
 
 
-def test_what_a_killed_call_left_is_removed_and_what_somebody_else_has_there_is_not(trained, capsys) -> None:
+def test_only_what_a_killed_call_left_is_removed(trained, capsys) -> None:
     image("photos/a.png", 40, 40)
     test = ["test", f"run={trained('cyclegan')}", "accelerator=cpu", "out=mine", "direction=a_to_b"]
     test += ["data=single", "data.root=photos"]
@@ -173,9 +173,7 @@ def test_results_of_other_weights_are_not_replaced_without_a_word(capsys) -> Non
 
 
 @pytest.mark.parametrize(("mode", "together"), [("train", {1}), ("eval", {3, 2})])
-def test_images_are_translated_one_by_one_where_they_must_not_depend_on_each_other(
-    mode: str, together: set[int], trained, monkeypatch
-) -> None:
+def test_images_are_translated_one_by_one_in_train_mode(mode: str, together: set[int], trained, monkeypatch) -> None:
     run, found, forward = trained("cyclegan"), set(), ResnetGenerator.forward
 
     def watched(self: ResnetGenerator, image: Tensor) -> Tensor:
@@ -286,7 +284,7 @@ def test_pix2pix_shows_input_output_and_target_and_measures_their_distance(train
     assert measured > 0.05
 
 
-def test_the_noise_of_a_image_is_its_names_and_neither_its_neighbours_nor_chances(trained) -> None:
+def test_dropout_noise_depends_only_on_the_name_of_an_image(trained) -> None:
     test = ["test", f"run={trained('pix2pix')}", "accelerator=cpu"]
     assert main([*test, "out=one", "batch_size=1"]) == 0
     assert main([*test, "out=five", "batch_size=5", "seed=1"]) == 0
@@ -308,7 +306,7 @@ def test_the_noise_of_a_image_is_its_names_and_neither_its_neighbours_nor_chance
     assert bits("renamed")["fake_b/z.png"] == named["fake_b/z.png"]
 
 
-def test_pix2pix_takes_pairs_from_two_folders_and_makes_dropout_and_batch_norm_of_a_unet() -> None:
+def test_pix2pix_on_two_folders_with_a_unet_of_batch_norm_and_dropout() -> None:
     for part, count in (("train", 2), ("test", 3)):
         for number in range(count):
             image(f"pairs/{part}A/{number}.jpg", 64, 64)

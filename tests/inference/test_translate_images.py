@@ -195,7 +195,7 @@ def test_the_fraction_is_the_one_that_the_run_drew(workplace: Path) -> None:
     assert files("mine") == expected({KINDS_A: by_seed[5]})
 
 
-def test_a_run_that_skips_bad_images_is_tested_without_them_and_says_how_many(workplace: Path, capfd) -> None:
+def test_bad_images_are_skipped_and_counted(workplace: Path, capfd) -> None:
     layout(Path("made"), trainA=1, trainB=1, testA=3, testB=2)
     torn = Path("made/testA/n65_1.jpg")
     torn.write_bytes(torn.read_bytes()[:50])

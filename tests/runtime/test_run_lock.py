@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -195,7 +196,7 @@ def test_systems_say_in_two_ways_that_it_is_taken(number: int, monkeypatch) -> N
 def test_a_lock_file_deleted_before_it_is_locked_is_not_used(hold, monkeypatch) -> None:
     """The last holder deletes the file between its being opened here and locked: then it's no lock for anybody else."""
     locks = []
-    real = lock.try_lock
+    real = lock.try_process_lock
 
     def late(file) -> bool:
         if not locks:
@@ -203,7 +204,7 @@ def test_a_lock_file_deleted_before_it_is_locked_is_not_used(hold, monkeypatch) 
         locks.append(os.fstat(file.fileno()).st_ino)
         return real(file)
 
-    monkeypatch.setattr(lock, "try_lock", late)
+    monkeypatch.setattr(lock, "try_process_lock", late)
     with RunLock(FOLDER):
         assert len(locks) == 2
         assert (FOLDER / ".lock").stat().st_ino == locks[1]
@@ -272,6 +273,8 @@ def test_a_run_whose_folder_was_replaced_stops(train, monkeypatch, capsys) -> No
 
     def moving(self: Report, done: int) -> None:
         if done == 3:
+            while not (FOLDER / "step_2.pt").exists():
+                time.sleep(0.01)
             FOLDER.rename("kept")
             FOLDER.mkdir()
             (FOLDER / "theirs").touch()

@@ -192,4 +192,4 @@ def test_a_bare_generator_of_colorization_goes_one_way(capsys) -> None:
     test = ["test", "weights=G.pth", "accelerator=cpu"]
     said = refused(capsys, *test, "data=single", "data.root=photos", "direction=b_to_a")
     assert "knows only a_to_b" in said
-    assert "takes plain images" in refused(capsys, *test, "data=unaligned", "data.root=made")
+    assert "takes single images" in refused(capsys, *test, "data=unaligned", "data.root=made")

@@ -1,0 +1,115 @@
+"""Moving averages against their formula."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from tiny import CPU, mlp_generator, sgd, weights
+from torch import Tensor, nn
+
+from gantrain.optim.ema import EMA
+from gantrain.optim.monitor import RunMonitor
+from gantrain.optim.updates import SideOptimizer
+
+
+def followed(norm: str = "batch", decay: float = 0.9) -> tuple[nn.Module, EMA]:
+    torch.manual_seed(0)
+    network = mlp_generator(norm=norm).double()
+    return network, EMA([network], decay)
+
+
+def wander(network: nn.Module, averages: EMA, steps: int) -> list[dict[str, Tensor]]:
+    """Move the weights and buffers about; what the parameters were at the start and after each step."""
+    seen = [weights(network)]
+    for _ in range(steps):
+        network(torch.randn(8, 3, dtype=torch.float64))  # moves the running statistics
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        averages.update()
+        seen.append(weights(network))
+    return seen
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.5])
+def test_parameters_are_averaged_with_the_decay_and_buffers_copied(decay: float) -> None:
+    network, averages = followed(decay=decay)
+    seen = wander(network, averages, 3)
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    assert any("running_mean" in name for name in buffers)
+    with averages.swapped_in():
+        for name, value in network.named_parameters():
+            # starts as the first weights: d^3 w0 + (1 - d) (d^2 w1 + d w2 + w3)
+            w0, w1, w2, w3 = (weights_then[name] for weights_then in seen)
+            expected = decay**3 * w0 + (1 - decay) * (decay**2 * w1 + decay * w2 + w3)
+            torch.testing.assert_close(value.detach(), expected, atol=1e-12, rtol=1e-12)
+        for name, buffer in network.named_buffers():
+            assert torch.equal(buffer, buffers[name])
+
+
+def test_the_networks_values_are_restored_even_after_an_error() -> None:
+    network, averages = followed()
+    wander(network, averages, 2)
+    before = copy.deepcopy(network.state_dict())
+    with averages.swapped_in():
+        assert not torch.equal(network.state_dict()["layers.0.weight"], before["layers.0.weight"])
+    torch.testing.assert_close(network.state_dict(), before, atol=0, rtol=0)
+    with pytest.raises(KeyError, match="inside"), averages.swapped_in():
+        raise KeyError("inside")
+    torch.testing.assert_close(network.state_dict(), before, atol=0, rtol=0)
+
+
+def test_statistics_of_the_averages_do_not_reach_the_network() -> None:
+    network, averages = followed()
+    wander(network, averages, 1)
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    with averages.swapped_in():
+        network(torch.randn(8, 3, dtype=torch.float64))
+    torch.testing.assert_close(dict(network.named_buffers()), before, atol=0, rtol=0)
+
+
+def test_training_continues_with_the_networks_own_weights() -> None:
+    network, averages = followed("none")
+    wander(network, averages, 2)
+    side = SideOptimizer(sgd([network], lr=0.1), CPU, scaled=False)
+    kept, before = copy.deepcopy(averages.state_dict()), weights(network)
+    with averages.swapped_in():
+        pass
+    side.update(
+        sum(parameter.sum() for parameter in network.parameters()), RunMonitor(CPU), "generator"
+    )  # of gradient 1
+    for name, value in network.named_parameters():
+        torch.testing.assert_close(value.detach(), before[name] - 0.1)
+    torch.testing.assert_close(averages.state_dict(), kept, atol=0, rtol=0)
+
+
+def test_spectrally_normalised_networks_average_their_raw_weights() -> None:
+    network, averages = followed("spectral", decay=0.75)
+    twin = copy.deepcopy(network)
+    first, last = wander(network, averages, 1)
+    with torch.no_grad():
+        for name, value in twin.named_parameters():
+            value.copy_(0.75 * first[name] + 0.25 * last[name])
+        for name, buffer in twin.named_buffers():  # the singular vectors
+            buffer.copy_(dict(network.named_buffers())[name])
+    latent = torch.randn(4, 3, dtype=torch.float64)
+    network.eval()
+    own = network(latent)
+    with averages.swapped_in():
+        torch.testing.assert_close(network(latent), twin.eval()(latent))
+        assert not torch.allclose(network(latent), own)
+    torch.testing.assert_close(network(latent), own, atol=0, rtol=0)
+
+
+def test_restored_averages_continue_alike() -> None:
+    network, averages = followed()
+    wander(network, averages, 2)
+    twin = copy.deepcopy(network)
+    resumed = EMA([twin], 0.9)
+    resumed.load_state_dict(copy.deepcopy(averages.state_dict()))
+    for modules, kept in ((network, averages), (twin, resumed)):
+        torch.manual_seed(1)
+        wander(modules, kept, 2)
+    torch.testing.assert_close(resumed.state_dict(), averages.state_dict(), atol=0, rtol=0)
