@@ -17,7 +17,7 @@ from gantrain.data.images.cache import Cache, DecodeJob, Subset
 from gantrain.data.images.cache_file import ImageStore
 from gantrain.data.images.convert import ValueRange, converted, needs_range, stored_depth
 from gantrain.data.images.decoding import Pixels, decode
-from gantrain.data.images.sources import Source
+from gantrain.data.images.sources import Encoded, Source
 from gantrain.data.images.transforms import Preprocess
 from gantrain.errors import ConfigError
 
@@ -86,8 +86,22 @@ class ImageReader:
             raise needs_range(place, suffix)
         self.reading = Reading(channels, found, value_range, convert=depth != "auto")
 
+    @property
+    def source(self) -> Source:
+        """All encoded images of the domain."""
+        return self._source
+
     def __len__(self) -> int:
         return len(self._indices)
+
+    def open(self, index: int) -> Encoded:
+        """The encoded image."""
+        return self._source.open(self._indices[index])
+
+    def convert(self, encoded: Encoded, place: str) -> Pixels:
+        """An encoded image, called ``place`` in messages, in the data set's channels and depth: (H, W, C), unscaled."""
+        decoded = decode(encoded, self.reading.channels, place)
+        return converted(decoded, **vars(self.reading), place=place, suffix=self._suffix)
 
     def name(self, index: int) -> str:
         """What the image is called in the data set, with forward slashes: for a file, its path below the folder."""
