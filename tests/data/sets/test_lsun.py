@@ -27,7 +27,7 @@ from gantrain.data.images.cache import Cache, CacheMode
 from gantrain.data.sets.digits import Digits
 from gantrain.data.sets.lmdb_index import Database
 from gantrain.data.sets.lsun import Lsun
-from gantrain.data.sets.made_of_digits import DigitsLmdb
+from gantrain.data.sets.digit_sets import DigitsLmdb
 from gantrain.data.stream import BatchStream
 from gantrain.data.tools.lmdb_tools import export, write_lmdb
 from gantrain.errors import ConfigError

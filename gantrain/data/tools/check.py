@@ -1,4 +1,4 @@
-"""What the images of a data set are, all together, and which of them would stop training."""
+"""Statistics of the images of a data set, and the defects that would stop training."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from gantrain.data.errors import MAX_CONSECUTIVE_ERRORS, MAX_ERROR_RATIO
 from gantrain.data.images.cache import GB, Cache
 from gantrain.data.images.decoding import Pixels
 from gantrain.data.images.transforms import as_pair
+from gantrain.data.tools.dataset_parts import Finding
 from gantrain.data.tools.inspect import Inspection, Part, inspect_images
-from gantrain.data.tools.surveying import Finding
 
-IMBALANCE = 10  # images of the largest class for each of the smallest, from which on it is worth a word
-LISTED = 1000  # images of which a warning is listed by name; what stops training is listed to the last
+IMBALANCE = 10  # The ratio of the largest to the smallest class from which on there is a warning.
+LISTED = 1000  # The maximum number of images listed for a warning; those that stop training are all listed.
 
 
 @dataclass
 class Summary:
-    """What the images of a part are, in a few bytes for each.
+    """Statistics of the images of a part, in a few bytes per image.
 
     Attributes:
-        part: Which.
-        sizes: How many have each (height, width).
-        channels: How many have each number of channels.
-        depths: How many have each depth.
-        unreadable: Why, for each that can't be read.
-        misfits: Why, for each that can't be cut.
-        bad: The numbers of both.
-        small: The numbers of those that are smaller than ``data.crop_size`` and would be made larger.
-        other_colour: The numbers of those in colour where gray is wanted, or the other way round.
-        stored: Bytes.
-        cached: Bytes, once scaled.
-        scaled: Height and width, once scaled, of each; -1 where that isn't known.
-        digests: Two halves of each file's; 0 where it was not read.
-        thumbnails: By number.
+        part: The images.
+        sizes: The number of images of each (height, width).
+        channels: The number of images of each number of channels.
+        depths: The number of images of each depth.
+        unreadable: The reason for each image that can't be read.
+        misfits: The reason for each image that can't be cropped.
+        bad: The indices of both.
+        upscaled: The indices of images that are smaller than ``data.crop_size`` and are scaled up.
+        other_colour: The indices of colour images in a gray data set, or gray images in a colour data set.
+        stored: Bytes of the encoded images.
+        cached: Bytes of the scaled images.
+        scaled: Height and width of each scaled image; -1 if unknown.
+        digests: The halves of each file's hash; 0 if it was not read.
+        thumbnails: By index.
     """
 
     part: Part
@@ -51,7 +51,7 @@ class Summary:
     unreadable: list[str] = field(default_factory=list)
     misfits: list[str] = field(default_factory=list)
     bad: array[int] = field(default_factory=lambda: array("L"))
-    small: array[int] = field(default_factory=lambda: array("L"))
+    upscaled: array[int] = field(default_factory=lambda: array("L"))
     other_colour: array[int] = field(default_factory=lambda: array("L"))
     stored: int = 0
     cached: int = 0
@@ -60,50 +60,50 @@ class Summary:
     thumbnails: dict[int, Pixels] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.scaled = np.full((len(self.part.source), 2), -1, dtype=np.int32)
-        self.digests = np.zeros((len(self.part.source), 2), dtype=np.uint64)
+        self.scaled = np.full((len(self.part), 2), -1, dtype=np.int32)
+        self.digests = np.zeros((len(self.part), 2), dtype=np.uint64)
 
-    def add(self, index: int, look: Inspection, crop: tuple[int, int] | None) -> None:
-        """Count an image in."""
-        self.stored += look.size
-        self.unreadable += [look.unreadable] if look.unreadable else []
-        self.misfits += [look.misfit] if look.misfit else []
-        if look.unreadable or look.misfit:
+    def add(self, index: int, image: Inspection, crop: tuple[int, int] | None) -> None:
+        """Add an image."""
+        self.stored += image.size
+        self.unreadable += filter(None, [image.unreadable])
+        self.misfits += filter(None, [image.misfit])
+        if image.unreadable or image.misfit:
             self.bad.append(index)
-        if look.header is None:
+        if image.header is None:
             return
-        height, width, channels, depth = look.header
+        height, width, channels, depth = image.header
         self.sizes[height, width] += 1
         self.channels[channels] += 1
         self.depths[depth] += 1
-        if crop and not look.misfit and (height < crop[0] or width // len(self.part.wanted) < crop[1]):
-            self.small.append(index)
-        wanted = {wanted.channels for wanted in self.part.wanted}
-        if (look.colour is True and wanted == {1}) or (look.colour is False and wanted == {3}):
+        if crop and not image.misfit and (height < crop[0] or width // len(self.part.readers) < crop[1]):
+            self.upscaled.append(index)
+        requested = {reader.reading.channels for reader in self.part.readers}
+        if (image.colour is True and requested == {1}) or (image.colour is False and requested == {3}):
             self.other_colour.append(index)
-        if look.scaled is not None:
-            self.scaled[index] = look.scaled[:2]
-            self.cached += look.scaled[2]
-        if look.digest:
-            self.digests[index] = np.frombuffer(look.digest, dtype=np.uint64)
-        if look.thumbnail is not None:
-            self.thumbnails[index] = look.thumbnail
+        if image.scaled is not None:
+            self.scaled[index] = image.scaled[:2]
+            self.cached += image.scaled[2]
+        if image.digest:
+            self.digests[index] = np.frombuffer(image.digest, dtype=np.uint64)
+        if image.thumbnail is not None:
+            self.thumbnails[index] = image.thumbnail
 
     @cached_property
     def classes(self) -> dict[str, int]:
-        """How many images there are of each class."""
+        """The number of images of each class."""
         counts = Counter(self.part.labels or ())
         return {name: counts[number] for number, name in enumerate(self.part.class_names)}
 
     def row(self) -> dict[str, str]:
-        """The facts, in a person's words."""
+        """The statistics as text, by row of the table."""
         heights, widths, aspects = Counter[float](), Counter[float](), Counter[float]()
         for (height, width), count in self.sizes.items():
             heights[height] += count
             widths[width] += count
             aspects[width / height] += count
         shown = {
-            "images": f"{len(self.part.source):,}" + (f" of {self.part.whole:,}" if self.part.whole else ""),
+            "images": f"{len(self.part):,}" + (f" of {self.part.total:,}" if self.part.total else ""),
             "unreadable": f"{len(self.unreadable):,}",
             "height": _spread(heights, "{:.0f}"),
             "width": _spread(widths, "{:.0f}"),
@@ -118,34 +118,34 @@ class Summary:
 
 
 def summarise(part: Part, data: Mapping[str, Any], *, quick: bool) -> Summary:
-    """Inspection at every image of a part.
+    """Inspect all images of a part.
 
     Args:
-        part: Which.
+        part: The images.
         data: The keys of the data set.
-        quick: Read headers only.
+        quick: Read only headers.
     """
     summary = Summary(part)
     size = data.get("crop_size") if part.preprocess is not None else None
     crop = as_pair(tuple(size) if isinstance(size, list) else size) if size is not None else None
-    for index, look in enumerate(inspect_images(part, quick=quick)):
-        summary.add(index, look, crop)
+    for index, image in enumerate(inspect_images(part, quick=quick)):
+        summary.add(index, image, crop)
     return summary
 
 
 def findings_in(summaries: Sequence[Summary], *, skips: bool) -> list[Finding]:
-    """What is wrong with the images of a data set; ``skips`` is whether training leaves out a few bad ones."""
+    """Defects of single images and duplicates; ``skips``: whether training skips a few bad images."""
     return [
-        *(finding for phase in ("train", "test") for finding in _bad(summaries, phase, skips=skips)),
-        *_equal_contents(summaries),
-        *(finding for summary in summaries for finding in _odd(summary)),
+        *(finding for phase in ("train", "test") for finding in _bad_images(summaries, phase, skips=skips)),
+        *_duplicates(summaries),
+        *(finding for summary in summaries for finding in _warnings(summary)),
     ]
 
 
 def findings_together(summaries: Sequence[Summary], data: Mapping[str, Any]) -> list[Finding]:
-    """What stops training although each image for itself would do; ``data`` has the keys of batches and cache too."""
+    """Reasons to stop training that no single image has; ``data`` includes the keys of batches and cache."""
     training = [summary for summary in summaries if summary.part.phase == "train"]
-    findings = [finding for summary in training for finding in _unlike(summary, data.get("batch_size", 1))]
+    findings = [finding for summary in training for finding in _different_sizes(summary, data.get("batch_size", 1))]
     needed, limit = sum(summary.cached for summary in training), data.get("cache_limit", Cache.cache_limit)
     if data.get("cache") in ("disk", "memory") and needed > limit * GB:
         text = f"data.cache={data['cache']} takes {in_bytes(needed)}, and data.cache_limit is {limit:g} GB"
@@ -154,7 +154,7 @@ def findings_together(summaries: Sequence[Summary], data: Mapping[str, Any]) -> 
 
 
 def in_bytes(count: int) -> str:
-    """A number of bytes as people read it."""
+    """A number of bytes in a readable unit."""
     size = float(count)
     for unit in ("B", "KB", "MB", "GB"):
         if size < 999.5:
@@ -163,53 +163,51 @@ def in_bytes(count: int) -> str:
     return f"{size:,.3g} TB"
 
 
-def _bad(summaries: Sequence[Summary], phase: str, *, skips: bool) -> Iterator[Finding]:
-    """The images of a phase of which no batch can be made, and whether training would stop at them."""
+def _bad_images(summaries: Sequence[Summary], phase: str, *, skips: bool) -> Iterator[Finding]:
+    """The images of a phase that can't be part of a batch, and whether they would stop training."""
     own = [summary for summary in summaries if summary.part.phase == phase]
-    unequal = f"{phase}: pairs scaled to different sizes, which data.preprocess=resize_and_crop would make alike"
+    unequal = f"{phase}: pairs scaled to different sizes, which data.preprocess=resize_and_crop would make equal"
     kinds = {unequal: _unequal_pairs(own)}
     for summary in own:
-        kinds[f"{summary.part.title}: images that can't be read, or not as the others"] = summary.unreadable
-        kinds[f"{summary.part.title}: images that can't be cut"] = summary.misfits
+        kinds[f"{summary.part.title}: images that can't be read or converted"] = summary.unreadable
+        kinds[f"{summary.part.title}: images that can't be cropped"] = summary.misfits
     bad = sum(map(len, kinds.values()))
-    items = max((len(summary.part.source) for summary in own), default=0)
-    # tests leave out any, if something is left
-    most = max(1, items // MAX_ERROR_RATIO) if phase == "train" else items - 1
-    stops = not skips or bad > most or any(_longest_row(summary.bad) >= MAX_CONSECUTIVE_ERRORS for summary in own)
-    yield from (Finding(f"{text}: {len(named):,}", stops, named) for text, named in kinds.items() if named)
+    count = max((len(summary.part) for summary in own), default=0)
+    # Testing skips any number, as long as an image is left.
+    most = max(1, count // MAX_ERROR_RATIO) if phase == "train" else count - 1
+    stops = not skips or bad > most or any(_longest_run(summary.bad) >= MAX_CONSECUTIVE_ERRORS for summary in own)
+    yield from (Finding(f"{text}: {len(items):,}", stops, items) for text, items in kinds.items() if items)
 
 
-def _unlike(summary: Summary, batch_size: int) -> Iterator[Finding]:
-    """Images of unlike sizes, of which no batch can be made."""
+def _different_sizes(summary: Summary, batch_size: int) -> Iterator[Finding]:
+    """Images of different sizes, which can't be combined in a batch."""
     if batch_size == 1 or summary.part.preprocess is None or summary.part.preprocess.cuts:
         return
     sizes = Counter(map(tuple, summary.scaled[(summary.scaled >= 0).all(axis=1)].tolist()))
     if len(sizes) > 1:
-        text = (
-            f"{summary.part.title}: images are scaled to {len(sizes):,} unlike sizes, and batches are of {batch_size}"
-        )
-        ways = "take a data.preprocess that crops, or data.batch_size=1"
+        text = f"{summary.part.title}: images are scaled to {len(sizes):,} different sizes, and data.batch_size={batch_size}"
+        ways = "choose a data.preprocess that crops, or data.batch_size=1"
         yield Finding(f"{text}: {ways}", True, [f"{list(size)}: {n:,}" for size, n in sizes.most_common(LISTED)])
 
 
-def _longest_row(numbers: Sequence[int]) -> int:
-    """How many of these rising numbers follow each other at most."""
+def _longest_run(numbers: Sequence[int]) -> int:
+    """The length of the longest run of consecutive numbers in an increasing sequence."""
     ends = np.flatnonzero(np.diff(np.asarray(numbers, dtype=np.int64)) != 1) + 1
     return int(np.diff([0, *ends, len(numbers)]).max())
 
 
-def _odd(summary: Summary) -> Iterator[Finding]:
+def _warnings(summary: Summary) -> Iterator[Finding]:
     part = summary.part
-    if summary.small:
-        text = f"{part.title}: images smaller than data.crop_size, which are made larger: {len(summary.small):,}"
-        yield Finding(text, False, _places(part, summary.small))
+    if summary.upscaled:
+        text = f"{part.title}: images smaller than data.crop_size, which are scaled up: {len(summary.upscaled):,}"
+        yield Finding(text, False, _locations(part, summary.upscaled))
     if summary.other_colour:
-        gray = part.wanted[0].channels == 1
-        text = "in colour, in a gray set" if gray else "in gray, in a colour set"
+        gray = part.readers[0].reading.channels == 1
+        text = "in colour, in a gray data set" if gray else "in gray, in a colour data set"
         every = len(summary.other_colour) == sum(summary.sizes.values())
-        places = [] if every else _places(part, summary.other_colour)
+        locations = [] if every else _locations(part, summary.other_colour)
         text = f"{part.title}: images {text}: {'all' if every else f'{len(summary.other_colour):,}'}"
-        yield Finding(text, False, places)
+        yield Finding(text, False, locations)
     if len(summary.depths) > 1:
         yield Finding(f"{part.title}: images of different depths: {_counted(summary.depths)}", False)
     classes = summary.classes
@@ -219,37 +217,36 @@ def _odd(summary: Summary) -> Iterator[Finding]:
 
 
 def _unequal_pairs(summaries: Sequence[Summary]) -> list[str]:
-    """Pairs in two folders that would be scaled to different sizes, which no window fits."""
+    """Pairs in two folders that would be scaled to different sizes, so that they can't be cropped alike."""
     if not all(summary.part.paired for summary in summaries) or len(summaries) != 2:
         return []
     a, b = summaries
     known = (a.scaled >= 0).all(axis=1) & (b.scaled >= 0).all(axis=1)
     return [
-        f"{a.part.source.location(index)} {a.scaled[index].tolist()} and "
-        f"{b.part.source.location(index)} {b.scaled[index].tolist()}"
+        f"{a.part.location(index)} {a.scaled[index].tolist()} and {b.part.location(index)} {b.scaled[index].tolist()}"
         for index in np.flatnonzero(known & (a.scaled != b.scaled).any(axis=1)).tolist()
     ]
 
 
-def _equal_contents(summaries: Sequence[Summary]) -> Iterator[Finding]:
-    """Files of the same bytes: in training and test, in both domains, or within one part."""
-    sorts: dict[str, list[str]] = {
-        "files of training that are in the test phase too": [],
+def _duplicates(summaries: Sequence[Summary]) -> Iterator[Finding]:
+    """Identical files: in training and test, in both domains, or within one part."""
+    kinds: dict[str, list[str]] = {
+        "files that are both in training and test": [],
         "files that are in both domains": [],
-        "files that are there more than once": [],
+        "files that exist more than once": [],
     }
-    leaks, across, within = sorts.values()
+    leaks, across, within = kinds.values()
     for group in sorted(_groups(summaries)):
         parts = [summaries[number].part for number, _ in group]
         items = leaks if len({part.phase for part in parts}) > 1 else across if len(set(map(id, parts))) > 1 else within
-        items.append(" = ".join(part.source.location(index) for part, (_, index) in zip(parts, group, strict=True)))
-    for text, items in sorts.items():
+        items.append(" = ".join(part.location(index) for part, (_, index) in zip(parts, group, strict=True)))
+    for text, items in kinds.items():
         if items:
             yield Finding(f"{text}: {len(items):,}", False, items[:LISTED])
 
 
 def _groups(summaries: Sequence[Summary]) -> Iterator[list[tuple[int, int]]]:
-    """The number of the summary and of the image, of all with one digest, if there are several."""
+    """Groups of images with the same digest, as indices of the summary and of the image."""
     if not summaries:
         return
     digests = np.concatenate([summary.digests for summary in summaries])
@@ -264,12 +261,12 @@ def _groups(summaries: Sequence[Summary]) -> Iterator[list[tuple[int, int]]]:
         yield [(int(owners[number]), int(number - starts[owners[number]])) for number in numbers]
 
 
-def _places(part: Part, numbers: Sequence[int]) -> list[str]:
-    return [part.source.location(number) for number in islice(numbers, LISTED)]
+def _locations(part: Part, indices: Sequence[int]) -> list[str]:
+    return [part.location(index) for index in islice(indices, LISTED)]
 
 
 def _spread(counts: Counter[float], form: str) -> str:
-    """Least, median and greatest, if they differ."""
+    """Minimum, median and maximum, if they differ."""
     if not counts:
         return ""
     values = sorted(counts)
