@@ -1,11 +1,12 @@
 """``gantrain data``: commands that download, convert and check data sets.
 
 The signature of a function defines the arguments of its command: those without a default are positional, all others are
-typed as KEY=VALUE. Heavy modules are imported only by the functions that need them.
+typed as KEY=VALUE. The modules of the functions are heavy, and are imported only to run a command.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import re
@@ -14,13 +15,10 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any
 
-from gantrain.config.schema import Fraction, NonNegativeFloat, Range, Side, checked, construct
+from gantrain.config.schema import checked, construct
 from gantrain.errors import ConfigError, nearest
-
-UnitInterval: TypeAlias = Annotated[float, Range(at_least=0, at_most=1)]
-Blur: TypeAlias = Annotated[float, Range(above=0, at_most=100)]  # Pixels; more would take gigabytes.
 
 
 @dataclass(frozen=True)
@@ -28,15 +26,16 @@ class Command:
     """A command.
 
     Attributes:
-        run: Executes it, and returns the exit status, or None for 0. Parameters without a default are positional; all
-            may be typed as KEY=VALUE; ``*words`` receives the arguments unchanged.
+        run: Executes it, and returns the exit status, or None for 0: a function, or ``module.function`` of
+            ``gantrain.data.tools``. Parameters without a default are positional; all may be typed as KEY=VALUE;
+            ``*words`` receives the arguments unchanged.
         takes: Its arguments, for the help.
         summary: One line for the list of commands.
         interrupted: The state after Ctrl-C.
         details: More lines of help.
     """
 
-    run: Callable[..., int | None]
+    run: Callable[..., int | None] | str
     takes: str
     summary: str
     interrupted: str = "the same command resumes"
@@ -46,6 +45,14 @@ class Command:
         """The help text."""
         details = self.details()
         return f"gantrain data {name} {self.takes}\n\n{self.summary}.\n" + (f"\n{details}" if details else "")
+
+    def function(self) -> Callable[..., int | None]:
+        """``run`` as a function, imported now."""
+        if not isinstance(self.run, str):
+            return self.run
+        module, _, name = self.run.partition(".")
+        function: Callable[..., int | None] = getattr(importlib.import_module(f"gantrain.data.tools.{module}"), name)
+        return function
 
 
 def main(arguments: list[str]) -> int:
@@ -88,9 +95,10 @@ def _list(commands: Mapping[str, Command]) -> int:
 
 
 def _call(name: str, command: Command, words: list[str]) -> int | None:
-    parameters = inspect.signature(command.run).parameters
+    run = command.function()
+    parameters = inspect.signature(run).parameters
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters.values()):
-        return command.run(*words)
+        return run(*words)
     pairs = [word.partition("=") for word in words if re.match(r"[a-z_]+=", word)]
     typed = {key: value for key, _, value in pairs}
     plain = [word for word in words if not re.match(r"[a-z_]+=", word)]
@@ -100,13 +108,15 @@ def _call(name: str, command: Command, words: list[str]) -> int | None:
     needed = [key for key, parameter in parameters.items() if parameter.default is parameter.empty and key not in typed]
     if len(plain) != len(needed):
         raise ConfigError(f"usage: gantrain data {name} {command.takes}; see gantrain data {name} --help")
-    hints = typing.get_type_hints(command.run, include_extras=True)
-    values = {key: _value(text, hints.get(key, Any), key) for key, text in typed.items()}
-    return construct(command.run, values | dict(zip(needed, plain, strict=True)), key="")
+    typed |= zip(needed, plain, strict=True)
+    hints = typing.get_type_hints(run, include_extras=True)
+    return construct(run, {key: _value(text, hints.get(key, Any), key) for key, text in typed.items()}, key="")
 
 
 def _value(text: str, annotation: Any, key: str) -> Any:
     """The typed text if the annotation accepts it, otherwise its value as JSON."""
+    if annotation is Path:
+        return Path(text).expanduser()
     try:
         return checked(text, annotation, key)
     except ConfigError:
@@ -116,100 +126,31 @@ def _value(text: str, annotation: Any, key: str) -> Any:
             return text
 
 
-def _download(name: str, root: str = "datasets") -> None:
-    from gantrain.data.tools.download import download
-
-    download(name, Path(root).expanduser())
-
-
 def _names_to_download() -> str:
     from gantrain.data.sets.catalog import USAGE
 
     return USAGE
 
 
-def _lmdb(folder: str, out: str) -> None:
-    from gantrain.data.tools.lmdb_convert import write_lmdb
-
-    write_lmdb(_path(folder), _path(out))
-
-
-def _export(
-    db: str, out: str, layout: Literal["flat", "tree"] = "flat", fraction: Fraction = 1.0, seed: int = 0
-) -> None:
-    from gantrain.data.tools.lmdb_convert import export
-
-    export(_path(db), _path(out), layout=layout, fraction=fraction, seed=seed)
-
-
 def _check(*words: str) -> int:
     raise ConfigError("data is missing: gantrain data check data=NAME, or e.g. data=unaligned data.root=FOLDER")
 
 
-def _pairs(a: str, b: str, out: str) -> None:
-    from gantrain.data.tools.prepare import join_pairs
-
-    join_pairs(_path(a), _path(b), _path(out))
-
-
-def _split_pairs(folder: str, out: str) -> None:
-    from gantrain.data.tools.prepare import split_pairs
-
-    split_pairs(_path(folder), _path(out))
-
-
-def _edges(
-    folder: str,
-    out: str,
-    sigma: Blur = 2.0,
-    low: NonNegativeFloat = 0.1,
-    high: NonNegativeFloat = 0.2,
-    invert: bool = False,
-) -> None:
-    from gantrain.data.tools.prepare import extract_edges
-
-    extract_edges(_path(folder), _path(out), sigma=sigma, low=low, high=high, invert=invert)
-
-
-def _resize(folder: str, out: str, size: Side | tuple[Side, Side] = 256) -> None:
-    from gantrain.data.tools.prepare import resize_all
-
-    resize_all(_path(folder), _path(out), size=size)
-
-
-def _split(
-    folder: str,
-    out: str,
-    train: UnitInterval = 0.8,
-    val: UnitInterval = 0.1,
-    test: UnitInterval = 0.1,
-    seed: int = 0,
-    links: bool = False,
-) -> None:
-    from gantrain.data.tools.split import split
-
-    split(_path(folder), _path(out), train=train, val=val, test=test, seed=seed, links=links)
-
-
-def _path(typed: str) -> Path:
-    return Path(typed).expanduser()
-
-
 COMMANDS = {
     "download": Command(
-        _download,
+        "download.download",
         takes="NAME [root=datasets]",
         summary="Downloads a public data set to root/NAME; an interrupted download is resumed",
         details=_names_to_download,
     ),
     "lmdb": Command(
-        _lmdb,
+        "lmdb_convert.write_lmdb",
         takes="FOLDER OUT",
         summary="Writes the images of a folder to one LMDB file, for data=lsun; sub-folders become classes",
         details=lambda: "Keys are paths relative to FOLDER, values are the unchanged files.\n",
     ),
     "export": Command(
-        _export,
+        "lmdb_convert.export",
         takes="DB OUT [layout=flat fraction=1 seed=0]",
         summary="Writes the images of an LMDB, such as LSUN's, to files, and their classes to OUT/files.csv",
         details=lambda: (
@@ -230,37 +171,37 @@ COMMANDS = {
         ),
     ),
     "prepare pairs": Command(
-        _pairs,
+        "prepare.join_pairs",
         takes="A B OUT",
         summary="Joins the images of A and B with the same name side by side, for data=aligned",
     ),
     "prepare split_pairs": Command(
-        _split_pairs,
+        "prepare.split_pairs",
         takes="FOLDER OUT",
         summary="Splits images side by side into their halves, OUT/trainA, OUT/trainB etc.",
     ),
     "prepare edges": Command(
-        _edges,
+        "prepare.extract_edges",
         takes="FOLDER OUT [sigma=2 low=0.1 high=0.2 invert=false]",
         summary="Extracts the edges of photographs by Canny's method",
         details=lambda: (
-            "sigma: standard deviation of the Gaussian blur, in pixels. low: minimum gradient of all pixels of an edge,\n"
+            "sigma: standard deviation of the Gaussian blur, in pixels. low: minimum gradient of the pixels of an edge,\n"
             "high: of at least one; a sharp step from black to white has a gradient of 4. invert: white on black.\n"
             "Raise sigma and high for fewer edges. Needs scikit-image: pip install 'gantrain[prepare]'\n"
         ),
     ),
     "prepare split": Command(
-        _split,
+        "split.split",
         takes="FOLDER OUT [train=0.8 val=0.1 test=0.1 seed=0 links=false]",
         summary="Splits a folder into training, validation and test images by copying them",
         details=lambda: (
-            "FOLDER/A and FOLDER/B, or trainA and trainB, are two domains, and pairs if they contain the same names.\n"
+            "FOLDER/A and FOLDER/B, or trainA and trainB, are two domains, and pairs if their names are the same.\n"
             "Sub-folders that contain all images are classes, each split in the same proportions. Identical files,\n"
             "or pairs of identical files, stay together.\n"
         ),
     ),
     "prepare resize": Command(
-        _resize,
+        "prepare.resize_all",
         takes="FOLDER OUT [size=256]",
         summary="Crops the center of images to the aspect ratio of size, or [height,width], and scales them",
     ),

@@ -24,7 +24,7 @@ from torchvision_files import made_celeba, made_cifar10, made_mnist
 from gantrain.cli.compose import add_resolvers
 from gantrain.cli.main import main
 from gantrain.data.sets import digit_sets
-from gantrain.data.tools.lmdb_tools import write_lmdb
+from gantrain.data.tools.lmdb_convert import write_lmdb
 
 CONFIGS = Path(str(resources.files("gantrain.configs")))
 GROUPS = (

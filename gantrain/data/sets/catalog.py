@@ -37,7 +37,7 @@ _CATEGORIES = (
     "tower",
 )
 
-# The URL of each archive; LSUN has another one with "val" instead of "train" in its name.
+# The URL of each archive; the names of LSUN's validation archives have "val" instead of "train".
 NAMES: dict[str, str] = {
     **{name: f"{_PAIRED}/{name}.tar.gz" for name in PAIRED_NAMES},
     **{name: f"{_UNPAIRED}/{name}.zip" for name in UNPAIRED_NAMES},
@@ -47,8 +47,8 @@ NAMES: dict[str, str] = {
 
 # Data sets that must be requested: where, and how to arrange the files.
 BY_REQUEST = {
-    "cityscapes": "cityscapes-dataset.com; {folder}/train and {folder}/test must then contain one image for each photo: "
-    "the photo on its left half, the labels on its right",
+    "cityscapes": "cityscapes-dataset.com; {folder}/train and {folder}/test must then contain one image for each "
+    "photo: the photo on its left half, the labels on its right",
 }
 
 USAGE = f"""\

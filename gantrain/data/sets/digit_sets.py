@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,10 @@ class WrittenOnFirstUse:
         others: The arguments of the data set that reads the files.
     """
 
-    write: ClassVar[Callable[[Path, int], None]]
+    @staticmethod
+    @abstractmethod
+    def write(root: Path, size: int) -> None:
+        """Write images of this height and width to a new folder."""
 
     def __init__(self, *, root: str, crop_size: Size, **others: Any) -> None:
         folder = Path(root).expanduser()

@@ -143,7 +143,7 @@ def findings_in(summaries: Sequence[Summary], *, skips: bool) -> list[Finding]:
 
 
 def findings_together(summaries: Sequence[Summary], data: Mapping[str, Any]) -> list[Finding]:
-    """Reasons to stop training that no single image has; ``data`` includes the keys of batches and cache."""
+    """Defects of all images together; ``data`` includes the keys of batches and cache."""
     training = [summary for summary in summaries if summary.part.phase == "train"]
     findings = [finding for summary in training for finding in _different_sizes(summary, data.get("batch_size", 1))]
     needed, limit = sum(summary.cached for summary in training), data.get("cache_limit", Cache.cache_limit)
@@ -185,7 +185,7 @@ def _different_sizes(summary: Summary, batch_size: int) -> Iterator[Finding]:
         return
     sizes = Counter(map(tuple, summary.scaled[(summary.scaled >= 0).all(axis=1)].tolist()))
     if len(sizes) > 1:
-        text = f"{summary.part.title}: images are scaled to {len(sizes):,} different sizes, and data.batch_size={batch_size}"
+        text = f"{summary.part.title}: images have {len(sizes):,} different sizes, and data.batch_size={batch_size}"
         ways = "choose a data.preprocess that crops, or data.batch_size=1"
         yield Finding(f"{text}: {ways}", True, [f"{list(size)}: {n:,}" for size, n in sizes.most_common(LISTED)])
 

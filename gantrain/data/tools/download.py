@@ -47,7 +47,7 @@ class BadArchiveError(ConfigError):
     """The downloaded file is not the expected archive."""
 
 
-def download(name: str, root: Path) -> None:
+def download(name: str, root: Path = Path("datasets")) -> None:
     """Download a data set to ``root/name`` and print what it contains.
 
     Raises:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from tqdm import tqdm
 
+from gantrain.config.schema import Fraction
 from gantrain.data.base import drawn
 from gantrain.data.images.convert import EXTENSIONS
 from gantrain.data.images.decoding import NPY_MAGIC, TIFF_MAGIC
@@ -131,14 +132,14 @@ def _put(transaction: Any, keys: Iterator[bytes], files: Mapping[bytes, Path], l
 
 
 def export(
-    database: Path, out: Path, *, layout: Literal["flat", "tree"] = "flat", fraction: float = 1.0, seed: int = 0
+    db: Path, out: Path, *, layout: Literal["flat", "tree"] = "flat", fraction: Fraction = 1.0, seed: int = 0
 ) -> None:
     """Write the values of an LMDB as unchanged files, and ``files.csv`` with their paths and classes.
 
     A file is named after its key, plus the suffix of its format if the key has none. An interrupted call is resumed.
 
     Args:
-        database: The LMDB.
+        db: The LMDB.
         out: A new folder.
         layout: ``flat``, or ``tree`` for three levels of folders named after the first letters of the keys.
         fraction: The fraction that is written; ``data.fraction`` selects the same images.
@@ -147,13 +148,13 @@ def export(
     Raises:
         ConfigError: There is no such database, or ``out`` exists and is not the result of the same call.
     """
-    source = open_source(database)
+    source = open_source(db)
     indices = range(len(source)) if fraction == 1 else drawn(len(source), fraction, seed)
     part = "all" if fraction == 1 else f"{fraction} by {seed}"
     signature = f"{layout} files of {source.database.path} {source.stamp(indices)} {part}\n"
     if _is_complete(out, signature):
         return
-    with resumable_dir(out, [database], signature) as scratch, TemporaryDirectory(dir=scratch) as parts:
+    with resumable_dir(out, [db], signature) as scratch, TemporaryDirectory(dir=scratch) as parts:
         folder = scratch / "whole"
 
         def write(item: tuple[int, str, bytes]) -> str:

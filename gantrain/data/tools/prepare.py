@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from gantrain.config.schema import NonNegativeFloat, Range
 from gantrain.data.images.convert import LARGEST, read_image, write_pixels
 from gantrain.data.images.decoding import Pixels, decode, depth_of
 from gantrain.data.images.transforms import Size, as_pair, resize
@@ -56,13 +57,21 @@ def split_pairs(folder: Path, out: Path) -> None:
     write_folder(out, tasks, inputs=(folder,), options={"kind": "split_pairs"})
 
 
-def extract_edges(folder: Path, out: Path, *, sigma: float, low: float, high: float, invert: bool) -> None:
+def extract_edges(
+    folder: Path,
+    out: Path,
+    *,
+    sigma: Annotated[float, Range(above=0, at_most=100)] = 2.0,
+    low: NonNegativeFloat = 0.1,
+    high: NonNegativeFloat = 0.2,
+    invert: bool = False,
+) -> None:
     """The edges of each image by Canny's method (Canny, 1986), black on white in 8 bits.
 
     Args:
         folder: The images.
         out: The new folder.
-        sigma: Standard deviation of the Gaussian blur, in pixels.
+        sigma: Standard deviation of the Gaussian blur, in pixels, at most 100.
         low: The minimum gradient magnitude of an edge: the length of the vector of Sobel's two sums on values in
             [0, 1], which is 4 at a sharp vertical or horizontal step from black to white.
         high: The gradient magnitude that at least one pixel of each edge must reach.
@@ -88,7 +97,7 @@ def extract_edges(folder: Path, out: Path, *, sigma: float, low: float, high: fl
     write_folder(out, tasks, inputs=(folder,), options=options)
 
 
-def resize_all(folder: Path, out: Path, *, size: Size) -> None:
+def resize_all(folder: Path, out: Path, *, size: Size = 256) -> None:
     """Crop the center of each image to the aspect ratio of ``size`` and scale it, bicubic and antialiased."""
     height, width = as_pair(size)
 

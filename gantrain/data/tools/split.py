@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
+from gantrain.config.schema import Range
 from gantrain.data.images.sources import FolderSource
 from gantrain.data.sets.layout import PHASES, phase_folders, some_of, stems_of, two_folders
 from gantrain.data.sets.single import classes_in
@@ -18,6 +20,8 @@ from gantrain.errors import ConfigError
 from gantrain.runtime.directories import check_output
 from gantrain.runtime.parallel import in_parallel
 from gantrain.runtime.seeding import derive_seed
+
+UnitInterval: TypeAlias = Annotated[float, Range(at_least=0, at_most=1)]
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,16 @@ class Unit:
     files: tuple[tuple[str, str, Path], ...]
 
 
-def split(folder: Path, out: Path, *, train: float, val: float, test: float, seed: int, links: bool) -> None:
+def split(
+    folder: Path,
+    out: Path,
+    *,
+    train: UnitInterval = 0.8,
+    val: UnitInterval = 0.1,
+    test: UnitInterval = 0.1,
+    seed: int = 0,
+    links: bool = False,
+) -> None:
     """Copy images to ``out/train``, ``out/val`` and ``out/test``, or to ``out/trainA``, ``out/trainB`` etc.
 
     ``folder/A`` and ``folder/B`` are two domains (or ``trainA`` and ``trainB``, if there is no other phase), and pairs

@@ -222,7 +222,7 @@ def test_images_without_partner_are_counted_and_named(tmp_path: Path) -> None:
     a, b = tmp_path / "trainA", tmp_path / "trainB"
     listed = [*(str(a / f"{number}.png") for number in range(4)), str(b / "6.png")]
     assert str(caught.value) == (
-        f"data.root: images are matched by name without suffix, and 4 in {a} and 4 in {b} have no partner: "
+        f"data.root: images are matched by name, ignoring suffixes, and 4 in {a} and 4 in {b} have no partner: "
         + ", ".join(listed)
         + " and 3 more"
     )
@@ -231,7 +231,7 @@ def test_images_without_partner_are_counted_and_named(tmp_path: Path) -> None:
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("trainA/1.png", "trainA/1.jpg", "trainB/1.png"):
         save(tmp_path / name, noise())
-    text = rf"^data\.root: {tmp_path}/trainA/1\.jpg and {tmp_path}/trainA/1\.png have the same name but for the suffix$"
+    text = rf"^data\.root: {tmp_path}/trainA/1\.jpg and {tmp_path}/trainA/1\.png differ only in their suffixes: rename or remove one$"
     with pytest.raises(ConfigError, match=text):
         pairs(tmp_path)
 

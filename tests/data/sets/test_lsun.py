@@ -29,7 +29,7 @@ from gantrain.data.sets.lmdb_index import Database
 from gantrain.data.sets.lsun import Lsun
 from gantrain.data.sets.digit_sets import DigitsLmdb
 from gantrain.data.stream import BatchStream
-from gantrain.data.tools.lmdb_tools import export, write_lmdb
+from gantrain.data.tools.lmdb_convert import export, write_lmdb
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
 

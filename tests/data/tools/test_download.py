@@ -23,7 +23,7 @@ from gantrain.cli.main import main
 from gantrain.data.sets.catalog import NAMES
 from gantrain.data.tools import download as module
 from gantrain.data.tools.download import download
-from gantrain.data.tools.making import atomic_dir, resumable_dir
+from gantrain.runtime.directories import atomic_dir, resumable_dir
 from gantrain.errors import ConfigError
 
 UNPAIRED = {"horse2zebra/trainA/1.jpg", "horse2zebra/trainB/1.jpg", "horse2zebra/trainB/2.jpg"} | {
@@ -193,7 +193,7 @@ def test_a_server_that_does_not_say_how_much_there_is_is_believed(serve) -> None
 def test_what_is_there_is_left_alone(capsys) -> None:
     Path("datasets/facades").mkdir(parents=True)
     assert main(["data", "download", "facades"]) == 0
-    assert capsys.readouterr().out == "datasets/facades is already there\n"
+    assert capsys.readouterr().out == "datasets/facades already exists\n"
     assert files(Path("datasets")) == set()
 
 
@@ -250,12 +250,12 @@ def test_a_category_of_lsun_comes_in_two_archives_and_can_be_trained_on(serve_ls
 def test_a_category_of_which_one_archive_came_is_completed(serve_lsun, capsys) -> None:
     serve_lsun(zipped_lmdb("tower_train_lmdb", 5)[:-200], zipped_lmdb("tower_val_lmdb", 2))
     assert main(["data", "download", "lsun_tower"]) == 2
-    assert "what came is no good archive" in capsys.readouterr().err
+    assert "the archive is corrupt" in capsys.readouterr().err
     assert {path.name for path in Path("datasets/lsun").iterdir()} == {"tower_val_lmdb"}
     serve_lsun(zipped_lmdb("tower_train_lmdb", 5), None)
     assert main(["data", "download", "lsun_tower"]) == 0
     assert capsys.readouterr().out == (
-        "datasets/lsun/tower_val_lmdb is already there\ndatasets/lsun/tower_train_lmdb: 5 images\n"
+        "datasets/lsun/tower_val_lmdb already exists\ndatasets/lsun/tower_train_lmdb: 5 images\n"
     )
 
 
@@ -263,7 +263,7 @@ def test_a_category_of_which_one_archive_came_is_completed(serve_lsun, capsys) -
 def test_an_archive_without_a_whole_database_is_refused(serve_lsun, capsys, count: int, part: float) -> None:
     address = serve_lsun(None, zipped_lmdb("tower_val_lmdb", count, part)).replace("_train_", "_val_")
     assert refused("lsun_tower", capsys) == (
-        f"gantrain: {address}: the archive holds no LMDB, or an empty or damaged one\n"
+        f"gantrain: {address}: the archive contains no LMDB, or an empty or corrupt one\n"
     )
 
 
@@ -282,27 +282,27 @@ def test_a_connection_that_ends_early_is_told_by_the_length(serve, capsys) -> No
 @pytest.mark.parametrize("part", [0, 0.5, 0.99])
 def test_a_part_of_an_archive_is_refused(serve, capsys, name: str, archive: bytes, part: float) -> None:
     address = serve(name, archive[: int(len(archive) * part)])
-    assert refused(name, capsys).startswith(f"gantrain: {address}: what came is no good archive (")
+    assert refused(name, capsys).startswith(f"gantrain: {address}: the archive is corrupt (")
 
 
 def test_a_page_instead_of_an_archive_is_refused(serve, capsys) -> None:
     for name in ("horse2zebra", "facades"):
         serve(name, b"<html>We have moved</html>")
-        assert "what came is no good archive" in refused(name, capsys)
+        assert "the archive is corrupt" in refused(name, capsys)
 
 
 def test_one_wrong_byte_in_a_zip_is_found_by_its_checksum(serve, capsys) -> None:
     archive = bytearray(zipped(UNPAIRED))  # images are stored as they are, the first after its 30 bytes and its name
     archive[200] ^= 1
     serve("horse2zebra", bytes(archive))
-    assert "wrong checksum of horse2zebra/testA/1.jpg" in refused("horse2zebra", capsys)
+    assert "checksum mismatch of horse2zebra/testA/1.jpg" in refused("horse2zebra", capsys)
 
 
 def test_a_wrong_checksum_at_the_end_of_a_tar_gz_is_found(serve, capsys) -> None:
     archive = bytearray(tarred(PAIRED))
     archive[-5] ^= 1  # the last eight bytes are the checksum and the length
     serve("facades", bytes(archive))
-    assert "what came is no good archive (CRC check failed" in refused("facades", capsys)
+    assert "the archive is corrupt (CRC check failed" in refused("facades", capsys)
 
 
 @pytest.mark.parametrize(
@@ -310,12 +310,12 @@ def test_a_wrong_checksum_at_the_end_of_a_tar_gz_is_found(serve, capsys) -> None
 )
 def test_a_zip_that_would_write_elsewhere_is_refused_by_name(serve, capsys, member: str) -> None:
     serve("horse2zebra", zipped(UNPAIRED | {member}))
-    assert f"it would write outside its folder: {member}" in refused("horse2zebra", capsys)
+    assert f"it contains a path outside its folder: {member}" in refused("horse2zebra", capsys)
 
 
 def test_a_link_in_a_zip_is_refused(serve, capsys) -> None:
     serve("horse2zebra", zipped(UNPAIRED, link("horse2zebra/trainA/etc", zipfile.ZipInfo)))
-    assert "it would write outside its folder: horse2zebra/trainA/etc" in refused("horse2zebra", capsys)
+    assert "it contains a path outside its folder: horse2zebra/trainA/etc" in refused("horse2zebra", capsys)
 
 
 def test_a_tar_that_would_write_elsewhere_is_refused(serve, capsys) -> None:
@@ -339,12 +339,12 @@ def test_an_absolute_name_in_a_tar_stays_below_the_folder(serve, tmp_path: Path)
 def test_an_archive_without_images_of_a_phase_is_refused(serve, capsys, missing: str) -> None:
     names = {name for name in UNPAIRED if missing not in name} | {f"horse2zebra/{missing}/notes.txt"}
     address = serve("horse2zebra", zipped(names))
-    assert refused("horse2zebra", capsys) == f"gantrain: {address}: the archive holds no images in {missing}\n"
+    assert refused("horse2zebra", capsys) == f"gantrain: {address}: the archive contains no images in {missing}\n"
 
 
 def test_an_archive_that_the_server_does_not_have_is_named(serve, capsys) -> None:
     address = serve("horse2zebra", None)
-    assert refused("horse2zebra", capsys) == (f"gantrain: can't fetch {address}: the server answers 404 (Not Found)\n")
+    assert refused("horse2zebra", capsys) == (f"gantrain: can't download {address}: the server returns 404 (Not Found)\n")
 
 
 def test_without_a_server_one_line_says_so(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -360,7 +360,7 @@ def test_an_encrypted_archive_is_refused(serve, capsys) -> None:
     for place in (archive.index(b"PK\x03\x04") + 6, archive.index(b"PK\x01\x02") + 8):
         archive[place] |= 1  # the flag of encryption, of the first image
     serve("horse2zebra", bytes(archive))
-    assert "what came is no good archive (File 'horse2zebra/testA/1.jpg' is encrypted" in refused("horse2zebra", capsys)
+    assert "the archive is corrupt (File 'horse2zebra/testA/1.jpg' is encrypted" in refused("horse2zebra", capsys)
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
@@ -371,7 +371,7 @@ def test_broken_compressed_members_are_refused(serve, capsys, compression: int) 
     broken = bytearray(file.getvalue())
     broken[60:90] = bytes(30)
     serve("horse2zebra", bytes(broken))
-    assert "what came is no good archive" in refused("horse2zebra", capsys)
+    assert "the archive is corrupt" in refused("horse2zebra", capsys)
 
 
 @pytest.mark.parametrize("name", ["horse2zebra", "facades"])
@@ -437,7 +437,7 @@ def test_what_an_interruption_has_left_whole_is_not_fetched_again(
     with monkeypatch.context() as patch:
         patch.setattr(module, "_count_images", interrupted)
         assert main(["data", "download", "horse2zebra"]) == 130
-    assert capsys.readouterr().err == "gantrain: interrupted; the same command goes on with what has come\n"
+    assert capsys.readouterr().err == "gantrain: interrupted; the same command resumes\n"
     assert not Path("datasets/horse2zebra").exists()
     assert not any(path.name == "1.jpg" for path in Path().rglob("*"))
     assert main(["data", "download", "horse2zebra"]) == 0
@@ -449,7 +449,7 @@ def test_a_bad_archive_is_not_gone_on_with(serve, capsys) -> None:
     begun(serve, capsys, body)
     serve("horse2zebra", body[:-50], tag='"1"')
     assert main(["data", "download", "horse2zebra"]) == 2
-    assert "what came is no good archive" in capsys.readouterr().err
+    assert "the archive is corrupt" in capsys.readouterr().err
     assert list(Path("datasets").iterdir()) == []
 
 
@@ -459,7 +459,7 @@ def test_only_one_process_at_a_time_fetches_an_archive(serve, capsys) -> None:
         Path("datasets/.horse2zebra-unfinished/fetched").mkdir()
         assert main(["data", "download", "horse2zebra"]) == 2
         assert capsys.readouterr().err == (
-            "gantrain: another process is making datasets/horse2zebra: wait for it, or give another folder\n"
+            "gantrain: another process is writing datasets/horse2zebra: wait for it, or give another folder\n"
         )
 
 
@@ -503,11 +503,11 @@ def test_the_help_lists_every_name(arguments: list[str], capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
-        (["download"], "it is: gantrain data download NAME [root=datasets]; more: gantrain data download --help"),
-        (["download", "maps", "facades"], "it is: gantrain data download NAME [root=datasets]; "),
-        (["download", "name=maps", "facades"], "it is: gantrain data download NAME [root=datasets]; "),
+        (["download"], "usage: gantrain data download NAME [root=datasets]; see gantrain data download --help"),
+        (["download", "maps", "facades"], "usage: gantrain data download NAME [root=datasets]; "),
+        (["download", "name=maps", "facades"], "usage: gantrain data download NAME [root=datasets]; "),
         (["download", "maps", "rot=x"], "rot=x: unknown key; did you mean 'root'?"),
-        (["download", "horse2zbra"], "no data set 'horse2zbra' to download; did you mean 'horse2zebra'?"),
+        (["download", "horse2zbra"], "unknown data set 'horse2zbra'; did you mean 'horse2zebra'?"),
         (["fetch", "maps"], "no command 'data fetch'; "),
         (["download", "cityscapes"], "requested from cityscapes-dataset.com; datasets/cityscapes/train and "),
     ],

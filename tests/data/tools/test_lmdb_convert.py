@@ -17,8 +17,9 @@ from PIL import Image
 
 from gantrain.cli.main import main
 from gantrain.data.sets.lmdb_index import key_index, open_database
-from gantrain.data.tools import lmdb_tools as module
-from gantrain.data.tools.lmdb_tools import export, write_lmdb
+from gantrain.data.sets import lmdb_writer
+from gantrain.data.tools import lmdb_convert as module
+from gantrain.data.tools.lmdb_convert import export, write_lmdb
 from gantrain.errors import ConfigError
 
 
@@ -82,7 +83,7 @@ def test_a_finished_one_is_left_alone_and_says_so(tmp_path: Path, capsys) -> Non
     before = (tmp_path / "out/data.mdb").stat()
     capsys.readouterr()
     assert main(["data", "lmdb", "in", "out"]) == 0
-    assert capsys.readouterr().out == "out is already there\n"
+    assert capsys.readouterr().out == "out already exists\n"
     assert (tmp_path / "out/data.mdb").stat() == before
 
 
@@ -94,7 +95,7 @@ def test_one_of_another_folder_is_not_taken_for_it(tmp_path: Path, capsys) -> No
     for out in ("out", "found"):
         capsys.readouterr()
         assert main(["data", "lmdb", "other", out]) == 2
-        refusal = f"gantrain: {out} is there already: give another folder, or remove it first\n"
+        refusal = f"gantrain: {out} already exists: give another folder, or remove it first\n"
         assert capsys.readouterr() == ("", refusal)
     (tmp_path / "link").symlink_to("in")
     assert main(["data", "lmdb", "link", "out"]) == 0
@@ -108,11 +109,11 @@ def test_files_of_another_export_are_not_taken_for_it(other: list[str], tmp_path
     capsys.readouterr()
     typed = ["other", "out"] if other == ["other"] else ["db", "out", *other]
     assert main(["data", "export", *typed]) == 2
-    assert capsys.readouterr().err == "gantrain: out is there already: give another folder, or remove it first\n"
+    assert capsys.readouterr().err == "gantrain: out already exists: give another folder, or remove it first\n"
 
 
 def test_more_images_than_a_transaction_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", 3000)
+    monkeypatch.setattr(module, "COMMIT_BYTES", 3000)
     made = fill(tmp_path / "in", {f"{number}.png": encoded(seed=number, size=32) for number in range(20)})
     write_lmdb(Path("in"), Path("out"))
     assert content(tmp_path / "out") == {name.encode(): value for name, value in made.items()}
@@ -120,7 +121,7 @@ def test_more_images_than_a_transaction_holds(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("size", [20, 5000, 300_000])
 def test_there_is_room_for_files_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(module, "CHUNK", 1 << 16)  # which is all that is to spare
+    monkeypatch.setattr(lmdb_writer, "COMMIT_BYTES", 1 << 16)  # The only margin.
     made = fill(tmp_path / "in", {f"{'x' * 200}{number}.png": os.urandom(size) for number in range(300)})
     write_lmdb(Path("in"), Path("out"))
     assert content(tmp_path / "out") == {name.encode(): value for name, value in made.items()}
@@ -163,12 +164,12 @@ class Interruption:
 
 
 def test_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr(module, "CHUNK", 1)  # a transaction for each
+    monkeypatch.setattr(module, "COMMIT_BYTES", 1)  # a transaction for each
     made = fill(tmp_path / "in", classes(10))
     time.sleep(0.01)  # for the clock of the file system
     interruption = Interruption(monkeypatch, "read_bytes", 4)
     assert main(["data", "lmdb", "in", "out"]) == 130
-    assert "goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
     assert not Path("out").exists()
     interruption.end()
     assert main(["data", "lmdb", "in", "out"]) == 0
@@ -180,7 +181,7 @@ def test_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_what_was_changed_or_removed_after_an_interruption_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK", 1)
+    monkeypatch.setattr(module, "COMMIT_BYTES", 1)
     made = fill(tmp_path / "in", {f"{number}.png": b"%d" % number for number in range(10)})
     Interruption(monkeypatch, "read_bytes", 6)
     assert main(["data", "lmdb", "in", "out"]) == 130
@@ -201,8 +202,8 @@ def test_what_was_changed_or_removed_after_an_interruption_is_not_kept(
 def test_a_killed_one_goes_on(tmp_path: Path) -> None:
     made = fill(tmp_path / "in", {f"{number}.png": b"%d" % number for number in range(10)})
     script = (
-        "import os\nfrom pathlib import Path\nfrom gantrain.data.tools import lmdb_tools as module\n"
-        "module.CHUNK, put, seen = 0, module._put, []\n"
+        "import os\nfrom pathlib import Path\nfrom gantrain.data.tools import lmdb_convert as module\n"
+        "module.COMMIT_BYTES, put, seen = 0, module._put, []\n"
         "def counted(*of):\n    seen.append(1)\n    if len(seen) == 5: os._exit(9)\n    return put(*of)\n"
         "module._put = counted\nmodule.write_lmdb(Path('in'), Path('out'))"
     )
@@ -217,10 +218,10 @@ def test_a_killed_one_goes_on(tmp_path: Path) -> None:
     [
         (["nowhere", "out"], "there is no folder nowhere"),
         (["empty", "out"], "no image in empty"),
-        (["in", "in/out"], "in/out lies in in, which is read"),
-        (["in", "full"], "full is there already"),
-        (["phases", "sets/cats"], "make an LMDB of each, sets/cats_train_lmdb and sets/cats_test_lmdb; data=lsun "),
-        (["chosen_by", "sets/cats"], "make an LMDB of each, sets/cats_train_lmdb and sets/cats_val_lmdb; data=lsun "),
+        (["in", "in/out"], "in/out is inside in, which is read"),
+        (["in", "full"], "full already exists"),
+        (["phases", "sets/cats"], "write an LMDB of each, sets/cats_train_lmdb and sets/cats_test_lmdb; data=lsun "),
+        (["chosen_by", "sets/cats"], "write an LMDB of each, sets/cats_train_lmdb and sets/cats_val_lmdb; data=lsun "),
     ],
 )
 def test_a_folder_that_will_not_do_is_refused_in_one_line(arguments: list[str], answer: str, capsys) -> None:
@@ -336,7 +337,7 @@ def test_an_interrupted_export_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     values = lsun(tmp_path / "db", 40)
     interruption = Interruption(monkeypatch, "write_bytes", 15)
     assert main(["data", "export", "db", "out"]) == 130
-    assert "goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
     assert not Path("out").exists()
     done = [path for path in Path(".out-unfinished/whole").iterdir() if path.name != "files.csv"]
     assert all(path.read_bytes() == values[path.stem.encode()] for path in done)
@@ -350,7 +351,7 @@ def test_an_interrupted_export_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     assert sorted(path.name for path in tmp_path.iterdir()) == ["db", "db.keys", "out"]
     capsys.readouterr()
     assert main(["data", "export", "db", "out"]) == 0
-    assert capsys.readouterr().out == "out is already there\n"
+    assert capsys.readouterr().out == "out already exists\n"
 
 
 def test_what_an_interrupted_export_of_others_left_is_not_taken_for_ours(
@@ -361,14 +362,14 @@ def test_what_an_interrupted_export_of_others_left_is_not_taken_for_ours(
     assert main(["data", "export", "db", "out", "fraction=0.9"]) == 130
     interruption.end()
     assert main(["data", "export", "db", "out"]) == 2
-    assert "another command has begun" in capsys.readouterr().err
+    assert "the unfinished work of another command" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
         (["nowhere", "out"], "there is no LMDB"),
-        (["db", "full"], "full is there already"),
+        (["db", "full"], "full already exists"),
         (["db", "out", "fraction=0"], "fraction: expected a number above 0 and at most 1, got 0"),
         (["db", "out", "layout=deep"], "layout: expected one of 'flat', 'tree', got 'deep'"),
     ],
@@ -385,7 +386,7 @@ def test_what_can_not_be_exported_is_refused_in_one_line(arguments: list[str], a
 
 def test_a_full_disk_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "in", {"1.png": os.urandom(500_000)})
-    writing = module.writing
-    monkeypatch.setattr(module, "writing", lambda path, room: writing(path, 1 << 14))
+    writing = module.open_for_writing
+    monkeypatch.setattr(module, "open_for_writing", lambda path, room: writing(path, 1 << 14))
     with pytest.raises(ConfigError, match=r"can't write the LMDB .*whole: "):
         write_lmdb(Path("in"), Path("out"))

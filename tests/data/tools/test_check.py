@@ -18,9 +18,10 @@ from PIL import Image
 
 from gantrain.cli.main import main
 from gantrain.data.images.headers import Header, read_header
+from gantrain.data.images.reader import ImageReader
 from gantrain.data.images.sources import Encoded, Source
-from gantrain.data.tools.checking import findings_in, in_bytes, summarise
-from gantrain.data.tools.inspect import Part, Wanted
+from gantrain.data.tools.check import findings_in, in_bytes, summarise
+from gantrain.data.tools.inspect import Part
 from gantrain.training.build import STREAM_KEYS, build_dataset
 
 SMALL = ["data.load_size=8", "data.crop_size=8"]
@@ -207,7 +208,7 @@ def test_images_left_out_by_training_do_not_stop_it_if_they_are_few(check: Check
     assert check(*words)[0] == 1
     status, printed = check(*words, "data.on_error=skip")
     assert status == 0
-    assert "warning: train: images that can't be read, or not as the others: 1" in findings(printed)
+    assert "warning: train: images that can't be read or converted: 1" in findings(printed)
     for name in ("second", "third"):  # more than one in ten
         Path(f"set/{name}.png").write_bytes(b"")
     assert check(*words, "data.on_error=skip")[0] == 1
@@ -228,7 +229,7 @@ def test_bad_images_of_both_domains_count_together_as_in_training(check: Check) 
 def test_too_many_bad_images_on_end_stop_training_though_they_are_few(
     check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gantrain.data.tools.checking.MAX_CONSECUTIVE_ERRORS", 3)
+    monkeypatch.setattr("gantrain.data.tools.check.MAX_CONSECUTIVE_ERRORS", 3)
     for number in range(40):
         save(f"set/{number:02}.png", number)
     words = ["data=single", "data.root=set", "data.on_error=skip", *SMALL]
@@ -253,7 +254,7 @@ def test_images_without_a_partner_are_all_named(check: Check) -> None:
     status, printed = check("data=aligned", "data.root=set", *SMALL)
     assert status == 1
     found = findings(printed)
-    assert found["would stop training: images without a partner of the same name, suffix aside: 8"] == [
+    assert found["would stop training: images without a partner of the same name, ignoring suffixes: 8"] == [
         *(f"set/trainA/a{number}.png" for number in range(7)),
         "set/trainB/b0.png",
     ]
@@ -265,7 +266,7 @@ def test_images_of_one_name_but_for_the_suffix_are_named(check: Check) -> None:
         save(f"set/{name}", len(name))
     status, printed = check("data=aligned", "data.root=set", *SMALL)
     assert status == 1
-    line = "would stop training: images of the same name but for the suffix: 1"
+    line = "would stop training: images that differ only in their suffixes: 1"
     assert findings(printed)[line] == ["set/A/1.bmp and set/A/1.png"]
 
 
@@ -274,7 +275,7 @@ def test_what_cannot_be_halved_is_named(check: Check) -> None:
         save(f"set/train/{number}.png", number, size=(8, width))
     status, printed = check("data=aligned", "data.root=set", *SMALL)
     assert status == 1
-    assert findings(printed)["would stop training: train A | B: images that can't be cut: 2"] == [
+    assert findings(printed)["would stop training: train A | B: images that can't be cropped: 2"] == [
         "set/train/1.png is 17 pixels wide, which can't be halved into A and B",
         "set/train/3.png is 19 pixels wide, which can't be halved into A and B",
     ]
@@ -289,7 +290,7 @@ def test_pairs_that_would_come_out_at_different_sizes_are_named(check: Check) ->
     status, printed = check(*words, "data.preprocess=scale_shortside_and_crop")
     assert status == 1
     found = findings(printed)
-    line = "train: pairs scaled to different sizes, which data.preprocess=resize_and_crop would make alike: 1"
+    line = "train: pairs scaled to different sizes, which data.preprocess=resize_and_crop would make equal: 1"
     assert found[f"would stop training: {line}"] == ["set/A/1.png [8, 10] and set/B/1.png [8, 14]"]
     # as any other that no batch can be made of
     status, printed = check(*words, "data.preprocess=scale_shortside_and_crop", "data.on_error=skip")
@@ -303,11 +304,11 @@ def test_what_is_smaller_than_the_crop_stops_training_only_where_it_is_not_made_
     words = ["data=single", "data.root=set", *SMALL]
     status, printed = check(*words, "data.preprocess=crop")
     assert status == 1
-    (complaint,) = findings(printed)["would stop training: train: images that can't be cut: 1"]
+    (complaint,) = findings(printed)["would stop training: train: images that can't be cropped: 1"]
     assert complaint.startswith("set/1.png ([6, 12] pixels) is smaller than data.crop_size ([8, 8])")
     status, printed = check(*words)
     assert status == 0
-    line = "warning: train: images smaller than data.crop_size, which are made larger: 1"
+    line = "warning: train: images smaller than data.crop_size, which are scaled up: 1"
     assert findings(printed)[line] == ["set/1.png"]
 
 
@@ -321,7 +322,7 @@ def test_images_of_unlike_sizes_stop_training_unless_each_is_a_batch(check: Chec
     for more in ([], ["data.on_error=skip"], ["quick=true"]):
         status, printed = check(*words, "data.batch_size=2", *more)
         assert status == 1
-        line = "would stop training: train: images are scaled to 2 unlike sizes, and batches are of 2: take a "
+        line = "would stop training: train: images have 2 different sizes, and data.batch_size=2: choose a "
         assert findings(printed)[f"{line}data.preprocess that crops, or data.batch_size=1"] == [
             "[8, 12]: 2",
             "[8, 20]: 1",
@@ -359,12 +360,12 @@ def test_copies_are_found_within_a_set_between_domains_and_between_training_and_
     status, printed = check("data=unaligned", "data.root=set", *SMALL)
     assert status == 1
     assert {line: items for line, items in findings(printed).items() if line.startswith("warning")} == {
-        "warning: files of training that are in the test phase too: 1": ["set/trainB/2.png = set/testB/c.png"],
+        "warning: files that are both in training and test: 1": ["set/trainB/2.png = set/testB/c.png"],
         "warning: files that are in both domains: 2": [
             "set/trainA/1.png = set/trainB/c.png",
             "set/testA/0.png = set/testB/d.png",
         ],
-        "warning: files that are there more than once: 1": ["set/trainA/0.png = set/trainA/c.png"],
+        "warning: files that exist more than once: 1": ["set/trainA/0.png = set/trainA/c.png"],
     }
 
 
@@ -377,10 +378,10 @@ def test_colour_in_gray_sets_and_gray_in_colour_sets_is_found_by_the_pixels(chec
     words = ["data=single", "data.root=set", *SMALL]
     status, printed = check(*words)
     assert status == 0
-    line = "warning: train: images in gray, in a colour set: 2"
+    line = "warning: train: images in gray, in a colour data set: 2"
     assert findings(printed)[line] == ["set/1.png", "set/3.png"]
     _, printed = check(*words, "data.channels=1")
-    assert findings(printed)["warning: train: images in colour, in a gray set: 2"] == ["set/0.png", "set/2.png"]
+    assert findings(printed)["warning: train: images in colour, in a gray data set: 2"] == ["set/0.png", "set/2.png"]
     assert row(printed, "channels") == ["3 (3), 1 (1)"]
 
 
@@ -391,7 +392,7 @@ def test_depths_that_do_not_fit_and_a_missing_range_are_found(check: Check) -> N
     status, printed = check(*words)
     assert status == 1
     found = findings(printed)
-    assert found["would stop training: train: images that can't be read, or not as the others: 1"] == [
+    assert found["would stop training: train: images that can't be read or converted: 1"] == [
         "set/1.png has a depth of uint16, and the first image of uint8: give data.depth=uint16"
     ]
     assert "warning: train: images of different depths: uint8 (1), uint16 (1)" in found
@@ -453,7 +454,7 @@ def test_missing_test_images_and_files_of_other_kinds_are_mentioned(check: Check
     assert status == 0
     assert list(findings(printed)) == [
         "warning: there are no other images to test on: pages will show training images",
-        "warning: files that are not read, for their extensions: .gif (2), .txt (1)",
+        "warning: files that are not read because of their extensions: .gif (2), .txt (1)",
     ]
 
 
@@ -461,7 +462,7 @@ def test_warnings_are_cut_on_the_terminal_and_listed_on_the_page(check: Check) -
     for number in range(15):
         save(f"set/{number:02}.png", number, size=(6, 6))
     _, printed = check("data=single", "data.root=set", *SMALL)
-    (items,) = (items for line, items in findings(printed).items() if "made larger" in line)
+    (items,) = (items for line, items in findings(printed).items() if "scaled up" in line)
     assert items == [*(f"set/{number:02}.png" for number in range(10)), "... (more on the page)"]
     page = Path("results/data_single/index.html").read_text()
     assert all(f"<li>set/{number:02}.png</li>" in page for number in range(15))
@@ -512,7 +513,7 @@ def test_keys_are_composed_and_checked_as_in_training(check: Check) -> None:
         (["data=unaligned", "data.root=set", "data.batch_size=0"], "data.batch_size: expected a whole number"),
         (["data=unaligned", "data.root=set", "data.cache=maybe"], "data.cache: expected one of 'auto', 'disk'"),
         (["data=unaligned", "data.root=set", "data.max_size=0"], "data.max_size: expected a whole number"),
-        ([], "say which data"),
+        ([], "data is missing"),
     ):
         status, printed = check(*words)
         assert status == 2
@@ -529,10 +530,10 @@ def test_the_page_goes_nowhere_among_other_things(check: Check) -> None:
     Path("mine/notes.txt").touch()
     words = ["data=unaligned", "data.root=set", *SMALL]
     for out, complaint in (
-        ("set/page", "out=set/page lies in data.root (set): give out=FOLDER outside"),
-        ("set", "out=set lies in data.root (set): give out=FOLDER outside"),
-        ("mine", "out=mine holds other things: give another folder"),
-        ("mine/notes.txt", "out=mine/notes.txt holds other things: give another folder"),
+        ("set/page", "out=set/page is inside data.root (set): give out=FOLDER outside"),
+        ("set", "out=set is inside data.root (set): give out=FOLDER outside"),
+        ("mine", "out=mine contains other files: give another folder"),
+        ("mine/notes.txt", "out=mine/notes.txt contains other files: give another folder"),
     ):
         status, printed = check(*words, f"out={out}")
         assert (status, printed) == (2, f"gantrain: {complaint}\n")
@@ -544,7 +545,7 @@ def test_links_that_lead_nowhere_are_named(check: Check) -> None:
     save("set/0.png", 0)
     Path("set/1.png").symlink_to("nowhere.png")
     _, printed = check("data=single", "data.root=set", *SMALL)
-    assert findings(printed)["warning: links to files that are not there: 1"] == ["set/1.png"]
+    assert findings(printed)["warning: broken links: 1"] == ["set/1.png"]
 
 
 def test_names_that_are_no_text_are_told_in_one_line(
@@ -591,11 +592,11 @@ class Endless(Source):
 
 def test_memory_grows_by_few_bytes_with_every_image(tmp_path: Path) -> None:
     path = save(tmp_path / "1.png", size=(64, 64))
-    wanted = (Wanted(3, "uint8", None, False, ""),)
 
     def peak(size: int) -> int:
+        reader = ImageReader(Endless(path, size), channels=3, depth="uint8", value_range=None)
         tracemalloc.start()
-        summary = summarise(Part("train", "image", Endless(path, size), wanted), {}, quick=False)
+        summary = summarise(Part("train", "image", (reader,)), {}, quick=False)
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert summary.sizes == {(64, 64): size}
