@@ -185,8 +185,8 @@ COMMANDS = {
         takes="FOLDER OUT [sigma=2 low=0.1 high=0.2 invert=false]",
         summary="Extracts the edges of photographs by Canny's method",
         details=lambda: (
-            "sigma: standard deviation of the Gaussian blur, in pixels. low: minimum gradient of the pixels of an edge,\n"
-            "high: of at least one; a sharp step from black to white has a gradient of 4. invert: white on black.\n"
+            "sigma: standard deviation of the Gaussian blur, in pixels. low: minimum gradient of all pixels of an\n"
+            "edge, high: of at least one; a sharp step from black to white has a gradient of 4. invert: white on black.\n"
             "Raise sigma and high for fewer edges. Needs scikit-image: pip install 'gantrain[prepare]'\n"
         ),
     ),

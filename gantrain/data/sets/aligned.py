@@ -61,7 +61,7 @@ class Aligned(TwoDomains):
             )
         # The common seed gives both images the same crop and flip.
         images = {key: self.preprocess.cut(pair[domain], seed, name=a) for key, domain in self._domains.items()}
-        return {**images, "name": self._reader("a").name(index)}
+        return {**images, "name": self.reader("a").name(index)}
 
     def use_cache(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
         readers = [self.readers["A"]] if self._decode_once else list(self.readers.values())

@@ -75,13 +75,13 @@ class TwoDomains(ImageDataset):
             "B": ImageReader(b, channels=channels_b, depth=depth, value_range=range_b, suffix="_b", columns=columns),
         }
         self._domains = dict(zip(("a", "b"), "AB" if direction == "a_to_b" else "BA", strict=True))
-        readers = {key: self._reader(key) for key in self._domains}
+        readers = {key: self.reader(key) for key in self._domains}
         self.spec = spec_of(readers, readers["a"].nominal_size(self.preprocess))
 
     @abstractmethod
     def _find(self, layout: Layout) -> tuple[FolderSource, FolderSource]:
         """The images of the domains A and B."""
 
-    def _reader(self, key: str) -> ImageReader:
+    def reader(self, key: str) -> ImageReader:
         """The reader of the images that items contain under ``a`` or ``b``."""
         return self.readers[self._domains[key]]

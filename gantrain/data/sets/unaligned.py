@@ -8,9 +8,7 @@ from typing import Any
 
 from gantrain.data.base import Batch, ImageDataset, drawn
 from gantrain.data.images.cache import Cache
-from gantrain.data.images.reader import ImageReader
 from gantrain.data.images.sources import FolderSource
-from gantrain.data.images.transforms import Preprocess
 from gantrain.data.sets.layout import Layout, fingerprint_of, images_in, spec_of
 from gantrain.data.sets.two_domains import TwoDomains
 from gantrain.registry import DATASETS
@@ -63,7 +61,7 @@ class Unaligned(TwoDomains):
 
     def item(self, index: int, seed: int) -> Batch:
         """``a`` and ``b`` (C, H, W), and ``name`` and ``name_b``, their paths relative to their folders."""
-        reader_a, reader_b = self._reader("a"), self._reader("b")
+        reader_a, reader_b = self.reader("a"), self.reader("b")
         a = index % len(reader_a)
         b = (index if self._by_index else derive_seed(seed, "b")) % len(reader_b)
         return {
@@ -80,7 +78,7 @@ class Unaligned(TwoDomains):
         self.in_memory = all(reader.is_kept for reader in self.readers.values())
 
     def of_domain(self, domain: str) -> ImageDataset:
-        return OneDomain(self, domain, self._reader(domain), self.preprocess)
+        return OneDomain(self, domain)
 
 
 class OneDomain(ImageDataset):
@@ -88,19 +86,14 @@ class OneDomain(ImageDataset):
 
     Args:
         whole: The data set of both domains.
-        key: Under which items contain the image: ``a`` or ``b``.
-        reader: The reader of the domain.
-        preprocess: Applied to each image.
+        key: The key of the image in items: ``a`` or ``b``.
     """
 
-    def __init__(self, whole: Unaligned, key: str, reader: ImageReader, preprocess: Preprocess) -> None:
-        self.held_out = whole.held_out
-        self.shuffled = whole.shuffled
-        self.fingerprint = fingerprint_of(reader.names)
-        self.spec = spec_of({key: reader}, reader.nominal_size(preprocess))
-        self._key = key
-        self._reader = reader
-        self.preprocess = preprocess
+    def __init__(self, whole: Unaligned, key: str) -> None:
+        self.held_out, self.shuffled, self.preprocess = whole.held_out, whole.shuffled, whole.preprocess
+        self._key, self._reader = key, whole.reader(key)
+        self.fingerprint = fingerprint_of(self._reader.names)
+        self.spec = spec_of({key: self._reader}, self._reader.nominal_size(self.preprocess))
 
     def __len__(self) -> int:
         return len(self._reader)

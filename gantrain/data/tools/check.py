@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -25,39 +26,22 @@ LISTED = 1000  # The maximum number of images listed for a warning; those that s
 
 @dataclass
 class Summary:
-    """Statistics of the images of a part, in a few bytes per image.
-
-    Attributes:
-        part: The images.
-        sizes: The number of images of each (height, width).
-        channels: The number of images of each number of channels.
-        depths: The number of images of each depth.
-        unreadable: The reason for each image that can't be read.
-        misfits: The reason for each image that can't be cropped.
-        bad: The indices of both.
-        upscaled: The indices of images that are smaller than ``data.crop_size`` and are scaled up.
-        other_colour: The indices of colour images in a gray data set, or gray images in a colour data set.
-        stored: Bytes of the encoded images.
-        cached: Bytes of the scaled images.
-        scaled: Height and width of each scaled image; -1 if unknown.
-        digests: The halves of each file's hash; 0 if it was not read.
-        thumbnails: By index.
-    """
+    """Statistics of the images of a part, in a few bytes per image."""
 
     part: Part
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # Of (height, width).
     channels: Counter[int] = field(default_factory=Counter)
     depths: Counter[str] = field(default_factory=Counter)
-    unreadable: list[str] = field(default_factory=list)
-    misfits: list[str] = field(default_factory=list)
-    bad: array[int] = field(default_factory=lambda: array("L"))
-    upscaled: array[int] = field(default_factory=lambda: array("L"))
-    other_colour: array[int] = field(default_factory=lambda: array("L"))
-    stored: int = 0
-    cached: int = 0
-    scaled: Pixels = field(init=False)
-    digests: Pixels = field(init=False)
-    thumbnails: dict[int, Pixels] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)  # The reasons.
+    misfits: list[str] = field(default_factory=list)  # The reasons why images can't be cropped.
+    bad: array[int] = field(default_factory=lambda: array("L"))  # Indices of both.
+    upscaled: array[int] = field(default_factory=lambda: array("L"))  # Indices of images smaller than the crop.
+    other_colour: array[int] = field(default_factory=lambda: array("L"))  # Indices of gray in colour, or vice versa.
+    stored: int = 0  # Bytes.
+    cached: int = 0  # Bytes.
+    scaled: Pixels = field(init=False)  # (N, 2), height and width once scaled; -1 if unknown.
+    digests: Pixels = field(init=False)  # (N, 2), the halves of each file's hash; 0 if it was not read.
+    thumbnails: dict[int, Pixels] = field(default_factory=dict)  # By index.
 
     def __post_init__(self) -> None:
         self.scaled = np.full((len(self.part), 2), -1, dtype=np.int32)
@@ -269,10 +253,8 @@ def _spread(counts: Counter[float], form: str) -> str:
     """Minimum, median and maximum, if they differ."""
     if not counts:
         return ""
-    values = sorted(counts)
-    cumulated = np.cumsum([counts[value] for value in values])
-    median = values[int(np.searchsorted(cumulated, cumulated[-1] / 2))]
-    shown = [form.format(value) for value in (values[0], median, values[-1])]
+    values = sorted(counts.elements())
+    shown = [form.format(value) for value in (values[0], median_low(values), values[-1])]
     return shown[0] if shown[0] == shown[2] else f"{shown[0]} .. {shown[1]} .. {shown[2]}"
 
 

@@ -71,27 +71,16 @@ class Part:
 
 
 class Inspection(NamedTuple):
-    """The properties of an image.
+    """The properties of an image."""
 
-    Attributes:
-        header: None if it can't be read.
-        size: Bytes of the encoded image.
-        digest: A hash of these bytes; empty if they were not all read.
-        colour: Whether its channels differ; None if its pixels were not read.
-        scaled: Height, width and bytes of the image in a cache; None if unknown.
-        unreadable: Why the image can't be read or converted; empty if it can.
-        misfit: Why it can't be cropped; empty if it can.
-        thumbnail: (H, W, 1 or 3) uint8, or None.
-    """
-
-    header: Header | None
-    size: int
-    digest: bytes = b""
-    colour: bool | None = None
-    scaled: tuple[int, int, int] | None = None
-    unreadable: str = ""
-    misfit: str = ""
-    thumbnail: Pixels | None = None
+    header: Header | None  # None if it can't be read.
+    size: int  # Bytes of the encoded image.
+    digest: bytes = b""  # A hash of these bytes; empty if they were not all read.
+    colour: bool | None = None  # Whether its channels differ; None if its pixels were not read.
+    scaled: tuple[int, int, int] | None = None  # Height, width and bytes in a cache; None if unknown.
+    unreadable: str = ""  # Why it can't be read or converted.
+    misfit: str = ""  # Why it can't be cropped.
+    thumbnail: Pixels | None = None  # (H, W, 1 or 3) uint8.
 
 
 def inspect_images(part: Part, *, quick: bool) -> Iterator[Inspection]:

@@ -6,6 +6,7 @@ the values exactly. Transparent images are composed with a white background. Sub
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,8 +94,7 @@ def extract_edges(
         edges = canny(_gray(_finite(source)), sigma=sigma, low_threshold=low, high_threshold=high, mode="nearest")
         return write_pixels(path, np.where(edges == invert, 255, 0).astype(np.uint8)[..., None])
 
-    tasks = {stem: FileTask((path,), partial(write, path)) for stem, path in by_stem(folder).items()}
-    write_folder(out, tasks, inputs=(folder,), options=options)
+    _write_each(folder, out, write, options)
 
 
 def resize_all(folder: Path, out: Path, *, size: Size = 256) -> None:
@@ -104,8 +104,12 @@ def resize_all(folder: Path, out: Path, *, size: Size = 256) -> None:
     def write(source: Path, path: Path) -> Path:
         return write_pixels(path, _scaled(_center_crop(_finite(source), height, width), height, width))
 
+    _write_each(folder, out, write, {"kind": "resize", "size": [height, width]})
+
+
+def _write_each(folder: Path, out: Path, write: Callable[[Path, Path], Path], options: Mapping[str, object]) -> None:
     tasks = {stem: FileTask((path,), partial(write, path)) for stem, path in by_stem(folder).items()}
-    write_folder(out, tasks, inputs=(folder,), options={"kind": "resize", "size": [height, width]})
+    write_folder(out, tasks, inputs=(folder,), options=options)
 
 
 def load(path: Path) -> Pixels:

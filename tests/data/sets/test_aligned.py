@@ -231,7 +231,7 @@ def test_images_without_partner_are_counted_and_named(tmp_path: Path) -> None:
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("trainA/1.png", "trainA/1.jpg", "trainB/1.png"):
         save(tmp_path / name, noise())
-    text = rf"^data\.root: {tmp_path}/trainA/1\.jpg and {tmp_path}/trainA/1\.png differ only in their suffixes: rename or remove one$"
+    text = rf"^data\.root: {tmp_path}/trainA/1\.jpg and {tmp_path}/trainA/1\.png differ only in their suffixes"
     with pytest.raises(ConfigError, match=text):
         pairs(tmp_path)
 

@@ -24,10 +24,10 @@ from gantrain.cli.main import main
 from gantrain.config.schema import takes
 from gantrain.data.base import Batch
 from gantrain.data.images.cache import Cache, CacheMode
+from gantrain.data.sets.digit_sets import DigitsLmdb
 from gantrain.data.sets.digits import Digits
 from gantrain.data.sets.lmdb_index import Database
 from gantrain.data.sets.lsun import Lsun
-from gantrain.data.sets.digit_sets import DigitsLmdb
 from gantrain.data.stream import BatchStream
 from gantrain.data.tools.lmdb_convert import export, write_lmdb
 from gantrain.errors import ConfigError

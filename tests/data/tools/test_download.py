@@ -23,8 +23,8 @@ from gantrain.cli.main import main
 from gantrain.data.sets.catalog import NAMES
 from gantrain.data.tools import download as module
 from gantrain.data.tools.download import download
-from gantrain.runtime.directories import atomic_dir, resumable_dir
 from gantrain.errors import ConfigError
+from gantrain.runtime.directories import atomic_dir, resumable_dir
 
 UNPAIRED = {"horse2zebra/trainA/1.jpg", "horse2zebra/trainB/1.jpg", "horse2zebra/trainB/2.jpg"} | {
     "horse2zebra/testA/1.jpg",
@@ -344,7 +344,9 @@ def test_an_archive_without_images_of_a_phase_is_refused(serve, capsys, missing:
 
 def test_an_archive_that_the_server_does_not_have_is_named(serve, capsys) -> None:
     address = serve("horse2zebra", None)
-    assert refused("horse2zebra", capsys) == (f"gantrain: can't download {address}: the server returns 404 (Not Found)\n")
+    assert refused("horse2zebra", capsys) == (
+        f"gantrain: can't download {address}: the server returns 404 (Not Found)\n"
+    )
 
 
 def test_without_a_server_one_line_says_so(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

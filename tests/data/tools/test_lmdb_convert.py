@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from gantrain.cli.main import main
-from gantrain.data.sets.lmdb_index import key_index, open_database
 from gantrain.data.sets import lmdb_writer
+from gantrain.data.sets.lmdb_index import key_index, open_database
 from gantrain.data.tools import lmdb_convert as module
 from gantrain.data.tools.lmdb_convert import export, write_lmdb
 from gantrain.errors import ConfigError

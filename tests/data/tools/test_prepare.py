@@ -18,8 +18,8 @@ from skimage import feature
 from gantrain.cli.main import main
 from gantrain.data.images.decoding import decode
 from gantrain.data.tools import prepare as module
-from gantrain.runtime.directories import resumable_dir
 from gantrain.data.tools.prepare import load
+from gantrain.runtime.directories import resumable_dir
 
 
 def save(path: str | Path, pixels: Any) -> Path:
@@ -149,9 +149,7 @@ def test_values_that_nothing_can_be_computed_of_are_refused(
 ) -> None:
     save("in/1.npy", np.full((4, 4), value, np.float32))
     assert prepare(kind, "in", "out") == 2
-    assert capsys.readouterr().err == (
-        "gantrain: can't read the image in/1.npy: some values are NaN or infinite\n"
-    )
+    assert capsys.readouterr().err == ("gantrain: can't read the image in/1.npy: some values are NaN or infinite\n")
 
 
 def test_two_images_that_would_become_one_file_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
