@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from gantrain.config.schema import PositiveInt
 from gantrain.data.base import Batch, ImageDataset
-from gantrain.data.images.cache import Cache
 from gantrain.data.images.convert import ValueRange
-from gantrain.data.images.decoding import Pixels
 from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource
+from gantrain.data.images.store import ImageCache, Pixels
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
 from gantrain.data.sets.layout import Direction, find_layout, fingerprint_of, images_in, match, spec_of
 from gantrain.errors import ConfigError
@@ -82,7 +81,7 @@ class Aligned(ImageDataset):
         columns = 2 if side_by_side else 1
         self._a = ImageReader(of_a, channels=channels, depth=depth, value_range=range, columns=columns)
         self._b = ImageReader(of_b, channels=channels_b, depth=depth, value_range=range_b, suffix="_b", columns=columns)
-        self._read_alike = side_by_side and self._a.reading == self._b.reading
+        self._read_alike = side_by_side and self._a.format == self._b.format
         self._keys = ("a", "b") if direction == "a_to_b" else ("b", "a")
         domains = dict(zip(self._keys, (self._a, self._b), strict=True))
         self._named = domains["a"]
@@ -106,12 +105,12 @@ class Aligned(ImageDataset):
         images = [self.preprocess.cut(pixels, seed, name=name) for pixels in pair]  # one seed: both move together
         return {**dict(zip(self._keys, images, strict=True)), "name": self._named.name(index)}
 
-    def use_cache(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+    def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
         """Decode each image once; one that holds both domains, for both."""
         self._a.use_cache(cache, self.preprocess, indices)
         if not self._read_alike:
             self._b.use_cache(cache, self.preprocess, indices)
-        self.in_memory = self._a.is_kept and (self._read_alike or self._b.is_kept)
+        self.in_memory = self._a.is_cached and (self._read_alike or self._b.is_cached)
 
     def _scaled(self, index: int) -> tuple[Pixels, Pixels]:
         """Of A and of B."""

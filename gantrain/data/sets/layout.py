@@ -26,7 +26,7 @@ NAMED = 5  # images in a message
 def spec_of(domains: Mapping[str, ImageReader], size: tuple[int, int], class_names: Iterable[str] = ()) -> ImageSpec:
     """The description of a data set with these domains, by key, and images of that height and width."""
     height, width = size
-    readings = {key: domain.reading for key, domain in domains.items()}
+    readings = {key: domain.format for key, domain in domains.items()}
     return ImageSpec(
         height=height,
         width=width,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from gantrain.config.schema import PositiveInt
 from gantrain.data.base import Batch, ImageDataset, drawn
-from gantrain.data.images.cache import Cache
 from gantrain.data.images.convert import ValueRange
 from gantrain.data.images.reader import Depth, ImageReader
+from gantrain.data.images.store import ImageCache
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
 from gantrain.data.sets.layout import Direction, find_layout, fingerprint_of, images_in, spec_of
 from gantrain.registry import DATASETS
@@ -94,7 +94,7 @@ class Unaligned(ImageDataset):
 
     def _with(self, of_a: Sequence[int], of_b: Sequence[int]) -> ImageDataset:
         part = copy.copy(self)
-        part._a, part._b = self._a.part(of_a), self._b.part(of_b)
+        part._a, part._b = self._a.subset(of_a), self._b.subset(of_b)
         return part
 
     def __len__(self) -> int:
@@ -112,11 +112,11 @@ class Unaligned(ImageDataset):
             "name_b": self._b.name(b),
         }
 
-    def use_cache(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+    def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
         """Decode each image of either set once; an item of another number may hold it."""
         self._a.use_cache(cache, self.preprocess)
         self._b.use_cache(cache, self.preprocess)
-        self.in_memory = self._a.is_kept and self._b.is_kept
+        self.in_memory = self._a.is_cached and self._b.is_cached
 
     def of_domain(self, domain: str) -> ImageDataset:
         """The images of ``a`` or of ``b``, each once."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from gantrain.data.errors import MAX_CONSECUTIVE_ERRORS, MAX_ERROR_RATIO
 from gantrain.data.images.cache import GB, Cache
-from gantrain.data.images.decoding import Pixels
+from gantrain.data.images.store import Pixels
 from gantrain.data.images.transforms import as_pair
 from gantrain.data.tools.inspect import Inspection, Part, inspect_images
 from gantrain.data.tools.surveying import Finding
@@ -174,7 +174,7 @@ def _bad(summaries: Sequence[Summary], phase: str, *, skips: bool) -> Iterator[F
     bad = sum(map(len, kinds.values()))
     items = max((len(summary.part.source) for summary in own), default=0)
     # tests leave out any, if something is left
-    most = max(1, items // MAX_ERROR_RATIO) if phase == "train" else items - 1
+    most = max(1, int(items * MAX_ERROR_RATIO)) if phase == "train" else items - 1
     stops = not skips or bad > most or any(_longest_row(summary.bad) >= MAX_CONSECUTIVE_ERRORS for summary in own)
     yield from (Finding(f"{text}: {len(named):,}", stops, named) for text, named in kinds.items() if named)
 

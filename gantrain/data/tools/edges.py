@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from gantrain.data.images.decoding import Pixels
+from gantrain.data.images.store import Pixels
 
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 

@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image
 
 from gantrain.data.base import ImageDataset
-from gantrain.data.images.convert import ValueRange, converted
-from gantrain.data.images.decoding import Pixels, decode
+from gantrain.data.images.convert import ImageFormat, ValueRange, converted
+from gantrain.data.images.decoding import decode
 from gantrain.data.images.headers import Header, read_header
-from gantrain.data.images.sources import Encoded, Source
+from gantrain.data.images.sources import EncodedImage, Source
+from gantrain.data.images.store import Pixels
 from gantrain.data.images.transforms import Preprocess
 from gantrain.errors import ConfigError
 from gantrain.runtime.parallel import in_parallel
@@ -141,7 +142,7 @@ def inspect_images(part: Part, *, quick: bool) -> Iterator[Inspection]:
     shown = frozenset(part.shown())
     source = part.source
 
-    def look(opened: tuple[int, Encoded | ConfigError]) -> Inspection:
+    def look(opened: tuple[int, EncodedImage | ConfigError]) -> Inspection:
         index, encoded = opened
         if isinstance(encoded, ConfigError):
             return Inspection(None, 0, unreadable=str(encoded))
@@ -150,7 +151,7 @@ def inspect_images(part: Part, *, quick: bool) -> Iterator[Inspection]:
     yield from in_parallel(look, _opened(source), total=len(source), label=f"check {part.title}")
 
 
-def _opened(source: Source) -> Iterator[tuple[int, Encoded | ConfigError]]:
+def _opened(source: Source) -> Iterator[tuple[int, EncodedImage | ConfigError]]:
     """From one thread, which databases ask for."""
     for index in range(len(source)):
         try:
@@ -159,7 +160,7 @@ def _opened(source: Source) -> Iterator[tuple[int, Encoded | ConfigError]]:
             yield index, error
 
 
-def _look(part: Part, encoded: Encoded, place: str, *, quick: bool, shown: bool) -> Inspection:
+def _look(part: Part, encoded: EncodedImage, place: str, *, quick: bool, shown: bool) -> Inspection:
     header, size, digest = None, 0, b""
     try:
         if isinstance(encoded, Path) and not quick:
@@ -182,9 +183,9 @@ def _look(part: Part, encoded: Encoded, place: str, *, quick: bool, shown: bool)
     )
 
 
-def _read(encoded: Encoded, wanted: Wanted, place: str) -> Pixels:
+def _read(encoded: EncodedImage, wanted: Wanted, place: str) -> Pixels:
     decoded = decode(encoded, wanted.channels, place)
-    return converted(decoded, **wanted._asdict(), place=place)
+    return converted(decoded, ImageFormat(*wanted), place)
 
 
 def _fit(part: Part, header: Header, place: str) -> tuple[str, tuple[int, int, int] | None]:
@@ -207,7 +208,7 @@ def _fit(part: Part, header: Header, place: str) -> tuple[str, tuple[int, int, i
     return misfit, (height, width, size * len(part.wanted))  # each reading is of both halves
 
 
-def _is_colour(encoded: Encoded, header: Header, pixels: Pixels, place: str) -> bool:
+def _is_colour(encoded: EncodedImage, header: Header, pixels: Pixels, place: str) -> bool:
     """Whether the stored channels differ, opacity aside."""
     if header.channels < 3:
         return False

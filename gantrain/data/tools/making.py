@@ -15,7 +15,7 @@ from gantrain.data.images.convert import EXTENSIONS, images_under
 from gantrain.data.images.sources import FolderSource
 from gantrain.data.sets.layout import stems_of
 from gantrain.errors import ConfigError
-from gantrain.runtime.atomic import one_at_a_time
+from gantrain.runtime.atomic import file_lock
 from gantrain.runtime.parallel import in_parallel
 
 
@@ -109,7 +109,7 @@ def resumable_dir(out: Path, inputs: Sequence[Path], made_by: str) -> Iterator[P
     new = [folder for folder in scratch.parents if not folder.exists()]
     scratch.mkdir(parents=True, exist_ok=True)
     whole, note, signature = scratch / "whole", scratch / "made_by", made_by.encode("utf-8", "surrogateescape")
-    with one_at_a_time(whole, wait=wait):
+    with file_lock(whole, wait=wait):
         own = {note, whole.with_suffix(".lock")}
         check_place(out, inputs)  # it may have been made just now
         begun = note.is_file() and note.read_bytes() == signature

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from gantrain.data.base import IMAGE_KEYS, ImageDataset, drawn
 from gantrain.data.images.convert import EXTENSIONS, needs_range
 from gantrain.data.images.headers import read_header
-from gantrain.data.images.sources import Chosen, FolderSource, Source
+from gantrain.data.images.sources import FolderSource, Source, SubsetSource
 from gantrain.data.sets.aligned import Aligned
 from gantrain.data.sets.layout import Layout, find_layout, images_in, stems_of, without_partner
 from gantrain.data.sets.shards import ShardSource
@@ -99,7 +99,7 @@ def chosen(part: Part, *, fraction: float | None, max_size: int | None, seed: in
     if len(indices) == size:
         return part
     labels = None if part.labels is None else [part.labels[index] for index in indices]
-    return replace(part, source=Chosen(part.source, indices), labels=labels, whole=size)
+    return replace(part, source=SubsetSource(part.source, indices), labels=labels, whole=size)
 
 
 def _one_set(dataset: ImageDataset, data: Mapping[str, Any], phase: str) -> tuple[list[Part], list[Finding]]:

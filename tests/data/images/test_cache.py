@@ -20,7 +20,7 @@ from PIL import Image
 
 from gantrain.cli.main import main
 from gantrain.data.base import ImageDataset, Selection
-from gantrain.data.images import cache, cache_file
+from gantrain.data.images import cache, store
 from gantrain.data.images.cache import GB, Cache
 from gantrain.data.images.convert import write_image
 from gantrain.data.images.reader import ImageReader
@@ -344,7 +344,7 @@ def test_a_file_under_the_name_of_another_is_not_taken_for_it(folder: Path) -> N
 
 def test_a_file_of_another_version_is_made_anew(monkeypatch, folder: Path) -> None:
     with monkeypatch.context() as later:
-        later.setattr(cache_file, "VERSION", 2)
+        later.setattr(store, "VERSION", 2)
         plain = items(kept(dataset("single")))
     decoded = count_decoded(monkeypatch)
     assert_same_bits(items(kept(dataset("single"))), plain)
@@ -469,9 +469,9 @@ def test_a_limit_that_is_too_low_is_said_with_figures(folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("call", ["os.fsync", "gantrain.data.images.cache_file._pad"])
+@pytest.mark.parametrize("call", ["os.fsync", "gantrain.data.images.store._pad"])
 def test_a_disk_that_fills_up_keeps_nothing(call: str, monkeypatch, folder: Path, capsys) -> None:
-    real = cache_file._pad
+    real = store._pad
 
     def full(file: Any) -> int:
         if call == "os.fsync" or file.tell() > 2000:
