@@ -28,7 +28,7 @@ VERSION = 2
 CHECKSUM = 16  # bytes
 # The magic bytes, the version, the bytes of the file, where the checked part and the table start, and the checksum.
 HEADER = struct.Struct(f"<8sQQQQ{CHECKSUM}s")
-BLOCK = 1 << 20  # bytes
+BLOCK = 1 << 16  # bytes
 
 
 class MappedFile:

@@ -239,11 +239,11 @@ def _build(database: Database, state: State, path: Path) -> None:
     """Write the index in one pass over the keys."""
     count = length = 0
     digest = hashlib.blake2b(digest_size=8)
-    keys = database.keys()
     with (
         write_mapped_file(path, KIND) as file,
         tqdm(total=state.entries, desc=f"keys of {database.path.name}", leave=False, disable=None) as bar,
     ):
+        keys = database.keys()
         while batch := list(itertools.islice(keys, KEYS_AT_ONCE)):
             ends = length + np.cumsum([len(key) for key in batch])
             file.append("keys", np.frombuffer(b"".join(batch), np.uint8))
