@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TypeAlias
 
-from gantrain.runtime.whole import write_whole
+from gantrain.runtime.atomic import write_file
 
 Line: TypeAlias = dict[str, float]
 RATE = "lr_"  # begins the names of learning rates
@@ -68,7 +68,7 @@ class Lines:
         """
         if not self._whole:
             content = b"".join(map(_bytes, self.all))
-            write_whole(self.path, content)
+            write_file(self.path, content)
             self._whole, self._size = True, len(content)
 
 

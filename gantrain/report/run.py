@@ -21,8 +21,8 @@ from gantrain.report.lines import RATE, Line, Lines
 from gantrain.report.loggers import AsyncLogger, Logger, end_all
 from gantrain.report.pages.page import BESIDE, read_status, remove_leftovers
 from gantrain.report.pages.training_page import TrainingPage
+from gantrain.runtime.atomic import write_file
 from gantrain.runtime.run_lock import LostFolderError
-from gantrain.runtime.whole import write_whole
 
 
 class Report:
@@ -87,7 +87,7 @@ class Report:
             return
         self._go_back_to(step)
         with self._warn_on_io_error():
-            write_whole(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self._config)))
+            write_file(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self._config)))
         self._show(step, done=done, total=total, unit=unit)
         self._step = step
         for delivery in self._deliveries:

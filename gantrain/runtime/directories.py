@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gantrain.errors import ConfigError
-from gantrain.runtime.atomic import one_at_a_time
+from gantrain.runtime.atomic import file_lock
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def resumable_dir(out: Path, inputs: Sequence[Path], signature: str) -> Iterator
     new = [folder for folder in scratch.parents if not folder.exists()]
     scratch.mkdir(parents=True, exist_ok=True)
     whole, note, encoded = scratch / "whole", scratch / "made_by", signature.encode("utf-8", "surrogateescape")
-    with one_at_a_time(whole, wait=wait):
+    with file_lock(whole, wait=wait):
         own = {note, whole.with_suffix(".lock")}
         check_output(out, inputs)  # Another process may have completed it just now.
         resumed = note.is_file() and note.read_bytes() == encoded

@@ -27,9 +27,9 @@ from gantrain.config.settings import CHECKPOINTS
 from gantrain.errors import ConfigError
 from gantrain.report.pages.page import read_status
 from gantrain.runtime import distributed
+from gantrain.runtime.atomic import write_file
 from gantrain.runtime.gpus import claim_gpu
 from gantrain.runtime.signals import SWEEP, is_orphaned, signals_to
-from gantrain.runtime.whole import write_whole
 from gantrain.training.objective import best_logged
 
 JOBS = "jobs"  # the folder of the records, one file a run, in that of the sweep
@@ -208,7 +208,7 @@ class Sweep:
             "time": round(time.time(), 1),
         }
         (self.folder / JOBS).mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / JOBS / f"{run}.json", json.dumps(record, indent=1) + "\n")
+        write_file(self.folder / JOBS / f"{run}.json", json.dumps(record, indent=1) + "\n")
 
     def close(self, *, stopped: bool) -> list[dict[str, Any]]:
         """What became of the runs of this command; a sweep that has left no run leaves nothing.
@@ -220,7 +220,7 @@ class Sweep:
         for record in records:
             if record["exit"] is None:  # its process is gone
                 record |= {"status": "stopped", "exit": 130} if stopped else LOST
-                write_whole(self.folder / JOBS / f"{record['run']}.json", json.dumps(record, indent=1) + "\n")
+                write_file(self.folder / JOBS / f"{record['run']}.json", json.dumps(record, indent=1) + "\n")
         if not any((CHECKPOINTS / record["run"]).exists() for record in read_jobs(self.folder)):
             if self.folder in self._made:
                 shutil.rmtree(self.folder, ignore_errors=True)

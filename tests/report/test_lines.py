@@ -11,7 +11,7 @@ import pytest
 
 from gantrain.report import lines as module
 from gantrain.report.lines import Lines
-from gantrain.runtime.whole import write_whole
+from gantrain.runtime.atomic import write_file
 
 LOG = Path("log.jsonl")
 
@@ -143,7 +143,7 @@ def test_what_could_not_be_written_comes_without_another_line_too(full) -> None:
 
 def test_nothing_is_written_again_without_need(monkeypatch) -> None:
     log = added(Lines(LOG), 1)
-    monkeypatch.setattr(module, "write_whole", lambda *_: pytest.fail("written again"))
+    monkeypatch.setattr(module, "write_file", lambda *_: pytest.fail("written again"))
     log.catch_up()
     log.add(line(2))
 
@@ -179,12 +179,12 @@ def test_one_that_was_deleted_or_changed_meanwhile_is_whole_after_the_next_line(
 
 def test_a_text_is_replaced_whole_or_not_at_all(full) -> None:
     page = Path("page.html")
-    write_whole(page, "old")
+    write_file(page, "old")
     full(True)
     with pytest.raises(OSError, match="No space left"):
-        write_whole(page, "new and long")
+        write_file(page, "new and long")
     assert page.read_text() == "old"
     assert list(Path().iterdir()) == [page]  # what was written in vain takes no room
     full(False)
-    write_whole(page, "of no text: \udcff")
+    write_file(page, "of no text: \udcff")
     assert page.read_text() == "of no text: ?"

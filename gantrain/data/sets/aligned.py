@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gantrain.data.base import Batch
-from gantrain.data.images.cache import Cache
-from gantrain.data.images.decoding import Pixels
 from gantrain.data.images.sources import FolderSource
+from gantrain.data.images.store import ImageCache, Pixels
 from gantrain.data.sets.layout import Layout, fingerprint_of, images_in, match
 from gantrain.data.sets.two_domains import TwoDomains
 from gantrain.errors import ConfigError
@@ -35,7 +34,7 @@ class Aligned(TwoDomains):
         super().__init__(**others)
         a, b = self.readers["A"], self.readers["B"]
         shared = a.source is b.source
-        self._decode_once = shared and a.reading == b.reading
+        self._decode_once = shared and a.format == b.format
         self.fingerprint = fingerprint_of(a.names + ([] if shared else b.names))
 
     def _find(self, layout: Layout) -> tuple[FolderSource, FolderSource]:
@@ -63,11 +62,11 @@ class Aligned(TwoDomains):
         images = {key: self.preprocess.cut(pair[domain], seed, name=a) for key, domain in self._domains.items()}
         return {**images, "name": self.reader("a").name(index)}
 
-    def use_cache(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+    def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
         readers = [self.readers["A"]] if self._decode_once else list(self.readers.values())
         for reader in readers:
             reader.use_cache(cache, self.preprocess, indices)
-        self.in_memory = all(reader.is_kept for reader in readers)
+        self.in_memory = all(reader.is_cached for reader in readers)
 
     def _scaled(self, index: int) -> dict[str, Pixels]:
         """The scaled images of both domains, which are the first and the last column of files side by side."""

@@ -26,14 +26,14 @@ NAMED = 5  # Images listed in a message.
 def spec_of(readers: Mapping[str, ImageReader], size: tuple[int, int], class_names: Iterable[str] = ()) -> ImageSpec:
     """The specification of a data set with these readers, by key, and images of this height and width."""
     height, width = size
-    readings = {key: reader.reading for key, reader in readers.items()}
+    formats = {key: reader.format for key, reader in readers.items()}
     return ImageSpec(
         height=height,
         width=width,
-        channels={key: reading.channels for key, reading in readings.items()},
-        depth={key: reading.depth for key, reading in readings.items()},
+        channels={key: each.channels for key, each in formats.items()},
+        depth={key: each.depth for key, each in formats.items()},
         class_names=tuple(class_names),
-        ranges={key: reading.value_range for key, reading in readings.items() if reading.value_range is not None},
+        ranges={key: each.value_range for key, each in formats.items() if each.value_range is not None},
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gantrain.data.images.convert import EXTENSIONS
-from gantrain.data.images.sources import Files
+from gantrain.data.images.sources import FileSource
 from gantrain.errors import ConfigError
 
 HEADER = ["path", "label"]
@@ -34,7 +34,7 @@ class Names:
         self._ends.append(len(self._text))
 
 
-class ListedSource(Files):
+class ListedSource(FileSource):
     """Image files in the order of a list.
 
     Args:

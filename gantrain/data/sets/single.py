@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from gantrain.config.schema import PositiveInt
 from gantrain.data.base import Batch, ImageDataset
-from gantrain.data.images.cache import Cache
 from gantrain.data.images.convert import ValueRange, find_images, is_image
 from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource, Source
+from gantrain.data.images.store import ImageCache
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
 from gantrain.data.sets.layout import fingerprint_of, no_folder, of_phase, spec_of
 from gantrain.data.sets.listing import read_list
@@ -110,9 +110,9 @@ class Images(ImageDataset):
             item["label"] = self.labels[index]
         return item
 
-    def use_cache(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+    def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
         self._reader.use_cache(cache, self.preprocess, indices)
-        self.in_memory = self._reader.is_kept
+        self.in_memory = self._reader.is_cached
 
 
 @DATASETS.register("single")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gantrain.data.base import Batch, ImageDataset, drawn
-from gantrain.data.images.cache import Cache
 from gantrain.data.images.sources import FolderSource
+from gantrain.data.images.store import ImageCache
 from gantrain.data.sets.layout import Layout, fingerprint_of, images_in, spec_of
 from gantrain.data.sets.two_domains import TwoDomains
 from gantrain.registry import DATASETS
@@ -53,7 +53,7 @@ class Unaligned(TwoDomains):
     def _with(self, chosen: Callable[[int], Sequence[int]]) -> ImageDataset:
         """The same data set with only the ``chosen`` indices of each domain, given its size."""
         part = copy.copy(self)
-        part.readers = {domain: reader.part(chosen(len(reader))) for domain, reader in self.readers.items()}
+        part.readers = {domain: reader.subset(chosen(len(reader))) for domain, reader in self.readers.items()}
         return part
 
     def __len__(self) -> int:
@@ -71,11 +71,11 @@ class Unaligned(TwoDomains):
             "name_b": reader_b.name(b),
         }
 
-    def use_cache(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
+    def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
         """Decode every image of both domains once: any item may contain an image of any index."""
         for reader in self.readers.values():
             reader.use_cache(cache, self.preprocess)
-        self.in_memory = all(reader.is_kept for reader in self.readers.values())
+        self.in_memory = all(reader.is_cached for reader in self.readers.values())
 
     def of_domain(self, domain: str) -> ImageDataset:
         return OneDomain(self, domain)

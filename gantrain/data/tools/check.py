@@ -15,7 +15,7 @@ import numpy as np
 
 from gantrain.data.errors import MAX_CONSECUTIVE_ERRORS, MAX_ERROR_RATIO
 from gantrain.data.images.cache import GB, Cache
-from gantrain.data.images.decoding import Pixels
+from gantrain.data.images.store import Pixels
 from gantrain.data.images.transforms import as_pair
 from gantrain.data.tools.dataset_parts import Finding
 from gantrain.data.tools.inspect import Inspection, Part, inspect_images
@@ -62,7 +62,7 @@ class Summary:
         self.depths[depth] += 1
         if crop and not image.misfit and (height < crop[0] or width // len(self.part.readers) < crop[1]):
             self.upscaled.append(index)
-        requested = {reader.reading.channels for reader in self.part.readers}
+        requested = {reader.format.channels for reader in self.part.readers}
         if (image.colour is True and requested == {1}) or (image.colour is False and requested == {3}):
             self.other_colour.append(index)
         if image.scaled is not None:
@@ -158,7 +158,7 @@ def _bad_images(summaries: Sequence[Summary], phase: str, *, skips: bool) -> Ite
     bad = sum(map(len, kinds.values()))
     count = max((len(summary.part) for summary in own), default=0)
     # Testing skips any number, as long as an image is left.
-    most = max(1, count // MAX_ERROR_RATIO) if phase == "train" else count - 1
+    most = max(1, int(count * MAX_ERROR_RATIO)) if phase == "train" else count - 1
     stops = not skips or bad > most or any(_longest_run(summary.bad) >= MAX_CONSECUTIVE_ERRORS for summary in own)
     yield from (Finding(f"{text}: {len(items):,}", stops, items) for text, items in kinds.items() if items)
 
@@ -186,7 +186,7 @@ def _warnings(summary: Summary) -> Iterator[Finding]:
         text = f"{part.title}: images smaller than data.crop_size, which are scaled up: {len(summary.upscaled):,}"
         yield Finding(text, False, _locations(part, summary.upscaled))
     if summary.other_colour:
-        gray = part.readers[0].reading.channels == 1
+        gray = part.readers[0].format.channels == 1
         text = "in colour, in a gray data set" if gray else "in gray, in a colour data set"
         every = len(summary.other_colour) == sum(summary.sizes.values())
         locations = [] if every else _locations(part, summary.other_colour)

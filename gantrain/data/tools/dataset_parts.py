@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -115,7 +116,7 @@ def select(part: Part, *, fraction: float | None, max_size: int | None, seed: in
     if len(indices) == size:
         return part
     labels = None if part.labels is None else [part.labels[index] for index in indices]
-    return replace(part, readers=tuple(reader.part(indices) for reader in part.readers), labels=labels, total=size)
+    return replace(part, readers=tuple(reader.subset(indices) for reader in part.readers), labels=labels, total=size)
 
 
 def _parts_of_phase(data: Mapping[str, Any], phase: str, build: Build) -> tuple[list[Part], list[Finding], bool]:
@@ -130,10 +131,9 @@ def _parts_of_phase(data: Mapping[str, Any], phase: str, build: Build) -> tuple[
         parts, findings, held_out = _parts_of(dataset, phase), [], dataset.held_out
         auto = auto and hasattr(dataset, "readers")
     for number, part in enumerate(parts if auto else ()):
-        suffixes = ("_b",) if part.domain == "B" else ("", "_b")
-        adapted = [_with_stored_depth(*pair) for pair in zip(part.readers, suffixes, strict=False)]
-        parts[number] = replace(part, readers=tuple(reader for reader, _ in adapted))
-        findings += [finding for _, missing in adapted for finding in missing]
+        readers, missing = zip(*map(_with_stored_depth, part.readers), strict=True)
+        parts[number] = replace(part, readers=readers)
+        findings += chain.from_iterable(missing)
     return parts, findings, held_out
 
 
@@ -211,16 +211,16 @@ def _mismatches(a: FolderSource, b: FolderSource) -> list[Finding]:
     return [Finding(f"{text}: {len(items):,}", True, items) for text, items in kinds.items() if items]
 
 
-def _with_stored_depth(reader: ImageReader, suffix: str) -> tuple[ImageReader, list[Finding]]:
+def _with_stored_depth(reader: ImageReader) -> tuple[ImageReader, list[Finding]]:
     """The reader in the depth of its first readable image; a missing range is a finding and becomes [0, 1]."""
     depth, first = _first_depth(reader)
-    value_range = reader.reading.value_range
+    value_range = reader.format.value_range
     findings = []
     if depth == "float32" and value_range is None:
-        findings.append(Finding(str(needs_range(first, suffix)), stops=True))
+        findings.append(Finding(str(needs_range(first, reader.format.suffix)), stops=True))
         value_range = (0, 1)
     found = copy.copy(reader)
-    found.reading = replace(reader.reading, depth=depth, value_range=value_range, convert=False)
+    found.format = replace(reader.format, depth=depth, value_range=value_range, convert=False)
     return found, findings
 
 
@@ -229,7 +229,7 @@ def _first_depth(reader: ImageReader) -> tuple[str, str]:
     for index in range(len(reader)):
         place = reader.location(index)
         try:
-            return read_header(reader.open(index), reader.reading.channels, place).depth, place
+            return read_header(reader.open(index), reader.format.channels, place).depth, place
         except (ConfigError, OSError):  # Reported when all images are inspected.
             continue
     return "uint8", ""

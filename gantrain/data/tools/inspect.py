@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gantrain.data.images.decoding import Pixels, decode
+from gantrain.data.images.decoding import decode
 from gantrain.data.images.headers import Header, read_header
 from gantrain.data.images.reader import ImageReader
-from gantrain.data.images.sources import Encoded
+from gantrain.data.images.sources import EncodedImage
+from gantrain.data.images.store import Pixels
 from gantrain.data.images.transforms import Preprocess
 from gantrain.errors import ConfigError
 from gantrain.runtime.parallel import in_parallel
@@ -62,7 +63,7 @@ class Part:
     @property
     def distinct_readers(self) -> list[ImageReader]:
         """The readers that convert images differently: for halves of the same format, one decodes both."""
-        return list({reader.reading: reader for reader in reversed(self.readers)}.values())[::-1]
+        return list({reader.format: reader for reader in reversed(self.readers)}.values())[::-1]
 
     def thumbnail_indices(self) -> list[int]:
         """The indices of the images with a thumbnail, evenly spaced."""
@@ -87,7 +88,7 @@ def inspect_images(part: Part, *, quick: bool) -> Iterator[Inspection]:
     """Inspect all images in their order, with a progress bar; ``quick`` reads only headers, except for thumbnails."""
     shown = frozenset(part.thumbnail_indices())
 
-    def inspect(opened: tuple[int, Encoded | ConfigError]) -> Inspection:
+    def inspect(opened: tuple[int, EncodedImage | ConfigError]) -> Inspection:
         index, encoded = opened
         if isinstance(encoded, ConfigError):
             return Inspection(None, 0, unreadable=str(encoded))
@@ -96,7 +97,7 @@ def inspect_images(part: Part, *, quick: bool) -> Iterator[Inspection]:
     yield from in_parallel(inspect, _opened(part.readers[0]), total=len(part), label=f"check {part.title}")
 
 
-def _opened(reader: ImageReader) -> Iterator[tuple[int, Encoded | ConfigError]]:
+def _opened(reader: ImageReader) -> Iterator[tuple[int, EncodedImage | ConfigError]]:
     """The encoded images, read in one thread, as databases require."""
     for index in range(len(reader)):
         try:
@@ -105,13 +106,13 @@ def _opened(reader: ImageReader) -> Iterator[tuple[int, Encoded | ConfigError]]:
             yield index, error
 
 
-def _inspect(part: Part, encoded: Encoded, place: str, *, quick: bool, shown: bool) -> Inspection:
+def _inspect(part: Part, encoded: EncodedImage, place: str, *, quick: bool, shown: bool) -> Inspection:
     header, size, digest = None, 0, b""
     try:
         if isinstance(encoded, Path) and not quick:
             encoded = encoded.read_bytes()  # Read once for all the following steps.
         size = encoded.stat().st_size if isinstance(encoded, Path) else len(encoded)
-        header = read_header(encoded, part.readers[0].reading.channels, place)
+        header = read_header(encoded, part.readers[0].format.channels, place)
         misfit, scaled = _fit(part, header, place)
         if quick and not shown:
             return Inspection(header, size, scaled=scaled, misfit=misfit)
@@ -141,13 +142,13 @@ def _fit(part: Part, header: Header, place: str) -> tuple[str, tuple[int, int, i
     except ConfigError as error:
         misfit = str(error)
     size = sum(
-        height * width * reading.channels * np.dtype("float32" if reading.value_range else reading.depth).itemsize
-        for reading in (reader.reading for reader in part.distinct_readers)
+        height * width * each.channels * np.dtype("float32" if each.value_range else each.depth).itemsize
+        for each in (reader.format for reader in part.distinct_readers)
     )
     return misfit, (height, width, size * columns)  # Each reader stores both halves.
 
 
-def _is_colour(encoded: Encoded, header: Header, pixels: Pixels, place: str) -> bool:
+def _is_colour(encoded: EncodedImage, header: Header, pixels: Pixels, place: str) -> bool:
     """Whether the stored channels, except opacity, differ."""
     if header.channels < 3:
         return False

@@ -15,7 +15,8 @@ import numpy as np
 
 from gantrain.config.schema import NonNegativeFloat, Range
 from gantrain.data.images.convert import LARGEST, read_image, write_pixels
-from gantrain.data.images.decoding import Pixels, decode, depth_of
+from gantrain.data.images.decoding import decode, depth_of
+from gantrain.data.images.store import Pixels
 from gantrain.data.images.transforms import Size, as_pair, resize
 from gantrain.data.sets.layout import PHASES, some_of, without_partner
 from gantrain.data.tools.folder_writer import FileTask, by_stem, write_folder

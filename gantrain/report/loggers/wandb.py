@@ -11,7 +11,7 @@ from PIL import Image
 from gantrain.registry import LOGGERS
 from gantrain.report.lines import Line
 from gantrain.report.loggers.base import Logger, require, step_kept
-from gantrain.runtime.whole import write_whole
+from gantrain.runtime.atomic import write_file
 
 
 @LOGGERS.register("wandb")
@@ -68,7 +68,7 @@ class WandbLogger(Logger):
         """A point on each curve."""
         self._run.log(dict(values), step=step)
         self._last = max(self._last, step)
-        write_whole(self._kept, str(self._last))
+        write_file(self._kept, str(self._last))
 
     def image(self, step: int, name: str, image: Image.Image) -> None:
         """One image."""

@@ -27,7 +27,7 @@ from urllib.parse import quote
 import dominate
 from dominate.tags import dd, div, dl, dt, h1, header, html_tag, link, main, meta, noscript, p, script
 
-from gantrain.runtime.whole import is_leftover, write_whole
+from gantrain.runtime.atomic import is_leftover, write_file
 
 PAGE = "index.html"
 BESIDE = "index_files"  # as browsers call what belongs to a page
@@ -78,12 +78,12 @@ def write_document(path: Path, document: dominate.document) -> None:
             name = place.removeprefix(f"{BESIDE}/")
             for asset in (name, *([LICENCES[name]] if name in LICENCES else [])):
                 _copy_asset(asset, path.parent, Path(BESIDE, asset))
-    write_whole(path, document.render())
+    write_file(path, document.render())
 
 
 def write_data(folder: Path, name: str, value: Any) -> None:
     """Keep what a page is to show as ``index_files/data/<name>.js``, whole."""
-    write_whole(folder_below(folder, DATA) / f"{name}.js", f"gantrain.data({json.dumps(name)}, {as_script(value)});\n")
+    write_file(folder_below(folder, DATA) / f"{name}.js", f"gantrain.data({json.dumps(name)}, {as_script(value)});\n")
 
 
 def read_data(folder: Path, name: str) -> Any:
@@ -142,4 +142,4 @@ def _copy_asset(name: str, folder: Path, place: Path) -> None:
         content = asset.read_bytes()
     if (folder / place).is_file() and (folder / place).read_bytes() == content:
         return
-    write_whole(folder_below(folder, str(place.parent)) / place.name, content)
+    write_file(folder_below(folder, str(place.parent)) / place.name, content)

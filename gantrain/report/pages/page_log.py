@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gantrain.report.pages.page import DATA, as_script, folder_below
-from gantrain.runtime.whole import write_whole
+from gantrain.runtime.atomic import write_file
 
 LINES = 500  # of a file
 
@@ -73,7 +73,7 @@ class PageLog:
                 with path.open("a", encoding="utf-8") as file:
                     file.write("".join(self._lines[self._kept : end]))
             else:
-                write_whole(path, "".join(self._lines[first:end]))
+                write_file(path, "".join(self._lines[first:end]))
             self._whole, self._kept = True, end
 
 

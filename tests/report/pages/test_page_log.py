@@ -44,7 +44,7 @@ def test_lines_go_into_files_that_only_grow() -> None:
 def test_a_line_costs_its_own_length(monkeypatch) -> None:
     log = filled(LINES + 7)
     written: list[int] = []
-    monkeypatch.setattr(page_log, "write_whole", lambda path, text: written.append(len(text)))
+    monkeypatch.setattr(page_log, "write_file", lambda path, text: written.append(len(text)))
     sizes = {path: path.stat().st_size for path in DATA.iterdir()}
     log.add("losses", {"step": -1})
     grown = {path.name: path.stat().st_size - sizes[path] for path in DATA.iterdir()}
@@ -76,7 +76,7 @@ def test_what_could_not_be_written_is_caught_up_on(before: int, monkeypatch) -> 
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", half)
-        patch.setattr(page_log, "write_whole", lambda path, text: half(path))
+        patch.setattr(page_log, "write_file", lambda path, text: half(path))
         for number in range(before, before + 5):
             with pytest.raises(OSError, match="No space"):
                 log.add("losses", {"step": number})
