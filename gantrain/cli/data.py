@@ -186,7 +186,7 @@ COMMANDS = {
         summary="Extracts the edges of photographs by Canny's method",
         details=lambda: (
             "sigma: standard deviation of the Gaussian blur, in pixels. low: minimum gradient of all pixels of an\n"
-            "edge, high: of at least one; a sharp step from black to white has a gradient of 4. invert: white on black.\n"
+            "edge, high: of at least one of them; a sharp step from black to white has 4. invert: white on black.\n"
             "Raise sigma and high for fewer edges. Needs scikit-image: pip install 'gantrain[prepare]'\n"
         ),
     ),

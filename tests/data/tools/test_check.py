@@ -19,7 +19,7 @@ from PIL import Image
 from gantrain.cli.main import main
 from gantrain.data.images.headers import Header, read_header
 from gantrain.data.images.reader import ImageReader
-from gantrain.data.images.sources import Encoded, Source
+from gantrain.data.images.sources import EncodedImage, Source
 from gantrain.data.tools.check import findings_in, in_bytes, summarise
 from gantrain.data.tools.inspect import Part
 from gantrain.training.build import STREAM_KEYS, build_dataset
@@ -583,7 +583,7 @@ class Endless(Source):
     def location(self, index: int) -> str:
         return str(index)
 
-    def open(self, index: int) -> Encoded:
+    def open(self, index: int) -> EncodedImage:
         return self.path
 
     def stamp(self) -> str:
