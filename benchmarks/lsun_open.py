@@ -119,7 +119,7 @@ def memory() -> tuple[float, float]:
 
 def gantrain() -> Callable[[str], tuple[Any, Callable[[int], Any]]]:
     """Opens as the command does."""
-    from gantrain.training.build import build_dataset
+    from gantrain.data.settings import build_dataset
 
     keys = {"channels": 3, "load_size": 8, "crop_size": 8, "crop": "center", "flip": False}
 

@@ -1,4 +1,4 @@
-"""What every data set is: items in their stored depth, and a description from which networks are sized."""
+"""The interface of data sets, and the description of their images from which networks are built."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from gantrain.data.images.cache import Cache
+from gantrain.data.images.store import ImageCache
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 
-# Keys: `image` (N, C, H, W) and `label` (N,) for models that start from noise, `a` and `b` for those that translate,
+# Keys: `image` (N, C, H, W) and `label` (N,) for models that generate from noise, `a` and `b` for those that translate,
 # `name` (N names). Images leave the data set in their stored depth and the stream in [-1, 1].
 Batch: TypeAlias = dict[str, Any]
 
@@ -24,15 +24,15 @@ IMAGE_KEYS = ("image", "a", "b")
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What networks need to know of a data set; kept in checkpoints, so that testing needs no training data.
+    """What networks need to know about a data set; stored in checkpoints, so that testing needs no training data.
 
     Attributes:
-        height: Pixels.
-        width: Pixels.
+        height: In pixels.
+        width: In pixels.
         channels: Per domain: ``{"image": 1}``, or ``{"a": 3, "b": 1}``.
-        depth: Per domain, the stored type: ``uint8``, ``uint16`` or ``float32``.
-        class_names: Empty if the images have no labels.
-        ranges: Per domain, the stored values that become -1 and 1, where they are not the whole range of the type.
+        depth: The stored type per domain: ``uint8``, ``uint16`` or ``float32``.
+        class_names: Empty if images have no labels.
+        ranges: The stored values per domain that become -1 and 1, unless they are the range of the type.
     """
 
     height: int
@@ -44,7 +44,7 @@ class ImageSpec:
 
     @property
     def num_classes(self) -> int:
-        """How many labels there are; 0 without labels."""
+        """Number of classes; 0 without labels."""
         return len(self.class_names)
 
     def shape(self, domain: str) -> tuple[int, int, int]:
@@ -52,7 +52,7 @@ class ImageSpec:
         return self.channels[domain], self.height, self.width
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a checkpoint."""
+        """Plain values for a checkpoint."""
         return asdict(self)
 
     @classmethod
@@ -63,16 +63,16 @@ class ImageSpec:
 
 
 class ImageDataset(Dataset[Batch], ABC):
-    """A data set whose random choices are functions of a seed.
+    """A data set whose random augmentations are functions of a seed.
 
     Attributes:
         spec: Sizes, channels and classes.
         labels: One class number per item, or None.
-        in_memory: Whether an item costs so little that worker processes would only be in the way; those of a cache do.
-        held_out: Whether the test phase shows other images than the training phase.
-        fingerprint: Tells these images from others of the same number; empty where the configuration does.
-        shuffled: Whether each epoch of training goes through the items in an order of its own.
-        paired: Whether ``a`` and ``b`` of an item show the same.
+        in_memory: Whether items are so cheap to read, in memory or in a cache, that worker processes slow it down.
+        held_out: Whether the test phase has other images than the training phase.
+        fingerprint: Differs between sets of as many other images; empty where the configuration determines the images.
+        shuffled: Whether training shuffles the items in every epoch.
+        paired: Whether ``a`` and ``b`` of an item correspond.
     """
 
     spec: ImageSpec
@@ -85,14 +85,14 @@ class ImageDataset(Dataset[Batch], ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many items there are."""
+        """Number of items."""
 
     @abstractmethod
     def item(self, index: int, seed: int) -> Batch:
-        """One item without its batch dimension; crops and flips depend on ``seed`` alone."""
+        """One item without batch dimension; crops and flips depend on ``seed`` alone."""
 
     def items(self, indices: Sequence[int], seeds: Sequence[int]) -> Batch:
-        """These items as one batch; where it can be had faster than one by one, a data set says how.
+        """Items as one batch; to be overridden where that is faster than one item after another.
 
         Raises:
             ConfigError: Their images differ in size.
@@ -100,40 +100,40 @@ class ImageDataset(Dataset[Batch], ABC):
         return collate([self.item(index, seed) for index, seed in zip(indices, seeds, strict=True)])
 
     def first(self, count: int) -> ImageDataset:
-        """What is left if there are no more than ``count`` images, the first ones, of each domain."""
+        """The data set restricted to the first ``count`` images of each domain."""
         return Selection(self, range(min(count, len(self))))
 
     def sample(self, fraction: float, seed: int) -> ImageDataset:
-        """What is left if that part of each domain, at least one image, is drawn by ``seed``; the order stays."""
+        """The data set restricted to a random fraction of each domain, at least one image, in the same order."""
         return Selection(self, drawn(len(self), fraction, seed))
 
-    def use_cache(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
-        """Take images from ``cache`` from now on; a data set that decodes none has no use for it.
+    def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
+        """Take decoded images from a cache from now on; nothing happens in data sets that decode none.
 
         Args:
-            cache: Where decoded images are kept.
-            indices: Of the items that are wanted; None for all.
+            cache: The cache.
+            indices: Of the items that are needed; None for all.
         """
 
     def of_domain(self, domain: str) -> ImageDataset:
-        """The items that hold an image of ``domain``, each image once: all of them, unless domains differ in number."""
+        """The items with each image of a domain once: all items, unless domains differ in number."""
         return self
 
     @property
     def keys(self) -> frozenset[str]:
-        """What its items hold."""
+        """The keys of its items, except names."""
         return frozenset(self.spec.channels) | ({"label"} if self.labels is not None else set())
 
 
 class Selection(ImageDataset):
-    """Some items of a data set, of which only some may show their labels.
+    """Some items of a data set, optionally with labels for only some of them.
 
-    Semi-supervised learning (``known`` given): the label of every other item reads -1, and the known items are
-    repeated until they make about half of an epoch, so that each batch holds some.
+    For semi-supervised learning (``known`` given), the label of every other item is -1, and the known items are
+    repeated until they make up about half of an epoch, so that each batch has some.
 
     Args:
-        dataset: Whose items these are.
-        indices: Which.
+        dataset: The data set.
+        indices: Of the items.
         known: Those of ``indices`` that keep their labels; None for all.
     """
 
@@ -154,11 +154,9 @@ class Selection(ImageDataset):
             self.labels = [-1 if self._hides(index) else labels[index] for index in self._indices]
 
     def __len__(self) -> int:
-        """How many items there are, repetitions counted."""
         return len(self._indices)
 
     def item(self, index: int, seed: int) -> Batch:
-        """An item of the data set below, its label hidden (-1) unless it is known."""
         index = self._indices[index]
         item = self._dataset.item(index, seed)
         if self._hides(index):
@@ -166,23 +164,19 @@ class Selection(ImageDataset):
         return item
 
     def items(self, indices: Sequence[int], seeds: Sequence[int]) -> Batch:
-        """The same for many."""
         below = [self._indices[index] for index in indices]
         batch = self._dataset.items(below, seeds)
-        hidden = [place for place, index in enumerate(below) if self._hides(index)]
+        hidden = [position for position, index in enumerate(below) if self._hides(index)]
         if hidden:
             batch["label"][hidden] = -1
         return batch
 
-    def use_cache(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
-        """Take the images of these items from ``cache``."""
-        self._dataset.use_cache(
-            cache, self._indices if indices is None else [self._indices[index] for index in indices]
-        )
+    def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
+        below = self._indices if indices is None else [self._indices[index] for index in indices]
+        self._dataset.use_cache(cache, below)
         self.in_memory = self._dataset.in_memory
 
     def of_domain(self, domain: str) -> ImageDataset:
-        """The same selection among the items of the data set below that hold an image of ``domain``."""
         below = self._dataset.of_domain(domain)
         return self if below is self._dataset else Selection(below, [i for i in self._indices if i < len(below)])
 
@@ -191,7 +185,7 @@ class Selection(ImageDataset):
 
 
 def collate(items: Sequence[Batch]) -> Batch:
-    """Items as one batch: tensors and numbers stacked, names in a list.
+    """Items as one batch: tensors and numbers are stacked, names listed.
 
     Raises:
         ConfigError: Their images differ in size.
@@ -203,7 +197,7 @@ def collate(items: Sequence[Batch]) -> Batch:
                 for one in (items[0], item)
             )
             raise ConfigError(
-                f"data.preprocess leaves images of unlike sizes in one batch: {sizes}; take a mode that crops "
+                f"data.preprocess leaves images of different sizes in one batch: {sizes}; give a mode that crops "
                 "(resize_and_crop, scale_width_and_crop, scale_shortside_and_crop), or data.batch_size=1"
             )
     batch: Batch = default_collate(list(items))
@@ -211,19 +205,19 @@ def collate(items: Sequence[Batch]) -> Batch:
 
 
 def image_shapes(item: Batch) -> list[torch.Size]:
-    """Of each of its images."""
+    """The shape of each image of an item."""
     return [item[key].shape for key in IMAGE_KEYS if key in item]
 
 
 def drawn(size: int, fraction: float, seed: int) -> list[int]:
-    """A part of the first ``size`` numbers, at least one, in their order; which, the seed says."""
+    """A random fraction of ``range(size)``, at least one index, ascending."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "fraction"))
     part = torch.randperm(size, generator=generator)[: max(1, round(fraction * size))]
     return part.sort().values.tolist()
 
 
 def first_of_each_class(labels: Sequence[int], count: int) -> list[int]:
-    """The first ``count`` indices in which every class comes up as often as any other (within one)."""
+    """The first ``count`` indices with equally many of each class (within one)."""
     seen: dict[int, int] = {}
     ranked = []
     for index, label in enumerate(labels):
@@ -233,7 +227,7 @@ def first_of_each_class(labels: Sequence[int], count: int) -> list[int]:
 
 
 def to_signed_range(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Stored images to [-1, 1] in ``dtype``; floating-point images are taken to be there already."""
+    """Stored images as ``dtype`` in [-1, 1], where floating-point images must be already."""
     if images.dtype == torch.uint8:
         return images.to(dtype).div_(127.5).sub_(1)
     if images.dtype == torch.uint16:
@@ -242,5 +236,5 @@ def to_signed_range(images: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1] to 8 bits, rounded to the nearest."""
+    """Images in [-1, 1] as 8 bits, rounded to the nearest."""
     return images.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""What becomes of images that can't be read in the middle of an epoch."""
+"""Handling of images that can't be read in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -13,114 +13,114 @@ from gantrain.runtime import distributed
 
 OnError: TypeAlias = Literal["raise", "skip"]
 
-MAX_CONSECUTIVE_ERRORS = 100  # with so many bad images on end, it is not the images
-MAX_ERROR_RATIO = 10  # as where more than one image in so many is bad
+# With more errors in a row, or a larger share of unreadable images, something else than single images is wrong.
+MAX_CONSECUTIVE_ERRORS = 100
+MAX_ERROR_RATIO = 0.1
 
 
 @contextmanager
-def as_config_error(what: str) -> Iterator[None]:
-    """Whatever goes wrong inside, in a data set of a plugin or in a decoder, is told in a line: can't ``what``.
+def as_config_error(action: str) -> Iterator[None]:
+    """Turn any error of a decoder or of a plug-in's data set into one line: can't ``action``.
 
     Raises:
-        ConfigError: Something did. Memory that runs out is told elsewhere.
+        ConfigError: For any error except MemoryError, which is handled elsewhere.
     """
     try:
         yield
     except (ConfigError, MemoryError):
         raise
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
+        frame = traceback.extract_tb(error.__traceback__)[-1]
         reason = (str(error).strip().splitlines() or [""])[0]
-        told = f"{type(error).__name__}{': ' * bool(reason)}{reason} ({place.filename}:{place.lineno})"
-        raise ConfigError(f"can't {what}: {told}") from error
+        description = f"{type(error).__name__}{': ' * bool(reason)}{reason} ({frame.filename}:{frame.lineno})"
+        raise ConfigError(f"can't {action}: {description}") from error
 
 
 def get_item(dataset: ImageDataset, index: int, seed: int) -> Batch:
     """An item.
 
     Raises:
-        ConfigError: It can't be made, whatever the reason.
+        ConfigError: It can't be made, for whatever reason.
     """
     with as_config_error(f"make item {index} of the data"):
         return dataset.item(index, seed)
 
 
 def next_readable(dataset: ImageDataset, index: int, seed_of: Callable[[int], int]) -> tuple[Batch, list[str]]:
-    """The item, or else the next one that can be read, the first coming after the last; and what is wrong on the way.
+    """The item, or else the next readable one (the first after the last), and the errors of those in between.
 
-    What stands in is the neighbour's own item: with the seed of the item that is missing, two unpaired domains would
-    draw the same bad image beside every neighbour.
+    The replacement has its own seed: with that of the unreadable item, two unpaired domains would draw the same
+    unreadable image together with every neighbour.
 
     Args:
-        dataset: Whose item it is.
-        index: Which.
-        seed_of: The seed of the item of an index.
+        dataset: The data set.
+        index: Of the item.
+        seed_of: Maps an index to the seed of its item.
 
     Raises:
-        ConfigError: Too many can't be read.
+        ConfigError: Too many items in a row can't be read.
     """
     reasons: list[str] = []
-    for there in range(index, index + min(MAX_CONSECUTIVE_ERRORS, len(dataset))):
-        there %= len(dataset)
+    for candidate in range(index, index + min(MAX_CONSECUTIVE_ERRORS, len(dataset))):
+        candidate %= len(dataset)
         try:
-            return get_item(dataset, there, seed_of(there)), reasons
+            return get_item(dataset, candidate, seed_of(candidate)), reasons
         except ConfigError as error:
             reasons.append(str(error))
     raise ConfigError(
         f"data.on_error=skip: {len(reasons)} items in a row can't be read; the last: {reasons[-1]} "
-        "(gantrain data check names them all)"
+        "(gantrain data check lists them all)"
     )
 
 
 class Faults:
-    """The bad images of a run since it was started or resumed, and how often others took their places.
+    """The unreadable images since a run was started or resumed, and how often others replaced them.
 
     Args:
-        size: Items of the data set.
-        counted: Whether bad images are replaced at all, so that ranks have something to tell each other.
+        size: Number of items of the data set.
+        counted: Whether unreadable images are replaced at all; otherwise ranks have nothing to exchange.
     """
 
     def __init__(self, size: int, *, counted: bool) -> None:
-        self._limit = max(1, size // MAX_ERROR_RATIO)
+        self._limit = max(1, int(size * MAX_ERROR_RATIO))
         self._size = size
         self._counted = counted
-        self._own: dict[str, None] = {}  # in the order in which they came up
-        self._told: dict[str, None] = {}
+        self._found: dict[str, None] = {}  # by this rank, in order
+        self._reported: dict[str, None] = {}
         self._replaced = 0
 
     def add(self, replaced: Iterable[list[str]]) -> None:
-        """Count items that were replaced, each given as what was wrong with it and with its neighbours.
+        """Count replaced items, each given as the errors of itself and of its unreadable neighbours.
 
         Raises:
             ConfigError: There are too many.
         """
         for reasons in replaced:
             self._replaced += 1
-            self._own.update(dict.fromkeys(reasons))
-            if len(self._own) > self._limit:
+            self._found.update(dict.fromkeys(reasons))
+            if len(self._found) > self._limit:
                 raise ConfigError(
-                    f"data.on_error=skip: {len(self._own)} images can't be read, of {self._size:,} items, of "
-                    f"which no more than {self._limit:,} are left out; the last: {reasons[-1]} (gantrain data check "
-                    "names them all)"
+                    f"data.on_error=skip: {len(self._found)} of {self._size:,} images can't be read, and at most "
+                    f"{self._limit:,} are skipped; the last: {reasons[-1]} (gantrain data check lists them all)"
                 )
 
     def news(self) -> list[str]:
-        """A line for each bad image of any rank that has not had one. Every rank must ask; rank 0 gets the answer."""
+        """On rank 0, a line for each image that was not reported yet; every rank must call it."""
         if not self._counted:
             return []
-        found = {reason for reasons in distributed.gather_object(list(self._own)) or () for reason in reasons}
-        fresh = sorted(found - self._told.keys())
-        self._told.update(dict.fromkeys(fresh))
+        found = {reason for reasons in distributed.gather_object(list(self._found)) or () for reason in reasons}
+        fresh = sorted(found - self._reported.keys())
+        self._reported.update(dict.fromkeys(fresh))
         return [f"warning: left out: {reason}" for reason in fresh]
 
     def summary(self) -> list[str]:
-        """The last news, and how many there were in all; asked and answered in the same way."""
+        """On rank 0, the last news and the total number; every rank must call it."""
         if not self._counted:
             return []
         lines = self.news()
         replaced = sum(distributed.gather_object(self._replaced) or ())
         if replaced:
             lines.append(
-                f"warning: bad images left out: {len(self._told)}; items replaced by their neighbours: {replaced}"
+                f"warning: bad images left out: {len(self._reported)}; items replaced by their neighbours: {replaced}"
             )
         return lines

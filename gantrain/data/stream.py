@@ -24,37 +24,37 @@ from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 from gantrain.runtime.signals import ignore_signals_in_worker
 
-REPLACED = "replaced"  # under this key a batch carries what is wrong with the items that others stand in for
+REPLACED = "replaced"  # the key of a batch for the errors of items that were replaced
 
 
 class BatchStream(Iterator[Batch]):
-    """Global batch number k is a function of the seed and of k alone; each rank takes its slice of it.
+    """Yields global batches, the k-th of which depends on the seed and k alone; each rank gets its slice of them.
 
-    Every epoch is a permutation of the items; batches cross the ends of epochs, so that none is short. What an item's
-    crop and flip depend on is (seed, epoch, index), never the number of workers or ranks.
+    Every epoch is a permutation of the items; batches cross the ends of epochs, so that all have the same size. Crops
+    and flips of an item depend on (seed, epoch, index), never on the number of workers or ranks.
 
     Args:
-        dataset: What to draw from.
+        dataset: The data set.
         batch_size: Of the global batch.
         seed: The run's.
-        num_workers: ProcessCount that decode; None for what suits the machine and the data set.
-        on_error: What an image that can't be read does: ``raise`` ends the run with its name, ``skip`` puts the next
-            readable item of the data set, in its own order, in its place.
-        device: Where batches go.
-        dtype: Of the images there.
-        channels_last: Whether images are laid out so in memory.
-        rank: Which slice this process takes.
-        world_size: How many slices there are.
+        num_workers: Worker processes; None for a number that suits the machine and the data set.
+        on_error: For an image that can't be read: ``raise`` ends the run with its name, ``skip`` replaces it by the
+            next readable item of the data set.
+        device: Of the batches.
+        dtype: Of their images.
+        channels_last: Whether their images have that memory layout.
+        rank: Which slice this process gets.
+        world_size: Number of slices.
 
     Attributes:
-        position: Global batches handed out so far.
-        rollbacks: How often the run has gone back; each time the images come in another order from there on.
-        seconds_waited: Time spent waiting for data, in all.
+        position: Number of global batches so far.
+        rollbacks: How often the run has gone back; from each rollback on, the order of images is another.
+        seconds_waited: Total time spent waiting for data.
         on_error: As given.
         faults: The images that were skipped.
 
     Raises:
-        ConfigError: The batch can't be shared evenly by the ranks.
+        ConfigError: The batch size is not divisible by the number of ranks.
     """
 
     def __init__(
@@ -93,28 +93,27 @@ class BatchStream(Iterator[Batch]):
 
     @property
     def images(self) -> int:
-        """Images of all ranks handed out so far."""
+        """Number of images of all ranks so far."""
         return self.position * self.batch_size
 
     @property
     def num_workers(self) -> int:
-        """ProcessCount that decode; once images are in a cache, fewer will do."""
+        """Worker processes for the data set as it is now: fewer once its images are in a cache."""
         return good_number_of_workers(self._dataset) if self._num_workers is None else self._num_workers
 
     @property
     def epoch(self) -> float:
-        """How often the data set has been gone through, as a fraction."""
+        """Number of passes through the data set, as a fraction."""
         return self.images / self.size
 
     def __next__(self) -> Batch:
-        """The next batch: image keys as (N, C, H, W) in [-1, 1], labels as (N,) whole numbers, names as a list."""
+        """The next batch: images as (N, C, H, W) in [-1, 1], labels as (N,) integers, names as a list."""
         start = time.perf_counter()
         if self._loader is None:
             self._loader = self._open()
         try:
             stored = next(self._loader)
-        except ConfigError as error:  # from a worker, torch wraps it in the trace there
-            # whose text is the argument: shown, its line breaks would be escapes
+        except ConfigError as error:  # From a worker, its argument is the traceback there.
             raise ConfigError(str(error.args[-1]).rstrip().rpartition("ConfigError: ")[2]) from None
         self.faults.add(stored.pop(REPLACED, ()))
         self.seconds_waited += time.perf_counter() - start
@@ -123,27 +122,28 @@ class BatchStream(Iterator[Batch]):
         return to_device(stored, device=self._device, dtype=self._dtype, channels_last=self._channels_last)
 
     def take_names(self) -> list[str]:
-        """Of the images handed out since the last call."""
+        """The names of the images since the last call."""
         names, self._names = self._names, []
         return names
 
     def exit_codes(self) -> list[int]:
-        """Of the processes that decode, or did last, those that have ended: less than 0 for a signal."""
+        """The exit codes of current or last workers that have ended; less than 0 for a signal."""
         return [process.exitcode for process in self._workers if process.exitcode is not None]
 
     def go_to(self, position: int, *, rollbacks: int) -> None:
-        """Hand out global batch ``position`` next, in the order of a run that has gone back ``rollbacks`` times."""
+        """Continue with global batch ``position``, in the order of a run with that many rollbacks."""
         self.close()
         self.position, self.rollbacks = position, rollbacks
 
     def close(self) -> None:
-        """End the processes that decode; the next batch would start others.
+        """End the worker processes; the next batch would start new ones.
 
-        Left to the end of the program, they would be waited for for ever: they pass over its signal.
+        At exit, Python would wait for them forever, since they ignore its signal.
         """
         loader, self._loader = self._loader, None
-        if shut_down := getattr(loader, "_shutdown_workers", None):  # an error that is on its way may still refer to it
-            with suppress(RuntimeError):  # raised wherever it may be when one dies; that has been told
+        # Setting the loader to None may not delete it: a current exception may refer to it.
+        if shut_down := getattr(loader, "_shutdown_workers", None):
+            with suppress(RuntimeError):  # A worker has died, which has been reported.
                 shut_down()
 
     def _open(self) -> Iterator[Batch]:
@@ -156,49 +156,48 @@ class BatchStream(Iterator[Batch]):
             num_workers=workers,
             prefetch_factor=batches_ahead(workers) if workers else None,
             pin_memory=self._device.type == "cuda",
-            generator=torch.Generator(),  # else the loader draws from the global one
-            collate_fn=passthrough_collate,  # whole batches come from the data set
-            worker_init_fn=_outlive_signals,
+            generator=torch.Generator(),  # The loader would draw from the global one.
+            collate_fn=passthrough_collate,  # The data set makes batches itself.
+            worker_init_fn=_ignore_signals,
         )
-        others = multiprocessing.active_children()
+        before = multiprocessing.active_children()
         batches = iter(loader)
-        self._workers = [process for process in multiprocessing.active_children() if process not in others]
+        self._workers = [process for process in multiprocessing.active_children() if process not in before]
         return batches
 
 
 def _batches(start: int, batch_size: int, share: slice, size: int, seed: int | None) -> Iterator[list[tuple[int, int]]]:
-    """From global batch ``start`` on, a rank's (epoch, index) pairs; without a seed, every epoch goes in order.
+    """A rank's (epoch, index) pairs from global batch ``start`` on; without a seed, every epoch is in order.
 
-    No method of the stream, whose loader would then hold it: a ring that only the garbage collector opens, too late for
-    the workers to hear of it, and each is waited for for five seconds.
+    This is no method of the stream, since the loader would then refer to the stream: workers of such a reference cycle
+    end late, each after a timeout of five seconds.
     """
     order = np.empty(0, dtype=np.int64)
-    drawn = -1
+    order_epoch = -1
     for first in itertools.count(start * batch_size, batch_size):
         pairs = []
-        for place_ in range(first + share.start, first + share.stop):
-            epoch, within = divmod(place_, size)
-            if epoch != drawn:
-                order, drawn = _permutation(size, seed, epoch), epoch
+        for position in range(first + share.start, first + share.stop):
+            epoch, within = divmod(position, size)
+            if epoch != order_epoch:
+                order, order_epoch = _permutation(size, seed, epoch), epoch
             pairs.append((epoch, int(order[within])))
         yield pairs
 
 
 def _permutation(size: int, seed: int | None, epoch: int) -> NDArray[np.int64]:
-    """No list, which would take a hundred megabytes for LSUN's three million bedrooms."""
     if seed is None:
         return np.arange(size)
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
     return torch.randperm(size, generator=generator).numpy()
 
 
-def _outlive_signals(worker: int) -> None:
-    """So that the main process can finish its step and save."""
+def _ignore_signals(worker: int) -> None:
+    """Let the main process finish its step and save."""
     ignore_signals_in_worker()
 
 
 class _Seeded(Dataset[Batch]):
-    """Batches by their items' (epoch, index), each item with a seed of its own."""
+    """Batches by the (epoch, index) of their items, each with its own seed."""
 
     def __init__(self, dataset: ImageDataset, seed: int, on_error: OnError) -> None:
         self._dataset = dataset
@@ -212,7 +211,7 @@ class _Seeded(Dataset[Batch]):
                 return self._dataset.items(indices, seeds)
         except ConfigError:
             if self._on_error == "raise":
-                for index, seed in zip(indices, seeds, strict=True):  # the one that is at fault says so itself
+                for index, seed in zip(indices, seeds, strict=True):  # Raise the error of the item that fails.
                     get_item(self._dataset, index, seed)
                 raise
         found = [next_readable(self._dataset, index, partial(self._seed_of, epoch)) for epoch, index in keys]
@@ -223,13 +222,12 @@ class _Seeded(Dataset[Batch]):
 
 
 def passthrough_collate(batch: Any) -> Batch:
-    """A whole batch, as it is; a worker's in shared memory, where a thread would put it whose errors nobody hears."""
-    whole: Batch = batch
+    """The batch itself; a worker's in shared memory, where torch would move it in a thread that reports no errors."""
     if get_worker_info() is not None:
-        for value in whole.values():
+        for value in batch.values():
             if isinstance(value, torch.Tensor):
                 value.share_memory_()
-    return whole
+    return batch
 
 
 def in_order(
@@ -241,10 +239,10 @@ def in_order(
     on_error: OnError = "raise",
     left_out: set[str] | None = None,
 ) -> Iterator[Batch]:
-    """Every item once, in order and without randomness beyond its index: for previews, metrics and tests.
+    """Yield every item once, in order, with a seed of its index: for previews, metrics and tests.
 
-    A batch ends early where the size of the images changes. With ``skip``, items that can't be read are left out, and
-    what is wrong with them is added to ``left_out``.
+    A batch ends early where the size of images changes. With ``skip``, unreadable items are left out, and their errors
+    added to ``left_out``.
     """
     items: list[Batch] = []
     for item in _each(dataset, on_error, set() if left_out is None else left_out):
@@ -257,27 +255,27 @@ def in_order(
 
 
 def _each(dataset: ImageDataset, on_error: OnError, left_out: set[str]) -> Iterator[Batch]:
-    some = False
+    found = False
     for index in range(len(dataset)):
         try:
             item = get_item(dataset, index, derive_seed("in order", index))
         except ConfigError as error:
-            if on_error == "raise" or (index == len(dataset) - 1 and not some):
+            if on_error == "raise" or (index == len(dataset) - 1 and not found):
                 raise
             left_out.add(str(error))
         else:
-            some = True
+            found = True
             yield item
 
 
 def to_device(batch: Batch, *, device: torch.device, dtype: torch.dtype, channels_last: bool = False) -> Batch:
-    """A stored batch on the device, its images in [-1, 1]."""
+    """Move a stored batch to the device, with images in [-1, 1]."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    placed = {
+    moved = {
         key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
         for key, value in batch.items()
     }
     for key in IMAGE_KEYS:
-        if key in placed:
-            placed[key] = to_signed_range(placed[key], dtype).contiguous(memory_format=layout)
-    return placed
+        if key in moved:
+            moved[key] = to_signed_range(moved[key], dtype).contiguous(memory_format=layout)
+    return moved

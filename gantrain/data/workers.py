@@ -9,13 +9,13 @@ from gantrain.data.base import ImageDataset
 from gantrain.runtime import distributed
 from gantrain.runtime.parallel import available_cores
 
-TINY_SET = 1000  # fewer items, each of no more pixels than below, are read before workers have started
+TINY_SET = 1000  # Fewer items, of at most as many pixels as below, are read before workers have started.
 TINY_IMAGE = 64 * 64
-MOST_WORKERS = 8  # more mostly wait for the disk and for each other
+MAX_WORKERS = 8  # More of them mostly wait for the disk and for each other.
 
 
 def good_number_of_workers(dataset: ImageDataset) -> int:
-    """One for each core that this process has to itself but the one it trains on, from 1 to 8.
+    """One for each core of this process except the one that trains, from 1 to 8.
 
     None for data sets in memory or in a cache, for tiny ones (fewer than 1,000 items of at most 64 x 64 pixels), and
     where there is only one core.
@@ -24,33 +24,33 @@ def good_number_of_workers(dataset: ImageDataset) -> int:
     if dataset.in_memory or tiny:
         return 0
     cores = available_cores()
-    return max(min(1, cores - 1), min(MOST_WORKERS, cores // distributed.local_world_size() - 1))
+    return max(min(1, cores - 1), min(MAX_WORKERS, cores // distributed.local_world_size() - 1))
 
 
 def batches_ahead(workers: int) -> int:
-    """Batches that each worker prepares in advance: two, but four in all, for models that draw several at once."""
+    """Batches that each worker prefetches: two, but four in all for models that draw several at once."""
     return max(2, 4 // workers)
 
 
 def advice(data: Mapping[str, Any], dataset: ImageDataset, workers: int) -> str:
-    """What to change where data is waited for; empty if it is in memory already, or if there is nothing to change.
+    """What to change when training waits for data; empty if the data is in memory or nothing would help.
 
     Args:
         data: The keys under ``data``, as configured.
-        dataset: What they made.
-        workers: How many there are.
+        dataset: The data set built from them.
+        workers: Number of worker processes.
     """
     if dataset.in_memory:
         return ""
     cores = available_cores()
-    better = min(MOST_WORKERS, cores // distributed.local_world_size())
+    better = min(MAX_WORKERS, cores // distributed.local_world_size())
     ways = []
     if better > workers:
         ways.append(f"data.num_workers={better} (now {workers}; this process may use {cores} cores)")
     cache = data.get("cache", "disk")
-    if cache != "disk":  # auto has found no room, or too little to decode
-        room = "" if cache in ("off", False) else " where there is room,"
-        ways.append(f"data.cache=disk,{room} which decodes every image only once")
+    if cache != "disk":  # With auto, there was too little space or too little to decode.
+        space = "" if cache in ("off", False) else " if there is space,"
+        ways.append(f"data.cache=disk,{space} which decodes every image only once")
     if data.get("decoder") == "exact":
         ways.append("data.decoder=fast, which scales images in a third of the time")
     return ", or ".join(ways)

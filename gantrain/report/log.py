@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
-from gantrain.runtime.whole import write_whole
+from gantrain.runtime.atomic import write_file
 
 Line: TypeAlias = dict[str, float]
 Record = TypeVar("Record")
@@ -73,7 +73,7 @@ class AppendLog(Generic[Record]):
             end = min(first + self._per_file, len(self.records))
             size, self._size = self._size, -1
             if not offset or not self._append(number, self._text(self.written, end), size):
-                write_whole(self._file(number), self._text(first, end))
+                write_file(self._file(number), self._text(first, end))
             self.written, self._size = end, self._file(number).stat().st_size
 
     def _append(self, number: int, text: bytes, size: int) -> bool:

@@ -21,8 +21,8 @@ from gantrain.report.log import LR_PREFIX, JsonlLog
 from gantrain.report.loggers import AsyncLogger, Logger, end_all
 from gantrain.report.pages.page import ASSETS, read_status, remove_leftovers
 from gantrain.report.pages.training_page import TrainingPage
+from gantrain.runtime.atomic import write_file
 from gantrain.runtime.run_lock import LostFolderError
-from gantrain.runtime.whole import write_whole
 
 
 class Report:
@@ -89,7 +89,7 @@ class Report:
             return
         self._truncate(step)
         with self._warn_on_io_error():
-            write_whole(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self._config)))
+            write_file(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self._config)))
         self._open_page(step, done=done, total=total, unit=unit)
         self._step = step
         lines = [{name: value for name, value in line.items() if name not in CLOCK} for line in self._losses.records]

@@ -1,10 +1,11 @@
-"""Files that can be made again: each is whole or not there, and a killed process stands in nobody's way."""
+"""Atomic writes, file locks, and the folder of caches and indices, which can be rebuilt."""
 
 from __future__ import annotations
 
 import errno
 import glob
 import os
+import re
 import sys
 import tempfile
 import time
@@ -14,17 +15,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-if sys.platform != "win32":  # where nobody waits for anybody, and what is left over stays
+if sys.platform != "win32":  # without it nothing is locked, and leftovers are not removed
     import fcntl
 
 POLL = 0.1  # seconds
+MIN_LEFTOVER_AGE = 10.0  # seconds; a younger file may belong to a process that is about to lock it
 
 
-def cache_folder() -> Path:
-    """Where they are kept: ``$GANTRAIN_CACHE``, or else ``~/.cache/gantrain``.
-
-    Who has no home folder, in a container maybe, has them in that of temporary files.
-    """
+def cache_dir() -> Path:
+    """``$GANTRAIN_CACHE``, or else ``~/.cache/gantrain``, or a temporary folder for users without a home folder."""
     try:
         return Path(os.environ.get("GANTRAIN_CACHE") or "~/.cache/gantrain").expanduser()
     except RuntimeError:
@@ -32,64 +31,98 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A file that becomes ``path`` if the block ends well, and of which otherwise nothing stays.
+def atomic_write(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
+    """Yield a temporary file that replaces ``path`` if the block succeeds, and is removed otherwise.
 
-    What killed processes have left of it goes first.
+    Readers never see a partial file, concurrent writers do not mix, and what killed writers of ``path`` left behind is
+    removed.
+
+    Args:
+        path: The file to write.
+        sync: Whether to wait until the content is on the disk.
+
+    Raises:
+        OSError: It can't be written; a previous file is unchanged.
     """
-    for left in path.parent.glob(f".{glob.escape(path.name)}-*.partial"):
-        remove_if_unused(left)
-    scratch = path.with_name(f".{path.name}-{uuid.uuid4().hex}.partial")
+    for leftover in filter(is_leftover, path.parent.glob(f"{glob.escape(path.name)}.*.tmp")):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > MIN_LEFTOVER_AGE:
+                remove_if_unused(leftover)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().int % 10**12}.tmp")
     try:
-        with scratch.open("x+b") as file:
+        with temporary.open("x+b") as file:
             lock(file, exclusive=True)
             yield file
             file.flush()
-            os.fsync(file.fileno())
-            scratch.replace(path)
+            if sync:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         with suppress(OSError):
-            scratch.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a small file atomically, without waiting for the disk.
+
+    Args:
+        path: The file.
+        content: In a string, characters that can't be encoded (undecodable file names) become question marks.
+
+    Raises:
+        OSError: It can't be written; a previous file is unchanged.
+    """
+    with atomic_write(path, sync=False) as file:
+        file.write(content.encode(errors="replace") if isinstance(content, str) else content)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether this is the name of a temporary file of ``atomic_write``, which a killed process may have left."""
+    return re.fullmatch(r".+\.[0-9]+\.tmp", path.name) is not None
 
 
 @contextmanager
-def one_at_a_time(path: Path, *, wait: Callable[[], None]) -> Iterator[None]:
-    """Of the processes of a machine, one after the other goes through the block; a killed one stands in nobody's way.
+def file_lock(path: Path, *, wait: Callable[[], None]) -> Iterator[None]:
+    """Let one process of a machine at a time run the block; the lock of a killed process is released.
 
     Args:
-        path: Of a file to be made, beside which another one shows who is in the block.
-        wait: Called again and again until it is this one's turn.
+        path: A file to be made in the block, beside which the lock file is put.
+        wait: Called repeatedly until the lock is acquired; may raise to give up.
     """
-    beside = path.with_suffix(".lock")
-    with beside.open("ab") as file:
+    lock_path = path.with_suffix(".lock")
+    with lock_path.open("ab") as file:
         while not lock(file, exclusive=True):
             wait()
             time.sleep(POLL)
         try:
             yield
         finally:
-            beside.unlink(missing_ok=True)  # whoever waits for it looks for the finished file, then has it to itself
+            lock_path.unlink(missing_ok=True)  # Waiting processes hold the deleted file, and find the finished one.
 
 
 def lock(file: IO[bytes], *, exclusive: bool) -> bool:
-    """Whether nobody else holds the lock of this file now; this process does until it closes it."""
+    """As ``try_lock``, but True where files can't be locked: then two processes may do the same work."""
     try:
-        return _flock(file, exclusive=exclusive)
-    except OSError:  # some network folders know no locks; then two may do the same work
+        return try_lock(file, exclusive=exclusive)
+    except OSError:
         return True
 
 
 def remove_if_unused(path: Path) -> bool:
-    """Delete a file, unless a process holds or makes it, or that can't be known; whether it is gone."""
-    with suppress(OSError), path.open("r+b") as file:  # network folders lock no file that is open to be read
-        if _flock(file, exclusive=True):
+    """Delete a file unless a process has locked it, or files can't be locked; return whether it was deleted."""
+    with suppress(OSError), path.open("r+b") as file:  # Network folders lock no file that is open for reading only.
+        if try_lock(file, exclusive=True):
             path.unlink()
             return True
     return False
 
 
-def _flock(file: IO[bytes], *, exclusive: bool) -> bool:
-    """Whether this process has the lock now, which it gives back when it closes the file."""
+def try_lock(file: IO[bytes], *, exclusive: bool) -> bool:
+    """Lock a file by ``flock`` until all its descriptors are closed; False if another process has locked it.
+
+    Raises:
+        OSError: The file system or the platform has no locks.
+    """
     if sys.platform == "win32":
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
     try:

@@ -18,7 +18,7 @@ from gantrain.errors import ConfigError, nearest
 from gantrain.report.pages.comparison_page import comparison_page
 from gantrain.report.pages.home_page import write_home
 from gantrain.report.pages.page import ASSETS
-from gantrain.runtime.whole import write_whole
+from gantrain.runtime.atomic import write_file
 from gantrain.sweeps.summary import Run, metrics, read_run
 from gantrain.sweeps.sweep import JOBS, read_jobs
 
@@ -122,7 +122,7 @@ def compare(runs: Sequence[Run], folder: Path, *, title: str, command: str, home
         for number, run in enumerate(runs)
     ]
     record = {"name": title, "command": command, "differ": list(main), "follow": list(further), "runs": rows}
-    write_whole(folder / RECORD, json.dumps(record, indent=1, default=str) + "\n")
+    write_file(folder / RECORD, json.dumps(record, indent=1, default=str) + "\n")
     _write_table(folder / TABLE, rows, [*main, *further])
     objective = next((run.settings["objective.metric"] for run in runs if run.settings.get("objective.metric")), None)
     return comparison_page(
@@ -146,7 +146,7 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]], settings: Sequen
     for row in rows:
         found = [row["metrics"].get(name, {}).get(kind) for name, kind in kinds]
         table.writerow([*(row[fact] for fact in facts), *(row["settings"][key] for key in settings), *found])
-    write_whole(path, text.getvalue())
+    write_file(path, text.getvalue())
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -26,9 +26,9 @@ from gantrain.config.overrides import LENGTH, differences, flatten
 from gantrain.errors import ConfigError
 from gantrain.report.pages.page import read_status
 from gantrain.runtime import distributed
+from gantrain.runtime.atomic import write_file
 from gantrain.runtime.gpus import claim_gpu
 from gantrain.runtime.signals import SWEEP, is_orphaned, signals_to
-from gantrain.runtime.whole import write_whole
 from gantrain.training.objective import best_logged
 
 JOBS = "jobs"  # The folder of the records in that of the sweep, one file for each run.
@@ -205,7 +205,7 @@ class Sweep:
 
     def _save(self, record: Mapping[str, Any]) -> None:
         (self.folder / JOBS).mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / JOBS / f"{record['run']}.json", json.dumps(record, indent=1) + "\n")
+        write_file(self.folder / JOBS / f"{record['run']}.json", json.dumps(record, indent=1) + "\n")
 
     def finalize(self, *, stopped: bool) -> list[dict[str, Any]]:
         """The records of the runs of this command. The folder of a sweep without any run folder is removed.

@@ -23,8 +23,8 @@ from torchvision_files import made_celeba, made_cifar10, made_mnist
 
 from gantrain.cli.compose import add_resolvers
 from gantrain.cli.main import main
-from gantrain.data.sets import made_of_digits
-from gantrain.data.tools.lmdb_tools import write_lmdb
+from gantrain.data.sets import digit_sets
+from gantrain.data.tools.lmdb_convert import write_lmdb
 
 CONFIGS = Path(str(resources.files("gantrain.configs")))
 GROUPS = (
@@ -113,14 +113,14 @@ def made_shards(root: Path) -> None:
 def made(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
     """Makes data for the data file of that name, and returns the overrides that lead there."""
 
-    all_digits = made_of_digits._digits
+    all_digits = digit_sets._digits
 
     def make(data: str) -> list[str]:
         root = workplace / "made"
         if data in ("digits", "digits_lmdb"):
             return ["data.max_size=20"]
         if data in ("edges2digits", "digits2stripes"):  # which they make themselves
-            monkeypatch.setattr(made_of_digits, "_digits", lambda *of: itertools.islice(all_digits(*of), 20))
+            monkeypatch.setattr(digit_sets, "_digits", lambda *of: itertools.islice(all_digits(*of), 20))
             return []
         if layout(data) == "aligned":
             made_domains({root / "train": 3, root / "test": 2}, width=96)

@@ -18,7 +18,7 @@ from gantrain.data.base import (
     to_uint8,
 )
 from gantrain.errors import ConfigError
-from gantrain.training.build import build_dataset
+from gantrain.data.settings import build_dataset
 
 
 class Numbered(ImageDataset):
@@ -143,7 +143,7 @@ def test_a_fraction_that_is_none_is_refused(value: object) -> None:
         build_dataset(DIGITS | {"fraction": value}, phase="train")
 
 
-def test_labelled_keeps_as_many_labels_of_each_class_in_training_and_all_in_testing() -> None:
+def test_labelled_keeps_equally_many_labels_of_each_class() -> None:
     train = build_dataset(DIGITS | {"max_size": 600, "labelled": 30}, phase="train")
     of_known = Counter(label for label in train.labels if label >= 0)
     assert set(of_known) == set(range(10))

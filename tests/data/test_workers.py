@@ -15,7 +15,7 @@ from gantrain.data.images.cache import Cache
 from gantrain.data.sets.digits import Digits
 from gantrain.data.stream import BatchStream
 from gantrain.data.workers import advice, available_cores, batches_ahead, good_number_of_workers
-from gantrain.training.build import build_dataset
+from gantrain.data.settings import build_dataset
 
 
 class Sized(ImageDataset):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from warm import Warm
 
-# what the process has, with all that it has imported, and so many MiB more
+# Limits memory to what the process has after all imports, and 400 MiB more.
 LITTLE = """
 import resource
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -21,7 +21,7 @@ resource.setrlimit(resource.RLIMIT_AS, (int(status["VmSize"].split()[0]) * 1024 
 RUN = ["train", "model=dcgan", "trainer.accelerator=cpu", "trainer.steps=2", "network.width=16", "data.load_size=64"]
 
 
-def test_a_batch_too_large_for_the_memory_is_one_line_and_a_smaller_one_trains(workplace: Path) -> None:
+def test_a_batch_too_large_for_the_memory_is_reported_in_one_line(workplace: Path) -> None:
     log = workplace / "log.txt"
     with Warm() as warm:
         warm.start([*RUN, "data.batch_size=4096"], workplace, first=LITTLE)
@@ -37,11 +37,11 @@ def test_a_batch_too_large_for_the_memory_is_one_line_and_a_smaller_one_trains(w
         assert warm.wait().status == 0, log.read_text()
 
 
-# sees a /dev/shm of its own, which holds so little
+# Runs a command with its own, small /dev/shm.
 CROWDED = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=64k none /dev/shm && exec "$@"', "sh"]
 
 
-def test_shared_memory_too_little_for_a_batch_is_one_line_and_nobody_waits_for_it(workplace: Path) -> None:
+def test_too_little_shared_memory_is_reported_in_one_line(workplace: Path) -> None:
     if (
         shutil.which("unshare") is None
         or subprocess.run([*CROWDED, "true"], capture_output=True, check=False).returncode

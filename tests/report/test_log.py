@@ -11,7 +11,7 @@ import pytest
 
 from gantrain.report import log as module
 from gantrain.report.log import AppendLog, JsonlLog
-from gantrain.runtime.whole import write_whole
+from gantrain.runtime.atomic import write_file
 
 LOG = Path("log.jsonl")
 
@@ -143,7 +143,7 @@ def test_lines_of_failed_writes_are_written_by_catch_up(full) -> None:
 
 def test_nothing_is_written_again_without_need(monkeypatch) -> None:
     log = added(JsonlLog(LOG), 1)
-    monkeypatch.setattr(module, "write_whole", lambda *_: pytest.fail("written again"))
+    monkeypatch.setattr(module, "write_file", lambda *_: pytest.fail("written again"))
     log.catch_up()
     log.add(line(2))
 
@@ -179,14 +179,14 @@ def test_a_deleted_or_changed_log_is_restored_by_the_next_line(change) -> None:
 
 def test_a_file_is_replaced_completely_or_not_at_all(full) -> None:
     page = Path("page.html")
-    write_whole(page, "old")
+    write_file(page, "old")
     full(True)
     with pytest.raises(OSError, match="No space left"):
-        write_whole(page, "new and long")
+        write_file(page, "new and long")
     assert page.read_text() == "old"
     assert list(Path().iterdir()) == [page]  # The temporary file is removed.
     full(False)
-    write_whole(page, "of no text: \udcff")
+    write_file(page, "of no text: \udcff")
     assert page.read_text() == "of no text: ?"
 
 
@@ -220,7 +220,7 @@ def test_a_line_is_appended_to_the_last_of_several_files(monkeypatch) -> None:
     assert (log.written, log.files) == (2 * PER_FILE + 10, 3)
     assert stored(log) == [encode(number) for number in log.records]
     before = states()
-    monkeypatch.setattr(module, "write_whole", lambda *_: pytest.fail("written again"))
+    monkeypatch.setattr(module, "write_file", lambda *_: pytest.fail("written again"))
     log.add(7)
     name, added = "log_2.js", len(encode(7)) + 1
     assert states() == before | {name: (before[name][0], before[name][1] + added)}

@@ -1,4 +1,4 @@
-"""A file is whole or not there, whoever is killed or comes in between; what others use stays."""
+"""Files are complete or missing, even if a writer is killed or several write; files in use are not removed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from gantrain.runtime.atomic import atomic, cache_folder, lock, one_at_a_time, remove_if_unused
+from gantrain.runtime.atomic import atomic_write, cache_dir, file_lock, lock, remove_if_unused, write_file
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from gantrain.data.whole_files import atomic
-with atomic(Path(sys.argv[1])) as file:
+from gantrain.runtime.atomic import atomic_write
+with atomic_write(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()
     print("half way", flush=True)
@@ -32,7 +32,7 @@ with atomic(Path(sys.argv[1])) as file:
 
 @pytest.fixture
 def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder on a network that knows none."""
+    """A network folder without locks."""
 
     def refuse(file: object, how: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
@@ -50,26 +50,27 @@ def writer(path: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_file_is_there_when_it_is_whole_and_not_before() -> None:
-    with atomic(Path("file")) as file:
+def test_a_file_is_there_when_it_is_complete_and_not_before() -> None:
+    with atomic_write(Path("file")) as file:
         file.write(b"whole")
         assert not Path("file").exists()
     assert Path("file").read_bytes() == b"whole"
-    with suppress(KeyboardInterrupt), atomic(Path("file")) as file:
+    with suppress(KeyboardInterrupt), atomic_write(Path("file")) as file:
         file.write(b"other")
         raise KeyboardInterrupt
     assert Path("file").read_bytes() == b"whole"
     assert os.listdir() == ["file"]
 
 
-def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays() -> None:
+def test_leftovers_of_killed_writers_are_removed_and_no_others() -> None:
     killed = writer(Path("file"))
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     (left,) = os.listdir()
+    os.utime(left, (0, 0))
     living = writer(Path("file"))
     assert left not in os.listdir()
-    with atomic(Path("file")) as file:
+    with atomic_write(Path("file")) as file:
         file.write(b"mine")
     assert living.communicate("\n") == ("", None)
     assert living.returncode == 0
@@ -77,15 +78,16 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays() ->
     assert os.listdir() == ["file"]
 
 
-def test_leftovers_of_another_file_are_none_of_its_business() -> None:
-    for name in (".other-1.partial", ".fil[e]-1.partial", ".file-1.partial"):
+def test_leftovers_of_other_files_stay() -> None:
+    for name in ("other.1.tmp", "fil[e].1.tmp", "file.1.tmp", "fil[e].x.tmp"):
         Path(name).touch()
-    with atomic(Path("fil[e]")):
+        os.utime(name, (0, 0))
+    with atomic_write(Path("fil[e]")):
         pass
-    assert sorted(os.listdir()) == [".file-1.partial", ".other-1.partial", "fil[e]"]
+    assert sorted(os.listdir()) == ["fil[e]", "fil[e].x.tmp", "file.1.tmp", "other.1.tmp"]
 
 
-def test_a_file_that_somebody_holds_is_not_removed() -> None:
+def test_a_file_in_use_is_not_removed() -> None:
     Path("file").touch()
     with Path("file").open("rb") as file:
         assert lock(file, exclusive=False)
@@ -95,23 +97,45 @@ def test_a_file_that_somebody_holds_is_not_removed() -> None:
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_without_locks_work_goes_on_and_nothing_is_removed() -> None:
-    Path(".file-1.partial").touch()
-    with one_at_a_time(Path("file"), wait=lambda: pytest.fail("waits for nobody")), atomic(Path("file")) as file:
+def test_without_locks_files_are_written_and_nothing_is_removed() -> None:
+    Path("file.1.tmp").touch()
+    os.utime("file.1.tmp", (0, 0))
+    with file_lock(Path("file"), wait=lambda: pytest.fail("waits")), atomic_write(Path("file")) as file:
         file.write(b"whole")
     assert not remove_if_unused(Path("file"))
-    assert sorted(os.listdir()) == [".file-1.partial", "file"]
+    assert sorted(os.listdir()) == ["file", "file.1.tmp"]
 
 
-def test_who_has_no_home_folder_keeps_things_among_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nobody(uid: int) -> None:
+def test_the_cache_of_a_user_without_home_folder_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_user(uid: int) -> None:
         raise KeyError(uid)
 
     monkeypatch.delenv("GANTRAIN_CACHE")
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert cache_folder() == Path("/home/somebody/.cache/gantrain")
+    assert cache_dir() == Path("/home/somebody/.cache/gantrain")
     monkeypatch.delenv("HOME")
-    monkeypatch.setattr(pwd, "getpwuid", nobody)
-    assert cache_folder() == Path(tempfile.gettempdir()) / f"gantrain-{os.getuid()}"
+    monkeypatch.setattr(pwd, "getpwuid", no_user)
+    assert cache_dir() == Path(tempfile.gettempdir()) / f"gantrain-{os.getuid()}"
     monkeypatch.setenv("GANTRAIN_CACHE", "given")
-    assert cache_folder() == Path("given")
+    assert cache_dir() == Path("given")
+
+
+def test_a_small_file_is_replaced_or_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_file(Path("page"), "of no text: \udcff")
+    assert Path("page").read_text() == "of no text: ?"
+    write_file(Path("page"), b"bytes")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_file(Path("page"), "new")
+    assert Path("page").read_bytes() == b"bytes"
+    assert os.listdir() == ["page"]
+
+
+def test_young_leftovers_stay() -> None:
+    Path("file.1.tmp").touch()  # A process may be about to lock it.
+    write_file(Path("file"), "")
+    assert sorted(os.listdir()) == ["file", "file.1.tmp"]

@@ -1,4 +1,4 @@
-"""Image files to arrays, with the values that the file holds: none is rounded or clipped on the way."""
+"""Decoding of image files to arrays, without rounding or clipping stored values."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from gantrain.data.images.orientation import ORIENTATION, TURNED, orientation_of, turn, upright
-from gantrain.data.images.sources import Encoded
+from gantrain.data.images.sources import EncodedImage
+from gantrain.data.images.store import Pixels
 from gantrain.errors import ConfigError
 
-Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-# from the height and width of an upright image to the factor, 1, 2, 4 or 8, by which both may be divided in decoding
+# Maps the height and width of an upright image to the factor, 1, 2, 4 or 8, by which both may be divided in decoding.
 Shrink: TypeAlias = Callable[[int, int], int]
 
 NPY_MAGIC = b"\x93NUMPY"
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two: BigTIFF
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two for BigTIFF
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277  # tags of TIFF
 WHITE_IS_ZERO = 0
-PLAIN_PHOTOMETRICS = (WHITE_IS_ZERO, 1, 2, 5)  # gray, gray, RGB and inks; others need a conversion that we haven't got
-DEEP_PNG = ("LA;16B", "RGB;16B", "RGBA;16B")  # Pillow's names for what it would cut to 8 bits
+PLAIN_PHOTOMETRICS = (WHITE_IS_ZERO, 1, 2, 5)  # gray, gray, RGB and inks; others would have to be converted
+DEEP_PNG = ("LA;16B", "RGB;16B", "RGBA;16B")  # Pillow's raw modes that it reduces to 8 bits
 
-# Pillow's names for what it may open: others it has read by the programs of others, as EPS by Ghostscript
+# The formats that Pillow may open; for some others it starts external programs, as Ghostscript for EPS.
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what is wrong with a file is said once, by us
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # Errors are raised, not logged.
 
 
 class Reduction(NamedTuple):
-    """What a JPEG was before it was decoded in a smaller size.
+    """The full size of a JPEG that was decoded in a smaller one.
 
     Attributes:
-        height: Upright, in pixels.
-        width: The same.
-        factor: By which both were divided, and rounded up: the last row and column may stand for less than others.
+        height: Of the upright image, in pixels.
+        width: Likewise.
+        factor: Both were divided by it and rounded up, so the last row and column may cover fewer pixels than others.
     """
 
     height: int
@@ -53,12 +53,12 @@ class Reduction(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """An image, upright.
+    """A decoded, upright image.
 
     Attributes:
         pixels: (H, W, C) in the type of the file.
-        alpha: What the last channel is besides: ``straight`` or ``premultiplied`` opacity, or empty.
-        reduction: None for an image decoded whole.
+        alpha: ``straight`` or ``premultiplied`` if the last channel is alpha, otherwise empty.
+        reduction: None for an image decoded in full size.
     """
 
     pixels: Pixels
@@ -66,40 +66,40 @@ class Decoded(NamedTuple):
     reduction: Reduction | None = None
 
 
-def stored_depth(encoded: Encoded, place: str | None = None) -> str:
-    """``uint8``, ``uint16`` or ``float32``: what holds an image's values, from its header alone.
+def stored_depth(encoded: EncodedImage, location: str | None = None) -> str:
+    """``uint8``, ``uint16`` or ``float32``: the type for an image's values, from its header alone.
 
     Args:
-        encoded: A file, or what one holds.
-        place: How messages name it, unless by its path.
+        encoded: A file, or the content of one.
+        location: Of the image, for messages; by default its path.
 
     Raises:
         ConfigError: This is not an image.
     """
-    with naming(encoded, place), ExitStack() as stack:
+    with image_errors(encoded, location), ExitStack() as stack:
         source = open_image(encoded, stack)
         if not isinstance(source, Image.Image):
             return depth_of(np.dtype(source.dtype))
         if source.mode.startswith("I;16") or _is_deep_png(source):
             return "uint16"
-        if source.mode == "I" and source.format == "PNG":  # 16 bits to Pillow's versions 10
+        if source.mode == "I" and source.format == "PNG":  # 16 bits, up to Pillow 10
             return "uint16"
         return "float32" if source.mode in ("I", "F") else "uint8"
 
 
-def decode(encoded: Encoded, channels: int, place: str | None = None, shrink: Shrink | None = None) -> Decoded:
-    """An image as it is stored, but that Pillow makes 1 or 3 wanted ``channels`` of any with 8 bits.
+def decode(encoded: EncodedImage, channels: int, location: str | None = None, shrink: Shrink | None = None) -> Decoded:
+    """Decode an image as it is stored; only images of 8 bits are converted to ``channels`` if that is 1 or 3.
 
     Args:
-        encoded: A file, or what one holds.
-        channels: Wanted.
-        place: How messages name it, unless by its path.
-        shrink: By how much a JPEG may be reduced on the way, which saves most of the work; None for not at all.
+        encoded: A file, or the content of one.
+        channels: Of the data set.
+        location: Of the image, for messages; by default its path.
+        shrink: By how much a JPEG may be reduced in decoding, which saves most of the work; None for not at all.
 
     Raises:
-        ConfigError: This is not an image, or a broken one.
+        ConfigError: This is not an image, or it is corrupt.
     """
-    with naming(encoded, place), ExitStack() as stack:
+    with image_errors(encoded, location), ExitStack() as stack:
         source = open_image(encoded, stack)
         if isinstance(source, np.ndarray):
             return Decoded(_from_npy(source, channels))
@@ -114,7 +114,11 @@ def decode(encoded: Encoded, channels: int, place: str | None = None, shrink: Sh
 
 
 def depth_of(dtype: np.dtype[Any]) -> str:
-    """``uint8``, ``uint16`` or, for all other numbers, ``float32``."""
+    """``uint8``, ``uint16`` or, for all other numbers, ``float32``.
+
+    Raises:
+        ValueError: The values are no numbers.
+    """
     if dtype.kind not in "biuf":
         raise ValueError(f"it holds values of the type {dtype}")
     if dtype.kind == "b":
@@ -122,31 +126,31 @@ def depth_of(dtype: np.dtype[Any]) -> str:
     return {"uint8": "uint8", "uint16": "uint16"}.get(dtype.name, "float32")
 
 
-def called(encoded: Encoded, place: str | None) -> str:
-    """How messages name an image."""
-    return place or (str(encoded) if isinstance(encoded, Path) else "in memory")
+def location_of(encoded: EncodedImage, location: str | None) -> str:
+    """The location of an image in messages: as given, or its path."""
+    return location or (str(encoded) if isinstance(encoded, Path) else "in memory")
 
 
 @contextmanager
-def naming(encoded: Encoded, place: str | None) -> Iterator[None]:
-    """Whatever goes wrong becomes one line that names the image."""
+def image_errors(encoded: EncodedImage, location: str | None) -> Iterator[None]:
+    """Turn every error into a ConfigError of one line with the image's location."""
     try:
         yield
-    except Exception as error:  # broken bytes lead decoders to errors of every kind
+    except Exception as error:  # Corrupt bytes lead decoders to errors of every kind.
         if isinstance(error, UnidentifiedImageError):
             size = encoded.stat().st_size if isinstance(encoded, Path) else len(encoded)
-            reason = "this is no image, or one of an unknown format" if size else "the file is empty"
+            reason = "this is not an image, or its format is unknown" if size else "the file is empty"
         elif isinstance(error, OSError) and error.strerror:
             reason = error.strerror
         elif "imagecodecs" in str(error):
             reason = "its compression needs another package: pip install imagecodecs"
         else:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"can't read the image {called(encoded, place)}: {reason}") from None
+        raise ConfigError(f"can't read the image {location_of(encoded, location)}: {reason}") from None
 
 
-def open_image(encoded: Encoded, stack: ExitStack) -> Pixels | Image.Image | tifffile.TiffPage:
-    """The header of an image, by what is in it and not by its name; its pixels are still to be read."""
+def open_image(encoded: EncodedImage, stack: ExitStack) -> Pixels | Image.Image | tifffile.TiffPage:
+    """Open an image by its content, not its name, and read its header but no pixels."""
     file: IO[bytes] = stack.enter_context(encoded.open("rb") if isinstance(encoded, Path) else BytesIO(encoded))
     magic = file.read(6)
     file.seek(0)
@@ -161,11 +165,11 @@ def open_image(encoded: Encoded, stack: ExitStack) -> Pixels | Image.Image | tif
     return image if not isinstance(image, TiffImageFile) or _pillow_reads_all_of(image) else _open_tiff(file, stack)
 
 
-def _open_npy(encoded: Encoded, file: IO[bytes]) -> Pixels:
-    mapped = isinstance(encoded, Path)  # which also notices that values are missing
+def _open_npy(encoded: EncodedImage, file: IO[bytes]) -> Pixels:
+    mapped = isinstance(encoded, Path)  # A memory map also detects that values are missing.
     values: Pixels = np.load(encoded if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
     if values.ndim not in (2, 3) or not values.size:
-        raise ValueError(f"its shape is {values.shape}, and not (H, W), (H, W, C) or (C, H, W)")
+        raise ValueError(f"its shape is {values.shape}, not (H, W), (H, W, C) or (C, H, W)")
     return values
 
 
@@ -177,13 +181,13 @@ def _open_tiff(file: IO[bytes], stack: ExitStack) -> tifffile.TiffPage:
         raise Image.DecompressionBombError(
             f"{page.imagewidth} x {page.imagelength} pixels of {page.samplesperpixel} channels could be an attack"
         )
-    if BITS_PER_SAMPLE not in page.tags:  # lost, or else Pillow could read it
-        raise ValueError("the file is damaged")
+    if BITS_PER_SAMPLE not in page.tags:  # With the tag, Pillow could read it.
+        raise ValueError("the file is corrupt")
     return page
 
 
 def _pillow_reads_all_of(image: TiffImageFile) -> bool:
-    """Whether no channel would be left out, and no colour of more than 8 bits cut."""
+    """Whether Pillow would drop no channel and reduce no colour of more than 8 bits."""
     bits = max(image.tag_v2.get(BITS_PER_SAMPLE, (1,)))
     complete = image.tag_v2.get(SAMPLES_PER_PIXEL, 1) == len(image.getbands())
     return complete and (bits <= 8 or image.mode.startswith(("I", "F")))
@@ -194,7 +198,7 @@ def _is_deep_png(image: Image.Image) -> bool:
 
 
 def _rawmode(image: Any) -> str:
-    """Pillow's name for how pixels lie in the file; empty if there are none."""
+    """Pillow's name for the layout of stored pixels; empty if there are none."""
     return str(image.tile[0][3]) if image.tile else ""
 
 
@@ -209,7 +213,7 @@ def _from_npy(source: Pixels, channels: int) -> Pixels:
 
 def _from_tifffile(page: tifffile.TiffPage) -> Decoded:
     if page.photometric not in PLAIN_PHOTOMETRICS:
-        raise ValueError(f"colours kept as {page.photometric!r} can't be read here: save it as gray or RGB")
+        raise ValueError(f"its colours are stored as {page.photometric!r}: save it as gray or RGB")
     pixels = page.asarray()
     pixels = pixels.astype(pixels.dtype.newbyteorder("="))
     if page.axes == "YX":
@@ -217,19 +221,19 @@ def _from_tifffile(page: tifffile.TiffPage) -> Decoded:
     elif page.axes == "SYX":
         pixels = pixels.transpose(1, 2, 0)
     elif page.axes != "YXS":
-        raise ValueError(f"its axes are {page.axes}, and not YX, YXS or SYX")
+        raise ValueError(f"its axes are {page.axes}, not YX, YXS or SYX")
     if pixels.ndim != 3 or not pixels.size:
-        raise ValueError("the file is damaged")
+        raise ValueError("the file is corrupt")
     depth_of(pixels.dtype)
     if page.photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u":
         pixels = np.iinfo(pixels.dtype).max - pixels
     last = page.extrasamples[-1] if page.extrasamples and pixels.shape[2] in (2, 4) else 0
-    turned = page.tags.get(ORIENTATION)
-    return Decoded(upright(pixels, turned.value if turned else 1), {1: "premultiplied", 2: "straight"}.get(last, ""))
+    tag = page.tags.get(ORIENTATION)
+    return Decoded(upright(pixels, tag.value if tag else 1), {1: "premultiplied", 2: "straight"}.get(last, ""))
 
 
 def _from_deep_png(image: Image.Image) -> Decoded:
-    """Colour of 16 bits, from which Pillow takes the high byte or, told of the other order of bytes, the low one."""
+    """Colour of 16 bits: Pillow decodes the high bytes, and with the raw mode of the other byte order the low ones."""
     rawmode, file = _rawmode(image), cast(Any, image).fp
 
     def opened(rawmode: str) -> tuple[Pixels, Image.Image]:
@@ -263,21 +267,21 @@ def _from_deep_gray(image: Image.Image) -> Decoded:
 
 
 def _reduce(image: JpegImageFile, shrink: Shrink) -> Reduction | None:
-    """Have a JPEG decoded in a smaller size, or as it is."""
+    """Tell Pillow to decode a JPEG in a smaller size, if possible."""
     width, height = image.size
     orientation = orientation_of(image)
     if orientation in TURNED:
         height, width = width, height
     factor = shrink(height, width)
     uneven = height % factor or width % factor
-    if factor == 1 or (uneven and orientation != 1):  # else the smaller row or column might not be the last
+    if factor == 1 or (uneven and orientation != 1):  # The smaller row or column might not be the last.
         return None
     image.draft(None, (image.width // factor, image.height // factor))
     return Reduction(height, width, factor)
 
 
 def _from_8_bits(image: Image.Image, channels: int) -> Pixels:
-    """(H, W, channels) for 1 or 3 channels, otherwise with the channels of the file."""
+    """(H, W, channels) for 1 or 3 channels; for others, the channels of the file."""
     turn(image)
     if channels in (1, 3):
         if image.has_transparency_data:
@@ -293,7 +297,7 @@ def _from_8_bits(image: Image.Image, channels: int) -> Pixels:
 
 
 def _with_transparent_colour(pixels: Pixels, colour: Any) -> Decoded:
-    """With opacity as the last channel, if a PNG of 16 bits declares one colour of its pixels transparent."""
+    """Add alpha as the last channel if a PNG of 16 bits declares one of its colours transparent."""
     if colour is None:
         return Decoded(pixels)
     clear = (pixels == np.asarray(colour, dtype=np.uint16)).all(axis=2, keepdims=True)

@@ -10,34 +10,34 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
-Encoded: TypeAlias = Path | bytes  # a file, or what one would hold
+EncodedImage: TypeAlias = Path | bytes  # an image file, or its content
 
 
 class Source(ABC):
-    """Encoded images by number, from 0 on."""
+    """A sequence of encoded images."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of images."""
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What the image is called in the data set, with forward slashes."""
+        """The name of an image in the data set, with forward slashes."""
 
     @abstractmethod
-    def open(self, index: int) -> Encoded:
-        """What ``decode`` can read."""
+    def open(self, index: int) -> EncodedImage:
+        """An image, for ``decode``."""
 
     @abstractmethod
     def location(self, index: int) -> str:
-        """How messages name the image, so that one finds it."""
+        """Where messages tell users to find an image."""
 
     @abstractmethod
     def stamp(self, indices: Sequence[int]) -> str:
-        """Differs whenever any of these encoded images, their place, names or order may have changed."""
+        """A digest that changes whenever the content, location, name or order of these images may have changed."""
 
 
-class Files(Source):
+class FileSource(Source):
     """Image files.
 
     Attributes:
@@ -48,17 +48,16 @@ class Files(Source):
 
     @abstractmethod
     def open(self, index: int) -> Path:
-        """The file, which may be missing."""
+        """The path of an image, which may be missing."""
 
     def location(self, index: int) -> str:
-        """The path."""
         return str(self.open(index))
 
     def stamp(self, indices: Sequence[int]) -> str:
-        """From names, sizes and times of the last change; what is missing is told when it is read.
+        """A digest of the folder's path, and of the names, sizes and modification times of these files.
 
-        And from the place: the files of two data sets, or domains, may well be equal in all of that (BMPs unpacked by
-        a program that sets their times).
+        The path counts because files of two data sets may well agree in all the rest, as BMP images do that were
+        unpacked by a program that sets their times. Missing files are reported when they are read.
         """
         digest = hashlib.blake2b(os.fsencode(self.folder.resolve()) + b"\0", digest_size=16)
         for index in indices:
@@ -70,7 +69,7 @@ class Files(Source):
         return digest.hexdigest()
 
 
-class FolderSource(Files):
+class FolderSource(FileSource):
     """Files that were found in a folder.
 
     Args:
@@ -86,41 +85,7 @@ class FolderSource(Files):
         return len(self.paths)
 
     def name(self, index: int) -> str:
-        """The path below the folder."""
         return self.paths[index].relative_to(self.folder).as_posix()
 
     def open(self, index: int) -> Path:
-        """The file."""
         return self.paths[index]
-
-
-class Chosen(Source):
-    """Some of the images of a source.
-
-    Args:
-        source: Theirs.
-        indices: Their numbers there.
-    """
-
-    def __init__(self, source: Source, indices: Sequence[int]) -> None:
-        self._source = source
-        self._indices = indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def name(self, index: int) -> str:
-        """As in the whole."""
-        return self._source.name(self._indices[index])
-
-    def open(self, index: int) -> Encoded:
-        """As in the whole."""
-        return self._source.open(self._indices[index])
-
-    def location(self, index: int) -> str:
-        """As in the whole."""
-        return self._source.location(self._indices[index])
-
-    def stamp(self, indices: Sequence[int]) -> str:
-        """As in the whole."""
-        return self._source.stamp([self._indices[index] for index in indices])

@@ -1,4 +1,4 @@
-"""Resizing, cropping and flipping images."""
+"""Resizing, cropping and flipping of images."""
 
 from __future__ import annotations
 
@@ -11,59 +11,60 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gantrain.config.schema import Side
-from gantrain.data.images.decoding import Pixels, Reduction
+from gantrain.data.images.decoding import Reduction
+from gantrain.data.images.store import Pixels
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 
-# a square, or [height, width]
-Size: TypeAlias = Side | tuple[Side, Side]
+Size: TypeAlias = Side | tuple[Side, Side]  # of a square, or height and width
 Mode: TypeAlias = Literal[
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "none"
 ]
 
-REDUCTIONS = (8, 4, 2)  # what a decoder of JPEGs can do
+REDUCTIONS = (8, 4, 2)  # by which JPEG decoders can divide the sides of an image
 
-# how much an image may differ from one decoded whole and scaled by Pillow
 Decoder: TypeAlias = Literal["exact", "fast", "draft"]
 
 
 class Preprocess:
-    """From an image as it was read to one for the networks.
+    """Scales, crops and flips images for the networks.
 
     =========================  ===========================================================  ========================
-    ``preprocess``             scaled in training                                           otherwise
+    ``preprocess``             scaling in training                                          otherwise
     =========================  ===========================================================  ========================
     resize_and_crop            to exactly ``load_size``                                     to exactly ``crop_size``
-    crop                       not                                                          not
+    crop                       none                                                         none
     scale_width                to the width of ``load_size``, both sides to multiples of 4  no multiples
     scale_width_and_crop       to the width of ``load_size``                                of ``crop_size``
-    scale_shortside_and_crop   just to cover ``load_size``                                  to cover ``crop_size``
-    none                       both sides to multiples of 4                                 not
+    scale_shortside_and_crop   to the smallest size that covers ``load_size``               ``crop_size``
+    none                       both sides to multiples of 4                                 none
     =========================  ===========================================================  ========================
 
-    Scaling is bicubic and antialiased. Scaled to a width, an image keeps its proportions unless it would be lower than
-    ``crop_size``. Where the mode says so, a window of ``crop_size`` is then cut: from a random place in training,
-    otherwise from the middle. The names are those of pytorch-CycleGAN-and-pix2pix and of CUT, as is the table.
+    Scaling is bicubic and antialiased. Scaled to a width, an image keeps its aspect ratio unless its height would be
+    less than that of ``crop_size``. Modes that end in ``crop`` then cut a window of ``crop_size``: at a random position
+    in training, otherwise in the center. The modes are those of pytorch-CycleGAN-and-pix2pix and of CUT.
 
-    How images of 8 bits are scaled, the decoder says: ``exact`` gives Pillow's values. ``fast`` takes torch's
-    resizing, three times as fast, in which less than one value of a hundred differs by one grey level (in noise, one of
-    30,000 by two). ``draft`` moreover has JPEGs of at least twice the size decoded to a half, a quarter or an eighth:
-    from 1024 pixels to 286, values differ by 0.8 grey levels in the mean and by up to 15 at edges; where nothing is
-    left to scale then, by 2 in the mean.
+    ``decoder`` says how images of 8 bits are scaled: ``exact`` returns Pillow's values. ``fast`` uses torch's resizing,
+    three times as fast, where less than one value in a hundred differs by one gray level (in noise, one in 30,000 by
+    two). ``draft`` also decodes JPEGs of at least twice the size to a half, a quarter or an eighth: from 1024 pixels to
+    286, values differ by 0.8 gray levels on average and by up to 15 at edges; if no scaling follows, by 2 on average.
 
     Args:
         preprocess: The mode.
-        load_size: Pixels, a number or [height, width].
-        crop_size: The same; must not exceed ``load_size`` where a mode uses both.
+        load_size: In pixels, a number or [height, width].
+        crop_size: Likewise; must not exceed ``load_size`` where a mode uses both.
         flip: Whether half of the images are mirrored in training.
-        training: Whether there is chance.
-        crop: ``center`` cuts from the middle in training too.
+        training: Whether to augment images.
+        crop: ``center`` crops the center in training too.
         decoder: See above.
 
     Attributes:
         crop_size: [height, width].
-        cuts: Whether all images come out at that.
-        scaling: All that the values of a scaled image depend on but the image.
+        cuts: Whether all images are cropped to that.
+        scaling: Everything except the image that the values of a scaled image depend on.
+
+    Raises:
+        ConfigError: ``crop_size`` exceeds ``load_size``.
     """
 
     def __init__(
@@ -94,35 +95,35 @@ class Preprocess:
                 f"data.crop_size ({_typed(crop_size)}) must not exceed data.load_size ({_typed(load_size)})"
             )
         self._training = training
-        self._random_place = training and crop == "random"
+        self._random_crop = training and crop == "random"
         self._flip = training and flip
 
     def __call__(self, pixels: Pixels, seed: int, *, name: str = "an image") -> Tensor:
-        """(C, H, W) of the type of ``pixels`` (H, W, C); for images of one size, the same seed does the same.
+        """Scale, crop and flip (H, W, C) to (C, H, W) of the same type; images of one size and seed are treated alike.
 
         Raises:
-            ConfigError: The image, called ``name`` then, is too small to be cut from.
+            ConfigError: The image, ``name`` in the message, is smaller than ``crop_size``.
         """
         return self.cut(self.scaled(pixels), seed, name=name)
 
     def scaled(self, pixels: Pixels, reduction: Reduction | None = None) -> Pixels:
-        """The part without chance: (H, W, C), which may have been reduced in decoding, scaled and not yet cut."""
+        """The deterministic part: scale (H, W, C), which may have been reduced in decoding, without cropping."""
         if reduction is not None:
             return _resize_reduced(pixels, reduction, *self.scaled_size(reduction.height, reduction.width))
         height, width = self.scaled_size(*pixels.shape[:2])
         return resize(pixels, height, width) if self._decoder == "exact" else resize_fast(pixels, height, width)
 
     def shrink(self, height: int, width: int) -> int:
-        """The factor by which an image of that size may be divided in decoding and still be as large as scaled."""
+        """The factor by which an image of that size may be reduced in decoding, so that it is not enlarged later."""
         scaled_height, scaled_width = self.scaled_size(height, width)
         fitting = (f for f in REDUCTIONS if height // f >= scaled_height and width // f >= scaled_width)
         return next(fitting, 1) if self._decoder == "draft" else 1
 
     def cut(self, pixels: Pixels, seed: int, *, name: str = "an image") -> Tensor:
-        """The part with chance, of scaled pixels (H, W, C): window and flip; (C, H, W) of its own memory.
+        """The random part: crop and flip scaled pixels (H, W, C) to a copy (C, H, W).
 
         Raises:
-            ConfigError: As for the whole.
+            ConfigError: The image, ``name`` in the message, is smaller than ``crop_size``.
         """
         if self.cuts:
             pixels = self._window(pixels, seed, name)
@@ -131,7 +132,7 @@ class Preprocess:
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
     def scaled_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width, before anything is cut, of what becomes of an image of that size."""
+        """Height and width that an image of that size is scaled to, before it is cropped."""
         target = self._load if self._training or self._mode == "scale_width" else self.crop_size
         if self._mode == "resize_and_crop":
             return target
@@ -140,20 +141,19 @@ class Preprocess:
             return max(target[0], round(height * scale)), max(target[1], round(width * scale))
         if self._mode.startswith("scale_width"):
             height, width = max(self.crop_size[0], round(height * target[1] / width)), target[1]
-        if self._training and not self.cuts:  # for networks that halve the sides twice
+        if self._training and not self.cuts:  # for networks that halve both sides twice
             return max(4, round(height / 4) * 4), max(4, round(width / 4) * 4)
         return height, width
 
     def _window(self, pixels: Pixels, seed: int, name: str) -> Pixels:
-        slack_y, slack_x = (there - wanted for there, wanted in zip(pixels.shape[:2], self.crop_size, strict=True))
+        height, width = pixels.shape[:2]
+        slack_y, slack_x = height - self.crop_size[0], width - self.crop_size[1]
         if min(slack_y, slack_x) < 0:
-            height, width = pixels.shape[:2]
             raise ConfigError(
-                f"{name} ([{height}, {width}] pixels) is smaller than data.crop_size "
-                f"({_typed(self.crop_size)}): make that "
-                "smaller, or scale images first with data.preprocess=resize_and_crop"
+                f"{name} ([{height}, {width}] pixels) is smaller than data.crop_size ({_typed(self.crop_size)}): "
+                "give a smaller one, or scale images first with data.preprocess=resize_and_crop"
             )
-        if self._random_place:
+        if self._random_crop:
             generator = torch.Generator().manual_seed(seed)
             left, top = (
                 int(torch.randint(slack + 1, (), generator=generator)) if slack else 0 for slack in (slack_x, slack_y)
@@ -164,9 +164,9 @@ class Preprocess:
 
 
 def resize(pixels: Pixels, height: int, width: int) -> Pixels:
-    """(H, W, C) to (height, width, C) of the same type, bicubic and antialiased.
+    """Scale (H, W, C) to (height, width, C) of the same type, bicubic and antialiased.
 
-    uint8 comes out as from Pillow, uint16 is rounded and clipped, and float32 is taken to be in [-1, 1] and clipped.
+    uint8 values equal Pillow's, uint16 is rounded and clipped, and float32 is clipped to [-1, 1].
     """
     if pixels.shape[:2] == (height, width):
         return pixels
@@ -176,12 +176,12 @@ def resize(pixels: Pixels, height: int, width: int) -> Pixels:
 
 
 def resize_fast(pixels: Pixels, height: int, width: int) -> Pixels:
-    """The same, in a third of the time; a few values of 8 bits differ by one."""
+    """As ``resize``, in a third of the time; a few values of 8 bits differ by one."""
     if pixels.shape[:2] == (height, width):
         return pixels
     if pixels.dtype != np.uint8:
         return _resize_deep(pixels, height, width)
-    stored = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))  # what Pillow hands out is read-only
+    stored = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))  # Pillow's arrays are read-only.
     return _interpolated(stored.permute(2, 0, 1)[None], height, width)[0].permute(1, 2, 0).numpy()
 
 
@@ -191,10 +191,10 @@ def as_pair(size: Size) -> tuple[int, int]:
 
 
 def _resize_reduced(pixels: Pixels, reduction: Reduction, height: int, width: int) -> Pixels:
-    whole = (reduction.height / reduction.factor, reduction.width / reduction.factor)
-    if pixels.shape[:2] == whole:
+    exact = (reduction.height / reduction.factor, reduction.width / reduction.factor)
+    if pixels.shape[:2] == exact:
         return resize_fast(pixels, height, width)
-    return _resize_by_pillow(pixels, height, width, box=(0, 0, whole[1], whole[0]))
+    return _resize_by_pillow(pixels, height, width, box=(0, 0, exact[1], exact[0]))
 
 
 def _resize_by_pillow(
@@ -220,5 +220,5 @@ def _resize_deep(pixels: Pixels, height: int, width: int) -> Pixels:
 
 
 def _typed(size: Size) -> str:
-    """A size as one types it."""
+    """A size as users type it."""
     return str(list(size)) if isinstance(size, tuple) else str(size)

@@ -1,5 +1,5 @@
 """The data modes. Importing this registers them."""
 
-from gantrain.data.sets import aligned, digits, lsun, made_of_digits, shards, single, torchvision_sets, unaligned
+from gantrain.data.sets import aligned, digit_sets, digits, lsun, shards, single, torchvision_sets, unaligned
 
-__all__ = ["aligned", "digits", "lsun", "made_of_digits", "shards", "single", "torchvision_sets", "unaligned"]
+__all__ = ["aligned", "digit_sets", "digits", "lsun", "shards", "single", "torchvision_sets", "unaligned"]

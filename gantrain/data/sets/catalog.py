@@ -1,12 +1,10 @@
-"""The data sets that their authors hand out, and where."""
+"""Public data sets and their URLs."""
 
 from __future__ import annotations
 
 _UNPAIRED = "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets"
 
-
 _PAIRED = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets"
-
 
 UNPAIRED_NAMES = (
     "ae_photos",
@@ -20,15 +18,11 @@ UNPAIRED_NAMES = (
     "vangogh2photo",
 )
 
-
 PAIRED_NAMES = ("edges2handbags", "edges2shoes", "facades", "maps", "night2day")
 
-
-_BOTH = ("facades", "maps")  # handed out as pairs and as two domains, under one name
-
+_BOTH = ("facades", "maps")  # Published under one name both as pairs and as two domains.
 
 _LSUN = "http://dl.yf.io/lsun/scenes"
-
 
 _CATEGORIES = (
     "bedroom",
@@ -43,8 +37,7 @@ _CATEGORIES = (
     "tower",
 )
 
-
-# where the archive of each is; LSUN has another of the same name but for "val"
+# The URL of each archive; the names of LSUN's validation archives have "val" instead of "train".
 NAMES: dict[str, str] = {
     **{name: f"{_PAIRED}/{name}.tar.gz" for name in PAIRED_NAMES},
     **{name: f"{_UNPAIRED}/{name}.zip" for name in UNPAIRED_NAMES},
@@ -52,13 +45,11 @@ NAMES: dict[str, str] = {
     **{f"lsun_{category}": f"{_LSUN}/{category}_train_lmdb.zip" for category in _CATEGORIES},
 }
 
-
-# and those that are not handed out to everybody: by whom, and what to do with it
+# Data sets that must be requested: where, and how to arrange the files.
 BY_REQUEST = {
-    "cityscapes": "cityscapes-dataset.com; {folder}/train and {folder}/test then hold one image for each photo: the "
-    "photo on its left half, the labels on its right",
+    "cityscapes": "cityscapes-dataset.com; {folder}/train and {folder}/test must then contain one image for each "
+    "photo: the photo on its left half, the labels on its right",
 }
-
 
 USAGE = f"""\
   For model=pix2pix data=NAME:

@@ -1,4 +1,4 @@
-"""Five thousand real handwritten digits, shipped with the package."""
+"""5,000 MNIST digits that are part of the package."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ TRAINING_IMAGES = 4500
 
 @DATASETS.register("digits")
 class Digits(ImageDataset):
-    """5,000 MNIST digits that come with gantrain, 4,500 to train and 500 to test, white on black.
+    """5,000 MNIST digits that are part of gantrain, 4,500 for training and 500 for testing, white on black.
 
-    A subset of MNIST by Yann LeCun and Corinna Cortes, under CC BY-SA 3.0 (see ``digits.txt`` beside the file).
+    A subset of MNIST by Yann LeCun and Corinna Cortes, under CC BY-SA 3.0 (see ``digits.txt`` in the same folder).
     The 28 x 28 images are padded to 32 x 32 and, for any other ``load_size``, resized from there (28 is unpadded).
 
     Args:
@@ -56,7 +56,6 @@ class Digits(ImageDataset):
         )
 
     def __len__(self) -> int:
-        """4,500 or 500."""
         return len(self._images)
 
     def item(self, index: int, seed: int) -> Batch:
@@ -64,6 +63,6 @@ class Digits(ImageDataset):
         return {"image": self._images[index], "label": self.labels[index]}
 
     def items(self, indices: Sequence[int], seeds: Sequence[int]) -> Batch:
-        """``image`` (N, 1, H, W) uint8, ``label`` (N,): in half of the time."""
+        """``image`` (N, 1, H, W) uint8, ``label`` (N,); twice as fast as collating single items."""
         chosen = torch.tensor(indices)
         return {"image": self._images[chosen], "label": self._labels[chosen]}

@@ -1,4 +1,4 @@
-"""A CSV file that names the images of a folder, so that a million of them need no search."""
+"""Images that a CSV file lists, so that a folder of a million images need not be searched."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gantrain.data.images.convert import EXTENSIONS
-from gantrain.data.images.sources import Files
+from gantrain.data.images.sources import FileSource
 from gantrain.errors import ConfigError
 
 HEADER = ["path", "label"]
 
 
 class Names:
-    """Texts in one piece: a million objects would be copied into every worker as it touches them."""
+    """Strings in one buffer: a million objects would be copied into every worker process that reads them."""
 
     def __init__(self) -> None:
         self._text = bytearray()
@@ -29,17 +29,17 @@ class Names:
         return self._text[start:end].decode("utf-8", "surrogateescape")
 
     def append(self, name: str) -> None:
-        """One more."""
+        """Add a string at the end."""
         self._text += name.encode("utf-8", "surrogateescape")
         self._ends.append(len(self._text))
 
 
-class ListedSource(Files):
-    """Image files that a list names, in its order.
+class ListedSource(FileSource):
+    """Image files in the order of a list.
 
     Args:
-        folder: Names are relative to it.
-        names: Paths of images, at least one.
+        folder: The folder that paths are relative to.
+        names: Paths of the images, at least one.
     """
 
     def __init__(self, folder: Path, names: Names) -> None:
@@ -50,46 +50,44 @@ class ListedSource(Files):
         return len(self._names)
 
     def name(self, index: int) -> str:
-        """As it stands in the list."""
+        """The path as listed."""
         return self._names[index]
 
     def open(self, index: int) -> Path:
-        """The file."""
         return self.folder / self.name(index)
 
 
 def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[int] | None]:
-    """The images, class names and class numbers that a CSV file lists.
+    """The images, class names and class indices that a CSV file lists.
 
-    Each row holds a path relative to ``folder``, and a label in a second column or in no row at all; a first row
-    ``path,label``, in small letters or capitals, is a heading. Classes are sorted by name, those that are all whole
-    numbers by number.
+    Each row contains a path relative to ``folder``; either all rows have a label in a second column or none. A first
+    row ``path,label``, in any case, is a header. Classes are sorted by name, or by number if all are whole numbers.
 
     Args:
         folder: ``data.root``.
-        path: Of the list, in the folder or else as it is.
+        path: Path of the list, relative to the folder or to the working directory.
 
     Raises:
-        ConfigError: The folder or the list is missing, or a row isn't as it should be.
+        ConfigError: The folder or the list is missing, or a row is invalid.
     """
     if not folder.is_dir():
-        raise ConfigError(f"data.root: there is no folder {folder} (data.list names images below one)")
+        raise ConfigError(f"data.root: there is no folder {folder} (the paths in data.list are relative to it)")
     file = next((place for place in (folder / path, Path(path).expanduser()) if place.is_file()), None)
     if file is None:
         raise ConfigError(f"data.list={path}: there is neither {folder / path} nor a file {path}")
     names = Names()
-    found: dict[str, int] = {}  # the classes in the order in which they come up
+    found: dict[str, int] = {}  # The classes in order of appearance.
     labels = array("q")
     for number, row in _rows(file):
         name, label = row[0], row[1].strip() if len(row) == 2 else ""
         if len(row) > 2 or not name or "\0" in name:
             raise ConfigError(
-                f"data.list: {file}, line {number}: 'path' or 'path,label' is wanted, not {','.join(row)!r}"
+                f"data.list: {file}, line {number}: expected 'path' or 'path,label', got {','.join(row)!r}"
             )
-        # a heading in other words would be an image, and a class of its own
+        # Otherwise, a header with other words would be taken for an image and a class.
         if not names and Path(name).suffix.lower() not in EXTENSIONS and not (folder / name).is_file():
             raise ConfigError(
-                f"data.list: {file}, line {number}: there is no image {folder / name} (a heading is 'path' or "
+                f"data.list: {file}, line {number}: there is no image {folder / name} (a header must be 'path' or "
                 "'path,label')"
             )
         names.append(name)
@@ -106,13 +104,13 @@ def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[in
 
 
 def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """The number of its last line and the cells of each row; neither the heading nor empty lines."""
+    """The number of the last line and the cells of each row, without the header and empty lines."""
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
         reader = csv.reader(lines)
         try:
             for place, row in enumerate(reader):
-                heading = place == 0 and [cell.strip().lower() for cell in row] == HEADER[: len(row)]
-                if row and not heading:
+                is_header = place == 0 and [cell.strip().lower() for cell in row] == HEADER[: len(row)]
+                if row and not is_header:
                     yield reader.line_num, row
         except csv.Error as error:
             raise ConfigError(f"data.list: {file}, line {reader.line_num}: {error}") from None

@@ -1,4 +1,4 @@
-"""LMDB files: opened once per process, and an index of their keys that is built once and memory-mapped afterwards."""
+"""LMDB files, opened once per process, and memory-mapped indices of their keys."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import bisect
 import hashlib
 import itertools
 import os
-import struct
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,17 +17,15 @@ import numpy as np
 from tqdm import tqdm
 
 from gantrain.errors import ConfigError
-from gantrain.runtime.atomic import atomic, cache_folder
+from gantrain.runtime.atomic import cache_dir
+from gantrain.runtime.mapped_file import MappedFile, write_mapped_file
 
-MAGIC = b"gantkeys"
-VERSION = 1
-# magic, version, unused, then the four numbers of a State, bytes of all keys, and their digest
-HEADER = struct.Struct("<8sII4QQ16s")
-CHUNK = 4096  # keys
+KIND = "keys of an LMDB"
+KEYS_AT_ONCE = 4096
 
 
 class State(NamedTuple):
-    """What changes whenever a database does."""
+    """Differs whenever a database was changed."""
 
     size: int
     modified: int  # nanoseconds
@@ -38,13 +34,13 @@ class State(NamedTuple):
 
 
 class Database:
-    """An LMDB to read from, without lock: any number of processes may read it at once.
+    """An LMDB, opened read-only and without lock, so that any number of processes may read it.
 
-    It opens when it is first read from, again in every process that it is handed to, whether forked or spawned. Take it
-    from ``open_database``: LMDB forbids to open one file twice in a process.
+    It is opened when it is first read in a process, whether forked or spawned. Use ``open_database`` to get one: LMDB
+    does not allow a process to open a file twice.
 
     Args:
-        path: A folder with a ``data.mdb``, or such a file itself.
+        path: A folder with a ``data.mdb``, or such a file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,27 +55,27 @@ class Database:
         return open_database, (self.path,)
 
     def get(self, key: bytes) -> bytes:
-        """The value under ``key``.
+        """The value of ``key``.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: The key is missing.
         """
-        with self._reading() as transaction:
+        with self._transaction() as transaction:
             value = transaction.get(key)
         if value is None:
             raise ConfigError(
-                f"{self.path} holds no {key.decode(errors='replace')} any more: it has been changed, or its index is "
-                f"damaged (remove that, {self.path.name}.keys beside it or {self.path.name}-*.keys in {cache_folder()})"
+                f"{self.path} has no key {key.decode(errors='replace')}: it was changed, or its index is corrupt "
+                f"(delete {self.path.name}.keys beside it, or {self.path.name}-*.keys in {cache_dir()})"
             )
         return value
 
     def keys(self) -> Iterator[bytes]:
-        """All, in their order."""
-        with self._reading() as transaction, transaction.cursor() as cursor:
+        """All keys in their order."""
+        with self._transaction() as transaction, transaction.cursor() as cursor:
             yield from cursor.iternext(keys=True, values=False)
 
     def state(self) -> State:
-        """As it is now.
+        """The current state.
 
         Raises:
             ConfigError: It is empty.
@@ -91,27 +87,26 @@ class Database:
         return State(file.st_size, file.st_mtime_ns, entries, environment.info()["last_txnid"])
 
     def refresh(self) -> None:
-        """Let go of a file that has since been changed or replaced, so that the next read opens what is there now."""
+        """Close a file that was changed or replaced after it was opened; the next read opens it again."""
         if self._environment is not None and self._opened_as != self.identity():
             self._close()
 
     def identity(self) -> tuple[int, ...]:
-        """Of the file as it is now: device and inode, size and time of the last change; nothing if there is none."""
+        """Device, inode, size and modification time of the current file; empty if there is none."""
         if not self._file.is_file():
             return ()
         status = self._file.stat()
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     @contextmanager
-    def _reading(self) -> Iterator[Any]:
-        """A transaction; what LMDB finds wrong with the file in it becomes one line."""
+    def _transaction(self) -> Iterator[Any]:
         import lmdb
 
         try:
             with self._open().begin() as transaction:
                 yield transaction
         except lmdb.Error as error:
-            raise ConfigError(f"the LMDB {self.path} is damaged ({error})") from None
+            raise ConfigError(f"the LMDB {self.path} is corrupt ({error})") from None
 
     def _close(self) -> None:
         if self._environment is not None:
@@ -122,7 +117,7 @@ class Database:
         if self._environment is not None and self._opened_by == os.getpid():
             return self._environment
         with self._opening:
-            if self._opened_by != os.getpid():  # forked: LMDB wants an environment of our own
+            if self._opened_by != os.getpid():  # LMDB requires that a forked process opens its own environment.
                 self._close()
             if self._environment is None:
                 self._opened_as = self.identity()
@@ -130,15 +125,15 @@ class Database:
         return self._environment
 
 
-# by device and inode, or by path where there is no file
+# By device and inode, or by path if there is no file.
 _databases: WeakValueDictionary[tuple[int, ...] | Path, Database] = WeakValueDictionary()
 
 
 def open_database(path: Path) -> Database:
-    """The database at ``path``, the same object for all who ask in this process, by whatever path or link.
+    """The database at ``path``: in a process the same object for every path or link to it.
 
     Raises:
-        ConfigError: There is no LMDB.
+        ConfigError: The path does not exist.
     """
     path = path.expanduser().resolve()
     if not path.exists():
@@ -150,14 +145,14 @@ def open_database(path: Path) -> Database:
 
 
 def is_database(path: Path) -> bool:
-    """Whether this is a folder that LMDB has written."""
+    """Whether this is the folder of an LMDB."""
     return (path / "data.mdb").is_file()
 
 
 def _environment(path: Path, file: Path) -> Any:
     import lmdb
 
-    if not file.is_file() or not file.stat().st_size:  # LMDB would make one
+    if not file.is_file() or not file.stat().st_size:  # LMDB would create one.
         raise ConfigError(f"{path} is not an LMDB (no data.mdb, or an empty one)")
     try:
         environment = lmdb.open(
@@ -165,120 +160,97 @@ def _environment(path: Path, file: Path) -> Any:
         )
     except lmdb.Error as error:
         reason = str(error).removeprefix(f"{path}: ")
-        raise ConfigError(f"{path} is not an LMDB, or a damaged one ({reason})") from None
+        raise ConfigError(f"{path} is not an LMDB, or it is corrupt ({reason})") from None
     needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-    there = file.stat().st_size
-    if there < needed:  # what is missing would kill the process, by a bus error
+    size = file.stat().st_size
+    if size < needed:  # Reading beyond the end would kill the process by SIGBUS.
         environment.close()
-        raise ConfigError(f"the LMDB {path} is cut off: {there:,} of {needed:,} bytes are there")
+        raise ConfigError(f"the LMDB {path} is truncated: it has {size:,} of {needed:,} bytes")
     return environment
 
 
 class KeyIndex:
     """The keys of a database by number, in their order, from a memory-mapped file.
 
-    Layout of the file: a header, the keys one after another, zeros up to a multiple of 8, and where each key begins
-    (64-bit numbers, one more than there are keys).
-
     Args:
-        path: Of the index.
+        path: The file.
         state: Of the database.
 
     Attributes:
-        digest: Sixteen digits that differ where keys do.
+        digest: Sixteen digits that depend on all keys.
 
     Raises:
-        ConfigError: This is no whole index of a database in that state.
+        OSError: It can't be read.
+        ValueError: It is truncated, corrupt, of another version, or of a database in another state.
     """
 
     def __init__(self, path: Path, state: State) -> None:
-        self._made_of = path, state
-        with path.open("rb") as file:
-            header = file.read(HEADER.size)
-            size = os.fstat(file.fileno()).st_size
-        problem = ConfigError(f"the index {path} is damaged, or of another database")
-        if len(header) != HEADER.size:
-            raise problem
-        magic, version, _, *numbers, length, digest = HEADER.unpack(header)
-        places = _aligned(HEADER.size + length)
-        if (magic, version, State(*numbers), places + 8 * (state.entries + 1)) != (MAGIC, VERSION, state, size):
-            raise problem
-        self.digest = digest.decode()
-        self._keys = np.memmap(path, np.uint8, "r", offset=HEADER.size, shape=(length,))
-        self._places = np.memmap(path, "<u8", "r", offset=places, shape=(state.entries + 1,))
-        if self._places[-1] != length:
-            raise problem
+        self._opened_with = path, state
+        file = MappedFile(path, KIND)
+        if file.description["state"] != list(state):
+            raise ValueError(f"{path} is the index of another database")
+        self.digest: str = file.description["digest"]
+        self._keys, self._ends = file.arrays["keys"], file.arrays["ends"]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return KeyIndex, self._made_of  # else the memory map would be copied
+        return KeyIndex, self._opened_with
 
     def __len__(self) -> int:
-        return len(self._places) - 1
+        return len(self._ends)
 
     def __contains__(self, key: bytes) -> bool:
-        place = bisect.bisect_left(self, key)
-        return place < len(self) and self[place] == key
+        position = bisect.bisect_left(self, key)
+        return position < len(self) and self[position] == key
 
     def __getitem__(self, index: int) -> bytes:
-        start, stop = self._places[index : index + 2]
-        return self._keys[start:stop].tobytes()
+        start = self._ends[index - 1] if index else 0
+        return self._keys[start : self._ends[index]].tobytes()
 
 
 def key_index(database: Database) -> KeyIndex:
-    """The index of a database, built if there is none that fits.
+    """The index of a database, which is built unless it is up to date.
 
-    It is kept beside the database, or, where nothing can be written there, in the folder of ``cache_folder``.
+    It is stored beside the database, or in ``cache_dir`` if that is read-only.
 
     Raises:
-        ConfigError: The database is empty or damaged, or the index can't be written anywhere.
+        ConfigError: The database is empty or corrupt, or the index can't be written.
     """
     state = database.state()
     path = database.path
-    apart = hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
-    places = [path.with_name(f"{path.name}.keys"), cache_folder() / f"{path.name}-{apart}.keys"]
-    for place in places:
-        with suppress(OSError, ConfigError):
-            return KeyIndex(place, state)
-    for place in places:
+    digest = hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
+    candidates = [path.with_name(f"{path.name}.keys"), cache_dir() / f"{path.name}-{digest}.keys"]
+    for candidate in candidates:
+        with suppress(OSError, ValueError):
+            return KeyIndex(candidate, state)
+    for candidate in candidates:
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _build(database, state, place)
-            return KeyIndex(place, state)
+            candidate.parent.mkdir(parents=True, exist_ok=True)
+            _build(database, state, candidate)
+            return KeyIndex(candidate, state)
         except OSError as error:
             reason = error.strerror or str(error)
     raise ConfigError(
-        f"the index of {path} can be written neither beside it nor as {places[1]} ({reason}): set GANTRAIN_CACHE to a "
-        "folder with room for it"
+        f"can't write the index of {path}, neither beside it nor as {candidates[1]} ({reason}): set GANTRAIN_CACHE to "
+        "a folder with free space"
     )
 
 
 def _build(database: Database, state: State, path: Path) -> None:
-    """Write the index in one pass over the keys, in constant memory; until it is whole it has another name."""
-    with atomic(path) as file, tempfile.TemporaryFile(dir=path.parent) as places:
-        file.write(bytes(HEADER.size))
-        count = length = 0
-        digest = hashlib.blake2b(digest_size=8)
+    """Write the index in one pass over the keys."""
+    count = length = 0
+    digest = hashlib.blake2b(digest_size=8)
+    with (
+        write_mapped_file(path, KIND) as file,
+        tqdm(total=state.entries, desc=f"keys of {database.path.name}", leave=False, disable=None) as bar,
+    ):
         keys = database.keys()
-        with tqdm(total=state.entries, desc=f"keys of {database.path.name}", leave=False, disable=None) as bar:
-            while chunk := list(itertools.islice(keys, CHUNK)):
-                places.write((length + np.cumsum([0, *map(len, chunk[:-1])], dtype="<u8")).astype("<u8").tobytes())
-                file.write(b"".join(chunk))
-                digest.update(b"\n".join(chunk))
-                count, length = count + len(chunk), length + sum(map(len, chunk))
-                bar.update(len(chunk))
+        while batch := list(itertools.islice(keys, KEYS_AT_ONCE)):
+            ends = length + np.cumsum([len(key) for key in batch])
+            file.append("keys", np.frombuffer(b"".join(batch), np.uint8))
+            file.append("ends", ends)
+            digest.update(b"\n".join(batch))
+            count, length = count + len(batch), int(ends[-1])
+            bar.update(len(batch))
         if database.state() != state or count != state.entries:
-            raise ConfigError(
-                f"the LMDB {database.path} is damaged, or is being changed: {count:,} keys were found in it"
-            )
-        places.write(struct.pack("<Q", length))
-        file.write(bytes(_aligned(HEADER.size + length) - HEADER.size - length))
-        places.seek(0)
-        while block := places.read(1 << 20):
-            file.write(block)
-        file.seek(0)
-        file.write(HEADER.pack(MAGIC, VERSION, 0, *state, length, digest.hexdigest().encode()))
-
-
-def _aligned(place: int) -> int:
-    """The next multiple of 8."""
-    return -(-place // 8) * 8
+            raise ConfigError(f"the LMDB {database.path} is corrupt, or is being changed: {count:,} keys were found")
+        file.description = {"state": state, "digest": digest.hexdigest()}

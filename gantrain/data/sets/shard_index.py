@@ -1,15 +1,10 @@
-"""The images in tar files by number: found in one pass over the headers, and memory-mapped afterwards."""
+"""Memory-mapped indices of the images in tar files, built in one pass over the headers."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import json
-import os
-import shutil
-import struct
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -23,26 +18,21 @@ from tqdm import tqdm
 from gantrain.data.images.convert import EXTENSIONS
 from gantrain.data.sets.tar_samples import LABEL, Sample, Shard, samples
 from gantrain.errors import ConfigError
-from gantrain.runtime.atomic import atomic, cache_folder, one_at_a_time
+from gantrain.runtime.atomic import cache_dir, file_lock
+from gantrain.runtime.mapped_file import MappedFile, write_mapped_file
 
 SUFFIX = ".index"
-MAGIC = b"gantshrd"
-VERSION = 1
-DIGEST = 16  # bytes
-# magic, version, unused, how many images, bytes of their names and of the description, digest of names and labels
-HEADER = struct.Struct(f"<8sIIQQQ{DIGEST}s")
-# where an image begins in its shard, its bytes, where its name ends among all, the number of the shard, the label
-ROW = np.dtype([("start", "<u8"), ("size", "<u8"), ("name", "<u8"), ("shard", "<u4"), ("label", "<i4")])
-CHUNK = 4096  # images
-KINDS = 30  # of files that are not read, told apart
+KIND = "images in shards"
+IMAGES_AT_ONCE = 4096
+MAX_KINDS = 30  # of files that are not read; the others are counted together
 
 
 class Member(NamedTuple):
-    """Where an image is.
+    """The position of an image.
 
     Attributes:
-        shard: The number of its file.
-        start: Of its first byte.
+        shard: The number of its shard.
+        start: The offset of its first byte.
         size: In bytes.
     """
 
@@ -54,137 +44,122 @@ class Member(NamedTuple):
 class ShardIndex:
     """The images of shards by number, in their order, from a memory-mapped file.
 
-    Layout of the file: a header, a ``ROW`` for each image, their names one after another, a description in JSON.
-
     Args:
-        path: Of the index.
+        path: The file.
 
     Attributes:
-        digest: Differs where names, labels or the division into shards do.
-        unread: How many other files there are, by what follows the first dot of their names.
+        digest: Depends on names, labels and the division into shards.
+        unread: Number of other files, by what follows the first dot of their names.
+        labels: One number per image; -1 for an image without label.
 
     Raises:
-        ConfigError: This is no whole index.
+        OSError: It can't be read.
+        ValueError: It is truncated, corrupt, or of another version.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        problem = ConfigError(f"the index {path} is damaged")
-        with path.open("rb") as file:
-            header = file.read(HEADER.size)
-            size = os.fstat(file.fileno()).st_size
-            if len(header) != HEADER.size:
-                raise problem
-            magic, version, _, count, length, described, digest = HEADER.unpack(header)
-            names = HEADER.size + ROW.itemsize * count
-            if (magic, version, names + length + described) != (MAGIC, VERSION, size) or not count:
-                raise problem
-            file.seek(names + length)
-            self.unread: dict[str, int] = json.loads(file.read(described))
-        self.digest: str = digest.hex()
-        self._rows = np.memmap(path, ROW, "r", offset=HEADER.size, shape=(count,))
-        self._names = np.memmap(path, np.uint8, "r", offset=names, shape=(length,))
+        file = MappedFile(path, KIND)
+        self.digest: str = file.description["digest"]
+        self.unread: dict[str, int] = file.description["unread"]
+        self.labels: NDArray[np.int64] = file.arrays["labels"]
+        self._names, self._ends = file.arrays["names"], file.arrays["ends"]
+        self._members = [file.arrays[key] for key in Member._fields]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ShardIndex, (self._path,)  # else the memory map would be copied
+        return ShardIndex, (self._path,)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> Member:
-        row = self._rows[index]
-        return Member(int(row["shard"]), int(row["start"]), int(row["size"]))
+        return Member(*(int(values[index]) for values in self._members))
 
     def name(self, index: int) -> str:
-        """Of the member, as its shard has it."""
-        start = self._rows[index - 1]["name"] if index else 0
-        return self._names[start : self._rows[index]["name"]].tobytes().decode("utf-8", "surrogateescape")
-
-    @property
-    def labels(self) -> NDArray[np.int32]:
-        """One number per image; -1 for one that has none."""
-        return self._rows["label"]
+        """The name of the member in its shard."""
+        start = self._ends[index - 1] if index else 0
+        return self._names[start : self._ends[index]].tobytes().decode("utf-8", "surrogateescape")
 
 
 def shard_index(shards: Sequence[Shard]) -> ShardIndex:
-    """The index of these shards, built if there is none, which is kept in the folder of ``cache_folder``.
+    """The index of these shards, from ``cache_dir``, where it is built if it is missing.
 
-    Its name is a digest of theirs, their sizes and times: that of changed shards is another file, so that none that a
-    process reads is ever replaced, which many a network folder would punish with the end of that process.
+    Its name is a digest of their paths, sizes and times, so that changed shards get another file: replacing one that a
+    process reads would end that process on many network file systems.
 
     Raises:
-        ConfigError: A shard is damaged, none holds an image, or the index can't be written.
+        ConfigError: A shard is corrupt, none contains an image, or the index can't be written.
     """
-    state = hashlib.blake2b(digest_size=DIGEST)
+    digest = hashlib.blake2b(digest_size=16)
     for shard in shards:
-        state.update(shard.identity)
-    path = cache_folder() / "shards" / f"{state.hexdigest()}{SUFFIX}"
+        digest.update(shard.identity)
+    path = cache_dir() / "shards" / f"{digest.hexdigest()}{SUFFIX}"
     index = _open(path)
     if index is not None:
         return index
-    told: list[str] = []
+    messages = [f"Waiting for another process that indexes {label(shards)}"]
 
     def wait() -> None:
-        if not told:
-            told.append(f"Waiting for another process that indexes {label(shards)}")
-            print(told[0], file=sys.stderr)
+        while messages:
+            print(messages.pop(), file=sys.stderr)
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with one_at_a_time(path, wait=wait):
-            if _open(path) is None:  # else another process has just written it
+        with file_lock(path, wait=wait):
+            if _open(path) is None:  # Otherwise another process has just written it.
                 _build(shards, path)
         return ShardIndex(path)
     except OSError as error:
         raise ConfigError(
-            f"the index of {label(shards)} can't be written as {path} ({error.strerror or error}): set GANTRAIN_CACHE "
-            "to a folder with room for it"
+            f"can't write the index of {label(shards)} as {path} ({error.strerror or error}): set GANTRAIN_CACHE to a "
+            "folder with free space"
         ) from None
 
 
 def _open(path: Path) -> ShardIndex | None:
-    with suppress(OSError, ValueError, ConfigError):
+    with suppress(OSError, ValueError):
         return ShardIndex(path)
     return None
 
 
 def label(shards: Sequence[Shard]) -> str:
-    """How messages name them all."""
+    """The name of shards in messages."""
     return str(shards[0].path) + ("" if len(shards) == 1 else f" and {len(shards) - 1:,} more")
 
 
 def _build(shards: Sequence[Shard], path: Path) -> None:
-    """Write the index in one pass over the shards, in constant memory; until it is whole it has another name."""
+    """Write the index in one pass over the shards, in constant memory."""
     unread: Counter[str] = Counter()
-    digest = hashlib.blake2b(digest_size=DIGEST)
-    count = length = 0
-    with atomic(path) as file, tempfile.TemporaryFile(dir=path.parent) as names:
-        file.write(bytes(HEADER.size))
+    digest = hashlib.blake2b(digest_size=16)
+    length = 0
+    with write_mapped_file(path, KIND) as file:
         found = _numbered(shards, unread)
-        while chunk := list(itertools.islice(found, CHUNK)):
-            encoded = [sample.name.encode("utf-8", "surrogateescape") for _, sample in chunk]
-            ends = length + np.cumsum([len(name) for name in encoded])
-            rows = [(s.start, s.size, end, shard, s.label) for (shard, s), end in zip(chunk, ends, strict=True)]
-            file.write(np.array(rows, dtype=ROW).tobytes())
-            names.write(b"".join(encoded))
-            for (shard, sample), name in zip(chunk, encoded, strict=True):
+        while batch := list(itertools.islice(found, IMAGES_AT_ONCE)):
+            names = [sample.name.encode("utf-8", "surrogateescape") for _, sample in batch]
+            ends = length + np.cumsum([len(name) for name in names])
+            file.append("names", np.frombuffer(b"".join(names), np.uint8))
+            file.append("ends", ends)
+            columns = {
+                "labels": [sample.label for _, sample in batch],
+                "shard": [shard for shard, _ in batch],
+                "start": [sample.start for _, sample in batch],
+                "size": [sample.size for _, sample in batch],
+            }
+            for key, values in columns.items():
+                file.append(key, np.asarray(values, dtype=np.int64))
+            for (shard, sample), name in zip(batch, names, strict=True):
                 digest.update(b"%d %d %s\n" % (shard, sample.label, name))
-            count, length = count + len(chunk), int(ends[-1])
-        if not count:
+            length = int(ends[-1])
+        if not length:
             raise _no_image(shards, unread)
-        names.seek(0)
-        shutil.copyfileobj(names, file)
-        described = json.dumps(unread).encode()
-        file.write(described)
-        file.seek(0)
-        file.write(HEADER.pack(MAGIC, VERSION, 0, count, length, len(described), digest.digest()))
+        file.description = {"digest": digest.hexdigest(), "unread": unread}
 
 
 def _numbered(shards: Sequence[Shard], unread: Counter[str]) -> Iterator[tuple[int, Sample]]:
-    """Every image with the number of its shard, with a progress bar; other files are counted in ``unread``."""
+    """Yield every image with the number of its shard; other files are counted in ``unread``."""
 
     def ignore(kind: str) -> None:
-        known = kind == LABEL or kind in unread or len(unread) < KINDS
+        known = kind == LABEL or kind in unread or len(unread) < MAX_KINDS
         unread[kind if known else "others"] += 1
 
     total = sum(shard.size for shard in shards)
@@ -195,14 +170,14 @@ def _numbered(shards: Sequence[Shard], unread: Counter[str]) -> Iterator[tuple[i
                 bar.update(before + sample.start - bar.n)
                 yield number, sample
             if Shard.at(shard.path) != shard:
-                raise ConfigError(f"data.root: the shard {shard.path} is being changed")
+                raise ConfigError(f"data.root: the shard {shard.path} was changed while it was read: start again")
             before += shard.size
             bar.update(before - bar.n)
 
 
 def _no_image(shards: Sequence[Shard], unread: Counter[str]) -> ConfigError:
-    there = ", ".join(f"{kind} ({count:,})" for kind, count in unread.most_common(5))
+    found = ", ".join(f"{kind} ({count:,})" for kind, count in unread.most_common(5))
     return ConfigError(
         f"data.root: no image in {label(shards)} (looked for {', '.join(sorted(EXTENSIONS))} after the first dot "
-        f"of a name; there are: {there or 'no files'})"
+        f"of a name; found: {found or 'no files'})"
     )

@@ -1,4 +1,4 @@
-"""One set of images, with or without classes."""
+"""Data sets of one domain, with or without classes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from gantrain.config.schema import PositiveInt
 from gantrain.data.base import Batch, ImageDataset
-from gantrain.data.images.cache import Cache
 from gantrain.data.images.convert import ValueRange, find_images, is_image
 from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource, Source
+from gantrain.data.images.store import ImageCache
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
 from gantrain.data.sets.layout import fingerprint_of, no_folder, of_phase, spec_of
 from gantrain.data.sets.listing import read_list
@@ -28,11 +28,11 @@ class Found:
     """The images of a phase.
 
     Attributes:
-        source: Of the encoded images.
-        fingerprint: Tells them from others.
-        class_names: Empty if they have no labels.
-        labels: One class number per image, or None.
-        held_out: Whether the test phase shows others than the training phase.
+        source: The encoded images.
+        fingerprint: Identifies these images.
+        class_names: Empty if the images have no labels.
+        labels: One class index per image, or None.
+        held_out: Whether the test phase has other images than the training phase.
     """
 
     source: Source
@@ -43,24 +43,25 @@ class Found:
 
 
 class Images(ImageDataset):
-    """One set of images, wherever they come from.
+    """Base class of data sets of one domain, whatever the storage.
 
     Args:
-        root: Where they lie.
-        channels: 1 for gray, 3 for colour, others for files that have exactly these.
-        load_size: Shorter side after scaling, in pixels; or what ``preprocess`` makes of it.
-        crop_size: Side of the square that is cut, at most ``load_size``; or [height, width].
-        crop: Where in training it is cut from: ``random`` or ``center``; in testing, the center.
+        root: The path of the images.
+        channels: 1 for gray, 3 for colour; any other number for files with exactly that many channels.
+        load_size: Length of the shorter side after scaling, in pixels, or as defined by ``preprocess``.
+        crop_size: Side of the cropped square, at most ``load_size``; or [height, width].
+        crop: Position of the crop in training, ``random`` or ``center``. In testing it is always the center.
         flip: Whether half of the images are mirrored in training.
-        phase: ``train`` is training; any other is not.
-        preprocess: See ``Preprocess``; null for a shorter side of ``load_size`` in every phase, then a square.
-        range: The stored values that become -1 and 1; null for the whole range of the type.
-        depth: ``auto`` for that of the first image.
+        phase: ``train`` for training; any other for testing.
+        preprocess: See ``Preprocess``; null scales the shorter side to ``load_size`` in every phase, then crops.
+        range: The stored values that become -1 and 1; null for the full range of the type.
+        depth: ``auto`` for the depth of the first image.
         decoder: See ``Preprocess``.
 
     Attributes:
-        found: The images as they are kept.
-        preprocess: What is done to each.
+        found: The stored images.
+        preprocess: Applied to each image.
+        readers: The reader of the domain ``image``.
     """
 
     def __init__(
@@ -84,48 +85,46 @@ class Images(ImageDataset):
             load_size=load_size,
             crop_size=crop_size,
             flip=flip and training,
-            training=training or preprocess is None,  # else testing would scale to crop_size
+            training=training or preprocess is None,  # Otherwise, testing would scale to crop_size.
             crop=crop if training else "center",
             decoder=decoder,
         )
         found = self.found = self._find(root, phase)
         self.held_out, self.fingerprint, self.labels = found.held_out, found.fingerprint, found.labels
-        self._images = ImageReader(found.source, channels=channels, depth=depth, value_range=range)
-        self.spec = spec_of({"image": self._images}, self._images.nominal_size(self.preprocess), found.class_names)
+        self._reader = ImageReader(found.source, channels=channels, depth=depth, value_range=range)
+        self.readers = {"image": self._reader}
+        self.spec = spec_of(self.readers, self._reader.nominal_size(self.preprocess), found.class_names)
 
     @abstractmethod
     def _find(self, root: str, phase: str) -> Found:
         """The images of a phase."""
 
     def __len__(self) -> int:
-        """How many images there are."""
-        return len(self._images)
+        return len(self._reader)
 
     def item(self, index: int, seed: int) -> Batch:
-        """``image`` (C, H, W), ``name`` the path below the folder, and ``label`` if there are classes."""
-        image = self._images.prepared(index, self.preprocess, seed)
-        item: Batch = {"image": image, "name": self._images.name(index)}
+        """``image`` (C, H, W), ``name``, the path relative to the root, and ``label`` if there are classes."""
+        image = self._reader.prepared(index, self.preprocess, seed)
+        item: Batch = {"image": image, "name": self._reader.name(index)}
         if self.labels is not None:
             item["label"] = self.labels[index]
         return item
 
-    def use_cache(self, cache: Cache, indices: Sequence[int] | None = None) -> None:
-        """Decode each image once."""
-        self._images.use_cache(cache, self.preprocess, indices)
-        self.in_memory = self._images.is_kept
+    def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
+        self._reader.use_cache(cache, self.preprocess, indices)
+        self.in_memory = self._reader.is_cached
 
 
 @DATASETS.register("single")
 class SingleFolder(Images):
-    """A folder of images, searched recursively; its sub-folders, if they hold every image, are the classes.
+    """A folder of images, searched recursively. If its sub-folders contain every image, they are the classes.
 
     Args:
-        root: The folder; if it holds folders named ``train`` and ``test``, each phase reads its own, and ``val`` stands
-            in for a ``test`` that is not there. Or one image, or a pattern (``photos/*.jpg``,
-            ``photos/**/*_left.png``).
-        list: A CSV file in the folder, or elsewhere, that names its images, so that nothing is searched: see
-            ``read_list``. Every phase reads them all.
-        others: As for any set of images.
+        root: The folder. If it contains the folders ``train`` and ``test``, each phase reads its own; ``val`` replaces
+            a missing ``test``. Or the path of one image, or a pattern (``photos/*.jpg``, ``photos/**/*_left.png``).
+        list: Path of a CSV file, relative to the folder or to the working directory, that lists the images, so that
+            no folder is searched; see ``read_list``. Every phase reads all of them.
+        others: The arguments of ``Images``.
     """
 
     def __init__(self, *, root: str, list: str | None, **others: Any) -> None:
@@ -136,8 +135,8 @@ class SingleFolder(Images):
         if self._list is not None:
             listed, class_names, labels = read_list(Path(root).expanduser(), self._list)
             names = map(listed.name, range(len(listed)))
-            told_apart = chain(names, [""], (class_names[label] for label in labels)) if labels else names
-            return Found(listed, fingerprint_of(told_apart), class_names, labels)
+            identity = chain(names, [""], (class_names[label] for label in labels)) if labels else names
+            return Found(listed, fingerprint_of(identity), class_names, labels)
         folder, paths = _search(root)
         own = of_phase(folder, phase) if folder == Path(root).expanduser() else None
         class_paths, class_folder = paths, folder
@@ -156,7 +155,7 @@ class SingleFolder(Images):
 
 
 def _search(root: str) -> tuple[Path, list[Path]]:
-    """The folder to which names are relative, and the images that ``root`` stands for."""
+    """The folder that image names are relative to, and the paths of the images that ``root`` refers to."""
     path = Path(root).expanduser()
     if path.is_dir():
         return path, find_images(path)
@@ -172,14 +171,14 @@ def _search(root: str) -> tuple[Path, list[Path]]:
 
 
 def classes_in(folder: Path, images: list[Path]) -> list[str]:
-    """The sub-folders that hold every image of the folder, sorted; none if there are fewer than two."""
+    """The sub-folders that contain all images of the folder, sorted; none if there are fewer than two."""
     parts = [path.relative_to(folder).parts for path in images]
     names = sorted({part[0] for part in parts})
     return names if all(len(part) > 1 for part in parts) and len(names) > 1 else []
 
 
 def _labels(source: FolderSource, classes: list[str]) -> list[int]:
-    """The class number of every image."""
+    """The class index of each image."""
     numbers = {name: number for number, name in enumerate(classes)}
     labels = [numbers.get(path.relative_to(source.folder).parts[0], -1) for path in source.paths]
     if -1 in labels:

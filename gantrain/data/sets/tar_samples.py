@@ -1,4 +1,4 @@
-"""The samples in a tar file, as WebDataset lays them out: files one after another whose names are equal up to a dot."""
+"""The samples in a tar file: consecutive files whose names are equal up to a dot, the layout of WebDataset."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from typing import IO, NamedTuple
 from gantrain.data.images.convert import EXTENSIONS
 from gantrain.errors import ConfigError
 
-# how compressed files begin, and the suffixes of their names
-COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"(\xb5/\xfd")
+COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"(\xb5/\xfd")  # the first bytes of compressed files
 SUFFIXES = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".tzst")
 LABEL = ".cls"
 NUMBER = re.compile(rb"\s*(\d{1,9})\s*")
-LONGEST_LABEL = 32  # bytes, with what stands around the digits
+MAX_LABEL_SIZE = 32  # bytes, with white space
 
 
 class Shard(NamedTuple):
@@ -27,7 +26,7 @@ class Shard(NamedTuple):
     Attributes:
         path: Absolute.
         size: In bytes.
-        modified: When it was changed last, in nanoseconds.
+        modified: Modification time in nanoseconds.
     """
 
     path: Path
@@ -36,10 +35,10 @@ class Shard(NamedTuple):
 
     @classmethod
     def at(cls, path: Path) -> Shard:
-        """The file as it is now.
+        """The current file at ``path``.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: It can't be read.
         """
         try:
             status = path.stat()
@@ -49,7 +48,7 @@ class Shard(NamedTuple):
 
     @property
     def identity(self) -> bytes:
-        """Of the file as it was: that of another one behind the same link differs, and by whatever link it is alike."""
+        """The resolved path, size and modification time; the same for every link to the file."""
         return f"{os.path.realpath(self.path)} {self.size} {self.modified}\n".encode("utf-8", "surrogateescape")
 
 
@@ -57,10 +56,10 @@ class Sample(NamedTuple):
     """An image in a shard.
 
     Attributes:
-        name: Of the member.
-        start: Of its first byte in the shard.
+        name: The path of the member.
+        start: The offset of its first byte in the shard.
         size: In bytes.
-        label: -1 for none.
+        label: -1 for an image without label.
     """
 
     name: str
@@ -69,14 +68,14 @@ class Sample(NamedTuple):
     label: int
 
 
-class File(NamedTuple):
+class TarFile(NamedTuple):
     """A file in a shard.
 
     Attributes:
-        name: Of the member.
+        name: The path of the member.
         key: The name up to the first dot that is not in the name of a folder.
-        kind: What follows it, with that dot and in small letters; empty if there is none.
-        start: Of its first byte in the shard.
+        kind: The rest, with that dot and in lower case; empty if there is no dot.
+        start: The offset of its first byte in the shard.
         size: In bytes.
     """
 
@@ -88,27 +87,27 @@ class File(NamedTuple):
 
     @property
     def is_image(self) -> bool:
-        """Whether its kind is that of images alone: ``1.seg.png`` is none."""
+        """Whether its kind is the suffix of an image and nothing else: False for ``1.seg.png``."""
         return self.kind in EXTENSIONS
 
 
 def compressed(path: Path) -> ConfigError:
-    """What to say of a shard of which only the beginning could be found at once."""
+    """The error for a compressed shard."""
     return ConfigError(
-        f"data.root: the shard {path} is compressed, so that no image can be read without all before it: unpack it "
-        "into a .tar (with gunzip, or the like)"
+        f"data.root: the shard {path} is compressed, so that single images can't be read: unpack it to a .tar (with "
+        "gunzip, bunzip2, unxz or unzstd)"
     )
 
 
 def samples(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
-    """The images of a shard, in their order, each with what its ``.cls`` says.
+    """Yield the images of a shard with their labels.
 
     Args:
-        shard: Which.
-        ignore: Told the kind of every file that is neither an image nor the label of one.
+        shard: The shard.
+        ignore: Called with the kind of every file that is neither an image nor the label of one.
 
     Raises:
-        ConfigError: The shard is damaged, cut off or compressed, or a sample is not as it should be.
+        ConfigError: The shard is corrupt, truncated or compressed, or a sample is invalid.
     """
     try:
         with shard.path.open("rb") as tar:
@@ -122,17 +121,17 @@ def samples(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
         raise ConfigError(f"data.root: can't read the shard {shard.path}: {error.strerror or error}") from None
 
 
-def _sample(shard: Shard, tar: IO[bytes], files: list[File]) -> tuple[Sample | None, list[File]]:
-    """The image among files that share a key, if there is one, and the files that are not read."""
+def _sample(shard: Shard, tar: IO[bytes], files: list[TarFile]) -> tuple[Sample | None, list[TarFile]]:
+    """The image among the files of a key, if there is one, and the files that are not read."""
     images = [file for file in files if file.is_image]
-    images = [file for file in images if file.kind != ".npy"] or images  # beside an image, an array is about it
+    images = [file for file in images if file.kind != ".npy"] or images  # Beside an image, an array is an annotation.
     if not images:
         return None, files
     image, *more = images
     if more:
         raise ConfigError(
-            f"data.root: the shard {shard.path} holds {image.name} and {more[0].name}, two images of one sample: "
-            f"one that is not to be read has another name, like {more[0].key}.other{more[0].kind}"
+            f"data.root: the shard {shard.path} contains {image.name} and {more[0].name}, two images of one sample: "
+            f"rename the one that is not to be read, as to {more[0].key}.other{more[0].kind}"
         )
     label = next((file for file in files if file.kind == LABEL), None)
     number = -1 if label is None else _label(shard, tar, label)
@@ -140,22 +139,24 @@ def _sample(shard: Shard, tar: IO[bytes], files: list[File]) -> tuple[Sample | N
     return sample, [file for file in files if file not in (image, label)]
 
 
-def _label(shard: Shard, tar: IO[bytes], file: File) -> int:
-    text = os.pread(tar.fileno(), min(file.size, LONGEST_LABEL), file.start)
+def _label(shard: Shard, tar: IO[bytes], file: TarFile) -> int:
+    text = os.pread(tar.fileno(), min(file.size, MAX_LABEL_SIZE), file.start)
     found = NUMBER.fullmatch(text)
-    if not found or file.size > LONGEST_LABEL:
-        start = text.decode(errors="replace").strip()
-        raise ConfigError(f"data.root: {shard.path}/{file.name}: a label is a whole number from 0 on, not {start!r}")
+    if not found or file.size > MAX_LABEL_SIZE:
+        found_text = text.decode(errors="replace").strip()
+        raise ConfigError(
+            f"data.root: {shard.path}/{file.name}: a label must be an integer from 0 to 999999999, not {found_text!r}"
+        )
     return int(found[1])
 
 
-def _files(shard: Shard, tar: IO[bytes]) -> Iterator[File]:
-    """The files whose names don't begin with a dot, which are none of the user's."""
+def _files(shard: Shard, tar: IO[bytes]) -> Iterator[TarFile]:
+    """Yield the files of a shard without hidden ones."""
     for member in _members(shard, tar):
         name = re.sub(r"^(\./+)+", "", member.name)
         folder, slash, last = name.rpartition("/")
         stem, dot, kind = last.partition(".")
-        file = File(name, folder + slash + stem, (dot + kind).lower(), member.offset_data, member.size)
+        file = TarFile(name, folder + slash + stem, (dot + kind).lower(), member.offset_data, member.size)
         if not stem or member.isdir():
             continue
         if member.isreg() and not member.issparse():
@@ -168,7 +169,7 @@ def _files(shard: Shard, tar: IO[bytes]) -> Iterator[File]:
 
 
 def _members(shard: Shard, tar: IO[bytes]) -> Iterator[tarfile.TarInfo]:
-    """All, without keeping any; a tar has an end mark, without which something is missing."""
+    """Yield all members without storing them; the end mark of a tar shows that it is complete."""
     beginning = tar.read(8)
     if beginning.startswith(COMPRESSED):
         raise compressed(shard.path)
@@ -176,30 +177,30 @@ def _members(shard: Shard, tar: IO[bytes]) -> Iterator[tarfile.TarInfo]:
     try:
         archive = tarfile.TarFile(fileobj=tar, encoding="utf-8", errors="surrogateescape")
     except (tarfile.TarError, ValueError, OverflowError) as error:
-        raise ConfigError(f"data.root: {shard.path} is no tar file ({error})") from None
-    place = 0
+        raise ConfigError(f"data.root: {shard.path} is not a tar file ({error})") from None
+    offset = 0
     while True:
-        tar.seek(place)
+        tar.seek(offset)
         block = tar.read(tarfile.BLOCKSIZE)
         if block == bytes(tarfile.BLOCKSIZE):
             while rest := tar.read(tarfile.RECORDSIZE):
                 if any(rest):
                     raise ConfigError(
-                        f"data.root: the shard {shard.path} goes on after its end mark at byte {place:,}, as where "
-                        "tars were joined by cat: give each a file of its own"
+                        f"data.root: the shard {shard.path} continues after its end mark at byte {offset:,}, as if "
+                        "several were joined by cat: keep each in a file of its own"
                     )
             return
         if len(block) < tarfile.BLOCKSIZE:
             raise ConfigError(
-                f"data.root: the shard {shard.path} is cut off, or was never closed: its end mark is missing after "
+                f"data.root: the shard {shard.path} is truncated, or was never closed: its end mark is missing after "
                 f"{shard.size:,} bytes"
             )
-        tar.seek(place)
+        tar.seek(offset)
         try:
             member = tarfile.TarInfo.fromtarfile(archive)
-            if member.size < 0 or archive.offset <= place or "\0" in member.name:
-                raise ValueError("no size or name that a file can have")
+            if member.size < 0 or archive.offset <= offset or "\0" in member.name:
+                raise ValueError("invalid size or name")
         except (tarfile.TarError, ValueError, OverflowError) as error:
-            raise ConfigError(f"data.root: the shard {shard.path} is damaged at byte {place:,} ({error})") from None
+            raise ConfigError(f"data.root: the shard {shard.path} is corrupt at byte {offset:,} ({error})") from None
         yield member
-        place = archive.offset
+        offset = archive.offset

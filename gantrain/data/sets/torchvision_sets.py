@@ -1,4 +1,4 @@
-"""The full data sets that torchvision downloads."""
+"""Data sets that torchvision downloads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from gantrain.config.schema import Side
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
-from gantrain.data.images.convert import read_image
+from gantrain.data.images.reader import ImageReader
 from gantrain.data.images.transforms import Preprocess
 from gantrain.data.sets.listing import ListedSource, Names
 from gantrain.errors import ConfigError
@@ -21,22 +21,20 @@ from gantrain.runtime import distributed
 class TorchvisionDataset(ImageDataset):
     """MNIST, FashionMNIST, CIFAR10 or CelebA through torchvision's downloaders.
 
-    An image is scaled to a shorter side of ``load_size``, then a square of ``crop_size`` is cut from its middle.
+    Images are scaled to a shorter side of ``load_size``, then a square of ``crop_size`` is cropped from the center.
 
     Args:
-        dataset: torchvision's name.
-        root: Folder for downloads.
+        dataset: The name of torchvision's class.
+        root: The download folder.
         load_size: Shorter side after scaling, in pixels.
-        crop_size: Side of the square, at most ``load_size``.
+        crop_size: Side of the cropped square, at most ``load_size``.
         flip: Whether half of the images are mirrored in training.
         phase: ``train`` or ``test``.
 
     Attributes:
-        source: Of CelebA's files; the images of the others are in memory.
-        preprocess: What is done to each.
+        readers: The reader of CelebA's files; the images of the other data sets are in memory.
+        preprocess: Applied to each image.
     """
-
-    source: ListedSource | None = None
 
     def __init__(
         self,
@@ -53,12 +51,14 @@ class TorchvisionDataset(ImageDataset):
             load_size=load_size,
             crop_size=crop_size,
             flip=flip and phase == "train",
-            training=True,  # else testing would scale to crop_size
+            training=True,  # Otherwise, testing would scale to crop_size.
             crop="center",
         )
+        self.readers: dict[str, ImageReader] = {}
+        self._pixels = np.empty(0)
         loaded = _load(dataset, root, {"split": phase} if dataset == "CelebA" else {"train": phase == "train"})
         if dataset == "CelebA":
-            self.source = _files(loaded)
+            self.readers["image"] = ImageReader(_files(loaded), channels=3, depth="uint8", value_range=None)
         else:
             self._pixels = np.asarray(loaded.data)
             self.labels = [int(label) for label in loaded.targets]
@@ -72,32 +72,29 @@ class TorchvisionDataset(ImageDataset):
         )
 
     def __len__(self) -> int:
-        """As many as torchvision's split holds."""
-        return len(self._pixels if self.source is None else self.source)
+        return len(self.readers.get("image", self._pixels))
 
     def item(self, index: int, seed: int) -> Batch:
-        """``image`` (C, H, W) uint8, and ``label`` where the set has classes."""
-        if self.source is None:
-            pixels = self._pixels[index]
-            pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-        else:
-            pixels = read_image(self.source.open(index), channels=3, depth="uint8", value_range=None)
-        image = self.preprocess(pixels, seed)
-        return {"image": image, **({"label": self.labels[index]} if self.labels is not None else {})}
+        """``image`` (C, H, W) uint8, and ``label`` if the data set has classes."""
+        if self.labels is None:
+            return {"image": self.readers["image"].prepared(index, self.preprocess, seed)}
+        pixels = self._pixels[index]
+        image = self.preprocess(pixels[..., None] if pixels.ndim == 2 else pixels, seed)
+        return {"image": image, "label": self.labels[index]}
 
 
 def _load(dataset: str, root: str, phase: dict[str, Any]) -> Any:
-    """A split as torchvision has it, downloaded unless it is there."""
-    from torchvision import datasets  # costs more to import than torch itself
+    """A split as torchvision's data set, downloaded if it is missing."""
+    from torchvision import datasets  # Takes longer to import than torch.
 
     try:
         with distributed.rank_zero_first():
             return getattr(datasets, dataset)(Path(root).expanduser(), download=True, **phase)
-    except Exception as error:  # broken files lead torchvision to errors of every kind
+    except Exception as error:  # Corrupt files cause errors of any type in torchvision.
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
         raise ConfigError(
             f"{dataset} could neither be read from data.root ({root}) nor downloaded ({reason}): run once with a "
-            "connection, or copy torchvision's files there; data=digits needs no download"
+            "network connection, or copy torchvision's files there; data=digits needs no download"
         ) from None
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from gantrain.registry import LOGGERS
 from gantrain.report.log import Line
 from gantrain.report.loggers.base import Logger, read_step, require
-from gantrain.runtime.whole import write_whole
+from gantrain.runtime.atomic import write_file
 
 
 @LOGGERS.register("tensorboard")
@@ -73,7 +73,7 @@ class TensorBoardLogger(Logger):
 
     def _flush(self) -> None:
         self._writer.flush()
-        write_whole(self._step_file, str(self._step))
+        write_file(self._step_file, str(self._step))
         self._flushed = time.monotonic()
 
     def image(self, step: int, name: str, image: Image.Image) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from gantrain.registry import LOGGERS
 from gantrain.report.log import Line
 from gantrain.report.loggers.base import Logger, read_step, require
-from gantrain.runtime.whole import write_whole
+from gantrain.runtime.atomic import write_file
 
 
 @LOGGERS.register("wandb")
@@ -63,7 +63,7 @@ class WandbLogger(Logger):
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
         self._last = max(self._last, step)
-        write_whole(self._step_file, str(self._last))
+        write_file(self._step_file, str(self._last))
 
     def image(self, step: int, name: str, image: Image.Image) -> None:
         import wandb

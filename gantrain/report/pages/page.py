@@ -27,7 +27,7 @@ from urllib.parse import quote
 import dominate
 from dominate import tags
 
-from gantrain.runtime.whole import is_leftover, write_whole
+from gantrain.runtime.atomic import is_leftover, write_file
 
 PAGE = "index.html"
 ASSETS = "index_files"  # Named as browsers name the folder of a saved page.
@@ -104,13 +104,13 @@ def write_document(path: Path, document: dominate.document) -> None:
             name = url.removeprefix(f"{ASSETS}/")
             for asset in (name, *([LICENCES[name]] if name in LICENCES else [])):
                 _copy_asset(asset, path.parent, Path(ASSETS, asset))
-    write_whole(path, document.render())
+    write_file(path, document.render())
 
 
 def write_data(folder: Path, name: str, value: Any) -> None:
     """Write the data ``name`` of a page to ``index_files/data/<name>.js``, atomically."""
     text = f"gantrain.data({json.dumps(name)}, {to_javascript(value)});\n"
-    write_whole(make_folder(folder, DATA) / f"{name}.js", text)
+    write_file(make_folder(folder, DATA) / f"{name}.js", text)
 
 
 def read_data(folder: Path, name: str) -> Any:
@@ -164,4 +164,4 @@ def _copy_asset(name: str, folder: Path, target: Path) -> None:
         content = asset.read_bytes()
     if (folder / target).is_file() and (folder / target).read_bytes() == content:
         return
-    write_whole(make_folder(folder, str(target.parent)) / target.name, content)
+    write_file(make_folder(folder, str(target.parent)) / target.name, content)

@@ -1,4 +1,4 @@
-"""Images kept are those that would be decoded again, to the last bit; what is not whole or not theirs is not used."""
+"""Cached images are bit-identical to decoded ones; truncated, corrupt and other caches are not used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from PIL import Image
 
 from gantrain.cli.main import main
 from gantrain.data.base import ImageDataset, Selection
-from gantrain.data.images import cache, cache_file
+from gantrain.data.images import cache
 from gantrain.data.images.cache import GB, Cache
 from gantrain.data.images.convert import write_image
 from gantrain.data.images.reader import ImageReader
@@ -30,6 +30,8 @@ from gantrain.data.sets.single import SingleFolder
 from gantrain.data.sets.unaligned import Unaligned
 from gantrain.data.stream import BatchStream
 from gantrain.errors import ConfigError
+from gantrain.runtime import mapped_file
+from gantrain.runtime.mapped_file import MappedFileWriter
 
 MODES = ["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "none"]
 DISK = Cache(cache="disk")
@@ -37,14 +39,14 @@ DISK = Cache(cache="disk")
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder for caches, not there yet."""
-    place = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("GANTRAIN_CACHE", str(place))
-    return place / "images"
+    """The folder of caches, which does not exist yet."""
+    path = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("GANTRAIN_CACHE", str(path))
+    return path / "images"
 
 
 def write(path: Path, number: int, depth: str = "uint8", *, width: int = 40) -> None:
-    """An image of noise; no two of the same shape."""
+    """An image of noise; no two have the same shape."""
     noise = torch.rand(3, 20 + number, width + 2 * number, generator=torch.Generator().manual_seed(number)) * 2 - 1
     write_image(path, noise, depth=depth, value_range=(-3, 3) if depth == "float32" else None)
 
@@ -82,19 +84,19 @@ def kept(images: ImageDataset, settings: Cache = DISK) -> ImageDataset:
 
 
 def only_file(folder: Path) -> Path:
-    """The one cache that is there, beside which nothing is."""
+    """The only file of the folder, which is a cache."""
     (path,) = folder.iterdir()
     assert path.suffix == ".images"
     return path
 
 
-# ---- as if decoded again
+# ---- bit-identical to decoding
 
 
 @pytest.mark.parametrize("settings", [DISK, Cache(cache="memory")], ids=["disk", "memory"])
 @pytest.mark.parametrize("preprocess", MODES)
 @pytest.mark.parametrize("kind", ["single", "side_by_side", "folders", "unaligned"])
-def test_items_are_the_same_to_the_last_bit_and_need_no_files(kind: str, preprocess: str, settings: Cache) -> None:
+def test_items_are_bit_identical_and_need_no_files(kind: str, preprocess: str, settings: Cache) -> None:
     plain = items(dataset(kind, preprocess=preprocess))
     images = kept(dataset(kind, preprocess=preprocess), settings)
     shutil.rmtree("data")
@@ -104,7 +106,7 @@ def test_items_are_the_same_to_the_last_bit_and_need_no_files(kind: str, preproc
 @pytest.mark.parametrize("decoder", ["exact", "fast", "draft"])
 @pytest.mark.parametrize("depth", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("kind", ["single", "side_by_side", "unaligned"])
-def test_every_depth_is_kept_as_it_is(kind: str, depth: str, decoder: str) -> None:
+def test_every_depth_is_stored_without_loss(kind: str, depth: str, decoder: str) -> None:
     plain = items(dataset(kind, depth=depth, decoder=decoder))
     images = kept(dataset(kind, depth=depth, decoder=decoder))
     shutil.rmtree("data")
@@ -114,7 +116,7 @@ def test_every_depth_is_kept_as_it_is(kind: str, depth: str, decoder: str) -> No
 
 
 @pytest.mark.parametrize("channels_b", [1, 3])
-def test_the_halves_of_a_pair_are_kept_together_unless_they_are_read_differently(channels_b: int, folder: Path) -> None:
+def test_halves_of_a_pair_are_stored_together_if_they_are_read_alike(channels_b: int, folder: Path) -> None:
     plain = items(dataset("side_by_side", channels_b=channels_b))
     images = kept(dataset("side_by_side", channels_b=channels_b))
     assert len(list(folder.iterdir())) == (1 if channels_b == 3 else 2)
@@ -123,7 +125,7 @@ def test_the_halves_of_a_pair_are_kept_together_unless_they_are_read_differently
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_batches_are_the_same_whatever_the_workers_and_after_a_resumption(workers: int) -> None:
+def test_batches_do_not_depend_on_workers_or_resumption(workers: int) -> None:
     def stream(images: ImageDataset, num_workers: int) -> BatchStream:
         device = {"device": torch.device("cpu"), "dtype": torch.float32, "channels_last": False}
         return BatchStream(images, batch_size=3, seed=1, num_workers=num_workers, **device)
@@ -145,14 +147,14 @@ def test_a_spawned_worker_has_the_images_too(settings: Cache) -> None:
     assert_same_bits(items(pickle.loads(pickle.dumps(images))), items(images))
 
 
-def test_a_spawned_worker_decodes_for_itself_what_is_gone(folder: Path) -> None:
+def test_a_spawned_worker_decodes_what_was_deleted(folder: Path) -> None:
     images = kept(dataset("single"))
     plain, sent = items(images), pickle.dumps(images)
     shutil.rmtree(folder)
     assert_same_bits(items(pickle.loads(sent)), plain)
 
 
-def test_only_the_items_of_a_selection_are_kept(monkeypatch) -> None:
+def test_only_the_items_of_a_selection_are_stored(monkeypatch) -> None:
     plain = items(dataset("single"))
     (Path("data") / "2.png").write_bytes(b"")  # would not decode
     images = Selection(Selection(dataset("single"), [0, 7, 3, 5]), [1, 3, 3])
@@ -162,11 +164,11 @@ def test_only_the_items_of_a_selection_are_kept(monkeypatch) -> None:
     monkeypatch.setattr(ImageReader, "decoded", lambda *_: pytest.fail("decoded again"))
     assert_same_bits([images.item(index, 1) for index in range(3)], some)
     domain = images._dataset._dataset._images
-    assert [domain._kept.get(index) is None for index in (0, 3, 4, 5, 6, 7)] == [True, True, True, False, True, False]
+    assert [domain._store.get(index) is None for index in (0, 3, 4, 5, 6, 7)] == [True, True, True, False, True, False]
 
 
 @pytest.mark.parametrize("part", [lambda whole: whole.first(2), lambda whole: whole.sample(0.5, 3)])
-def test_a_part_of_two_sets_is_kept_as_such(part: Callable) -> None:
+def test_a_subset_of_two_sets_is_stored(part: Callable) -> None:
     plain = items(part(dataset("unaligned")))
     images = kept(part(dataset("unaligned")))
     shutil.rmtree("data")
@@ -174,7 +176,7 @@ def test_a_part_of_two_sets_is_kept_as_such(part: Callable) -> None:
     assert_same_bits(items(images.of_domain("b")), items(images.of_domain("b")))
 
 
-# ---- when a file is used again, and when not
+# ---- reuse of files
 
 
 def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -196,7 +198,7 @@ def test_the_next_run_decodes_nothing(monkeypatch, folder: Path) -> None:
 @pytest.mark.parametrize(
     "other", [{"load_size": 18}, {"preprocess": "crop"}, {"channels": 1}, {"decoder": "fast"}, {"depth": "uint16"}]
 )
-def test_what_is_read_or_scaled_otherwise_is_kept_for_itself(other: dict, folder: Path) -> None:
+def test_what_is_read_or_scaled_differently_is_stored_separately(other: dict, folder: Path) -> None:
     plain = items(kept(dataset("single")))
     if "channels" in other:
         images = SingleFolder(
@@ -243,7 +245,7 @@ def alike(folder: Path, value: int) -> Path:
 
 
 @pytest.mark.parametrize("mode", [Aligned, Unaligned])
-def test_two_domains_of_equal_names_sizes_and_times_are_not_taken_for_each_other(mode: type, folder: Path) -> None:
+def test_domains_of_equal_names_sizes_and_times_are_distinct(mode: type, folder: Path) -> None:
     alike(Path("data/trainA"), 10)
     alike(Path("data/trainB"), 200)
     kind = "folders" if mode is Aligned else "unaligned"
@@ -253,7 +255,7 @@ def test_two_domains_of_equal_names_sizes_and_times_are_not_taken_for_each_other
 
 
 @pytest.mark.parametrize("listed", [False, True])
-def test_two_data_sets_of_equal_names_sizes_and_times_are_not_taken_for_each_other(listed: bool, folder: Path) -> None:
+def test_data_sets_of_equal_names_sizes_and_times_are_distinct(listed: bool, folder: Path) -> None:
     keys = {"channels": 3, "load_size": 20, "crop_size": 16, "crop": "random", "flip": True, "phase": "train"}
     keys |= {"preprocess": "resize_and_crop", "range": None, "depth": "auto", "decoder": "exact"}
     Path("names.csv").write_text("0.bmp\n1.bmp\n")
@@ -281,7 +283,7 @@ def test_a_place_is_the_same_by_whatever_path_or_link(monkeypatch, folder: Path)
     only_file(folder)
 
 
-def test_a_cache_that_nobody_may_touch_is_used(monkeypatch, folder: Path) -> None:
+def test_a_read_only_cache_is_used(monkeypatch, folder: Path) -> None:
     plain = items(kept(dataset("single")))
 
     def refuse(*_: Any) -> None:
@@ -304,7 +306,7 @@ def test_a_part_of_what_is_kept_has_its_own_images() -> None:
     assert_same_bits(items(kept(dataset("unaligned")).sample(0.5, 3)), plain)
 
 
-def test_as_many_others_of_the_same_source_are_kept_for_themselves(folder: Path) -> None:
+def test_other_images_of_the_same_source_are_stored_separately(folder: Path) -> None:
     plain = items(dataset("single"))
     for some in ([1, 2], [3, 4]):
         images = Selection(dataset("single"), some)
@@ -313,7 +315,7 @@ def test_as_many_others_of_the_same_source_are_kept_for_themselves(folder: Path)
     assert len(list(folder.iterdir())) == 2
 
 
-def test_pairs_are_kept_apart_from_the_images_that_hold_them(folder: Path) -> None:
+def test_pairs_and_the_images_that_contain_them_are_stored_separately(folder: Path) -> None:
     kept(dataset("side_by_side"))
     keys = {
         "channels": 3,
@@ -332,7 +334,7 @@ def test_pairs_are_kept_apart_from_the_images_that_hold_them(folder: Path) -> No
     assert len(list(folder.iterdir())) == 2
 
 
-def test_a_file_under_the_name_of_another_is_not_taken_for_it(folder: Path) -> None:
+def test_a_file_under_the_name_of_another_is_not_used(folder: Path) -> None:
     plain = items(kept(dataset("single")))
     path = only_file(folder)
     path.rename(folder / "aside")
@@ -342,9 +344,9 @@ def test_a_file_under_the_name_of_another_is_not_taken_for_it(folder: Path) -> N
     assert_same_bits(items(kept(dataset("single"))), plain)
 
 
-def test_a_file_of_another_version_is_made_anew(monkeypatch, folder: Path) -> None:
+def test_a_file_of_another_version_is_rebuilt(monkeypatch, folder: Path) -> None:
     with monkeypatch.context() as later:
-        later.setattr(cache_file, "VERSION", 2)
+        later.setattr(mapped_file, "VERSION", 3)
         plain = items(kept(dataset("single")))
     decoded = count_decoded(monkeypatch)
     assert_same_bits(items(kept(dataset("single"))), plain)
@@ -359,17 +361,17 @@ def damage(path: Path, how: str) -> None:
     elif how == "longer":
         whole += b"\0"
     else:
-        place = {"magic": 0, "version": 8, "type": 13, "start": 28, "count": 36, "numbers": -400, "described": -2}[how]
-        whole[place] ^= 1
+        offset = {"magic": 0, "version": 8, "size": 16, "start": 24, "table": 32, "index": -900, "description": -2}[how]
+        whole[offset] ^= 1
     path.write_bytes(whole)
 
 
 @pytest.mark.parametrize(
     "how",
     ["cut to nothing", "cut in the header", "cut in the middle", "cut off", "longer"]
-    + ["magic", "version", "type", "start", "count", "numbers", "described"],
+    + ["magic", "version", "size", "start", "table", "index", "description"],
 )
-def test_a_file_that_is_not_whole_is_made_anew(how: str, folder: Path) -> None:
+def test_a_corrupt_file_is_rebuilt(how: str, folder: Path) -> None:
     plain = items(dataset("single"))
     images = kept(dataset("single"))
     before = only_file(folder).read_bytes()
@@ -379,11 +381,11 @@ def test_a_file_that_is_not_whole_is_made_anew(how: str, folder: Path) -> None:
     assert only_file(folder).read_bytes() == before
 
 
-def test_what_a_killed_process_left_stands_in_nobodys_way(folder: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(folder: Path) -> None:
     kept(dataset("single"))
     path = only_file(folder)
-    path.rename(path.with_name(f".{path.name}-0123.partial"))
-    path.with_name(".another.images-4567.partial").touch()
+    path.rename(path.with_name(f"{path.name}.0123.tmp"))
+    path.with_name("another.images.4567.tmp").touch()
     path.with_suffix(".lock").touch()
     plain = items(dataset("single"))
     assert_same_bits(items(kept(dataset("single"))), plain)
@@ -392,15 +394,15 @@ def test_what_a_killed_process_left_stands_in_nobodys_way(folder: Path) -> None:
 
 TWO = """
 import sys, time
-from gantrain.data.cache import Cache
-from gantrain.data.domain import Domain
-from gantrain.data.single import SingleFolder
-decoded, whole = [], Domain.decoded
+from gantrain.data.images.cache import Cache
+from gantrain.data.images.reader import ImageReader
+from gantrain.data.sets.single import SingleFolder
+decoded, whole = [], ImageReader.decoded
 def slowly(*arguments):
     decoded.append(1)
     time.sleep(0.1)
     return whole(*arguments)
-Domain.decoded = slowly
+ImageReader.decoded = slowly
 images = SingleFolder(root="data", channels=3, crop="random", load_size=20, crop_size=16, flip=True, phase="train",
                         preprocess="resize_and_crop", list=None, range=None, depth="auto", decoder="exact")
 print("ready", flush=True)
@@ -412,7 +414,7 @@ print(made, len(decoded) - made, total)
 """
 
 
-def test_of_two_processes_one_decodes_and_both_read(folder: Path) -> None:
+def test_one_of_two_processes_decodes_and_both_read(folder: Path) -> None:
     plain = dataset("single")
     total = sum(int(plain.item(index, 1)["image"].sum()) for index in range(8))
     start = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -423,13 +425,13 @@ def test_of_two_processes_one_decodes_and_both_read(folder: Path) -> None:
         process.stdin.write("\n")
         process.stdin.flush()
     answers = [process.communicate() for process in processes]
-    figures = sorted(tuple(map(int, out.split())) for out, _ in answers)
-    assert figures == [(8, 0, total), (16, 0, total)]  # both looked at all eight, to see what they take; one decoded
+    counts = sorted(tuple(map(int, out.split())) for out, _ in answers)
+    assert counts == [(8, 0, total), (16, 0, total)]  # Both decode eight as a sample, and one all.
     assert sum("Waiting for another process that decodes data/0.png and 7 more" in err for _, err in answers) == 1
     only_file(folder)
 
 
-# ---- no room, no right, no time
+# ---- no space, no permission, no time
 
 
 def refusal(settings: Cache) -> str:
@@ -440,7 +442,7 @@ def refusal(settings: Cache) -> str:
 
 
 def not_kept(capsys, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What ``auto`` says where it does without."""
+    """The warning of ``auto`` when it uses no cache."""
     monkeypatch.setattr(cache, "MIN_DECODE_SECONDS", 0)
     images = kept(dataset("single"), Cache(cache="auto"))
     decoded = count_decoded(monkeypatch)
@@ -450,70 +452,68 @@ def not_kept(capsys, monkeypatch: pytest.MonkeyPatch) -> str:
     return line
 
 
-def test_a_disk_without_room_is_said_with_figures(monkeypatch, folder: Path, capsys) -> None:
+def test_a_disk_without_space_is_reported_with_sizes(monkeypatch, folder: Path, capsys) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
-    said = (
-        f"data/0.png and 7 more takes 9.6e-06 GB in {folder}, where only 1e-05 GB are free, a fifth of which is left "
-        "alone: set data.cache=off, or GANTRAIN_CACHE to a folder on a larger disk"
-    )
-    assert refusal(DISK) == f"data.cache=disk: {said}"
-    assert not_kept(capsys, monkeypatch) == f"warning: data.cache=auto: not used, as {said}"
+    said = refusal(DISK)
+    assert said.startswith(f"data.cache=disk: data/0.png and 7 more needs 9.6e-06 GB in {folder}")
+    assert "only 1e-05 GB are free" in said
+    assert said.endswith(": set data.cache=off, or GANTRAIN_CACHE to a folder on a larger disk")
+    reason = said.removeprefix("data.cache=disk: ")
+    assert not_kept(capsys, monkeypatch) == f"warning: data.cache=auto: not used, as {reason}"
     assert not list(folder.iterdir())
 
 
-def test_a_limit_that_is_too_low_is_said_with_figures(folder: Path) -> None:
-    assert refusal(Cache(cache="disk", cache_limit=9.5e-6)) == (
-        f"data.cache=disk: data/0.png and 7 more takes 9.6e-06 GB in {folder}, where caches take 0 GB already, and "
-        "data.cache_limit is 9.5e-06: raise it to 1, or set data.cache=off, or GANTRAIN_CACHE to a folder on a larger "
-        "disk"
-    )
+def test_a_limit_that_is_too_low_is_reported_with_sizes(folder: Path) -> None:
+    said = refusal(Cache(cache="disk", cache_limit=9.5e-6))
+    assert said.startswith(f"data.cache=disk: data/0.png and 7 more needs 9.6e-06 GB in {folder}")
+    assert "caches use 0 GB already, and data.cache_limit is 9.5e-06: raise it to 1, or set data.cache=off" in said
 
 
-@pytest.mark.parametrize("call", ["os.fsync", "gantrain.data.images.cache_file._pad"])
-def test_a_disk_that_fills_up_keeps_nothing(call: str, monkeypatch, folder: Path, capsys) -> None:
-    real = cache_file._pad
+@pytest.mark.parametrize("call", ["os.fsync", "gantrain.runtime.mapped_file.MappedFileWriter.append"])
+def test_a_disk_that_fills_up_stores_nothing(call: str, monkeypatch, folder: Path, capsys) -> None:
+    append, sizes = MappedFileWriter.append, []
 
-    def full(file: Any) -> int:
-        if call == "os.fsync" or file.tell() > 2000:
+    def full(*arguments: Any) -> None:
+        sizes.append(1)
+        if call == "os.fsync" or len(sizes) % 4 == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(file)
+        append(*arguments)
 
     monkeypatch.setattr(call, full)
-    said = (
-        f"images can't be kept in {folder} (No space left on device): set data.cache=off, or GANTRAIN_CACHE to a "
-        "folder on a larger disk"
+    said = refusal(DISK)
+    assert said.startswith(
+        f"data.cache=disk: images can't be stored in {folder} (No space left on device): set data.cac"
     )
-    assert refusal(DISK) == f"data.cache=disk: {said}"
     assert not list(folder.iterdir())
-    assert not_kept(capsys, monkeypatch) == f"warning: data.cache=auto: not used, as {said}"
+    reason = said.removeprefix("data.cache=disk: ")
+    assert not_kept(capsys, monkeypatch) == f"warning: data.cache=auto: not used, as {reason}"
 
 
-def test_a_folder_that_takes_no_files_is_said(monkeypatch, tmp_path: Path) -> None:
+def test_a_folder_that_is_a_file_is_reported(monkeypatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("GANTRAIN_CACHE", str(tmp_path / "file"))
-    assert refusal(DISK).startswith(f"data.cache=disk: images can't be kept in {tmp_path}/file/images (Not a direc")
+    assert refusal(DISK).startswith(f"data.cache=disk: images can't be stored in {tmp_path}/file/images (Not a direc")
 
 
 def test_the_limit_in_memory_is_of_both_domains_together() -> None:
     images = dataset("unaligned")  # of 4.8 kB each
     assert kept(images, Cache(cache="memory", cache_limit=9.7e-6)).in_memory
-    with pytest.raises(ConfigError, match=r"^data\.cache=memory: data/trainB/0\.png and .* of 4\.7e-06 GB \(what is"):
-        dataset("unaligned").keep(Cache(cache="memory", cache_limit=9.5e-6))
+    with pytest.raises(ConfigError, match=r"^data\.cache=memory: data/trainB/0\.png and .* 4\.7e-06 GB are available"):
+        dataset("unaligned").use_cache(Cache(cache="memory", cache_limit=9.5e-6))
 
 
-def test_memory_without_room_is_said_with_figures(monkeypatch) -> None:
-    assert refusal(Cache(cache="memory", cache_limit=9e-6)) == (
-        "data.cache=memory: data/0.png and 7 more takes 9.6e-06 GB, of 9e-06 GB (what is left of data.cache_limit, or "
-        "four fifths of the free memory): set data.cache=disk or off, or a smaller data.load_size"
-    )
+def test_too_little_memory_is_reported_with_sizes(monkeypatch) -> None:
+    said = refusal(Cache(cache="memory", cache_limit=9e-6))
+    assert said.startswith("data.cache=memory: data/0.png and 7 more needs 9.6e-06 GB, and 9e-06 GB are available")
+    assert said.endswith("set data.cache=disk or off, or a smaller data.load_size")
     monkeypatch.setattr(cache, "_free_memory", lambda: 10_000)
-    assert "of 8e-06 GB" in refusal(Cache(cache="memory"))
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # each has images of its own
-    assert "of 4e-06 GB" in refusal(Cache(cache="memory"))
+    assert "8e-06 GB are available" in refusal(Cache(cache="memory"))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # Each has its own images.
+    assert "4e-06 GB are available" in refusal(Cache(cache="memory"))
     assert cache._free_memory() == 10_000
 
 
-def test_the_one_used_longest_ago_makes_room_and_none_in_use(folder: Path) -> None:
+def test_the_least_recently_used_is_evicted_and_none_in_use(folder: Path) -> None:
     held = kept(dataset("single", load_size=17))
     oldest = only_file(folder)
     made = [oldest]
@@ -533,13 +533,13 @@ def test_the_one_used_longest_ago_makes_room_and_none_in_use(folder: Path) -> No
 
 def test_files_that_another_process_removes_meanwhile_are_no_error(folder: Path) -> None:
     folder.mkdir()
-    for name in ("gone.images", ".gone.partial"):
+    for name in ("gone.images", "gone.images.1.tmp"):
         (folder / name).symlink_to("nowhere")
     images = kept(dataset("single"))
     assert images.in_memory
 
 
-def test_others_do_not_go_in_vain(folder: Path) -> None:
+def test_others_are_not_evicted_in_vain(folder: Path) -> None:
     kept(dataset("single"))
     refusal_of = dataset("single", load_size=40)
     with pytest.raises(ConfigError, match=r"data\.cache_limit is 2e-05: raise it"):
@@ -548,12 +548,12 @@ def test_others_do_not_go_in_vain(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["disk", "memory"])
-def test_a_torn_image_ends_it_with_its_name_or_is_left_out(mode: str, folder: Path, monkeypatch) -> None:
+def test_a_corrupt_image_is_an_error_or_left_out(mode: str, folder: Path, monkeypatch) -> None:
     plain = items(dataset("single"))
     Path("data/3.png").write_bytes(Path("data/3.png").read_bytes()[:100])
     assert refusal(Cache(cache=mode)).startswith("can't read the image data/3.png: ")
     assert not folder.exists() or not list(folder.iterdir())
-    monkeypatch.setattr(cache, "SAMPLE", 1)  # so that it is found only on the way
+    monkeypatch.setattr(cache, "SAMPLE_SIZE", 1)  # It is found while all are decoded.
     assert refusal(Cache(cache=mode)).startswith("can't read the image data/3.png: ")
     assert not folder.exists() or not list(folder.iterdir())
     images = kept(dataset("single"), Cache(cache=mode, skips=True))
@@ -589,7 +589,7 @@ def test_training_fills_the_cache_and_is_the_same_as_without(mode: str, folder: 
     assert_same_bits(newest("run")["model"], wanted)
 
 
-def test_a_run_goes_on_with_another_cache(folder: Path) -> None:
+def test_a_run_resumes_with_another_cache(folder: Path) -> None:
     dataset("single")
     assert train("trainer.steps=4", "data.cache=off") == 0
     wanted = newest("run")["model"]
@@ -608,15 +608,15 @@ def test_neither_a_dry_run_nor_a_test_nor_a_finished_run_fills_it(folder: Path, 
     assert not folder.exists()
 
 
-def test_a_cache_without_room_leaves_the_old_run(folder: Path, capsys) -> None:
+def test_a_cache_without_space_leaves_the_old_run(folder: Path, capsys) -> None:
     dataset("single")
     assert train("data.cache=off") == 0
     assert train("data.cache=disk", "data.cache_limit=1e-9", "resume=never") == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("gantrain: data.cache=disk: data/0.png and 7 more takes")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("gantrain: data.cache=disk: data/0.png and 7 more needs")
     assert newest("run")["step"] == 2
 
 
-def test_images_that_are_soon_decoded_are_not_kept_unasked(folder: Path, monkeypatch) -> None:
+def test_auto_does_not_store_images_that_are_decoded_quickly(folder: Path, monkeypatch) -> None:
     dataset("single")
     assert train() == 0
     assert not folder.exists()

@@ -15,7 +15,8 @@ import torch
 from PIL import Image, ImageFile
 from torch import Tensor
 
-from gantrain.data.images.convert import EXTENSIONS, find_images, read_image, stored_depth, write_image
+from gantrain.data.images.convert import EXTENSIONS, find_images, read_image, write_image
+from gantrain.data.images.decoding import stored_depth
 from gantrain.errors import ConfigError
 
 LARGEST = {"uint8": 255, "uint16": 65535}
@@ -66,7 +67,7 @@ def turned(stored: Pixels, orientation: int) -> Pixels:
 # ---- what is found
 
 
-def test_images_are_found_at_any_depth_whatever_the_case_of_their_extensions(tmp_path: Path) -> None:
+def test_images_are_found_at_any_depth_with_extensions_of_any_case(tmp_path: Path) -> None:
     names = [f"{number}{suffix.upper() if number % 2 else suffix}" for number, suffix in enumerate(sorted(EXTENSIONS))]
     for name in [*names, "deep/er/1.png", "notes.txt", "1.json"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -546,7 +547,7 @@ def test_floats_become_arrays_of_their_own_unit(tmp_path: Path, channels: int, s
     np.testing.assert_array_equal(read(plain, channels, "float32", (-1, 1)), image.permute(1, 2, 0).numpy())
 
 
-def test_a_image_does_not_replace_another_of_the_same_name_but_for_the_suffix(tmp_path: Path) -> None:
+def test_an_image_does_not_replace_one_with_another_suffix(tmp_path: Path) -> None:
     image = torch.zeros(1, 4, 4)
     names = [write_image(tmp_path / name, image, depth="uint8", value_range=None).name for name in ("1", "1.jpg")]
     assert names == ["1.png", "1.jpg.png"]

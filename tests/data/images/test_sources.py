@@ -12,7 +12,7 @@ from PIL import Image
 
 from gantrain.data.images.convert import read_image
 from gantrain.data.images.decoding import stored_depth
-from gantrain.data.images.sources import Chosen, FolderSource
+from gantrain.data.images.sources import FolderSource
 from gantrain.errors import ConfigError
 
 RANDOM = np.random.default_rng(0)
@@ -34,7 +34,7 @@ def test_names_are_paths_below_the_folder_and_places_are_whole_paths(tmp_path: P
     assert source.location(1) == str(source.open(1)) == str(tmp_path / "sub" / "2.png")
 
 
-def test_the_stamp_stays_while_nothing_changes_and_differs_when_something_did(tmp_path: Path) -> None:
+def test_the_stamp_changes_exactly_when_images_do(tmp_path: Path) -> None:
     source = files(tmp_path, "1.png", "2.png")
     stamp = source.stamp([0, 1])
     assert FolderSource(tmp_path, list(source.paths)).stamp([0, 1]) == stamp
@@ -51,15 +51,6 @@ def test_the_stamp_stays_while_nothing_changes_and_differs_when_something_did(tm
     others.add(source.stamp([0, 1]))  # the second is missing
     assert len(others) == 6
     assert stamp not in others
-
-
-def test_a_choice_of_images_is_a_source_with_numbers_of_its_own(tmp_path: Path) -> None:
-    whole = files(tmp_path, "0.png", "1.png", "2.png", "3.png")
-    chosen = Chosen(whole, [1, 3])
-    assert len(chosen) == 2
-    assert [chosen.name(index) for index in range(2)] == ["1.png", "3.png"]
-    assert (chosen.open(1), chosen.location(1)) == (whole.open(3), whole.location(3))
-    assert chosen.stamp([1]) == whole.stamp([3]) != chosen.stamp([0])
 
 
 def write(path: Path) -> Path:

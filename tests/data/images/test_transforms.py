@@ -177,7 +177,7 @@ def test_a_window_larger_than_the_scaled_image_is_refused(mode: Mode, load: Size
     assert str(caught.value) == f"data.crop_size ({crop}) must not exceed data.load_size ({load})"
 
 
-def test_a_image_smaller_than_the_window_is_refused_by_name_with_the_remedy() -> None:
+def test_an_image_smaller_than_the_window_is_refused_with_the_remedy() -> None:
     for training in (True, False):
         for size in ((11, 40), (40, 11)):
             with pytest.raises(

@@ -3,65 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from image_pairs import names, noise, pairs, save, save_pair
 from PIL import Image
 
 from gantrain.data.base import Batch
-from gantrain.data.sets.aligned import Aligned
 from gantrain.errors import ConfigError
-from gantrain.registry import DATASETS
-
-Pixels = np.ndarray
-
-
-def noise(height: int = 16, width: int = 16, channels: int = 3, seed: int = 0, dtype: Any = np.uint8) -> Pixels:
-    generator = np.random.default_rng(seed)
-    return generator.integers(0, np.iinfo(dtype).max + 1, (height, width, channels), dtype=dtype)
-
-
-def save(path: Path, pixels: Pixels) -> Path:
-    """An image, or an array if that is its suffix; folders on the way are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, pixels) if path.suffix == ".npy" else Image.fromarray(pixels.squeeze()).save(path)
-    return path
-
-
-def save_pair(path: Path, seed: int = 0, height: int = 16, width: int = 16) -> None:
-    """Noise on the left, its negative on the right."""
-    left = noise(height, width, seed=seed)
-    save(path, np.concatenate([left, 255 - left], axis=1))
-
-
-def pairs(root: Path, *, phase: str = "train", **keys: Any) -> Aligned:
-    defaults = {
-        "direction": "a_to_b",
-        "channels": 3,
-        "channels_b": 3,
-        "range": None,
-        "range_b": None,
-        "depth": "auto",
-        "decoder": "exact",
-        "preprocess": "resize_and_crop",
-        "load_size": 16,
-        "crop_size": 12,
-        "flip": True,
-    }
-    return DATASETS.build({"mode": "aligned", "root": str(root), **defaults, **keys}, phase=phase)
-
-
-def names(dataset: Aligned) -> list[str]:
-    return [dataset.item(index, 0)["name"] for index in range(len(dataset))]
 
 
 def outcome(item: Batch) -> bytes:
     return item["a"].numpy().tobytes()
-
-
-# ---- one draw for both
 
 
 @pytest.mark.parametrize("preprocess", ["resize_and_crop", "crop", "scale_width_and_crop", "scale_shortside_and_crop"])
@@ -101,107 +55,6 @@ def test_outside_training_the_image_is_resized_to_the_window_and_not_mirrored(tm
         np.testing.assert_array_equal(item["a"].permute(1, 2, 0).numpy(), np.asarray(expected))
 
 
-# ---- where they are found
-
-
-LAYOUTS = {
-    "side by side": ("{phase}/{name}",),
-    "trainA": ("{phase}A/{name}", "{phase}B/{name}"),
-    "A/train": ("A/{phase}/{name}", "B/{phase}/{name}"),
-    "a/train": ("a/{phase}/{name}", "b/{phase}/{name}"),
-    "train/A": ("{phase}/A/{name}", "{phase}/B/{name}"),
-}
-
-
-def lay(root: Path, layout: str, phase: str, name: str, seed: int) -> None:
-    """The pair number ``seed`` in one of the layouts: noise, and its negative."""
-    if layout == "side by side":
-        save_pair(root / LAYOUTS[layout][0].format(phase=phase, name=name), seed)
-        return
-    for pattern, pixels in zip(LAYOUTS[layout], (noise(seed=seed), 255 - noise(seed=seed)), strict=True):
-        save(root / pattern.format(phase=phase, name=name), pixels)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_is_found_with_its_sub_folders(tmp_path: Path, layout: str) -> None:
-    for seed, name in enumerate(("1.png", "x/1.png", "y/1.png")):  # the same base name thrice
-        lay(tmp_path, layout, "train", name, seed)
-    lay(tmp_path, layout, "test", "2.png", 9)
-    dataset = pairs(tmp_path, crop_size=16, flip=False)
-    assert names(dataset) == ["1.png", "x/1.png", "y/1.png"]
-    assert dataset.held_out
-    assert dataset.keys == {"a", "b"}
-    for seed in range(3):
-        item = dataset.item(seed, 0)
-        np.testing.assert_array_equal(item["a"].permute(1, 2, 0).numpy(), noise(seed=seed))
-        np.testing.assert_array_equal(item["b"].permute(1, 2, 0).numpy(), 255 - noise(seed=seed))
-    assert names(pairs(tmp_path, phase="test")) == ["2.png"]
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_val_stands_for_a_missing_test_and_for_no_other(tmp_path: Path, layout: str) -> None:
-    lay(tmp_path, layout, "train", "1.png", 0)
-    assert not pairs(tmp_path).held_out
-    with pytest.raises(ConfigError, match="nothing for the phase test in"):
-        pairs(tmp_path, phase="test")
-    lay(tmp_path, layout, "val", "2.png", 1)
-    assert pairs(tmp_path).held_out
-    assert names(pairs(tmp_path, phase="test")) == names(pairs(tmp_path, phase="val")) == ["2.png"]
-    lay(tmp_path, layout, "test", "3.png", 2)
-    assert names(pairs(tmp_path, phase="test")) == ["3.png"]
-    with pytest.raises(ConfigError, match="nothing for the phase eval in"):
-        pairs(tmp_path, phase="eval")
-    lay(tmp_path, layout, "eval", "4.png", 2)
-    assert names(pairs(tmp_path, phase="eval")) == ["4.png"]
-
-
-@pytest.mark.parametrize("in_folders", [False, True])
-def test_a_root_without_phases_serves_them_all(tmp_path: Path, in_folders: bool) -> None:
-    if in_folders:
-        save(tmp_path / "A/1.png", noise())
-        save(tmp_path / "B/1.jpg", noise())
-    else:
-        save_pair(tmp_path / "1.png")
-        save_pair(tmp_path / "sub/2.png")
-    for phase in ("train", "test", "val"):
-        dataset = pairs(tmp_path, phase=phase)
-        assert names(dataset) == (["1.png"] if in_folders else ["1.png", "sub/2.png"])
-        assert not dataset.held_out
-
-
-def test_images_side_by_side_come_before_two_folders(tmp_path: Path) -> None:
-    lay(tmp_path, "trainA", "train", "folders.png", 0)
-    (tmp_path / "train").mkdir()  # of no account while it is empty
-    assert names(pairs(tmp_path)) == ["folders.png"]
-    lay(tmp_path, "side by side", "train", "side.png", 0)
-    assert names(pairs(tmp_path)) == ["side.png"]
-
-
-def test_what_was_looked_for_is_said(tmp_path: Path) -> None:
-    lay(tmp_path, "side by side", "test", "1.png", 0)
-    save(tmp_path / "trainA/1.png", noise())
-    save_pair(tmp_path / "stray.png")
-    expected = (
-        f"data.root: nothing for the phase train in {tmp_path} (looked for train (each image A left, B right); "
-        "trainA + trainB; A/train + B/train; train/A + train/B)"
-    )
-    with pytest.raises(ConfigError) as caught:
-        pairs(tmp_path)
-    assert str(caught.value) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"), [("nowhere", ""), ("facades", "; gantrain data download facades fetches it")]
-)
-def test_a_missing_root_is_named_with_the_way_to_get_it(tmp_path: Path, name: str, hint: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        pairs(tmp_path / name)
-    assert str(caught.value) == f"data.root: there is no folder {tmp_path / name}{hint}"
-
-
-# ---- how they are matched
-
-
 def test_two_folders_are_matched_by_path_without_suffix(tmp_path: Path) -> None:
     for seed, name in enumerate(("x/1", "y/1", "1.v2")):
         save(tmp_path / f"trainA/{name}.png", noise(seed=seed))
@@ -222,7 +75,7 @@ def test_images_without_partner_are_counted_and_named(tmp_path: Path) -> None:
     a, b = tmp_path / "trainA", tmp_path / "trainB"
     listed = [*(str(a / f"{number}.png") for number in range(4)), str(b / "6.png")]
     assert str(caught.value) == (
-        f"data.root: images are matched by name without suffix, and 4 in {a} and 4 in {b} have no partner: "
+        f"data.root: images are matched by name, ignoring suffixes, and 4 in {a} and 4 in {b} have no partner: "
         + ", ".join(listed)
         + " and 3 more"
     )
@@ -231,7 +84,7 @@ def test_images_without_partner_are_counted_and_named(tmp_path: Path) -> None:
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("trainA/1.png", "trainA/1.jpg", "trainB/1.png"):
         save(tmp_path / name, noise())
-    text = rf"^data\.root: {tmp_path}/trainA/1\.jpg and {tmp_path}/trainA/1\.png have the same name but for the suffix$"
+    text = rf"^data\.root: {tmp_path}/trainA/1\.jpg and {tmp_path}/trainA/1\.png differ only in their suffixes"
     with pytest.raises(ConfigError, match=text):
         pairs(tmp_path)
 
@@ -249,9 +102,6 @@ def test_pairs_that_scaling_leaves_unlike_in_size_are_named(tmp_path: Path, prep
     with pytest.raises(ConfigError, match=rf"^{a} and {b} would be scaled to different sizes, \[.*resize_and_crop"):
         dataset.item(0, 0)
     assert pairs(tmp_path).item(0, 0)["b"].shape == (3, 12, 12)
-
-
-# ---- what they become
 
 
 @pytest.mark.parametrize("in_folders", [False, True])

@@ -73,7 +73,7 @@ def test_a_heading_of_other_words_is_no_image(heading: str) -> None:
         listed(f"{heading}\n1.png,a\n2.png,b\n")
     name = heading.partition(",")[0]
     assert str(error.value) == (
-        f"data.list: list.csv, line 1: there is no image photos/{name} (a heading is 'path' or 'path,label')"
+        f"data.list: list.csv, line 1: there is no image photos/{name} (a header must be 'path' or 'path,label')"
     )
 
 
@@ -159,9 +159,9 @@ def test_a_missing_file_is_named_when_it_is_read() -> None:
     [
         ("", "list.csv lists no images"),
         ("path,label\n", "list.csv lists no images"),
-        ("1.png,a,b\n", "line 1: 'path' or 'path,label' is wanted, not '1.png,a,b'"),
-        ("1.png\n2\0.png\n", r"line 2: 'path' or 'path,label' is wanted, not '2\x00.png'"),
-        ("1.png\n,a\n", "line 2: 'path' or 'path,label' is wanted, not ',a'"),
+        ("1.png,a,b\n", "line 1: expected 'path' or 'path,label', got '1.png,a,b'"),
+        ("1.png\n2\0.png\n", r"line 2: expected 'path' or 'path,label', got '2\x00.png'"),
+        ("1.png\n,a\n", "line 2: expected 'path' or 'path,label', got ',a'"),
         ("1.png,a\n\n2.png\n", "line 3: either all images have a label or none"),
         ("1.png\n2.png,a\n", "line 2: either all images have a label or none"),
         ("1.png,\n2.png,a\n", "line 2: either all images have a label or none"),

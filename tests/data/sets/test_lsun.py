@@ -1,4 +1,4 @@
-"""LMDB files as LSUN is handed out: what is found in them, by any number of processes, and what is refused."""
+"""LMDB files in the format of LSUN: what is found in them, by any number of processes, and what is refused."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from gantrain.cli.main import main
 from gantrain.config.schema import takes
 from gantrain.data.base import Batch
 from gantrain.data.images.cache import Cache, CacheMode
+from gantrain.data.sets.digit_sets import DigitsLmdb
 from gantrain.data.sets.digits import Digits
 from gantrain.data.sets.lmdb_index import Database
 from gantrain.data.sets.lsun import Lsun
-from gantrain.data.sets.made_of_digits import DigitsLmdb
 from gantrain.data.stream import BatchStream
-from gantrain.data.tools.lmdb_tools import export, write_lmdb
+from gantrain.data.tools.lmdb_convert import export, write_lmdb
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
 
@@ -152,7 +152,7 @@ def test_the_classes_are_those_of_the_training_images(tmp_path: Path) -> None:
         lsun(tmp_path, phase="test")
 
 
-def test_a_folder_its_database_and_what_is_exported_from_that_are_the_same_data(tmp_path: Path) -> None:
+def test_a_folder_its_database_and_an_export_are_the_same_data(tmp_path: Path) -> None:
     for number in range(9):
         path = tmp_path / f"in/{'ab'[number % 2]}/{number}.{('png', 'webp', 'jpg')[number % 3]}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ def test_a_folder_its_database_and_what_is_exported_from_that_are_the_same_data(
 # ---- how it is opened
 
 
-def test_the_second_opening_does_not_walk_through_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_opening_reads_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(tmp_path / "x_train_lmdb")
     made(tmp_path / "x_val_lmdb")
     first = names(lsun(tmp_path, phase="test"))
@@ -193,7 +193,7 @@ def test_several_data_sets_share_one_file(tmp_path: Path) -> None:
     assert len(names(other)) == 12
 
 
-def test_a_pickled_data_set_holds_neither_keys_nor_images(tmp_path: Path) -> None:
+def test_a_pickled_data_set_contains_neither_keys_nor_images(tmp_path: Path) -> None:
     whole = lsun(made(tmp_path / "db", 300))
     item = whole.item(5, 1)
     packed = pickle.dumps(whole)
@@ -227,7 +227,7 @@ def drawn(dataset: Lsun, num_workers: int, *, start: int = 0, count: int = 9) ->
     return islice(stream, count)
 
 
-def test_batches_are_the_same_with_any_number_of_workers_and_after_a_resumption(tmp_path: Path) -> None:
+def test_batches_do_not_depend_on_workers_or_resumption(tmp_path: Path) -> None:
     whole = lsun(made(tmp_path / "db"))
     alone = [*drawn(whole, 0)]
     assert_same_bits(alone, [*drawn(whole, 2)])
@@ -235,9 +235,7 @@ def test_batches_are_the_same_with_any_number_of_workers_and_after_a_resumption(
     assert len({name for batch in alone for name in batch["name"]}) == 12
 
 
-def test_two_databases_of_equal_keys_sizes_and_times_are_not_taken_for_each_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_databases_of_equal_keys_sizes_and_times_are_distinct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GANTRAIN_CACHE", str(tmp_path / "cache"))
     for name, value in (("one", 10), ("other", 200)):
         file = io.BytesIO()
@@ -278,18 +276,18 @@ def test_batches_are_the_same_from_a_cache_until_the_database_changes(
     [
         ("nowhere", None, "data.root: there is no folder nowhere"),
         ("nowhere", "tower", "there is no folder nowhere; gantrain data download lsun_tower fetches it"),
-        ("several", None, "data.category is missing: several holds bedroom, tower"),
+        ("several", None, "data.category is missing: several contains bedroom, tower"),
         ("several", "towr", "there is no LMDB several/towr_train_lmdb; did you mean 'tower'?"),
         ("several", "kitchen", "several/kitchen_train_lmdb; gantrain data download lsun_kitchen fetches it"),
-        ("several/bedroom_train_lmdb", "bedroom", "is one database; give the folder around it"),
-        ("plain", None, "data.root: plain is not an LMDB, nor a folder that holds any (bedroom_train_lmdb, ...)"),
-        ("notes.txt", None, "notes.txt is not an LMDB, or a damaged one"),
+        ("several/bedroom_train_lmdb", "bedroom", "is one database: give the folder that contains it"),
+        ("plain", None, "data.root: plain neither is nor contains an LMDB"),
+        ("notes.txt", None, "notes.txt is not an LMDB, or it is corrupt"),
         ("empty", None, "empty is empty"),
         ("text", None, "can't read the image 1 in "),
-        ("text", None, "/text: this is no image"),
+        ("text", None, "/text: this is not an image"),
     ],
 )
-def test_what_will_not_do_is_refused_in_one_line(root: str, category: str | None, reason: str) -> None:
+def test_invalid_roots_are_refused_in_one_line(root: str, category: str | None, reason: str) -> None:
     made(Path("several/bedroom_train_lmdb"), 2)
     made(Path("several/tower_train_lmdb"), 2)
     Path("plain").mkdir()
@@ -302,9 +300,9 @@ def test_what_will_not_do_is_refused_in_one_line(root: str, category: str | None
     assert "\n" not in str(error.value)
 
 
-def test_a_phase_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_phase_is_named(tmp_path: Path) -> None:
     made(tmp_path / "x_train_lmdb", 2)
-    with pytest.raises(ConfigError, match=r"^data\.root: no database for the phase val \(there are: x_train_lmdb\)"):
+    with pytest.raises(ConfigError, match=r"^data\.root: no database for the phase val \(found: x_train_lmdb\)"):
         lsun(tmp_path, phase="val")
 
 

@@ -1,4 +1,4 @@
-"""The index of shards: made once in constant memory, and never one that does not fit."""
+"""The index of shards, which is built once in constant memory and is always up to date."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -45,7 +44,7 @@ def rows(index: ShardIndex) -> list[tuple[Member, str, int]]:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where indices are kept, not there yet."""
+    """The folder of indices, which does not exist yet."""
     place = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("GANTRAIN_CACHE", str(place))
     return place / "shards"
@@ -53,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def walks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The shards that were walked through."""
+    """The shards that were read."""
     seen: list[str] = []
 
     def counted(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
@@ -64,7 +63,7 @@ def walks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_it_says_of_every_image_where_it_is(tmp_path: Path) -> None:
+def test_it_has_the_position_of_every_image(tmp_path: Path) -> None:
     shards = made(tmp_path, 5000, 1, 0, 300)
     index = shard_index(shards)
     assert len(index) == 5301
@@ -79,7 +78,7 @@ def test_it_says_of_every_image_where_it_is(tmp_path: Path) -> None:
     assert index.unread == {}
 
 
-def test_the_second_opening_walks_through_nothing(tmp_path: Path, walks: list[str]) -> None:
+def test_the_second_opening_reads_no_shard(tmp_path: Path, walks: list[str]) -> None:
     shards = made(tmp_path, 3, 2)
     one = shard_index(shards)
     other = shard_index(listed(tmp_path))
@@ -88,7 +87,7 @@ def test_the_second_opening_walks_through_nothing(tmp_path: Path, walks: list[st
     assert one.digest == other.digest
 
 
-def test_a_pickled_index_holds_no_names(tmp_path: Path) -> None:
+def test_a_pickled_index_contains_no_names(tmp_path: Path) -> None:
     index = shard_index(made(tmp_path, 1000))
     packed = pickle.dumps(index)
     assert len(packed) < 500
@@ -135,7 +134,7 @@ def only(folder: Path) -> Path:
     return path
 
 
-def test_an_index_that_is_cut_off_anywhere_is_made_again(tmp_path: Path, folder: Path, walks: list[str]) -> None:
+def test_a_truncated_index_is_rebuilt(tmp_path: Path, folder: Path, walks: list[str]) -> None:
     shards = made(tmp_path, 20)
     shard_index(shards)
     path = only(folder)
@@ -152,7 +151,7 @@ def test_an_index_that_is_cut_off_anywhere_is_made_again(tmp_path: Path, folder:
 
 
 @pytest.mark.parametrize("place", [0, 8, 16, 24, 32])  # magic, version, and three lengths
-def test_an_index_of_another_format_or_version_is_made_again(
+def test_an_index_of_another_format_or_version_is_rebuilt(
     tmp_path: Path, folder: Path, walks: list[str], place: int
 ) -> None:
     shards = made(tmp_path, 10)
@@ -191,21 +190,19 @@ def test_the_digest_is_of_names_labels_and_shards(tmp_path: Path) -> None:
     assert len({same[0], *others}) == 6
 
 
-def test_of_files_that_are_not_read_only_so_many_kinds_are_told_apart(tmp_path: Path) -> None:
+def test_only_so_many_kinds_of_other_files_are_counted_separately(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "0.tar", "w") as archive:
         for name in ("a.png", *(f"{number}.v{number}.png" for number in range(100)), "b.v1.png", "c.cls"):
             archive.addfile(tarfile.TarInfo(name))
     unread = shard_index(listed(tmp_path)).unread
-    told = {f".v{number}.png": 1 for number in range(module.KINDS)}
-    assert unread == {**told, ".v1.png": 2, "others": 100 - module.KINDS, ".cls": 1}
+    counted = {f".v{number}.png": 1 for number in range(module.MAX_KINDS)}
+    assert unread == {**counted, ".v1.png": 2, "others": 100 - module.MAX_KINDS, ".cls": 1}
 
 
-# ---- making it
+# ---- building
 
 
-def test_whoever_is_interrupted_leaves_no_half_of_an_index(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_build_leaves_nothing(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
         yield from samples(shard, ignore)
         raise KeyboardInterrupt
@@ -219,7 +216,7 @@ def test_whoever_is_interrupted_leaves_no_half_of_an_index(
     assert len(shard_index(shards)) == 5003
 
 
-def test_a_shard_that_changes_meanwhile_makes_no_index(
+def test_no_index_is_built_of_a_shard_that_changes_meanwhile(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def changing(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
@@ -228,12 +225,12 @@ def test_a_shard_that_changes_meanwhile_makes_no_index(
 
     shards = made(tmp_path, 3)
     monkeypatch.setattr(module, "samples", changing)
-    with pytest.raises(ConfigError, match=rf"^data\.root: the shard {tmp_path}/0.tar is being changed$"):
+    with pytest.raises(ConfigError, match=rf"^data\.root: the shard {tmp_path}/0.tar was changed while it was read"):
         shard_index(shards)
     assert [*folder.iterdir()] == []
 
 
-def test_a_shard_that_is_gone_meanwhile_is_named(tmp_path: Path) -> None:
+def test_a_shard_that_was_deleted_meanwhile_is_named(tmp_path: Path) -> None:
     shards = made(tmp_path, 3, 2)
     shards[1].path.unlink()
     with pytest.raises(ConfigError, match=rf"^data\.root: can't read the shard {tmp_path}/1.tar: No such file or dir"):
@@ -241,35 +238,33 @@ def test_a_shard_that_is_gone_meanwhile_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reason", [errno.EROFS, errno.ENOSPC])
-def test_without_room_one_line_says_what_to_do(
+def test_without_space_one_line_gives_the_remedy(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, reason: int
 ) -> None:
-    def refuse(path: Path) -> IO[bytes]:
+    def refuse(path: Path, kind: str) -> None:
         raise OSError(reason, os.strerror(reason), path)
 
-    monkeypatch.setattr(module, "atomic", refuse)
+    monkeypatch.setattr(module, "write_mapped_file", refuse)
     with pytest.raises(ConfigError) as error:
         shard_index(made(tmp_path, 3, 2))
-    assert str(error.value).startswith(f"the index of {tmp_path}/0.tar and 1 more can't be written as {folder}/")
-    assert str(error.value).endswith(f"({os.strerror(reason)}): set GANTRAIN_CACHE to a folder with room for it")
+    assert str(error.value).startswith(f"can't write the index of {tmp_path}/0.tar and 1 more as {folder}/")
+    assert str(error.value).endswith(f"({os.strerror(reason)}): set GANTRAIN_CACHE to a folder with free space")
 
 
-def test_of_two_processes_that_want_it_at_once_one_makes_it_for_both(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_of_two_processes_builds_it_for_both(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     processes = get_context("fork")
     waits, walked = processes.Event(), processes.Value("i", 0)
-    in_turn = module.one_at_a_time
+    file_lock = module.file_lock
 
-    def told(path: Path, *, wait: Callable[[], None]) -> AbstractContextManager[None]:
-        return in_turn(path, wait=lambda: (wait(), waits.set()))
+    def observed(path: Path, *, wait: Callable[[], None]) -> AbstractContextManager[None]:
+        return file_lock(path, wait=lambda: (wait(), waits.set()))
 
     def slow(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
         walked.value += 1
         assert waits.wait(60)
         return samples(shard, ignore)
 
-    monkeypatch.setattr(module, "one_at_a_time", told)
+    monkeypatch.setattr(module, "file_lock", observed)
     monkeypatch.setattr(module, "samples", slow)
     with processes.Pool(2) as pool:
         found = pool.map(names_in_shards, [made(tmp_path, 3)] * 2, chunksize=1)
@@ -282,8 +277,8 @@ def names_in_shards(shards: list[Shard]) -> list[str]:
     return [name for _, name, _ in rows(shard_index(shards))]
 
 
-def test_it_is_made_in_constant_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", 100)
+def test_it_is_built_in_constant_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IMAGES_AT_ONCE", 100)
     shards = made(tmp_path, 5000, size=0)
     tracemalloc.start()
     try:

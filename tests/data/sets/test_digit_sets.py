@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from gantrain.data.base import ImageDataset
-from gantrain.data.sets import made_of_digits as module
+from gantrain.data.sets import digit_sets as module
+from gantrain.data.sets.digit_sets import INK, outline, striped, write_digits2stripes, write_edges2digits
 from gantrain.data.sets.digits import Digits
-from gantrain.data.sets.made_of_digits import INK, outline, striped, write_digits2stripes, write_edges2digits
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
 

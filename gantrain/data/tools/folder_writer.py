@@ -1,0 +1,104 @@
+"""Writing a new folder of images: complete or absent, and resumed by the same command after an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from gantrain.data.images.convert import EXTENSIONS, images_under
+from gantrain.data.images.sources import FolderSource
+from gantrain.data.sets.layout import stems_of
+from gantrain.errors import ConfigError
+from gantrain.runtime.directories import resumable_dir
+from gantrain.runtime.parallel import in_parallel
+
+PIXEL_SUFFIXES = (".png", ".npy")  # Suffixes that ``write_pixels`` adds.
+
+
+class FileTask(NamedTuple):
+    """How to write a file.
+
+    Attributes:
+        sources: The files that it is computed from.
+        write: Writes to a given path, to which it may add a suffix, and returns the path written.
+    """
+
+    sources: tuple[Path, ...]
+    write: Callable[[Path], Path]
+
+
+def write_folder(
+    out: Path,
+    tasks: Mapping[str, FileTask],
+    *,
+    inputs: Sequence[Path],
+    options: Mapping[str, object],
+    suffixes: Sequence[str] = PIXEL_SUFFIXES,
+) -> None:
+    """Write the folder ``out`` within ``resumable_dir``.
+
+    Files that an interrupted call with the same inputs and options has written are reused unless their sources are
+    newer. Inputs are only read.
+
+    Args:
+        out: Must not exist, or be empty.
+        tasks: How to write each file, by its path relative to ``out``, with or without suffix; called in threads.
+        inputs: The folders that contain the sources.
+        options: Distinguish this call from others with the same inputs and another result.
+        suffixes: Suffixes that tasks may add.
+
+    Raises:
+        ConfigError: See ``resumable_dir``.
+    """
+    numbers = count()
+    signature = f"{[str(folder.resolve()) for folder in inputs]} {dict(options)}\n"
+    with resumable_dir(out, inputs, signature) as scratch, TemporaryDirectory(dir=scratch) as parts:
+        folder = scratch / "whole"
+
+        def write(target: str) -> Path:
+            path, task = folder / target, tasks[target]
+            finished = next((p for suffix in suffixes if (p := path.with_name(path.name + suffix)).is_file()), None)
+            newest = max(source.stat().st_mtime_ns for source in task.sources)
+            if finished is not None and finished.stat().st_mtime_ns >= newest:
+                return finished
+            part = Path(parts, str(next(numbers)))
+            written = task.write(part)
+            path = path.with_name(path.name + written.name.removeprefix(part.name))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return written.replace(path)
+
+        complete = set(in_parallel(write, tasks, total=len(tasks), label=out.name))
+        for path in folder.rglob("*"):
+            if path not in complete and not path.is_dir():  # Its source has been removed since the interruption.
+                path.unlink()
+    print(f"{out}: {len(complete):,} images")
+
+
+def by_stem(folder: Path) -> dict[str, Path]:
+    """The images of a folder by relative path without suffix.
+
+    Raises:
+        ConfigError: The folder is missing, or contains no images, or two that differ only in their suffixes.
+    """
+    found, duplicates = stems_of(FolderSource(folder, images_below(folder)))
+    if duplicates:
+        one, other = duplicates[0]
+        raise ConfigError(f"{one} and {other} differ only in their suffixes: rename one")
+    return found
+
+
+def images_below(folder: Path) -> list[Path]:
+    """All images of a folder and its sub-folders except hidden ones, sorted.
+
+    Raises:
+        ConfigError: The folder is missing, or contains no images.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder}")
+    found = sorted(images_under(folder))
+    if not found:
+        raise ConfigError(f"no image in {folder} (looked for {', '.join(sorted(EXTENSIONS))})")
+    return found

@@ -1,0 +1,39 @@
+"""Headers of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gantrain.data.images.headers import Header, read_header
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "expected"),
+    [
+        ("1.png", "RGB", Header(10, 12, 3, "uint8")),
+        ("1.png", "RGBA", Header(10, 12, 4, "uint8")),
+        ("1.png", "P", Header(10, 12, 3, "uint8")),
+        ("1.png", "1", Header(10, 12, 1, "uint8")),
+        ("1.png", "I;16", Header(10, 12, 1, "uint16")),
+        ("1.jpg", "CMYK", Header(10, 12, 4, "uint8")),
+        ("1.tif", "F", Header(10, 12, 1, "float32")),
+    ],
+)
+def test_headers_tell_size_channels_and_depth(tmp_path: Path, name: str, mode: str, expected: Header) -> None:
+    Image.new(mode, (12, 10)).save(tmp_path / name)
+    assert read_header(tmp_path / name, 3, "it") == expected
+    assert read_header((tmp_path / name).read_bytes(), 3, "it") == expected
+
+
+def test_headers_are_of_the_upright_image_and_of_either_order_of_an_array(tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.new("RGB", (12, 10)).save(tmp_path / "1.jpg", exif=turned)
+    assert read_header(tmp_path / "1.jpg", 3, "it")[:2] == (12, 10)
+    np.save(tmp_path / "1.npy", np.zeros((3, 10, 12), np.float64))
+    assert read_header(tmp_path / "1.npy", 3, "it") == Header(10, 12, 3, "float32")
+    assert read_header(tmp_path / "1.npy", 12, "it") == Header(3, 10, 12, "float32")

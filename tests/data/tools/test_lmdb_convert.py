@@ -1,0 +1,161 @@
+"""``gantrain data lmdb``: the content of the LMDB, resumption, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from lmdb_files import Interruption, classes, content, encoded, fill, write
+
+from gantrain.cli.main import main
+from gantrain.data.sets import lmdb_writer
+from gantrain.data.sets.lmdb_index import key_index, open_database
+from gantrain.data.tools import lmdb_convert as module
+from gantrain.data.tools.lmdb_convert import write_lmdb
+from gantrain.errors import ConfigError
+
+
+def test_a_database_holds_the_files_as_they_are_under_their_paths(tmp_path: Path, capsys) -> None:
+    made = fill(tmp_path / "in", classes())
+    (tmp_path / "in/notes.txt").write_text("no image")
+    assert main(["data", "lmdb", "in", "out"]) == 0
+    assert capsys.readouterr().out == "out: 6 images in 2 classes\n"
+    assert content(tmp_path / "out") == {name.encode(): value for name, value in made.items()}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".made_by", "data.mdb"]
+
+
+def test_a_finished_one_is_left_alone_and_says_so(tmp_path: Path, capsys) -> None:
+    fill(tmp_path / "in", classes())
+    write_lmdb(Path("in"), Path("out"))
+    before = (tmp_path / "out/data.mdb").stat()
+    capsys.readouterr()
+    assert main(["data", "lmdb", "in", "out"]) == 0
+    assert capsys.readouterr().out == "out already exists\n"
+    assert (tmp_path / "out/data.mdb").stat() == before
+
+
+def test_one_of_another_folder_is_not_taken_for_it(tmp_path: Path, capsys) -> None:
+    for name in ("in", "other"):
+        fill(tmp_path / name, classes())
+    write_lmdb(Path("in"), Path("out"))
+    write(tmp_path / "found", {b"1": encoded()})
+    for out in ("out", "found"):
+        capsys.readouterr()
+        assert main(["data", "lmdb", "other", out]) == 2
+        refusal = f"gantrain: {out} already exists: give another folder, or remove it first\n"
+        assert capsys.readouterr() == ("", refusal)
+    (tmp_path / "link").symlink_to("in")
+    assert main(["data", "lmdb", "link", "out"]) == 0
+
+
+def test_more_images_than_a_transaction_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "COMMIT_BYTES", 3000)
+    made = fill(tmp_path / "in", {f"{number}.png": encoded(seed=number, size=32) for number in range(20)})
+    write_lmdb(Path("in"), Path("out"))
+    assert content(tmp_path / "out") == {name.encode(): value for name, value in made.items()}
+
+
+@pytest.mark.parametrize("size", [20, 5000, 300_000])
+def test_there_is_room_for_files_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(lmdb_writer, "COMMIT_BYTES", 1 << 16)  # The only margin.
+    made = fill(tmp_path / "in", {f"{'x' * 200}{number}.png": os.urandom(size) for number in range(300)})
+    write_lmdb(Path("in"), Path("out"))
+    assert content(tmp_path / "out") == {name.encode(): value for name, value in made.items()}
+
+
+def test_a_path_that_is_too_long_for_a_key_keeps_its_class_and_suffix(tmp_path: Path) -> None:
+    deep = "/".join(["d" * 200] * 3)
+    fill(tmp_path / "in", {f"cat/{deep}/1.png": b"1", f"cat/{deep}/2.png": b"2", "dog/3.png": b"3"})
+    write_lmdb(Path("in"), Path("out"))
+    keys = sorted(content(tmp_path / "out"))
+    assert sorted(content(tmp_path / "out").values()) == [b"1", b"2", b"3"]
+    assert [key[:4] for key in keys] == [b"cat/", b"cat/", b"dog/"]
+    assert all(key.endswith(b".png") and len(key) <= 511 for key in keys)
+
+
+def test_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(module, "COMMIT_BYTES", 1)  # a transaction for each
+    made = fill(tmp_path / "in", classes(10))
+    time.sleep(0.01)  # for the clock of the file system
+    interruption = Interruption(monkeypatch, "read_bytes", 4)
+    assert main(["data", "lmdb", "in", "out"]) == 130
+    assert "the same command resumes" in capsys.readouterr().err
+    assert not Path("out").exists()
+    interruption.end()
+    assert main(["data", "lmdb", "in", "out"]) == 0
+    assert len([path for path in interruption.seen if path.suffix in (".png", ".webp")]) == 6
+    assert content(tmp_path / "out") == {name.encode(): value for name, value in made.items()}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_what_was_changed_or_removed_after_an_interruption_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "COMMIT_BYTES", 1)
+    made = fill(tmp_path / "in", {f"{number}.png": b"%d" % number for number in range(10)})
+    Interruption(monkeypatch, "read_bytes", 6)
+    assert main(["data", "lmdb", "in", "out"]) == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    time.sleep(0.01)
+    made |= fill(tmp_path / "in", {"1.png": b"X", "older": b"Y"})  # of the same size
+    os.utime(tmp_path / "in/older", (1, 1))
+    (tmp_path / "in/older").replace(tmp_path / "in/3.png")
+    made["3.png"] = made.pop("older")
+    (tmp_path / "in/2.png").unlink()
+    del made["2.png"]
+    assert main(["data", "lmdb", "in", "out"]) == 0
+    assert content(tmp_path / "out") == {name.encode(): value for name, value in made.items()}
+    assert len(key_index(open_database(tmp_path / "out"))) == 9
+
+
+def test_a_killed_one_goes_on(tmp_path: Path) -> None:
+    made = fill(tmp_path / "in", {f"{number}.png": b"%d" % number for number in range(10)})
+    script = (
+        "import os\nfrom pathlib import Path\nfrom gantrain.data.tools import lmdb_convert as module\n"
+        "module.COMMIT_BYTES, put, seen = 0, module._put, []\n"
+        "def counted(*of):\n    seen.append(1)\n    if len(seen) == 5: os._exit(9)\n    return put(*of)\n"
+        "module._put = counted\nmodule.write_lmdb(Path('in'), Path('out'))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    assert not Path("out").exists()
+    assert main(["data", "lmdb", "in", "out"]) == 0
+    assert content(tmp_path / "out") == {name.encode(): value for name, value in made.items()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["nowhere", "out"], "there is no folder nowhere"),
+        (["empty", "out"], "no image in empty"),
+        (["in", "in/out"], "in/out is inside in, which is read"),
+        (["in", "full"], "full already exists"),
+        (["phases", "sets/cats"], "write an LMDB of each, sets/cats_train_lmdb and sets/cats_test_lmdb; data=lsun "),
+        (["chosen_by", "sets/cats"], "write an LMDB of each, sets/cats_train_lmdb and sets/cats_val_lmdb; data=lsun "),
+    ],
+)
+def test_a_folder_that_will_not_do_is_refused_in_one_line(arguments: list[str], answer: str, capsys) -> None:
+    Path("empty").mkdir()
+    fill(Path("full"), {"x.txt": b"x"})
+    fill(Path("in"), {"1.png": b"1"})
+    fill(Path("phases"), {"train/1.png": b"1", "test/1.png": b"1"})
+    fill(Path("chosen_by"), {"train/1.png": b"1", "val/1.png": b"1"})
+    before = set(Path().rglob("*"))
+    assert main(["data", "lmdb", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert answer in err
+    assert err.count("\n") == 1
+    assert set(Path().rglob("*")) == before
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "in", {"1.png": os.urandom(500_000)})
+    writing = module.open_for_writing
+    monkeypatch.setattr(module, "open_for_writing", lambda path, room: writing(path, 1 << 14))
+    with pytest.raises(ConfigError, match=r"can't write the LMDB .*whole: "):
+        write_lmdb(Path("in"), Path("out"))
