@@ -138,3 +138,14 @@ def test_the_packaged_plugin_is_found_by_its_entry_point(capsys) -> None:
 def test_every_code_block_of_the_page_is_followed() -> None:
     titles = ["A model", "A network", "A data mode", "An optimizer", "A logger", "Packaging a plug-in"]
     assert sum(len(section(title)) for title in titles) == len(BLOCK.findall(EXTENDING.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md", "EXTENDING.md", "README.md"])
+def test_every_file_that_a_page_names_exists(page: str) -> None:
+    root = EXTENDING.parent
+    text = (root / page).read_text(encoding="utf-8")
+    own = r"(?:gantrain|configs|tests|scripts|docs|benchmarks|\.ci|\.github)/[\w./-]*"
+    named = re.findall(rf"`({own})`|\]\(((?!https?:|#)[^)]+)\)", text)
+    assert named
+    for path in {code or link for code, link in named}:
+        assert (root / path).exists(), path
