@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = ["load"]
+__version__ = "0.1.0"
 
 # Installed, the configurations are a package inside this one. In a clone they stand beside it, and `python -m gantrain`
 # there shall find them too.
