@@ -147,5 +147,7 @@ def test_every_file_that_a_page_names_exists(page: str) -> None:
     own = r"(?:gantrain|configs|tests|scripts|docs|benchmarks|\.ci|\.github)/[\w./-]*"
     named = re.findall(rf"`({own})`|\]\(((?!https?:|#)[^)]+)\)", text)
     assert named
-    for path in {code or link for code, link in named}:
+    for path, _, anchor in (found.partition("#") for found in {code or link for code, link in named}):
         assert (root / path).exists(), path
+        headings = re.findall(r"^#+ (.+)$", (root / path).read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in [heading.lower().replace(" ", "-") for heading in headings], anchor
