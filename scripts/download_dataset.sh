@@ -1,3 +1,3 @@
 #!/bin/sh
-# Fetch a data set of the papers: scripts/download_dataset.sh NAME [root=datasets]
+# Download a data set of the papers: scripts/download_dataset.sh NAME [root=datasets]
 exec gantrain data download "$@"
