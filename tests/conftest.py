@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,6 +62,12 @@ def warm() -> Iterator[Warm]:
     """A fork server that has imported torch: ``warm.run(["-m", "gantrain", ...])`` is a new process within 0.1 s."""
     with Warm() as server:
         yield server
+
+
+@pytest.fixture
+def warm_python(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that libraries start as ``sys.executable`` are forked by the server."""
+    monkeypatch.setattr(sys, "executable", warm.python)
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 server.connect(path)
 files = [int(name) for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")]
 files.remove(server.fileno())
-order = {"argv": argv, "cwd": os.getcwd(), "env": dict(os.environ), "files": files, "executable": executable}
+order = {"argv": argv, "cwd": os.getcwd(), "env": dict(os.environ), "files": files}
+order |= {"executable": executable, "proxy": os.getpid()}
 socket.send_fds(server, [json.dumps(order).encode()], files)
 pid = json.loads(server.recv(1 << 16))["pid"]
 for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:

@@ -23,10 +23,9 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import IO, Any
@@ -145,8 +144,10 @@ class Warm:
         self._folder = tempfile.TemporaryDirectory(prefix="warm-")
         self._path = f"{self._folder.name}/socket"
         self.python = f"{self._folder.name}/python"
-        command = [sys.executable, "-IS", str(Path(__file__).with_name("forked_python.py")), self._path]
-        Path(self.python).write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$0" "$@"\n')
+        proxy = shlex.join([sys.executable, "-IS", str(Path(__file__).with_name("forked_python.py")), self._path])
+        # Submitit's controller, which imports little, must have the process ID that it was started with.
+        real = f'[ "$2" = submitit.local._local ] && exec {shlex.quote(sys.executable)} "$@"'
+        Path(self.python).write_text(f'#!/bin/sh\n{real}\nexec {proxy} "$0" "$@"\n')
         os.chmod(self.python, 0o755)
         self._process = subprocess.Popen(
             [sys.executable, __file__, self._path],
@@ -289,6 +290,7 @@ def run_python(argv: list[str]) -> int:
             exec(compile(argv[1], "<string>", "exec"), vars(sys.modules["__main__"]))
         elif argv[0] == "-m":
             sys.argv = argv[1:]
+            sys.modules.pop(argv[1], None)
             runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
         else:
             sys.argv = argv
@@ -310,6 +312,18 @@ def run_python(argv: list[str]) -> int:
     return status or 0
 
 
+def parent_through(proxy: int) -> Callable[[], int]:
+    """``os.getppid`` for this process: the parent of the one that stands in for it."""
+    this, getppid, status = os.getpid(), os.getppid, Path(f"/proc/{proxy}/status")
+
+    def parent() -> int:
+        if os.getpid() != this:
+            return getppid()
+        return int(re.findall(r"^PPid:\s+(\d+)", status.read_text(), re.MULTILINE)[0])
+
+    return parent
+
+
 def become(order: dict[str, Any], files: list[int], pipe: int) -> None:
     """Turn this process into the command, in a session of its own, as if a shell had started it."""
     os.setsid()
@@ -324,6 +338,8 @@ def become(order: dict[str, Any], files: list[int], pipe: int) -> None:
     os.chdir(order["cwd"])
     sys.path[:1] = [order["cwd"], *filter(None, order["env"].get("PYTHONPATH", "").split(os.pathsep))]
     sys.executable = order.get("executable", sys.executable)
+    if "proxy" in order:
+        os.getppid = parent_through(order["proxy"])
     sys.modules["__main__"] = ModuleType("__main__")
     exec(order.get("first", ""), {"__name__": "first"})
     if order.get("kill"):
