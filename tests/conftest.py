@@ -1,19 +1,21 @@
-"""What tests share: a folder of their own, the command in process, and a tiny run."""
+"""What tests share: an empty working directory, the command in this process or in a forked one, and tiny runs."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# one thread per worker, and per process that a test starts: two workers with two threads each are slower than with one
+# One thread per worker, and per process that a test starts: two workers with two threads each are slower than with one.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
 from translated import RESNET, SIZES, image, inside, layout
+from warm import Warm
 
 from gantrain.checkpoints.store import Checkpoints
 from gantrain.cli.main import main
@@ -25,40 +27,52 @@ TINY = ["data.load_size=16", "data.batch_size=4", "network.width=4", "trainer.ac
 MODELS = ["gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan"]
 TRANSLATORS = ["pix2pix", "cyclegan", "discogan", "colorization"]
 
-
 ENVIRONMENT = pytest.StashKey[dict[str, str]]()
 READ = ("CUDA_", "GANTRAIN_", "HOME", "HYDRA_", "LOCAL_RANK", "MASTER_", "OMP_", "PATH", "RANK", "SLURM_", "WORLD_SIZE")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Keep what gantrain reads of the environment, for ``pytest_runtest_teardown``."""
+    """Store the part of the environment that gantrain reads, for ``pytest_runtest_teardown``."""
     item.stash[ENVIRONMENT] = read_environment()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Fail a test that leaves the environment changed, which would decide how later ones in its process go."""
+    """Fail a test that leaves the environment changed, which would influence later tests in its process."""
     yield
     assert read_environment() == item.stash[ENVIRONMENT]
 
 
 def read_environment() -> dict[str, str]:
-    """What of the environment gantrain reads; libraries add their own as they are imported."""
+    """The variables that gantrain reads; libraries add others when they are imported."""
     return {key: value for key, value in os.environ.items() if key.startswith(READ)}
 
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test works in an empty folder of its own, and keeps decoded images in another."""
+    """Run every test in an empty directory, with the cache of decoded images in another."""
     monkeypatch.setenv("GANTRAIN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """A fork server that has imported torch: ``warm.run(["-m", "gantrain", ...])`` is a new process within 0.1 s."""
+    with Warm() as server:
+        yield server
+
+
+@pytest.fixture
+def warm_python(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that libraries start as ``sys.executable`` are forked by the server."""
+    monkeypatch.setattr(sys, "executable", warm.python)
+
+
 @pytest.fixture
 def train() -> Callable[..., dict]:
-    """``train("name", "model=gan", ...)`` runs the command in process and returns its newest checkpoint."""
+    """``train("name", "model=gan", ...)`` runs the command in this process and returns its newest checkpoint."""
 
     def run(name: str, *overrides: str) -> dict:
         warmup = ["model.warmup_critic_steps=0"] if "model=wgan" in overrides else []
@@ -69,36 +83,35 @@ def train() -> Callable[..., dict]:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """``trained("cyclegan")`` is a copy, in the test's own folder, of a run that was trained once."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``trained("cgan")`` is a copy, in the working directory, of a short run that is trained once per session.
+
+    Latent models are trained for one step, as by ``train("cgan", "model=cgan", "model.ema=0", "trainer.steps=1")``.
+    """
     here = tmp_path_factory.mktemp("trained")
-    layout(here / "made", trainA=3, trainB=2, testA=5, testB=3)
-    for part, count in (("train", 3), ("test", 7)):
-        for number in range(count):
-            image(here / f"pairs/{part}/{number}.png", 32, 64)
-    data = f"data.root={here}"
     commands = {
-        "cyclegan": ["model=cyclegan", "data=horse2zebra", f"{data}/made", "trainer.steps=2", *SIZES],
-        # dropout and batch norm, so that the two modes differ
+        "cyclegan": ["data=horse2zebra", f"data.root={here}/made", "trainer.steps=2", *SIZES, *RESNET],
+        # Dropout and batch norm make training mode differ from evaluation mode.
         "pix2pix": [
-            "model=pix2pix",
-            "data=facades",
-            f"{data}/pairs",
-            "network/generator=resnet_6blocks",
-            "network.dropout=0.5",
-            "trainer.steps=1",
-            "data.load_size=32",
-            "data.crop_size=32",
+            *("data=facades", f"data.root={here}/pairs", "trainer.steps=1", "data.load_size=32", "data.crop_size=32"),
+            *("network/generator=resnet_6blocks", "network.dropout=0.5", *RESNET),
         ],
     }
 
-    def copied(model: str) -> Path:
+    def copy_of(model: str) -> Path:
         if not (here / "checkpoints" / model).exists():
+            if model == "cyclegan":
+                layout(here / "made", trainA=3, trainB=2, testA=5, testB=3)
+            if model == "pix2pix":
+                for part, count in (("train", 3), ("test", 7)):
+                    for number in range(count):
+                        image(here / f"pairs/{part}/{number}.png", 32, 64)
+            overrides = commands.get(model, [*TINY, "model.ema=0", "trainer.steps=1"])
             with inside(here):
-                assert main(["train", *commands[model], f"name={model}", *RESNET]) == 0
+                assert main(["train", *overrides, f"model={model}", f"name={model}"]) == 0
         return Path(shutil.copytree(here / "checkpoints" / model, Path("checkpoints") / model))
 
-    return copied
+    return copy_of
 
 
 def newest(name: str) -> dict:
@@ -107,7 +120,7 @@ def newest(name: str) -> dict:
 
 
 def assert_same_bits(one: object, other: object, place: str = "") -> None:
-    """Nested states are equal to the last bit."""
+    """Assert that nested states are bit-identical."""
     assert type(one) is type(other), place
     if isinstance(one, torch.Tensor):
         assert one.dtype == other.dtype, place
@@ -125,7 +138,7 @@ def assert_same_bits(one: object, other: object, place: str = "") -> None:
 
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next run is asked to stop after so many steps, as by Ctrl-C."""
+    """Ask the next run to stop after so many steps, as Ctrl-C does."""
     steps_left = iter([False] * (steps - 1) + [True])
 
     def asked(self: Interruption) -> bool:

@@ -1,4 +1,4 @@
-"""A mistake in a command gets one line that says what was wrong and what would work, and leaves nothing behind."""
+"""A mistake in a command is answered by one line with its cause and its remedy, and leaves no files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from PIL import Image
 
 from gantrain.cli.main import main
 
-LONGEST = 600  # characters of a message: a list of choices may be long, a whole configuration is too much
+LONGEST = 600  # characters of a message: enough for a list of choices, too few for a whole configuration
 TINY_WITHOUT_SIZE = [typed for typed in TINY if "load_size" not in typed]
-CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="here that is no mistake")
-MPS = pytest.mark.skipif(torch.backends.mps.is_available(), reason="here that is no mistake")
+CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="it is available here")
+MPS = pytest.mark.skipif(torch.backends.mps.is_available(), reason="it is available here")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """What the command says when it refuses, held to what every refusal must be."""
+    """The message of a command that refuses, after the checks that hold for every refusal."""
     before = sorted(Path().rglob("*"))
     status = main(arguments)
     shown = capsys.readouterr()
@@ -43,7 +43,7 @@ def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return shown.err
 
 
-UNKNOWN = [  # what is typed, what must be said of it
+UNKNOWN = [  # what is typed, and what the message must contain
     ("oops=1", ["oops=1", "seed", "model"]),
     ("sed=1", ["sed=1", "'seed'"]),
     ("modle=dcgan", ["modle=dcgan", "'model'"]),
@@ -126,7 +126,7 @@ DO_NOT_FIT = [
     ("init_from=nowhere", ["init_from", "nowhere"]),
     ("plugins=[nope]", ["plugins", "'nope'"]),
     ("name=a/b", ["name=a/b"]),
-    ("name=sweeps", ["name=sweeps", "beside the runs"]),
+    ("name=sweeps", ["name=sweeps"]),
 ]
 BROKEN = [
     ("model==x", ["model==x"]),
@@ -147,21 +147,21 @@ MISTAKES = [*UNKNOWN, *WRONG_TYPE, *OUT_OF_RANGE, *DO_NOT_FIT, *BROKEN]
 def test_a_mistake_is_refused_in_one_line_that_names_it_and_leaves_nothing(
     typed: str, said: list[str], folders: dict[str, Path], capsys
 ) -> None:
-    # a mistake that is taken trains one step at most, and shows by its status
+    # A mistake that is accepted trains one step at most, and is found by its status.
     sizes = [*TINY_WITHOUT_SIZE, "trainer.steps=1"] if "trainer." not in typed else TINY_WITHOUT_SIZE
-    told = refusal(["train", *sizes, *typed.format(**folders).split()], capsys)
+    message = refusal(["train", *sizes, *typed.format(**folders).split()], capsys)
     for words in said:
-        assert words.format(**folders) in told
+        assert words.format(**folders) in message
 
 
 @pytest.mark.parametrize("accelerator", [pytest.param("cuda", marks=CUDA), pytest.param("mps", marks=MPS)])
-def test_an_accelerator_that_is_not_there_is_refused_with_those_that_are(accelerator: str, capsys) -> None:
-    told = refusal(["train", f"trainer.accelerator={accelerator}"], capsys)
-    assert f"trainer.accelerator={accelerator}" in told
-    assert "cpu" in told
+def test_a_missing_accelerator_is_refused_with_those_that_exist(accelerator: str, capsys) -> None:
+    message = refusal(["train", f"trainer.accelerator={accelerator}"], capsys)
+    assert f"trainer.accelerator={accelerator}" in message
+    assert "cpu" in message
 
 
-def test_a_key_that_only_test_has_is_not_suggested_to_train_nor_the_other_way_round(capsys) -> None:
+def test_train_and_test_do_not_suggest_keys_of_each_other(capsys) -> None:
     assert "labels" not in refusal(["train", "zzz=1"], capsys)
     assert "optimizer" not in refusal(["test", "zzz=1"], capsys)
 
@@ -173,14 +173,14 @@ def test_a_broken_yaml_file_is_refused_by_its_name(text: str, capsys) -> None:
     assert "broken.yaml" in refusal(["train", "--config-dir", "mine", "model=broken"], capsys)
 
 
-def test_a_file_that_overrides_a_group_that_is_not_there_is_refused(capsys) -> None:
+def test_a_file_that_overrides_a_missing_group_is_refused(capsys) -> None:
     Path("mine/model").mkdir(parents=True)
     Path("mine/model/broken.yaml").write_text(
         "# @package _global_\ndefaults:\n  - dcgan\n  - override /optimiser: adam\n"
     )
-    told = refusal(["train", "--config-dir", "mine", "model=broken"], capsys)
-    assert "optimiser" in told
-    assert "'optimizer'" in told
+    message = refusal(["train", "--config-dir", "mine", "model=broken"], capsys)
+    assert "optimiser" in message
+    assert "'optimizer'" in message
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,9 @@ def test_a_file_that_overrides_a_group_that_is_not_there_is_refused(capsys) -> N
     ],
 )
 def test_other_commands_refuse_mistakes_in_the_same_way(typed: list[str], said: list[str], capsys) -> None:
-    told = refusal(typed, capsys)
+    message = refusal(typed, capsys)
     for words in said:
-        assert words in told
+        assert words in message
 
 
 @pytest.mark.parametrize(
@@ -216,16 +216,15 @@ def test_other_commands_refuse_mistakes_in_the_same_way(typed: list[str], said: 
         ("dcgan", "network_weights=best", ["network_weights", "'best'", "'last'"]),
     ],
 )
-def test_test_refuses_what_the_run_does_not_have(model: str, typed: str, said: list[str], train, capsys) -> None:
-    train("run", f"model={model}", "model.ema=0", "trainer.steps=1")
+def test_test_refuses_what_the_run_does_not_have(model: str, typed: str, said: list[str], trained, capsys) -> None:
+    run = trained(model)
     capsys.readouterr()
-    told = refusal(["test", "run=checkpoints/run", "accelerator=cpu", typed], capsys)
+    message = refusal(["test", f"run={run}", "accelerator=cpu", typed], capsys)
     for words in said:
-        assert words in told
+        assert words in message
 
 
-def test_a_missing_run_is_answered_with_those_that_are_there(train, capsys) -> None:
-    train("one", "trainer.steps=1")
-    train("two", "trainer.steps=1")
+def test_a_missing_run_is_answered_with_those_that_exist(trained, capsys) -> None:
+    runs = [trained("cgan"), trained("dcgan")]
     capsys.readouterr()
-    assert "checkpoints/one, checkpoints/two" in refusal(["test"], capsys)
+    assert f"{runs[0]}, {runs[1]}" in refusal(["test"], capsys)

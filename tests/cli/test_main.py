@@ -1,4 +1,4 @@
-"""The command as a user types it."""
+"""The command as users type it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 from conftest import TINY, newest
+from warm import Warm
 
 from gantrain.cli.main import main
 from gantrain.config.naming import run_name
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """``python -m gantrain`` in a process of its own, which also reports whether torch was imported."""
+    """``gantrain`` in a new interpreter, which also reports whether torch was imported."""
     code = (
         "import sys; from gantrain.cli.main import main; status = main(sys.argv[1:]);"
         "print('TORCH', 'torch' in sys.modules, file=sys.stderr); sys.exit(status)"
@@ -123,6 +126,11 @@ def test_a_run_is_named_by_what_changes_the_mathematics(overrides: list[str], na
     assert run_name("dcgan_digits", overrides) == name
 
 
+def test_the_order_of_the_overrides_does_not_change_the_name() -> None:
+    overrides = ["seed=1", "optimizer.lr=1e-4", "model.ema=0.5", "data.root=photos"]
+    assert len({run_name("dcgan_digits", order) for order in permutations(overrides)}) == 1
+
+
 def test_what_is_typed_over_an_experiment_names_another_run() -> None:
     names = [
         run_name("dcgan_cifar10", ["experiment=dcgan_cifar10", *more]) for more in ([], ["model=lsgan"], ["data=x"])
@@ -155,7 +163,7 @@ def test_names_can_be_typed_back_and_do_not_collide() -> None:
         assert len(name) < 140
 
 
-def test_the_length_that_was_typed_replaces_the_data_sets_whatever_its_unit() -> None:
+def test_a_typed_length_replaces_the_data_sets_in_any_unit() -> None:
     assert main(["train", *TINY, "trainer.kimg=0.01", "name=short"]) == 0
     state = newest("short")
     assert state["step"] == 3  # the first step that has drawn 10 images, four at a time
@@ -205,7 +213,10 @@ def test_every_precision_trains(precision: str, train) -> None:
     assert weight.isfinite().all()
 
 
-def test_a_model_from_outside_trains_resumes_and_tests_through_plugins(capsys) -> None:
+def test_a_model_from_outside_trains_resumes_and_tests_through_plugins(warm: Warm) -> None:
+    def gantrain(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return warm.run(["-m", "gantrain", *arguments])  # what a plugin registers must not stay in this process
+
     Path("my_models.py").write_text(
         "from gantrain.models.base import LatentGAN\n"
         "from gantrain.registry import MODELS\n"
@@ -224,24 +235,19 @@ def test_a_model_from_outside_trains_resumes_and_tests_through_plugins(capsys) -
         "# @package _global_\ndefaults: [dcgan]\nmodel:\n  name: mine\n  strength: 2.0\n"
     )
     typed = ["train", "--config-dir", "conf", *TINY, "model=mine", "plugins=[my_models]", "name=mine"]
-    first = run_in_process([*typed, "trainer.steps=1"])
+    first = gantrain([*typed, "trainer.steps=1"])
     assert first.returncode == 0, first.stderr
-    again = run_in_process([*typed, "trainer.steps=2"])
+    again = gantrain([*typed, "trainer.steps=2"])
     assert again.returncode == 0, again.stderr
     assert "Resuming checkpoints/mine at step 1" in again.stderr
     assert "mine" in json.loads(Path("checkpoints/mine/losses.jsonl").read_text().splitlines()[-1])
-    tested = run_in_process(["test", "run=checkpoints/mine", "num=4", "plugins=[my_models]"])
+    tested = gantrain(["test", "run=checkpoints/mine", "num=4", "plugins=[my_models]"])
     assert tested.returncode == 0, tested.stderr
-    refused = run_in_process([*typed, "trainer.steps=2", "model.strength=3"])
+    refused = gantrain([*typed, "trainer.steps=2", "model.strength=3"])
     own = re.search(r"Go on with its own: +gantrain (.*)", refused.stderr)
     assert own is not None, refused.stderr
-    assert run_in_process(shlex.split(own[1])).returncode == 0  # it names the folder of the configuration too
-    untrusted = run_in_process(["test", "run=checkpoints/mine", "num=4"])
+    assert gantrain(shlex.split(own[1])).returncode == 0  # it names the folder of the configuration too
+    untrusted = gantrain(["test", "run=checkpoints/mine", "num=4"])
     assert untrusted.returncode == 2
     assert "plugins=[my_models]" in untrusted.stderr
     assert "Traceback" not in untrusted.stderr
-
-
-def run_in_process(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """The real command: what a plugin registers must not stay in this process."""
-    return subprocess.run([sys.executable, "-m", "gantrain", *arguments], capture_output=True, text=True, check=False)

@@ -7,8 +7,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from urllib.parse import unquote
 import pytest
 from conftest import TINY, newest
 from needs import needs
+from warm import Child, Warm
 
 import gantrain.train
 from gantrain.cli import compose as cli_hydra
@@ -263,8 +262,9 @@ def test_one_that_is_not_installed_is_refused_with_the_command_for_it(
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
-def test_runs_in_other_processes_are_kept_told_and_skipped_as_in_this_one(launcher: str, capfd) -> None:
+def test_runs_in_other_processes_are_reported_and_skipped_as_in_this_one(launcher: str, capfd) -> None:
     needs(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
     key = "model.latent_dim"
     typed = ["train", "-m", f"launcher={launcher}", *SHORT, f"{key}=8,0"]
@@ -297,20 +297,20 @@ def test_a_key_of_a_launcher_is_known(typed: list[str], said: str, capsys) -> No
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
-def start_two_at_once() -> subprocess.Popen[str]:
+def start_two_at_once(warm: Warm) -> Child:
     """A sweep of three long runs, when two of them have begun."""
     needs("hydra_plugins.hydra_joblib_launcher")
     typed = [*SHORT, "trainer.steps=1000000", "trainer.log_every=1", "seed=1,2,3"]
-    command = [sys.executable, "-m", "gantrain", "train", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2", *typed]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    command = ["-m", "gantrain", "train", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2", *typed]
+    process = warm.popen(command, executable=warm.python)
     while len(list(Path("checkpoints").glob("*/losses.jsonl"))) < 2:
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     return process
 
 
-def test_ctrl_c_waits_for_all_runs_that_go_on_to_save_and_begins_no_more() -> None:
-    process = start_two_at_once()
+def test_ctrl_c_waits_until_all_runs_are_saved_and_starts_no_more(warm: Warm) -> None:
+    process = start_two_at_once(warm)
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate(timeout=100)[1]
     assert process.returncode == 130
@@ -319,8 +319,8 @@ def test_ctrl_c_waits_for_all_runs_that_go_on_to_save_and_begins_no_more() -> No
         assert f"Stopped at step {newest(record['run'])['step']} and saved (SIGINT)" in said
 
 
-def test_runs_stop_and_save_where_the_process_that_launched_them_is_killed() -> None:
-    process = start_two_at_once()
+def test_runs_stop_and_save_where_the_process_that_launched_them_is_killed(warm: Warm) -> None:
+    process = start_two_at_once(warm)
     process.kill()
     end = time.monotonic() + 60
     while {record["status"] for record in jobs().values()} != {"stopped"}:
@@ -329,10 +329,11 @@ def test_runs_stop_and_save_where_the_process_that_launched_them_is_killed() -> 
     assert set(jobs()) == {"seed-1", "seed-2"}
     for record in jobs().values():
         assert newest(record["run"])["step"] > 0
-    os.killpg(process.pid, signal.SIGKILL)  # who waits for more, and gives up in some minutes
+    os.killpg(process.pid, signal.SIGKILL)  # Workers would wait for more jobs for some minutes.
 
 
-def test_a_process_that_dies_is_told(capfd) -> None:
+@pytest.mark.usefixtures("warm_python")
+def test_a_process_that_dies_is_reported(capfd) -> None:
     needs("hydra_plugins.hydra_joblib_launcher")
     Path("deadly.py").write_text(
         "import os\n"
