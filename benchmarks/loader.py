@@ -133,7 +133,8 @@ def ours(folder: Path, workers: int, *overrides: str) -> Iterator[Any]:
     typed += [f"data.num_workers={workers}", "trainer.accelerator=cpu", *overrides]
     with initialize_config_module("gantrain.configs", version_base="1.3"):
         config: Any = OmegaConf.to_container(compose("train", typed), resolve=True)
-    config = {key: value for key, value in config.items() if key not in ("demo", "discriminator_defaults", "sweep")} | {"name": "benchmark"}
+    of_composition = ("demo", "discriminator_defaults", "sweep")
+    config = {key: value for key, value in config.items() if key not in of_composition} | {"name": "benchmark"}
     settings = construct(RunSettings, config, key="")
     trainer = construct(TrainerSettings, settings.trainer, key="trainer")
     parts = Parts.build(config, settings, trainer, CPU, world_size=1)

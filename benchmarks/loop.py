@@ -60,7 +60,8 @@ def build(overrides: list[str]) -> tuple[Parts, TrainerSettings]:
     """The parts of a run, as the command builds them."""
     with initialize_config_module("gantrain.configs", version_base="1.3"):
         config = OmegaConf.to_container(compose("train", [*overrides, "trainer.accelerator=cpu"]), resolve=True)
-    config = {key: value for key, value in config.items() if key not in ("demo", "discriminator_defaults", "sweep")} | {"name": "benchmark"}
+    of_composition = ("demo", "discriminator_defaults", "sweep")
+    config = {key: value for key, value in config.items() if key not in of_composition} | {"name": "benchmark"}
     settings = construct(RunSettings, config, key="")
     trainer = construct(TrainerSettings, settings.trainer, key="trainer")
     set_up_torch(trainer, CPU)
