@@ -110,7 +110,7 @@ class Registry(Generic[T]):
         choice = f"{key.replace('.', '/')}={name}" if self.choose_by == "name" else f"{key}.{self.choose_by}={name}"
         if abstract := sorted(getattr(cls, "__abstractmethods__", ())):
             raise ConfigError(f"{choice}: {cls.__name__} has to define {', '.join(abstract)}")
-        runtime = {**self.neutral, **runtime}
+        runtime |= {argument: value for argument, value in self.neutral.items() if argument not in runtime}
         lacking = [argument for argument in self._required(runtime) if not takes(cls, argument)]
         if lacking:
             kind = f"an {self.kind}" if self.kind[0] in "aeiou" else f"a {self.kind}"

@@ -169,8 +169,8 @@ if __name__ == "__main__":
     except BaseException:
         traceback.print_exc()
         status = 1
-    # torch's launcher waits for the processes but not for their atexit handlers, in which after an error a rank may wait
-    # for the others forever.
+    # torch's launcher waits for the processes but not for their atexit handlers, in which after an error a rank may
+    # wait for the others forever.
     if status == 0:
         distributed.leave()
     sys.stdout.flush()

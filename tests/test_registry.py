@@ -1,20 +1,18 @@
-"""What a configuration may say to a constructor, and what the user is told otherwise."""
+"""Classes by name: what a configuration may contain, and what a class must take."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from typing import Annotated, Any, Literal
+from abc import ABC, abstractmethod
+from typing import Any
 
 import pytest
 
-import gantrain.training.build  # noqa: F401 - registers the classes
-from gantrain import (
-    optim,  # noqa: F401 - they file the classes
-)
-from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, Range, UnitFloat, checked, construct
-from gantrain.errors import ConfigError, nearest
-from gantrain.registry import REGISTRIES, Registry
+import gantrain.registry
+import gantrain.training.build
+from gantrain.errors import ConfigError
+from gantrain.registry import DATASETS, DISCRIMINATORS, GENERATORS, LOGGERS, MODELS, OPTIMIZERS, REGISTRIES, Registry
 
 
 class Parent:
@@ -26,18 +24,6 @@ class Child(Parent):
     def __init__(self, *, depth: int, **others: Any) -> None:
         super().__init__(**others)
         self.depth = depth
-
-
-class Stranger(Parent):
-    """Its constructor does not pass keys on, so the parent's are not its own."""
-
-    def __init__(self, *, depth: int) -> None:
-        super().__init__(spec="", width=depth, rate=0.0)
-
-
-class Grandchild(Child):
-    def __init__(self, *, width: bool, **others: Any) -> None:
-        super().__init__(width=int(width), **others)
 
 
 class Keyless:
@@ -144,148 +130,110 @@ def test_names_are_listed_in_order() -> None:
     assert list(registry()) == ["child", "keyless", "parent"]
 
 
-def test_runtime_arguments_that_a_class_does_not_take_are_left_out() -> None:
-    assert type(registry().build({"name": "keyless"}, spec="images")) is Keyless
+# ---- runtime arguments
+
+NETWORK = {"name": "plain", "width": 3}
 
 
-def test_a_constructor_without_others_does_not_inherit_its_parents_keys() -> None:
-    assert construct(Stranger, {"depth": 4}, key="model").width == 4
-    with pytest.raises(ConfigError, match=re.escape("model.rate=1.0: unknown key; there are: depth")):
-        construct(Stranger, {"depth": 4, "rate": 1.0}, key="model")
+class Plain:
+    def __init__(self, *, width: int, shape: str) -> None:
+        self.width = width
 
 
-def test_keys_are_inherited_through_two_constructors_and_the_nearest_annotation_counts() -> None:
-    made = construct(Grandchild, {"width": True, "depth": 2, "rate": 1}, key="model", spec="s")
-    assert (made.width, made.depth, made.rate) == (1, 2, 1.0)
-    with pytest.raises(ConfigError, match=re.escape("model.width: expected true or false, got 3")):
-        construct(Grandchild, {"width": 3, "depth": 2, "rate": 1}, key="model", spec="s")
+class Conditional:
+    def __init__(self, *, width: int, shape: str, num_classes: int) -> None:
+        self.num_classes = num_classes
 
 
-def test_a_key_at_the_top_has_no_prefix() -> None:
-    with pytest.raises(ConfigError, match="^deep=4: unknown key; did you mean 'depth'?"):
-        construct(Stranger, {"deep": 4}, key="")
+class Unfinished(ABC):
+    @abstractmethod
+    def train_step(self) -> None: ...
 
 
-HALF_OPEN = Range(above=0, at_most=1)
-BETAS = "a list of 2 (a number at least 0 and below 1 each)"
+def networks(**allowed: Any) -> Registry[Any]:
+    made: Registry[Any] = Registry("generator", "network.generator", **allowed)
+    for name, cls in {"plain": Plain, "conditional": Conditional, "unfinished": Unfinished}.items():
+        made.register(name)(cls)
+    return made
 
 
-@pytest.mark.parametrize(
-    ("value", "annotation", "expected"),
-    [
-        (3, int, 3),
-        (1e3, int, 1000),
-        (-2.0, int, -2),
-        (3, float, 3.0),
-        (2e-4, float, 2e-4),
-        (True, bool, True),
-        ("a", str, "a"),
-        (None, int | None, None),
-        (4.0, int | None, 4),
-        (None, float | None, None),
-        ("auto", int | Literal["auto"], "auto"),
-        (2, int | Literal["auto"], 2),
-        ("min", Literal["min", "max"], "min"),
-        (3, Literal[1, 3], 3),
-        ([1, 0.5], list[float], [1.0, 0.5]),
-        ([], list[float], []),
-        ([2.0], list[int], [2]),
-        ([[1], [2, 3]], list[list[int]], [[1], [2, 3]]),
-        ({"a": 1}, dict[str, int], {"a": 1}),
-        (0, NonNegativeInt, 0),
-        (1.0, PositiveInt, 1),
-        (0, NonNegativeFloat, 0.0),
-        (None, PositiveInt | None, None),
-        (2.0, PositiveInt | None, 2),
-        (1, Annotated[float, HALF_OPEN], 1.0),
-        (0.001, Annotated[float, HALF_OPEN], 0.001),
-        ([0.5, 1], list[Annotated[float, HALF_OPEN]], [0.5, 1.0]),
-        ([0, 0.5], tuple[UnitFloat, UnitFloat], (0.0, 0.5)),
-        (None, tuple[UnitFloat, UnitFloat] | None, None),
-        ("anything", Any, "anything"),
-    ],
-)
-def test_a_fitting_value_becomes_the_annotated_type(value: Any, annotation: Any, expected: Any) -> None:
-    result = checked(value, annotation, "key")
-    assert result == expected
-    assert type(result) is type(expected)
-    if isinstance(expected, (list, tuple)):
-        assert [type(item) for item in result] == [type(item) for item in expected]
+def test_a_class_without_a_required_runtime_argument_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError) as error:
+        networks().build(NETWORK, needed_by="model=cgan", shape="", num_classes=0)
+    text = "network/generator=plain: model=cgan needs a generator that takes num_classes"
+    assert str(error.value).startswith(text)
+    assert str(error.value).endswith("; these do: conditional")
 
 
-@pytest.mark.parametrize(
-    ("value", "annotation", "text"),
-    [
-        (0.5, int, "expected a whole number, got 0.5"),
-        (float("nan"), int, "expected a whole number, got nan"),
-        (float("inf"), int, "expected a whole number, got inf"),
-        (True, int, "expected a whole number, got True"),
-        ("3", int, "expected a whole number, got '3'"),
-        (None, int, "expected a whole number, got None"),
-        (False, float, "expected a number, got False"),
-        ("2e-4", float, "expected a number, got '2e-4'"),
-        (1, bool, "expected true or false, got 1"),
-        ("true", bool, "expected true or false, got 'true'"),
-        (3, str, "expected text, got 3"),
-        ("x", int | None, "expected a whole number or null, got 'x'"),
-        ("x", int | Literal["auto"], "expected a whole number or 'auto', got 'x'"),
-        ("mean", Literal["min", "max"], "expected one of 'min', 'max', got 'mean'"),
-        (2, Literal[1, 3], "expected one of 1, 3, got 2"),
-        (3.0, Literal[1, 3], "expected one of 1, 3, got 3.0"),
-        (True, Literal[1, 3], "expected one of 1, 3, got True"),
-        (0.5, list[float], "expected a list (a number each), got 0.5"),
-        ([0.5, "x"], list[float], "expected a list (a number each), got [0.5, 'x']"),
-        ([0.5], list[int], "expected a list (a whole number each), got [0.5]"),
-        ([1, 2], dict[str, int], "expected a group of keys, got [1, 2]"),
-        (-1, NonNegativeInt, "expected a whole number at least 0, got -1"),
-        (0, PositiveInt, "expected a whole number at least 1, got 0"),
-        (1.5, PositiveInt, "expected a whole number at least 1, got 1.5"),
-        ("x", PositiveInt, "expected a whole number at least 1, got 'x'"),
-        (True, PositiveInt, "expected a whole number at least 1, got True"),
-        (-0.1, NonNegativeFloat, "expected a number at least 0, got -0.1"),
-        (float("nan"), NonNegativeFloat, "expected a number at least 0, got nan"),
-        (1, UnitFloat, "expected a number at least 0 and below 1, got 1"),
-        (0, Annotated[float, HALF_OPEN], "expected a number above 0 and at most 1, got 0"),
-        (1.001, Annotated[float, HALF_OPEN], "expected a number above 0 and at most 1, got 1.001"),
-        (0, PositiveInt | None, "expected a whole number at least 1 or null, got 0"),
-        (0, PositiveInt | Literal["auto"], "expected a whole number at least 1 or 'auto', got 0"),
-        ([1, 0], list[PositiveInt], "expected a list (a whole number at least 1 each), got [1, 0]"),
-        ([0.5], tuple[UnitFloat, UnitFloat], f"expected {BETAS}, got [0.5]"),
-        ([0.5] * 3, tuple[UnitFloat, UnitFloat], f"expected {BETAS}, got [0.5, 0.5, 0.5]"),
-        ([0.5, 1.5], tuple[UnitFloat, UnitFloat], f"expected {BETAS}, got [0.5, 1.5]"),
-        ([0.5, "x"], tuple[UnitFloat, UnitFloat], f"expected {BETAS}, got [0.5, 'x']"),
-        (0.5, tuple[UnitFloat, UnitFloat] | None, f"expected {BETAS} or null, got 0.5"),
-    ],
-)
-def test_a_value_that_does_not_fit_is_refused(value: Any, annotation: Any, text: str) -> None:
-    with pytest.raises(ConfigError, match=f"^group.key: {re.escape(text)}$"):
-        checked(value, annotation, "group.key")
+def test_a_neutral_value_is_required_of_no_class_and_is_the_default() -> None:
+    registry = networks(neutral={"num_classes": 0})
+    assert type(registry.build(NETWORK, shape="", num_classes=0)) is Plain
+    assert registry.build({**NETWORK, "name": "conditional"}, shape="").num_classes == 0
+    assert registry.build({**NETWORK, "name": "conditional"}, shape="", num_classes=7).num_classes == 7
+    with pytest.raises(ConfigError, match=r"network/generator=plain: .* num_classes .*; these do: conditional$"):
+        registry.build(NETWORK, shape="", num_classes=7)
 
 
-@pytest.mark.parametrize(
-    ("bounds", "inside", "outside", "text"),
-    [
-        (Range(), [-1e9, 0], [float("inf"), float("-inf")], ""),
-        (Range(at_least=2), [2, 3], [1.99], "at least 2"),
-        (Range(above=2), [2.01], [2, 1], "above 2"),
-        (Range(at_most=0.5), [0.5, -9], [0.51], "at most 0.5"),
-        (Range(below=0.5), [0.49], [0.5, 9], "below 0.5"),
-        (Range(at_least=-1, below=1), [-1, 0], [-2, 1], "at least -1 and below 1"),
-    ],
-    ids=str,
-)
-def test_a_range_holds_what_its_text_says_and_no_more(
-    bounds: Range, inside: list[float], outside: list[float], text: str
-) -> None:
-    assert str(bounds) == text
-    assert all(bounds.holds(value) for value in inside)
-    assert not any(bounds.holds(value) for value in [*outside, float("nan")])
+def test_an_optional_argument_is_required_of_no_class() -> None:
+    registry = networks(optional={"num_classes"})
+    assert type(registry.build(NETWORK, shape="", num_classes=7)) is Plain
+    assert registry.build({**NETWORK, "name": "conditional"}, shape="", num_classes=7).num_classes == 7
 
 
-def test_the_nearest_word_is_hinted_at_only_where_there_is_one() -> None:
-    assert nearest("adm", ["sgd", "adam"]) == "did you mean 'adam'?"
-    assert nearest("xyz", ["sgd", "adam"]) == "there are: adam, sgd"
-    assert nearest("xyz", []) == "there are none"
+def test_a_runtime_argument_is_not_a_key_even_if_it_is_neutral() -> None:
+    registry = networks(neutral={"num_classes": 0})
+    with pytest.raises(ConfigError, match="num_classes is set by gantrain itself"):
+        registry.build({"name": "conditional", "width": 1, "num_classes": 3}, shape="")
+    with pytest.raises(ConfigError, match="num_classes=3: unknown key"):
+        registry.build({**NETWORK, "num_classes": 3}, shape="")
+
+
+def test_a_class_with_abstract_methods_is_refused_with_their_names() -> None:
+    with pytest.raises(ConfigError, match="^network/generator=unfinished: Unfinished has to define train_step$"):
+        networks().build({"name": "unfinished"})
+
+
+RUNTIME: dict[str, tuple[Registry[Any], dict[str, Any], set[str]]] = {  # And what of it a class need not take.
+    "models": (MODELS, {"spec": 0, "make_generator": 0, "make_discriminator": 0}, set()),
+    "generators": (GENERATORS, {"latent_dim": 3, "shape": 0, "num_classes": 3}, set()),
+    "translating generators": (GENERATORS, {"input_shape": 0, "shape": 0, "num_classes": 0}, {"num_classes"}),
+    "discriminators": (DISCRIMINATORS, {"shape": 0, "num_classes": 3, "num_outputs": 3}, set()),
+    "plain discriminators": (
+        DISCRIMINATORS,
+        {"shape": 0, "num_classes": 0, "num_outputs": 1},
+        {"num_classes", "num_outputs"},
+    ),
+    "data modes": (DATASETS, {"phase": "train"}, set()),
+    "optimizers": (OPTIMIZERS, {"params": [], "fused": True}, {"fused"}),
+    "loggers": (LOGGERS, {"run": "", "folder": ""}, {"run", "folder"}),
+}
+
+
+@pytest.mark.parametrize("kind", RUNTIME)
+def test_every_registry_requires_its_runtime_arguments(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry, runtime, spared = RUNTIME[kind]
+    monkeypatch.setattr(registry, "_classes", {**registry._classes, "keyless": Keyless})
+    if runtime.keys() == spared:
+        assert type(registry.build({registry.choose_by: "keyless"}, **runtime)) is Keyless
+        return
+    with pytest.raises(ConfigError) as error:
+        registry.build({registry.choose_by: "keyless"}, **runtime)
+    message = str(error.value)
+    assert "=keyless: " in message
+    for argument in runtime:
+        assert (argument in message) == (argument not in spared)
+    assert "; these do: none" not in message
+
+
+@pytest.mark.parametrize("name", ["Count", "Positive", "Weight", "Portion", "Share", "Repeats", "RepeatsOrNone"])
+def test_old_names_of_types_are_still_here(name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"gantrain.registry.{name} is now gantrain.config.schema."):
+        assert getattr(gantrain.registry, name) is not None
+
+
+@pytest.mark.parametrize("name", ["ConfigError", "construct", "nearest", "takes"])
+def test_names_that_plugins_import_from_here_are_still_here(name: str) -> None:
+    assert hasattr(gantrain.registry, name)
 
 
 @pytest.mark.parametrize(

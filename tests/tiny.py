@@ -1,4 +1,4 @@
-"""Tiny models, data and updates: the smallest things that the package's rules can be checked on."""
+"""Tiny models, networks, data and updates for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantrain import models  # noqa: F401 - files the models by name
+from gantrain import models  # noqa: F401 - registers the models
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.models.base import GAN
 from gantrain.networks.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -89,6 +89,38 @@ RESNET_KEYS = {
     "upsample": "transposed",
 }
 UNET_KEYS = {**CONV_KEYS, "depth": None, "dropout": 0.0, "skips": True, "upsample": "transposed"}
+
+# Of every registered network, without the runtime arguments.
+NETWORK_KEYS: dict[str, dict[str, dict[str, Any]]] = {
+    "generator": {
+        "dcgan": {key: value for key, value in DCGAN_KEYS.items() if key != "num_classes"} | {"label_dim": 2},
+        "mlp": {key: value for key, value in MLP_KEYS.items() if key != "num_classes"},
+        "resnet": RESNET_KEYS,
+        "unet": UNET_KEYS,
+        "unet_resize": {**CONV_KEYS, "depth": 2, "dropout": 0.0},
+    },
+    "discriminator": {
+        "dcgan": {key: value for key, value in DCGAN_KEYS.items() if key != "num_classes"} | {"dropout": 0.0},
+        "mlp": {key: value for key, value in MLP_KEYS.items() if key != "num_classes"},
+        "patchgan": {**CONV_KEYS, "layers": 2},
+        "patchgan_textbook": CONV_KEYS,
+        "pixelgan": CONV_KEYS,
+    },
+}
+# Of every registered model from noise, beside ``LATENT_KEYS``.
+WGAN_KEYS = {"loss": "wasserstein", "clip": 0.3, "warmup_critic_steps": 0, "warmup_steps": 0, "warmup_every": 0}
+OWN_KEYS: dict[str, dict[str, Any]] = {
+    "gan": {},
+    "dcgan": {},
+    "lsgan": {"loss": "least_squares"},
+    "wgan": WGAN_KEYS,
+    "wgan_gp": {"loss": "wasserstein", "gradient_penalty": 10.0},
+    "cgan": {},
+    "acgan": {"lambda_class": 0.5},
+    "sgan": {},
+    "infogan": {"categories": 3, "continuous": 2, "lambda_categorical": 0.5, "lambda_continuous": 0.1},
+}
+LABELLED = ["cgan", "acgan", "sgan"]
 
 
 def mlp_generator(**keys: Any) -> MLPGenerator:

@@ -68,7 +68,7 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
     _print(columns, classes, findings)
     data_page(
         folder,
-        name=f"{name}: {data['root']}" if data.get("root") else name,
+        name=f"{name}: {configured['root']}" if configured.get("root") else name,
         command=command,
         columns=columns,
         findings=[(finding.text, finding.stops, finding.items) for finding in findings],

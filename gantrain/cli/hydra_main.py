@@ -28,7 +28,7 @@ Job: TypeAlias = Callable[[Composed], int]
 
 
 def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = None) -> int:
-    """Compose ``configs/<command>.yaml`` by ``hydra.main``, which answers its own flags, and run the job on the results.
+    """Compose ``configs/<command>.yaml`` by ``hydra.main``, which answers its own flags, and run the job on it.
 
     Args:
         command: ``train`` or ``test``.

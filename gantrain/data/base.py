@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from gantrain.config.renamed import renamed
 from gantrain.data.images.store import ImageCache
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
@@ -238,3 +239,24 @@ def to_signed_range(images: Tensor, dtype: torch.dtype) -> Tensor:
 def to_uint8(images: Tensor) -> Tensor:
     """Images in [-1, 1] as 8 bits, rounded to the nearest."""
     return images.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+
+
+def is_held_out(train_set: ImageDataset, test_set: ImageDataset) -> bool:
+    """Whether the test phase has other images than the training phase; a data mode may ignore ``phase``.
+
+    It is not held out if both have the same fingerprint and size and also the same first, middle and last item. (Items
+    are compared because the fingerprint is often a digest of file names alone, and empty by default.)
+    """
+    size = len(train_set)
+    if (size, train_set.fingerprint) != (len(test_set), test_set.fingerprint):
+        return True
+    indices = sorted({0, size // 2, size - 1}) if size else []
+    try:
+        pairs = [(train_set.item(index, 0), test_set.item(index, 0)) for index in indices]
+    except Exception:  # An unreadable image is reported when a batch needs it.
+        return True
+    keys = [key for key in IMAGE_KEYS if key in train_set.keys & test_set.keys]
+    return not keys or not all(torch.equal(train[key], test[key]) for train, test in pairs for key in keys)
+
+
+__getattr__ = renamed(__name__, {"to_unit_range": f"{__name__}.to_signed_range"})

@@ -17,8 +17,8 @@ from gantrain.data.base import (
     to_signed_range,
     to_uint8,
 )
-from gantrain.errors import ConfigError
 from gantrain.data.settings import build_dataset
+from gantrain.errors import ConfigError
 
 
 class Numbered(ImageDataset):

@@ -19,10 +19,10 @@ from gantrain.config.schema import construct
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.data.errors import Faults
 from gantrain.data.images.convert import write_pixels
+from gantrain.data.settings import build_dataset
 from gantrain.data.stream import BatchStream, in_order
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
-from gantrain.data.settings import build_dataset
 
 CPU = torch.device("cpu")
 

@@ -13,9 +13,9 @@ from gantrain.data import workers
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.data.images.cache import Cache
 from gantrain.data.sets.digits import Digits
+from gantrain.data.settings import build_dataset
 from gantrain.data.stream import BatchStream
 from gantrain.data.workers import advice, available_cores, batches_ahead, good_number_of_workers
-from gantrain.data.settings import build_dataset
 
 
 class Sized(ImageDataset):

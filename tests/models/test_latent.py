@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import CPU, SPEC, Counted, Watched, build, image_batches, updates_of, weights
+from tiny import CPU, LABELLED, OWN_KEYS, SPEC, WGAN_KEYS, Counted, Watched, build, image_batches, updates_of, weights
 from torch import Tensor
 
 from gantrain.data.base import Batch
@@ -18,21 +18,7 @@ from gantrain.optim.optimizers import Adam, RMSprop
 from gantrain.registry import MODELS
 from gantrain.runtime.seeding import StepRandom, derive_seed
 
-WGAN = {"loss": "wasserstein", "clip": 0.3, "warmup_critic_steps": 0, "warmup_steps": 0, "warmup_every": 0}
-# what each model has to be told beside the keys of every model that starts from noise
-OWN_KEYS: dict[str, dict[str, Any]] = {
-    "gan": {},
-    "dcgan": {},
-    "lsgan": {"loss": "least_squares"},
-    "wgan": WGAN,
-    "wgan_gp": {"loss": "wasserstein", "gradient_penalty": 10.0},
-    "cgan": {},
-    "acgan": {"lambda_class": 0.5},
-    "sgan": {},
-    "infogan": {"categories": 3, "continuous": 2, "lambda_categorical": 0.5, "lambda_continuous": 0.1},
-}
 PLAIN = ["gan", "dcgan", "lsgan", "wgan", "wgan_gp"]
-LABELLED = ["cgan", "acgan", "sgan"]
 
 
 def batches_for(name: str, size: int = 6, seed: int = 1) -> Iterator[Batch]:
@@ -137,7 +123,7 @@ def test_a_wgan_step_is_algorithm_1() -> None:
     def side(network: torch.nn.Module) -> RMSprop:
         return RMSprop(params=list(network.parameters()), lr=0.02, alpha=0.99, momentum=0.0)
 
-    model = build("wgan", critic_steps=3, **WGAN)
+    model = build("wgan", critic_steps=3, **WGAN_KEYS)
     expected = play_by_hand(
         model,
         rmsprop_rule(0.02, 0.99),
@@ -265,7 +251,7 @@ def test_each_critic_update_sees_a_fresh_batch_and_fresh_noise() -> None:
 
 def test_the_critic_schedule_of_wgan_is_that_of_the_authors_code() -> None:
     model = build(
-        "wgan", **WGAN | {"warmup_critic_steps": 100, "warmup_steps": 25, "warmup_every": 500, "critic_steps": 5}
+        "wgan", **WGAN_KEYS | {"warmup_critic_steps": 100, "warmup_steps": 25, "warmup_every": 500, "critic_steps": 5}
     )
     at = {step: model.critic_steps_at(step) for step in (0, 1, 24, 25, 26, 100, 499, 500, 501, 524, 999, 1000, 1001)}
     warm = {step for step, count in at.items() if count == 100}
@@ -283,7 +269,7 @@ def test_the_critic_schedule_of_wgan_is_that_of_the_authors_code() -> None:
     ],
 )
 def test_each_part_of_the_critic_schedule_can_be_off(keys: dict[str, int], warm: list[int]) -> None:
-    model = build("wgan", **WGAN | keys | {"critic_steps": 2})
+    model = build("wgan", **WGAN_KEYS | keys | {"critic_steps": 2})
     assert [step for step in range(5) if model.critic_steps_at(step) == 9] == warm
     update = Watched(model)
     for step in range(2):
@@ -384,7 +370,7 @@ def test_ema_asks_for_averages_of_the_generator_by_its_decay() -> None:
         ({"ema": 1.0}, r"model\.ema: expected a number at least 0 and below 1, got 1\.0"),
         ({"ema": -0.1}, r"model\.ema: expected a number at least 0 and below 1, got -0\.1"),
         ({"pool_size": -1}, r"model\.pool_size: expected a whole number at least 0, got -1"),
-        (WGAN | {"name": "wgan", "clip": -0.1}, r"model\.clip: expected a number at least 0, got -0\.1"),
+        (WGAN_KEYS | {"name": "wgan", "clip": -0.1}, r"model\.clip: expected a number at least 0, got -0\.1"),
         ({"loss": "logistics"}, r"model\.loss: no adversarial loss 'logistics'; did you mean 'logistic'\?"),
         ({"loss": "hinge", "label_smoothing": 0.1}, r"model\.label_smoothing \(0\.1\) has no meaning .*: set it to 0"),
         ({"noise": "gauss"}, r"model\.noise: expected one of 'normal', 'uniform', got 'gauss'"),
@@ -396,7 +382,7 @@ def test_a_value_without_meaning_is_refused(keys: dict[str, Any], text: str) -> 
 
 
 def test_a_clip_of_zero_clips_nothing() -> None:
-    model = build("wgan", **WGAN | {"clip": 0.0})
+    model = build("wgan", **WGAN_KEYS | {"clip": 0.0})
     model.discriminator.layers[0].weight.data.fill_(5.0)
     model.train_step(image_batches(), Watched(model))
     assert model.discriminator.layers[0].weight.abs().max() > 4
@@ -462,7 +448,7 @@ def test_labels_must_be_given_where_they_are_used_and_only_there() -> None:
     latent = torch.zeros(2, 3, dtype=torch.float64)
     with pytest.raises(ConfigError, match="^this model needs labels: one class number per latent vector$"):
         build("cgan").sample(latent)
-    with pytest.raises(ConfigError, match="^this model makes images without labels$"):
+    with pytest.raises(ConfigError, match="without labels$"):
         build("gan").sample(latent, torch.tensor([0, 1]))
 
 

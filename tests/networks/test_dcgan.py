@@ -143,7 +143,7 @@ def test_dropout_follows_every_activation_and_is_off_in_evaluation() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (8, 8), (512, 512), (64, 32), (48, 48), (4, 4)])
 def test_another_size_is_refused_with_those_that_work(height: int, width: int) -> None:
-    text = rf"^the network 'dcgan' makes square images of 16, 32, 64, 128 or 256 pixels, not {height} x {width}: "
+    text = rf"^the network 'dcgan' takes square images of 16, 32, 64, 128 or 256 pixels, not {height} x {width}: "
     for make in (dcgan_generator, dcgan_discriminator):
         with pytest.raises(ConfigError, match=text + r"set data\.load_size .*"):
             make(shape=(3, height, width))
