@@ -18,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gantrain.cli.arguments import config_flags
@@ -51,8 +51,9 @@ class Composed:
         """Resolve what Hydra has composed; ``hydra`` are its own keys."""
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(plain, dict)
-        named = {str(key): value for key, value in plain.items() if key != "hydra"}
-        return cls(named, list(hydra.overrides.task), dict(hydra.runtime.choices))
+        return cls(
+            {str(key): value for key, value in plain.items()}, list(hydra.overrides.task), dict(hydra.runtime.choices)
+        )
 
 
 def is_plain(flags: Sequence[str], typed: Sequence[str]) -> bool:
@@ -72,7 +73,9 @@ def compose_once(command: str, flags: Sequence[str], typed: list[str]) -> Compos
         with hydra_settings(flags) as search:
             config = compose(command, [*typed, *search], return_hydra_config=True)
             HydraConfig.instance().set_config(config)  # Values may refer to ${hydra:...}.
-            return Composed.of(config, config.hydra)
+            with open_dict(config):
+                own = config.pop("hydra")
+            return Composed.of(config, own)
     except ConfigError:
         raise
     except Exception as error:  # Hydra and OmegaConf fail on wrong input in every way there is.

@@ -1,4 +1,4 @@
-"""What the folders of runs, of sweeps and of results are called when nobody says."""
+"""The default names of the folders of runs, sweeps and results."""
 
 from __future__ import annotations
 
