@@ -1,4 +1,4 @@
-"""What is typed, before Hydra reads it: its flags, the settings, and the process that it finds itself in."""
+"""The command line before Hydra reads it: flags and overrides."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gantrain.errors import ConfigError, nearest
 
 ANY: tuple[str, ...] = ()
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-# Those of Hydra's flags that are let through, and the values that they take; None for those that take none. Not
-# --experimental-rerun, which runs what is pickled in a file.
+# The allowed flags of Hydra and their values; None for flags without a value. --experimental-rerun is not among them,
+# since it runs what is pickled in a file.
 FLAGS: dict[str, tuple[str, ...] | None] = {
     **dict.fromkeys(["--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"]),
     **dict.fromkeys(["--cfg", "-c"], ("job", "hydra", "all")),
@@ -24,10 +24,10 @@ FLAGS: dict[str, tuple[str, ...] | None] = {
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Hydra's flags with their values, and the overrides, which Hydra wants in one block.
+    """Hydra's flags with their values, and the overrides, which Hydra expects in one block.
 
     Raises:
-        ConfigError: There is no such flag, or it is given twice, or with another value than it takes.
+        ConfigError: A flag is unknown, given twice, or has a wrong value.
     """
     flags: list[str] = []
     overrides: list[str] = []
@@ -55,14 +55,14 @@ def _check_value(name: str, value: str, *, equals: bool) -> None:
     choices = FLAGS[name]
     if choices is None:
         if equals:
-            raise ConfigError(f"{name}={value}: {name} takes no value")
+            raise ConfigError(f"{name}={value}: {name} has no value")
     elif value in ("", name) or value not in (choices or (value,)):
         wanted = ", ".join(choices) if choices else "a value"
-        raise ConfigError(f"{name} wants {wanted}" + (f", not {value}" if value not in ("", name) else ""))
+        raise ConfigError(f"{name} needs {wanted}" + (f", not {value}" if value not in ("", name) else ""))
 
 
 def config_flags(flags: Sequence[str]) -> list[str]:
-    """The flags without which the same overrides would compose something else, for the record of what was typed."""
+    """The flags that affect what the overrides compose, for the recorded command."""
     kept: list[str] = []
     for flag, value in itertools.zip_longest(flags, flags[1:]):
         if flag.startswith(("--config-", "-cd", "-cn", "-cp")):
@@ -71,7 +71,7 @@ def config_flags(flags: Sequence[str]) -> list[str]:
 
 
 def is_sweep(flags: Sequence[str], typed: Sequence[str]) -> bool:
-    """Whether several runs are asked for, rather than one, or help."""
+    """Whether a sweep is requested, and no help."""
     shown = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}
     asked = {"-m", "--multirun"}.intersection(flags) or "hydra.mode=MULTIRUN" in typed
     return bool(asked) and not shown.intersection(flag.split("=")[0] for flag in flags)
@@ -79,7 +79,7 @@ def is_sweep(flags: Sequence[str], typed: Sequence[str]) -> bool:
 
 @contextmanager
 def process(argv: list[str], **environment: str) -> Iterator[None]:
-    """Another command line and more environment variables inside; the old ones after."""
+    """Replace the command line and add environment variables inside."""
     before, variables = sys.argv, dict(os.environ)
     sys.argv = argv
     os.environ.update(environment)

@@ -1,4 +1,4 @@
-"""What ``gantrain train --multirun`` does before Hydra launches its runs, and after the last of them."""
+"""``gantrain train --multirun``: a sweep planned, run by Hydra, and summarised."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _runs_folder(flags: Sequence[str], fixed: Sequence[str]) -> Path:
 
 
 def finish(sweep: Sweep, *, stopped: bool) -> int:
-    """Say what became of the runs, and write the page that compares them.
+    """Print the results of the runs, and write the page that compares them.
 
     Args:
         sweep: Whose runs are over.
@@ -131,21 +131,21 @@ def finish(sweep: Sweep, *, stopped: bool) -> int:
         page = compare_sweep(sweep.folder, sweep.runs_folder)
         for line in summary(records):
             distributed.print_rank_zero(line)
-        if stopped:  # each run has said how it goes on alone
-            distributed.print_rank_zero(f"Interrupted; the same command makes all that is missing: {sweep.command}")
+        if stopped:  # Each run has printed how to resume it alone.
+            distributed.print_rank_zero(f"Interrupted; the same command completes the sweep: {sweep.command}")
         distributed.print_rank_zero(f"Page: {os.path.relpath(page)}")
     return max((record["exit"] for record in records), default=0)
 
 
 def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """How many runs are done, what is wrong with the others, and which is the best."""
+    """The number of completed runs, the errors of the others, and the best run."""
     done = [record for record in records if record["status"] == "done"]
-    told = [record for record in records if record["status"] != "done" or record["message"]]
-    yield f"{len(done)} of {len(records)} runs are done" + (":" if told else "")
-    for record in told:
+    reported = [record for record in records if record["status"] != "done" or record["message"]]
+    yield f"{len(done)} of {len(records)} runs are done" + (":" if reported else "")
+    for record in reported:
         message = " ".join(record["message"].split())[:MAX_MESSAGE]
         yield f"  {record['run']} {record['status']}" + (f": {message}" if message else "")
-    judged = [record for record in done if record["objective"] is not None]
-    if judged:
-        best = (max if judged[0]["mode"] == "max" else min)(judged, key=lambda record: record["objective"])
+    measured = [record for record in done if record["objective"] is not None]
+    if measured:
+        best = (max if measured[0]["mode"] == "max" else min)(measured, key=lambda record: record["objective"])
         yield f"Best: {best['run']} ({best['metric']}={best['objective']:.4g})"

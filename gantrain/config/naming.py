@@ -12,25 +12,25 @@ from typing import Any
 from gantrain.config.overrides import LENGTH, RUNTIME_ONLY_GROUPS, RUNTIME_ONLY_KEYS, split_override
 from gantrain.errors import ConfigError
 
-LONGEST = 120  # characters
-# a run keeps its folder when it is made longer or moved; but other images and other beginnings are other runs
+MAX_CHARACTERS = 120
+# A run keeps its folder when its length or place changes, but not when it starts from other images or networks.
 _WHAT = {"model", "data", "experiment"}
 _UNNAMED = {*RUNTIME_ONLY_KEYS, *LENGTH, *_WHAT, "logger", "launcher", "sweeper"} - {"data.root", "init_from"}
 
 
 def run_name(what: str, overrides: Sequence[str]) -> str:
-    """``what`` and the overrides that change the mathematics, in characters that can be typed back.
+    """``what`` and the overrides that change the computation, in characters that a shell does not interpret.
 
     Args:
         what: The experiment, or model and data.
-        overrides: As typed: ``optimizer.lr=1e-4`` becomes ``optimizer.lr-1e-4``. Where characters are lost or the name
-            gets too long, a short hash of the overrides tells it from its like.
+        overrides: As typed: ``optimizer.lr=1e-4`` becomes ``optimizer.lr-1e-4``. Where characters are replaced or the
+            name would be too long, a short hash of the overrides keeps it unique.
     """
     typed = [(key, _plain_number(value)) for key, value in map(split_override, overrides)]
-    # an experiment chooses model and data; what was typed over its choice is another run
+    # An experiment chooses model and data; overriding its choice makes another run.
     unnamed = _UNNAMED - ({"model", "data"} if any(key == "experiment" for key, _ in typed) else set())
     pairs = sorted(pair for pair in typed if pair[0] not in unnamed and not pair[0].startswith(RUNTIME_ONLY_GROUPS))
-    parts = [what.replace("/", "_")]  # an experiment may lie in a sub-folder
+    parts = [what.replace("/", "_")]  # An experiment may be in a sub-folder.
     lossy = False
     for key, value in pairs:
         if key in ("data.root", "init_from"):
@@ -41,27 +41,22 @@ def run_name(what: str, overrides: Sequence[str]) -> str:
         lossy = lossy or not plain
         parts.append(f"{key.replace('/', '_')}-{value if plain else readable}")
     name = "_".join(parts)
-    if lossy or len(name) > LONGEST:
+    if lossy or len(name) > MAX_CHARACTERS:
         digest = hashlib.blake2b(repr(pairs).encode(), digest_size=3).hexdigest()
-        name = f"{name[:LONGEST]}_{digest}"
+        name = f"{name[:MAX_CHARACTERS]}_{digest}"
     return name
 
 
 def name_of_run(overrides: Sequence[str], choices: Mapping[str, str | None]) -> str:
-    """The name of a run.
-
-    Args:
-        overrides: As typed.
-        choices: What was chosen, by group.
-    """
+    """The default name of a run with these overrides and choices of groups."""
     return run_name(choices.get("experiment") or f"{choices['model']}_{choices['data']}", overrides)
 
 
 def name_of_sweep(fixed: Sequence[str], swept: Sequence[str]) -> str:
-    """The name of a sweep: it stays as more values of the same keys are tried.
+    """The name of a sweep, which does not change when more values of the same keys are tried.
 
     Args:
-        fixed: Overrides that all its runs share.
+        fixed: Overrides that all runs share.
         swept: The keys in which they differ.
 
     Raises:
@@ -71,22 +66,22 @@ def name_of_sweep(fixed: Sequence[str], swept: Sequence[str]) -> str:
     unnamed = [key for key in swept if key in _UNNAMED - _WHAT or key.startswith(RUNTIME_ONLY_GROUPS)]
     if "name" not in swept and swept and (unnamed if name is None else "${" not in name):
         key = unnamed[0] if name is None else swept[0]
-        why = f"{key}: runs are not named by it, so" if name is None else f"name={name}:"
+        why = f"{key} is not part of the names of runs, so" if name is None else f"name={name}:"
         wanted = f"name='{name or 'x'}_{_reference(key)}'"
-        raise ConfigError(f"{why} all runs of the sweep would share a folder; tell them apart, as by {wanted}")
+        raise ConfigError(f"{why} all runs of the sweep would share a folder; give each another name, as with {wanted}")
     what = dict(pair for pair in map(split_override, fixed) if pair[0] in _WHAT)
     chosen = [what["experiment"]] if "experiment" in what else list(what.values())
     return run_name("_".join([*chosen, "+".join(key.replace("/", "_") for key in sorted(swept)) or "sweep"]), fixed)
 
 
 def _reference(key: str) -> str:
-    """What stands for a value in another: of a group, its choice, for what that composes is no word."""
+    """The interpolation of a key; of a group, that of its choice."""
     is_group = files("gantrain.configs").joinpath(key).is_dir()
     return f"${{hydra:runtime.choices.{key}}}" if is_group else f"${{{key}}}"
 
 
 def _plain_number(value: str) -> str:
-    """``1e-4`` as Hydra writes it in a sweep, ``0.0001``: alone or in a sweep, a run has one name."""
+    """``1e-4`` as Hydra writes it in a sweep, ``0.0001``, so that a run has the same name alone and in a sweep."""
     try:
         return str(float(value)) if not re.fullmatch(r"[-+]?\d+", value) else value
     except ValueError:
@@ -94,11 +89,11 @@ def _plain_number(value: str) -> str:
 
 
 def of_root(data: dict[str, Any] | None, data_name: str | None) -> str:
-    """What tells folders of images apart that are all ``data=single``: ``_photos`` of ``some/photos/*.jpg``."""
+    """A suffix for results of ``data=single`` and ``data=shards``: ``_photos`` for ``data.root=some/photos/*.jpg``."""
     if data_name not in ("single", "shards") or data is None:
         return ""
     root = os.path.abspath(os.path.expanduser(str(data.get("root"))))
     fixed = root.split("*")[0].split("?")[0].split("[")[0]
-    last = root[fixed.rstrip("/").rfind("/") + 1 :]  # with the whole pattern, if it is one
+    last = root[fixed.rstrip("/").rfind("/") + 1 :]  # Including a pattern.
     safe = re.sub(r"[^\w.+-]+", "_", last).strip("_")
     return f"_{safe}" if safe else ""

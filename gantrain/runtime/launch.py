@@ -20,6 +20,7 @@ from gantrain.runtime.signals import HANG_UPS, LAUNCHER, SIGNALS, signals_to
 
 if TYPE_CHECKING:  # Slow to import.
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+    from torch.distributed.launcher.api import LaunchConfig
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 SHUTDOWN_SECONDS = 600  # Time for ranks to save and exit after a signal.
@@ -41,7 +42,7 @@ def launch(module: str, job: dict[str, Any], processes: int) -> int:
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    from torch.distributed.launcher.api import elastic_launch
 
     received = 0
 
@@ -63,29 +64,35 @@ def launch(module: str, job: dict[str, Any], processes: int) -> int:
         _environment({"OMP_NUM_THREADS": threads, **os.environ, LAUNCHER: str(os.getpid())}),
         signals_to([*SIGNALS, *HANG_UPS], forward),
     ):
-        # Some versions of torch lack these options: they may handle signals themselves or wait only 30 seconds.
-        optional: dict[str, Any] = {"signals_to_handle": "", "shutdown_timeout": SHUTDOWN_SECONDS}
-        known = {field.name for field in dataclasses.fields(LaunchConfig)}
-        launcher = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=processes,
-            run_id="gantrain",
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            max_restarts=0,
-            **{name: value for name, value in optional.items() if name in known},
-        )
         path = Path(folder) / "job.json"
         path.write_text(json.dumps(job))
         try:
-            elastic_launch(launcher, sys.executable)("-m", module, str(path))
+            elastic_launch(_launch_config(processes), sys.executable)("-m", module, str(path))
         except ChildFailedError as error:
             same_command = job["config"]["resume"] != "never"
             return _first_failure(error.failures, "run the same command" if same_command else "give resume=auto")
         except SignalException as stop:
             return 128 + stop.sigval
     return 0
+
+
+def _launch_config(processes: int) -> LaunchConfig:
+    """The settings of torch's launcher for processes on this machine alone, which are not restarted."""
+    from torch.distributed.launcher.api import LaunchConfig
+
+    # Some versions of torch lack these options: they may handle signals themselves or wait only 30 seconds.
+    optional: dict[str, Any] = {"signals_to_handle": "", "shutdown_timeout": SHUTDOWN_SECONDS}
+    known = {field.name for field in dataclasses.fields(LaunchConfig)}
+    return LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id="gantrain",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        **{name: value for name, value in optional.items() if name in known},
+    )
 
 
 def _first_failure(failures: Mapping[int, ProcessFailure], remedy: str) -> int:

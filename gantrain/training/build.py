@@ -35,7 +35,7 @@ from gantrain.training.objective import Objective, ObjectiveSettings
 from gantrain.training.save_timer import SaveTimer
 
 EVALUATION_BATCH = 100
-MISSING = {  # what to do about a key that the data lacks
+MISSING = {  # How to get data that has a key.
     "label": "; images get labels from one sub-folder per class, those of shards from a .cls beside each",
     "image": "; plain images come with data=single data.root=FOLDER",
     "a": "; two domains come with data=edges2digits and data=digits2stripes, and with data=aligned or data=unaligned "
@@ -157,24 +157,24 @@ def build_updates(context: RunContext, model: GAN, monitor: RunMonitor, *, world
 
 
 def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
-    """Refuse a model that reads what the data does not hold."""
+    """Refuse a model that needs something the data lacks."""
     name = config["model"].get("name")
     missing = MODELS[name].needs - dataset.keys
     if missing:
         raise ConfigError(
-            f"model={name} needs {', '.join(sorted(missing))}, and data={_data_name(config)} has only "
+            f"model={name} needs {', '.join(sorted(missing))}, and data={_data_name(config)} only has "
             + ", ".join(sorted(dataset.keys))
             + "".join(hint for key, hint in MISSING.items() if key in missing)
         )
     if MODELS[name].needs_pairs and not dataset.paired:
         raise ConfigError(
-            f"model={name} learns from pairs, and data={_data_name(config)} has none: give data=aligned, or another "
-            "model, like cyclegan (or data.serial=true if images of the same number do belong together)"
+            f"model={name} needs pairs, and data={_data_name(config)} has none: give data=aligned, or a model without "
+            "this need, such as cyclegan (or data.serial=true if images of the same number belong together)"
         )
     labelled = config["data"].get("labelled")
     if labelled is not None and not MODELS[name].reads_unknown_labels:
         can = ", ".join(model for model in MODELS if MODELS[model].reads_unknown_labels)
-        raise ConfigError(f"data.labelled={labelled}: model={name} has no use for unknown labels; these have: {can}")
+        raise ConfigError(f"data.labelled={labelled}: model={name} can't use unknown labels; these models can: {can}")
 
 
 def build_model(config: dict[str, Any], spec: ImageSpec) -> GAN:

@@ -1,4 +1,4 @@
-"""What a run would be: sizes, parameters and memory, found by one step on a tiny batch that changes nothing."""
+"""Sizes, parameters and memory of a run, measured by one step on a tiny batch that changes nothing."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gantrain.data.stream import BatchStream
 from gantrain.models.base import GAN
 from gantrain.optim.updates import Updates
 
-TRIAL = 2  # images in the trial batch
+TRIAL_IMAGES = 2
 MIB = 2**20
 
 
 class _Trial(Updates):
-    """Updates that go backward through nothing and change nothing, but measure what backward would need."""
+    """Updates without a backward pass, which measure the memory that it would need."""
 
     def __init__(self, update: Updates) -> None:
         super().__init__(
@@ -30,7 +30,7 @@ class _Trial(Updates):
             draws=update.draws,
         )
         self.saved: dict[int, int] = {}
-        self.most = 0
+        self.peak = 0
 
     def generator(self, loss: Tensor) -> None:
         self._measure()
@@ -39,7 +39,7 @@ class _Trial(Updates):
         self._measure()
 
     def _measure(self) -> None:
-        self.most = max(self.most, sum(self.saved.values()))
+        self.peak = max(self.peak, sum(self.saved.values()))
         self.saved.clear()
 
 
@@ -61,7 +61,7 @@ def describe(model: GAN, update: Updates, stream: BatchStream, settings: Trainer
             drawn[0] += 1
             yield first
 
-    first = {key: value[:TRIAL] for key, value in next(stream).items()}
+    first = {key: value[:TRIAL_IMAGES] for key, value in next(stream).items()}
 
     parameters = {p.untyped_storage().data_ptr() for network in networks for p in network.parameters()}
 
@@ -85,8 +85,8 @@ def describe(model: GAN, update: Updates, stream: BatchStream, settings: Trainer
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
     weights = sum(p.numel() * p.element_size() for network in networks for p in network.parameters())
-    share = stream.batch_size / TRIAL / update.draws.world_size
-    activations = trial.most * share
+    share = stream.batch_size / TRIAL_IMAGES / update.draws.world_size
+    activations = trial.peak * share
     per_step = drawn[0] * stream.batch_size
     images = ", ".join(f"{key} {_shape(first[key])}" for key in IMAGE_KEYS if key in first)
     return "\n".join(
