@@ -64,7 +64,7 @@ def follow(title: str) -> None:
     assert blocks
     for language, text in blocks:
         if language == "bash":
-            for line in text.splitlines():
+            for line in text.replace("\\\n", "").splitlines():
                 program, *arguments = shlex.split(line)
                 if program == "gantrain":
                     assert main(arguments) == 0, line
