@@ -14,7 +14,7 @@ from gantrain.training.build import STREAM_KEYS, build_dataset
 
 
 @pytest.mark.parametrize("data", ["single", "unaligned", "aligned"])
-def test_only_what_training_would_draw_is_looked_at(data: str) -> None:
+def test_only_images_that_training_would_read_are_inspected(data: str) -> None:
     folders = [""] if data == "single" else ["A/", "B/"]
     for folder in folders:
         for number in range(40):
@@ -63,7 +63,7 @@ def test_images_without_a_partner_are_all_named() -> None:
     assert row(printed, "images") == ["8", "2"]
 
 
-def test_images_of_one_name_but_for_the_suffix_are_named() -> None:
+def test_images_that_differ_only_in_their_suffixes_are_named() -> None:
     for name in ("A/1.png", "A/1.bmp", "B/1.png"):
         save(f"set/{name}", len(name))
     status, printed = check("data=aligned", "data.root=set", *SMALL)
@@ -134,7 +134,7 @@ def test_missing_test_images_and_files_of_other_kinds_are_mentioned() -> None:
     ]
 
 
-def test_links_that_lead_nowhere_are_named() -> None:
+def test_broken_links_are_named() -> None:
     save("set/0.png", 0)
     Path("set/1.png").symlink_to("nowhere.png")
     _, printed = check("data=single", "data.root=set", *SMALL)
