@@ -24,7 +24,7 @@ def test_a_valid_data_set_is_counted_and_measured() -> None:
     assert row(printed, "height") == ["10 .. 10 .. 20", "10", "10", "10"]
     assert row(printed, "width") == ["12 .. 12 .. 40", "12", "12", "12 .. 12 .. 16"]
     assert row(printed, "width / height") == ["1.2 .. 1.2 .. 2", "1.2", "1.2", "1.2 .. 1.2 .. 1.6"]
-    assert row(printed, "sizes") == ["2 different", "all alike", "all alike", "2 different"]
+    assert row(printed, "sizes") == ["2 different", "all equal", "all equal", "2 different"]
     assert row(printed, "channels") == ["3"] * 4
     assert row(printed, "depth") == ["uint8"] * 4
     stored = sum(path.stat().st_size for path in Path("set/trainB").iterdir())
