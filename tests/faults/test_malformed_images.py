@@ -86,7 +86,7 @@ def bombs_and_those_without_pixels_and_foreign_ones_are_refused(outcomes: Outcom
     for *_, line in of(outcomes, "bomb", "nothing", "flat_", "thin_", "foreign_"):
         assert "error" in line, line
     for *_, line in of(outcomes, "foreign_eps"):  # which Pillow has Ghostscript run
-        assert "this is no image, or one of an unknown format" in line["error"]
+        assert "this is not an image, or its format is unknown" in line["error"]
     for *_, line in of(outcomes, "nothing.npy"):
         assert "its shape is (0, 24, 3), and not" in line["error"]
     for *_, line in of(outcomes, "bomb_channels"):

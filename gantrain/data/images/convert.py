@@ -140,9 +140,7 @@ def converted(decoded: Decoded, target: ImageFormat, location: str) -> Pixels:
 
 def needs_range(location: str, suffix: str = "") -> ConfigError:
     """The error for floating-point images without a range."""
-    return ConfigError(
-        f"{location} is a floating-point image: give its values of black and white, data.range{suffix}=[LOW,HIGH]"
-    )
+    return ConfigError(f"floating-point images need data.range{suffix}=[LOW,HIGH], black and white in {location}")
 
 
 def write_image(path: Path, image: Tensor, *, depth: str, value_range: ValueRange | None) -> Path:

@@ -87,10 +87,10 @@ def test_bytes_read_as_the_file_that_holds_them(tmp_path: Path, suffix: str) -> 
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif", "npy"])
-def test_broken_bytes_are_told_with_their_place(tmp_path: Path, suffix: str) -> None:
+def test_corrupt_bytes_are_reported_with_their_location(tmp_path: Path, suffix: str) -> None:
     whole = write(tmp_path / f"1.{suffix}").read_bytes()
     for broken in (b"", b"no image", whole[: len(whole) // 2]):
         with pytest.raises(ConfigError, match=r"can't read the image key 7 of DB: .") as caught:
-            read_image(broken, channels=3, depth="uint16", value_range=None, place="key 7 of DB")
+            read_image(broken, channels=3, depth="uint16", value_range=None, location="key 7 of DB")
         assert "\n" not in str(caught.value)
         assert ("is empty" in str(caught.value)) == (not broken)
