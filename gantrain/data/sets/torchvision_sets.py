@@ -9,7 +9,7 @@ import numpy as np
 
 from gantrain.config.schema import Side
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
-from gantrain.data.images.convert import read_image
+from gantrain.data.images.convert import ImageFormat, read_image
 from gantrain.data.images.transforms import Preprocess
 from gantrain.data.sets.listing import ListedSource, Names
 from gantrain.errors import ConfigError
@@ -81,7 +81,7 @@ class TorchvisionDataset(ImageDataset):
             pixels = self._pixels[index]
             pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         else:
-            pixels = read_image(self.source.open(index), channels=3, depth="uint8", value_range=None)
+            pixels = read_image(self.source.open(index), ImageFormat(3, "uint8"))
         image = self.preprocess(pixels, seed)
         return {"image": image, **({"label": self.labels[index]} if self.labels is not None else {})}
 

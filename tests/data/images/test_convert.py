@@ -15,8 +15,8 @@ import torch
 from PIL import Image, ImageFile
 from torch import Tensor
 
-from gantrain.data.images.convert import EXTENSIONS, find_images, read_image, write_image
-from gantrain.data.images.decoding import stored_depth
+from gantrain.data.images.convert import EXTENSIONS, ImageFormat, find_images, read_image, write_image
+from gantrain.data.images.headers import read_header
 from gantrain.errors import ConfigError
 
 LARGEST = {"uint8": 255, "uint16": 65535}
@@ -30,11 +30,15 @@ def noise(height: int = 5, width: int = 7, channels: int = 3, dtype: Any = np.ui
 
 
 def read(path: Path, channels: int = 3, depth: str = "uint16", value_range: Any = None, **more: Any) -> Pixels:
-    return read_image(path, channels=channels, depth=depth, value_range=value_range, **more)
+    return read_image(path, ImageFormat(channels, depth, value_range, **more))
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def stored_depth(path: Path) -> str:
+    return read_header(path, 3).depth
 
 
 def deep_png(path: Path, pixels: Pixels, *extra: bytes) -> Path:
@@ -342,9 +346,8 @@ def test_every_mode_of_8_bits_is_what_pillow_makes_of_it(tmp_path: Path, mode: s
 @pytest.mark.parametrize("suffix", ["", "_b"])
 def test_channels_that_do_not_fit_are_refused_by_name(tmp_path: Path, there: int, wanted: int, suffix: str) -> None:
     np.save(tmp_path / "1.npy", noise(9, 9, there))
-    text = (
-        rf"^{tmp_path}/1\.npy has {there} channels, .* data\.channels{suffix}={wanted}: .*data\.channels{suffix}={there}"
-    )
+    key = rf"data\.channels{suffix}"
+    text = rf"^{tmp_path}/1\.npy has {there} channels, .* {key}={wanted}: .*{key}={there}"
     with pytest.raises(ConfigError, match=text):
         read(tmp_path / "1.npy", wanted, suffix=suffix)
 
