@@ -80,7 +80,7 @@ def test_depths_that_do_not_fit_and_a_missing_range_are_found() -> None:
     assert status == 1
     found = findings(printed)
     assert found["would stop training: train: images that can't be read or converted: 1"] == [
-        "set/1.png has a depth of uint16, and the first image of uint8: give data.depth=uint16"
+        "set/1.png has a depth of uint16, the first image of uint8: give data.depth=uint16"
     ]
     assert "warning: train: images of different depths: uint8 (1), uint16 (1)" in found
     assert check(*words, "data.depth=uint16")[0] == 0

@@ -22,7 +22,7 @@ def test_an_interrupted_command_resumes(monkeypatch: pytest.MonkeyPatch, capsys:
     for number in range(60):
         save(f"in/{number:02}.png", noise(number))
     assert prepare("resize", "in", "expected", "size=4") == 0
-    monkeypatch.setattr("gantrain.runtime.parallel.MOST_THREADS", 1)
+    monkeypatch.setattr("gantrain.runtime.parallel.MAX_THREADS", 1)
     written: list[str] = []
 
     def write(path: Path, image: np.ndarray) -> Path:

@@ -28,7 +28,7 @@ def test_unreadable_images_are_named() -> None:
     assert [line.partition(":")[0] for line in found] == ["would stop training"] * 3
     unreadable = [item for items in found.values() for item in items]
     assert unreadable[:6] == [
-        f"can't read the image set/trainA/broken{number}.jpg: this is no image, or one of an unknown format"
+        f"can't read the image set/trainA/broken{number}.jpg: this is not an image, or its format is unknown"
         for number in range(6)
     ]
     assert unreadable[6] == "can't read the image set/trainB/0.png: the file is empty"
