@@ -68,7 +68,7 @@ def files(folder: Path) -> set[str]:
 
 
 def refused(name: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """What ``gantrain data download`` says, which is one line, and of the data set nothing stays."""
+    """The error of ``gantrain data download``: one line, and no files of the data set remain."""
     before = set(Path().rglob("*"))
     assert main(["data", "download", name]) == 2
     out, err = capsys.readouterr()
@@ -81,7 +81,7 @@ def refused(name: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def zipped_lmdb(name: str, count: int, part: float = 1) -> bytes:
-    """The archive of a database of so many images, of which only a part may be there."""
+    """The archive of a database of ``count`` images, truncated to a ``part`` of its bytes."""
     with lmdb.open(name, map_size=1 << 24) as environment, environment.begin(write=True) as transaction:
         for number in range(count):
             transaction.put(b"%040x" % number, image())

@@ -30,7 +30,7 @@ def save(
 
 
 def two_domains(root: str = "set", count: int = 3, **keys: Any) -> None:
-    """Images without any fault."""
+    """Images without defects."""
     for number, folder in enumerate(("trainA", "trainB", "testA", "testB")):
         for index in range(count):
             save(f"{root}/{folder}/{index}.png", 100 * number + index, **keys)

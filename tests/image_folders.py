@@ -13,7 +13,7 @@ from gantrain.data.images.decoding import decode
 
 
 def save(path: str | Path, pixels: Any) -> Path:
-    """By the suffix: an image of 8 bits or of gray with 16, or an array."""
+    """Write an image, or an array if that is its suffix, and missing parent folders."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":

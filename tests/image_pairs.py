@@ -20,7 +20,7 @@ def noise(height: int = 16, width: int = 16, channels: int = 3, seed: int = 0, d
 
 
 def save(path: Path, pixels: Pixels) -> Path:
-    """An image, or an array if that is its suffix; folders on the way are made."""
+    """Write an image, or an array if that is its suffix, and missing parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, pixels) if path.suffix == ".npy" else Image.fromarray(pixels.squeeze()).save(path)
     return path

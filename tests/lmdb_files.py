@@ -30,7 +30,7 @@ def fill(root: Path, files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def classes(count: int = 6) -> dict[str, bytes]:
-    """That many files in two classes."""
+    """Files in two classes."""
     return {f"{'cat' if n % 2 else 'dog'}/{n}.{('png', 'webp')[n % 3 == 0]}": encoded(seed=n) for n in range(count)}
 
 
@@ -57,10 +57,10 @@ def rows(folder: Path) -> list[list[str]]:
 
 
 class Interruption:
-    """Ctrl-C at the call number ``count`` of a method of paths, until it is over, and the paths of which it is called.
+    """Raises KeyboardInterrupt at the call number ``count`` of a method of ``Path`` until ``end`` is called.
 
     Attributes:
-        seen: These paths.
+        seen: The paths of the calls.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, count: int) -> None:
@@ -77,13 +77,13 @@ class Interruption:
         monkeypatch.setattr(Path, name, counted)
 
     def end(self) -> None:
-        """No more of it; the paths are forgotten."""
+        """Raise no more, and clear ``seen``."""
         self._over = True
         self.seen.clear()
 
 
 def lsun(path: Path, count: int = 40) -> dict[bytes, bytes]:
-    """Keys as LSUN's, and its two formats."""
+    """Keys like those of LSUN, and its two formats."""
     values = {
         os.fsencode(f"{number * 7919 * 7919:040x}"[::-1]): encoded(("WEBP", "JPEG")[number % 2], number)
         for number in range(count)

@@ -1,4 +1,4 @@
-"""Shards of digits, as WebDataset would write them, and what reads them."""
+"""Shards of digits in the layout of WebDataset, and functions that read them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def digits(phase: str = "train") -> Digits:
 
 @cache
 def png(number: int, phase: str = "train") -> bytes:
-    """A digit, as a file."""
+    """A digit as a PNG file."""
     file = io.BytesIO()
     image = digits(phase).item(number, 0)["image"]
     Image.fromarray(image[0].numpy()).save(file, "PNG")
@@ -57,7 +57,7 @@ def pack(path: Path, members: Members, *, format: int = tarfile.PAX_FORMAT) -> P
 
 
 def samples(numbers: Iterable[int], phase: str = "train") -> Iterator[tuple[str, bytes]]:
-    """Digits with their labels, as WebDataset would write them."""
+    """Digits with their labels, in the layout of WebDataset."""
     for number in numbers:
         yield f"{number:05}.cls", b"%d" % digits(phase).labels[number]
         yield f"{number:05}.png", png(number, phase)
@@ -75,7 +75,7 @@ def names(dataset: Shards) -> list[str]:
 
 
 def names_in(shard: Path) -> list[str]:
-    """Without opening any."""
+    """The names of images, without reading them."""
     source = shards(shard, depth="uint8").found.source
     return [source.name(index) for index in range(len(source))]
 

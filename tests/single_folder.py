@@ -30,7 +30,7 @@ def save(path: Path, pixels: Tensor, **options: Any) -> None:
 
 
 def noise(height: int, width: int, seed: int = 0) -> Tensor:
-    """(H, W, 3) of random pixels, each place telling itself from every other."""
+    """Random pixels (H, W, 3)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(256, (height, width, 3), dtype=torch.uint8, generator=generator)
 
@@ -56,5 +56,5 @@ def image(dataset: SingleFolder, index: int = 0, seed: int = 0) -> Tensor:
 
 
 def colour(pixels: Tensor) -> list[int]:
-    """Of the middle of (C, H, W)."""
+    """The colour in the center of (C, H, W)."""
     return pixels[:, pixels.size(1) // 2, pixels.size(2) // 2].tolist()

@@ -18,14 +18,14 @@ def made_mnist(root: Path, name: str) -> None:
     for part, count in (("train", 20), ("t10k", 10)):
         images = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
         labels = (np.arange(count) % 10).astype(np.uint8)
-        # idx: two zero bytes, 8 for uint8, the number of dimensions, then each in four bytes
+        # The header of idx: two zero bytes, 8 for uint8, the number of dimensions, each dimension in four bytes.
         for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
             sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
             (raw / f"{part}-{kind}-ubyte").write_bytes(bytes([0, 0, 8, values.ndim]) + sizes + values.tobytes())
 
 
 def made_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CIFAR-10's batches of pickled rows, and its class names; torchvision is told not to compare checksums."""
+    """CIFAR-10's batches of pickled rows, and its class names; torchvision's checksums are disabled."""
     from torchvision.datasets import CIFAR10
 
     folder = root / CIFAR10.base_folder
@@ -51,7 +51,7 @@ def made_celeba(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in names:
         pixels = generator.integers(0, 256, (218, 178, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "img_align_celeba" / name)
-    splits = [0, 0, 0, 0, 1, 2, 2]  # train, valid, test
+    splits = [0, 0, 0, 0, 1, 2, 2]  # Train, valid and test.
     tables = {
         "list_eval_partition.txt": [f"{name} {split}" for name, split in zip(names, splits, strict=True)],
         "identity_CelebA.txt": [f"{name} 1" for name in names],

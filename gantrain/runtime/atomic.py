@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import glob
 import os
 import re
@@ -51,7 +50,7 @@ def atomic_write(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().int % 10**12}.tmp")
     try:
         with temporary.open("x+b") as file:
-            lock(file, exclusive=True)
+            try_lock(file, exclusive=True)
             yield file
             file.flush()
             if sync:
@@ -91,7 +90,7 @@ def file_lock(path: Path, *, wait: Callable[[], None]) -> Iterator[None]:
     """
     lock_path = path.with_suffix(".lock")
     with lock_path.open("ab") as file:
-        while not lock(file, exclusive=True):
+        while not try_lock(file, exclusive=True):
             wait()
             time.sleep(POLL)
         try:
@@ -100,33 +99,32 @@ def file_lock(path: Path, *, wait: Callable[[], None]) -> Iterator[None]:
             lock_path.unlink(missing_ok=True)  # Waiting processes hold the deleted file, and find the finished one.
 
 
-def lock(file: IO[bytes], *, exclusive: bool) -> bool:
-    """As ``try_lock``, but True where files can't be locked: then two processes may do the same work."""
-    try:
-        return try_lock(file, exclusive=exclusive)
-    except OSError:
-        return True
-
-
 def remove_if_unused(path: Path) -> bool:
     """Delete a file unless a process has locked it, or files can't be locked; return whether it was deleted."""
     with suppress(OSError), path.open("r+b") as file:  # Network folders lock no file that is open for reading only.
-        if try_lock(file, exclusive=True):
+        if try_lock(file, exclusive=True, unsupported=False):
             path.unlink()
             return True
     return False
 
 
-def try_lock(file: IO[bytes], *, exclusive: bool) -> bool:
-    """Lock a file by ``flock`` until all its descriptors are closed; False if another process has locked it.
+def try_lock(file: IO[bytes], *, exclusive: bool, unsupported: bool = True) -> bool:
+    """Lock a file by ``flock`` until all its descriptors are closed.
 
-    Raises:
-        OSError: The file system or the platform has no locks.
+    Args:
+        file: Open for writing where it is to be locked on a network file system.
+        exclusive: Whether no other process may share the lock.
+        unsupported: What to return where files can't be locked; True lets two processes do the same work.
+
+    Returns:
+        False if another process has locked the file.
     """
     if sys.platform == "win32":
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        return unsupported
     try:
         fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:
+        return unsupported
     return True

@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gantrain.runtime.atomic import atomic_write, lock
+from gantrain.runtime.atomic import atomic_write, try_lock
 
 MAGIC = b"gantrain"
 VERSION = 2
@@ -49,7 +49,9 @@ class MappedFile:
 
     def __init__(self, path: Path, kind: str) -> None:
         with path.open("rb") as file:
-            lock(file, exclusive=False)  # The map duplicates the descriptor, and so holds the lock while it is open.
+            try_lock(
+                file, exclusive=False
+            )  # The map duplicates the descriptor, and so holds the lock while it is open.
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if len(data) < HEADER.size:
             raise ValueError(f"{path} is truncated")

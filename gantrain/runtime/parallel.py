@@ -1,4 +1,4 @@
-"""The same work on many files: several at once, results in order, a progress bar, constant memory."""
+"""Parallel work on many files, with results in order, a progress bar and constant memory."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from tqdm import tqdm
 T = TypeVar("T")
 R = TypeVar("R")
 
-MOST_THREADS = 16  # decoders and compressors release Python's lock; beyond, it is what they wait for
+MAX_THREADS = 16  # Decoders and compressors release the GIL, but more of them mostly wait for it.
 
 
 def available_cores() -> int:
-    """Cores that this process may run on: under a batch system or in a container, not all of the machine's."""
+    """Number of cores that this process may use, which a batch system or a container may restrict."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def in_parallel(function: Callable[[T], R], items: Iterable[T], *, total: int, label: str) -> Iterator[R]:
-    """What ``function`` makes of each item, in their order; the first error ends it.
+    """Yield the results of ``function`` for all items, in their order; the first error ends it.
 
     Args:
         function: Called in threads.
-        items: Taken as they are needed, from the calling thread.
-        total: How many there are.
+        items: Consumed in the calling thread, as they are needed.
+        total: Number of items.
         label: Of the progress bar.
     """
-    threads = min(MOST_THREADS, available_cores())
+    threads = min(MAX_THREADS, available_cores())
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:

@@ -1,4 +1,4 @@
-"""``gantrain data``: its commands, and what is answered to a mistake."""
+"""``gantrain data``: its commands, and the errors for invalid arguments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gantrain.config.schema import Range
 
 @pytest.fixture
 def paint(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """A command ``paint``, and the list of what it was called with."""
+    """A command ``paint``, and the list of its calls."""
     calls: list[object] = []
 
     def run(
@@ -60,7 +60,7 @@ def test_every_command_has_help(name: str, capsys) -> None:
         (["north", "red"], ("north", "red", 2, "brush", False)),
         (["north", "red", "coats=3", "tool=roller", "ladder=true"], ("north", "red", 3, "roller", True)),
         (["coats=1", "north", "red"], ("north", "red", 1, "brush", False)),
-        (["wall=1", "red"], ("1", "red", 2, "brush", False)),  # text stays text
+        (["wall=1", "red"], ("1", "red", 2, "brush", False)),  # Text remains text.
         (["./a=b", "colour=dark=red"], ("./a=b", "dark=red", 2, "brush", False)),
     ],
 )
@@ -93,7 +93,7 @@ def test_the_status_of_a_command_is_that_of_the_process(paint) -> None:
     assert main(["data", "paint", "crooked", "red"]) == 3
 
 
-def test_a_command_says_itself_what_an_interruption_left(paint, capsys) -> None:
+def test_an_interruption_is_reported_with_the_way_to_resume(paint, capsys) -> None:
     assert main(["data", "paint", "wet", "red"]) == 130
     assert capsys.readouterr().err == "gantrain: interrupted; the same call goes on\n"
 
@@ -109,7 +109,7 @@ def test_a_command_may_take_the_words_as_they_are(monkeypatch: pytest.MonkeyPatc
     assert seen == ["data=single", "data.root=x", "plain"]
 
 
-def test_a_mistyped_command_is_answered_with_what_there_is(capsys) -> None:
+def test_a_mistyped_command_is_answered_with_the_nearest(capsys) -> None:
     assert main(["data", "downlod"]) == 2
     assert capsys.readouterr().err == "gantrain: no command 'data downlod'; did you mean 'download'?\n"
 

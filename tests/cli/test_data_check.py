@@ -25,7 +25,7 @@ def test_warnings_are_cut_on_the_terminal_and_listed_on_the_page() -> None:
     assert all(f"<li>set/{number:02}.png</li>" in page for number in range(15))
 
 
-def test_the_page_shows_up_to_a_hundred_thumbnails_of_each_part_and_pairs_together() -> None:
+def test_the_page_shows_at_most_100_thumbnails_per_part() -> None:
     for number in range(130):
         save(f"set/A/{number:03}.png", number, size=(8, 16))
         save(f"set/B/{number:03}.png", 1000 + number, size=(300, 100))
@@ -48,7 +48,7 @@ def test_the_page_shows_up_to_a_hundred_thumbnails_of_each_part_and_pairs_togeth
 
 
 @pytest.mark.parametrize("data", ["digits", "edges2digits"])
-def test_shipped_data_is_without_fault(data: str) -> None:
+def test_shipped_data_has_no_defects(data: str) -> None:
     status, printed = check(f"data={data}", "quick=true")
     assert status == 0
     assert row(printed, "images") == ["4,500", "500"]
@@ -81,7 +81,7 @@ def test_keys_are_composed_and_checked_as_in_training() -> None:
     assert any("data.crop_size (16) must not exceed data.load_size (8)" in line for line in findings(printed))
 
 
-def test_the_page_goes_nowhere_among_other_things() -> None:
+def test_the_page_is_not_written_among_other_files() -> None:
     two_domains()
     mine = save("mine/images/thumbnail_0_0.png", 99)
     Path("mine/notes.txt").touch()
@@ -98,7 +98,7 @@ def test_the_page_goes_nowhere_among_other_things() -> None:
     assert check(*words, "out=page")[0] == check(*words, "out=page")[0] == 0
 
 
-def test_names_that_are_no_text_are_told_in_one_line(
+def test_undecodable_names_are_printed_escaped(
     monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     save("set/0.png", 0)

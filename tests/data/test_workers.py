@@ -80,7 +80,7 @@ def test_few_workers_prepare_more_batches_each() -> None:
 
 MORE = "data.num_workers=4 (now 1; this process may use 4 cores)"
 DISK = "data.cache=disk, which decodes every image only once"
-DISK_IF = "data.cache=disk, where there is room, which decodes every image only once"
+DISK_IF = "data.cache=disk, if there is space, which decodes every image only once"
 FAST = "data.decoder=fast, which scales images in a third of the time"
 
 

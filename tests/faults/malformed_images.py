@@ -1,6 +1,6 @@
-"""Malformed images, and a reader of them as training reads: ``python malformed_images.py FOLDER`` says how it went.
+"""Malformed images, and a script that reads them as training does: ``python malformed_images.py FOLDER``.
 
-A process of its own, which may be killed by what it reads, and whose memory and time are limited.
+It is a separate process with limited memory and time, since what it reads may kill it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import tifffile
 from PIL import Image
 
 HEIGHT, WIDTH = 20, 24
-SECONDS = 120  # of computing, for all images together
-MEMORY = 3 << 30  # bytes besides what Python and torch have taken
+SECONDS = 120  # of CPU time for all images
+MEMORY = 3 << 30  # bytes in addition to those of Python and torch
 DECODERS = ("exact", "fast", "draft")
 
 
@@ -51,7 +51,7 @@ def npy(pixels: np.ndarray) -> bytes:
 
 
 def good() -> dict[str, bytes]:
-    """A whole image of each kind, by a file name that fits."""
+    """An intact image of each kind, by file name."""
     image = plain_image()
     deep = np.asarray(image).astype(np.uint16) * 257
     return {
@@ -230,7 +230,7 @@ def make(folder: Path) -> list[str]:
 
 
 def keys_for(name: str, decoder: str) -> dict[str, Any]:
-    """What a user would give who knows what the image should be."""
+    """The keys of a user who knows the image."""
     side = 256 if name.startswith("thin") else 16
     range_ = (0.0, 1.0) if "float" in name else None
     depth = "float32" if "float" in name else "uint16" if "deep" in name or "16" in name else "uint8"
@@ -249,7 +249,7 @@ def keys_for(name: str, decoder: str) -> dict[str, Any]:
 
 
 def limit() -> None:
-    """Memory and time of this process from here on."""
+    """Limit memory and time of this process from here on."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -259,18 +259,18 @@ def limit() -> None:
 
 
 def main(folder: Path) -> None:
-    """Read every image with every decoder; a line of JSON for each: name, decoder, what was read or said."""
+    """Read every image with every decoder, and print a line of JSON for each: name, decoder, result or error."""
     from gantrain.data.images.headers import read_header
     from gantrain.data.sets.single import SingleFolder
     from gantrain.errors import ConfigError
 
-    SingleFolder(**keys_for("", "fast") | {"root": str(folder / "plain.png")}).item(0, 0)  # imports what it needs
+    SingleFolder(**keys_for("", "fast") | {"root": str(folder / "plain.png")}).item(0, 0)  # imports modules
     limit()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name in sorted(path.name for path in folder.iterdir()):
         path = folder / name
         for decoder in ("header", *DECODERS):
-            print(json.dumps({"name": name, "decoder": decoder}), flush=True)  # should this one be the last
+            print(json.dumps({"name": name, "decoder": decoder}), flush=True)  # in case this one kills the process
             line: dict[str, Any] = {"name": name, "decoder": decoder}
             try:
                 if decoder == "header":

@@ -1,6 +1,6 @@
-"""Hundreds of malformed images on the way that training reads them: read right, or refused in a line with the name.
+"""Hundreds of malformed images, read as in training: either read correctly or refused in one line with the name.
 
-They are read in another process, whose memory and time are limited, and which none of them may end.
+They are read in another process with limited memory and time, which none of them may end.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Any, TypeAlias
 import malformed_images
 from malformed_images import DECODERS, good, make
 
-MOST = 1_000_000  # kilobytes that the reading process may grow by, at its height
+MAX_GROWTH = 1_000_000  # kilobytes, of the reading process
 
 
 Outcomes: TypeAlias = dict[tuple[str, str], dict[str, Any]]  # by file name, and decoder or "header"
 
 
 def test_hundreds_of_malformed_images(tmp_path: Path) -> None:
-    outcomes = outcomes_in(tmp_path / "images")  # of one reading: it takes seconds, and every worker would have its own
-    every_one_is_read_or_refused_in_one_line_that_names_it(outcomes)
-    whole_ones_are_read_whatever_their_name_says(outcomes)
-    of_what_was_cut_off_nothing_is_made_up(outcomes)
-    bombs_and_those_without_pixels_and_foreign_ones_are_refused(outcomes)
+    outcomes = outcomes_in(tmp_path / "images")  # Once for all checks: it takes seconds.
+    each_is_read_or_refused_in_one_line_with_its_name(outcomes)
+    intact_ones_are_read_whatever_their_suffix(outcomes)
+    truncated_ones_are_refused(outcomes)
+    bombs_empty_and_foreign_ones_are_refused(outcomes)
     one_pixel_or_a_row_of_them_is_read(outcomes)
-    where_exif_is_damaged_the_image_is_taken_as_it_lies(outcomes)
+    images_with_corrupt_exif_are_not_turned(outcomes)
 
 
 def outcomes_in(folder: Path) -> Outcomes:
-    """What became of each file with each decoder, and with the reader of headers."""
+    """The outcome of each file with each decoder, and with the reader of headers."""
     names = make(folder)
     assert len(names) - len(good()) > 300
     command = [sys.executable, malformed_images.__file__, str(folder)]
@@ -39,20 +39,20 @@ def outcomes_in(folder: Path) -> Outcomes:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, (lines[-1:], done.stderr[-500:])
     assert "warn" not in done.stderr
-    assert lines.pop()["grown"] < MOST
+    assert lines.pop()["grown"] < MAX_GROWTH
     found = {(line["name"], line["decoder"]): line for line in lines if len(line) > 2}
     assert found.keys() == {(name, decoder) for name in names for decoder in ("header", *DECODERS)}
     return found
 
 
 def of(outcomes: Outcomes, *kinds: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """Name, decoder and outcome of the images whose names begin so."""
+    """Name, decoder and outcome of the images whose names begin with one of these."""
     found = [(*key, line) for key, line in outcomes.items() if key[0].startswith(kinds) and key[1] != "header"]
     assert found
     return found
 
 
-def every_one_is_read_or_refused_in_one_line_that_names_it(outcomes: Outcomes) -> None:
+def each_is_read_or_refused_in_one_line_with_its_name(outcomes: Outcomes) -> None:
     for (name, _), line in outcomes.items():
         assert len({"error", "digest", "header"}.intersection(line)) == 1, line
         if "error" in line:
@@ -63,32 +63,32 @@ def every_one_is_read_or_refused_in_one_line_that_names_it(outcomes: Outcomes) -
             assert line["shape"] == [3, 16, 16]
 
 
-def whole_ones_are_read_whatever_their_name_says(outcomes: Outcomes) -> None:
+def intact_ones_are_read_whatever_their_suffix(outcomes: Outcomes) -> None:
     for decoder in DECODERS:
         same = [
             name for name in good() if name.startswith(("plain", "lzw", "deflated")) and name[6:] not in ("jpg", "gif")
         ]
-        assert len({outcomes[name, decoder]["digest"] for name in same}) == 1  # without loss, they are one image
+        assert len({outcomes[name, decoder]["digest"] for name in same}) == 1  # They store the same image without loss.
     for name, decoder, line in of(outcomes, "renamed_"):
         original = next(there for there in good() if name.startswith(f"renamed_{there.replace('.', '_')}."))
         assert line.get("digest") == outcomes[original, decoder]["digest"], line
 
 
-def of_what_was_cut_off_nothing_is_made_up(outcomes: Outcomes) -> None:
+def truncated_ones_are_refused(outcomes: Outcomes) -> None:
     cut = of(outcomes, "cut_")
     for name, decoder, line in cut:
         whole = outcomes[name.split("_", 2)[2], decoder]
-        assert "error" in line or line["digest"] == whole["digest"], line  # behind the pixels of a PNG there is more
+        assert "error" in line or line["digest"] == whole["digest"], line  # More than pixels is at the end of a PNG.
     assert sum("error" in line for _, _, line in cut) > 0.9 * len(cut)
 
 
-def bombs_and_those_without_pixels_and_foreign_ones_are_refused(outcomes: Outcomes) -> None:
+def bombs_empty_and_foreign_ones_are_refused(outcomes: Outcomes) -> None:
     for *_, line in of(outcomes, "bomb", "nothing", "flat_", "thin_", "foreign_"):
         assert "error" in line, line
-    for *_, line in of(outcomes, "foreign_eps"):  # which Pillow has Ghostscript run
-        assert "this is no image, or one of an unknown format" in line["error"]
+    for *_, line in of(outcomes, "foreign_eps"):  # Pillow would start Ghostscript.
+        assert "this is not an image, or its format is unknown" in line["error"]
     for *_, line in of(outcomes, "nothing.npy"):
-        assert "its shape is (0, 24, 3), and not" in line["error"]
+        assert "its shape is (0, 24, 3), not" in line["error"]
     for *_, line in of(outcomes, "bomb_channels"):
         assert "could be an attack" in line["error"]
 
@@ -98,7 +98,7 @@ def one_pixel_or_a_row_of_them_is_read(outcomes: Outcomes) -> None:
         assert "digest" in line, line
 
 
-def where_exif_is_damaged_the_image_is_taken_as_it_lies(outcomes: Outcomes) -> None:
+def images_with_corrupt_exif_are_not_turned(outcomes: Outcomes) -> None:
     for name, decoder, line in of(outcomes, "exif_"):
         assert line.get("digest") == outcomes[f"plain{Path(name).suffix}", decoder]["digest"], line
         assert outcomes[name, "header"]["header"] == [20, 24, 3, "uint8"]

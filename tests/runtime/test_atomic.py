@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gantrain.runtime.atomic import atomic_write, cache_dir, file_lock, lock, remove_if_unused, write_file
+from gantrain.runtime.atomic import atomic_write, cache_dir, file_lock, remove_if_unused, try_lock, write_file
 
 WRITER = """
 import sys, time
@@ -90,7 +90,7 @@ def test_leftovers_of_other_files_stay() -> None:
 def test_a_file_in_use_is_not_removed() -> None:
     Path("file").touch()
     with Path("file").open("rb") as file:
-        assert lock(file, exclusive=False)
+        assert try_lock(file, exclusive=False)
         assert not remove_if_unused(Path("file"))
     assert remove_if_unused(Path("file"))
     assert not remove_if_unused(Path("file"))

@@ -11,7 +11,7 @@ from gantrain.errors import ConfigError
 from gantrain.runtime.directories import atomic_dir
 
 
-def test_a_folder_that_somebody_else_completed_meanwhile_stays(tmp_path: Path) -> None:
+def test_a_folder_that_another_process_completed_stays(tmp_path: Path) -> None:
     with atomic_dir(tmp_path / "made") as folder:
         folder.mkdir()
         (folder / "ours").touch()
@@ -20,7 +20,7 @@ def test_a_folder_that_somebody_else_completed_meanwhile_stays(tmp_path: Path) -
     assert files(tmp_path) == {"made/theirs"}
 
 
-def test_folders_above_that_others_have_begun_to_use_stay(tmp_path: Path) -> None:
+def test_parent_folders_that_others_use_stay(tmp_path: Path) -> None:
     def fail() -> None:
         with atomic_dir(tmp_path / "a/b/made") as folder:
             folder.mkdir()

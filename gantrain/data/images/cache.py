@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -19,7 +20,7 @@ import PIL
 import torch
 
 from gantrain.config.schema import Range
-from gantrain.data.images.store import DecodeJob, FileStore, ImageCache, ImageStore, MemoryStore, Pixels, write_images
+from gantrain.data.images.store import DecodeJob, FileStore, ImageCache, ImageStore, Pixels, write_images
 from gantrain.errors import ConfigError
 from gantrain.runtime import distributed
 from gantrain.runtime.atomic import cache_dir, file_lock, remove_if_unused
@@ -84,9 +85,9 @@ class Cache(ImageCache):
                 "data.cache_limit, or four fifths of the free memory): set data.cache=disk or off, or a smaller "
                 "data.load_size"
             )
-        images = list(self._decode_all(job))
-        self._bytes_in_memory.append(sum(pixels.nbytes for pixels in images if pixels is not None))
-        return MemoryStore(images)
+        images = dict(self._decode_all(job))
+        self._bytes_in_memory.append(sum(pixels.nbytes for pixels in images.values()))
+        return images
 
     def _on_disk(self, job: DecodeJob) -> ImageStore | None:
         cpu = torch.backends.cpu.get_cpu_capability()  # Decoded and scaled values depend on it and on the libraries.
@@ -128,13 +129,13 @@ class Cache(ImageCache):
 
     def _estimate(self, job: DecodeJob) -> tuple[int, float]:
         """Bytes of all images, and seconds of one core, from a sample."""
-        sizes, start = [], 0.0
-        for index in np.linspace(0, job.count - 1, min(SAMPLE_SIZE, job.count)).astype(int).tolist():
-            pixels = self._decode(job, index)
+        sizes, start, count = [], 0.0, len(job.indices)
+        for position in np.linspace(0, count - 1, min(SAMPLE_SIZE, count)).astype(int):
+            pixels = self._decode(job, int(job.indices[position]))
             sizes.append(0 if pixels is None else pixels.nbytes)
             start = start or time.thread_time()  # The first image is not timed: it may load decoders.
         seconds = (time.thread_time() - start) / max(1, len(sizes) - 1)
-        return round(np.mean(sizes) * job.count), seconds * job.count
+        return round(np.mean(sizes) * count), seconds * count
 
     def _decode(self, job: DecodeJob, index: int) -> Pixels | None:
         try:
@@ -144,15 +145,15 @@ class Cache(ImageCache):
                 raise
         return None
 
-    def _decode_all(self, job: DecodeJob) -> Iterator[Pixels | None]:
-        images = in_parallel(
-            lambda index: self._decode(job, index), range(job.count), total=job.count, label=f"decoding {job.label}"
-        )
+    def _decode_all(self, job: DecodeJob) -> Iterator[tuple[int, Pixels]]:
+        decode, indices = partial(self._decode, job), job.indices.tolist()
+        images = in_parallel(decode, indices, total=len(indices), label=f"decoding {job.label}")
         with _single_threaded_torch():
-            for pixels in images:
+            for index, pixels in zip(indices, images, strict=True):
                 if self.stop():
                     raise KeyboardInterrupt
-                yield pixels
+                if pixels is not None:
+                    yield index, pixels
 
     def _waiting(self, job: DecodeJob) -> Callable[[], None]:
         messages = [f"Waiting for another process that decodes {job.label}"]

@@ -72,7 +72,7 @@ class ImageFormat:
 
     channels: int
     depth: str
-    value_range: ValueRange | None
+    value_range: ValueRange | None = None
     convert: bool = False
     suffix: str = field(default="", compare=False)
 
@@ -82,35 +82,21 @@ class ImageFormat:
         return self.depth == "uint8" and self.value_range is None
 
 
-def read_image(
-    encoded: EncodedImage,
-    *,
-    channels: int,
-    depth: str,
-    value_range: ValueRange | None,
-    convert: bool = False,
-    suffix: str = "",
-    location: str | None = None,
-) -> Pixels:
-    """Read an image, upright, in the format of its data set; see ``ImageFormat`` for the arguments.
+def read_image(encoded: EncodedImage, target: ImageFormat, location: str | None = None) -> Pixels:
+    """Read an image, upright, in the format of its data set.
 
     Args:
         encoded: A file, or the content of one.
-        channels: See there.
-        depth: See there.
-        value_range: See there.
-        convert: See there.
-        suffix: See there.
+        target: The format.
         location: Of the image, for messages; by default its path.
 
     Returns:
-        (H, W, C) uint8 or uint16; float32 in [-1, 1] if that is the depth or a ``value_range`` is given.
+        (H, W, C) uint8 or uint16; float32 in [-1, 1] if that is the depth or there is a ``value_range``.
 
     Raises:
         ConfigError: This is not an image, is corrupt, or does not fit the data set.
     """
-    target = ImageFormat(channels, depth, value_range, convert, suffix)
-    return converted(decode(encoded, channels, location), target, location_of(encoded, location))
+    return converted(decode(encoded, target.channels, location), target, location_of(encoded, location))
 
 
 def converted(decoded: Decoded, target: ImageFormat, location: str) -> Pixels:
@@ -140,9 +126,7 @@ def converted(decoded: Decoded, target: ImageFormat, location: str) -> Pixels:
 
 def needs_range(location: str, suffix: str = "") -> ConfigError:
     """The error for floating-point images without a range."""
-    return ConfigError(
-        f"{location} is a floating-point image: give its values of black and white, data.range{suffix}=[LOW,HIGH]"
-    )
+    return ConfigError(f"floating-point images need data.range{suffix}=[LOW,HIGH], black and white in {location}")
 
 
 def write_image(path: Path, image: Tensor, *, depth: str, value_range: ValueRange | None) -> Path:

@@ -12,11 +12,10 @@ from typing import IO, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import tifffile
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from gantrain.data.images.orientation import ORIENTATION, TURNED, orientation_of, turn, upright
 from gantrain.data.images.sources import EncodedImage
 from gantrain.data.images.store import Pixels
 from gantrain.errors import ConfigError
@@ -27,6 +26,8 @@ Shrink: TypeAlias = Callable[[int, int], int]
 NPY_MAGIC = b"\x93NUMPY"
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two for BigTIFF
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277  # tags of TIFF
+ORIENTATION = 274  # the tag of EXIF and TIFF
+TURNED = (5, 6, 7, 8)  # orientations that exchange rows and columns
 WHITE_IS_ZERO = 0
 PLAIN_PHOTOMETRICS = (WHITE_IS_ZERO, 1, 2, 5)  # gray, gray, RGB and inks; others would have to be converted
 DEEP_PNG = ("LA;16B", "RGB;16B", "RGBA;16B")  # Pillow's raw modes that it reduces to 8 bits
@@ -39,52 +40,19 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # Errors are ra
 
 
 class Reduction(NamedTuple):
-    """The full size of a JPEG that was decoded in a smaller one.
-
-    Attributes:
-        height: Of the upright image, in pixels.
-        width: Likewise.
-        factor: Both were divided by it and rounded up, so the last row and column may cover fewer pixels than others.
-    """
+    """The full size of an upright JPEG that was decoded in a smaller one."""
 
     height: int
     width: int
-    factor: int
+    factor: int  # Both were divided by it and rounded up, so the last row and column may cover fewer pixels.
 
 
 class Decoded(NamedTuple):
-    """A decoded, upright image.
-
-    Attributes:
-        pixels: (H, W, C) in the type of the file.
-        alpha: ``straight`` or ``premultiplied`` if the last channel is alpha, otherwise empty.
-        reduction: None for an image decoded in full size.
-    """
+    """A decoded, upright image: (H, W, C) in the type of the file."""
 
     pixels: Pixels
-    alpha: str = ""
-    reduction: Reduction | None = None
-
-
-def stored_depth(encoded: EncodedImage, location: str | None = None) -> str:
-    """``uint8``, ``uint16`` or ``float32``: the type for an image's values, from its header alone.
-
-    Args:
-        encoded: A file, or the content of one.
-        location: Of the image, for messages; by default its path.
-
-    Raises:
-        ConfigError: This is not an image.
-    """
-    with image_errors(encoded, location), ExitStack() as stack:
-        source = open_image(encoded, stack)
-        if not isinstance(source, Image.Image):
-            return depth_of(np.dtype(source.dtype))
-        if source.mode.startswith("I;16") or _is_deep_png(source):
-            return "uint16"
-        if source.mode == "I" and source.format == "PNG":  # 16 bits, up to Pillow 10
-            return "uint16"
-        return "float32" if source.mode in ("I", "F") else "uint8"
+    alpha: str = ""  # "straight" or "premultiplied" if the last channel is alpha
+    reduction: Reduction | None = None  # None for full size
 
 
 def decode(encoded: EncodedImage, channels: int, location: str | None = None, shrink: Shrink | None = None) -> Decoded:
@@ -105,7 +73,7 @@ def decode(encoded: EncodedImage, channels: int, location: str | None = None, sh
             return Decoded(_from_npy(source, channels))
         if not isinstance(source, Image.Image):
             return _from_tifffile(source)
-        if _is_deep_png(source):
+        if is_deep_png(source):
             return _from_deep_png(source)
         if source.mode.startswith(("I", "F")):
             return _from_deep_gray(source)
@@ -165,6 +133,15 @@ def open_image(encoded: EncodedImage, stack: ExitStack) -> Pixels | Image.Image 
     return image if not isinstance(image, TiffImageFile) or _pillow_reads_all_of(image) else _open_tiff(file, stack)
 
 
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1, upright, if it is missing or corrupt."""
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # Corrupt bytes lead to errors of every kind.
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
 def _open_npy(encoded: EncodedImage, file: IO[bytes]) -> Pixels:
     mapped = isinstance(encoded, Path)  # A memory map also detects that values are missing.
     values: Pixels = np.load(encoded if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
@@ -193,7 +170,8 @@ def _pillow_reads_all_of(image: TiffImageFile) -> bool:
     return complete and (bits <= 8 or image.mode.startswith(("I", "F")))
 
 
-def _is_deep_png(image: Image.Image) -> bool:
+def is_deep_png(image: Image.Image) -> bool:
+    """Whether this is a PNG of 16 bits that Pillow would reduce to 8."""
     return image.format == "PNG" and _rawmode(image) in DEEP_PNG
 
 
@@ -229,7 +207,7 @@ def _from_tifffile(page: tifffile.TiffPage) -> Decoded:
         pixels = np.iinfo(pixels.dtype).max - pixels
     last = page.extrasamples[-1] if page.extrasamples and pixels.shape[2] in (2, 4) else 0
     tag = page.tags.get(ORIENTATION)
-    return Decoded(upright(pixels, tag.value if tag else 1), {1: "premultiplied", 2: "straight"}.get(last, ""))
+    return Decoded(_upright(pixels, tag.value if tag else 1), {1: "premultiplied", 2: "straight"}.get(last, ""))
 
 
 def _from_deep_png(image: Image.Image) -> Decoded:
@@ -250,12 +228,12 @@ def _from_deep_png(image: Image.Image) -> Decoded:
         high, plane = opened(rawmode)
         pixels = high.astype(np.uint16) << 8 | low
     decoded = _with_transparent_colour(pixels, plane.info.get("transparency"))
-    pixels = upright(decoded.pixels, orientation_of(plane))
+    pixels = _upright(decoded.pixels, orientation_of(plane))
     return Decoded(pixels, "straight" if pixels.shape[2] in (2, 4) else "")
 
 
 def _from_deep_gray(image: Image.Image) -> Decoded:
-    turn(image)
+    _turn(image)
     pixels = np.asarray(image)[..., None]
     pixels = pixels.astype(pixels.dtype.newbyteorder("="))
     stored = depth_of(pixels.dtype)
@@ -282,7 +260,7 @@ def _reduce(image: JpegImageFile, shrink: Shrink) -> Reduction | None:
 
 def _from_8_bits(image: Image.Image, channels: int) -> Pixels:
     """(H, W, channels) for 1 or 3 channels; for others, the channels of the file."""
-    turn(image)
+    _turn(image)
     if channels in (1, 3):
         if image.has_transparency_data:
             image = image.convert("RGBA")
@@ -302,3 +280,18 @@ def _with_transparent_colour(pixels: Pixels, colour: Any) -> Decoded:
         return Decoded(pixels)
     clear = (pixels == np.asarray(colour, dtype=np.uint16)).all(axis=2, keepdims=True)
     return Decoded(np.concatenate([pixels, np.where(clear, 0, 65535).astype(np.uint16)], axis=2), "straight")
+
+
+def _turn(image: Image.Image) -> None:
+    """Turn an image upright, in place."""
+    if orientation_of(image) != 1:
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn stored pixels (H, W, C) with an EXIF orientation upright."""
+    if orientation in TURNED:
+        pixels = pixels.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return pixels[::rows, ::columns]

@@ -8,54 +8,63 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gantrain.data.images.decoding import image_errors, open_image, stored_depth
-from gantrain.data.images.orientation import ORIENTATION, TURNED, orientation_of
+from gantrain.data.images.decoding import (
+    ORIENTATION,
+    TURNED,
+    depth_of,
+    image_errors,
+    is_deep_png,
+    open_image,
+    orientation_of,
+)
 from gantrain.data.images.sources import EncodedImage
 
 
 class Header(NamedTuple):
-    """Size and type of an upright image.
-
-    Attributes:
-        height: In pixels.
-        width: In pixels.
-        channels: As stored, alpha included; 3 for a palette.
-        depth: ``uint8``, ``uint16`` or ``float32``.
-    """
+    """Size and type of an upright image."""
 
     height: int
     width: int
-    channels: int
-    depth: str
+    channels: int  # as stored, alpha included; 3 for a palette
+    depth: str  # uint8, uint16 or float32
 
 
-def read_header(encoded: EncodedImage, channels: int, location: str) -> Header:
+def read_header(encoded: EncodedImage, channels: int, location: str | None = None) -> Header:
     """The header of an image.
 
     Args:
         encoded: A file, or the content of one.
         channels: Of the data set; tells arrays (C, H, W) from (H, W, C).
-        location: Of the image, for messages.
+        location: Of the image, for messages; by default its path.
 
     Raises:
         ConfigError: This is not an image.
     """
-    depth = stored_depth(encoded, location)
     with image_errors(encoded, location), ExitStack() as stack:
         source = open_image(encoded, stack)
         if isinstance(source, np.ndarray):
             height, width, stored = (*source.shape, 1)[:3]
             if source.ndim == 3 and height == channels != stored:
                 height, width, stored = source.shape[1], source.shape[2], channels
-            return Header(height, width, stored, depth)
+            return Header(height, width, stored, depth_of(source.dtype))
         if isinstance(source, Image.Image):
             width, height = source.size
             stored = 3 if source.mode == "P" else len(source.getbands())
+            depth = _depth_in_pillow(source)
             # Pillow would decode a PNG's pixels to find what may follow them.
             in_header = source.format != "PNG" or "exif" in source.info
             orientation = orientation_of(source) if in_header else 1
         else:
             height, width, stored = source.imagelength, source.imagewidth, source.samplesperpixel
+            depth = depth_of(np.dtype(source.dtype))
             tag = source.tags.get(ORIENTATION)
             orientation = tag.value if tag else 1
         return Header(*((width, height) if orientation in TURNED else (height, width)), stored, depth)
+
+
+def _depth_in_pillow(image: Image.Image) -> str:
+    if image.mode.startswith("I;16") or is_deep_png(image):
+        return "uint16"
+    if image.mode == "I" and image.format == "PNG":  # 16 bits, up to Pillow 10
+        return "uint16"
+    return "float32" if image.mode in ("I", "F") else "uint8"

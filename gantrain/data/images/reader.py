@@ -6,6 +6,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -13,9 +14,10 @@ from torch import Tensor
 
 from gantrain.data.errors import MAX_CONSECUTIVE_ERRORS, as_config_error
 from gantrain.data.images.convert import ImageFormat, ValueRange, converted, needs_range
-from gantrain.data.images.decoding import decode, stored_depth
+from gantrain.data.images.decoding import decode
+from gantrain.data.images.headers import read_header
 from gantrain.data.images.sources import EncodedImage, Source
-from gantrain.data.images.store import DecodeJob, ImageCache, ImageStore, Pixels, SubsetStore
+from gantrain.data.images.store import DecodeJob, ImageCache, ImageStore, Pixels
 from gantrain.data.images.transforms import Preprocess
 from gantrain.errors import ConfigError
 
@@ -59,10 +61,12 @@ class ImageReader:
         self._indices: Sequence[int] = range(len(source))
         self._columns = columns
         self._store: ImageStore | None = None
-        found, location = self._of_first(self._stored_depth) if depth == "auto" else (depth, "")
-        if location and found == "float32" and value_range is None:
-            raise needs_range(location, suffix)
-        self.format = ImageFormat(channels, found, value_range, depth != "auto", suffix)
+        self.format = ImageFormat(channels, depth, value_range, depth != "auto", suffix)
+        if depth == "auto":
+            stored, location = self._of_first(self._stored_depth)
+            if stored == "float32" and value_range is None:
+                raise needs_range(location, suffix)
+            self.format = replace(self.format, depth=stored)
 
     @property
     def source(self) -> Source:
@@ -104,7 +108,8 @@ class ImageReader:
         return height, width
 
     def _stored_depth(self, index: int) -> tuple[str, str]:
-        return stored_depth(self._source.open(index), self.location(index)), self.location(index)
+        location = self.location(index)
+        return read_header(self._source.open(index), self.format.channels, location).depth, location
 
     def _of_first(self, inspect: Callable[[int], T]) -> T:
         """What ``inspect`` returns for the first readable image: corrupt ones may be skipped, or reported later."""
@@ -194,8 +199,7 @@ class ImageReader:
         job = DecodeJob(
             label=self.location(int(wanted[0])) + more,
             identity=identity,
-            count=len(wanted),
-            decode=lambda number: self.decoded(int(wanted[number]), preprocess),
+            indices=wanted,
+            decode=lambda index: self.decoded(index, preprocess),
         )
-        store = cache.get_or_build(job)
-        self._store = SubsetStore(store, wanted) if store is not None and len(wanted) < len(self) else store
+        self._store = cache.get_or_build(job)

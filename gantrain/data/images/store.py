@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,10 @@ Pixels: TypeAlias = NDArray[Any]  # (H, W, C)
 KIND = "decoded images"
 
 
-class ImageStore(ABC):
-    """Decoded images by number."""
+class ImageStore(Protocol):
+    """Decoded images by their numbers in a data set; a dictionary is one."""
 
-    @abstractmethod
-    def get(self, index: int) -> Pixels | None:
+    def get(self, index: int, /) -> Pixels | None:
         """A read-only image (H, W, C), or None if it is not stored."""
 
 
@@ -32,13 +32,13 @@ class DecodeJob:
     Attributes:
         label: Their name in messages.
         identity: Returns plain values that determine the decoded images; may access every file.
-        count: Number of images.
+        indices: The numbers of the images in their data set, ascending.
         decode: Decodes an image by number, to (H, W, C). Called in threads.
     """
 
     label: str
     identity: Callable[[], Mapping[str, Any]]
-    count: int
+    indices: NDArray[np.int64]
     decode: Callable[[int], Pixels]
 
 
@@ -55,38 +55,10 @@ class ImageCache(ABC):
         """
 
 
-@dataclass(frozen=True)
-class MemoryStore(ImageStore):
-    """Images in the memory of this process and of its forks; a spawned process gets a copy."""
-
-    images: list[Pixels | None]
-
-    def get(self, index: int) -> Pixels | None:
-        return self.images[index]
-
-
-@dataclass(frozen=True)
-class SubsetStore(ImageStore):
-    """Some images of a data set, stored without gaps.
-
-    Attributes:
-        store: The images.
-        indices: Their numbers in the data set, ascending.
-    """
-
-    store: ImageStore
-    indices: NDArray[np.int64]
-
-    def get(self, index: int) -> Pixels | None:
-        position = int(np.searchsorted(self.indices, index))
-        found = position < len(self.indices) and self.indices[position] == index
-        return self.store.get(position) if found else None
-
-
-class FileStore(ImageStore):
+class FileStore:
     """The images of a file of ``write_images``, which is not evicted while it is open.
 
-    Pickled to another process, it opens the file again there; if that fails, it is empty.
+    Pickled to another process, it opens the file again there, or becomes empty if the file was deleted.
 
     Args:
         path: The file.
@@ -103,33 +75,31 @@ class FileStore(ImageStore):
         if file.description != description:
             raise ValueError(f"{path} holds other images")
         self._pixels = file.arrays.get("pixels", np.empty(0))
-        self._index = file.arrays["index"].reshape(-1, 4)
+        self._numbers = file.arrays["numbers"]
+        self._layout = file.arrays["layout"].reshape(-1, 4)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, self._opened_with
 
-    def get(self, index: int) -> Pixels | None:
-        start, channels, height, width = self._index[index].tolist()
-        planes = self._pixels[start : start + channels * height * width]
-        return planes.reshape(channels, height, width).transpose(1, 2, 0) if height else None
-
-
-class EmptyStore(ImageStore):
-    """Replaces a file that was deleted."""
-
-    def get(self, index: int) -> Pixels | None:
-        return None
+    def get(self, index: int, /) -> Pixels | None:
+        """A read-only image (H, W, C), or None if it is not stored."""
+        position = int(np.searchsorted(self._numbers, index))
+        if position == len(self._numbers) or self._numbers[position] != index:
+            return None
+        start, *shape = self._layout[position].tolist()
+        planes = self._pixels[start : start + math.prod(shape)]
+        return planes.reshape(shape).transpose(1, 2, 0)
 
 
 def _reopen(path: Path, description: Mapping[str, Any]) -> ImageStore:
     try:
         return FileStore(path, description)
     except (OSError, ValueError):
-        return EmptyStore()
+        return {}
 
 
-def write_images(path: Path, description: Mapping[str, Any], images: Iterable[Pixels | None]) -> None:
-    """Write a file of images (H, W, C) of one type atomically, in constant memory.
+def write_images(path: Path, description: Mapping[str, Any], images: Iterable[tuple[int, Pixels]]) -> None:
+    """Write a file of images (H, W, C) of one type and their ascending numbers atomically, in constant memory.
 
     Raises:
         OSError: It can't be written; nothing of it is left.
@@ -137,13 +107,13 @@ def write_images(path: Path, description: Mapping[str, Any], images: Iterable[Pi
     with write_mapped_file(path, KIND) as file:
         file.description = description
         start = 0
-        index: list[tuple[int, int, int, int]] = []
-        for pixels in images:
-            if pixels is None:
-                index.append((0, 0, 0, 0))
-                continue
+        numbers: list[int] = []
+        layout: list[tuple[int, ...]] = []
+        for number, pixels in images:
             planes = pixels.transpose(2, 0, 1)
-            index.append((start, *planes.shape))
-            start += planes.size
             file.append("pixels", planes)
-        file.append("index", np.array(index, dtype=np.int64))
+            numbers.append(number)
+            layout.append((start, *planes.shape))
+            start += planes.size
+        file.append("numbers", np.array(numbers, dtype=np.int64))
+        file.append("layout", np.array(layout, dtype=np.int64))

@@ -49,17 +49,11 @@ def fingerprint_of(names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """The image folders of a phase.
+    """The image folders of a phase."""
 
-    Attributes:
-        a: The folder of domain A, or of both domains.
-        b: The folder of domain B; None if each file contains both domains, side by side.
-        held_out: Whether the test phase has other images than the training phase.
-    """
-
-    a: Path
-    b: Path | None
-    held_out: bool
+    a: Path  # The folder of domain A, or of both domains.
+    b: Path | None  # The folder of domain B; None if each file contains both domains, side by side.
+    held_out: bool  # Whether the test phase has other images than the training phase.
 
 
 def find_layout(root: str, phase: str, *, side_by_side: bool) -> Layout:

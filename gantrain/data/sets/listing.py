@@ -50,7 +50,6 @@ class ListedSource(FileSource):
         return len(self._names)
 
     def name(self, index: int) -> str:
-        """The path as listed."""
         return self._names[index]
 
     def open(self, index: int) -> Path:
@@ -72,7 +71,7 @@ def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[in
     """
     if not folder.is_dir():
         raise ConfigError(f"data.root: there is no folder {folder} (the paths in data.list are relative to it)")
-    file = next((place for place in (folder / path, Path(path).expanduser()) if place.is_file()), None)
+    file = next((each for each in (folder / path, Path(path).expanduser()) if each.is_file()), None)
     if file is None:
         raise ConfigError(f"data.list={path}: there is neither {folder / path} nor a file {path}")
     names = Names()
@@ -108,8 +107,8 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
         reader = csv.reader(lines)
         try:
-            for place, row in enumerate(reader):
-                is_header = place == 0 and [cell.strip().lower() for cell in row] == HEADER[: len(row)]
+            for number, row in enumerate(reader):
+                is_header = number == 0 and [cell.strip().lower() for cell in row] == HEADER[: len(row)]
                 if row and not is_header:
                     yield reader.line_num, row
         except csv.Error as error:

@@ -28,17 +28,11 @@ MAX_KINDS = 30  # of files that are not read; the others are counted together
 
 
 class Member(NamedTuple):
-    """The position of an image.
-
-    Attributes:
-        shard: The number of its shard.
-        start: The offset of its first byte.
-        size: In bytes.
-    """
+    """The position of an image."""
 
     shard: int
-    start: int
-    size: int
+    start: int  # the offset of its first byte
+    size: int  # in bytes
 
 
 class ShardIndex:

@@ -25,21 +25,13 @@ from gantrain.registry import DATASETS
 
 @dataclass(frozen=True)
 class Found:
-    """The images of a phase.
-
-    Attributes:
-        source: The encoded images.
-        fingerprint: Identifies these images.
-        class_names: Empty if the images have no labels.
-        labels: One class index per image, or None.
-        held_out: Whether the test phase has other images than the training phase.
-    """
+    """The images of a phase."""
 
     source: Source
-    fingerprint: str
+    fingerprint: str  # Identifies these images.
     class_names: Sequence[str] = ()
-    labels: Sequence[int] | None = None
-    held_out: bool = False
+    labels: Sequence[int] | None = None  # One class index per image.
+    held_out: bool = False  # Whether the test phase has other images than the training phase.
 
 
 class Images(ImageDataset):

@@ -21,17 +21,11 @@ MAX_LABEL_SIZE = 32  # bytes, with white space
 
 
 class Shard(NamedTuple):
-    """A tar file, as it was when it was listed.
+    """A tar file, as it was when it was listed."""
 
-    Attributes:
-        path: Absolute.
-        size: In bytes.
-        modified: Modification time in nanoseconds.
-    """
-
-    path: Path
-    size: int
-    modified: int
+    path: Path  # absolute
+    size: int  # in bytes
+    modified: int  # modification time in nanoseconds
 
     @classmethod
     def at(cls, path: Path) -> Shard:
@@ -53,37 +47,22 @@ class Shard(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """An image in a shard.
+    """An image in a shard."""
 
-    Attributes:
-        name: The path of the member.
-        start: The offset of its first byte in the shard.
-        size: In bytes.
-        label: -1 for an image without label.
-    """
-
-    name: str
-    start: int
-    size: int
-    label: int
+    name: str  # the path of the member
+    start: int  # the offset of its first byte
+    size: int  # in bytes
+    label: int  # -1 for none
 
 
 class TarFile(NamedTuple):
-    """A file in a shard.
+    """A file in a shard."""
 
-    Attributes:
-        name: The path of the member.
-        key: The name up to the first dot that is not in the name of a folder.
-        kind: The rest, with that dot and in lower case; empty if there is no dot.
-        start: The offset of its first byte in the shard.
-        size: In bytes.
-    """
-
-    name: str
-    key: str
-    kind: str
-    start: int
-    size: int
+    name: str  # the path of the member
+    key: str  # the name up to the first dot that is not in the name of a folder
+    kind: str  # the rest, with that dot and in lower case; empty if there is no dot
+    start: int  # the offset of its first byte
+    size: int  # in bytes
 
     @property
     def is_image(self) -> bool:

@@ -92,7 +92,7 @@ class Summary:
             "height": _spread(heights, "{:.0f}"),
             "width": _spread(widths, "{:.0f}"),
             "width / height": _spread(aspects, "{:.3g}"),
-            "sizes": f"{len(self.sizes):,} different" if len(self.sizes) != 1 else "all alike",
+            "sizes": f"{len(self.sizes):,} different" if len(self.sizes) != 1 else "all equal",
             "channels": _counted(self.channels),
             "depth": _counted(self.depths),
             "stored": in_bytes(self.stored),
@@ -102,13 +102,7 @@ class Summary:
 
 
 def summarise(part: Part, data: Mapping[str, Any], *, quick: bool) -> Summary:
-    """Inspect all images of a part.
-
-    Args:
-        part: The images.
-        data: The keys of the data set.
-        quick: Read only headers.
-    """
+    """Inspect all images of a part of the data set with the keys ``data``; ``quick`` reads only headers."""
     summary = Summary(part)
     size = data.get("crop_size") if part.preprocess is not None else None
     crop = as_pair(tuple(size) if isinstance(size, list) else size) if size is not None else None

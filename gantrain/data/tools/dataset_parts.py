@@ -31,17 +31,11 @@ from gantrain.registry import DATASETS
 
 @dataclass(frozen=True)
 class Finding:
-    """A defect or property of a data set.
+    """A defect or property of a data set."""
 
-    Attributes:
-        text: One line.
-        stops: Whether training would stop.
-        items: The images concerned, or a line about each.
-    """
-
-    text: str
-    stops: bool
-    items: Sequence[str] = ()
+    text: str  # One line.
+    stops: bool  # Whether training would stop.
+    items: Sequence[str] = ()  # The images concerned, or a line about each.
 
 
 Build: TypeAlias = Callable[[Mapping[str, Any], str], ImageDataset]
@@ -63,11 +57,9 @@ class DecodedImages(Source):
         return len(self._dataset)
 
     def name(self, index: int) -> str:
-        """The index."""
         return str(index)
 
     def location(self, index: int) -> str:
-        """The key and the index."""
         return f"{self._key} {index}"
 
     def open(self, index: int) -> bytes:
@@ -77,7 +69,6 @@ class DecodedImages(Source):
         return file.getvalue()
 
     def stamp(self, indices: Sequence[int]) -> str:
-        """The fingerprint of the data set."""
         return self._dataset.fingerprint
 
 
@@ -227,9 +218,9 @@ def _with_stored_depth(reader: ImageReader) -> tuple[ImageReader, list[Finding]]
 def _first_depth(reader: ImageReader) -> tuple[str, str]:
     """The depth and the path of the first readable image."""
     for index in range(len(reader)):
-        place = reader.location(index)
+        location = reader.location(index)
         try:
-            return read_header(reader.open(index), reader.format.channels, place).depth, place
+            return read_header(reader.open(index), reader.format.channels, location).depth, location
         except (ConfigError, OSError):  # Reported when all images are inspected.
             continue
     return "uint8", ""

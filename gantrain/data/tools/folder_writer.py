@@ -19,15 +19,10 @@ PIXEL_SUFFIXES = (".png", ".npy")  # Suffixes that ``write_pixels`` adds.
 
 
 class FileTask(NamedTuple):
-    """How to write a file.
+    """How to write a file."""
 
-    Attributes:
-        sources: The files that it is computed from.
-        write: Writes to a given path, to which it may add a suffix, and returns the path written.
-    """
-
-    sources: tuple[Path, ...]
-    write: Callable[[Path], Path]
+    sources: tuple[Path, ...]  # The files that it is computed from.
+    write: Callable[[Path], Path]  # Writes to a given path, to which it may add a suffix, and returns the path written.
 
 
 def write_folder(

@@ -26,27 +26,16 @@ THUMBNAIL_SIZE = 128  # Pixels of the longer side.
 
 @dataclass(frozen=True)
 class Part:
-    """The images of one domain in one phase, or of both domains if they are side by side.
+    """The images of one domain in one phase, or of both domains if they are side by side."""
 
-    Attributes:
-        phase: ``train`` or ``test``.
-        domain: ``A``, ``B``, ``A | B`` for both, or the key of a batch.
-        readers: One, or those of A and B.
-        preprocess: None if it is unknown.
-        class_names: Empty if there are no labels.
-        labels: One class index per image, or None.
-        paired: Whether images of A and B with the same index are a pair.
-        total: The number of images before ``data.fraction`` and ``data.max_size`` were applied; 0 if they select all.
-    """
-
-    phase: str
-    domain: str
-    readers: tuple[ImageReader, ...]
-    preprocess: Preprocess | None = None
+    phase: str  # ``train`` or ``test``.
+    domain: str  # ``A``, ``B``, ``A | B`` for both, or the key of a batch.
+    readers: tuple[ImageReader, ...]  # One, or those of A and B.
+    preprocess: Preprocess | None = None  # None if it is unknown.
     class_names: Sequence[str] = ()
-    labels: Sequence[int] | None = None
-    paired: bool = False
-    total: int = 0
+    labels: Sequence[int] | None = None  # One class index per image.
+    paired: bool = False  # Whether images of A and B with the same index are a pair.
+    total: int = 0  # Number of images before data.fraction and data.max_size; 0 if they select all.
 
     def __len__(self) -> int:
         return len(self.readers[0])
@@ -106,39 +95,39 @@ def _opened(reader: ImageReader) -> Iterator[tuple[int, EncodedImage | ConfigErr
             yield index, error
 
 
-def _inspect(part: Part, encoded: EncodedImage, place: str, *, quick: bool, shown: bool) -> Inspection:
+def _inspect(part: Part, encoded: EncodedImage, location: str, *, quick: bool, shown: bool) -> Inspection:
     header, size, digest = None, 0, b""
     try:
         if isinstance(encoded, Path) and not quick:
             encoded = encoded.read_bytes()  # Read once for all the following steps.
         size = encoded.stat().st_size if isinstance(encoded, Path) else len(encoded)
-        header = read_header(encoded, part.readers[0].format.channels, place)
-        misfit, scaled = _fit(part, header, place)
+        header = read_header(encoded, part.readers[0].format.channels, location)
+        misfit, scaled = _fit(part, header, location)
         if quick and not shown:
             return Inspection(header, size, scaled=scaled, misfit=misfit)
-        pixels = [reader.convert(encoded, place) for reader in part.distinct_readers]
+        pixels = [reader.convert(encoded, location) for reader in part.distinct_readers]
         if not quick and isinstance(encoded, bytes):
             digest = hashlib.blake2b(encoded, digest_size=16).digest()
-        colour = None if quick else _is_colour(encoded, header, pixels[0], place)
+        colour = None if quick else _is_colour(encoded, header, pixels[0], location)
     except OSError as error:
-        return Inspection(header, size, unreadable=f"can't read the image {place}: {error.strerror or error}")
+        return Inspection(header, size, unreadable=f"can't read the image {location}: {error.strerror or error}")
     except ConfigError as error:
         return Inspection(header, size, unreadable=str(error))
     thumbnail = _thumbnail(pixels[0]) if shown else None
     return Inspection(header, size, digest, colour, scaled, misfit=misfit, thumbnail=thumbnail)
 
 
-def _fit(part: Part, header: Header, place: str) -> tuple[str, tuple[int, int, int] | None]:
+def _fit(part: Part, header: Header, location: str) -> tuple[str, tuple[int, int, int] | None]:
     """Why an image can't be cropped, and its height, width and bytes once scaled."""
     columns = len(part.readers)
     if header.width % columns:
-        return f"{place} is {header.width} pixels wide, which can't be halved into A and B", None
+        return f"{location} is {header.width} pixels wide, which can't be halved into A and B", None
     if part.preprocess is None:
         return "", None
     height, width = part.preprocess.scaled_size(header.height, header.width // columns)
     misfit = ""
     try:
-        part.preprocess.cut(np.broadcast_to(np.uint8(0), (height, width, 1)), 0, name=place)
+        part.preprocess.cut(np.broadcast_to(np.uint8(0), (height, width, 1)), 0, name=location)
     except ConfigError as error:
         misfit = str(error)
     size = sum(
@@ -148,12 +137,12 @@ def _fit(part: Part, header: Header, place: str) -> tuple[str, tuple[int, int, i
     return misfit, (height, width, size * columns)  # Each reader stores both halves.
 
 
-def _is_colour(encoded: EncodedImage, header: Header, pixels: Pixels, place: str) -> bool:
+def _is_colour(encoded: EncodedImage, header: Header, pixels: Pixels, location: str) -> bool:
     """Whether the stored channels, except opacity, differ."""
     if header.channels < 3:
         return False
     if pixels.shape[2] < 3:
-        pixels = decode(encoded, 3, place).pixels
+        pixels = decode(encoded, 3, location).pixels
     return bool((pixels[..., :1] != pixels[..., 1:3]).any())
 
 

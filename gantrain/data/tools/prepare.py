@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from gantrain.config.schema import NonNegativeFloat, Range
-from gantrain.data.images.convert import LARGEST, read_image, write_pixels
+from gantrain.data.images.convert import LARGEST, ImageFormat, read_image, write_pixels
 from gantrain.data.images.decoding import decode, depth_of
 from gantrain.data.images.store import Pixels
 from gantrain.data.images.transforms import Size, as_pair, resize
@@ -125,7 +125,7 @@ def load(path: Path) -> Pixels:
     if depth_of(pixels.dtype) not in LARGEST or pixels.shape[2] > 4:
         return pixels
     channels = 1 if pixels.shape[2] == 2 else 3
-    return read_image(path, channels=channels, depth=depth_of(pixels.dtype), value_range=None)
+    return read_image(path, ImageFormat(channels, depth_of(pixels.dtype)))
 
 
 def _finite(path: Path) -> Pixels:

@@ -26,15 +26,10 @@ UnitInterval: TypeAlias = Annotated[float, Range(at_least=0, at_most=1)]
 
 @dataclass(frozen=True)
 class Unit:
-    """The images that are assigned to a phase together: one image, or the two of a pair.
+    """The images that are assigned to a phase together: one image, or the two of a pair."""
 
-    Attributes:
-        group: The set of images that is split in the given proportions: a class, a domain, or all images.
-        files: The domain (``A``, ``B`` or empty), name and path of each.
-    """
-
-    group: str
-    files: tuple[tuple[str, str, Path], ...]
+    group: str  # The class, domain or entire set of images that is split in the given proportions.
+    files: tuple[tuple[str, str, Path], ...]  # The domain (``A``, ``B`` or empty), name and path of each.
 
 
 def split(

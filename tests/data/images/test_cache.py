@@ -361,8 +361,9 @@ def damage(path: Path, how: str) -> None:
     elif how == "longer":
         whole += b"\0"
     else:
-        offset = {"magic": 0, "version": 8, "size": 16, "start": 24, "table": 32, "index": -900, "description": -2}[how]
-        whole[offset] ^= 1
+        table = mapped_file.HEADER.unpack_from(whole)[4]
+        offset = {"magic": 0, "version": 8, "size": 16, "start": 24, "table": 32, "index": table - 8, "description": -2}
+        whole[offset[how]] ^= 1
     path.write_bytes(whole)
 
 
@@ -481,9 +482,7 @@ def test_a_disk_that_fills_up_stores_nothing(call: str, monkeypatch, folder: Pat
 
     monkeypatch.setattr(call, full)
     said = refusal(DISK)
-    assert said.startswith(
-        f"data.cache=disk: images can't be stored in {folder} (No space left on device): set data.cac"
-    )
+    assert said.startswith(f"data.cache=disk: images can't be stored in {folder} (No space left on device): set data")
     assert not list(folder.iterdir())
     reason = said.removeprefix("data.cache=disk: ")
     assert not_kept(capsys, monkeypatch) == f"warning: data.cache=auto: not used, as {reason}"

@@ -15,8 +15,8 @@ import torch
 from PIL import Image, ImageFile
 from torch import Tensor
 
-from gantrain.data.images.convert import EXTENSIONS, find_images, read_image, write_image
-from gantrain.data.images.decoding import stored_depth
+from gantrain.data.images.convert import EXTENSIONS, ImageFormat, find_images, read_image, write_image
+from gantrain.data.images.headers import read_header
 from gantrain.errors import ConfigError
 
 LARGEST = {"uint8": 255, "uint16": 65535}
@@ -30,11 +30,15 @@ def noise(height: int = 5, width: int = 7, channels: int = 3, dtype: Any = np.ui
 
 
 def read(path: Path, channels: int = 3, depth: str = "uint16", value_range: Any = None, **more: Any) -> Pixels:
-    return read_image(path, channels=channels, depth=depth, value_range=value_range, **more)
+    return read_image(path, ImageFormat(channels, depth, value_range, **more))
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def stored_depth(path: Path) -> str:
+    return read_header(path, 3).depth
 
 
 def deep_png(path: Path, pixels: Pixels, *extra: bytes) -> Path:
@@ -178,7 +182,7 @@ def test_other_numbers_are_not_rounded_into_a_shallower_set(tmp_path: Path, dtyp
     np.save(tmp_path / "1.npy", noise(dtype=dtype))
     assert stored_depth(tmp_path / "1.npy") == "float32"
     for convert in (False, True):
-        with pytest.raises(ConfigError, match=rf"^{tmp_path}/1\.npy holds no whole .* give data\.depth=float32$"):
+        with pytest.raises(ConfigError, match=rf"^{tmp_path}/1\.npy is not .* integers: give data\.depth=float32$"):
             read(tmp_path / "1.npy", value_range=(0, 1), convert=convert)
 
 
@@ -218,9 +222,9 @@ def test_whole_numbers_in_a_set_of_floats_fill_the_range_of_their_type(tmp_path:
         np.testing.assert_allclose(read(path, 1, "float32").ravel(), [-1, -0.6, 1], rtol=1e-7)
 
 
-def test_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+def test_nan_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "1.npy", np.float32([[0, np.nan]]))
-    with pytest.raises(ConfigError, match=rf"^can't read the image {tmp_path}/1\.npy: some .* no numbers \(nan\)$"):
+    with pytest.raises(ConfigError, match=rf"^can't read the image {tmp_path}/1\.npy: some .* NaN$"):
         read(tmp_path / "1.npy", 1, "float32", (0, 1))
 
 
@@ -342,9 +346,8 @@ def test_every_mode_of_8_bits_is_what_pillow_makes_of_it(tmp_path: Path, mode: s
 @pytest.mark.parametrize("suffix", ["", "_b"])
 def test_channels_that_do_not_fit_are_refused_by_name(tmp_path: Path, there: int, wanted: int, suffix: str) -> None:
     np.save(tmp_path / "1.npy", noise(9, 9, there))
-    text = (
-        rf"^{tmp_path}/1\.npy has {there} channels, .* data\.channels{suffix}={wanted} .*data\.channels{suffix}={there}"
-    )
+    key = rf"data\.channels{suffix}"
+    text = rf"^{tmp_path}/1\.npy has {there} channels, .* {key}={wanted}: .*{key}={there}"
     with pytest.raises(ConfigError, match=text):
         read(tmp_path / "1.npy", wanted, suffix=suffix)
 
@@ -455,16 +458,16 @@ def test_a_file_that_is_no_image_or_a_broken_one_is_named_in_one_line(
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+def test_unreadable_images_are_named_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("this is no image")
     (tmp_path / "bomb.png").write_bytes(bomb())
     np.save(tmp_path / "none.npy", np.zeros((0, 5, 3), np.uint8))
     for name, reason in (
-        ("none.npy", r"its shape is \(0, 5, 3\), and not \(H, W\), "),
+        ("none.npy", r"its shape is \(0, 5, 3\), not \(H, W\), "),
         ("lost.png", "No such file or directory$"),
         ("empty.png", "the file is empty$"),
-        ("text.jpg", "this is no image, or one of an unknown format$"),
+        ("text.jpg", "this is not an image, or its format is unknown$"),
         ("bomb.png", "Image size .* exceeds limit"),
     ):
         for look in (stored_depth, read):

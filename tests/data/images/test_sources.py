@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from gantrain.data.images.convert import read_image
-from gantrain.data.images.decoding import stored_depth
+from gantrain.data.images.convert import ImageFormat, read_image
+from gantrain.data.images.headers import read_header
 from gantrain.data.images.sources import FolderSource
 from gantrain.errors import ConfigError
 
@@ -68,20 +68,18 @@ def write(path: Path) -> Path:
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif", "npy"])
 def test_bytes_read_as_the_file_that_holds_them(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"1.{suffix}")
-    depth = stored_depth(path)
-    assert stored_depth(path.read_bytes()) == depth == ("uint16" if suffix in ("tif", "npy") else "uint8")
-    of_file, of_bytes = (
-        read_image(encoded, channels=3, depth=depth, value_range=None) for encoded in (path, path.read_bytes())
-    )
+    depth = read_header(path, 3).depth
+    assert read_header(path.read_bytes(), 3).depth == depth == ("uint16" if suffix in ("tif", "npy") else "uint8")
+    of_file, of_bytes = (read_image(encoded, ImageFormat(3, depth)) for encoded in (path, path.read_bytes()))
     assert of_file.dtype == of_bytes.dtype
     assert np.array_equal(of_file, of_bytes)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif", "npy"])
-def test_broken_bytes_are_told_with_their_place(tmp_path: Path, suffix: str) -> None:
+def test_corrupt_bytes_are_reported_with_their_location(tmp_path: Path, suffix: str) -> None:
     whole = write(tmp_path / f"1.{suffix}").read_bytes()
     for broken in (b"", b"no image", whole[: len(whole) // 2]):
         with pytest.raises(ConfigError, match=r"can't read the image key 7 of DB: .") as caught:
-            read_image(broken, channels=3, depth="uint16", value_range=None, place="key 7 of DB")
+            read_image(broken, ImageFormat(3, "uint16"), "key 7 of DB")
         assert "\n" not in str(caught.value)
         assert ("is empty" in str(caught.value)) == (not broken)

@@ -20,7 +20,7 @@ def outcome(item: Batch) -> bytes:
 
 @pytest.mark.parametrize("preprocess", ["resize_and_crop", "crop", "scale_width_and_crop", "scale_shortside_and_crop"])
 @pytest.mark.parametrize("in_folders", [False, True])
-def test_both_images_of_a_pair_are_cut_and_mirrored_alike(tmp_path: Path, preprocess: str, in_folders: bool) -> None:
+def test_both_images_of_a_pair_have_the_same_crop_and_flip(tmp_path: Path, preprocess: str, in_folders: bool) -> None:
     left = noise()
     if in_folders:
         save(tmp_path / "trainA/1.png", left)
@@ -38,16 +38,16 @@ def test_both_images_of_a_pair_are_cut_and_mirrored_alike(tmp_path: Path, prepro
 
 
 @pytest.mark.parametrize(("height", "width"), [(355, 32), (70, 110), (16, 17)])
-def test_they_stay_alike_through_scaling(tmp_path: Path, height: int, width: int) -> None:
+def test_scaling_is_the_same_for_both_images(tmp_path: Path, height: int, width: int) -> None:
     save_pair(tmp_path / "train/1.png", height=height, width=width)
     dataset = pairs(tmp_path)
     for seed in range(40):
         item = dataset.item(0, seed)
-        # of a value and its negative, at most one is rounded up
+        # At most one of a value and its negative is rounded up.
         assert (item["b"].int() - (255 - item["a"].int())).abs().max() <= 1
 
 
-def test_outside_training_the_image_is_resized_to_the_window_and_not_mirrored(tmp_path: Path) -> None:
+def test_testing_resizes_to_the_crop_size_without_flips(tmp_path: Path) -> None:
     save_pair(tmp_path / "test/1.png", height=20, width=30)
     expected = Image.fromarray(noise(20, 30)).resize((12, 12), Image.Resampling.BICUBIC)
     for seed in range(10):
@@ -89,14 +89,14 @@ def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
         pairs(tmp_path)
 
 
-def test_a_image_that_cannot_be_halved_is_named(tmp_path: Path) -> None:
+def test_an_image_of_odd_width_is_named(tmp_path: Path) -> None:
     save(tmp_path / "train/1.png", noise(16, 33))
     with pytest.raises(ConfigError, match=rf"^{tmp_path}/train/1\.png is 33 pixels wide, which can't be halved"):
         pairs(tmp_path).item(0, 0)
 
 
 @pytest.mark.parametrize("preprocess", ["crop", "none", "scale_width", "scale_shortside_and_crop"])
-def test_pairs_that_scaling_leaves_unlike_in_size_are_named(tmp_path: Path, preprocess: str) -> None:
+def test_pairs_scaled_to_different_sizes_are_named(tmp_path: Path, preprocess: str) -> None:
     a, b = save(tmp_path / "trainA/1.png", noise(20, 30)), save(tmp_path / "trainB/1.png", noise(30, 30))
     dataset = pairs(tmp_path, preprocess=preprocess)
     with pytest.raises(ConfigError, match=rf"^{a} and {b} would be scaled to different sizes, \[.*resize_and_crop"):
@@ -105,7 +105,7 @@ def test_pairs_that_scaling_leaves_unlike_in_size_are_named(tmp_path: Path, prep
 
 
 @pytest.mark.parametrize("in_folders", [False, True])
-def test_the_direction_swaps_a_and_b_and_all_that_is_said_of_them(tmp_path: Path, in_folders: bool) -> None:
+def test_the_direction_swaps_a_and_b_and_their_specification(tmp_path: Path, in_folders: bool) -> None:
     gray, colour = noise(channels=1, dtype=np.uint16), noise(seed=1)
     if in_folders:
         save(tmp_path / "trainA/1.png", gray)
@@ -178,7 +178,7 @@ def test_channels_that_do_not_fit_are_named_with_their_own_key(tmp_path: Path) -
         pairs(tmp_path).item(0, 0)
 
 
-def test_a_image_too_small_for_its_window_is_named(tmp_path: Path) -> None:
+def test_an_image_smaller_than_the_crop_is_named(tmp_path: Path) -> None:
     save_pair(tmp_path / "train/1.png", height=8)
     with pytest.raises(ConfigError, match=rf"^{tmp_path}/train/1\.png \(\[8, 16\] pixels\) is smaller than"):
         pairs(tmp_path, preprocess="crop").item(0, 0)

@@ -1,4 +1,4 @@
-"""The pairs and the two domains that are made of the shipped digits."""
+"""The data sets derived from the shipped digits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def domains(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made of 40 digits a phase."""
+    """Use 40 digits per phase."""
     all_digits = module._digits
     monkeypatch.setattr(module, "_digits", lambda phase, size: itertools.islice(all_digits(phase, size), 40))
 
@@ -92,17 +92,17 @@ def test_an_outline_is_the_rim_of_the_ink_and_nothing_else(pairs: tuple[Path, in
         line, ink = both[:, :size] == 255, both[:, size:] > INK
         assert set(np.unique(both[:, :size])) == {0, 255}
         assert not (line & ~ink).any()
-        # closed: from inside no step leads out of the ink (which never reaches the edge, where roll would go around)
+        # No step from inside leaves the ink, which never reaches the edge, where roll would wrap around.
         steps = [np.roll(ink, shift, axis) for shift in (1, -1) for axis in (0, 1)]
         assert np.array_equal(ink & ~line, ink & np.logical_and.reduce(steps))
         inside_pixels += (ink & ~line).sum()
-    assert inside_pixels / COUNTS["test"] > 20 * (size / 32) ** 2  # there is something to fill
+    assert inside_pixels / COUNTS["test"] > 20 * (size / 32) ** 2  # There are pixels to fill.
 
 
 def test_the_outline_of_a_square_is_one_pixel_wide() -> None:
     square = np.zeros((6, 6), np.uint8)
-    square[1:6, 1:6] = 200  # as far as the edge of the image, which counts as outside
-    square[0, 0] = INK  # too faint
+    square[1:6, 1:6] = 200  # Up to the edge of the image, which counts as outside.
+    square[0, 0] = INK  # Below the threshold.
     assert (outline(square) // 255).tolist() == [
         [0, 0, 0, 0, 0, 0],
         [0, 1, 1, 1, 1, 1],
@@ -124,7 +124,7 @@ def test_no_digit_is_in_both_domains_and_none_is_left_out(domains: tuple[Path, i
     assert {both.shape for both in (*plain.values(), *stripes.values())} == {(size, size, 3)}
     assert all((image == image[..., :1]).all() for image in plain.values())
     shapes_a = {image[..., 0].tobytes() for image in plain.values()}
-    # the brighter colour channel of a stripe is the digit itself
+    # The brighter colour channel of a stripe is the digit.
     shapes_b = {image.max(axis=2).tobytes() for image in stripes.values()}
     assert not shapes_a & shapes_b
     assert shapes_a | shapes_b == {digit.tobytes() for digit in digits(phase, size)}
@@ -142,7 +142,7 @@ def test_each_class_is_as_often_in_either_domain(domains: tuple[Path, int], phas
 def test_stripes_are_of_two_strong_colours_in_every_image(domains: tuple[Path, int]) -> None:
     for image in images(domains[0] / "testB").values():
         bright = image[image.max(axis=2) > 128].astype(int)
-        assert ((bright.max(axis=1) - bright.min(axis=1)) > 128).all()  # saturated
+        assert ((bright.max(axis=1) - bright.min(axis=1)) > 128).all()  # Saturated.
         reddish = (bright[:, 0] > bright[:, 2]).mean()
         assert 0.15 < reddish < 0.85
 
@@ -153,7 +153,7 @@ def test_stripes_are_an_eighth_of_the_image_wide_and_fall_to_the_right() -> None
     assert found[0, 8:16, 2].tolist() == [0] * 4 + [255] * 4
     assert all(np.array_equal(found[row, row:], found[0, : 32 - row]) for row in range(32))
     assert np.array_equal(striped(np.full((64, 64), 255, np.uint8))[::2, ::2], found)
-    assert striped(np.full((32, 32), 51, np.uint8))[0, 0].tolist() == [51, 16, 0]  # a fifth of 255, 80, 0
+    assert striped(np.full((32, 32), 51, np.uint8))[0, 0].tolist() == [51, 16, 0]  # A fifth of 255, 80, 0.
 
 
 # ---- written on first use
@@ -212,7 +212,7 @@ def test_a_writing_that_is_interrupted_leaves_nothing(tmp_path: Path, name: str,
     assert len(list((tmp_path / "new/made").rglob("*.png"))) == 80
 
 
-def test_a_folder_of_somebody_else_is_not_filled(tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(ConfigError, match=rf"^data\.root: .*{tmp_path}/mine"):
         built("edges2digits", tmp_path / "mine")

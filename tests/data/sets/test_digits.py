@@ -1,4 +1,4 @@
-"""The digits that come with the package."""
+"""The digits that are part of the package."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def test_digits_come_in_any_size_white_on_black(size: int) -> None:
     assert digits.spec.shape("image") == (1, size, size)
     assert digits.spec.depth == {"image": "uint8"}
     assert digits.spec.class_names == tuple("0123456789")
-    # strokes are white, corners black
+    # Strokes are white, corners are black.
     assert torch.stack([some[..., row, column] for row in (0, -1) for column in (0, -1)]).max() == 0
     assert some.amax(dim=(1, 2, 3)).float().mean() > 200
     in_32 = images(Digits(load_size=32, phase="test"), 100).float().mean()
-    share = (28 / 32) ** 2 if size == 28 else 1.0  # of the padding that 28 pixels do without
+    share = (28 / 32) ** 2 if size == 28 else 1.0  # 28 pixels have no padding.
     torch.testing.assert_close(some.float().mean() * share, in_32, atol=1.0, rtol=0)
 
 
@@ -70,7 +70,7 @@ def test_a_size_that_shows_no_digit_is_refused() -> None:
         DATASETS.build({"mode": "digits", "load_size": 7}, phase="train")
 
 
-def test_a_whole_batch_is_that_of_its_items() -> None:
+def test_a_batch_equals_its_collated_items() -> None:
     digits = Digits(load_size=32, phase="test")
     chosen = [7, 0, 499, 7]
     assert_same_bits(digits.items(chosen, [0] * 4), collate([digits.item(index, 0) for index in chosen]))

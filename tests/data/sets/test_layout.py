@@ -20,7 +20,7 @@ LAYOUTS = {
 
 
 def lay(root: Path, layout: str, phase: str, name: str, seed: int) -> None:
-    """The pair number ``seed`` in one of the layouts: noise, and its negative."""
+    """Write the pair number ``seed`` in one of the layouts: noise and its negative."""
     if layout == "side by side":
         save_pair(root / LAYOUTS[layout][0].format(phase=phase, name=name), seed)
         return
@@ -30,7 +30,7 @@ def lay(root: Path, layout: str, phase: str, name: str, seed: int) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_is_found_with_its_sub_folders(tmp_path: Path, layout: str) -> None:
-    for seed, name in enumerate(("1.png", "x/1.png", "y/1.png")):  # the same base name thrice
+    for seed, name in enumerate(("1.png", "x/1.png", "y/1.png")):  # The same base name three times.
         lay(tmp_path, layout, "train", name, seed)
     lay(tmp_path, layout, "test", "2.png", 9)
     dataset = pairs(tmp_path, crop_size=16, flip=False)
@@ -45,7 +45,7 @@ def test_every_layout_is_found_with_its_sub_folders(tmp_path: Path, layout: str)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_val_stands_for_a_missing_test_and_for_no_other(tmp_path: Path, layout: str) -> None:
+def test_val_replaces_a_missing_test_and_no_other_phase(tmp_path: Path, layout: str) -> None:
     lay(tmp_path, layout, "train", "1.png", 0)
     assert not pairs(tmp_path).held_out
     with pytest.raises(ConfigError, match="nothing for the phase test in"):
@@ -77,13 +77,13 @@ def test_a_root_without_phases_serves_them_all(tmp_path: Path, in_folders: bool)
 
 def test_images_side_by_side_come_before_two_folders(tmp_path: Path) -> None:
     lay(tmp_path, "trainA", "train", "folders.png", 0)
-    (tmp_path / "train").mkdir()  # of no account while it is empty
+    (tmp_path / "train").mkdir()  # Ignored while it is empty.
     assert names(pairs(tmp_path)) == ["folders.png"]
     lay(tmp_path, "side by side", "train", "side.png", 0)
     assert names(pairs(tmp_path)) == ["side.png"]
 
 
-def test_what_was_looked_for_is_said(tmp_path: Path) -> None:
+def test_the_error_lists_the_expected_folders(tmp_path: Path) -> None:
     lay(tmp_path, "side by side", "test", "1.png", 0)
     save(tmp_path / "trainA/1.png", noise())
     save_pair(tmp_path / "stray.png")

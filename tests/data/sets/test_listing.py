@@ -1,4 +1,4 @@
-"""A CSV file that names the images of a folder."""
+"""A CSV file that lists the images of a folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def shades(dataset: SingleFolder) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("heading", ["", "path\n", "\ufeffpath\r\n"])
 def test_the_images_are_those_of_the_list_in_its_order(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
     paint("a.png", "deep/er/b.png", "c, d.png", "é.png")
-    monkeypatch.setattr(single, "find_images", None)  # nothing is searched
+    monkeypatch.setattr(single, "find_images", None)  # No folder is searched.
     found = listed(f'{heading}é.png\ndeep/er/b.png\n\n"c, d.png"\n')
     assert shades(found) == [("é.png", 3), ("deep/er/b.png", 1), ("c, d.png", 2)]
     assert found.labels is None
@@ -77,7 +77,7 @@ def test_a_heading_of_other_words_is_no_image(heading: str) -> None:
     )
 
 
-def test_a_image_without_suffix_may_come_first() -> None:
+def test_the_first_image_may_have_no_suffix() -> None:
     paint("1.png")
     Path("photos/1.png").rename("photos/1")
     assert shades(listed("1\n")) == [("1", 0)]
@@ -89,7 +89,7 @@ def test_labels_that_are_numbers_are_sorted_by_number() -> None:
     assert listed("1.png,10\n2.png,9\n3.png,x").spec.class_names == ("10", "9", "x")
 
 
-def test_every_phase_reads_the_whole_list() -> None:
+def test_every_phase_reads_all_listed_images() -> None:
     paint("train/1.png", "test/2.png")
     assert shades(listed("train/1.png\ntest/2.png", phase="test")) == shades(listed("train/1.png\ntest/2.png"))
 
@@ -111,7 +111,7 @@ def test_other_images_have_another_fingerprint() -> None:
 def test_other_labels_have_another_fingerprint() -> None:
     paint("1.png", "2.png")
     one = listed("1.png,cat\n2.png,dog\n").fingerprint
-    assert one == listed("path,label\n1.png, cat\n2.png, dog\n").fingerprint  # spaces are none of a label
+    assert one == listed("path,label\n1.png, cat\n2.png, dog\n").fingerprint  # Spaces are not part of a label.
     assert len({one, listed("1.png,dog\n2.png,cat\n").fingerprint, listed("1.png\n2.png\n").fingerprint}) == 3
 
 

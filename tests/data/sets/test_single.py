@@ -34,7 +34,7 @@ def test_every_format_is_read_whatever_the_case_of_its_extension(tmp_path: Path,
     pixels = image(found)
     assert pixels.shape == (3, 16, 16)
     assert pixels.dtype == torch.uint8
-    assert colour(pixels) == pytest.approx([10, 120, 240], abs=4)  # JPEG and WebP lose a little
+    assert colour(pixels) == pytest.approx([10, 120, 240], abs=4)  # JPEG and WebP are lossy.
 
 
 def test_sub_folders_that_hold_every_image_are_the_classes(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_sub_folders_that_hold_every_image_are_the_classes(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("names", [("cat/1.png", "dog/2.png", "3.png"), ("cat/1.png", "cat/2.png")])
-def test_one_sub_folder_or_a_image_outside_makes_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_one_sub_folder_or_an_image_outside_makes_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         paint(tmp_path / name)
     assert folder(tmp_path).labels is None
@@ -79,7 +79,7 @@ def test_a_hidden_folder_is_no_class(tmp_path: Path) -> None:
     assert len(folder(tmp_path)) == 2
 
 
-def test_the_folder_val_stands_in_for_one_named_test(tmp_path: Path) -> None:
+def test_val_replaces_a_missing_test_folder(tmp_path: Path) -> None:
     for name in ("train/cat/1.png", "train/dog/2.png", "val/cat/3.png"):
         paint(tmp_path / name)
     train, test = folder(tmp_path), folder(tmp_path, phase="test")
@@ -195,7 +195,7 @@ def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path: Path) ->
     assert found_names(folder(tmp_path / "[1]")) == ["2.png"]
 
 
-def test_a_missing_folder_that_is_handed_out_is_named_with_the_way_to_get_it(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_public_data_set_names_the_download(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no folder .*/ae_photos; gantrain data download ae_photos fetches it$"):
         folder(tmp_path / "ae_photos")
 

@@ -48,7 +48,7 @@ def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
     paint(tmp_path / "d_gray.png", (0, 0), mode="LA")
     found = folder(tmp_path)
     assert colour(image(found, 0)) == [255, 255, 255]
-    # alpha 128 / 255: 0.498 of white beside 0.502 of the colour
+    # Alpha 128 / 255: 0.498 of white and 0.502 of the colour.
     assert colour(image(found, 1)) == pytest.approx([127, 127, 227], abs=1)
     assert colour(image(found, 2)) == [10, 20, 30]
     assert colour(image(found, 3)) == [255, 255, 255]
@@ -72,9 +72,7 @@ def test_images_are_turned_upright(tmp_path: Path, orientation: int, upright: Ca
 
 
 @pytest.mark.parametrize("size", [(24, 16), (16, 24), (50, 31), (7, 9), (16, 16), (300, 20)])
-def test_the_shorter_side_becomes_load_size_and_the_square_is_cut_from_the_middle(
-    tmp_path: Path, size: tuple[int, int]
-) -> None:
+def test_the_shorter_side_becomes_load_size_and_the_center_is_cropped(tmp_path: Path, size: tuple[int, int]) -> None:
     width, height = size
     original = Image.fromarray(noise(height, width).numpy())
     original.save(tmp_path / "image.png")
@@ -104,7 +102,7 @@ def test_a_size_that_does_not_fit_is_refused(tmp_path: Path, keys: dict[str, Any
 
 
 def place_of(crop: Tensor, whole: Tensor) -> tuple[int, int]:
-    """Row and column at which ``crop`` stands in ``whole``, the only place."""
+    """The only row and column at which ``whole`` contains ``crop``."""
     size = crop.size(-1)
     windows = whole.unfold(1, size, 1).unfold(2, size, 1)  # (C, rows, columns, size, size)
     same = (windows == crop[:, None, None]).all(dim=4).all(dim=3).all(dim=0)
@@ -133,12 +131,12 @@ def test_about_half_of_the_images_are_mirrored_by_the_seed_alone(tmp_path: Path)
         pixels = image(found, seed=seed)
         mirrored.append(torch.equal(pixels, plain.flip(-1)))
         assert mirrored[-1] or torch.equal(pixels, plain)
-    # standard error of a share of 1000: 0.016
+    # The standard error of a fraction of 1000 is 0.016.
     assert sum(mirrored) / 1000 == pytest.approx(0.5, abs=0.08)
     assert torch.equal(image(found, seed=5), image(found, seed=5))
 
 
-def test_whether_a_image_is_mirrored_says_nothing_of_its_crop(tmp_path: Path) -> None:
+def test_flip_and_crop_are_independent(tmp_path: Path) -> None:
     save(tmp_path / "image.png", noise(8, 8))
     whole = noise(8, 8).permute(2, 0, 1)
     cropped = folder(tmp_path, load_size=8, crop_size=7, crop="random")
@@ -175,7 +173,7 @@ def test_a_named_way_of_preprocessing_takes_the_place_of_the_usual_one(tmp_path:
     assert torch.equal(image(folder(tmp_path, **keys, phase="test")), small)
 
 
-def test_by_default_testing_scales_as_training_does_and_by_name_to_the_window(tmp_path: Path) -> None:
+def test_testing_scales_as_training_unless_preprocess_is_given(tmp_path: Path) -> None:
     save(tmp_path / "1.png", noise(40, 40))
     usual = folder(tmp_path, phase="test", load_size=20, crop_size=10)
     named = folder(tmp_path, phase="test", load_size=20, crop_size=10, preprocess="scale_shortside_and_crop")

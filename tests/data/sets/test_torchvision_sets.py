@@ -1,4 +1,4 @@
-"""torchvision's data sets: the values of their images, and what is said of broken files."""
+"""torchvision's data sets: the values of their images, and the errors for corrupt files."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def test_a_face_is_the_middle_of_the_scaled_file(monkeypatch: pytest.MonkeyPatch
     made_celeba(Path("made"), monkeypatch)
     faces = of("CelebA", "test", 64)
     assert len(faces) == 2
-    # 178 x 218 becomes 64 x 78, of which 7 rows go above and below
+    # 178 x 218 becomes 64 x 78; 7 rows are cropped above and below.
     expected = Image.open(FACES / "000007.jpg").resize((64, 78), Image.Resampling.BICUBIC).crop((0, 7, 64, 71))
     np.testing.assert_array_equal(faces.item(1, 0)["image"].permute(1, 2, 0).numpy(), np.asarray(expected))
 
 
 @pytest.mark.parametrize("dataset", ["MNIST", "CIFAR10"])
-def test_what_is_in_memory_is_what_torchvision_hands_out(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_in_memory_equal_those_of_torchvision(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision import datasets
 
     made_mnist(Path("made"), "MNIST")

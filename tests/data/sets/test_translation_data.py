@@ -1,4 +1,4 @@
-"""Which data suit which model that translates, told in one line where they don't."""
+"""Which data sets suit which translation model, and the errors for all others."""
 
 from __future__ import annotations
 
@@ -53,25 +53,25 @@ def test_a_model_of_pairs_refuses_images_without(two_folders: list[str], capsys)
     assert "learns from pairs" in message
     assert "data=aligned" in message
     assert "data=single" in refusal(capsys, "model=dcgan", *two_folders)
-    # images that belong together by number are pairs
+    # Images combined by index are pairs.
     assert main(["train", "model=pix2pix", *two_folders, *small, "data.serial=true", *TYPED]) == 0
 
 
 def test_images_that_are_not_cut_size_the_networks_by_the_first_of_them(two_folders: list[str]) -> None:
     typed = ["model=cyclegan", *two_folders, "data.preprocess=none", "network.generator.blocks=1"]
-    assert main(["train", *typed, *TYPED, "data.crop_size=31"]) == 0  # nothing is cut, so nothing of 31 is there
+    assert main(["train", *typed, *TYPED, "data.crop_size=31"]) == 0  # Nothing is cropped to 31.
     assert (newest("run")["spec"]["height"], newest("run")["spec"]["width"]) == (64, 64)
 
 
-def test_a_image_whose_sides_the_networks_cannot_take_is_named_with_the_remedy(pairs: list[str], capsys) -> None:
+def test_an_image_size_that_networks_do_not_support_is_refused(pairs: list[str], capsys) -> None:
     typed = ["model=pix2pix", *pairs, "data.preprocess=none", "network/discriminator=pixelgan"]
-    message = refusal(capsys, *typed, "trainer.steps=9")  # an epoch meets all three
+    message = refusal(capsys, *typed, "trainer.steps=9")  # An epoch reads all three.
     assert "sides of at least 64 that are multiples of 64" in message
     assert "data.preprocess=resize_and_crop" in message
     assert ".png comes to" in message
 
 
-def test_images_of_unlike_sizes_in_one_batch_are_named(pairs: list[str], capsys) -> None:
+def test_images_of_different_sizes_in_one_batch_are_named(pairs: list[str], capsys) -> None:
     message = refusal(capsys, "model=cyclegan", *pairs, "data.preprocess=none", "data.batch_size=3")
     assert "data.batch_size=1" in message
     assert "(80 x 64 and 80 x 64)" in message

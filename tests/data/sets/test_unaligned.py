@@ -53,7 +53,7 @@ def domains(root: Path, *, phase: str = "train", **keys: Any) -> Unaligned:
 
 
 def numbers(dataset: Any, key: str, *, seed: int = 0) -> list[int]:
-    """Which image each item holds."""
+    """The image in each item."""
     return [int(dataset.item(index, seed + index)[key][0, 0, 0]) % 100 for index in range(len(dataset))]
 
 
@@ -63,7 +63,7 @@ def test_an_epoch_goes_through_the_larger_set(tmp_path: Path, count_a: int, coun
     fill(tmp_path, count_a, count_b, phase)
     dataset = domains(tmp_path, phase=phase)
     assert len(dataset) == max(count_a, count_b)
-    # the smaller set begins anew
+    # The smaller domain is repeated.
     assert numbers(dataset, "a") == [index % count_a for index in range(len(dataset))]
 
 
@@ -78,7 +78,7 @@ def test_outside_training_images_of_the_same_number_meet(tmp_path: Path, count_a
         assert (item["name"], item["name_b"]) == (f"{4 % count_a}.png", f"sub/{4 % count_b}.png")
 
 
-def test_in_training_every_image_of_b_meets_a_image_of_a_alike(tmp_path: Path) -> None:
+def test_training_combines_images_of_a_uniformly_with_those_of_b(tmp_path: Path) -> None:
     fill(tmp_path, 6, 4)
     dataset = domains(tmp_path)
     met = Counter()
@@ -92,7 +92,7 @@ def test_in_training_every_image_of_b_meets_a_image_of_a_alike(tmp_path: Path) -
     assert min(met.values()) > 150
     assert max(met.values()) < 250
     assert dataset.item(2, 5)["name_b"] == dataset.item(2, 5)["name_b"]
-    assert len({dataset.item(index, 5)["name_b"] for index in range(6)}) == 1  # a function of the seed alone
+    assert len({dataset.item(index, 5)["name_b"] for index in range(6)}) == 1  # It depends only on the seed.
 
 
 def test_serial_training_pairs_by_number_and_keeps_the_order(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_of_a_domain_every_image_comes_exactly_once(tmp_path: Path, phase: str) 
     assert whole.of_domain("a").fingerprint != whole.of_domain("b").fingerprint
 
 
-def test_of_a_domain_the_images_are_those_of_the_whole(tmp_path: Path) -> None:
+def test_one_domain_has_the_images_of_both(tmp_path: Path) -> None:
     fill(tmp_path, 3, 5, "test")
     whole = domains(tmp_path, phase="test", crop_size=5, load_size=6)
     for key in ("a", "b"):
@@ -163,7 +163,7 @@ def test_the_two_images_are_cut_and_mirrored_each_for_itself(tmp_path: Path) -> 
     assert max(seen.values()) < 30
 
 
-def test_the_direction_swaps_a_and_b_and_all_that_is_said_of_them(tmp_path: Path) -> None:
+def test_the_direction_swaps_a_and_b_and_their_specification(tmp_path: Path) -> None:
     fill(tmp_path, 3, 5)
     dataset = domains(tmp_path, direction="b_to_a", channels_b=3, range=[0, 100])
     assert dataset.spec.channels == {"a": 3, "b": 1}
@@ -179,7 +179,7 @@ LAYOUTS = [("{}A", "{}B"), ("A/{}", "B/{}"), ("a/{}", "b/{}"), ("{}/A", "{}/B")]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_is_found_and_val_stands_for_a_missing_test(tmp_path: Path, layout: tuple[str, str]) -> None:
+def test_every_layout_is_found_and_val_replaces_a_missing_test(tmp_path: Path, layout: tuple[str, str]) -> None:
     def lay(phase: str, value: int) -> None:
         for side in layout:
             save(tmp_path / side.format(phase) / "1.png", value)
@@ -203,7 +203,7 @@ def test_two_folders_without_phases_serve_them_all(tmp_path: Path) -> None:
         assert not dataset.held_out
 
 
-def test_what_was_looked_for_is_said(tmp_path: Path) -> None:
+def test_the_error_lists_the_expected_folders(tmp_path: Path) -> None:
     save(tmp_path / "trainA/1.png")
     save(tmp_path / "train/1.png")
     save(tmp_path / "1.png")
@@ -233,7 +233,7 @@ def test_other_names_in_either_domain_are_another_fingerprint(tmp_path: Path) ->
 def test_max_size_takes_the_first_images_of_both_sets(tmp_path: Path) -> None:
     fill(tmp_path, 12, 11)
     first = domains(tmp_path).first(3)
-    # sorted by name: 0, 1, 10, ...
+    # Sorted by name: 0, 1, 10, ...
     assert numbers(first, "a") == [0, 1, 10]
     assert {number for seed in range(30) for number in numbers(first, "b", seed=seed)} == {0, 1, 10}
     assert [len(first.of_domain(domain)) for domain in ("a", "b")] == [3, 3]

@@ -11,7 +11,7 @@ from data_check import SMALL, check, findings, row, save, two_domains
 from gantrain.data.tools.check import findings_in, in_bytes
 
 
-def test_a_data_set_without_fault_is_counted_and_measured() -> None:
+def test_a_valid_data_set_is_counted_and_measured() -> None:
     two_domains()
     save("set/trainA/wide.png", 50, size=(20, 40))
     save("set/testB/9.png", 51, size=(10, 16))
@@ -24,7 +24,7 @@ def test_a_data_set_without_fault_is_counted_and_measured() -> None:
     assert row(printed, "height") == ["10 .. 10 .. 20", "10", "10", "10"]
     assert row(printed, "width") == ["12 .. 12 .. 40", "12", "12", "12 .. 12 .. 16"]
     assert row(printed, "width / height") == ["1.2 .. 1.2 .. 2", "1.2", "1.2", "1.2 .. 1.2 .. 1.6"]
-    assert row(printed, "sizes") == ["2 different", "all alike", "all alike", "2 different"]
+    assert row(printed, "sizes") == ["2 different", "all equal", "all equal", "2 different"]
     assert row(printed, "channels") == ["3"] * 4
     assert row(printed, "depth") == ["uint8"] * 4
     stored = sum(path.stat().st_size for path in Path("set/trainB").iterdir())
@@ -37,18 +37,18 @@ def test_a_data_set_without_fault_is_counted_and_measured() -> None:
 def test_of_what_is_cached_each_mode_and_depth_has_its_size() -> None:
     for number in range(2):
         save(f"gray/{number}.png", number, size=(16, 24), channels=1, depth=np.uint16)
-    # a shorter side of 8 makes 8 x 12, of two bytes
+    # A shorter side of 8 gives 8 x 12 values of two bytes.
     _, printed = check("data=single", "data.root=gray", "data.channels=1", *SMALL)
     assert row(printed, "cached, disk or memory") == ["384 B"]
     assert row(printed, "depth") == ["uint16"]
-    # with a range, of four
+    # With a range, four bytes.
     _, printed = check("data=single", "data.root=gray", "data.channels=1", "data.range=[0,4095]", *SMALL)
     assert row(printed, "cached, disk or memory") == ["768 B"]
     save("pairs/train/1.png", 0, size=(16, 32))
-    # two halves of 8 x 8 x 3
+    # Two halves of 8 x 8 x 3.
     _, printed = check("data=aligned", "data.root=pairs", *SMALL)
     assert row(printed, "cached, disk or memory") == ["384 B"]
-    # both of them in 8 x 8 x 3 and in 8 x 8 x 1, of which one half each is never seen
+    # Both halves in 8 x 8 x 3 and in 8 x 8 x 1, although one half of each is never used.
     _, printed = check("data=aligned", "data.root=pairs", "data.channels_b=1", *SMALL)
     assert row(printed, "cached, disk or memory") == ["512 B"]
 
@@ -62,7 +62,7 @@ def test_images_left_out_by_training_do_not_stop_it_if_they_are_few() -> None:
     status, printed = check(*words, "data.on_error=skip")
     assert status == 0
     assert "warning: train: images that can't be read or converted: 1" in findings(printed)
-    for name in ("second", "third"):  # more than one in ten
+    for name in ("second", "third"):  # More than one in ten.
         Path(f"set/{name}.png").write_bytes(b"")
     assert check(*words, "data.on_error=skip")[0] == 1
 
@@ -79,7 +79,7 @@ def test_bad_images_of_both_domains_count_together_as_in_training() -> None:
     assert [line.partition(":")[0] for line in findings(printed)] == ["would stop training"] * 2
 
 
-def test_too_many_bad_images_on_end_stop_training_though_they_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_consecutive_bad_images_stop_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gantrain.data.tools.check.MAX_CONSECUTIVE_ERRORS", 3)
     for number in range(40):
         save(f"set/{number:02}.png", number)
@@ -108,13 +108,13 @@ def test_pairs_that_would_come_out_at_different_sizes_are_named() -> None:
     found = findings(printed)
     line = "train: pairs scaled to different sizes, which data.preprocess=resize_and_crop would make equal: 1"
     assert found[f"would stop training: {line}"] == ["set/A/1.png [8, 10] and set/B/1.png [8, 14]"]
-    # as any other that no batch can be made of
+    # Like any other bad image.
     status, printed = check(*words, "data.preprocess=scale_shortside_and_crop", "data.on_error=skip")
     assert status == 0
     assert f"warning: {line}" in findings(printed)
 
 
-def test_what_is_smaller_than_the_crop_stops_training_only_where_it_is_not_made_larger() -> None:
+def test_images_smaller_than_the_crop_stop_training_unless_scaled_up() -> None:
     save("set/0.png", 0, size=(8, 8))
     save("set/1.png", 1, size=(6, 12))
     words = ["data=single", "data.root=set", *SMALL]
@@ -128,11 +128,11 @@ def test_what_is_smaller_than_the_crop_stops_training_only_where_it_is_not_made_
     assert findings(printed)[line] == ["set/1.png"]
 
 
-def test_images_of_unlike_sizes_stop_training_unless_each_is_a_batch() -> None:
+def test_images_of_different_sizes_need_a_batch_size_of_1() -> None:
     for number in range(3):
         save(f"set/{number}.png", number, size=(8, 12 + 8 * (number == 1)))
     words = ["data=single", "data.root=set", *SMALL]
-    assert check(*words, "data.batch_size=2")[0] == 0  # all are cut
+    assert check(*words, "data.batch_size=2")[0] == 0  # All are cropped.
     words.append("data.preprocess=none")
     assert check(*words, "data.batch_size=1")[0] == 0
     for more in ([], ["data.on_error=skip"], ["quick=true"]):
@@ -162,7 +162,7 @@ def test_a_cache_beyond_its_limit_stops_training_if_it_was_asked_for(data: str) 
         assert check(*words, f"data.cache={mode}", "data.cache_limit=5e-7")[0] == 0
 
 
-def test_copies_are_found_within_a_set_between_domains_and_between_training_and_test() -> None:
+def test_duplicates_are_found_within_and_between_parts() -> None:
     two_domains()
     for source, copy in (
         ("trainA/0", "trainA/c"),
@@ -172,7 +172,7 @@ def test_copies_are_found_within_a_set_between_domains_and_between_training_and_
     ):
         Path(f"set/{copy}.png").write_bytes(Path(f"set/{source}.png").read_bytes())
     for name in ("x", "y"):
-        Path(f"set/trainA/{name}.png").write_bytes(b"")  # empty files are no copies
+        Path(f"set/trainA/{name}.png").write_bytes(b"")  # Empty files are not duplicates.
     status, printed = check("data=unaligned", "data.root=set", *SMALL)
     assert status == 1
     assert {line: items for line, items in findings(printed).items() if line.startswith("warning")} == {
@@ -203,5 +203,5 @@ def test_no_finding_without_images() -> None:
 @pytest.mark.parametrize(
     ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 KB"), (1234567, "1.23 MB"), (43e9, "43 GB")]
 )
-def test_bytes_are_said_in_units(count: int, text: str) -> None:
+def test_bytes_have_readable_units(count: int, text: str) -> None:
     assert in_bytes(int(count)) == text

@@ -14,7 +14,7 @@ from gantrain.data.settings import STREAM_KEYS, build_dataset
 
 
 @pytest.mark.parametrize("data", ["single", "unaligned", "aligned"])
-def test_only_what_training_would_draw_is_looked_at(data: str) -> None:
+def test_only_images_that_training_would_read_are_inspected(data: str) -> None:
     folders = [""] if data == "single" else ["A/", "B/"]
     for folder in folders:
         for number in range(40):
@@ -63,7 +63,7 @@ def test_images_without_a_partner_are_all_named() -> None:
     assert row(printed, "images") == ["8", "2"]
 
 
-def test_images_of_one_name_but_for_the_suffix_are_named() -> None:
+def test_images_that_differ_only_in_their_suffixes_are_named() -> None:
     for name in ("A/1.png", "A/1.bmp", "B/1.png"):
         save(f"set/{name}", len(name))
     status, printed = check("data=aligned", "data.root=set", *SMALL)
@@ -80,7 +80,7 @@ def test_depths_that_do_not_fit_and_a_missing_range_are_found() -> None:
     assert status == 1
     found = findings(printed)
     assert found["would stop training: train: images that can't be read or converted: 1"] == [
-        "set/1.png has a depth of uint16, and the first image of uint8: give data.depth=uint16"
+        "set/1.png has a depth of uint16, the first image of uint8: give data.depth=uint16"
     ]
     assert "warning: train: images of different depths: uint8 (1), uint16 (1)" in found
     assert check(*words, "data.depth=uint16")[0] == 0
@@ -134,7 +134,7 @@ def test_missing_test_images_and_files_of_other_kinds_are_mentioned() -> None:
     ]
 
 
-def test_links_that_lead_nowhere_are_named() -> None:
+def test_broken_links_are_named() -> None:
     save("set/0.png", 0)
     Path("set/1.png").symlink_to("nowhere.png")
     _, printed = check("data=single", "data.root=set", *SMALL)

@@ -23,10 +23,10 @@ def test_a_zip_becomes_the_folder_of_its_name(serve, capsys) -> None:
     assert Image.open("datasets/horse2zebra/trainB/2.jpg").size == (16, 16)
     out, err = capsys.readouterr()
     assert out == "datasets/horse2zebra: testA 1, testB 1, trainA 1, trainB 2 images\n"
-    assert err == ""  # a bar is for a terminal
+    assert err == ""  # Progress bars are only for terminals.
 
 
-def test_a_tar_gz_becomes_the_folder_of_its_name_below_the_root_that_is_typed(serve, tmp_path: Path) -> None:
+def test_a_tar_gz_is_unpacked_below_the_given_root(serve, tmp_path: Path) -> None:
     serve("facades", tarred(PAIRED))
     assert main(["data", "download", "facades", f"root={tmp_path}/deep/er"]) == 0
     assert files(tmp_path / "deep/er") == PAIRED
@@ -41,7 +41,7 @@ def test_pairs_are_held_out_under_either_name(serve, held_out: str) -> None:
     assert files(Path("datasets")) == names
 
 
-def test_two_domains_that_share_a_name_with_pairs_have_a_folder_of_their_own(serve) -> None:
+def test_domains_named_like_pairs_have_a_separate_folder(serve) -> None:
     assert NAMES["maps_unaligned"].endswith("cyclegan/datasets/maps.zip")
     assert NAMES["maps"].endswith("pix2pix/datasets/maps.tar.gz")
     names = {name.replace("horse2zebra", "maps") for name in UNPAIRED}
@@ -103,7 +103,7 @@ def test_a_category_of_which_one_archive_came_is_completed(serve_lsun, capsys) -
 
 
 @pytest.mark.parametrize(("count", "part"), [(0, 1), (5, 0.5), (5, 0)])
-def test_an_archive_without_a_whole_database_is_refused(serve_lsun, capsys, count: int, part: float) -> None:
+def test_an_archive_without_a_complete_database_is_refused(serve_lsun, capsys, count: int, part: float) -> None:
     address = serve_lsun(None, zipped_lmdb("tower_val_lmdb", count, part)).replace("_train_", "_val_")
     assert refused("lsun_tower", capsys) == (
         f"gantrain: {address}: the archive contains no LMDB, or an empty or corrupt one\n"

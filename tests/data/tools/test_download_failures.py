@@ -19,7 +19,7 @@ from gantrain.data.tools.download import download
 from gantrain.runtime.directories import resumable_dir
 
 
-def test_a_connection_that_ends_early_is_told_by_the_length(serve, capsys) -> None:
+def test_a_connection_that_ends_early_is_detected_by_the_length(serve, capsys) -> None:
     body = zipped(UNPAIRED)
     address = serve("horse2zebra", body[:-100], says=len(body))
     assert refused("horse2zebra", capsys) == (
@@ -41,7 +41,9 @@ def test_a_page_instead_of_an_archive_is_refused(serve, capsys) -> None:
 
 
 def test_one_wrong_byte_in_a_zip_is_found_by_its_checksum(serve, capsys) -> None:
-    archive = bytearray(zipped(UNPAIRED))  # images are stored as they are, the first after its 30 bytes and its name
+    archive = bytearray(
+        zipped(UNPAIRED)
+    )  # Images are stored uncompressed, the first after a header of 30 bytes and its name.
     archive[200] ^= 1
     serve("horse2zebra", bytes(archive))
     assert "checksum mismatch of horse2zebra/testA/1.jpg" in refused("horse2zebra", capsys)
@@ -49,7 +51,7 @@ def test_one_wrong_byte_in_a_zip_is_found_by_its_checksum(serve, capsys) -> None
 
 def test_a_wrong_checksum_at_the_end_of_a_tar_gz_is_found(serve, capsys) -> None:
     archive = bytearray(tarred(PAIRED))
-    archive[-5] ^= 1  # the last eight bytes are the checksum and the length
+    archive[-5] ^= 1  # The last eight bytes are the checksum and the length.
     serve("facades", bytes(archive))
     assert "the archive is corrupt (CRC check failed" in refused("facades", capsys)
 
@@ -98,7 +100,7 @@ def test_an_archive_that_the_server_does_not_have_is_named(serve, capsys) -> Non
     )
 
 
-def test_without_a_server_one_line_says_so(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_refused_connection_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setitem(NAMES, "horse2zebra", "http://127.0.0.1:1/horse2zebra.zip")
     assert refused("horse2zebra", capsys) == (
@@ -109,7 +111,7 @@ def test_without_a_server_one_line_says_so(monkeypatch: pytest.MonkeyPatch, caps
 def test_an_encrypted_archive_is_refused(serve, capsys) -> None:
     archive = bytearray(zipped(UNPAIRED))
     for place in (archive.index(b"PK\x03\x04") + 6, archive.index(b"PK\x01\x02") + 8):
-        archive[place] |= 1  # the flag of encryption, of the first image
+        archive[place] |= 1  # The encryption flag of the first image.
     serve("horse2zebra", bytes(archive))
     assert "the archive is corrupt (File 'horse2zebra/testA/1.jpg' is encrypted" in refused("horse2zebra", capsys)
 
@@ -147,18 +149,18 @@ def test_what_is_larger_than_the_disk_is_not_begun(serve, monkeypatch: pytest.Mo
 
 
 def begun(serve, capsys: pytest.CaptureFixture[str], body: bytes) -> None:
-    """A download of which half has come."""
+    """Interrupt a download halfway."""
     serve("horse2zebra", body, tag='"1"', part=0.5)
     assert main(["data", "download", "horse2zebra"]) == 2
     assert "the connection ended after" in capsys.readouterr().err
     assert Path("datasets/.horse2zebra-unfinished/fetched/archive").stat().st_size == len(body) // 2
 
 
-def test_a_download_goes_on_where_it_was(serve, capsys) -> None:
+def test_a_download_is_resumed(serve, capsys) -> None:
     body = zipped(UNPAIRED)
     begun(serve, capsys, body)
     marked = Path("datasets/.horse2zebra-unfinished/fetched/archive")
-    with marked.open("r+b") as file:  # what has come is not fetched again: an image that is changed stays changed
+    with marked.open("r+b") as file:  # This part is not downloaded again: the change remains.
         file.seek(body.index(b"horse2zebra/testA/1.jpg"))
         file.write(b"horse2zebra/testA/9.jpg")
     changed = body[::-1].replace(b"horse2zebra/testA/1.jpg"[::-1], b"horse2zebra/testA/9.jpg"[::-1], 1)[::-1]
@@ -174,9 +176,7 @@ def test_another_archive_by_now_is_fetched_from_its_beginning(serve, capsys) -> 
     assert files(Path("datasets")) == UNPAIRED | {"horse2zebra/trainA/new.jpg"}
 
 
-def test_what_an_interruption_has_left_whole_is_not_fetched_again(
-    serve, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
+def test_a_complete_archive_is_not_downloaded_again(serve, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     def interrupted(*_: object) -> None:
         assert any(path.name == "1.jpg" for path in Path().rglob("*"))
         raise KeyboardInterrupt
@@ -192,7 +192,7 @@ def test_what_an_interruption_has_left_whole_is_not_fetched_again(
     assert files(Path("datasets")) == UNPAIRED
 
 
-def test_a_bad_archive_is_not_gone_on_with(serve, capsys) -> None:
+def test_a_corrupt_archive_is_not_resumed(serve, capsys) -> None:
     body = zipped(UNPAIRED)
     begun(serve, capsys, body)
     serve("horse2zebra", body[:-50], tag='"1"')

@@ -18,13 +18,11 @@ from gantrain.data.tools import prepare as module
 from gantrain.runtime.directories import resumable_dir
 
 
-def test_an_interrupted_command_goes_on_where_it_was_and_leaves_no_folder_before(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interrupted_command_resumes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(60):
         save(f"in/{number:02}.png", noise(number))
     assert prepare("resize", "in", "expected", "size=4") == 0
-    monkeypatch.setattr("gantrain.runtime.parallel.MOST_THREADS", 1)
+    monkeypatch.setattr("gantrain.runtime.parallel.MAX_THREADS", 1)
     written: list[str] = []
 
     def write(path: Path, image: np.ndarray) -> Path:
@@ -40,13 +38,13 @@ def test_an_interrupted_command_goes_on_where_it_was_and_leaves_no_folder_before
     assert "the same command resumes" in capsys.readouterr().err
     assert not Path("out").exists()
     assert prepare("resize", "in", "out", "size=4") == 0
-    assert len(written) == 60 + 1  # the one that was cut off was begun anew
+    assert len(written) == 60 + 1  # The interrupted one was repeated.
     assert contents("out") == contents("expected")
     assert no_leftovers()
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
-    """Run a command that stops when everything has been made but not put in its place."""
+    """Run a command and interrupt it before the finished folder is moved."""
     with monkeypatch.context() as patch:
         replace = Path.replace
 
@@ -59,7 +57,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
         assert prepare(*words) == 130
 
 
-def test_what_is_older_than_its_source_or_has_lost_it_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_with_newer_or_missing_sources_are_not_reused(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         save(f"in/{number}.png", noise(number))
     interrupted(monkeypatch, "resize", "in", "out", "size=4")
@@ -73,7 +71,7 @@ def test_what_is_older_than_its_source_or_has_lost_it_is_not_kept(monkeypatch: p
     assert files("out") == {"1.png", "2.png"}
 
 
-def test_another_command_does_not_go_on_with_what_one_has_begun(
+def test_another_command_does_not_resume_unfinished_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save("in/0.png", noise(0))
@@ -102,7 +100,7 @@ def test_only_one_process_at_a_time_makes_a_folder(capsys: pytest.CaptureFixture
     assert no_leftovers()
 
 
-def test_a_killed_command_goes_on() -> None:
+def test_a_killed_command_resumes() -> None:
     for number in range(200):
         save(f"in/{number:03}.png", noise(number, 64, 64))
     assert prepare("resize", "in", "expected", "size=32") == 0
@@ -126,14 +124,14 @@ def test_a_folder_of_that_name_that_is_not_ours_stays_as_it_is(capsys: pytest.Ca
     assert (files(".out-unfinished") - {"made_by"}) == {"mine.png"}
 
 
-def test_a_name_that_ends_like_what_is_made_is_not_taken_for_it() -> None:
+def test_names_that_end_with_an_added_suffix_are_distinct() -> None:
     for name in ("a.jpg", "a.png.jpg", "a.npy.bmp"):
         save(f"in/{name}", noise(len(name)))
     assert prepare("resize", "in", "out", "size=4") == 0
     assert files("out") == {"a.png", "a.png.png", "a.npy.png"}
 
 
-def test_a_link_is_not_made_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_link_is_not_replaced_by_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     save("in/0.png", noise(0))
     Path("empty").mkdir()
     for name, goal in (("link", "empty"), ("dangling", "nowhere")):

@@ -14,13 +14,13 @@ from gantrain.data.tools.check import summarise
 from gantrain.data.tools.inspect import Part
 
 
-def test_all_that_cannot_be_read_is_named() -> None:
+def test_unreadable_images_are_named() -> None:
     two_domains()
     whole = save("set/whole.png", size=(64, 64)).read_bytes()
     Path("set/whole.png").unlink()
     for number in range(6):
         Path(f"set/trainA/broken{number}.jpg").write_bytes(b"no image")
-    Path("set/trainB/0.png").write_bytes(b"")  # the first, from which the depth would be taken
+    Path("set/trainB/0.png").write_bytes(b"")  # The first image, which usually defines the depth.
     Path("set/testB/cut.png").write_bytes(whole[: len(whole) // 2])
     status, printed = check("data=unaligned", "data.root=set", *SMALL)
     assert status == 1
@@ -28,7 +28,7 @@ def test_all_that_cannot_be_read_is_named() -> None:
     assert [line.partition(":")[0] for line in found] == ["would stop training"] * 3
     unreadable = [item for items in found.values() for item in items]
     assert unreadable[:6] == [
-        f"can't read the image set/trainA/broken{number}.jpg: this is no image, or one of an unknown format"
+        f"can't read the image set/trainA/broken{number}.jpg: this is not an image, or its format is unknown"
         for number in range(6)
     ]
     assert unreadable[6] == "can't read the image set/trainB/0.png: the file is empty"
@@ -40,7 +40,7 @@ def test_quick_reads_headers_alone() -> None:
     for number in range(150):
         save(f"set/{number:03}.png", number)
     whole = Path("set/001.png").read_bytes()
-    Path("set/001.png").write_bytes(whole[:100])  # one that has no thumbnail
+    Path("set/001.png").write_bytes(whole[:100])  # An image without thumbnail.
     Path("set/003.png").write_bytes(b"")
     status, printed = check("data=single", "data.root=set", "quick=true", *SMALL)
     assert status == 1
@@ -50,14 +50,14 @@ def test_quick_reads_headers_alone() -> None:
     assert row(printed, "unreadable") == ["2"]
 
 
-def test_of_gray_images_quick_says_nothing() -> None:
+def test_quick_does_not_report_gray_images() -> None:
     for number in range(3):
         save(f"set/{number}.png", number, channels=1)
     assert "in gray" in check("data=single", "data.root=set", *SMALL)[1]
     assert "in gray" not in check("data=single", "data.root=set", "quick=true", *SMALL)[1]
 
 
-def test_what_cannot_be_halved_is_named() -> None:
+def test_images_of_odd_width_are_named() -> None:
     for number, width in enumerate((16, 17, 16, 19)):
         save(f"set/train/{number}.png", number, size=(8, width))
     status, printed = check("data=aligned", "data.root=set", *SMALL)
@@ -68,7 +68,7 @@ def test_what_cannot_be_halved_is_named() -> None:
     ]
 
 
-def test_colour_in_gray_sets_and_gray_in_colour_sets_is_found_by_the_pixels() -> None:
+def test_gray_and_colour_are_distinguished_by_pixels() -> None:
     for name, gray in (("0", False), ("1", True), ("2", False)):
         save(f"set/{name}.png", int(name))
         if gray:
@@ -120,4 +120,4 @@ def test_memory_grows_by_few_bytes_with_every_image(tmp_path: Path) -> None:
         assert len(summary.thumbnails) == 100
         return used
 
-    assert peak(2000) - peak(500) < 1500 * 1000  # 12,288 each, were they kept
+    assert peak(2000) - peak(500) < 1500 * 1000  # It would be 12,288 bytes per image if they were stored.

@@ -29,7 +29,7 @@ def test_a_database_holds_the_files_as_they_are_under_their_paths(tmp_path: Path
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".made_by", "data.mdb"]
 
 
-def test_a_finished_one_is_left_alone_and_says_so(tmp_path: Path, capsys) -> None:
+def test_a_complete_database_is_left_unchanged(tmp_path: Path, capsys) -> None:
     fill(tmp_path / "in", classes())
     write_lmdb(Path("in"), Path("out"))
     before = (tmp_path / "out/data.mdb").stat()
@@ -78,10 +78,10 @@ def test_a_path_that_is_too_long_for_a_key_keeps_its_class_and_suffix(tmp_path: 
     assert all(key.endswith(b".png") and len(key) <= 511 for key in keys)
 
 
-def test_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr(module, "COMMIT_BYTES", 1)  # a transaction for each
+def test_an_interrupted_lmdb_command_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(module, "COMMIT_BYTES", 1)  # One transaction per file.
     made = fill(tmp_path / "in", classes(10))
-    time.sleep(0.01)  # for the clock of the file system
+    time.sleep(0.01)  # For the resolution of file times.
     interruption = Interruption(monkeypatch, "read_bytes", 4)
     assert main(["data", "lmdb", "in", "out"]) == 130
     assert "the same command resumes" in capsys.readouterr().err
@@ -93,9 +93,7 @@ def test_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
-def test_what_was_changed_or_removed_after_an_interruption_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_changed_after_an_interruption_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "COMMIT_BYTES", 1)
     made = fill(tmp_path / "in", {f"{number}.png": b"%d" % number for number in range(10)})
     Interruption(monkeypatch, "read_bytes", 6)
@@ -103,7 +101,7 @@ def test_what_was_changed_or_removed_after_an_interruption_is_not_kept(
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     time.sleep(0.01)
-    made |= fill(tmp_path / "in", {"1.png": b"X", "older": b"Y"})  # of the same size
+    made |= fill(tmp_path / "in", {"1.png": b"X", "older": b"Y"})  # The same size.
     os.utime(tmp_path / "in/older", (1, 1))
     (tmp_path / "in/older").replace(tmp_path / "in/3.png")
     made["3.png"] = made.pop("older")
@@ -114,7 +112,7 @@ def test_what_was_changed_or_removed_after_an_interruption_is_not_kept(
     assert len(key_index(open_database(tmp_path / "out"))) == 9
 
 
-def test_a_killed_one_goes_on(tmp_path: Path) -> None:
+def test_a_killed_lmdb_command_resumes(tmp_path: Path) -> None:
     made = fill(tmp_path / "in", {f"{number}.png": b"%d" % number for number in range(10)})
     script = (
         "import os\nfrom pathlib import Path\nfrom gantrain.data.tools import lmdb_convert as module\n"
@@ -153,7 +151,7 @@ def test_a_folder_that_will_not_do_is_refused_in_one_line(arguments: list[str], 
     assert set(Path().rglob("*")) == before
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "in", {"1.png": os.urandom(500_000)})
     writing = module.open_for_writing
     monkeypatch.setattr(module, "open_for_writing", lambda path, room: writing(path, 1 << 14))

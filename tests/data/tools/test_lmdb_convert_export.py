@@ -35,8 +35,8 @@ def test_out_and_in_again_gives_the_same_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "keys",
     [
-        [b"x", b"x.png"],  # the former has no suffix of its own
-        [b"x\n", b"x%0A"],  # which no file should be called, and what it is called instead
+        [b"x", b"x.png"],  # The first has no suffix.
+        [b"x\n", b"x%0A"],  # An invalid file name, and its replacement.
         [b"a", b"a.png/b.png"],
         [b"a.png", b"a.png/b.png"],
         [b"files.csv/a.png", b"b.png"],
@@ -104,7 +104,7 @@ def test_no_key_leads_out_of_the_folder(tmp_path: Path, key: bytes) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"db", "db.keys", "flat", "tree"}
 
 
-def test_an_interrupted_export_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_an_interrupted_export_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     values = lsun(tmp_path / "db", 40)
     interruption = Interruption(monkeypatch, "write_bytes", 15)
     assert main(["data", "export", "db", "out"]) == 130

@@ -65,7 +65,7 @@ def test_gray_joins_colour_and_8_bits_join_16() -> None:
     np.testing.assert_array_equal(pixels("ab/2.png"), np.hstack([deep, noise(3).astype(np.uint16) * 257]))
 
 
-def test_images_without_partner_are_named_and_nothing_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_without_partner_are_named_and_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("both", *(f"a{number:02}" for number in range(12))):
         save(f"a/{name}.png", noise(0))
     for name in ("both", "b1"):
@@ -145,7 +145,7 @@ def test_resize_keeps_the_depth_and_the_range_of_values() -> None:
     assert scaled.dtype == np.float32
     assert scaled.min() >= -1000
     assert scaled.max() <= 3000
-    # the mean of a ramp stays, and its ends come near
+    # The mean of a ramp is preserved, its ends approximately.
     np.testing.assert_allclose([scaled.mean(), scaled[0, 0], scaled[-1, -1]], [1000, -700, 2700], atol=120)
     assert pixels("out/chw.png").shape == (4, 4, 3)
     assert pixels("out/chw.png").dtype == np.uint16

@@ -110,7 +110,7 @@ def test_files_of_equal_content_never_come_to_two_sides() -> None:
 def test_pairs_that_share_one_image_are_not_the_same() -> None:
     for number in range(10):
         save(f"in/A/{number}.png", noise(number))
-        save(f"in/B/{number}.png", np.zeros((6, 8), np.uint8))  # nine masks of nothing
+        save(f"in/B/{number}.png", np.zeros((6, 8), np.uint8))  # Empty masks.
         for copy in (f"in/A/{number}_again.png", f"in/B/{number}_again.png"):
             save(copy, np.asarray(Image.open(copy.replace("_again", ""))))
     assert prepare("split", "in", "out") == 0
@@ -118,11 +118,11 @@ def test_pairs_that_share_one_image_are_not_the_same() -> None:
     assert {phase: len(names) for phase, names in split.items()} == {
         **{"trainA": 16, "trainB": 16, "valA": 2, "valB": 2, "testA": 2, "testB": 2}
     }
-    for names in split.values():  # but those of which both are equal
+    for names in split.values():  # Except for those with two identical files.
         assert {name.replace("_again", "") for name in names} == {name for name in names if "_again" not in name}
 
 
-def test_where_copies_leave_nothing_they_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_copies_that_leave_a_phase_empty_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(6):
         save(f"in/{number}.png", noise(1))
     assert prepare("split", "in", "other", "train=0.5", "val=0", "test=0.5") == 2
@@ -160,7 +160,7 @@ def test_splits_that_cannot_be_are_refused(
     assert no_leftovers()
 
 
-def test_what_is_divided_already_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_split_already_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for phase in ("trainA", "trainB", "testA", "testB"):
         save(f"in/{phase}/1.png", noise(0))
     assert prepare("split", "in", "out") == 2
