@@ -4,150 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from omegaconf import OmegaConf
-from PIL import Image
+from run_folders import job, make_run
 
 from gantrain.cli.main import main
 from gantrain.report.pages.page import read_data, write_data
 from gantrain.sweeps.compare import differing
-from gantrain.sweeps.summary import Run, higher_is_better, metrics, read_run
-from gantrain.sweeps.sweep import LOST, read_jobs
+from gantrain.sweeps.summary import Run, read_run
 
-CONFIG = {
-    "name": "one",
-    "seed": 0,
-    "objective": {"metric": None, "mode": "min"},
-    "logger": {},
-    "model": {"name": "dcgan", "loss": "logistic"},
-    "optimizer": {"name": "adam", "lr": 2e-4},
-}
-
-
-def make_run(name: str, *, state: str = "done", losses: list[dict[str, float]] | None = None, **changes: Any) -> Path:
-    """The small files of a run folder, without training."""
-    folder = Path("checkpoints") / name
-    (folder / "images").mkdir(parents=True)
-    config = OmegaConf.merge(CONFIG, {"name": name}, OmegaConf.from_dotlist([f"{k}={v}" for k, v in changes.items()]))
-    OmegaConf.save(config, folder / "config.yaml")
-    losses = [{"g": 2.0}, {"g": 1.0}, {"g": 1.5}] if losses is None else losses
-    clock = [{"step": 10 * n + 10, "epoch": n + 1.0, "kimg": n + 1.0} for n in range(len(losses))]
-    lines = [{**now, **values, "lr_generator": 1e-4} for now, values in zip(clock, losses, strict=True)]
-    (folder / "losses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    speeds = [{**now, "images_per_second": 100.0, "time": 9.0} for now in clock[1:]]
-    (folder / "speed.jsonl").write_text("".join(json.dumps(line) + "\n" for line in speeds))
-    images = []
-    for now in clock:
-        Image.new("L", (20, 20), now["step"]).save(folder / "images" / f"step_{now['step']}_samples.png")
-        url = f"images/step_{now['step']}_samples.png"
-        images.append({"step": now["step"], "what": "samples", "url": url, "width": 8, "height": 8, "columns": 2})
-    (folder / "images.jsonl").write_text("".join(json.dumps(line) + "\n" for line in images))
-    write_data(folder, "status", {"state": state, "reason": None, "time": 100.0})
-    (folder / "index.html").write_text("a page")
-    return folder
-
-
-def job(run: str, *overrides: str, **changes: Any) -> dict[str, Any]:
-    """Write the record of a run in a sweep."""
-    record = {"run": run, "folder": f"../../{run}", "overrides": list(overrides), "status": "done", "message": ""}
-    record |= {"time": 101.0, "command": "gantrain train -m ...", "session": "s", "exit": 0, **changes}
-    folder = Path("checkpoints/sweeps/mine/jobs")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{run}.json").write_text(json.dumps(record))
-    return record
-
-
-# ---- one run
-
-
-def test_a_run_is_read_from_its_small_files() -> None:
-    run = read_run(make_run("one", **{"optimizer.lr": 1e-3}))
-    assert (run.name, run.status, run.message, run.step) == ("one", "done", "", 30)
-    assert run.settings["optimizer.lr"] == 1e-3
-    assert run.seconds == 30.0  # 3,000 images, 100 a second
-    assert [image["step"] for image in run.images] == [10, 20, 30]
-    assert run.typed is None
-
-
-def test_a_run_of_one_log_line_is_read_from_its_status() -> None:
-    folder = make_run("one", losses=[{"g": 1.0}])
-    write_data(folder, "status", {"state": "stopped", "reason": None, "opened": 80.0, "time": 100.0, "step": 17})
-    run = read_run(folder)
-    assert (run.step, run.seconds) == (17, 20.0)
-
-
-def test_test_images_of_both_directions_are_read() -> None:
-    folder = make_run("one")
-    tables = [
-        {"kinds": kinds, "metrics": [], "rows": [["1.png", [f"{kind}/1.png" for kind in kinds], [8, 8], [], None]]}
-        for kinds in (["real_a", "fake_b"], ["real_b", "fake_a"])
-    ]
-    (folder / "results/test_30").mkdir(parents=True)
-    (folder / "results/test_30/index.html").touch()
-    write_data(folder / "results/test_30", "results", {"tables": tables})
-    kinds = ["real_a", "fake_b", "real_b", "fake_a"]
-    assert read_run(folder).tested == {"1.png": {kind: f"results/test_30/{kind}/1.png" for kind in kinds}}
-
-
-def test_runs_of_a_sweep_are_in_natural_order() -> None:
-    names = [f"seed-{seed}" for seed in (0, 1, 2, 10)] + ["seed-x", "seed-x_lr-1e-05", "seed-x_lr-0.0002"]
-    for name in reversed(names):
-        job(name)
-    assert [record["run"] for record in read_jobs(Path("checkpoints/sweeps/mine"))] == names
-
-
-def test_the_later_status_of_a_run_counts() -> None:
-    folder = make_run("one")
-    crashed = job("one", status="crashed", message="a fuse")
-    assert (read_run(folder, crashed).status, read_run(folder, crashed).message) == ("crashed", "a fuse")
-    assert read_run(folder, {**crashed, "time": 99.0}).status == "done"  # It was resumed since.
-
-
-def test_a_killed_run_is_told_from_a_running_one() -> None:
-    folder = make_run("one", state="running")
-    assert (read_run(folder).status, read_run(folder).message) == (LOST["status"], LOST["message"])
-    code = (
-        "import sys; from pathlib import Path; from gantrain.runtime.run_lock import RunLock\n"
-        "with RunLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
-    )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code, str(folder)], **pipes) as trains:
-        assert trains.stdout.readline() == b"held\n"
-        assert read_run(folder).status == "running"
-        trains.stdin.close()
-
-
-def test_missing_and_broken_files_are_ignored() -> None:
-    assert read_run(Path("nowhere")) == Run("nowhere", Path("nowhere"), "unknown", "")
-    folder = make_run("one")
-    for name in ("config.yaml", "losses.jsonl", "speed.jsonl", "index_files/data/status.js"):
-        (folder / name).write_text("{: nonsense [")
-    assert replace(read_run(folder), images=[]) == Run("one", folder, "unknown", "")
-
-
-def test_the_final_and_the_best_value_of_each_metric() -> None:
-    losses = [
-        {"g": 2.0, "accuracy": 0.1},
-        {"g": 1.0, "accuracy": 0.9},
-        {"g": float("nan")},
-        {"g": 1.5, "accuracy": 0.8},
-    ]
-    run = read_run(make_run("one", losses=losses))
-    assert metrics(run) == {"g": {"final": 1.5, "best": 1.0}, "accuracy": {"final": 0.8, "best": 0.9}}
-    run.settings |= {"objective.metric": "g", "objective.mode": "max"}
-    assert metrics(run)["g"]["best"] == 2.0
-    assert [higher_is_better(name) for name in ("heldout_psnr", "SSIM", "g_l1", "fid", "is_real")] == [1, 1, 0, 0, 0]
-
-
-# ---- what differs
+# ---- differences
 
 
 def runs(*settings: dict[str, Any], typed: list[dict[str, str]] | None = None) -> list[Run]:
@@ -194,7 +64,7 @@ def test_settings_typed_for_some_runs_are_looked_up_for_others() -> None:
     assert differing(some)[0] == {"seed": [0, 1], "model": ["dcgan", "wgan"]}
 
 
-# ---- what is written
+# ---- output
 
 
 def test_the_table_the_record_and_the_page_agree(capsys) -> None:

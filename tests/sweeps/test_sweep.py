@@ -23,6 +23,7 @@ from gantrain.cli.main import main
 from gantrain.config.naming import name_of_sweep
 from gantrain.errors import ConfigError
 from gantrain.runtime.gpus import CLAIM, claim_gpu, visible_gpus
+from gantrain.sweeps.sweep import LOST
 from gantrain.training.objective import best_logged
 
 SHORT = [*TINY, "trainer.steps=2", "trainer.log_every=1"]
@@ -352,7 +353,7 @@ def test_a_process_that_dies_is_reported(capfd) -> None:
     said = capfd.readouterr().err
     assert "the sweep has ended early" in said
     assert "Traceback" not in said
-    assert {record["message"] for record in jobs().values()} == {"its process ended without a word"}
+    assert {record["message"] for record in jobs().values()} == {LOST["message"]}
 
 
 def test_optuna_searches_by_the_objective_and_repeats_its_way(trained, capsys) -> None:

@@ -40,7 +40,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
       make("label", {}, make("span", {}, "smoothing"), slider, strength),
       make("label", {}, logBox, make("span", {}, "log scale")),
       axes.length > 1
-        ? choice("over", axes.map((name) => [name, name]), (value) => ((axis = value), (zoom = null), rebuild()))
+        ? choice("x axis", axes.map((name) => [name, name]), (value) => ((axis = value), (zoom = null), rebuild()))
         : null,
       make("span", { class: "buttons" },
         button("+", "zoom in", () => magnify(0.5)), button("−", "zoom out", () => magnify(2)), ...shifts, reset),

@@ -82,7 +82,7 @@ const gantrain = (() => {
     if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : value > 0 ? "∞" : "−∞";
     const size = Math.abs(value);
     if (size >= 1000) return Math.round(value).toLocaleString("en");
-    return size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
+    return size < 1e-3 ? value.toExponential(2).replace(/\.?0+e/, "e") : String(Number(value.toPrecision(4)));
   }
 
   function duration(seconds) {

@@ -28,7 +28,7 @@ def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: in
         (place.parent / "index.html").touch()
         for step in (10, 20):
             Image.new("RGB", (16, 16), (number * 60, step * 10, 0)).save(place / f"step_{step}.png")
-        Image.new("RGB", (16, 16), (number * 60, 0, 255)).save(images / "test.png")
+        Image.new("RGB", (16, 16), (number * 60, 0, 255)).save(place / "test.png")
         crashed = number == count - 1
         values = {"g": 1.0 + number, "fid": 50.0 - 10 * number}
         runs.append(

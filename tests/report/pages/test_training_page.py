@@ -351,6 +351,15 @@ def test_a_run_resumed_from_an_earlier_step_shows_no_later_ones(browser: Browser
     browser.check()
 
 
+def test_the_log_of_an_earlier_version_is_shown(browser: Browser) -> None:
+    run().close("done", 100)
+    log = RUNS / "run" / "index_files" / "data" / "log_0.js"
+    log.write_text(log.read_text().replace('line("images"', 'line("pictures"'))
+    browser.open(RUNS / "run" / "index.html")
+    browser.until(READY)
+    browser.check()
+
+
 def test_a_restarted_run_shows_only_its_own_images(browser: Browser) -> None:
     slider, enlarged = "document.querySelector('#samples input')", "document.querySelector('dialog[open] img')"
     run(steps=100)
