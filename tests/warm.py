@@ -219,7 +219,15 @@ class Warm:
             server = self._send(order, [stdin_file, stdout_file, err])
         return Child(server, err, to_stdin, from_stdout)
 
-    def start(self, argv: Sequence[str], folder: Path, *, kill: Kill | None = None, first: str = "") -> int:
+    def start(
+        self,
+        argv: Sequence[str],
+        folder: Path,
+        *,
+        kill: Kill | None = None,
+        first: str = "",
+        executable: str = sys.executable,
+    ) -> int:
         """Start ``gantrain`` with ``argv`` in ``folder``, where it prints to ``log.txt``; ``wait`` is next.
 
         Args:
@@ -227,11 +235,13 @@ class Warm:
             folder: Its working directory.
             kill: When to kill it.
             first: Python code that it runs before.
+            executable: Its ``sys.executable``.
 
         Returns:
             Its process ID, which is also its session's.
         """
-        order = {"argv": ["-m", "gantrain", *argv], "cwd": folder, "kill": kill and asdict(kill), "first": first}
+        order = {"argv": ["-m", "gantrain", *argv], "cwd": folder, "executable": executable, "first": first}
+        order["kill"] = kill and asdict(kill)
         with open(os.devnull) as empty, (folder / "log.txt").open("a") as log:
             self._started = Child(self._send(order, [empty, log, log]), log)
         return self._started.pid

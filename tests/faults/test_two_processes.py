@@ -12,10 +12,9 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import torch
 from conftest import TINY
 from killing import differences
@@ -95,7 +94,7 @@ class Runs:
         (self.folder / "log.txt").unlink(missing_ok=True)
         path = os.pathsep.join([str(self.folder), *sys.path])
         first = f"import os, sys; os.environ['PYTHONPATH'] = {path!r}; sys.path.insert(0, {str(self.folder)!r})"
-        self.launcher = self._warm.start([*RUN, *overrides], self.folder, first=first)
+        self.launcher = self._warm.start([*RUN, *overrides], self.folder, first=first, executable=self._warm.python)
         for rank in hold:
             self.wait_for(self.file("held", rank).exists)
 
@@ -158,12 +157,6 @@ def status_of(process: int) -> dict[str, str]:
 
 def is_running(process: int) -> bool:
     return not status_of(process).get("State", "Z").startswith("Z")
-
-
-@pytest.fixture
-def warm() -> Iterator[Warm]:
-    with Warm() as forking:
-        yield forking
 
 
 def test_two_processes_resume_bit_identically_after_any_end(warm: Warm, workplace: Path) -> None:
