@@ -111,30 +111,25 @@ class Registry(Generic[T]):
         if abstract := sorted(getattr(cls, "__abstractmethods__", ())):
             raise ConfigError(f"{choice}: {cls.__name__} has to define {', '.join(abstract)}")
         runtime |= {argument: value for argument, value in self.neutral.items() if argument not in runtime}
-        lacking = [argument for argument in self._required(runtime) if not takes(cls, argument)]
-        if lacking:
-            kind = f"an {self.kind}" if self.kind[0] in "aeiou" else f"a {self.kind}"
-            raise ConfigError(f"{choice}: {needed_by} needs {kind} that takes {self._remedy(lacking, runtime)}")
+        spared = {*self.optional, *(each for each, value in self.neutral.items() if runtime[each] == value)}
+        required = [argument for argument in runtime if argument not in spared]
+        if lacking := [argument for argument in required if not takes(cls, argument)]:
+            able = [other for other in self if all(takes(self[other], argument) for argument in required)]
+            words = [argument + PURPOSES.get(argument, "") for argument in lacking]
+            article = "an" if self.kind[0] in "aeiou" else "a"
+            raise ConfigError(
+                f"{choice}: {needed_by} needs {article} {self.kind} that takes {' and '.join(words)}; "
+                f"these do: {', '.join(able) or 'none'}"
+            )
         taken = {argument: value for argument, value in runtime.items() if takes(cls, argument)}
         return construct(cls, arguments, key=key, also=(self.choose_by, *also), **taken)
 
-    def _required(self, runtime: Mapping[str, Any]) -> list[str]:
-        """The runtime arguments that a class must take."""
-        changed = [name for name, value in runtime.items() if name not in self.neutral or value != self.neutral[name]]
-        return [name for name in changed if name not in self.optional]
-
-    def _remedy(self, lacking: Sequence[str], runtime: Mapping[str, Any]) -> str:
-        """The arguments that a class lacks, with their purpose, and the classes that take all that are required."""
-        words = [f"{name} ({PURPOSES[name]})" if name in PURPOSES else name for name in lacking]
-        able = [name for name in self if all(takes(self[name], argument) for argument in self._required(runtime))]
-        return f"{' and '.join(words)}; these do: {', '.join(able) or 'none'}"
-
 
 PURPOSES = {  # Of the runtime arguments of networks, for messages.
-    "latent_dim": "to generate images from noise",
-    "input_shape": "to translate images",
-    "num_classes": "to be conditioned on labels",
-    "num_outputs": "to have several outputs per image",
+    "latent_dim": " (to generate images from noise)",
+    "input_shape": " (to translate images)",
+    "num_classes": " (to be conditioned on labels)",
+    "num_outputs": " (to have several outputs per image)",
 }
 
 MODELS: Registry[Any] = Registry("model", "model")
@@ -207,18 +202,11 @@ def _naming(name: str) -> Iterator[None]:
         raise ConfigError(f"plugins: can't import '{name}' ({reason}; {where})") from None
 
 
-_SCHEMA = "gantrain.config.schema"
+_OLD_TYPES = "Count Portion Positive Processes Repeats RepeatsOrNone Share Weight"
+_NEW_TYPES = "NonNegativeInt Fraction PositiveInt ProcessCount RepeatCount RepeatCountOrZero UnitFloat NonNegativeFloat"
+_MOVED = "BatchSize MOST Range Side checked"
 __getattr__ = renamed(
     __name__,
-    {
-        **{name: f"{_SCHEMA}.{name}" for name in ("BatchSize", "MOST", "Range", "Side", "checked")},
-        "Count": f"{_SCHEMA}.NonNegativeInt",
-        "Portion": f"{_SCHEMA}.Fraction",
-        "Positive": f"{_SCHEMA}.PositiveInt",
-        "Processes": f"{_SCHEMA}.ProcessCount",
-        "Repeats": f"{_SCHEMA}.RepeatCount",
-        "RepeatsOrNone": f"{_SCHEMA}.RepeatCountOrZero",
-        "Share": f"{_SCHEMA}.UnitFloat",
-        "Weight": f"{_SCHEMA}.NonNegativeFloat",
-    },
+    f"{_OLD_TYPES} {_MOVED}",
+    " ".join(f"gantrain.config.schema.{name}" for name in f"{_NEW_TYPES} {_MOVED}".split()),
 )

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 
-def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+def renamed(module: str, old: str, new: str) -> Callable[[str], Any]:
     """The ``__getattr__`` of a module for its old names.
 
     Args:
         module: ``__name__`` of the module.
-        names: Each old name, and the full path of what it has become (``gantrain.config.schema.PositiveInt``).
+        old: The old names, separated by spaces.
+        new: The full path of what each of them has become (``gantrain.config.schema.PositiveInt``).
     """
+    paths = dict(zip(old.split(), new.split(), strict=True))
 
     def get(name: str) -> Any:
-        if name not in names:
+        if name not in paths:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        home, _, new = names[name].rpartition(".")
-        warnings.warn(f"{module}.{name} is now {names[name]}", DeprecationWarning, stacklevel=2)
-        return getattr(import_module(home), new)
+        home, _, latest = paths[name].rpartition(".")
+        _warn(f"{module}.{name}", paths[name])
+        return getattr(import_module(home), latest)
 
     return get
 
 
 class RenamedMethod:
-    """A method's old name in the class that introduced it; ``rename_overrides`` serves the subclasses.
-
-    Args:
-        new: The new name.
-    """
+    """A method's old name in the class that introduced it; ``rename_overrides`` serves the subclasses."""
 
     def __init__(self, new: str) -> None:
         self.new = new
@@ -40,7 +38,7 @@ class RenamedMethod:
         self.owner, self.name = owner, name
 
     def __get__(self, instance: Any, owner: type) -> Any:
-        warnings.warn(f"{owner.__name__}.{self.name} is now {self.new}", DeprecationWarning, stacklevel=2)
+        _warn(f"{owner.__name__}.{self.name}", self.new)
         if any(self.name in vars(base) for base in owner.__mro__ if base is not self.owner):
             return vars(self.owner)[self.new].__get__(instance, owner)  # An override has called super().
         return getattr(instance, self.new)
@@ -51,5 +49,9 @@ def rename_overrides(cls: type) -> None:
     for name, method in list(vars(cls).items()):
         inherited = (vars(base).get(name) for base in cls.__mro__[1:])
         for old in (each for each in inherited if isinstance(each, RenamedMethod)):
-            warnings.warn(f"{cls.__name__}.{name} is now {old.new}", DeprecationWarning, stacklevel=3)
+            _warn(f"{cls.__name__}.{name}", old.new)
             setattr(cls, old.new, method)
+
+
+def _warn(old: str, new: str) -> None:
+    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)

@@ -259,4 +259,4 @@ def is_held_out(train_set: ImageDataset, test_set: ImageDataset) -> bool:
     return not keys or not all(torch.equal(train[key], test[key]) for train, test in pairs for key in keys)
 
 
-__getattr__ = renamed(__name__, {"to_unit_range": f"{__name__}.to_signed_range"})
+__getattr__ = renamed(__name__, "to_unit_range", f"{__name__}.to_signed_range")

@@ -78,25 +78,78 @@ class GAN(nn.Module, ABC):
         return {}
 
 
-class LatentGAN(GAN):
+class AdversarialGAN(GAN):
+    """A GAN with one of the adversarial losses by name, and penalties on the discriminator.
+
+    Args:
+        spec: Of the training images.
+        loss: Name of an adversarial loss.
+        label_smoothing: Difference between 1 and the target for real images; 0 is off.
+        gradient_penalty: Weight of the penalty of Gulrajani et al. 2017 (arXiv:1704.00028); 0 is off.
+        ema: Decay of the generators' moving averages per update, used for samples and tests; 0 is off.
+    """
+
+    r1: float = 0.0
+
+    def __init__(
+        self,
+        *,
+        spec: ImageSpec,
+        loss: str,
+        label_smoothing: UnitFloat,
+        gradient_penalty: NonNegativeFloat,
+        ema: UnitFloat,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.loss = adversarial_loss(loss, label_smoothing=label_smoothing)
+        self.label_smoothing = label_smoothing
+        self.gradient_penalty = gradient_penalty
+        self.ema = ema
+
+    def adversarial_terms(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The discriminator's adversarial loss and its two terms."""
+        d_real = self.loss.real(real_logits, self.label_smoothing)
+        d_fake = self.loss.fake(fake_logits)
+        return d_real + d_fake, {"d_real": d_real, "d_fake": d_fake}
+
+    def penalties_of(
+        self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, draws: StepRandom
+    ) -> dict[str, Tensor]:
+        """The penalties that are on, without their weights, in the precision of the weights of the networks."""
+        terms = {}
+        with full_precision():
+            if self.gradient_penalty:
+                terms["gradient_penalty"] = gradient_penalty(
+                    critic, real, fake.to(real.dtype), draws.uniform(len(real))
+                )
+            if self.r1:
+                terms["r1"] = r1_penalty(critic, real)
+        return terms
+
+    def add_penalties(self, loss: Tensor, penalties: dict[str, Tensor]) -> Tensor:
+        """The loss plus the penalties: those of ``penalties_of`` with their weights, any other as it is."""
+        weights = {"gradient_penalty": self.gradient_penalty, "r1": self.r1 / 2}
+        for name, penalty in penalties.items():
+            loss = loss + weights.get(name, 1.0) * penalty
+        return loss
+
+
+class LatentGAN(AdversarialGAN):
     """A GAN that generates images from noise, and the training step that most of them share.
 
     One step is ``critic_steps`` discriminator updates, each on a new batch, then one generator update (Goodfellow et
     al. 2014, arXiv:1406.2661, Algorithm 1). Models override its parts, not the step.
 
     Args:
-        spec: Of the training images.
         make_generator: Builds the generator.
         make_discriminator: Builds the discriminator.
         latent_dim: Length of the noise vector.
         noise: ``normal`` is N(0, 1), ``uniform`` is uniform in [-1, 1].
-        loss: Name of an adversarial loss.
         critic_steps: Discriminator updates per generator update.
-        label_smoothing: Difference between 1 and the target for real images; 0 is off.
-        gradient_penalty: Weight of the penalty of Gulrajani et al. 2017 (arXiv:1704.00028); 0 is off.
         r1: gamma of the penalty gamma/2 |grad D|^2 on real images (Mescheder et al. 2018, arXiv:1801.04406); 0 is off.
         pool_size: Number of generated images stored to train the discriminator on again; 0 is off.
-        ema: Decay of the generator's moving average per update, used for samples and tests; 0 is off.
+        others: The keys of ``AdversarialGAN``.
     """
 
     needs = frozenset({"image"})
@@ -108,33 +161,24 @@ class LatentGAN(GAN):
     def __init__(
         self,
         *,
-        spec: ImageSpec,
         make_generator: MakeNetwork,
         make_discriminator: MakeNetwork,
         latent_dim: PositiveInt,
         noise: Literal["normal", "uniform"],
-        loss: str,
         critic_steps: RepeatCount,
-        label_smoothing: UnitFloat,
-        gradient_penalty: NonNegativeFloat,
         r1: NonNegativeFloat,
         pool_size: NonNegativeInt,
-        ema: UnitFloat,
+        **others: Any,
     ) -> None:
-        super().__init__()
-        self.spec = spec
+        super().__init__(**others)
         self.latent_dim = latent_dim
         self.noise = noise
-        self.loss = adversarial_loss(loss, label_smoothing=label_smoothing)
         self.critic_steps = critic_steps
-        self.label_smoothing = label_smoothing
-        self.gradient_penalty = gradient_penalty
         self.r1 = r1
-        self.ema = ema
         self.pool = ImagePool(pool_size)
-        shape = spec.shape("image")
+        shape = self.spec.shape("image")
         self.generator = make_generator(
-            latent_dim=self.latent_size, shape=shape, num_classes=spec.num_classes if self.uses_labels else 0
+            latent_dim=self.latent_size, shape=shape, num_classes=self.spec.num_classes if self.uses_labels else 0
         )
         self.discriminator = make_discriminator(
             shape=shape, num_classes=self.discriminator_classes, num_outputs=self.num_outputs
@@ -190,12 +234,10 @@ class LatentGAN(GAN):
     ) -> dict[str, Tensor]:
         """One discriminator update on the loss and the penalties; returns the terms for the log."""
         loss, parts = self.discriminator_loss(real, fake, latent, labels)
-        weights = {"gradient_penalty": self.gradient_penalty, "r1": self.r1 / 2}
-        for name, penalty in self.penalties(real, fake, update.draws).items():
-            parts[name] = penalty
-            loss = loss + weights.get(name, 1.0) * penalty
+        penalties = self.penalties(real, fake, update.draws)
+        loss = self.add_penalties(loss, penalties)
         update.discriminator(loss)
-        return parts
+        return parts | penalties
 
     def discriminator_loss(
         self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
@@ -204,12 +246,6 @@ class LatentGAN(GAN):
         real_logits = self.discriminator(real["image"])
         fake_logits = self.discriminator(fake)
         return self.adversarial_terms(real_logits, fake_logits)
-
-    def adversarial_terms(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The discriminator's adversarial loss and its two terms."""
-        d_real = self.loss.real(real_logits, self.label_smoothing)
-        d_fake = self.loss.fake(fake_logits)
-        return d_real + d_fake, {"d_real": d_real, "d_fake": d_fake}
 
     def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to minimise, and its terms for the log."""
@@ -221,21 +257,11 @@ class LatentGAN(GAN):
         return self.discriminator
 
     def penalties(self, real: Batch, fake: Tensor, draws: StepRandom) -> dict[str, Tensor]:
-        """Scalars by name that are added to the discriminator's loss and logged; override it to add more.
+        """Scalars by name that ``add_penalties`` adds to the discriminator's loss and that are logged without weight.
 
-        ``gradient_penalty`` and ``r1`` are logged without their weights; any other is added as it is. They are computed
-        in the precision of the weights.
+        Override it to add more.
         """
-        terms = {}
-        images = real["image"]
-        critic = self.penalty_critic(real)
-        with full_precision():
-            if self.gradient_penalty:
-                mix = draws.uniform(len(images))
-                terms["gradient_penalty"] = gradient_penalty(critic, images, fake.to(images.dtype), mix)
-            if self.r1:
-                terms["r1"] = r1_penalty(critic, images)
-        return terms
+        return self.penalties_of(self.penalty_critic(real), real["image"], fake, draws)
 
     # ---- noise and samples
 

@@ -33,10 +33,6 @@ class AdversarialLoss:
     generator: Callable[[Tensor], Tensor]
     has_target: bool
 
-    def discriminator(self, real: Tensor, fake: Tensor, smoothing: float = 0.0) -> Tensor:
-        """The discriminator's loss: its term for real images plus its term for generated ones."""
-        return self.real(real, smoothing) + self.fake(fake)
-
 
 def _logistic_real(logits: Tensor, smoothing: float) -> Tensor:
     # Equals -(1 - s) log sigmoid(x) - s log(1 - sigmoid(x)).

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from gantrain.config.renamed import RenamedMethod
-from gantrain.config.schema import NonNegativeFloat, UnitFloat
-from gantrain.data.base import IMAGE_KEYS, Batch, ImageSpec
+from gantrain.data.base import IMAGE_KEYS, Batch
 from gantrain.errors import ConfigError
-from gantrain.models.base import GAN
-from gantrain.models.losses import adversarial_loss, gradient_penalty
+from gantrain.models.base import AdversarialGAN
 from gantrain.networks.common import full_precision
 from gantrain.networks.per_image import as_in_training
 from gantrain.runtime.seeding import StepRandom, derive_seed
@@ -108,38 +106,22 @@ class BareGenerator(Translator):
         return self.generator
 
 
-class TranslationGAN(Translator, GAN):
+class TranslationGAN(Translator, AdversarialGAN):
     """A GAN that translates images.
 
     Args:
-        spec: Of the training images.
         loss: Name of an adversarial loss.
-        label_smoothing: Difference between 1 and the target for real images; 0 is off.
-        gradient_penalty: Weight of the penalty of Gulrajani et al. 2017 (arXiv:1704.00028); 0 is off.
-        ema: Decay of the generators' moving averages per update, used for samples and tests; 0 is off.
+        others: The keys of ``AdversarialGAN``.
     """
 
     previews: ClassVar[int] = 4
     columns: ClassVar[int | None] = None
     fitting = RenamedMethod("check_sizes")
 
-    def __init__(
-        self,
-        *,
-        spec: ImageSpec,
-        loss: str,
-        label_smoothing: UnitFloat,
-        gradient_penalty: NonNegativeFloat,
-        ema: UnitFloat,
-    ) -> None:
-        super().__init__()
-        self.spec = spec
-        self.channels = spec.channels
-        self.loss = adversarial_loss(loss, label_smoothing=label_smoothing)
-        self.label_smoothing = label_smoothing
-        self.gradient_penalty = gradient_penalty
-        self.ema = ema
-        if loss == "wasserstein" and not gradient_penalty:
+    def __init__(self, *, loss: str, **others: Any) -> None:
+        super().__init__(loss=loss, **others)
+        self.channels = self.spec.channels
+        if loss == "wasserstein" and not self.gradient_penalty:
             raise ConfigError(
                 "model.loss=wasserstein needs a Lipschitz critic: give model.gradient_penalty (10 in its paper) and "
                 "network.norm=instance"
@@ -152,25 +134,16 @@ class TranslationGAN(Translator, GAN):
 
         The sum is halved as in both papers, to slow the discriminator down. ``fake`` is detached.
         """
-        d_real = self.loss.real(discriminator(real), self.label_smoothing)
-        d_fake = self.loss.fake(discriminator(fake))
-        loss, parts = (d_real + d_fake) / 2, {"d_real": d_real, "d_fake": d_fake}
-        weights = {"gradient_penalty": self.gradient_penalty}
-        for name, penalty in self.penalties(discriminator, real, fake, draws).items():
-            parts[name] = penalty
-            loss = loss + weights.get(name, 1.0) * penalty
-        return loss, parts
+        loss, parts = self.adversarial_terms(discriminator(real), discriminator(fake))
+        penalties = self.penalties(discriminator, real, fake, draws)
+        return self.add_penalties(loss / 2, penalties), parts | penalties
 
     def penalties(self, discriminator: nn.Module, real: Tensor, fake: Tensor, draws: StepRandom) -> dict[str, Tensor]:
-        """Scalars by name that are added to the discriminator's loss and logged; override it to add more.
+        """Scalars by name that ``add_penalties`` adds to a discriminator's loss and that are logged without weight.
 
-        ``gradient_penalty`` is logged without its weight; any other is added as it is.
+        Override it to add more.
         """
-        if not self.gradient_penalty:
-            return {}
-        with full_precision():
-            mix = draws.uniform(len(real))
-            return {"gradient_penalty": gradient_penalty(discriminator, real, fake.to(real.dtype), mix)}
+        return self.penalties_of(discriminator, real, fake, draws)
 
     def check_sizes(self, batch: Batch) -> Batch:
         """Return the batch if the networks accept the size of its images.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gantrain.config.renamed import renamed
-from gantrain.config.schema import NonNegativeFloat
+from gantrain.config.schema import NonNegativeFloat, PositiveInt, UnitFloat
 from gantrain.errors import ConfigError
 
 Norm: TypeAlias = Literal["batch", "instance", "none", "spectral"]
@@ -171,6 +171,42 @@ def check_one_map(network: str, num_classes: int, num_outputs: int) -> None:
         raise ConfigError(f"the network '{network}' {lack}: choose another, like network/discriminator=dcgan")
 
 
+class ImageToImage(Network):
+    """The base class of generators that translate images.
+
+    Args:
+        input_shape: Channels, height and width of the input images.
+        shape: Channels, height and width of the output images; the sides are those of the input.
+        width: Channels of the first layer; they double with every halving of the sides, in a U-Net up to eightfold.
+        dropout: Probability; 0 is off. The subclass documents its position, and that of the norm.
+        norm: See ``Network``.
+        init: The keys of ``Network``.
+
+    Attributes:
+        multiple: Both sides of an image must be multiples of this.
+        smallest: Minimum side of an image.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: ImageShape,
+        shape: ImageShape,
+        width: PositiveInt,
+        dropout: UnitFloat,
+        norm: Norm,
+        **init: Any,
+    ) -> None:
+        super().__init__(norm=norm, **init)
+        self.input_shape, self.shape, self.width, self.dropout, self.norm = input_shape, shape, width, dropout, norm
+
+    def check_sides(self, network: str, *, multiple: int, smallest: int = 1, else_set: str = "") -> None:
+        """Set the attributes, and refuse images that they do not allow; see ``check_multiple``."""
+        self.multiple, self.smallest = multiple, smallest
+        check_multiple(self.input_shape, multiple, network, else_set=else_set)
+        check_at_least(self.input_shape, smallest, network)
+
+
 # ---- precision
 
 _full_precision: ContextVar[bool] = ContextVar("full_precision", default=False)
@@ -195,42 +231,28 @@ def set_precision(network: nn.Module, *, device: torch.device, autocast: torch.d
     Layers of the network that a model calls directly compute under autocast as well, but are not compiled. Only
     ``forward`` is replaced: no module is wrapped, so the keys of the state stay the same.
     """
+    fast: Callable[..., Any] = torch.compile(network.forward) if compiled else network.forward
     if autocast is not None:
         for name, layer in network.named_modules():
             # A parametrisation computes a weight, whenever it is read, in the type of that weight.
             if name and "parametrizations" not in name.split("."):
-                layer.forward = _autocast_outside(layer.forward, device.type, autocast)
-    plain = network.forward
-    fast: Callable[..., Any] = torch.compile(plain) if compiled else plain
-    if autocast is not None:
-        fast = _autocast(fast, device.type, autocast)
-
-    def forward(*inputs: Any, **keywords: Any) -> Any:
-        return (plain if _full_precision.get() else fast)(*inputs, **keywords)
-
+                layer.forward = _with_precision(layer.forward, layer.forward, device.type, autocast)
     if autocast is not None or compiled:
-        network.forward = forward
+        network.forward = _with_precision(network.forward, fast, device.type, autocast)
 
 
-def _autocast(plain: Callable[..., Any], device: str, dtype: torch.dtype) -> Callable[..., Any]:
-    """``plain`` under autocast, with floating-point outputs in float32."""
-
-    def forward(*inputs: Any, **keywords: Any) -> Any:
-        with torch.autocast(device, dtype=dtype):
-            outputs = plain(*inputs, **keywords)
-        return _to_float32(outputs)
-
-    return forward
-
-
-def _autocast_outside(plain: Callable[..., Any], device: str, dtype: torch.dtype) -> Callable[..., Any]:
-    """The forward of a layer: under autocast, unless the network that contains it has been called already."""
-    alone = _autocast(plain, device, dtype)
+def _with_precision(
+    plain: Callable[..., Any], fast: Callable[..., Any], device: str, autocast: torch.dtype | None
+) -> Callable[..., Any]:
+    """``fast`` under autocast; but ``plain`` for penalties, and for a layer inside a network that is under autocast."""
 
     def forward(*inputs: Any, **keywords: Any) -> Any:
-        # The compiler sees layers only inside their network; it must not trace the other conditions.
-        inside = torch.compiler.is_compiling() or _full_precision.get() or torch.is_autocast_enabled(device)
-        return (plain if inside else alone)(*inputs, **keywords)
+        # The compiler sees only layers inside their network; it must not trace the other conditions.
+        if torch.compiler.is_compiling() or _full_precision.get() or torch.is_autocast_enabled(device):
+            return plain(*inputs, **keywords)
+        with torch.autocast(device, dtype=autocast, enabled=autocast is not None):
+            outputs = fast(*inputs, **keywords)
+        return outputs if autocast is None else _to_float32(outputs)
 
     return forward
 
@@ -243,9 +265,6 @@ def _to_float32(outputs: Any) -> Any:
 
 __getattr__ = renamed(
     __name__,
-    {
-        "bias_before": f"{__name__}.reference_bias",
-        "finish": f"{__name__}.init_weights",
-        "uses_bias": f"{__name__}.needs_bias",
-    },
+    "bias_before finish uses_bias",
+    f"{__name__}.reference_bias {__name__}.init_weights {__name__}.needs_bias",
 )

@@ -9,17 +9,9 @@ from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 
-from gantrain.config.schema import PositiveInt, RepeatCount, RepeatCountOrZero, UnitFloat
+from gantrain.config.schema import PositiveInt, RepeatCount, RepeatCountOrZero
 from gantrain.errors import ConfigError
-from gantrain.networks.common import (
-    ImageShape,
-    Network,
-    Norm,
-    check_at_least,
-    check_multiple,
-    norm_layer,
-    reference_bias,
-)
+from gantrain.networks.common import ImageToImage, Norm, norm_layer, reference_bias
 from gantrain.registry import GENERATORS
 
 Padding: TypeAlias = Literal["reflection", "replicate", "zero"]
@@ -54,16 +46,13 @@ class ResidualBlock(nn.Module):
 
 
 @GENERATORS.register("resnet")
-class ResnetGenerator(Network):
+class ResnetGenerator(ImageToImage):
     """Strided convolutions, residual blocks, upsampling, tanh (Johnson et al. 2016, arXiv:1603.08155).
 
     With ``blocks`` 9 (6 for 128 pixels), ``downsamplings`` 2, ``kernel`` 3, ``stem`` 7 and ``reflection``, it is the
     generator of CycleGAN (Zhu et al. 2017, arXiv:1703.10593).
 
     Args:
-        input_shape: Channels, height and width of the input images.
-        shape: Channels, height and width of the output images; the sides are those of the input.
-        width: Channels of the first layer; they double with every halving of the sides.
         blocks: Number of residual blocks, at the lowest resolution.
         downsamplings: How many times the sides are halved.
         kernel: Kernel of the strided and transposed convolutions.
@@ -72,37 +61,28 @@ class ResnetGenerator(Network):
         dropout: In the middle of each block; 0 is off.
         norm: After every convolution but the last.
         upsample: ``transposed`` convolutions, or ``resize``: nearest neighbours, then a 3 x 3 convolution.
-        init: The keys of ``Network``.
-
-    Attributes:
-        multiple: Both sides of an image must be multiples of this.
-        smallest: Minimum side of an image.
+        others: The keys of ``ImageToImage``.
     """
 
     def __init__(
         self,
         *,
-        input_shape: ImageShape,
-        shape: ImageShape,
-        width: PositiveInt,
         blocks: RepeatCount,
         downsamplings: RepeatCountOrZero,
         kernel: Literal[3, 4],
         stem: PositiveInt,
         padding: Padding,
-        dropout: UnitFloat,
-        norm: Norm,
         upsample: Literal["transposed", "resize"],
-        **init: Any,
+        **others: Any,
     ) -> None:
-        super().__init__(norm=norm, **init)
+        super().__init__(**others)
+        input_shape, shape, width = self.input_shape, self.shape, self.width
+        dropout, norm = self.dropout, self.norm
         if stem % 2 == 0:
             raise ConfigError(f"network.generator.stem={stem}: give an odd kernel size, like 7")
-        self.multiple = 2**downsamplings
-        check_multiple(input_shape, self.multiple, "resnet")
         # Reflection and norms need at least two pixels per side at the lowest resolution.
-        self.smallest = max(2 * self.multiple, stem // 2 + 1)
-        check_at_least(input_shape, self.smallest, "resnet")
+        multiple = 2**downsamplings
+        self.check_sides("resnet", multiple=multiple, smallest=max(2 * multiple, stem // 2 + 1))
         bias = reference_bias(norm)
 
         def block(convolution: list[nn.Module], channels: int) -> list[nn.Module]:
@@ -117,7 +97,7 @@ class ResnetGenerator(Network):
         layers = block(_same_size(input_shape[0], width, stem, padding, bias=bias), width)
         for channels in (width * 2**i for i in range(downsamplings)):
             layers += block([nn.Conv2d(channels, channels * 2, kernel, 2, 1, bias=bias)], channels * 2)
-        channels = width * self.multiple
+        channels = width * multiple
         layers += [ResidualBlock(channels, padding=padding, dropout=dropout, norm=norm) for _ in range(blocks)]
         for channels in (width * 2**i for i in reversed(range(downsamplings))):
             layers += block(up(channels * 2, channels), channels)

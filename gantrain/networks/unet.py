@@ -10,16 +10,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gantrain.config.schema import PositiveInt, Range, RepeatCount, UnitFloat
-from gantrain.networks.common import (
-    ImageShape,
-    Network,
-    Norm,
-    check_at_least,
-    check_multiple,
-    norm_layer,
-    reference_bias,
-)
+from gantrain.config.schema import Range, RepeatCount
+from gantrain.networks.common import ImageShape, ImageToImage, norm_layer, reference_bias
 from gantrain.registry import GENERATORS
 
 Upsample: TypeAlias = Literal["transposed", "resize"]
@@ -59,42 +51,32 @@ class UNetBlock(nn.Module):
 
 
 @GENERATORS.register("unet")
-class UNetGenerator(Network):
+class UNetGenerator(ImageToImage):
     """The U-Net of pix2pix (Isola et al. 2017, arXiv:1611.07004), with tanh.
 
     Args:
-        input_shape: Channels, height and width of the input images.
-        shape: Channels, height and width of the output images; the sides are those of the input.
-        width: Channels of the first layer; they double downward, up to eightfold.
         depth: How many times the sides are halved; null is the maximum for the images, at most 8.
         dropout: After the upward layers of full width but the innermost, as in the authors' PyTorch code; 0 is off.
         skips: Whether there are skip connections; without them, this is the paper's encoder-decoder.
         norm: After every convolution but the first, the innermost downward and the last.
         upsample: ``transposed`` convolutions, or ``resize``: nearest neighbours, then a 3 x 3 convolution.
-        init: The keys of ``Network``.
-
-    Attributes:
-        multiple: Both sides of an image must be multiples of this.
+        others: The keys of ``ImageToImage``.
     """
 
     def __init__(
         self,
         *,
-        input_shape: ImageShape,
-        shape: ImageShape,
-        width: PositiveInt,
         depth: Annotated[int, Range(at_least=LEAST_DEPTH, at_most=32)] | None,
-        dropout: UnitFloat,
         skips: bool,
-        norm: Norm,
         upsample: Upsample,
-        **init: Any,
+        **others: Any,
     ) -> None:
-        super().__init__(norm=norm, **init)
+        super().__init__(**others)
+        input_shape, shape, width = self.input_shape, self.shape, self.width
+        dropout, norm = self.dropout, self.norm
         levels = depth or max(_halvings(input_shape), LEAST_DEPTH)
-        self.multiple = 2**levels
         shallower = " or choose network.generator.depth=null"
-        check_multiple(input_shape, self.multiple, "unet", else_set=shallower if levels > LEAST_DEPTH else "")
+        self.check_sides("unet", multiple=2**levels, else_set=shallower if levels > LEAST_DEPTH else "")
         channels = [width * 2 ** min(level, 3) for level in range(levels)]
         bias = reference_bias(norm)
         joined = 2 if skips else 1  # Skip connections double the channels of the upward layers.
@@ -126,42 +108,25 @@ class UNetGenerator(Network):
 
 
 @GENERATORS.register("unet_resize")
-class ResizeUNetGenerator(Network):
+class ResizeUNetGenerator(ImageToImage):
     """A small U-Net that upsamples by nearest neighbours and convolution, against checkerboard artifacts.
 
     Down: 4 x 4 convolutions of stride 2, norm, LeakyReLU 0.2. Up (Odena et al. 2016, doi:10.23915/distill.00003): twice
     the sides, 3 x 3 convolution, norm, ReLU, skip connection. Last: the same without norm, tanh.
 
     Args:
-        input_shape: Channels, height and width of the input images.
-        shape: Channels, height and width of the output images; the sides are those of the input.
-        width: Channels of the first layer; they double downward, up to eightfold.
         depth: How many times the sides are halved.
         dropout: After every upward activation; 0 is off.
         norm: After every convolution but the last.
-        init: The keys of ``Network``.
-
-    Attributes:
-        multiple: Both sides of an image must be multiples of this.
-        smallest: Minimum side of an image.
+        others: The keys of ``ImageToImage``.
     """
 
-    def __init__(
-        self,
-        *,
-        input_shape: ImageShape,
-        shape: ImageShape,
-        width: PositiveInt,
-        depth: RepeatCount,
-        dropout: UnitFloat,
-        norm: Norm,
-        **init: Any,
-    ) -> None:
-        super().__init__(norm=norm, **init)
-        self.multiple = 2**depth
-        check_multiple(input_shape, self.multiple, "unet_resize")
-        self.smallest = 2 * self.multiple
-        check_at_least(input_shape, self.smallest, "unet_resize")  # A norm would turn a single pixel into zero.
+    def __init__(self, *, depth: RepeatCount, **others: Any) -> None:
+        super().__init__(**others)
+        input_shape, shape, width = self.input_shape, self.shape, self.width
+        dropout, norm = self.dropout, self.norm
+        # A norm would turn a single pixel into zero.
+        self.check_sides("unet_resize", multiple=2**depth, smallest=2 * 2**depth)
         bias = reference_bias(norm)
         channels = [width * 2 ** min(level, 3) for level in range(depth)]
 

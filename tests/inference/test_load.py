@@ -124,9 +124,7 @@ def test_what_is_no_bare_generator_is_refused_in_one_line(trained, capsys) -> No
     run = trained("cyclegan")
     image("photo.png", 32, 32)
     data = ["data=single", "data.root=photo.png"]
-    judge = PatchGANDiscriminator(
-        shape=(3, 32, 32), num_classes=0, num_outputs=1, width=2, layers=3, norm="batch", **INIT
-    )
+    judge = PatchGANDiscriminator(shape=(3, 32, 32), width=2, layers=3, norm="batch", **INIT)
     torch.save(judge.state_dict(), "latest_net_D.pth")
     Path("text.pth").write_text("hello\n")
     weights_file("G.pth", "resnet", "instance")

@@ -130,6 +130,80 @@ def test_under_bfloat16_the_output_is_float32_and_close(make: Any) -> None:
     assert not torch.is_autocast_enabled("cpu")
 
 
+class Recorder(nn.Linear):
+    """Records the types that it computes in."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.types: list[torch.dtype] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = super().forward(x)
+        self.types.append(outputs.dtype)
+        return outputs
+
+
+class Trunk(nn.Module):
+    """A discriminator with a layer and a method for its features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(Recorder(3, 4), nn.ReLU())
+        self.head = Recorder(4, 1)
+
+    def forward(self, x: Tensor, *, pair: bool = False) -> Any:
+        features = self.embed(x)
+        return [features, (self.head(features), len(x))] if pair else self.head(features)
+
+    def embed(self, x: Tensor) -> Tensor:
+        return self.features(x)
+
+
+def test_a_layer_that_is_called_directly_keeps_the_precision() -> None:
+    network = Trunk()
+    set_precision(network, device=CPU, autocast=torch.bfloat16, compiled=False)
+    x = torch.randn(2, 3)
+    network(x)
+    for call in (network.features, network.embed, lambda x: network.features[0](x)):
+        network.features[0].types.clear()
+        assert call(x).dtype == torch.float32
+        assert network.features[0].types == [torch.bfloat16]
+        with full_precision():
+            call(x)
+        assert network.features[0].types == [torch.bfloat16, torch.float32]
+    assert network.head(network.features(x)).dtype == torch.float32
+    assert set(network.head.types) == {torch.bfloat16}
+
+
+def test_features_and_logits_together_are_float32() -> None:
+    network = Trunk()
+    set_precision(network, device=CPU, autocast=torch.bfloat16, compiled=False)
+    features, (logits, count) = network(torch.randn(2, 3), pair=True)
+    assert features.dtype == logits.dtype == torch.float32
+    assert count == 2
+
+
+@pytest.mark.slow
+def test_a_layer_of_a_compiled_network_keeps_the_precision() -> None:
+    torch.manual_seed(0)
+    network = Trunk()
+    fast = copy.deepcopy(network)
+    set_precision(network, device=CPU, autocast=torch.bfloat16, compiled=False)
+    set_precision(fast, device=CPU, autocast=torch.bfloat16, compiled=True)
+    x = torch.randn(2, 3)
+    torch.testing.assert_close(fast(x), network(x))
+    torch.testing.assert_close(fast.features(x), network.features(x))
+    assert fast.features[0].types[-1] == torch.bfloat16
+
+
+def test_a_spectral_norm_is_computed_in_the_type_of_the_weights() -> None:
+    torch.manual_seed(0)
+    network = mlp_discriminator(norm="spectral").eval()
+    before = network.layers[0].weight
+    set_precision(network, device=CPU, autocast=torch.bfloat16, compiled=False)
+    assert torch.equal(network.layers[0].weight, before)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_full_precision_goes_round_autocast_and_comes_back_even_after_an_error(dtype: torch.dtype) -> None:
     torch.manual_seed(0)

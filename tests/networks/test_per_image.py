@@ -10,6 +10,7 @@ from conftest import assert_same_bits
 from tiny import resnet, unet
 from torch import Tensor, nn
 
+from gantrain.networks.common import set_precision
 from gantrain.networks.per_image import as_in_training
 
 TRANSLATORS = [resnet, unet]
@@ -133,3 +134,12 @@ def test_gradients_flow_as_in_training() -> None:
         network(image).sum().backward()
     for (name, ours), expected in zip(network.named_parameters(), in_training.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, expected.grad, msg=name)
+
+
+def test_the_precision_of_layers_is_restored() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.Dropout(0.5))
+    set_precision(network, device=torch.device("cpu"), autocast=torch.bfloat16, compiled=False)
+    before = [layer.forward for layer in network]
+    with as_in_training(network, [0]):
+        assert [layer.forward for layer in network] != before
+    assert [layer.forward for layer in network] == before

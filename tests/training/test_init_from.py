@@ -78,7 +78,7 @@ def unet(inputs: int = 3, outputs: int = 3, **changes: Any) -> nn.Module:
 
 def patchgan(channels: int, **changes: Any) -> nn.Module:
     keys = {"width": 5, "layers": 2, "norm": "instance", **INIT} | changes
-    return PatchGANDiscriminator(shape=(channels, 32, 32), num_classes=0, num_outputs=1, **keys)
+    return PatchGANDiscriminator(shape=(channels, 32, 32), **keys)
 
 
 def pix2pix(*overrides: str) -> list[str]:
@@ -199,7 +199,7 @@ def test_a_file_of_any_name_is_the_first_generators() -> None:
 
 def test_statistics_of_batch_norm_and_a_pixelgan_come_along() -> None:
     generator = saved("latest_net_G.pth", unet(norm="batch"), 1)
-    pixelgan = PixelGANDiscriminator(shape=(6, 32, 32), num_classes=0, num_outputs=1, width=4, norm="batch", **INIT)
+    pixelgan = PixelGANDiscriminator(shape=(6, 32, 32), width=4, norm="batch", **INIT)
     discriminator = saved("latest_net_D.pth", pixelgan, 2)
     assert main(pix2pix(*STILL, "init_from=latest_net_G.pth")) == 0
     assert network_of("run")["generator"] == {"name": "unet", **UNET, "norm": "batch"}
