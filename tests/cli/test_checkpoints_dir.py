@@ -20,12 +20,11 @@ def runs() -> Path:
     return Path("there/runs")
 
 
-def test_a_run_and_the_page_of_all_runs_are_there(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_and_the_page_of_all_runs_are_there(runs: Path) -> None:
     assert (runs / "one" / "step_1.pt").is_file()
     data = "".join(path.read_text() for path in (runs / "index_files" / "data").glob("*.js"))
     assert '"one"' in data
     assert '"two"' in data
-    assert f"Page: {runs / 'two' / 'index.html'}" in capsys.readouterr().err
 
 
 def test_the_same_command_resumes(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,8 +71,7 @@ def test_a_sweep_is_stored_there_and_can_be_compared(capsys: pytest.CaptureFixtu
     assert (folder / "index.html").is_file()
     assert len(list((folder / "jobs").glob("*.json"))) == 2
     assert not Path("checkpoints").exists()
-    data = "".join(path.read_text() for path in Path("there/runs/index_files/data").glob("*.js"))
-    assert f'"{folder.name}"' in data
+    assert f"sweeps/{folder.name}/index.html" in Path("there/runs/index.html").read_text()
     assert main(["train", "-m", *HERE, "seed=0,1"]) == 0
     assert "is done" in capsys.readouterr().err
     (folder / "index.html").unlink()
