@@ -49,9 +49,7 @@ class MappedFile:
 
     def __init__(self, path: Path, kind: str) -> None:
         with path.open("rb") as file:
-            try_lock(
-                file, exclusive=False
-            )  # The map duplicates the descriptor, and so holds the lock while it is open.
+            try_lock(file, exclusive=False)  # Kept as long as the map, which duplicates the descriptor.
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if len(data) < HEADER.size:
             raise ValueError(f"{path} is truncated")

@@ -34,8 +34,8 @@ def full(monkeypatch) -> Callable[[bool], None]:
         def __init__(self, file) -> None:
             self.file = file
 
-        def tell(self) -> int:
-            return self.file.tell()
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.file, name)
 
         def write(self, words: bytes) -> None:
             self.file.write(words[: len(words) // 2])

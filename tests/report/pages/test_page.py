@@ -12,13 +12,11 @@ from gantrain.report.pages.page import DATA, address, read_data, write_data
 def test_a_failed_write_leaves_the_old_data_and_nothing_else(monkeypatch) -> None:
     write_data(Path(), "status", {"step": 1})
 
-    def full(path: Path, content: bytes) -> int:
-        with path.open("wb") as file:
-            file.write(content[:3])
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(Path, "replace", full)
         with pytest.raises(OSError, match="No space"):
             write_data(Path(), "status", {"step": 2})
     assert read_data(Path(), "status") == {"step": 1}
