@@ -123,7 +123,8 @@ class RunLock:
             OSError: The folder is not writable.
         """
         with ExitStack() as undo:
-            file = undo.enter_context(self.path.open("ab+", buffering=0))
+            file = self.path.open("ab+", buffering=0)
+            undo.callback(file.close)
             if not self._lock(file):
                 file.seek(0)
                 owner = file.read(MAX_OWNER_BYTES).decode(errors="replace").strip() or "another process"
