@@ -52,7 +52,7 @@ def test_every_model_is_tested_with_no_flag_repeated(model: str, train) -> None:
     singles = sorted((page.parent / "samples").glob("*.png"))
     assert len(singles) == 20
     assert [page.parent / url for _, (url,), *_ in table["rows"]] == singles
-    walk = results["walk"]
+    walk = results["interpolation"]
     assert Image.open(page.parent / walk["url"]).size == (10 * 34 + 2, 5 * 34 + 2)
     assert (walk["columns"], walk["rows"], walk["width"], walk["height"], walk["gap"]) == (10, 5, 32, 32, 2)
     grids = Links(page).images
