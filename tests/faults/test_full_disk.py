@@ -114,6 +114,7 @@ def goes_on(whole: dict) -> None:
     ]
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_disk_that_fills_up_stops_the_run_with_a_line_and_the_same_command_goes_on(disk: Path, whole: dict) -> None:
     ballast = fill(disk, free=5 * whole["size"] // 2 + whole["beside"])  # two checkpoints, and what lies beside them
     process = subprocess.run([sys.executable, "-m", "gantrain", *COMMAND], capture_output=True, text=True, check=False)

@@ -12,9 +12,10 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import TINY
 from killing import differences
@@ -26,8 +27,8 @@ from gantrain.checkpoints.store import Checkpoints
 
 PLUGIN = """
 import math, os, pathlib, time
-from gantrain.runtime.signals import Interruption
-from gantrain.optim.updates import Updates
+from gantrain.interruption import Interruption
+from gantrain.optim import Updates
 
 take, begin, generator = Interruption._take, Updates.begin, Updates.generator
 rank = os.environ.get("RANK")
@@ -157,6 +158,12 @@ def status_of(process: int) -> dict[str, str]:
 
 def is_running(process: int) -> bool:
     return not status_of(process).get("State", "Z").startswith("Z")
+
+
+@pytest.fixture
+def warm() -> Iterator[Warm]:
+    with Warm() as forking:
+        yield forking
 
 
 def test_two_processes_go_on_to_the_same_bits_whatever_has_happened_to_them(warm: Warm, workplace: Path) -> None:
