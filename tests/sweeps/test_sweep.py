@@ -65,10 +65,10 @@ def test_of_four_runs_one_crashes_and_the_same_command_repeats_it_alone(trained,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gantrain.train, "_train_here", crashes)
         assert main(typed) == 1
-    said = capsys.readouterr().err
-    assert "3 of 4 runs are done" in said
-    assert "seed-2 crashed: RuntimeError: a fuse has blown" in said
-    assert "Page: checkpoints/sweeps/seed" in said
+    message = capsys.readouterr().err
+    assert "3 of 4 runs are done" in message
+    assert "seed-2 crashed: RuntimeError: a fuse has blown" in message
+    assert "Page: checkpoints/sweeps/seed" in message
     states = {name: (record["status"], record["message"], record["exit"]) for name, record in jobs().items()}
     assert states.pop("seed-2") == ("crashed", "RuntimeError: a fuse has blown", 1)
     assert set(states.values()) == {("done", "", 0)}
@@ -121,9 +121,9 @@ def test_skip_done_can_be_switched_off_and_yields_to_resume_never(trained, capsy
 
 def test_a_refused_run_is_reported_among_the_others(capsys) -> None:
     assert main(["train", "-m", *SHORT, "model.latent_dim=8,0"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("model.latent_dim: expected") == 2  # when it happens, and in the summary
-    assert "1 of 2 runs are done:" in said
+    message = capsys.readouterr().err
+    assert message.count("model.latent_dim: expected") == 2  # when it happens, and in the summary
+    assert "1 of 2 runs are done:" in message
     record = jobs("model.latent_dim")["latent_dim-0"]
     assert record["status"] == "crashed"
     assert "model.latent_dim" in record["message"]
@@ -142,9 +142,9 @@ def test_an_interrupted_sweep_stops_and_is_resumed_later(trained, monkeypatch, c
     )
     assert main(["train", "-m", *SHORT, "seed=1,2,3"]) == 130
     assert {name: record["status"] for name, record in jobs().items()} == {"seed-1": "done", "seed-2": "stopped"}
-    said = capsys.readouterr().err
-    assert "1 of 2 runs are done" in said
-    assert f"gantrain train -m {shlex.join(SHORT)} seed=1,2,3" in said
+    message = capsys.readouterr().err
+    assert "1 of 2 runs are done" in message
+    assert f"gantrain train -m {shlex.join(SHORT)} seed=1,2,3" in message
     monkeypatch.setattr(gantrain.train, "train", train)
     trained.clear()
     assert main(["train", "-m", *SHORT, "seed=1,2,3"]) == 0
@@ -256,9 +256,9 @@ def test_a_missing_package_is_refused_with_the_command_that_installs_it(
 
     monkeypatch.setattr(cli_hydra, "find_spec", find_spec)
     assert main(["train", "-m", *SHORT, "seed=1,2", word]) == 2
-    said = capsys.readouterr().err
-    assert f"pip install 'gantrain[{extra}]'" in said
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert f"pip install 'gantrain[{extra}]'" in message
+    assert message.count("\n") == 1
     assert list(Path().iterdir()) == []
 
 
@@ -285,16 +285,16 @@ def test_runs_in_other_processes_are_reported_and_skipped_as_in_this_one(launche
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         (["hydra.launcher.n_jobs=4"], "no launcher is chosen; there are: launcher=joblib"),
         (["launcher=joblib", "hydra.launcher.n_job=4"], "did you mean 'hydra.launcher.n_jobs'?"),
     ],
 )
-def test_a_key_of_a_launcher_is_known(typed: list[str], said: str, capsys) -> None:
+def test_a_key_of_a_launcher_is_known(typed: list[str], message: str, capsys) -> None:
     needs("hydra_plugins.hydra_joblib_launcher")
     assert main(["train", "-m", *SHORT, "seed=1,2", *typed]) == 2
-    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 def start_two_at_once(warm: Warm) -> Child:
@@ -312,11 +312,11 @@ def start_two_at_once(warm: Warm) -> Child:
 def test_ctrl_c_waits_until_all_runs_are_saved_and_starts_no_more(warm: Warm) -> None:
     process = start_two_at_once(warm)
     os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=100)[1]
+    message = process.communicate(timeout=100)[1]
     assert process.returncode == 130
     assert {name: record["status"] for name, record in jobs().items()} == {"seed-1": "stopped", "seed-2": "stopped"}
     for record in jobs().values():
-        assert re.search(rf"step {newest(record['run'])['step']}\b.*\(SIGINT\)", said)
+        assert re.search(rf"step {newest(record['run'])['step']}\b.*\(SIGINT\)", message)
 
 
 def test_runs_stop_and_save_where_the_process_that_launched_them_is_killed(warm: Warm) -> None:
@@ -349,9 +349,9 @@ def test_a_process_that_dies_is_reported(capfd) -> None:
     typed = [*SHORT, "seed=1,2", "plugins=[deadly]", "+logger.deadly={name: deadly}", "trainer.steps=2000"]
     # With one GPU, and so one run at a time, joblib would run it in this process.
     assert main(["train", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2", *typed]) == 2
-    said = capfd.readouterr().err
-    assert "the sweep has ended early" in said
-    assert "Traceback" not in said
+    message = capfd.readouterr().err
+    assert "the sweep has ended early" in message
+    assert "Traceback" not in message
     assert {record["status"] for record in jobs().values()} == {"crashed"}
     assert all("process" in record["message"] for record in jobs().values())
 
