@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Kill runs some hundred times, and see that each ends in the same bits as one that was left alone.
+"""Kill runs some hundred times, and check that each ends bit-identical to an uninterrupted one.
 
     python scripts/soak.py --kills 300 --seed 1
 
-Runs dcgan, wgan_gp and cyclegan with averages and two data workers in a temporary folder, with kill -9 at random
-moments: half of them exactly before a file of the run folder is opened, renamed or removed, a third with the data
-workers. It prints a table and where the kills hit; the exit status is 1 if a run has ended differently.
+Trains dcgan, wgan_gp and cyclegan with moving averages and two data workers in a temporary folder, and sends SIGKILL at
+random moments: half of them exactly before a file of the run folder is opened, renamed or removed, a third of them to
+the data workers too. Prints a table, and where the kills hit; the exit status is 1 if a run ended differently.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from warm import Warm
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=300, help="in all")
+    parser.add_argument("--kills", type=int, default=300, help="in total")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     hits: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Packages that tests need and the test extra does not install: without them, tests skip; in CI, they fail."""
+"""Packages that tests need but the test extra does not install: without them tests skip, or fail in CI."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ REQUIRED = bool(os.environ.get("GANTRAIN_REQUIRE_BROWSER"))
 
 
 def missing(reason: str) -> NoReturn:
-    """Skip the test, or fail it where nothing may be missing."""
+    """Skip the test, or fail it in CI."""
     if REQUIRED:
         pytest.fail(f"GANTRAIN_REQUIRE_BROWSER is set, and {reason}", pytrace=False)
     pytest.skip(reason)
 
 
 def needs(*packages: str) -> None:
-    """At the top of a test or a fixture: skip it where a package is missing, or fail where it must be there."""
+    """Skip the test or fixture that calls this, or fail it in CI, if a package is missing."""
     for package in packages:
         if not is_installed(package):
             missing(f"{package} is not installed")

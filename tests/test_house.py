@@ -45,7 +45,7 @@ LEVEL = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 # Words that a user of PyTorch would not expect; the field has better ones.
 UNWANTED_WORDS = [
     *("told", "nobody", "whoever", "sight", "from memory", "to the same bits", "what there is", "is had", "let go"),
-    *("goes on with its own", "lost touch", "without a word"),
+    *("lost touch", "without a word"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What tests of models that translate share: images, pages, and networks computed from nothing but their weights."""
+"""What tests of image-to-image models share: images, pages, and forward passes computed from a state dict."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gantrain.networks.unet import UNetGenerator
 
 CPU = ["trainer.accelerator=cpu", "data.num_workers=0"]
 SIZES = ["data.load_size=36", "data.crop_size=32"]
-# weights from which outputs come out that differ visibly
+# Weights whose outputs differ visibly.
 SPREAD = ["network.generator.init=xavier", "network.generator.init_gain=1.0"]
 RESNET = ["network.width=2", "network.generator.blocks=1", *SPREAD, *CPU]
 COLOUR = ["data.load_size=32", "data.crop_size=32", "network.width=2"]
@@ -32,7 +32,7 @@ KINDS_B = ("real_b", "fake_a", "rec_b", "idt_a")
 
 
 def image(path: str | Path, height: int, width: int, mode: str = "RGB", seed: int | None = None) -> Path:
-    """A coarse pattern of noise, which differs from name to name."""
+    """Save a coarse pattern of noise, which differs from path to path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(list(os.fsencode(path)) if seed is None else seed)
@@ -43,7 +43,7 @@ def image(path: str | Path, height: int, width: int, mode: str = "RGB", seed: in
 
 
 def deep(path: str | Path, height: int, width: int) -> np.ndarray:
-    """A gray image of 16 bits."""
+    """Save a gray image of 16 bits, and return its pixels."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(list(os.fsencode(path))).integers(0, 65536, (height, width), dtype=np.uint16)
@@ -52,7 +52,7 @@ def deep(path: str | Path, height: int, width: int) -> np.ndarray:
 
 
 def layout(root: Path, size: int = 32, **counts: int) -> Path:
-    """``root/trainA`` and others with so many images, none called as any other."""
+    """Save so many images in ``root/trainA`` and other folders, all with different names."""
     for folder, count in counts.items():
         for number in range(count):
             image(root / folder / f"n{ord(folder[-1])}_{number}.jpg", size, size)
@@ -90,7 +90,7 @@ class Reader(html.parser.HTMLParser):
 
 
 def files(folder: str | Path) -> list[str]:
-    """The images below a folder, or whatever else there is, sorted."""
+    """The files below a folder, without those of its page, sorted."""
     folder = Path(folder)
     everything = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return sorted(
@@ -107,7 +107,7 @@ def linked(folder: str | Path) -> list[str]:
 
 
 def squeezed(page: Path) -> str:
-    """The words of a page, with single spaces between them."""
+    """The text of a page, with single spaces between words."""
     return " ".join(Reader(page).words.split())
 
 
@@ -128,7 +128,7 @@ def unit(path: str | Path) -> Tensor:
 
 
 def rounded(image: Tensor) -> np.ndarray:
-    """What a PNG of 8 bits holds of (1, 3, H, W)."""
+    """The pixels (H, W, 3) of an 8-bit PNG of an image (1, 3, H, W) in [-1, 1]."""
     return ((image[0].permute(1, 2, 0).double().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
 
 
@@ -137,24 +137,24 @@ def bits(folder: str | Path) -> dict[str, bytes]:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *command: str) -> str:
-    """What a command says that ends with status 2: one line, if it had not begun to show its progress."""
+    """The error message of a command that exits with status 2: one line, apart from its progress bars."""
     capsys.readouterr()
     assert main(list(command)) == 2
-    said = [
+    lines = [
         line
         for line in re.split(r"[\r\n]+", capsys.readouterr().err)
         if not re.search(r"image/s\]|s/image\]", line) and line.strip()
     ]
-    assert len(said) == 1, said
-    assert said[0].startswith("gantrain: ")
-    return said[0]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("gantrain: ")
+    return lines[0]
 
 
-# ---- networks by hand, from nothing but their weights
+# ---- forward passes from state dicts
 
 
 def normalised(state: dict[str, Tensor], place: str, x: Tensor, training: bool) -> Tensor:
-    """Batch norm if there are weights for it, on its statistics or on the image's, or else instance norm."""
+    """Batch norm if it has weights, with running statistics unless ``training``, or else instance norm."""
     if f"{place}.weight" not in state:
         return F.instance_norm(x)
     mean, var = (None, None) if training else (state[f"{place}.running_mean"], state[f"{place}.running_var"])
@@ -162,7 +162,7 @@ def normalised(state: dict[str, Tensor], place: str, x: Tensor, training: bool) 
 
 
 def resnet_by_hand(state: dict[str, Tensor], x: Tensor, *, blocks: int, training: bool) -> Tensor:
-    """CycleGAN's generator without dropout: stem, two halvings, blocks, two doublings, end."""
+    """CycleGAN's generator without dropout: stem, two downsamplings, blocks, two upsamplings, output layer."""
 
     def weights(place: str) -> tuple[Tensor, Tensor | None]:
         return state[f"{place}.weight"], state.get(f"{place}.bias")
@@ -178,7 +178,7 @@ def resnet_by_hand(state: dict[str, Tensor], x: Tensor, *, blocks: int, training
     x = F.relu(norm("model.8", F.conv2d(x, *weights("model.7"), stride=2, padding=1)))
     for number in range(10, 10 + blocks):
         inner = f"model.{number}.conv_block"
-        # with dropout, the second convolution comes one place later
+        # With dropout, the index of the second convolution is one higher.
         second = next(place for place in (5, 6) if f"{inner}.{place}.weight" in state)
         y = F.relu(norm(f"{inner}.2", F.conv2d(reflected(x, 1), *weights(f"{inner}.1"))))
         x = x + norm(f"{inner}.{second + 1}", F.conv2d(reflected(y, 1), *weights(f"{inner}.{second}")))
@@ -198,7 +198,7 @@ def unet_by_hand(state: dict[str, Tensor], x: Tensor, *, training: bool) -> Tens
         x = F.leaky_relu(x, 0.2)
         y = F.conv2d(x, *weights(f"{place}.1"), stride=2, padding=1)
         up = 3
-        if f"{place}.5.weight" in state:  # not the innermost
+        if f"{place}.5.weight" in state:  # This is not the innermost block.
             y = block(f"{place}.3.model", normalised(state, f"{place}.2", y, training))
             up = 5
         y = F.conv_transpose2d(F.relu(y), *weights(f"{place}.{up}"), stride=2, padding=1)
@@ -224,7 +224,7 @@ DEEP = {"width": 3, "depth": 5, "dropout": 0.0, "skips": True, "upsample": "tran
 
 
 def weights_file(path: str, network: str, norm: str, *, inputs: int = 3, outputs: int = 3) -> dict[str, Tensor]:
-    """A generator saved as the reference does it, with statistics that no construction makes; and what was saved."""
+    """Save a generator as the reference does, with running statistics unlike initial ones; return its state dict."""
     torch.manual_seed(len(network + norm))
     sizes = {"input_shape": (inputs, 32, 32), "shape": (outputs, 32, 32)}
     if network == "resnet":

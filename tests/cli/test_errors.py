@@ -143,14 +143,14 @@ BROKEN = [
 MISTAKES = [*UNKNOWN, *WRONG_TYPE, *OUT_OF_RANGE, *DO_NOT_FIT, *BROKEN]
 
 
-@pytest.mark.parametrize(("typed", "said"), MISTAKES, ids=[typed for typed, _ in MISTAKES])
+@pytest.mark.parametrize(("typed", "expected"), MISTAKES, ids=[typed for typed, _ in MISTAKES])
 def test_a_mistake_is_refused_in_one_line_that_names_it_and_leaves_nothing(
-    typed: str, said: list[str], folders: dict[str, Path], capsys
+    typed: str, expected: list[str], folders: dict[str, Path], capsys
 ) -> None:
     # A mistake that is accepted trains one step at most, and is found by its status.
     sizes = [*TINY_WITHOUT_SIZE, "trainer.steps=1"] if "trainer." not in typed else TINY_WITHOUT_SIZE
     message = refusal(["train", *sizes, *typed.format(**folders).split()], capsys)
-    for words in said:
+    for words in expected:
         assert words.format(**folders) in message
 
 
@@ -184,7 +184,7 @@ def test_a_file_that_overrides_a_missing_group_is_refused(capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "expected"),
     [
         (["tain"], ["'tain'", "'train'"]),
         (["zzz"], ["'zzz'", "train, test, compare, list"]),
@@ -198,14 +198,14 @@ def test_a_file_that_overrides_a_missing_group_is_refused(capsys) -> None:
         (["list", "models"], ["models", "plugins=[MODULE,...]"]),
     ],
 )
-def test_other_commands_refuse_mistakes_in_the_same_way(typed: list[str], said: list[str], capsys) -> None:
+def test_other_commands_refuse_mistakes_in_the_same_way(typed: list[str], expected: list[str], capsys) -> None:
     message = refusal(typed, capsys)
-    for words in said:
+    for words in expected:
         assert words in message
 
 
 @pytest.mark.parametrize(
-    ("model", "typed", "said"),
+    ("model", "typed", "expected"),
     [
         ("dcgan", "labels=[1]", ["labels=[1]", "without labels"]),
         ("cgan", "labels=[10]", ["labels=[10]", "0 to 9"]),
@@ -216,11 +216,11 @@ def test_other_commands_refuse_mistakes_in_the_same_way(typed: list[str], said: 
         ("dcgan", "network_weights=best", ["network_weights", "'best'", "'last'"]),
     ],
 )
-def test_test_refuses_what_the_run_does_not_have(model: str, typed: str, said: list[str], trained, capsys) -> None:
+def test_test_refuses_what_the_run_does_not_have(model: str, typed: str, expected: list[str], trained, capsys) -> None:
     run = trained(model)
     capsys.readouterr()
     message = refusal(["test", f"run={run}", "accelerator=cpu", typed], capsys)
-    for words in said:
+    for words in expected:
         assert words in message
 
 

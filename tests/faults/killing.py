@@ -1,4 +1,4 @@
-"""Runs that are killed again and again, each time started by the same command, beside one that is left alone."""
+"""Runs that are killed repeatedly and restarted by the same command, compared with an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SETTINGS = {
 
 @dataclass
 class Survival:
-    """What became of runs that were killed again and again.
+    """The outcome of runs that were killed repeatedly.
 
     Attributes:
-        kills: How often they were.
+        kills: How often runs were killed.
         starts: How often they were started.
-        ends: How often one came to its end.
-        hits: Before the beginning of which operation they were killed, or how long after it, and how often.
-        differences: From the run that was left alone; none, if all is well.
+        ends: How many of them finished.
+        hits: How often they were killed before or after each operation.
+        differences: From the uninterrupted run; empty if all runs are bit-identical.
     """
 
     kills: int = 0
@@ -44,15 +44,15 @@ class Survival:
 
 
 def survive(warm: Warm, model: str, kills: int, draw: random.Random, folder: Path) -> Survival:
-    """Kill runs so often in all, let each come to its end, and compare it with one that was left alone.
+    """Kill runs ``kills`` times in total, let each finish, and compare it with an uninterrupted one.
 
     Args:
         warm: Starts them.
-        model: Of ``SETTINGS``.
-        kills: How often.
-        draw: Decides when: half of the time at once before an operation on the run folder, else up to half a second
-            after the beginning of one; in a third of all cases with the processes that read images.
-        folder: Made, for all runs.
+        model: A key of ``SETTINGS``.
+        kills: How often to kill.
+        draw: Decides when: half of the time before an operation on the run folder, else up to half a second after one
+            begins; in a third of all cases the data workers are killed too.
+        folder: Created, for all runs.
     """
     argv = ["train", *SETTINGS[model], *COMMON]
     alone = folder / "alone"
@@ -82,16 +82,16 @@ def survive(warm: Warm, model: str, kills: int, draw: random.Random, folder: Pat
 
 
 def differences(killed: Path, alone: Path) -> list[str]:
-    """What is not the same in the run folders of two working folders, but for what tells the time."""
+    """The differences between the run folders in two working directories, apart from times."""
     found = []
-    pages = [pages_say(each / "checkpoints/run") for each in (killed, alone)]
+    pages = [page_contents(each / "checkpoints/run") for each in (killed, alone)]
     if pages[0] != pages[1]:
         found.append(f"the page shows {pages[0]}, not {pages[1]}")
     everything = [
         {str(path.relative_to(each)) for path in (each / "checkpoints/run").rglob("*")} for each in (killed, alone)
     ]
     names = [{name for name in each if "/index_files/data/" not in name} for each in everything]
-    # one killed after its last checkpoint has had no time to remove the one before
+    # A run that was killed after its last checkpoint could not remove the previous one.
     more = {name for name in names[0] - names[1] if not re.fullmatch(r".*/step_\d+\.pt", name)}
     if more or names[1] - names[0]:
         found.append(f"files: more {sorted(more)}, fewer {sorted(names[1] - names[0])}")
@@ -108,8 +108,8 @@ def differences(killed: Path, alone: Path) -> list[str]:
     return found
 
 
-def pages_say(run: Path) -> tuple[Any, ...]:
-    """What the page of a run shows that has nothing to do with the time."""
+def page_contents(run: Path) -> tuple[Any, ...]:
+    """The contents of the page of a run, apart from times."""
     status = data_of(run, "status")
     tables = [lines_of(run, table) for table in ("losses", "images")]
     steps = [line["step"] for line in lines_of(run, "speed")]
@@ -118,7 +118,7 @@ def pages_say(run: Path) -> tuple[Any, ...]:
 
 
 def unequal(one: Any, other: Any, place: str = "") -> list[str]:
-    """Where nested states differ, by a bit or more."""
+    """The paths at which nested states are not bit-identical."""
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         same = one.dtype == other.dtype and torch.equal(one, other)
         return [] if same else [place]

@@ -1,12 +1,11 @@
-"""Hundreds of malformed commands and configuration files: a line or three for each, no trace, and nothing left behind.
+"""Hundreds of malformed commands and configuration files: one to three lines for each, no trace, and no files.
 
-What could train is kept from it by ``dry_run=true``; a mutation that happens to be valid may then pass, but few are.
+``dry_run=true`` keeps what is valid by chance from training; few of the mutations are.
 """
 
 from __future__ import annotations
 
 import io
-import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import redirect_stderr, redirect_stdout
@@ -18,6 +17,7 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from warm import Warm
 
 from gantrain.cli.main import main
 from gantrain.config.overrides import flatten
@@ -112,7 +112,7 @@ PLUGINS = {
     "is_binary": "\0\1\2",
     "registers_twice": "from gantrain.registry import MODELS\n@MODELS.register('dcgan')\nclass A:\n    pass\n",
 }
-# keys under which some of the values above would do something slow, or write where no test should
+# Keys for which some of the values above would do something slow, or write to places outside the test.
 NOT_HERE = {"dry_run", "trainer.compile", "trainer.deterministic", "out"}
 
 SETTINGS = settings(
@@ -120,13 +120,13 @@ SETTINGS = settings(
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
-    phases=[Phase.generate],  # a failure is told as it was found: to make it smaller takes minutes
+    phases=[Phase.generate],  # Shrinking a failure takes minutes.
 )
 
 
 @pytest.fixture(autouse=True)
 def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four images, and modules that are no good as plugins."""
+    """Four images, and modules that are broken plug-ins."""
     Path("images").mkdir()
     for number in range(4):
         Image.new("RGB", (16, 16), (number, 0, 0)).save(f"images/{number}.png")
@@ -137,7 +137,7 @@ def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def status_of(argv: list[str]) -> int:
-    """What the command exits with, once that and what it says are as they must be."""
+    """The exit status of a command, after checks of what it prints and leaves."""
     before, runs = sorted(Path().rglob("*")), sorted(Path("checkpoints").glob("*"))
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
@@ -157,7 +157,7 @@ def status_of(argv: list[str]) -> int:
 
 
 def refuses(commands: st.SearchStrategy[list[str]], count: int, *, most: float) -> None:
-    """So many examples are answered as they must be, and of them no more than the share ``most`` passes."""
+    """Check ``count`` examples, of which no more than the share ``most`` may pass."""
     statuses: list[int] = []
 
     @settings(SETTINGS, max_examples=count)
@@ -171,13 +171,13 @@ def refuses(commands: st.SearchStrategy[list[str]], count: int, *, most: float) 
 
 
 def refuses_all(commands: Iterable[list[str]], *, but: int) -> None:
-    """Every one of these is answered as it must be, and at most so many pass."""
+    """Check every one of these commands, of which at most ``but`` may pass."""
     passed = [argv for argv in commands if status_of(argv) == 0]
     assert len(passed) <= but, passed
 
 
 def keys_of(command: str) -> list[str]:
-    """Every key of a command that may be given a bad value here."""
+    """Every key of a command, without ``NOT_HERE``."""
     shown = io.StringIO()
     with redirect_stdout(shown):
         assert main([command, "--cfg", "job", *(TINY if command == "train" else [])]) == 0
@@ -190,7 +190,7 @@ def misspelt(word: str, place: int, letter: str) -> str:
 
 
 def given_values(keys: Iterable[str], *, signs: str = " ++ + ~") -> st.SearchStrategy[str]:
-    """Settings with values that hardly any key takes."""
+    """Settings with values that hardly any key accepts."""
     values = (
         st.sampled_from([*VALUES.split(), *ODD_VALUES, *LONG_VALUES])
         | st.text(max_size=12)
@@ -208,23 +208,23 @@ def after(command: list[str], words: st.SearchStrategy[str], most: int) -> st.Se
 # ---- gantrain train
 
 
-def test_values_that_no_key_takes() -> None:
+def test_values_that_no_key_accepts() -> None:
     refuses(after(DRY, given_values(keys_of("train")), 3), 60, most=0.3)
 
 
 @pytest.mark.parametrize("part", range(3))
-def test_words_that_are_no_settings(part: int) -> None:
+def test_words_that_are_not_settings(part: int) -> None:
     words = [*WORDS.split(), *ODD_WORDS]
     refuses_all(([*DRY, word] for word in words[part::3]), but=1)
 
 
-def test_words_that_nobody_would_type() -> None:
+def test_random_words() -> None:
     misspelt_keys = st.builds(misspelt, st.sampled_from(keys_of("train")), st.integers(0, 40), st.sampled_from("QZü"))
     words = st.text(max_size=20) | misspelt_keys.map(lambda key: f"{key}=1")
     refuses(after(DRY, words, 2), 40, most=0.1)
 
 
-def test_flags_that_hydra_does_not_have_or_otherwise() -> None:
+def test_flags_that_hydra_does_not_have() -> None:
     flags = [*map(str.split, FLAGS.strip().splitlines()), *ODD_FLAGS]
     refuses_all(([*DRY, *words] for words in flags), but=2)
 
@@ -342,7 +342,7 @@ def written(content: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("part", range(2))
-def test_configuration_files_that_are_none(part: int) -> None:
+def test_files_that_are_not_configurations(part: int) -> None:
     entries = [f"{HEAD}{'' if 'defaults' in entry else 'defaults: [dcgan]'}\n{entry}\n".encode() for entry in ENTRIES]
     refuses_all((written(content) for content in [*FILES, *entries][part::2]), but=3)
     assert not Path("PWNED").exists()
@@ -372,8 +372,8 @@ def test_a_good_configuration_file_with_a_few_other_bytes() -> None:
 # ---- the other commands
 
 
-def test_values_that_gantrain_test_does_not_take(train) -> None:
-    train("one", "trainer.steps=1")
+def test_values_that_gantrain_test_does_not_accept(trained) -> None:
+    trained("dcgan").rename("checkpoints/one")
     assert main(["test", "run=checkpoints/one", "num=1", "out=made", "accelerator=cpu"]) == 0
     bad = st.sampled_from(
         ["=" + word for word in ("", ".", "..", "/", "/dev/null", "images", "raises.py", "'\x00'", "'a\nb'", "~x")]
@@ -411,11 +411,11 @@ def data_commands(draw: st.DrawFn) -> list[str]:
     return ["data", *name.split(), *places, *given]
 
 
-def test_what_gantrain_data_does_not_take() -> None:
+def test_what_gantrain_data_does_not_accept() -> None:
     refuses(data_commands(), 80, most=0.1)
 
 
-def test_a_nul_in_a_path_is_told() -> None:
+def test_a_nul_in_a_path_is_reported() -> None:
     refuses_all(
         [
             ["test", "weights='\x00'", "data=single", "data.root=images"],
@@ -437,9 +437,9 @@ def test_a_nul_in_a_path_is_told() -> None:
         ["data", "prepare", "resize", "images", "made", "size=[[[["],
     ],
 )
-def test_as_real_commands(argv: list[str]) -> None:
+def test_as_real_commands(argv: list[str], warm: Warm) -> None:
     before = sorted(Path().rglob("*"))
-    done = subprocess.run([sys.executable, "-Bm", "gantrain", *argv], capture_output=True, text=True, check=False)
+    done = warm.run(["-B", "-m", "gantrain", *argv])
     assert done.returncode in (1, 2)
     assert done.stdout == ""
     assert done.stderr.startswith("gantrain: ")

@@ -114,6 +114,7 @@ def goes_on(whole: dict) -> None:
     ]
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_full_disk_stops_the_run_and_the_same_command_resumes(disk: Path, whole: dict) -> None:
     ballast = fill(disk, free=5 * whole["size"] // 2 + whole["beside"])  # two checkpoints, and what lies beside them
     process = subprocess.run([sys.executable, "-m", "gantrain", *COMMAND], capture_output=True, text=True, check=False)

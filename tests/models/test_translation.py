@@ -353,6 +353,7 @@ def work() -> None:
     torch.save({game: three_steps(game, rank=rank, world_size=2) for game in GAMES}, f"rank_{rank}.pt")
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_two_ranks_make_the_updates_of_one_rank_with_the_same_global_batch() -> None:
     Path("work.py").write_text("from test_translation import work\nwork()\n")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "work.py"]

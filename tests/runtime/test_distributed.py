@@ -7,18 +7,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import TINY, assert_same_bits, newest
 from PIL import Image
-from warm import Warm
 
 from gantrain.cli.main import main
 
-TwoRanks = Callable[..., subprocess.CompletedProcess[str]]
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 # without batch norm and dropout a batch may be cut anywhere
 EXACT = ["trainer.precision=float64", "network.generator.norm=none", "network.discriminator.norm=none"]
 
@@ -43,20 +42,17 @@ trainer.BatchStream._open = seen
 """
 
 
-@pytest.fixture
-def two_ranks(warm: Warm) -> TwoRanks:
-    """The command on two processes, started by gantrain or, with ``torchrun=True``, by a user's torchrun."""
-
-    def run(*overrides: str, torchrun: bool = False) -> subprocess.CompletedProcess[str]:
-        start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if torchrun else []
-        command = [*start, "-m", "gantrain", "train", *TINY, "trainer.devices=2", *overrides]
-        path = os.pathsep.join([str(Path.cwd()), *sys.path])
-        return warm.run(command, executable=warm.python, env={**os.environ, "PYTHONPATH": path})
-
-    return run
+def two_ranks(*overrides: str, torchrun: bool = False) -> subprocess.CompletedProcess[str]:
+    """The command on two processes, started by gantrain or by a user's torchrun."""
+    start = ["-m", "gantrain"]
+    if torchrun:
+        start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gantrain"]
+    command = [sys.executable, *start, "train", *TINY, "trainer.devices=2", *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
-def test_two_ranks_make_the_update_of_one_rank_with_the_same_global_batch(train, two_ranks: TwoRanks) -> None:
+def test_two_ranks_make_the_update_of_one_rank_with_the_same_global_batch(train) -> None:
     for model in ("dcgan", "wgan_gp", "infogan"):
         settings = [f"model={model}", *EXACT, "trainer.steps=2", "trainer.log_every=1"]
         one = train(f"one_{model}", *settings)
@@ -73,7 +69,7 @@ def test_two_ranks_make_the_update_of_one_rank_with_the_same_global_batch(train,
                 assert abs(json.loads(second)[key] - value) < 1e-9
 
 
-def test_ranks_stay_equal_see_different_images_and_resume_to_the_same_bits(two_ranks: TwoRanks) -> None:
+def test_ranks_stay_equal_see_different_images_and_resume_to_the_same_bits() -> None:
     Path("spy.py").write_text(SPY)
     settings = ["model=cgan", "plugins=[spy]", "model.pool_size=4", "model.r1=0.1", "model.ema=0.9", "trainer.steps=6"]
     settings += ["trainer.precision=bfloat16", "trainer.save_every=3", "trainer.keep=0"]
@@ -99,7 +95,7 @@ def test_ranks_stay_equal_see_different_images_and_resume_to_the_same_bits(two_r
     assert len(whole["ranks"]) == 2
 
 
-def test_another_number_of_ranks_goes_on_with_a_warning(train, capsys, two_ranks: TwoRanks) -> None:
+def test_another_number_of_ranks_goes_on_with_a_warning(train, capsys) -> None:
     result = two_ranks("trainer.steps=2", "name=run")
     assert result.returncode == 0, result.stderr
     train("run", "trainer.steps=3")
@@ -126,7 +122,7 @@ def torn_image(*, drawn_by: int) -> list[str]:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_what_one_rank_cannot_read_is_said_in_one_line(rank: int, two_ranks: TwoRanks) -> None:
+def test_what_one_rank_cannot_read_is_said_in_one_line(rank: int) -> None:
     result = two_ranks(*torn_image(drawn_by=rank), "data.cache=off")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
@@ -134,7 +130,7 @@ def test_what_one_rank_cannot_read_is_said_in_one_line(rank: int, two_ranks: Two
     assert not Path("checkpoints").exists()
 
 
-def test_a_cache_that_cannot_be_made_ends_all_ranks_with_one_line(two_ranks: TwoRanks) -> None:
+def test_a_cache_that_cannot_be_made_ends_all_ranks_with_one_line() -> None:
     result = two_ranks(*torn_image(drawn_by=1), "data.cache=disk", torchrun=True)
     assert result.returncode != 0
     assert result.stderr.count("gantrain: ") == result.stderr.count("gantrain: can't read the image photos/") == 1

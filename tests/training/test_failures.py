@@ -1,4 +1,4 @@
-"""Runs that end before their time: what they say, what they leave, and how they go on."""
+"""Runs that fail: their messages, the files that they leave, and how they resume."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from torch import Tensor
 from gantrain.checkpoints.store import Checkpoints
 from gantrain.cli.main import main
 from gantrain.data.base import Batch, ImageDataset
-from gantrain.data.images import reader as domain
+from gantrain.data.images import reader
 from gantrain.data.sets.digits import Digits
 from gantrain.data.stream import BatchStream
 from gantrain.errors import ConfigError
 from gantrain.optim.updates import Updates
 from gantrain.report import Report
-from gantrain.training import failures as crash
+from gantrain.training import failures
 
 RUN = ["train", *TINY, "name=run", "trainer.log_every=2"]
 Poison = Callable[..., None]
@@ -38,7 +38,7 @@ Poison = Callable[..., None]
 
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> Poison:
-    """``poison(*steps)`` makes the generators' loss nan in those steps (from 1), each time or ``times`` in all."""
+    """``poison(*steps)`` makes the generators' loss nan in those steps (from 1), always or ``times`` times in all."""
 
     def make(*steps: int, side: str = "generator", times: int = 1 << 30) -> None:
         left = [times]
@@ -56,7 +56,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Poison:
 
 
 def assert_crashed(reason: str) -> None:
-    """The page says so."""
+    """The page shows that the run crashed, and why."""
     status = data_of("checkpoints/run", "status")
     assert status["state"] == "crashed"
     assert status["reason"].startswith(reason)
@@ -68,7 +68,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.parametrize("side", ["generator", "discriminator"])
 @pytest.mark.parametrize(("step", "saved"), [(5, 4), (4, 2), (1, 0)])
-def test_what_diverges_is_never_saved(side: str, step: int, saved: int, poison: Poison, capsys) -> None:
+def test_diverged_weights_are_never_saved(side: str, step: int, saved: int, poison: Poison, capsys) -> None:
     poison(step, side=side)
     assert main([*RUN, "trainer.steps=8", "trainer.save_every=2"]) == 2
     assert max(Checkpoints(Path("checkpoints/run")).steps(), default=0) == saved
@@ -86,7 +86,7 @@ def test_what_diverges_is_never_saved(side: str, step: int, saved: int, poison: 
     assert_crashed("diverged at step")
 
 
-def test_a_run_that_has_diverged_goes_on_from_before(poison: Poison, train) -> None:
+def test_a_diverged_run_resumes_from_an_earlier_checkpoint(poison: Poison, train) -> None:
     whole = train("whole", "trainer.steps=8", "trainer.save_every=2", "trainer.log_every=2")
     poison(5, times=1)
     command = [*RUN, "trainer.steps=8", "trainer.save_every=2"]
@@ -114,7 +114,7 @@ def test_losses_that_are_not_finite_are_named_with_the_images_of_the_step(capsys
 
 
 class Poisoned:
-    """A stream one of whose batches is nan, as long as the run has not gone back."""
+    """A stream one of whose batches is nan, until the run has rolled back often enough."""
 
     def __init__(self, position: int, *, until: int = 1) -> None:
         self.position, self.until = position, until
@@ -141,11 +141,11 @@ class Poisoned:
 ROLLBACK = [*RUN, "trainer.steps=9", "trainer.save_every=2", "trainer.on_divergence=rollback", "data.num_workers=2"]
 
 
-def test_a_run_that_goes_back_ends_well_and_its_logs_tell_one_story(capsys) -> None:
+def test_a_run_that_rolls_back_ends_well_with_consistent_logs(capsys) -> None:
     with Poisoned(5):
         assert main(ROLLBACK) == 0
     errors = capsys.readouterr().err
-    assert "Going back to step 4, with the images in another order (1 of 3 times)" in errors
+    assert re.search(r"\bstep 4\b.*\(1 of 3 times\)", errors)
     state = newest("run")
     assert (state["step"], state["rollbacks"]) == (9, 1)
     assert all(value.isfinite().all() for value in state["model"].values() if isinstance(value, Tensor))
@@ -157,20 +157,21 @@ def test_a_run_that_goes_back_ends_well_and_its_logs_tell_one_story(capsys) -> N
 
 
 class KilledError(BaseException):
-    """Ends a run in this process as unprepared as a signal would."""
+    """Ends a run in this process as abruptly as SIGKILL would."""
 
 
-def test_a_run_that_diverges_again_at_once_goes_back_further(capsys) -> None:
+def test_a_run_that_diverges_again_at_once_rolls_back_further(capsys) -> None:
     with Poisoned(5, until=3):
         assert main([*ROLLBACK, "trainer.steps=7", "trainer.save_every=1", "trainer.keep=0"]) == 0
-    told = capsys.readouterr().err
-    assert re.findall(r"Going back to step (\d), .* \((\d) of 3 times\)", told) == [("4", "1"), ("3", "2"), ("2", "3")]
+    lines = re.findall(r"^.*\(\d of 3 times\)$", capsys.readouterr().err, re.MULTILINE)
+    found = [re.search(r"back to step (\d)\b.*\((\d) of", line, re.IGNORECASE) for line in lines]
+    assert [match and match.groups() for match in found] == [("4", "1"), ("3", "2"), ("2", "3")]
     assert newest("run")["rollbacks"] == 3
 
 
-# before it diverges, and after it has gone back: not yet saved, and saved
+# Before it diverges, and after it has rolled back: not yet saved, and saved.
 @pytest.mark.parametrize(("step", "until"), [(4, 1), (6, 1), (8, 1), (6, 2)])
-def test_a_run_that_was_killed_goes_back_to_the_same_bits(step: int, until: int, monkeypatch) -> None:
+def test_a_killed_run_that_rolls_back_is_bit_identical(step: int, until: int, monkeypatch) -> None:
     with Poisoned(5, until=until):
         assert main([*ROLLBACK, "name=whole"]) == 0
         begin, kills = Updates.begin, [step]
@@ -191,7 +192,7 @@ def test_a_run_that_was_killed_goes_back_to_the_same_bits(step: int, until: int,
     assert Path("checkpoints/run/losses.jsonl").read_bytes() == Path("checkpoints/whole/losses.jsonl").read_bytes()
 
 
-def test_after_going_back_the_images_come_in_another_order() -> None:
+def test_after_a_rollback_the_images_come_in_another_order() -> None:
     seen: list[dict[int, list[str]]] = []
     for until in (0, 1):
         orders: dict[int, Any] = {}
@@ -210,7 +211,7 @@ def test_after_going_back_the_images_come_in_another_order() -> None:
         assert torch.equal(seen[0][position], seen[1][position]) == (position < 5), position
 
 
-def test_a_run_goes_back_only_so_often(capsys) -> None:
+def test_rollbacks_are_limited(capsys) -> None:
     with Poisoned(5, until=9):
         assert main([*ROLLBACK, "trainer.rollbacks=2"]) == 2
         errors = capsys.readouterr().err
@@ -220,10 +221,10 @@ def test_a_run_goes_back_only_so_often(capsys) -> None:
         assert last.startswith("gantrain: diverged at step 5: ")
         assert "rollback" not in last
     with Poisoned(1, until=9):
-        assert main([*ROLLBACK, "name=early"]) == 2  # nothing to go back to
+        assert main([*ROLLBACK, "name=early"]) == 2  # There is no checkpoint to return to.
 
 
-def test_a_scaler_may_reject_gradients(train, monkeypatch) -> None:
+def test_a_scaler_may_skip_steps(train, monkeypatch) -> None:
     scale = torch.amp.GradScaler.scale
     monkeypatch.setattr(torch.amp.GradScaler, "scale", lambda self, loss: scale(self, loss) * 1e38 * 1e38)
     state = train("run", "trainer.precision=float16", "trainer.steps=3")
@@ -241,27 +242,22 @@ def config(precision: str = "float32", **model: float) -> dict[str, Any]:
     }
 
 
+LOWER_RATE, ROLLBACK_KEY = "optimizer.lr", "trainer.on_divergence=rollback"
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (config(), "Try a lower optimizer.lr (now 0.0002), or trainer.on_divergence=rollback"),
-        (
-            config("float16"),
-            "Try trainer.precision=float32, or a lower optimizer.lr (now 0.0002), or trainer.on_divergence=rollback",
-        ),
-        (
-            config(r1=0, gradient_penalty=0),
-            "Try a lower optimizer.lr (now 0.0002), or model.r1=10 (regularises the discriminator), or "
-            "trainer.on_divergence=rollback",
-        ),
-        (
-            config(r1=0, gradient_penalty=10),
-            "Try a lower optimizer.lr (now 0.0002), or trainer.on_divergence=rollback",
-        ),
+        (config(), [LOWER_RATE, ROLLBACK_KEY]),
+        (config("float16"), ["trainer.precision=float32", LOWER_RATE, ROLLBACK_KEY]),
+        (config(r1=0, gradient_penalty=0), [LOWER_RATE, "model.r1=10", ROLLBACK_KEY]),
+        (config(r1=0, gradient_penalty=10), [LOWER_RATE, ROLLBACK_KEY]),
     ],
 )
-def test_the_advice_fits_the_run(given: dict[str, Any], expected: str) -> None:
-    assert crash.advice(given) == expected
+def test_the_advice_fits_the_run(given: dict[str, Any], expected: list[str]) -> None:
+    advice = failures.advice(given)
+    assert re.findall(r"[a-z]+\.[a-z]\w*(?:=\w+)?", advice) == expected
+    assert "0.0002" in advice  # the current optimizer.lr
 
 
 @pytest.mark.parametrize(
@@ -272,7 +268,7 @@ def test_the_advice_fits_the_run(given: dict[str, Any], expected: str) -> None:
         MemoryError(),
     ],
 )
-def test_memory_that_ran_out_is_one_line_with_what_to_lower(error: BaseException, monkeypatch, capsys) -> None:
+def test_out_of_memory_is_one_line_with_what_to_lower(error: BaseException, monkeypatch, capsys) -> None:
     begin = Updates.begin
 
     def full(self: Updates, number: int, progress: float) -> None:
@@ -283,12 +279,9 @@ def test_memory_that_ran_out_is_one_line_with_what_to_lower(error: BaseException
     monkeypatch.setattr(Updates, "begin", full)
     assert main([*RUN, "trainer.steps=6", "trainer.save_every=2"]) == 2
     line = last_line(capsys)
-    assert re.fullmatch(
-        r"gantrain: out of memory \(peak \d+\.\d GiB; batches of 4, images of 16 pixels\): "
-        r"lower data\.batch_size \(4\) or data\.load_size \(16\) or network\.width \(4\), "
-        r"or give trainer\.precision=bfloat16",
-        line,
-    )
+    assert re.match(r"gantrain: out of memory \(peak \d+\.\d GiB\b", line)
+    for remedy in ("data.batch_size (4)", "data.load_size (16)", "network.width (4)", "trainer.precision=bfloat16"):
+        assert remedy in line
     assert_crashed("out of memory")
     assert newest("run")["step"] == 2
 
@@ -296,35 +289,36 @@ def test_memory_that_ran_out_is_one_line_with_what_to_lower(error: BaseException
 def test_on_a_gpu_the_peak_is_the_gpus(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 23 * 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=24 * 2**30))
-    assert crash.out_of_memory(config("bfloat16"), torch.device("cuda", 1)) == (
-        "out of memory (peak 23.0 of 24.0 GiB on cuda:1; batches of 64, images of 128 pixels): "
-        "lower data.batch_size (64) or data.crop_size (128) or network.width (32)"
-    )
+    message = failures.out_of_memory(config("bfloat16"), torch.device("cuda", 1))
+    assert message.startswith("out of memory (peak 23.0 of 24.0 GiB on cuda:1")
+    for remedy in ("data.batch_size (64)", "data.crop_size (128)", "network.width (32)"):
+        assert remedy in message
+    assert "trainer.precision" not in message
 
 
-def test_an_error_of_another_kind_is_left_alone() -> None:
+def test_other_errors_are_raised_unchanged() -> None:
     for error in (RuntimeError("shapes"), ValueError("x"), ConfigError("y")):
-        with pytest.raises(type(error), match=str(error)), crash.explained(config(), torch.device("cpu")):
+        with pytest.raises(type(error), match=str(error)), failures.explained(config(), torch.device("cpu")):
             raise error
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), EOFError(), FileNotFoundError(2, "/tmp/pymp-x")])
-def test_a_worker_that_died_before_sharing_its_batch_is_reported(error: Exception) -> None:
-    def told(*exit_codes: int) -> None:
-        with crash.explained(config(), torch.device("cpu"), lambda: exit_codes):
+def test_a_batch_lost_with_its_worker_is_reported_as_a_lost_worker(error: Exception) -> None:
+    def explained(*exit_codes: int) -> None:
+        with failures.explained(config(), torch.device("cpu"), lambda: exit_codes):
             raise error
 
     with pytest.raises(ConfigError, match="a data worker was killed"):
-        told(0, -signal.SIGTERM, -signal.SIGKILL)
+        explained(0, -signal.SIGTERM, -signal.SIGKILL)
     with pytest.raises(type(error)):
-        told(0, -signal.SIGTERM)
+        explained(0, -signal.SIGTERM)
 
 
 WORKERS = [*RUN, "trainer.steps=200", "trainer.save_every=100", "data.num_workers=2"]
 
 
 def in_a_worker(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> None:
-    """Have something happen when an item of the training data is made the 20th time by a worker."""
+    """Run ``action`` in a worker when it makes its 20th item of the training data."""
     this, item = os.getpid(), Digits.item
     count = [0]
 
@@ -339,24 +333,22 @@ def in_a_worker(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> 
 
 
 @pytest.mark.parametrize(
-    ("action", "told"),
+    ("action", "words"),
     [
-        (
-            lambda: os.kill(os.getpid(), signal.SIGKILL),
-            "a data worker was killed, most likely because memory ran out: ",
-        ),
-        (lambda: os.kill(os.getpid(), signal.SIGSEGV), "a data worker died of SIGSEGV, "),
-        (lambda: os._exit(7), "a data worker exited with status 7; rerun with data.num_workers=0"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), ["killed", "memory"]),
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), ["SIGSEGV", "decoder"]),
+        (lambda: os._exit(7), []),
     ],
 )
 def test_a_worker_that_dies_is_one_line_with_the_cause(
-    action: Callable[[], None], told: str, monkeypatch, capfd
+    action: Callable[[], None], words: list[str], monkeypatch, capfd
 ) -> None:
     in_a_worker(monkeypatch, action)
     assert main(WORKERS) == 2
     line = capfd.readouterr().err.strip().splitlines()[-1]
-    assert line.startswith(f"gantrain: {told}")
-    assert_crashed(told)
+    assert line.startswith("gantrain: a data worker ")
+    assert all(word in line for word in words)
+    assert_crashed(line.removeprefix("gantrain: "))
     assert multiprocessing.active_children() == []
 
 
@@ -365,7 +357,7 @@ def broken() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_item_that_fails_is_reported_with_its_number_and_line(workers: int, monkeypatch, capsys) -> None:
+def test_an_item_that_fails_is_one_line_with_its_number_and_place(workers: int, monkeypatch, capsys) -> None:
     item = Digits.item
 
     def bad(self: Digits, index: int, seed: int) -> Batch:
@@ -377,76 +369,77 @@ def test_an_item_that_fails_is_reported_with_its_number_and_line(workers: int, m
     monkeypatch.setattr(Digits, "item", bad)
     assert main([*RUN, "trainer.steps=2000", "data.max_size=40", f"data.num_workers={workers}"]) == 2
     line = broken.__code__.co_firstlineno + 1
-    message = f"can't make item 17 of the data: ValueError: a strange ({__file__}:{line})"
-    assert last_line(capsys) == f"gantrain: {message}"
+    message = last_line(capsys)
+    assert message.startswith("gantrain: ")
+    assert "item 17 " in message
+    assert message.endswith(f": ValueError: a strange ({__file__}:{line})")
     assert multiprocessing.active_children() == []
     monkeypatch.undo()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_image_whose_decoder_fails_is_named(workers: int, monkeypatch, capsys) -> None:
+def test_an_image_whose_decoder_fails_is_named(workers: int, monkeypatch, capsys) -> None:
     Path("images").mkdir()
     for number in range(4):
         Image.new("RGB", (20, 20)).save(f"images/{number}.png")
-    decode = domain.decode
+    decode = reader.decode
     monkeypatch.setattr(
-        domain, "decode", lambda source, *rest: broken() if "2" in str(source) else decode(source, *rest)
+        reader, "decode", lambda source, *rest: broken() if "2" in str(source) else decode(source, *rest)
     )
     single = ["data=single", "data.root=images", "model=gan", "trainer.steps=9", f"data.num_workers={workers}"]
     line = broken.__code__.co_firstlineno + 1
-    told = f"can't read the image images/2.png: ValueError: a strange ({__file__}:{line})"
+    message = f"images/2.png: ValueError: a strange ({__file__}:{line})"
     assert main([*RUN, *single, "data.cache=off"]) == 2
-    assert last_line(capsys) == f"gantrain: {told}"
-    assert main([*RUN, *single, "data.cache=memory"]) == 2  # in the threads that decode for it
-    assert last_line(capsys) == f"gantrain: {told}"
+    assert last_line(capsys).endswith(message)
+    assert main([*RUN, *single, "data.cache=memory"]) == 2  # in the threads that decode for the cache
+    assert last_line(capsys).endswith(message)
     assert main([*RUN, *single, "data.cache=off", "data.on_error=skip"]) == 0
-    assert f"warning: left out: {told}" in capsys.readouterr().err
+    warnings = [line for line in capsys.readouterr().err.splitlines() if message in line]
+    assert warnings
+    assert "warning: " in warnings[0]
 
 
-def test_a_batch_that_cannot_be_made_of_good_items_says_so(monkeypatch, capsys) -> None:
+def test_a_batch_that_cannot_be_collated_is_one_line(monkeypatch, capsys) -> None:
     monkeypatch.setattr(Digits, "items", lambda self, indices, seeds: broken())
     assert main([*RUN, "trainer.steps=2"]) == 2
-    assert last_line(capsys).startswith("gantrain: can't make a batch of the data: ValueError: a strange (")
+    message = last_line(capsys)
+    assert message.startswith("gantrain: ")
+    assert "batch" in message
+    assert ": ValueError: a strange (" in message
 
 
-def test_an_error_in_the_midst_of_training_leaves_no_worker_waiting(monkeypatch) -> None:
-    """Of a kind that nobody expects; whoever catches it may keep it, and with it all that it refers to."""
+def test_an_unexpected_error_while_training_leaves_no_worker(monkeypatch) -> None:
+    """Its traceback, which refers to the workers, may be stored by the code that catches it."""
     begin = Updates.begin
 
     def bad(self: Updates, number: int, progress: float) -> None:
         begin(self, number, progress)
         if number == 3:
             assert len(multiprocessing.active_children()) == 2
-            raise AssertionError("of ours")
+            raise AssertionError("a bug")
 
     monkeypatch.setattr(Updates, "begin", bad)
-    with pytest.raises(AssertionError, match="of ours"):
+    with pytest.raises(AssertionError, match="a bug"):
         main(WORKERS)
     assert multiprocessing.active_children() == []
 
 
-def test_an_error_while_waiting_for_a_batch_leaves_no_worker_waiting(monkeypatch) -> None:
+def test_an_error_while_waiting_for_a_batch_leaves_no_worker(monkeypatch) -> None:
     def bad(self: Any) -> Any:
-        raise AssertionError("of ours")
+        raise AssertionError("a bug")
 
     monkeypatch.setattr(torch.utils.data.dataloader._MultiProcessingDataLoaderIter, "_get_data", bad)
-    with pytest.raises(AssertionError, match="of ours"):
+    with pytest.raises(AssertionError, match="a bug"):
         main(WORKERS)
     assert multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize(
-    ("codes", "told"),
-    [
-        ([0, -9], "most likely because memory ran out"),
-        ([-15, -7], "shared memory"),
-        ([-11, 0], "SIGSEGV"),
-        ([3], "exited with status 3"),
-        ([], "exited with status 0"),
-    ],
+    ("codes", "word"),
+    [([0, -9], "memory"), ([-15, -7], "shared memory"), ([-11, 0], "SIGSEGV"), ([3], "worker"), ([], "worker")],
 )
-def test_workers_are_judged_by_how_they_ended(codes: list[int], told: str) -> None:
-    assert told in crash.lost_worker(codes)
+def test_lost_workers_are_explained_by_their_exit_codes(codes: list[int], word: str) -> None:
+    assert word in failures.lost_worker(codes)
 
 
 def test_a_run_killed_after_its_last_checkpoint_is_finished(monkeypatch, capsys) -> None:
@@ -463,7 +456,7 @@ def test_a_run_killed_after_its_last_checkpoint_is_finished(monkeypatch, capsys)
     assert "done" not in (run / "index.html").read_text()
     logs = (run / "losses.jsonl").read_bytes()
     assert main(command) == 0
-    assert "checkpoints/run is finished at step 4" in capsys.readouterr().err
+    assert "finished at step 4" in capsys.readouterr().err
     assert "done" in (run / "index.html").read_text()
     assert Checkpoints(run).steps() == [2, 4]
     assert (run / "losses.jsonl").read_bytes() == logs
@@ -480,7 +473,7 @@ def test_a_run_killed_after_its_last_checkpoint_is_finished(monkeypatch, capsys)
         ),
     ],
 )
-def test_shared_memory_that_ran_out_is_told_with_what_makes_more_of_it(message: str, codes: tuple[int, ...]) -> None:
-    given = crash.explained(config(), torch.device("cpu"), lambda: codes)
-    with pytest.raises(ConfigError, match=r"^out of shared memory .* data.num_workers=0 .* --shm-size"), given:
+def test_too_little_shared_memory_is_reported_with_remedies(message: str, codes: tuple[int, ...]) -> None:
+    given = failures.explained(config(), torch.device("cpu"), lambda: codes)
+    with pytest.raises(ConfigError, match=r"shared memory .*data\.num_workers=0.* --shm-size"), given:
         raise RuntimeError(message)

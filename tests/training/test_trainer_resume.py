@@ -96,6 +96,7 @@ def test_a_kill_after_a_checkpoint_loses_nothing_but_time(train) -> None:
     assert losses("cut") == losses("whole")
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ctrl_c_saves_and_the_same_command_goes_on(workers: int) -> None:
     command = [sys.executable, "-m", "gantrain", "train", *TINY, "trainer.steps=100000", "name=long"]

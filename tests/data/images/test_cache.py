@@ -415,6 +415,7 @@ print(made, len(decoded) - made, total)
 """
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_one_of_two_processes_decodes_and_both_read(folder: Path) -> None:
     plain = dataset("single")
     total = sum(int(plain.item(index, 1)["image"].sum()) for index in range(8))
