@@ -243,18 +243,25 @@ class LatentGAN(AdversarialGAN):
         self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to minimise, and its terms for the log; ``fake`` was generated from ``latent`` and ``labels``."""
-        real_logits = self.discriminator(real["image"])
-        fake_logits = self.discriminator(fake)
+        real_logits = self.discriminate(real["image"], real.get("label"))
+        fake_logits = self.discriminate(fake, labels)
         return self.adversarial_terms(real_logits, fake_logits)
+
+    def discriminate(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """The discriminator's logits for real against generated images, which alone are penalised."""
+        return self.discriminator(images)
 
     def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to minimise, and its terms for the log."""
-        loss = self.loss.generator(self.discriminator(fake))
+        loss = self.loss.generator(self.discriminate(fake, labels))
         return loss, {"g": loss}
 
     def penalty_critic(self, real: Batch) -> Callable[[Tensor], Tensor]:
-        """The function from images (N, C, H, W) to logits whose gradient is penalised; ``real`` has the labels."""
-        return self.discriminator
+        """The function from images (N, C, H, W) to logits whose gradient is penalised.
+
+        Points between real and generated images have the labels of the real ones.
+        """
+        return lambda images: self.discriminate(images, real.get("label"))
 
     def penalties(self, real: Batch, fake: Tensor, draws: StepRandom) -> dict[str, Tensor]:
         """Scalars by name that ``add_penalties`` adds to the discriminator's loss and that are logged without weight.

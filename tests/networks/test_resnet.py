@@ -82,7 +82,7 @@ def test_the_presets_have_as_many_parameters_as_the_reference(blocks: int, count
     assert sum(parameter.numel() for parameter in network.parameters()) == count
 
 
-def test_the_textbook_preset_halves_three_times_with_even_kernels_and_batch_norm() -> None:
+def test_the_textbook_preset_has_even_kernels_and_batch_norm() -> None:
     network = preset("resnet_textbook", norm="instance", input_shape=(3, 64, 64), shape=(1, 64, 64))
     assert network.multiple == 8
     strided = [layer for layer in network.model if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)]
