@@ -33,6 +33,8 @@ def arranged(visuals: dict[str, Tensor], columns: int | None) -> dict[str, tuple
         visuals: In [-1, 1].
         columns: Of a grid for each of them; None for one image of all, a column for each, whose ``kinds`` are told.
     """
+    if not visuals:
+        return {}
     if columns is not None:
         return {what: (grid(images, columns), layout(len(images), images, columns)) for what, images in visuals.items()}
     kinds, first = list(visuals), next(iter(visuals.values()))
