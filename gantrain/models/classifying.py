@@ -52,12 +52,12 @@ class ClassifyingGAN(LatentGAN):
         self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The adversarial terms, and the classification of the images whose labels are known."""
-        assert labels is not None
         real_logits, real_classes = self.split(self.discriminator(real["image"]))
         fake_logits, fake_classes = self.split(self.discriminator(fake))
         loss, parts = self.adversarial_terms(real_logits, fake_logits)
         parts["d_class"] = class_loss(real_classes, real["label"])
         if self.classifies_generated:
+            assert labels is not None
             parts["d_class"] = parts["d_class"] + class_loss(fake_classes, labels)
         return loss + self.lambda_class * parts["d_class"], parts
 
