@@ -244,7 +244,7 @@ def test_transposed_convolutions_are_initialised_as_the_others(init: str, std: f
             "the network 'resnet' takes images of at least 9 x 9 pixels, not 8 x 8: "
             "set data.crop_size (and data.load_size) to such numbers",
         ),
-        ({"stem": 4}, "network.generator.stem=4: a kernel with a middle has an odd side, like 7"),
+        ({"stem": 4}, "network.generator.stem=4: give an odd kernel size, like 7"),
     ],
 )
 def test_what_can_not_be_built_is_refused_in_one_line(keys: dict[str, Any], text: str) -> None:
