@@ -27,23 +27,14 @@ COLUMNS = 10  # Of the sample grids.
 
 
 class GAN(nn.Module, ABC):
-    """Networks and the training step that updates them. Its ``state_dict`` is complete: a run resumes from it.
+    """Networks and the training step that updates them. Its ``state_dict`` is complete: a run resumes from it."""
 
-    Attributes:
-        needs: Batch keys that the model reads; checked against the data before training.
-        needs_pairs: Whether ``a`` and ``b`` must be paired.
-        reads_unknown_labels: Whether the model accepts labels of -1 (see ``data.labelled``).
-        previews: Number of held-out images that ``visuals`` is given.
-        columns: Of the grids of visuals; None puts all visuals of an image side by side, in a row per image.
-        ema: Decay of the generators' moving averages per update; 0 is off.
-    """
-
-    needs: ClassVar[frozenset[str]] = frozenset()
-    needs_pairs: ClassVar[bool] = False
-    reads_unknown_labels: ClassVar[bool] = False
-    previews: ClassVar[int] = 0
-    columns: ClassVar[int | None] = COLUMNS
-    ema: float = 0.0
+    needs: ClassVar[frozenset[str]] = frozenset()  # Batch keys that it reads; checked against the data before training.
+    needs_pairs: ClassVar[bool] = False  # Whether `a` and `b` must be paired.
+    reads_unknown_labels: ClassVar[bool] = False  # Whether it accepts labels of -1; see `data.labelled`.
+    previews: ClassVar[int] = 0  # Number of held-out images that `visuals` is given.
+    columns: ClassVar[int | None] = COLUMNS  # Of the grids of visuals; None is a row per image, a column per visual.
+    ema: float = 0.0  # Decay of the generators' moving averages per update; 0 is off.
     _warned: bool = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -52,11 +43,7 @@ class GAN(nn.Module, ABC):
 
     @abstractmethod
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
-        """One generator update and its discriminator updates, on as many batches as they need.
-
-        Returns:
-            Detached scalars for the log, on the device.
-        """
+        """One generator update and its discriminator updates; returns detached scalars for the log, on the device."""
 
     def visuals(self, batch: Batch) -> dict[str, Tensor]:
         """Images (N, C, H, W) in [-1, 1] for the pages; none by default. ``batch`` has ``previews`` images."""
@@ -120,9 +107,8 @@ class AdversarialGAN(GAN):
         terms = {}
         with full_precision():
             if self.gradient_penalty:
-                terms["gradient_penalty"] = gradient_penalty(
-                    critic, real, fake.to(real.dtype), draws.uniform(len(real))
-                )
+                mix = draws.uniform(len(real))
+                terms["gradient_penalty"] = gradient_penalty(critic, real, fake.to(real.dtype), mix)
             if self.r1:
                 terms["r1"] = r1_penalty(critic, real)
         return terms
@@ -207,7 +193,6 @@ class LatentGAN(AdversarialGAN):
     # ---- the step
 
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
-        """Critic updates, each with a new batch and new noise, then the generator's."""
         losses: dict[str, Tensor] = {}
         for _ in range(self.critic_steps_at(update.step)):
             real = next(batches)
@@ -243,24 +228,25 @@ class LatentGAN(AdversarialGAN):
         self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to minimise, and its terms for the log; ``fake`` was generated from ``latent`` and ``labels``."""
-        real_logits = self.discriminator(real["image"])
-        fake_logits = self.discriminator(fake)
+        real_logits = self.discriminate(real["image"], real.get("label"))
+        fake_logits = self.discriminate(fake, labels)
         return self.adversarial_terms(real_logits, fake_logits)
+
+    def discriminate(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """The discriminator's logits for real against generated images."""
+        return self.discriminator(images)
 
     def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to minimise, and its terms for the log."""
-        loss = self.loss.generator(self.discriminator(fake))
+        loss = self.loss.generator(self.discriminate(fake, labels))
         return loss, {"g": loss}
 
     def penalty_critic(self, real: Batch) -> Callable[[Tensor], Tensor]:
-        """The function from images (N, C, H, W) to logits whose gradient is penalised; ``real`` has the labels."""
-        return self.discriminator
+        """The function whose gradient is penalised; mixtures of real and generated images have the real labels."""
+        return lambda images: self.discriminate(images, real.get("label"))
 
     def penalties(self, real: Batch, fake: Tensor, draws: StepRandom) -> dict[str, Tensor]:
-        """Scalars by name that ``add_penalties`` adds to the discriminator's loss and that are logged without weight.
-
-        Override it to add more.
-        """
+        """Scalars by name, for ``add_penalties`` and the log; override it to add more."""
         return self.penalties_of(self.penalty_critic(real), real["image"], fake, draws)
 
     # ---- noise and samples
@@ -301,7 +287,7 @@ class LatentGAN(AdversarialGAN):
         return self.generate(latent, labels)
 
     def visuals(self, batch: Batch) -> dict[str, Tensor]:
-        """The grid of samples, from the same noise throughout the run."""
+        """A grid of samples, from the same noise throughout the run."""
         return {"samples": self.sample(self.preview_latent, self.preview_labels)}
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,11 +25,15 @@ def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class ClassifyingGAN(LatentGAN):
-    """A GAN whose discriminator has one output for real against generated, and one per class."""
+    """A GAN whose discriminator has one output for real against generated, and one per class.
+
+    Both networks minimise the classification loss, with the weight ``lambda_class``.
+    """
 
     needs = frozenset({"image", "label"})
     uses_labels = True
     reads_unknown_labels = True
+    classifies_generated: ClassVar[bool] = False  # Whether the discriminator is trained to classify generated images.
     lambda_class: float = 1.0
 
     @property
@@ -41,6 +45,22 @@ class ClassifyingGAN(LatentGAN):
     def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, 1 + K) to (N, 1) for real against generated, and (N, K) for the classes."""
 
+    def discriminate(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        return self.split(self.discriminator(images))[0]
+
+    def discriminator_loss(
+        self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The adversarial terms, and the classification of the images whose labels are known."""
+        real_logits, real_classes = self.split(self.discriminator(real["image"]))
+        fake_logits, fake_classes = self.split(self.discriminator(fake))
+        loss, parts = self.adversarial_terms(real_logits, fake_logits)
+        parts["d_class"] = class_loss(real_classes, real["label"])
+        if self.classifies_generated:
+            assert labels is not None
+            parts["d_class"] = parts["d_class"] + class_loss(fake_classes, labels)
+        return loss + self.lambda_class * parts["d_class"], parts
+
     def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """The adversarial loss, and the classification as the label that the image was generated from."""
         assert labels is not None
@@ -48,21 +68,17 @@ class ClassifyingGAN(LatentGAN):
         parts = {"g": self.loss.generator(logits), "g_class": class_loss(classes, labels)}
         return parts["g"] + self.lambda_class * parts["g_class"], parts
 
-    def penalty_critic(self, real: Batch) -> Callable[[Tensor], Tensor]:
-        """The logit for real against generated."""
-        return lambda images: self.split(self.discriminator(images))[0]
-
 
 @MODELS.register("acgan")
 class ACGAN(ClassifyingGAN):
-    """GAN with an auxiliary classifier: Odena et al. 2017, arXiv:1610.09585.
-
-    Both networks minimise the classification loss, of real and of generated images.
+    """GAN with an auxiliary classifier of real and of generated images: Odena et al. 2017, arXiv:1610.09585.
 
     Args:
         lambda_class: Weight of the classification loss.
         others: The keys of ``LatentGAN``.
     """
+
+    classifies_generated = True
 
     def __init__(self, *, lambda_class: NonNegativeFloat, **others: Any) -> None:
         super().__init__(**others)
@@ -70,17 +86,6 @@ class ACGAN(ClassifyingGAN):
 
     def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         return logits[:, :1], logits[:, 1:]
-
-    def discriminator_loss(
-        self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The adversarial terms, and the classification of real and of generated images."""
-        assert labels is not None
-        real_logits, real_classes = self.split(self.discriminator(real["image"]))
-        fake_logits, fake_classes = self.split(self.discriminator(fake))
-        loss, parts = self.adversarial_terms(real_logits, fake_logits)
-        parts["d_class"] = class_loss(real_classes, real["label"]) + class_loss(fake_classes, labels)
-        return loss + self.lambda_class * parts["d_class"], parts
 
 
 @MODELS.register("sgan")
@@ -95,16 +100,6 @@ class SGAN(ClassifyingGAN):
     def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         classes, fake = logits[:, :-1], logits[:, -1:]
         return classes.logsumexp(dim=1, keepdim=True) - fake, classes
-
-    def discriminator_loss(
-        self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The adversarial terms, and the classification of the real images whose labels are known."""
-        real_logits, classes = self.split(self.discriminator(real["image"]))
-        fake_logits, _ = self.split(self.discriminator(fake))
-        loss, parts = self.adversarial_terms(real_logits, fake_logits)
-        parts["d_class"] = class_loss(classes, real["label"])
-        return loss + parts["d_class"], parts
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:

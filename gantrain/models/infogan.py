@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
@@ -83,7 +82,7 @@ class InfoGAN(LatentGAN):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The adversarial terms, and Q's loss on generated images."""
         fake_logits = self.discriminator(fake)
-        loss, parts = self.adversarial_terms(self.discriminator(real["image"])[:, :1], fake_logits[:, :1])
+        loss, parts = self.adversarial_terms(self.discriminate(real["image"], None), fake_logits[:, :1])
         return loss + self.weighted(self.information_loss(fake_logits, latent)), parts
 
     def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -93,9 +92,8 @@ class InfoGAN(LatentGAN):
         adversarial = self.loss.generator(logits[:, :1])
         return adversarial + self.weighted(information), {"g": adversarial, **information}
 
-    def penalty_critic(self, real: Batch) -> Callable[[Tensor], Tensor]:
-        """The logit for real against generated."""
-        return lambda images: self.discriminator(images)[:, :1]
+    def discriminate(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        return self.discriminator(images)[:, :1]
 
     def preview(self) -> tuple[Tensor, None]:
         """Rows of ``COLUMNS`` latent vectors; within a row, one code takes all its values and the rest is constant.

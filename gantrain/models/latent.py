@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -92,17 +91,5 @@ class CGAN(LatentGAN):
     def discriminator_classes(self) -> int:
         return self.spec.num_classes
 
-    def discriminator_loss(
-        self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.adversarial_terms(
-            self.discriminator(real["image"], real["label"]), self.discriminator(fake, labels)
-        )
-
-    def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = self.loss.generator(self.discriminator(fake, labels))
-        return loss, {"g": loss}
-
-    def penalty_critic(self, real: Batch) -> Callable[[Tensor], Tensor]:
-        """The discriminator with the labels of the real images, also at points that mix in generated ones."""
-        return lambda images: self.discriminator(images, real["label"])
+    def discriminate(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        return self.discriminator(images, labels)

@@ -139,10 +139,7 @@ class TranslationGAN(Translator, AdversarialGAN):
         return self.add_penalties(loss / 2, penalties), parts | penalties
 
     def penalties(self, discriminator: nn.Module, real: Tensor, fake: Tensor, draws: StepRandom) -> dict[str, Tensor]:
-        """Scalars by name that ``add_penalties`` adds to a discriminator's loss and that are logged without weight.
-
-        Override it to add more.
-        """
+        """Scalars by name, for ``add_penalties`` and the log; override it to add more."""
         return self.penalties_of(discriminator, real, fake, draws)
 
     def check_sizes(self, batch: Batch) -> Batch:

@@ -23,7 +23,7 @@ class DCGANGenerator(Network):
     Args:
         latent_dim: Length of the latent vector.
         shape: Channels, height and width of the images; the sides are equal, 2^k from 16 to 256.
-        num_classes: 0, or the number of labels, whose learnt embeddings are concatenated to the latent vectors.
+        num_classes: 0, or the number of labels, whose learned embeddings are concatenated to the latent vectors.
         width: Channels of the last hidden layer; they double toward the latent vector.
         extra_layers: 3 x 3 convolutions at the last hidden layer's resolution (Arjovsky et al.'s code).
         label_dim: Length of a label's embedding.
@@ -76,7 +76,7 @@ class DCGANDiscriminator(Network):
 
     Args:
         shape: Channels, height and width of the images; the sides are equal, 2^k from 16 to 256.
-        num_classes: 0, or the number of labels, whose learnt embeddings are an additional image channel.
+        num_classes: 0, or the number of labels, whose learned embeddings are an additional image channel.
         num_outputs: Logits per image.
         width: Channels of the first layer; they double downward.
         extra_layers: 3 x 3 convolutions after the first layer (Arjovsky et al.'s code).

@@ -18,7 +18,7 @@ class MLP(Network):
     """Linear layers with LeakyReLU 0.2, on vectors and, optionally, labels.
 
     Args:
-        num_classes: 0, or the number of labels, whose learnt embeddings are concatenated to the vectors.
+        num_classes: 0, or the number of labels, whose learned embeddings are concatenated to the vectors.
         hidden: Size of the narrowest hidden layer.
         num_layers: Number of hidden layers.
         doubling: Whether sizes double from layer to layer, away from the narrowest.

@@ -33,6 +33,8 @@ def compose_grids(visuals: dict[str, Tensor], columns: int | None) -> dict[str, 
         visuals: (N, C, H, W) in [-1, 1], by kind.
         columns: Of the grid of each kind; None for one grid of all, a column for each kind, listed as ``kinds``.
     """
+    if not visuals:
+        return {}
     if columns is not None:
         return {kind: (grid(images, columns), layout(len(images), images, columns)) for kind, images in visuals.items()}
     kinds, first = list(visuals), next(iter(visuals.values()))

@@ -40,7 +40,7 @@ def test_a_constructor_without_others_does_not_inherit_its_parents_keys() -> Non
         construct(Stranger, {"depth": 4, "rate": 1.0}, key="model")
 
 
-def test_keys_are_inherited_through_two_constructors_and_the_nearest_annotation_counts() -> None:
+def test_keys_are_inherited_and_the_nearest_annotation_counts() -> None:
     made = construct(Grandchild, {"width": True, "depth": 2, "rate": 1}, key="model", spec="s")
     assert (made.width, made.depth, made.rate) == (1, 2, 1.0)
     with pytest.raises(ConfigError, match=re.escape("model.width: expected true or false, got 3")):

@@ -226,9 +226,9 @@ def test_every_model_that_translates_builds_on_every_family_of_networks(
 @pytest.mark.parametrize(
     ("model", "generator", "reason"),
     [
-        ("dcgan", "resnet_9blocks", "resnet translates images, which is not what model=dcgan needs; .*: dcgan, mlp"),
-        ("pix2pix", "dcgan", "dcgan makes images from noise, which is not what model=pix2pix needs; .*: resnet, unet,"),
-        ("cyclegan", "mlp", "mlp makes images from noise, which is not what model=cyclegan needs; .*: resnet, unet,"),
+        ("dcgan", "resnet_9blocks", "network/generator=resnet: model=dcgan needs .* latent_dim .*: dcgan, mlp$"),
+        ("pix2pix", "dcgan", "network/generator=dcgan: model=pix2pix needs .* input_shape .*: resnet, unet,"),
+        ("cyclegan", "mlp", "network/generator=mlp: model=cyclegan needs .* input_shape .*: resnet, unet,"),
     ],
 )
 def test_a_generator_of_the_other_kind_is_refused_with_those_that_fit(
@@ -240,6 +240,22 @@ def test_a_generator_of_the_other_kind_is_refused_with_those_that_fit(
     assert error.count("\n") == 1
     assert re.search(reason, error), error
     assert not Path("checkpoints").exists()
+
+
+def test_a_discriminator_without_class_outputs_is_refused_for_that(capsys) -> None:
+    assert main(["train", *SMALL, "model=acgan", "network/discriminator=patchgan", "name=run"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search("network/discriminator=patchgan: model=acgan needs .* num_outputs .*: dcgan, mlp$", error), error
+
+
+def test_a_models_discriminator_defaults_give_way_to_typed_keys() -> None:
+    assert composed("model=sgan", "network/discriminator=mlp")["network"]["discriminator"]["norm"] == "spectral"
+    assert composed("model=wgan_gp", "network/discriminator=patchgan")["network"]["discriminator"]["norm"] == "none"
+    assert composed("model=dcgan", "network/discriminator=mlp")["network"]["discriminator"]["norm"] == "none"
+    typed = composed("model=sgan", "network.discriminator.norm=batch", "network.discriminator.dropout=0")
+    assert typed["network"]["discriminator"]["norm"] == "batch"
+    assert typed["network"]["discriminator"]["dropout"] == 0
 
 
 @pytest.mark.parametrize("model", ["dcgan", "gan", "wgan_gp", "infogan"])
@@ -469,7 +485,7 @@ def test_a_reference_differs_from_the_paper_only_as_its_header_says(experiment: 
 # ---- precedence
 
 
-def test_the_command_line_beats_the_experiment_the_data_the_model_and_the_base(workplace: Path, capsys) -> None:
+def test_the_command_line_beats_experiment_data_model_and_base(workplace: Path, capsys) -> None:
     (workplace / "mine/data").mkdir(parents=True)
     (workplace / "mine/data/slow.yaml").write_text(
         "# @package _global_\ndefaults: [digits]\noptimizer:\n  lr: 3.0e-4\n"
@@ -531,7 +547,7 @@ def test_a_model_that_translates_brings_images_unless_others_are_typed(capsys) -
     assert mode(capsys, "experiment=cyclegan_maps", "data=digits2stripes") == "digits2stripes"
 
 
-def test_precedence_among_model_data_and_experiment_where_the_model_translates() -> None:
+def test_precedence_of_model_data_and_experiment_that_translate() -> None:
     paired = ["model=pix2pix", "data=facades"]
     assert composed("model=pix2pix")["data"]["batch_size"] == 32  # data=digits, which compose alone leaves there
     assert composed(*paired)["data"]["batch_size"] == 1  # the model: the data does not say

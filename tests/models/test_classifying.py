@@ -121,7 +121,7 @@ def test_accuracy_is_the_share_of_all_images_whose_largest_class_is_right() -> N
 
 
 @pytest.mark.parametrize(("name", "keys"), [("acgan", {"lambda_class": 1.0}), ("sgan", {})])
-def test_penalties_take_the_gradient_of_the_logit_for_real_against_generated(name: str, keys: dict[str, Any]) -> None:
+def test_penalties_take_the_gradient_of_the_adversarial_logit(name: str, keys: dict[str, Any]) -> None:
     model = build(name, gradient_penalty=1.0, **keys)
     real, fake = next(image_batches(labels=True)), next(image_batches(seed=5))["image"]
     found = model.penalties(real, fake, StepRandom(3, torch.device("cpu")))

@@ -67,7 +67,7 @@ def test_every_colour_of_a_screen_comes_back() -> None:
     assert torch.equal(to_uint8(lab_to_rgb(rgb_to_lab(to_signed_range(images, torch.float32)))), images)
 
 
-def test_both_domains_lie_within_minus_one_and_one_and_are_lightness_and_colour() -> None:
+def test_both_domains_are_in_range_and_are_lightness_and_colour() -> None:
     batch = lightness_and_colour(unit(colours()))
     lab = rgb_to_lab(unit(colours()))
     assert set(batch) == {"a", "b"}

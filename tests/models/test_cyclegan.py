@@ -98,7 +98,7 @@ def test_ten_steps_are_those_of_the_paper(identity: float, size: int, loss: str,
         assert (made - first[name](batch[source])).abs().max() > 0.01  # or the line before would say nothing
 
 
-def test_a_step_takes_one_batch_and_moves_both_generators_first_then_both_discriminators() -> None:
+def test_a_step_updates_the_generators_then_the_discriminators() -> None:
     model = build_translator("cyclegan", norm="none")
     assert model.generators() == [model.generator_ab, model.generator_ba]
     assert model.discriminators() == [model.discriminator_b, model.discriminator_a]
@@ -144,7 +144,7 @@ class Shown:
         return made, judged[2]
 
 
-def test_discriminators_are_shown_what_their_own_pool_gives_for_the_images_made_before_the_update() -> None:
+def test_each_discriminator_is_trained_on_images_of_its_own_pool() -> None:
     model = build_translator("cyclegan", pool_size=2)
     update, batches, shown = adam_updates(model), translation_batches(1), Shown(model)
     pools = {"a": model.pool_a, "b": model.pool_b}
@@ -169,7 +169,7 @@ def test_discriminators_are_shown_what_their_own_pool_gives_for_the_images_made_
     assert exchanged["a"] != exchanged["b"]
 
 
-def test_with_pools_too_steps_are_functions_of_the_seed_and_a_resumed_model_goes_on_to_the_same_bits() -> None:
+def test_a_model_with_pools_resumes_bit_identically() -> None:
     def state(model: Any, update: Any, logged: list[dict[str, float]]) -> dict[str, Any]:
         return {"model": dict(model.state_dict()), "update": update.state_dict(), "logged": logged}
 
@@ -201,7 +201,7 @@ def first_step(**keys: Any) -> tuple[dict[str, Tensor], list[tuple[str, Tensor]]
     return model.train_step(iter([batch]), update), update.losses, before, batch
 
 
-def test_reconstruction_may_be_squared_and_the_identity_loss_stays_absolute() -> None:
+def test_a_squared_cycle_loss_leaves_the_identity_loss_absolute() -> None:
     losses, _, model, batch = first_step(cycle_loss="l2")
     a, b, ab, ba = batch["a"], batch["b"], model.generator_ab, model.generator_ba
     expected = {
@@ -224,7 +224,7 @@ def test_label_smoothing_moves_the_target_of_real_images_alone() -> None:
         torch.testing.assert_close(on[key], off[key], atol=0, rtol=0)
 
 
-def test_the_gradient_penalty_joins_each_discriminators_loss_and_is_not_halved() -> None:
+def test_the_gradient_penalty_of_each_discriminator_is_not_halved() -> None:
     off, _, model, batch = first_step(loss="wasserstein", gradient_penalty=1e-300)
     on, _, _, _ = first_step(loss="wasserstein", gradient_penalty=7.0)
     draws = StepRandom(7, CPU)
@@ -239,7 +239,7 @@ def test_the_gradient_penalty_joins_each_discriminators_loss_and_is_not_halved()
         torch.testing.assert_close(off[loss], (judge(fake).mean() - judge(real).mean()).detach() / 2)
 
 
-def test_an_identity_loss_between_unlike_channels_is_refused_and_without_it_they_may_be_unlike() -> None:
+def test_an_identity_loss_between_different_channels_is_refused() -> None:
     text = (
         r"^model\.lambda_identity \(0\.5\): the identity loss compares images of both domains, which have 1 and 3 "
         r"channels: set it to 0$"

@@ -69,7 +69,7 @@ def test_without_continuous_codes_only_the_category_counts() -> None:
     close(loss, log(3) / 2 + 0.5 * CATEGORICAL)
 
 
-def test_a_latent_vector_is_noise_a_one_hot_code_and_codes_from_minus_one_to_one() -> None:
+def test_a_latent_vector_is_noise_and_codes() -> None:
     latent, labels = infogan().draw(9_000, StepRandom(1, CPU))
     assert labels is None
     assert latent.shape == (9_000, 8)
@@ -85,9 +85,7 @@ def test_a_latent_vector_is_noise_a_one_hot_code_and_codes_from_minus_one_to_one
 
 
 @pytest.mark.parametrize(("categories", "continuous"), [(3, 2), (10, 2), (2, 0), (12, 4)])
-def test_each_row_of_the_grid_varies_exactly_one_code_and_every_code_has_a_row(
-    categories: int, continuous: int
-) -> None:
+def test_each_row_of_the_grid_varies_exactly_one_code(categories: int, continuous: int) -> None:
     model = infogan(categories=categories, continuous=continuous)
     varied = []
     for row in model.preview_latent.view(10, 10, -1):
@@ -114,7 +112,7 @@ def test_the_networks_are_sized_for_the_codes() -> None:
     assert model.discriminator.layers[-1].out_features == 1 + 3 + 2
 
 
-def test_penalties_take_the_gradient_of_the_logit_for_real_against_generated() -> None:
+def test_penalties_take_the_gradient_of_the_adversarial_logit() -> None:
     model = infogan(gradient_penalty=1.0)
     real, fake = torch.rand(4, 1, 4, 4).double(), torch.rand(4, 1, 4, 4).double()
     found = model.penalties({"image": real}, fake, StepRandom(3, CPU))["gradient_penalty"]

@@ -197,9 +197,7 @@ def test_every_model_is_checked_below() -> None:
 
 @pytest.mark.parametrize("critic_steps", [1, 3])
 @pytest.mark.parametrize("name", OWN_KEYS)
-def test_a_step_is_some_discriminator_updates_on_a_batch_each_then_one_of_the_generator(
-    name: str, critic_steps: int
-) -> None:
+def test_a_step_is_some_critic_updates_then_one_of_the_generator(name: str, critic_steps: int) -> None:
     model = build(name, critic_steps=critic_steps, **OWN_KEYS[name])
     update, batches = Watched(model), Counted(batches_for(name))
     losses = model.train_step(batches, update)

@@ -26,7 +26,7 @@ def close(actual: Tensor, expected: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["logistic", "minimax"])
-def test_the_logistic_discriminator_loses_minus_the_log_of_its_probabilities(name: str) -> None:
+def test_the_logistic_discriminator_loss_is_the_log_likelihood(name: str) -> None:
     loss = ADVERSARIAL_LOSSES[name]
     # -(ln 1/2 + ln 2/3 + ln 1/4) / 3 = ln(2 * 3/2 * 4) / 3 = ln 12 / 3
     close(loss.real(LOGITS, 0.0), log(12) / 3)
@@ -93,7 +93,7 @@ def test_a_loss_is_the_mean_over_every_logit_whatever_their_shape(name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["logistic", "minimax"])
-def test_the_logistic_losses_and_their_gradients_stay_finite_at_large_logits(name: str) -> None:
+def test_logistic_losses_and_gradients_are_finite_at_large_logits(name: str) -> None:
     loss = ADVERSARIAL_LOSSES[name]
     far = torch.tensor([1000.0, -1000.0], requires_grad=True)
     for term in (lambda x: loss.real(x, 0.0), loss.fake):
@@ -168,7 +168,7 @@ def test_the_gradient_penalty_of_a_linear_critic_is_that_of_its_weights() -> Non
     torch.testing.assert_close(weight.grad, expected)
 
 
-def test_the_points_of_the_gradient_penalty_lie_at_the_share_of_the_real_image() -> None:
+def test_the_points_of_the_gradient_penalty_are_mixed_as_given() -> None:
     real = torch.ones(2, 1, 2, 2, dtype=torch.float64)  # of norm 2
     mix = torch.tensor([0.75, 0.25])
     # the gradients' norms are 2 * 0.75 and 2 * 0.25: (0.5^2 + 0.5^2) / 2
@@ -189,7 +189,7 @@ def test_the_gradient_penalty_agrees_with_finite_differences_per_image() -> None
 
 
 @pytest.mark.parametrize("penalty", ["gradient_penalty", "r1"])
-def test_a_penaltys_gradient_in_the_critics_weights_agrees_with_finite_differences(penalty: str) -> None:
+def test_the_gradient_of_a_penalty_agrees_with_finite_differences(penalty: str) -> None:
     critic, real, fake = Nonlinear(), images(3, 0), images(3, 1)
     names, values = zip(*critic.named_parameters(), strict=True)
 

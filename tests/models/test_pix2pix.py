@@ -73,7 +73,7 @@ def test_ten_steps_are_those_of_the_paper(size: int, loss: str, norm: str) -> No
     torch.testing.assert_close(weights(model.discriminator), weights(discriminator), atol=1e-6, rtol=0)
 
 
-def test_a_step_takes_one_batch_and_one_pass_of_the_generator_and_moves_the_discriminator_first() -> None:
+def test_a_step_updates_the_discriminator_first_on_one_generator_pass() -> None:
     model = build_translator("pix2pix", norm="none", generator=unet)
     passes: list[Tensor] = []
     model.generator.register_forward_hook(lambda _, inputs, output: passes.append(inputs[0]))
@@ -87,7 +87,7 @@ def test_a_step_takes_one_batch_and_one_pass_of_the_generator_and_moves_the_disc
     ]
 
 
-def test_the_discriminator_is_shown_pairs_first_the_real_then_the_made_twice() -> None:
+def test_the_discriminator_gets_real_pairs_then_generated_ones_twice() -> None:
     model = build_translator("pix2pix", spec=UNLIKE)
     seen: list[Tensor] = []
     model.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
@@ -150,7 +150,7 @@ def test_the_generator_and_the_discriminator_are_sized_for_the_domains() -> None
     assert model.directions == ("a_to_b",)
 
 
-def test_the_held_out_figure_is_the_mean_absolute_difference_of_the_first_pairs() -> None:
+def test_held_out_l1_is_the_mean_absolute_difference_of_first_pairs() -> None:
     model = build_translator("pix2pix", spec=UNLIKE, norm="batch", generator=unet)
     batch = next(translation_batches(70, spec=UNLIKE))
     figures = model.evaluate([batch, batch])

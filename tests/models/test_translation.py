@@ -252,7 +252,7 @@ def test_a_batch_gives_what_its_images_give_alone_in_whatever_order(network_mode
         torch.testing.assert_close(found, {k: v[places] for k, v in together.items()}, atol=1e-12, rtol=0)
 
 
-def test_dropout_goes_by_the_name_in_train_mode_and_there_is_none_in_eval_mode() -> None:
+def test_dropout_is_seeded_by_name_in_train_mode_and_off_in_eval_mode() -> None:
     model, batch = with_noise().eval(), next(translation_batches(2, spec=LARGER))
     batch = {"a": batch["a"][:1].repeat(3, 1, 1, 1), "name": ["x", "y", "x"]}
     in_training = model.results(batch, "a_to_b")["fake_b"]
@@ -264,7 +264,7 @@ def test_dropout_goes_by_the_name_in_train_mode_and_there_is_none_in_eval_mode()
     assert (plain[0] - in_training[0]).abs().max() > 0.01
 
 
-def test_without_dropout_train_mode_is_the_network_in_training_on_a_batch_of_one() -> None:
+def test_train_mode_is_the_network_in_training_on_a_batch_of_one() -> None:
     model = build_translator("pix2pix", spec=LARGER, generator=unet, norm="batch")
     play(model, translation_batches(2, spec=LARGER), adam_updates(model, lr=0.01))
     batch = next(translation_batches(3, spec=LARGER, seed=2))
@@ -277,7 +277,7 @@ def test_without_dropout_train_mode_is_the_network_in_training_on_a_batch_of_one
 
 
 @pytest.mark.parametrize("network_mode", ["train", "eval"])
-def test_images_change_nothing_in_the_model_nor_torchs_numbers_and_carry_no_gradient(network_mode: str) -> None:
+def test_results_change_no_state_and_have_no_gradient(network_mode: str) -> None:
     model, batch = with_noise().eval(), next(translation_batches(2, spec=LARGER))
     state, numbers = deepcopy(dict(model.state_dict())), torch.get_rng_state()
     made = model.results(batch, "a_to_b", network_mode=network_mode)

@@ -205,7 +205,7 @@ def test_a_spectral_norm_is_computed_in_the_type_of_the_weights() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_full_precision_goes_round_autocast_and_comes_back_even_after_an_error(dtype: torch.dtype) -> None:
+def test_full_precision_suspends_autocast_even_after_an_error(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     network = mlp_discriminator().to(dtype)
     x = inputs_of(network)

@@ -152,7 +152,7 @@ def test_the_discriminators_are_what_their_formulas_say(norm: str) -> None:
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_the_textbook_discriminator_pads_its_last_map_at_the_top_and_on_the_left(norm: str) -> None:
+def test_the_textbook_discriminator_pads_at_the_top_and_left(norm: str) -> None:
     torch.manual_seed(0)
     image = torch.randn(2, 3, 48, 64, dtype=torch.float64)
     network = shaken(textbook(norm=norm))

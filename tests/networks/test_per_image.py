@@ -72,7 +72,7 @@ def test_a_share_of_the_features_is_dropped_and_the_others_make_up_for_it() -> N
     assert abs((kept[0] == kept[1]).double().mean() - 0.58) < 0.015
 
 
-def test_every_dropout_of_a_network_and_every_pass_draws_anew_from_one_seed() -> None:
+def test_every_dropout_and_every_pass_draws_anew_from_one_seed() -> None:
     two = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5)))
     # of two masks a quarter stays, were they the same it would be half
     share = (alone(two, torch.ones(1, 1, 200, 200), [1]) > 0).double().mean()

@@ -82,7 +82,7 @@ def test_the_presets_have_as_many_parameters_as_the_reference(blocks: int, count
     assert sum(parameter.numel() for parameter in network.parameters()) == count
 
 
-def test_the_textbook_preset_halves_three_times_with_even_kernels_and_batch_norm() -> None:
+def test_the_textbook_preset_has_even_kernels_and_batch_norm() -> None:
     network = preset("resnet_textbook", norm="instance", input_shape=(3, 64, 64), shape=(1, 64, 64))
     assert network.multiple == 8
     strided = [layer for layer in network.model if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)]
@@ -244,7 +244,7 @@ def test_transposed_convolutions_are_initialised_as_the_others(init: str, std: f
             "the network 'resnet' takes images of at least 9 x 9 pixels, not 8 x 8: "
             "set data.crop_size (and data.load_size) to such numbers",
         ),
-        ({"stem": 4}, "network.generator.stem=4: a kernel with a middle has an odd side, like 7"),
+        ({"stem": 4}, "network.generator.stem=4: give an odd kernel size, like 7"),
     ],
 )
 def test_what_can_not_be_built_is_refused_in_one_line(keys: dict[str, Any], text: str) -> None:

@@ -77,7 +77,7 @@ def test_keys_and_shapes_are_those_of_the_reference_in_order(entry: str) -> None
     assert [(key, list(value.shape)) for key, value in network.state_dict().items()] == list(REFERENCE[entry].items())
 
 
-def test_the_network_for_256_pixels_has_as_many_parameters_as_the_reference() -> None:
+def test_at_256_pixels_the_parameter_count_is_that_of_the_reference() -> None:
     # down, per 4 x 4: 3 x 64 + 64 x 128 + 128 x 256 + 256 x 512 + 4 of 512 x 512; up: 512 x 512 + 3 of 1024 x 512
     # + 1024 x 256 + 512 x 128 + 256 x 64 + 128 x 3
     down = 3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 4 * 512 * 512
@@ -258,7 +258,7 @@ def test_dropout_is_off_in_evaluation() -> None:
         assert torch.equal(network(image), network(image))
 
 
-def test_the_innermost_pixel_is_not_normalised_so_that_a_batch_of_one_trains() -> None:
+def test_the_innermost_pixel_is_not_normalised() -> None:
     for norm in ("batch", "instance"):
         network = unet(norm=norm)
         assert network(torch.randn(1, 3, 32, 32)).shape == (1, 2, 32, 32)
