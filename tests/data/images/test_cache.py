@@ -163,8 +163,8 @@ def test_only_the_items_of_a_selection_are_stored(monkeypatch) -> None:
     assert_same_bits(some, [plain[14], plain[10], plain[10]])
     monkeypatch.setattr(ImageReader, "decoded", lambda *_: pytest.fail("decoded again"))
     assert_same_bits([images.item(index, 1) for index in range(3)], some)
-    domain = images._dataset._dataset._images
-    assert [domain._store.get(index) is None for index in (0, 3, 4, 5, 6, 7)] == [True, True, True, False, True, False]
+    reader = images._dataset._dataset._reader
+    assert [reader._store.get(index) is None for index in (0, 3, 4, 5, 6, 7)] == [True, True, True, False, True, False]
 
 
 @pytest.mark.parametrize("part", [lambda whole: whole.first(2), lambda whole: whole.sample(0.5, 3)])
@@ -639,6 +639,6 @@ def test_wrong_settings_are_refused(typed: str, said: str, capsys) -> None:
 
 
 def test_off_in_a_users_yaml_is_off() -> None:
-    from gantrain.training.build import _cache_keys
+    from gantrain.data.settings import DataSettings
 
-    assert _cache_keys({"cache": False, "mode": "single"}) == {"cache": "off"}
+    assert DataSettings.split({"cache": False, "mode": "single"}).cache == Cache(cache="off")
