@@ -271,7 +271,7 @@ def test_what_can_not_be_a_beginning_is_refused(capsys) -> None:
     assert "can't read text.pth: it is not a PyTorch file" in refused(capsys, pix2pix("init_from=text.pth"))
     saved("G.pth", resnet(), 1)
     said = refused(capsys, ["train", "model=dcgan", "name=run", "data.load_size=32", "init_from=G.pth"])
-    assert "network.generator.name=resnet translates images, which is not what model=dcgan needs" in said
+    assert "network/generator=resnet: model=dcgan needs a generator that takes latent_dim" in said
 
 
 def test_other_beginnings_leave_the_configuration_alone() -> None:
