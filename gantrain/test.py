@@ -51,30 +51,18 @@ SAMPLES = 64  # The default number of samples.
 
 @dataclass(frozen=True)
 class _Job:
-    """A test: its settings, the data, and what its page shows.
+    """A test: its settings, the data, and what its page shows."""
 
-    Attributes:
-        settings: Of the command.
-        other_data: Other data than the run's; None for the run's own.
-        data: The data that is used.
-        policy: How its images are read.
-        device: Of the model.
-        folder: Receives the results.
-        command: As typed.
-        name: The title of the page.
-        facts: Shown on the page.
-        run: The relative address of the run's page; None for results outside the run folder, which may be moved.
-    """
-
-    settings: TestSettings
-    other_data: DataSettings | None
-    data: DataSettings
-    policy: ReadPolicy
-    device: torch.device
-    folder: Path
-    command: str
-    name: str
-    facts: dict[str, str] = field(default_factory=dict)
+    settings: TestSettings  # Of the command.
+    other_data: DataSettings | None  # Other data than the run's; None for the run's own.
+    data: DataSettings  # The data that is used.
+    policy: ReadPolicy  # How its images are read.
+    device: torch.device  # Of the model.
+    folder: Path  # Receives the results.
+    command: str  # As typed.
+    name: str  # The title of the page.
+    facts: dict[str, str] = field(default_factory=dict)  # Shown on the page.
+    # The relative address of the run's page; None for results outside the run folder, which may be moved.
     run: str | None = None
 
 

@@ -36,23 +36,14 @@ _RESIDUAL_BLOCKS: dict[tuple[int, ...], tuple[str, float]] = {
 
 @dataclass(frozen=True)
 class ReferenceNetwork:
-    """A network of the reference code, as inferred from its file.
+    """A network of the reference code, as inferred from its file."""
 
-    Attributes:
-        side: Which registry builds it.
-        config: Its name and every YAML key, for ``GENERATORS.build`` or ``DISCRIMINATORS.build``.
-        channels_in: Of its input images.
-        channels_out: Of its output images; 1 for the logits of a discriminator.
-        halvings: How many times it halves the height and width.
-        state: For its ``load_state_dict``.
-    """
-
-    side: Literal["generator", "discriminator"]
-    config: dict[str, Any]
-    channels_in: int
-    channels_out: int
-    halvings: int
-    state: State
+    side: Literal["generator", "discriminator"]  # Which registry builds it.
+    config: dict[str, Any]  # Its name and every YAML key, for ``GENERATORS.build`` or ``DISCRIMINATORS.build``.
+    channels_in: int  # Of its input images.
+    channels_out: int  # Of its output images; 1 for the logits of a discriminator.
+    halvings: int  # How many times it halves the height and width.
+    state: State  # For its ``load_state_dict``.
 
     def build(self, height: int, width: int) -> nn.Module:
         """The network for images of this size, newly initialised.

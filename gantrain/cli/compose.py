@@ -34,17 +34,11 @@ COMPOSITION_ONLY = ("demo", "discriminator_defaults", "sweep")  # Keys that no p
 
 @dataclass(frozen=True)
 class Composed:
-    """A composed configuration.
+    """A composed configuration."""
 
-    Attributes:
-        config: Plain values.
-        overrides: As Hydra has parsed them, without its own.
-        choices: What was chosen, by group.
-    """
-
-    config: dict[str, Any]
-    overrides: list[str]
-    choices: dict[str, Any]
+    config: dict[str, Any]  # Plain values.
+    overrides: list[str]  # As Hydra has parsed them, without its own.
+    choices: dict[str, Any]  # What was chosen, by group.
 
     @classmethod
     def of(cls, config: DictConfig, hydra: Any) -> Composed:

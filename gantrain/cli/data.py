@@ -23,23 +23,16 @@ from gantrain.errors import ConfigError, nearest
 
 @dataclass(frozen=True)
 class Command:
-    """A command.
+    """A command."""
 
-    Attributes:
-        run: Executes it, and returns the exit status, or None for 0: a function, or ``module.function`` of
-            ``gantrain.data.tools``. Parameters without a default are positional; all may be typed as KEY=VALUE;
-            ``*words`` receives the arguments unchanged.
-        takes: Its arguments, for the help.
-        summary: One line for the list of commands.
-        interrupted: The state after Ctrl-C.
-        details: More lines of help.
-    """
-
+    # Executes it, and returns the exit status, or None for 0: a function, or ``module.function`` of
+    # ``gantrain.data.tools``. Parameters without a default are positional; all may be typed as KEY=VALUE; ``*words``
+    # receives the arguments unchanged.
     run: Callable[..., int | None] | str
-    takes: str
-    summary: str
-    interrupted: str = "the same command resumes"
-    details: Callable[[], str] = str
+    takes: str  # Its arguments, for the help.
+    summary: str  # One line for the list of commands.
+    interrupted: str = "the same command resumes"  # The state after Ctrl-C.
+    details: Callable[[], str] = str  # More lines of help.
 
     def usage(self, name: str) -> str:
         """The help text."""

@@ -22,48 +22,29 @@ HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSettings:
-    """The keys under ``trainer``: where, how precisely and how long a run trains, and when it logs and saves.
+    """The keys under ``trainer``: where, how precisely and how long a run trains, and when it logs and saves."""
 
-    Attributes:
-        accelerator: ``auto`` is the first available of cuda, mps and cpu.
-        devices: ProcessCount, one device each; ``auto`` is every GPU of the machine.
-        precision: ``bfloat16`` and ``float16`` are autocast, in the networks only.
-        deterministic: Use deterministic GPU kernels only, so that a resumed run is bit-identical.
-        compile: Run networks through ``torch.compile``.
-        channels_last: Memory layout of images and convolutions.
-        steps: Generator updates. Exactly one of ``steps``, ``epochs`` and ``kimg`` is given.
-        epochs: Passes over the training images.
-        kimg: Thousand images drawn.
-        log_every: In steps, as the next two.
-        image_every: Images, page and held-out metrics.
-        save_every: Checkpoints.
-        save_minutes: Minutes after which another checkpoint is saved in any case; None for never.
-        keep: How many of the newest checkpoints are kept; 0 keeps all.
-        keep_every: Checkpoints of steps that this divides are kept too.
-        max_minutes: The run saves and stops after so many minutes.
-        on_divergence: What a loss or gradient that is not finite does: ``stop`` ends the run, ``rollback`` goes back to
-            the newest checkpoint, or further where that was in vain, and on with the images in another order.
-        rollbacks: How often, at most, in the whole run.
-    """
-
-    accelerator: Literal["auto", "cpu", "cuda", "mps"]
-    devices: PositiveInt | Literal["auto"]
+    accelerator: Literal["auto", "cpu", "cuda", "mps"]  # ``auto`` is the first available of cuda, mps and cpu.
+    devices: PositiveInt | Literal["auto"]  # Processes, one device each; ``auto`` is every GPU of the machine.
+    # ``bfloat16`` and ``float16`` are autocast, in the networks only.
     precision: Literal["float32", "bfloat16", "float16", "float64"]
-    deterministic: bool
-    compile: bool
-    channels_last: bool
-    steps: PositiveInt | None
-    epochs: PositiveFloat | None
-    kimg: PositiveFloat | None
-    log_every: PositiveInt
-    image_every: PositiveInt
-    save_every: PositiveInt
-    save_minutes: PositiveFloat | None
-    keep: NonNegativeInt
-    keep_every: PositiveInt | None
-    max_minutes: PositiveFloat | None
+    deterministic: bool  # Use deterministic GPU kernels only, so that a resumed run is bit-identical.
+    compile: bool  # Run networks through ``torch.compile``.
+    channels_last: bool  # Memory layout of images and convolutions.
+    steps: PositiveInt | None  # Generator updates. Exactly one of ``steps``, ``epochs`` and ``kimg`` is given.
+    epochs: PositiveFloat | None  # Passes over the training images.
+    kimg: PositiveFloat | None  # Thousand images drawn.
+    log_every: PositiveInt  # In steps, as the next two.
+    image_every: PositiveInt  # Images, page and held-out metrics.
+    save_every: PositiveInt  # Checkpoints.
+    save_minutes: PositiveFloat | None  # Minutes after which another checkpoint is saved in any case; None for never.
+    keep: NonNegativeInt  # How many of the newest checkpoints are kept; 0 keeps all.
+    keep_every: PositiveInt | None  # Checkpoints of steps that this divides are kept too.
+    max_minutes: PositiveFloat | None  # The run saves and stops after so many minutes.
+    # What a loss or gradient that is not finite does: ``stop`` ends the run, ``rollback`` goes back to the newest
+    # checkpoint, or further back if that has failed, with the images in another order.
     on_divergence: Literal["stop", "rollback"]
-    rollbacks: NonNegativeInt
+    rollbacks: NonNegativeInt  # How often, at most, in the whole run.
 
     def __post_init__(self) -> None:
         given = {key: value for key, value in self.length.items() if value is not None}
@@ -91,46 +72,29 @@ class TrainerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
-    """The keys under ``network``.
+    """The keys under ``network``."""
 
-    Attributes:
-        generator: Its name and keys.
-        discriminator: Its name and keys.
-        width: Default width of convolutional networks; the YAML files of networks refer to it and to the next two.
-        norm: Default normalization.
-        dropout: Default dropout probability.
-    """
-
-    generator: dict[str, Any]
-    discriminator: dict[str, Any]
+    generator: dict[str, Any]  # Its name and keys.
+    discriminator: dict[str, Any]  # Its name and keys.
+    # Default width of convolutional networks; the YAML files of networks refer to it and to the next two.
     width: PositiveInt
-    norm: str
-    dropout: UnitFloat
+    norm: str  # Default normalization.
+    dropout: UnitFloat  # Default dropout probability.
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """The top level of a training configuration. The dictionaries are checked by what they configure.
+    """The top level of a training configuration. The dictionaries are checked by what they configure."""
 
-    Attributes:
-        name: Of the run folder.
-        checkpoints_dir: The folder that holds the run folders, the page of all runs and the sweeps.
-        seed: Of all random numbers.
-        resume: ``auto`` resumes from the newest checkpoint of the run folder, ``never`` starts over.
-        init_from: A run folder or ``.pth`` file whose networks to start from.
-        plugins: Modules that register classes.
-        dry_run: Print sizes and stop.
-        objective: The logged value that selects the best checkpoint.
-    """
-
-    name: str
-    checkpoints_dir: str
-    seed: int
+    name: str  # Of the run folder.
+    checkpoints_dir: str  # The folder that holds the run folders, the page of all runs and the sweeps.
+    seed: int  # Of all random numbers.
+    # ``auto`` resumes from the newest checkpoint of the run folder, ``never`` starts over.
     resume: Literal["auto", "never"]
-    init_from: str | None
-    plugins: list[str]
-    dry_run: bool
-    objective: dict[str, Any]
+    init_from: str | None  # A run folder or ``.pth`` file whose networks to start from.
+    plugins: list[str]  # Modules that register classes.
+    dry_run: bool  # Print sizes and stop.
+    objective: dict[str, Any]  # The logged value that selects the best checkpoint.
     trainer: dict[str, Any]
     model: dict[str, Any]
     network: dict[str, Any]

@@ -25,22 +25,14 @@ IMAGE_KEYS = ("image", "a", "b")
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What networks need to know about a data set; stored in checkpoints, so that testing needs no training data.
+    """What networks need to know about a data set; stored in checkpoints, so that testing needs no training data."""
 
-    Attributes:
-        height: In pixels.
-        width: In pixels.
-        channels: Per domain: ``{"image": 1}``, or ``{"a": 3, "b": 1}``.
-        depth: The stored type per domain: ``uint8``, ``uint16`` or ``float32``.
-        class_names: Empty if images have no labels.
-        ranges: The stored values per domain that become -1 and 1, unless they are the range of the type.
-    """
-
-    height: int
-    width: int
-    channels: dict[str, int]
-    depth: dict[str, str]
-    class_names: tuple[str, ...] = ()
+    height: int  # In pixels.
+    width: int  # In pixels.
+    channels: dict[str, int]  # Per domain: ``{"image": 1}``, or ``{"a": 3, "b": 1}``.
+    depth: dict[str, str]  # The stored type per domain: ``uint8``, ``uint16`` or ``float32``.
+    class_names: tuple[str, ...] = ()  # Empty if images have no labels.
+    # The stored values per domain that become -1 and 1, unless they are the range of the type.
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property

@@ -21,17 +21,11 @@ CACHE_KEYS = ("cache", "cache_limit")
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionSettings:
-    """Which items of a data set are used.
+    """Which items of a data set are used."""
 
-    Attributes:
-        fraction: Part of the items, drawn by the seed.
-        max_size: Of these, at most so many are used: the first ones.
-        labelled: How many training items keep their labels; those of all others are hidden.
-    """
-
-    fraction: Fraction | None = None
-    max_size: PositiveInt | None = None
-    labelled: PositiveInt | None = None
+    fraction: Fraction | None = None  # Part of the items, drawn by the seed.
+    max_size: PositiveInt | None = None  # Of these, at most so many are used: the first ones.
+    labelled: PositiveInt | None = None  # How many training items keep their labels; those of all others are hidden.
 
 
 SELECTION_KEYS = tuple(field.name for field in fields(SelectionSettings))
@@ -39,19 +33,13 @@ SELECTION_KEYS = tuple(field.name for field in fields(SelectionSettings))
 
 @dataclass(frozen=True)
 class DataSettings:
-    """The keys under ``data``.
+    """The keys under ``data``."""
 
-    Attributes:
-        dataset: ``mode`` and the keys of that data set's class.
-        stream: ``batch_size``, ``num_workers`` and ``on_error``, as far as they are given, for ``BatchStream``.
-        selection: Which items are used.
-        cache: Where decoded images are stored.
-    """
-
-    dataset: dict[str, Any]
+    dataset: dict[str, Any]  # ``mode`` and the keys of that data set's class.
+    # ``batch_size``, ``num_workers`` and ``on_error``, as far as they are given, for ``BatchStream``.
     stream: dict[str, Any]
-    selection: SelectionSettings
-    cache: Cache
+    selection: SelectionSettings  # Which items are used.
+    cache: Cache  # Where decoded images are stored.
 
     @classmethod
     def split(cls, data: Mapping[str, Any]) -> DataSettings:

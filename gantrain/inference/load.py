@@ -154,17 +154,11 @@ def takes_average(state: dict[str, Any], network_weights: NetworkWeights) -> boo
 
 @dataclass(frozen=True)
 class ReadPolicy:
-    """How the images of a test are read, and which could not be.
+    """How the images of a test are read, and which could not be."""
 
-    Attributes:
-        seed: The run's, which draws ``data.fraction``.
-        on_error: Whether an unreadable image ends the test or is skipped.
-        left_out: The error messages of skipped images.
-    """
-
-    seed: int
-    on_error: OnError
-    left_out: set[str] = field(default_factory=set)
+    seed: int  # The run's, which draws ``data.fraction``.
+    on_error: OnError  # Whether an unreadable image ends the test or is skipped.
+    left_out: set[str] = field(default_factory=set)  # The error messages of skipped images.
 
     def report(self) -> dict[str, str]:
         """Print how many images were skipped, and return that as a fact for the page."""

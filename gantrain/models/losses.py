@@ -18,20 +18,14 @@ from gantrain.errors import ConfigError, nearest
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """The losses of both sides, each a mean over logits of any shape.
+    """The losses of both sides, each a mean over logits of any shape."""
 
-    Attributes:
-        real: The discriminator's term for real images, a function of ``(logits, smoothing)``; ``smoothing`` s makes
-            the target 1 - s (one-sided label smoothing, Salimans et al. 2016, arXiv:1606.03498).
-        fake: The discriminator's term for generated images, a function of logits.
-        generator: The generator's loss, a function of the logits of generated images.
-        has_target: Whether the loss has a target for real images that smoothing can change.
-    """
-
+    # The discriminator's term for real images, a function of ``(logits, smoothing)``; ``smoothing`` s makes the target
+    # 1 - s (one-sided label smoothing, Salimans et al. 2016, arXiv:1606.03498).
     real: Callable[[Tensor, float], Tensor]
-    fake: Callable[[Tensor], Tensor]
-    generator: Callable[[Tensor], Tensor]
-    has_target: bool
+    fake: Callable[[Tensor], Tensor]  # The discriminator's term for generated images, a function of logits.
+    generator: Callable[[Tensor], Tensor]  # The generator's loss, a function of the logits of generated images.
+    has_target: bool  # Whether the loss has a target for real images that smoothing can change.
 
 
 def _logistic_real(logits: Tensor, smoothing: float) -> Tensor:

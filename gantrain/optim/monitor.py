@@ -21,17 +21,11 @@ MAX_NORMS = 40  # Updates whose gradient norms are stored.
 
 @dataclass(frozen=True)
 class StepStatus:
-    """What is known at the end of a step, the same on every rank.
+    """What is known at the end of a step, the same on every rank."""
 
-    Attributes:
-        stop: Whether any rank wants to stop.
-        save: Whether any rank wants to save.
-        diverged: The step (from 1) in which a loss or gradient was not finite, or None.
-    """
-
-    stop: bool = False
-    save: bool = False
-    diverged: int | None = None
+    stop: bool = False  # Whether any rank wants to stop.
+    save: bool = False  # Whether any rank wants to save.
+    diverged: int | None = None  # The step (from 1) in which a loss or gradient was not finite, or None.
 
 
 class RunMonitor:

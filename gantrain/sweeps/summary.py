@@ -22,32 +22,19 @@ _HIGHER = {"accuracy", "psnr", "ssim", "precision", "recall", "inception"}
 
 @dataclass
 class Run:
-    """What is known about a run.
+    """What is known about a run."""
 
-    Attributes:
-        name: Of the run.
-        folder: The run folder, which need not exist.
-        status: ``running``, ``done``, ``stopped``, ``crashed``, or ``unknown`` for one of an older version.
-        message: The reason of the status.
-        step: The last step made, as far as is known.
-        seconds: Training time.
-        settings: The configuration, flat.
-        typed: The overrides by key, where they are known.
-        lines: Its log.
-        images: The ``image_entries`` of its samples.
-        tested: Addresses from the run folder of the images of the newest ``gantrain test``, by name and kind.
-    """
-
-    name: str
-    folder: Path
-    status: str
-    message: str
-    step: int = 0
-    seconds: float = 0.0
-    settings: dict[str, Any] = field(default_factory=dict)
-    typed: dict[str, str] | None = None
-    lines: list[Line] = field(default_factory=list)
-    images: list[dict[str, Any]] = field(default_factory=list)
+    name: str  # Of the run.
+    folder: Path  # The run folder, which need not exist.
+    status: str  # ``running``, ``done``, ``stopped``, ``crashed``, or ``unknown`` for one of an older version.
+    message: str  # The reason of the status.
+    step: int = 0  # The last step made, as far as is known.
+    seconds: float = 0.0  # Training time.
+    settings: dict[str, Any] = field(default_factory=dict)  # The configuration, flat.
+    typed: dict[str, str] | None = None  # The overrides by key, where they are known.
+    lines: list[Line] = field(default_factory=list)  # Its log.
+    images: list[dict[str, Any]] = field(default_factory=list)  # The ``image_entries`` of its samples.
+    # Addresses from the run folder of the images of the newest ``gantrain test``, by name and kind.
     tested: dict[str, dict[str, str]] = field(default_factory=dict)
 
 

@@ -45,31 +45,18 @@ MISSING = {  # How to get data that has a key.
 
 @dataclass
 class Parts:
-    """The objects of a run, built but not started.
+    """The objects of a run, built but not started."""
 
-    Attributes:
-        model: On its device.
-        dataset: The training images.
-        test_set: The images of the test phase; None if they are those of training.
-        update: The model's updates.
-        objective: Selects the best checkpoint.
-        loggers: Where losses and images go besides the run folder, by name.
-        stream: The batches of training, from the first on.
-        save_timer: Tells when a checkpoint is due by the clock.
-        advice: Returns what to change if data is waited for; may be empty.
-        cache_images: Decodes the training images into the cache, if there is one.
-    """
-
-    model: GAN
-    dataset: ImageDataset
-    test_set: ImageDataset | None
-    update: Updates
-    objective: Objective
-    loggers: dict[str, Logger]
-    stream: BatchStream
-    save_timer: SaveTimer
-    advice: Callable[[], str] = field(repr=False)
-    cache_images: Callable[[], None] = field(repr=False)
+    model: GAN  # On its device.
+    dataset: ImageDataset  # The training images.
+    test_set: ImageDataset | None  # The images of the test phase; None if they are those of training.
+    update: Updates  # The model's updates.
+    objective: Objective  # Selects the best checkpoint.
+    loggers: dict[str, Logger]  # Where losses and images go besides the run folder, by name.
+    stream: BatchStream  # The batches of training, from the first on.
+    save_timer: SaveTimer  # Tells when a checkpoint is due by the clock.
+    advice: Callable[[], str] = field(repr=False)  # Returns what to change if data is waited for; may be empty.
+    cache_images: Callable[[], None] = field(repr=False)  # Decodes the training images into the cache, if there is one.
     _batches: Callable[[ImageDataset, int], Iterable[Batch]] = field(repr=False)
 
     @classmethod

@@ -18,27 +18,16 @@ from gantrain.runtime import distributed
 
 @dataclass(frozen=True)
 class RunContext:
-    """A run's configuration, the same as plain values and as checked settings, and where it runs.
+    """A run's configuration, the same as plain values and as checked settings, and where it runs."""
 
-    Attributes:
-        config: The final configuration, plain values, as checkpoints store it.
-        overrides: As typed, for the record and for messages.
-        defaults: The configuration of the model and the data alone, for the page; None if unknown.
-        settings: The top level of ``config``.
-        trainer: ``config["trainer"]``.
-        data: ``config["data"]``.
-        device: The device of this process.
-        wants_stop: Whether the run has been asked to stop.
-    """
-
-    config: dict[str, Any]
-    overrides: list[str]
-    defaults: dict[str, Any] | None
-    settings: RunSettings
-    trainer: TrainerSettings
-    data: DataSettings
-    device: torch.device
-    wants_stop: Callable[[], bool] = field(default=lambda: False)
+    config: dict[str, Any]  # The final configuration, plain values, as checkpoints store it.
+    overrides: list[str]  # As typed, for the record and for messages.
+    defaults: dict[str, Any] | None  # The configuration of the model and the data alone, for the page; None if unknown.
+    settings: RunSettings  # The top level of ``config``.
+    trainer: TrainerSettings  # ``config["trainer"]``.
+    data: DataSettings  # ``config["data"]``.
+    device: torch.device  # The device of this process.
+    wants_stop: Callable[[], bool] = field(default=lambda: False)  # Whether the run has been asked to stop.
 
     @classmethod
     def create(

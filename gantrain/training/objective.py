@@ -15,15 +15,10 @@ Kind: TypeAlias = Literal["losses", "metrics"]  # Means over steps, and metrics 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveSettings:
-    """The keys under ``objective``.
+    """The keys under ``objective``."""
 
-    Attributes:
-        metric: Name of a logged value; None for no objective.
-        mode: Whether lower or higher is better.
-    """
-
-    metric: str | None
-    mode: Literal["min", "max"]
+    metric: str | None  # Name of a logged value; None for no objective.
+    mode: Literal["min", "max"]  # Whether lower or higher is better.
 
 
 class Objective:

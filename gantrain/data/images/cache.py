@@ -39,23 +39,18 @@ REMEDY = "set data.cache=off, or GANTRAIN_CACHE to a folder on a larger disk"
 
 @dataclass(frozen=True, kw_only=True)
 class Cache(ImageCache):
-    """Stores decoded images as the keys ``data.cache`` and ``data.cache_limit`` say.
+    """Stores decoded images as the keys ``data.cache`` and ``data.cache_limit`` say."""
 
-    Attributes:
-        cache: ``disk`` stores images in ``cache_dir``, for all runs and processes; ``memory`` in each training process,
-            for this run; ``auto`` on the disk if there is space and decoding all images takes two seconds of a core or
-            more; ``off`` nowhere.
-        cache_limit: Gigabytes (10^9 bytes) of all caches on the disk, or of what this object stores in memory. A cache
-            never takes more than four fifths of the free disk or memory. On the disk, the least recently used caches
-            that no process has open are evicted for new ones.
-        skips: Whether unreadable images are left out instead of ending the run.
-        stop: Called while images are decoded; returns whether to stop.
-    """
-
+    # ``disk`` stores images in ``cache_dir``, for all runs and processes; ``memory`` in each training process, for this
+    # run; ``auto`` on the disk if there is space and decoding all images takes two seconds of a core or more; ``off``
+    # nowhere.
     cache: CacheMode = "off"
+    # Gigabytes (10^9 bytes) of all caches on the disk, or of what this object stores in memory. A cache never takes
+    # more than four fifths of the free disk or memory. On the disk, the least recently used caches that no process has
+    # open are evicted for new ones.
     cache_limit: Gigabytes = 50
-    skips: bool = False
-    stop: Callable[[], bool] = lambda: False
+    skips: bool = False  # Whether unreadable images are left out instead of ending the run.
+    stop: Callable[[], bool] = lambda: False  # Called while images are decoded; returns whether to stop.
     _bytes_in_memory: list[int] = field(init=False, repr=False, default_factory=list)  # of each domain
 
     def get_or_build(self, job: DecodeJob) -> ImageStore | None:

@@ -60,21 +60,14 @@ class ImageFormat:
 
     For 1 or 3 channels, alpha is composited on white, colour becomes gray by ITU-R BT.601, and gray is repeated.
     Images with exactly ``channels`` channels are otherwise unchanged.
-
-    Attributes:
-        channels: Of the data set.
-        depth: Of the data set: ``uint8``, ``uint16`` or ``float32``. Files of 8 bits are scaled to 16.
-        value_range: The values in that depth that become -1 and 1, to which they are clipped; None for the whole range
-            of the type.
-        convert: Whether files of 16 bits may be rounded to 8; otherwise they are refused.
-        suffix: Of the keys in messages: ``_b`` for ``data.channels_b``.
     """
 
-    channels: int
-    depth: str
+    channels: int  # Of the data set.
+    depth: str  # Of the data set: ``uint8``, ``uint16`` or ``float32``. Files of 8 bits are scaled to 16.
+    # The values in that depth that become -1 and 1, to which they are clipped; None for the whole range of the type.
     value_range: ValueRange | None = None
-    convert: bool = False
-    suffix: str = field(default="", compare=False)
+    convert: bool = False  # Whether files of 16 bits may be rounded to 8; otherwise they are refused.
+    suffix: str = field(default="", compare=False)  # Of the keys in messages: ``_b`` for ``data.channels_b``.
 
     @property
     def keeps_8_bits(self) -> bool:

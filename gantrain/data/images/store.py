@@ -27,19 +27,13 @@ class ImageStore(Protocol):
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """Images to be decoded once and stored.
+    """Images to be decoded once and stored."""
 
-    Attributes:
-        label: Their name in messages.
-        identity: Returns plain values that determine the decoded images; may access every file.
-        indices: The numbers of the images in their data set, ascending.
-        decode: Decodes an image by number, to (H, W, C). Called in threads.
-    """
-
-    label: str
+    label: str  # Their name in messages.
+    # Returns plain values that determine the decoded images; may access every file.
     identity: Callable[[], Mapping[str, Any]]
-    indices: NDArray[np.int64]
-    decode: Callable[[int], Pixels]
+    indices: NDArray[np.int64]  # The numbers of the images in their data set, ascending.
+    decode: Callable[[int], Pixels]  # Decodes an image by number, to (H, W, C). Called in threads.
 
 
 class ImageCache(ABC):

@@ -18,21 +18,13 @@ BETTER = {"L1": "lower", "PSNR": "higher", "SSIM": "higher"}
 
 @dataclass
 class Row:
-    """The images made from one input image, or from one noise vector.
+    """The images made from one input image, or from one noise vector."""
 
-    Attributes:
-        name: Shown, and used for filtering.
-        images: By kind (input, output, ...), in formats that browsers show.
-        size: Width and height in pixels.
-        metrics: By name; those of ``BETTER``, for sorting.
-        label: Its class, if there are classes.
-    """
-
-    name: str
-    images: dict[str, Path]
-    size: tuple[int, int]
-    metrics: dict[str, float] = field(default_factory=dict)
-    label: str | None = None
+    name: str  # Shown, and used for filtering.
+    images: dict[str, Path]  # By kind (input, output, ...), in formats that browsers show.
+    size: tuple[int, int]  # Width and height in pixels.
+    metrics: dict[str, float] = field(default_factory=dict)  # By name; those of ``BETTER``, for sorting.
+    label: str | None = None  # Its class, if there are classes.
 
 
 class Interpolation(NamedTuple):
