@@ -173,9 +173,7 @@ def test_results_of_other_weights_are_not_replaced_without_a_word(capsys) -> Non
 
 
 @pytest.mark.parametrize(("mode", "together"), [("train", {1}), ("eval", {3, 2})])
-def test_images_are_translated_one_by_one_in_train_mode(
-    mode: str, together: set[int], trained, monkeypatch
-) -> None:
+def test_images_are_translated_one_by_one_in_train_mode(mode: str, together: set[int], trained, monkeypatch) -> None:
     run, found, forward = trained("cyclegan"), set(), ResnetGenerator.forward
 
     def watched(self: ResnetGenerator, image: Tensor) -> Tensor:
