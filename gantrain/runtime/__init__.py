@@ -1,1 +1,1 @@
-"""ProcessCount, signals, locks, files and seeds: what a run stands on. Nothing here knows of GANs or images."""
+"""Processes, signals, locks, files and seeds: what a run stands on. Nothing here knows of GANs or images."""
