@@ -21,20 +21,19 @@ resource.setrlimit(resource.RLIMIT_AS, (int(status["VmSize"].split()[0]) * 1024 
 RUN = ["train", "model=dcgan", "trainer.accelerator=cpu", "trainer.steps=2", "network.width=16", "data.load_size=64"]
 
 
-def test_a_batch_too_large_for_the_memory_is_reported_in_one_line(workplace: Path) -> None:
+def test_a_batch_too_large_for_the_memory_is_reported_in_one_line(warm: Warm, workplace: Path) -> None:
     log = workplace / "log.txt"
-    with Warm() as warm:
-        warm.start([*RUN, "data.batch_size=4096"], workplace, first=LITTLE)
-        assert warm.wait().status == 2
-        assert re.fullmatch(
-            r"gantrain: out of memory \(peak \d\.\d GiB; batches of 4096, images of 64 pixels\): lower "
-            r"data\.batch_size \(4096\) or data\.load_size \(64\) or network\.width \(16\), "
-            r"or give trainer\.precision=bfloat16\n",
-            log.read_text(),
-        )
-        assert list(workplace.iterdir()) == [log]  # no step was made
-        warm.start([*RUN, "data.batch_size=2"], workplace, first=LITTLE)
-        assert warm.wait().status == 0, log.read_text()
+    warm.start([*RUN, "data.batch_size=4096"], workplace, first=LITTLE)
+    assert warm.wait().status == 2
+    assert re.fullmatch(
+        r"gantrain: out of memory \(peak \d\.\d GiB; batches of 4096, images of 64 pixels\): lower "
+        r"data\.batch_size \(4096\) or data\.load_size \(64\) or network\.width \(16\), "
+        r"or give trainer\.precision=bfloat16\n",
+        log.read_text(),
+    )
+    assert list(workplace.iterdir()) == [log]  # no step was made
+    warm.start([*RUN, "data.batch_size=2"], workplace, first=LITTLE)
+    assert warm.wait().status == 0, log.read_text()
 
 
 # Runs a command with its own, small /dev/shm.
