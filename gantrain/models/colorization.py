@@ -55,7 +55,7 @@ class ColourResults(Translator):
     needs = frozenset({"image"})
 
     def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
-        """The images of a batch in gray, colorized, and in their own colours."""
+        """The images of a batch in gray, colorized, and in colour."""
         a = lightness_and_colour(batch["image"])["a"]
         colour = self.translate(a, direction, seeds=seeds_of(batch, network_mode))
         lab = torch.cat([(a + 1) * LIGHTNESS, colour * COLOUR], dim=1)

@@ -45,7 +45,7 @@ ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
     # The minimax form of the same paper: the generator minimises log(1 - D(G(z))), which saturates.
     "minimax": replace(_LOGISTIC, generator=lambda x: -F.softplus(x).mean()),
     # Mao et al. 2017 (arXiv:1611.04076) with a = 0 and b = c = 1, without their factor 1/2 of each expectation: pix2pix
-    # and CycleGAN halve the discriminator's sum themselves.
+    # and CycleGAN halve the discriminator's sum.
     "least_squares": AdversarialLoss(
         real=lambda x, smoothing: (x - (1 - smoothing)).square().mean(),
         fake=lambda x: x.square().mean(),

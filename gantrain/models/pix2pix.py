@@ -16,7 +16,7 @@ from gantrain.models.translation import Direction, TranslationGAN
 from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS
 
-EVALUATED = 64  # Pairs; each is translated on its own, which is slow.
+EVALUATED = 64  # Pairs; each is translated independently, which is slow.
 
 
 @MODELS.register("pix2pix")

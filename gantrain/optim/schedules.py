@@ -22,7 +22,7 @@ from gantrain.runtime import distributed
 class Schedule(ABC):
     """A factor for the base learning rates."""
 
-    depends_on_length: ClassVar[bool] = True  # Whether the factor at a step changes when the run is made longer.
+    depends_on_length: ClassVar[bool] = True  # Whether the factor at a step changes when the run becomes longer.
 
     @abstractmethod
     def factor(self, progress: float) -> float:

@@ -65,7 +65,9 @@ class SideOptimizer:
         state = [value for values in self.optimizer.state.values() for value in values.values()]
         # Scalars are step counts, which may be on another device.
         moments = [value for value in state if isinstance(value, Tensor) and value.dim() > 0]
-        norms = torch._foreach_norm([*self.parameters, *self.statistics, *moments], torch.inf)  # nan if any is nan
+        norms = torch._foreach_norm(
+            [*self.parameters, *self.statistics, *moments], torch.inf
+        )  # It is nan if any value is.
         return torch.stack([norm.isfinite() for norm in norms]).all()
 
     def state_dict(self) -> dict[str, Any]:
@@ -98,7 +100,7 @@ class Updates:
         self.step = step
         self.monitor.begin(step)
         self.draws.start(step)
-        # torch's default generators (dropout, pools) are seeded too, differently on each rank.
+        # The default generators of torch (dropout, pools) are seeded too, differently on each rank.
         torch.manual_seed(derive_seed(self.draws.seed, "step", step, self.draws.rank))
         factor = self.schedule.factor(progress)
         for side in self.sides:

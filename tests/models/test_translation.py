@@ -108,7 +108,7 @@ WASSERSTEIN = (
     [
         ({"loss": "wasserstein"}, WASSERSTEIN),
         ({"loss": "logistics"}, r"model\.loss: no adversarial loss 'logistics'; did you mean 'logistic'\?"),
-        ({"loss": "hinge", "label_smoothing": 0.1}, r"model\.label_smoothing \(0\.1\) has no meaning .*: set it to 0"),
+        ({"loss": "hinge", "label_smoothing": 0.1}, r"model\.label_smoothing=0\.1 has no meaning .*: set it to 0"),
         ({"gradient_penalty": -1.0}, r"model\.gradient_penalty: expected a number at least 0, got -1\.0"),
         ({"ema": 1.0}, r"model\.ema: expected a number at least 0 and below 1, got 1\.0"),
         ({"nonsense": 1}, r"model\.nonsense=1: unknown key; there are: .*"),
