@@ -48,7 +48,7 @@ class Translator(nn.Module, ABC):
                 is called in its current mode, which is evaluation mode in a model that was loaded.
         """
         if direction not in self.directions:
-            raise ConfigError(f"direction={direction}: this model knows only {' and '.join(self.directions)}")
+            raise ConfigError(f"direction={direction}: this model only translates {' and '.join(self.directions)}")
         generator = self.generator_of(direction)
         height, width = image.shape[-2:]
         multiple, smallest = _limits(generator)
