@@ -9,28 +9,21 @@ from collections.abc import Iterable
 class ConfigError(Exception):
     """A mistake that the user can correct: one line that names the key, its value and what would work.
 
-    Args:
-        lines: That line; more only for commands to be copied. Unprintable characters, such as line breaks and terminal
-            commands in a value, are shown as escapes; the middle of a very long line is left out.
+    Its arguments are that line, and further lines only for commands to be copied. Unprintable characters, such as line
+    breaks and terminal commands in a value, are shown as escapes; the middle of a very long line is left out.
     """
 
-    def __init__(self, *lines: str) -> None:
-        super().__init__(*lines)
-
     def __str__(self) -> str:
-        return "\n".join(_shortened("".join(map(_printable, line))) for line in self.args)
+        return "\n".join(map(_printable, self.args))
 
 
 LONGEST_LINE = 2000  # Characters of a message.
 
 
-def _printable(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
-
-
-def _shortened(line: str) -> str:
+def _printable(line: str) -> str:
+    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
     half = LONGEST_LINE // 2
-    return line if len(line) <= LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
+    return shown if len(shown) <= LONGEST_LINE else f"{shown[:half]} [...] {shown[-half:]}"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

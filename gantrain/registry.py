@@ -53,11 +53,7 @@ class Registry(Generic[T]):
         self._classes: dict[str, type[T]] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Register the decorated class under ``name``.
-
-        Raises:
-            ConfigError: The name is taken.
-        """
+        """Register the decorated class under ``name``, which must be free."""
 
         def add(cls: type[T]) -> type[T]:
             if name in self._classes:
@@ -97,10 +93,6 @@ class Registry(Generic[T]):
             also: Keys at the same place that are read elsewhere, to be suggested for a mistyped one.
             needed_by: What needs the runtime arguments (``model=cgan``), for messages.
             runtime: Arguments that no YAML file can contain.
-
-        Raises:
-            ConfigError: The name is unknown, the class is abstract or lacks a runtime argument, or a key is unknown,
-                missing or of the wrong type.
         """
         arguments, key = dict(config), key or self.key
         if self.choose_by not in arguments:
@@ -111,8 +103,8 @@ class Registry(Generic[T]):
         if abstract := sorted(getattr(cls, "__abstractmethods__", ())):
             raise ConfigError(f"{choice}: {cls.__name__} has to define {', '.join(abstract)}")
         runtime |= {argument: value for argument, value in self.neutral.items() if argument not in runtime}
-        spared = {*self.optional, *(each for each, value in self.neutral.items() if runtime[each] == value)}
-        required = [argument for argument in runtime if argument not in spared]
+        neutral = [argument for argument, value in self.neutral.items() if runtime[argument] == value]
+        required = [argument for argument in runtime if argument not in (*self.optional, *neutral)]
         if lacking := [argument for argument in required if not takes(cls, argument)]:
             able = [other for other in self if all(takes(self[other], argument) for argument in required)]
             words = [argument + PURPOSES.get(argument, "") for argument in lacking]
@@ -148,11 +140,7 @@ REGISTRIES = (MODELS, GENERATORS, DISCRIMINATORS, DATASETS, OPTIMIZERS, SCHEDULE
 
 
 def import_plugins(plugins: Sequence[str]) -> None:
-    """Import the modules that register classes of users: those named, and installed packages' entry points.
-
-    Raises:
-        ConfigError: A module can't be imported.
-    """
+    """Import the modules that register classes of users: those named, and installed packages' entry points."""
     for entry in importlib.metadata.entry_points(group="gantrain.plugins"):
         with _naming(entry.value):
             entry.load()
@@ -172,9 +160,6 @@ def import_saved(saved: object, run: Path, *, given: Sequence[str], trusted: boo
         run: The run folder, for messages.
         given: The plug-ins that the user has named, which are imported already.
         trusted: Whether to import any module that the checkpoint names.
-
-    Raises:
-        ConfigError: There are some that the user has not named; or a module can't be imported.
     """
     if not isinstance(saved, list) or not all(isinstance(name, str) for name in saved):
         raise ConfigError(f"{run}: its checkpoint's plugins are no list of names but {saved!r}")

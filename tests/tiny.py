@@ -18,6 +18,7 @@ from gantrain.networks.patchgan import PatchGANDiscriminator
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
 from gantrain.optim.ema import EMA
+from gantrain.optim.monitor import RunMonitor
 from gantrain.optim.optimizers import SGD, Adam
 from gantrain.optim.schedules import Constant, Schedule
 from gantrain.optim.updates import SideOptimizer, Updates
@@ -231,11 +232,14 @@ def updates_of(
     scaled: bool = False,
 ) -> Updates:
     return Updates(
-        generator=SideOptimizer(generator, CPU, scaled=scaled),
-        discriminator=SideOptimizer(discriminator, CPU, scaled=scaled),
+        sides=(
+            SideOptimizer(generator, CPU, scaled=scaled),
+            SideOptimizer(discriminator, CPU, scaled=scaled),
+        ),
         schedule=schedule or Constant(),
         ema=ema,
         draws=StepRandom(seed, CPU),
+        monitor=RunMonitor(CPU),
     )
 
 
@@ -297,16 +301,16 @@ class Watched(Updates):
     """
 
     def __init__(self, model: GAN, *, lr: float = 0.1, seed: int = 7) -> None:
-        players = [
-            SideOptimizer(sgd(side, lr), CPU, scaled=False) for side in (model.generators(), model.discriminators())
-        ]
         averages = EMA(model.generators(), model.ema) if model.ema else None
         super().__init__(
-            generator=players[0],
-            discriminator=players[1],
+            sides=(
+                SideOptimizer(sgd(model.generators(), lr), CPU, scaled=False),
+                SideOptimizer(sgd(model.discriminators(), lr), CPU, scaled=False),
+            ),
             schedule=Constant(),
             ema=averages,
             draws=StepRandom(seed, CPU),
+            monitor=RunMonitor(CPU),
         )
         self._model = model
         self.log: list[tuple[str, set[str]]] = []

@@ -62,14 +62,11 @@ def construct(
     """Call ``target`` with the keys of ``config``, checked against its signature.
 
     Args:
-        target: A class, or a function, whose keyword arguments are the schema.
+        target: A class or function whose keyword arguments are the schema.
         config: Plain values.
-        key: Path of ``config`` in the whole configuration, for messages; empty at the top level.
+        key: Path of ``config`` in the configuration, for messages; empty at the top level.
         also: Keys at the same place that are read elsewhere, to be suggested for a mistyped one.
         runtime: Arguments that are not configuration; ``target`` must take all of them.
-
-    Raises:
-        ConfigError: A key is unknown, missing or of the wrong type.
     """
     parameters, hints = _signature(target)
     schema = {name: p for name, p in parameters.items() if name not in runtime}
@@ -113,12 +110,9 @@ def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
 
 
 def checked(value: Any, annotation: Any, key: str) -> Any:
-    """``value`` converted to the annotated type.
+    """``value`` converted to the annotated type, or a ``ConfigError`` that names ``key``.
 
     An integral float (``1e3``) is accepted for an int and an int for a float; nothing else is converted.
-
-    Raises:
-        ConfigError: It does not fit; the message names ``key``.
     """
     try:
         return _converted(value, annotation)
@@ -150,8 +144,6 @@ def _converted(value: Any, annotation: Any) -> Any:
         return _converted_items(value, origin, arguments)
     elif annotation in (int, float):
         return _converted_number(value, annotation)
-    elif annotation is None:
-        return _converted(value, type(None))
     elif inspect.isclass(origin or annotation) and isinstance(value, origin or annotation):
         return value
     raise _MisfitError

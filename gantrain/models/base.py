@@ -23,7 +23,7 @@ from gantrain.runtime.seeding import StepRandom
 # Builds one network of the configured kind from the sizes that the model gives; see ``training.build.build_model``.
 MakeNetwork: TypeAlias = Callable[..., nn.Module]
 
-COLUMNS = 10  # Of the sample grids.
+COLUMNS = 10  # Columns of the sample grids.
 
 
 class GAN(nn.Module, ABC):
@@ -33,7 +33,7 @@ class GAN(nn.Module, ABC):
     needs_pairs: ClassVar[bool] = False  # Whether `a` and `b` must be paired.
     reads_unknown_labels: ClassVar[bool] = False  # Whether it accepts labels of -1; see `data.labelled`.
     previews: ClassVar[int] = 0  # Number of held-out images that `visuals` is given.
-    columns: ClassVar[int | None] = COLUMNS  # Of the grids of visuals; None is a row per image, a column per visual.
+    columns: ClassVar[int | None] = COLUMNS  # Columns of a grid; None shows a row per image and a column per visual.
     ema: float = 0.0  # Decay of the generators' moving averages per update; 0 is off.
     _warned: bool = False
 
@@ -69,8 +69,6 @@ class AdversarialGAN(GAN):
     """A GAN with one of the adversarial losses by name, and penalties on the discriminator.
 
     Args:
-        spec: Of the training images.
-        loss: Name of an adversarial loss.
         label_smoothing: Difference between 1 and the target for real images; 0 is off.
         gradient_penalty: Weight of the penalty of Gulrajani et al. 2017 (arXiv:1704.00028); 0 is off.
         ema: Decay of the generators' moving averages per update, used for samples and tests; 0 is off.
@@ -128,14 +126,11 @@ class LatentGAN(AdversarialGAN):
     al. 2014, arXiv:1406.2661, Algorithm 1). Models override its parts, not the step.
 
     Args:
-        make_generator: Builds the generator.
-        make_discriminator: Builds the discriminator.
         latent_dim: Length of the noise vector.
         noise: ``normal`` is N(0, 1), ``uniform`` is uniform in [-1, 1].
         critic_steps: Discriminator updates per generator update.
         r1: gamma of the penalty gamma/2 |grad D|^2 on real images (Mescheder et al. 2018, arXiv:1801.04406); 0 is off.
         pool_size: Number of generated images stored to train the discriminator on again; 0 is off.
-        others: The keys of ``AdversarialGAN``.
     """
 
     needs = frozenset({"image"})
@@ -220,8 +215,7 @@ class LatentGAN(AdversarialGAN):
         """One discriminator update on the loss and the penalties; returns the terms for the log."""
         loss, parts = self.discriminator_loss(real, fake, latent, labels)
         penalties = self.penalties(real, fake, update.draws)
-        loss = self.add_penalties(loss, penalties)
-        update.discriminator(loss)
+        update.discriminator(self.add_penalties(loss, penalties))
         return parts | penalties
 
     def discriminator_loss(
@@ -229,8 +223,7 @@ class LatentGAN(AdversarialGAN):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to minimise, and its terms for the log; ``fake`` was generated from ``latent`` and ``labels``."""
         real_logits = self.discriminate(real["image"], real.get("label"))
-        fake_logits = self.discriminate(fake, labels)
-        return self.adversarial_terms(real_logits, fake_logits)
+        return self.adversarial_terms(real_logits, self.discriminate(fake, labels))
 
     def discriminate(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """The discriminator's logits for real against generated images."""
@@ -254,10 +247,8 @@ class LatentGAN(AdversarialGAN):
     def draw(self, count: int, draws: StepRandom) -> tuple[Tensor, Tensor | None]:
         """Noise (count, latent_size), and (count,) labels for models that use them."""
         labels = draws.integers(count, self.spec.num_classes) if self.uses_labels else None
-        if self.noise == "normal":
-            latent = draws.normal(count, self.latent_dim)
-        else:
-            latent = draws.uniform(count, self.latent_dim) * 2 - 1
+        shape = (count, self.latent_dim)
+        latent = draws.normal(*shape) if self.noise == "normal" else draws.uniform(*shape) * 2 - 1
         return latent.to(next(self.parameters()).dtype), labels
 
     def latents(self, count: int, *, seed: int) -> Tensor:
@@ -275,11 +266,7 @@ class LatentGAN(AdversarialGAN):
 
     @torch.no_grad()
     def sample(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (N, C, H, W) in [-1, 1] from (N, latent_size) and, for models that use them, (N,) labels.
-
-        Raises:
-            ConfigError: Labels are missing, or given to a model that does not use them.
-        """
+        """Images (N, C, H, W) in [-1, 1] from (N, latent_size) and, for models that use them only, (N,) labels."""
         if self.uses_labels and labels is None:
             raise ConfigError("this model needs labels: one class number per latent vector")
         if labels is not None and not self.uses_labels:

@@ -38,7 +38,6 @@ class ClassifyingGAN(LatentGAN):
 
     @property
     def num_outputs(self) -> int:
-        """1 + K, for K classes."""
         return 1 + self.spec.num_classes
 
     @abstractmethod
@@ -51,7 +50,6 @@ class ClassifyingGAN(LatentGAN):
     def discriminator_loss(
         self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The adversarial terms, and the classification of the images whose labels are known."""
         real_logits, real_classes = self.split(self.discriminator(real["image"]))
         fake_logits, fake_classes = self.split(self.discriminator(fake))
         loss, parts = self.adversarial_terms(real_logits, fake_logits)
@@ -62,7 +60,6 @@ class ClassifyingGAN(LatentGAN):
         return loss + self.lambda_class * parts["d_class"], parts
 
     def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The adversarial loss, and the classification as the label that the image was generated from."""
         assert labels is not None
         logits, classes = self.split(self.discriminator(fake))
         parts = {"g": self.loss.generator(logits), "g_class": class_loss(classes, labels)}
@@ -71,12 +68,7 @@ class ClassifyingGAN(LatentGAN):
 
 @MODELS.register("acgan")
 class ACGAN(ClassifyingGAN):
-    """GAN with an auxiliary classifier of real and of generated images: Odena et al. 2017, arXiv:1610.09585.
-
-    Args:
-        lambda_class: Weight of the classification loss.
-        others: The keys of ``LatentGAN``.
-    """
+    """GAN with an auxiliary classifier of real and of generated images: Odena et al. 2017, arXiv:1610.09585."""
 
     classifies_generated = True
 

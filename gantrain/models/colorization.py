@@ -31,7 +31,7 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
     """sRGB (N, 3, H, W) in [-1, 1] to CIE Lab under D65: L in [0, 100], a and b within +-110."""
     display = (rgb + 1) / 2
     linear = torch.where(display > 0.04045, ((display + 0.055) / 1.055).clamp(min=0) ** 2.4, display / 12.92)
-    xyz = _mixed(rgb.new_tensor(RGB_TO_XYZ), linear) / _per_channel(rgb, WHITE)
+    xyz = torch.einsum("ij,njhw->nihw", rgb.new_tensor(RGB_TO_XYZ), linear) / rgb.new_tensor(WHITE).view(3, 1, 1)
     root = torch.where(xyz > KNEE**3, xyz.clamp(min=KNEE**3) ** (1 / 3), xyz / (3 * KNEE**2) + 4 / 29)
     x, y, z = root.unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
@@ -42,51 +42,45 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     lightness, a, b = lab.unbind(1)
     y = (lightness + 16) / 116
     root = torch.stack([y + a / 500, y, y - b / 200], dim=1)
-    xyz = torch.where(root > KNEE, root**3, (root - 4 / 29) * 3 * KNEE**2) * _per_channel(lab, WHITE)
-    linear = _mixed(torch.linalg.inv(lab.new_tensor(RGB_TO_XYZ)), xyz).clamp(0, 1)
+    xyz = torch.where(root > KNEE, root**3, (root - 4 / 29) * 3 * KNEE**2) * lab.new_tensor(WHITE).view(3, 1, 1)
+    matrix = torch.linalg.inv(lab.new_tensor(RGB_TO_XYZ))
+    linear = torch.einsum("ij,njhw->nihw", matrix, xyz).clamp(0, 1)
     display = torch.where(linear > 0.0031308, 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055, linear * 12.92)
     return (display * 2 - 1).clamp(-1, 1)
 
 
-def _mixed(matrix: Tensor, channels: Tensor) -> Tensor:
-    return torch.einsum("ij,njhw->nihw", matrix, channels)
+class ColourResults(Translator):
+    """A mixin for translators from lightness (a) to colour (b), which are shown as colour images."""
 
+    needs = frozenset({"image"})
 
-def _per_channel(like: Tensor, values: tuple[float, ...]) -> Tensor:
-    return like.new_tensor(values).view(1, -1, 1, 1)
+    def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
+        """The images of a batch in gray, colorized, and in colour."""
+        a = lightness_and_colour(batch["image"])["a"]
+        colour = self.translate(a, direction, seeds=seeds_of(batch, network_mode))
+        lab = torch.cat([(a + 1) * LIGHTNESS, colour * COLOUR], dim=1)
+        gray = torch.cat([lab[:, :1], torch.zeros_like(colour)], dim=1)
+        return {"real_a": lab_to_rgb(gray), "fake_b_rgb": lab_to_rgb(lab), "real_b_rgb": batch["image"]}
 
 
 @MODELS.register("colorization")
-class Colorization(Pix2Pix):
+class Colorization(ColourResults, Pix2Pix):
     """pix2pix from the lightness of colour images to their colour (Isola et al. 2017, arXiv:1611.07004).
 
     It trains on any colour images: domain a is their lightness (1 channel), domain b their a and b in Lab (2 channels).
-
-    Args:
-        spec: Of the training images, which have 3 channels.
-        others: The keys of ``Pix2Pix``.
-
-    Raises:
-        ConfigError: The images do not have 3 channels.
     """
 
-    needs = frozenset({"image"})
     needs_pairs = False
 
     def __init__(self, *, spec: ImageSpec, **others: Any) -> None:
         if spec.channels["image"] != 3:
-            raise ConfigError(
-                f"model=colorization needs colour images: these have {spec.channels['image']} channels, not 3"
-            )
+            raise ConfigError(f"model=colorization needs images of 3 channels, not {spec.channels['image']}")
         super().__init__(spec=replace(spec, channels={"a": 1, "b": 2}), **others)
         self.spec = spec
         self.channels = spec.channels
 
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
         return super().train_step((lightness_and_colour(batch["image"]) for batch in batches), update)
-
-    def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
-        return colour_results(self, batch, direction, network_mode)
 
 
 def lightness_and_colour(rgb: Tensor) -> Batch:
@@ -95,28 +89,8 @@ def lightness_and_colour(rgb: Tensor) -> Batch:
     return {"a": lab[:, :1] / LIGHTNESS - 1, "b": lab[:, 1:] / COLOUR}
 
 
-def colour_results(
-    translator: Translator, batch: Batch, direction: Direction, network_mode: NetworkMode
-) -> dict[str, Tensor]:
-    """The images of a batch in gray, colorized by ``translator``, and in their own colours; see ``results``."""
-    a = lightness_and_colour(batch["image"])["a"]
-    colour = translator.translate(a, direction, seeds=seeds_of(batch, network_mode))
-    lab = torch.cat([(a + 1) * LIGHTNESS, colour * COLOUR], dim=1)
-    gray = torch.cat([lab[:, :1], torch.zeros_like(colour)], dim=1)
-    return {"real_a": lab_to_rgb(gray), "fake_b_rgb": lab_to_rgb(lab), "real_b_rgb": batch["image"]}
-
-
-class BareColorization(BareGenerator):
-    """A single generator from lightness to colour, with the results of ``Colorization``.
-
-    Args:
-        generator: The network, from 1 channel to 2.
-    """
-
-    needs = frozenset({"image"})
+class BareColorization(ColourResults, BareGenerator):
+    """A single generator from lightness (1 channel) to colour (2 channels)."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__(generator, "a_to_b", {"image": 3})
-
-    def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
-        return colour_results(self, batch, direction, network_mode)

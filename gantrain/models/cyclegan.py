@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantrain.config.schema import NonNegativeFloat, NonNegativeInt
-from gantrain.data.base import Batch, ImageSpec
+from gantrain.data.base import Batch
 from gantrain.errors import ConfigError
 from gantrain.models.base import MakeNetwork
 from gantrain.models.pool import ImagePool
@@ -30,19 +30,12 @@ class CycleGAN(TranslationGAN):
     With squared reconstruction, the logistic loss and no pool it is DiscoGAN (Kim et al. 2017, arXiv:1703.05192).
 
     Args:
-        spec: Of the training images.
-        make_generator: Builds a generator.
-        make_discriminator: Builds a discriminator.
         lambda_a: Weight of the cycle loss a to b to a.
         lambda_b: Weight of the cycle loss b to a to b.
         lambda_identity: Weight, relative to those, of the identity loss: the mean absolute difference between images of
             a generator's target domain and its outputs for them; 0 is off.
         cycle_loss: ``l1`` is the mean absolute, ``l2`` the mean squared error of reconstruction.
         pool_size: Number of generated images stored per domain to train the discriminator on again; 0 is off.
-        others: The keys of ``TranslationGAN``.
-
-    Raises:
-        ConfigError: There is an identity loss between domains with different numbers of channels.
     """
 
     directions: tuple[Direction, ...] = ("a_to_b", "b_to_a")
@@ -50,7 +43,6 @@ class CycleGAN(TranslationGAN):
     def __init__(
         self,
         *,
-        spec: ImageSpec,
         make_generator: MakeNetwork,
         make_discriminator: MakeNetwork,
         lambda_a: NonNegativeFloat,
@@ -60,16 +52,16 @@ class CycleGAN(TranslationGAN):
         pool_size: NonNegativeInt,
         **others: Any,
     ) -> None:
-        super().__init__(spec=spec, **others)
-        self.same_channels = spec.channels["a"] == spec.channels["b"]
+        super().__init__(**others)
+        a, b = self.spec.shape("a"), self.spec.shape("b")
+        self.same_channels = a[0] == b[0]
         if lambda_identity and not self.same_channels:
             raise ConfigError(
                 f"model.lambda_identity ({lambda_identity}): the identity loss compares images of both domains, which "
-                f"have {spec.channels['a']} and {spec.channels['b']} channels: set it to 0"
+                f"have {a[0]} and {b[0]} channels: set it to 0"
             )
         self.lambda_a, self.lambda_b, self.lambda_identity = lambda_a, lambda_b, lambda_identity
         self.reconstruction = F.l1_loss if cycle_loss == "l1" else F.mse_loss
-        a, b = spec.shape("a"), spec.shape("b")
         self.generator_ab = make_generator(input_shape=a, shape=b)
         self.generator_ba = make_generator(input_shape=b, shape=a)
         self.discriminator_b = make_discriminator(shape=b)
@@ -101,7 +93,6 @@ class CycleGAN(TranslationGAN):
         return {name: value.detach() for name, value in losses.items()}
 
     def _identity_losses(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
-        """The mean absolute differences between images of a generator's target domain and its outputs for them."""
         if not self.lambda_identity:
             return {"idt_a": a.new_zeros(()), "idt_b": a.new_zeros(())}  # Logged as in the authors' code.
         return {
@@ -117,12 +108,12 @@ class CycleGAN(TranslationGAN):
         source, target = direction[0], direction[-1]
         back: Direction = "b_to_a" if direction == "a_to_b" else "a_to_b"
         seeds = seeds_of(batch, network_mode)
-        made = super().results(batch, direction, network_mode=network_mode)
-        made[f"rec_{source}"] = self.translate(made[f"fake_{target}"], back, seeds=seeds)
+        images = super().results(batch, direction, network_mode=network_mode)
+        images[f"rec_{source}"] = self.translate(images[f"fake_{target}"], back, seeds=seeds)
         if self.same_channels:
             # The authors' code names it by the generator: idt_b is the output of G_B for images of a.
-            made[f"idt_{target}"] = self.translate(batch[source], back, seeds=seeds)
-        return made
+            images[f"idt_{target}"] = self.translate(batch[source], back, seeds=seeds)
+        return images
 
     def visuals(self, batch: Batch) -> dict[str, Tensor]:
         """The results of both directions, without targets, and without identities unless there is an identity loss."""

@@ -25,10 +25,8 @@ class InfoGAN(LatentGAN):
     minimise it.
 
     Args:
-        categories: Values of the categorical code, at least 2.
+        categories: Number of values of the categorical code.
         continuous: Number of continuous codes.
-        lambda_categorical: Weight of the loss of the categorical code.
-        lambda_continuous: Weight of the loss of the continuous codes.
         others: The keys of ``LatentGAN``; ``latent_dim`` is the length of the noise alone.
     """
 
@@ -58,8 +56,8 @@ class InfoGAN(LatentGAN):
         """Noise and codes (count, latent_size)."""
         noise, _ = super().draw(count, draws)
         categories, continuous = self.codes
-        # F.one_hot would synchronise with the device to check its input.
         drawn = draws.integers(count, categories)
+        # F.one_hot would synchronise with the device to check its input.
         category = drawn[:, None] == torch.arange(categories, device=drawn.device)
         return torch.cat([noise, category.to(noise), (draws.uniform(count, continuous) * 2 - 1).to(noise)], dim=1), None
 
@@ -80,13 +78,11 @@ class InfoGAN(LatentGAN):
     def discriminator_loss(
         self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The adversarial terms, and Q's loss on generated images."""
         fake_logits = self.discriminator(fake)
         loss, parts = self.adversarial_terms(self.discriminate(real["image"], None), fake_logits[:, :1])
         return loss + self.weighted(self.information_loss(fake_logits, latent)), parts
 
     def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The adversarial loss, and Q's loss."""
         logits = self.discriminator(fake)
         information = self.information_loss(logits, latent)
         adversarial = self.loss.generator(logits[:, :1])

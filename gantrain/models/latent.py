@@ -41,7 +41,6 @@ class WGAN(LatentGAN):
         warmup_critic_steps: Critic updates before each warm-up step (100 in the authors' code); 0 is off.
         warmup_steps: Number of warm-up steps, which are generator updates, at the start (25 there).
         warmup_every: Period, in generator updates, of further warm-up steps (500 there); 0 is off.
-        others: The keys of ``LatentGAN``.
     """
 
     def __init__(
@@ -66,7 +65,6 @@ class WGAN(LatentGAN):
     def update_discriminator(
         self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None, update: Updates
     ) -> dict[str, Tensor]:
-        """The critic's update, then the clipping of its weights."""
         parts = super().update_discriminator(real, fake, latent, labels, update)
         if self.clip:
             with torch.no_grad():

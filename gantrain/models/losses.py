@@ -7,7 +7,7 @@ over ranks with batches of equal size is the loss of the global batch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,21 +33,19 @@ def _logistic_real(logits: Tensor, smoothing: float) -> Tensor:
     return (F.softplus(-logits) + smoothing * logits).mean()
 
 
-def _logistic_fake(logits: Tensor) -> Tensor:
-    return F.softplus(logits).mean()  # Equals -log(1 - sigmoid(x)).
-
-
+# Goodfellow et al. 2014 (arXiv:1406.2661), section 3: the generator maximises log D(G(z)).
+_LOGISTIC = AdversarialLoss(
+    real=_logistic_real,
+    fake=lambda x: F.softplus(x).mean(),  # Equals -log(1 - sigmoid(x)).
+    generator=lambda x: F.softplus(-x).mean(),
+    has_target=True,
+)
 ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
-    # Goodfellow et al. 2014 (arXiv:1406.2661), section 3: the generator maximises log D(G(z)).
-    "logistic": AdversarialLoss(
-        real=_logistic_real, fake=_logistic_fake, generator=lambda x: F.softplus(-x).mean(), has_target=True
-    ),
+    "logistic": _LOGISTIC,
     # The minimax form of the same paper: the generator minimises log(1 - D(G(z))), which saturates.
-    "minimax": AdversarialLoss(
-        real=_logistic_real, fake=_logistic_fake, generator=lambda x: -F.softplus(x).mean(), has_target=True
-    ),
+    "minimax": replace(_LOGISTIC, generator=lambda x: -F.softplus(x).mean()),
     # Mao et al. 2017 (arXiv:1611.04076) with a = 0 and b = c = 1, without their factor 1/2 of each expectation: pix2pix
-    # and CycleGAN halve the discriminator's sum themselves.
+    # and CycleGAN halve the discriminator's sum.
     "least_squares": AdversarialLoss(
         real=lambda x, smoothing: (x - (1 - smoothing)).square().mean(),
         fake=lambda x: x.square().mean(),
@@ -69,18 +67,12 @@ ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
 
 
 def adversarial_loss(name: str, *, label_smoothing: float = 0.0) -> AdversarialLoss:
-    """The loss of that name.
-
-    Raises:
-        ConfigError: There is no such loss, or it has no target that ``label_smoothing`` could change.
-    """
+    """The loss of that name, which must have a target if there is ``label_smoothing`` to change it."""
     if name not in ADVERSARIAL_LOSSES:
         raise ConfigError(f"model.loss: no adversarial loss '{name}'; {nearest(name, ADVERSARIAL_LOSSES)}")
     loss = ADVERSARIAL_LOSSES[name]
     if label_smoothing and not loss.has_target:
-        raise ConfigError(
-            f"model.label_smoothing ({label_smoothing}) has no meaning for model.loss={name}: set it to 0"
-        )
+        raise ConfigError(f"model.label_smoothing={label_smoothing} has no meaning for model.loss={name}: set it to 0")
     return loss
 
 
@@ -91,13 +83,10 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     all pixels and channels, so the critic must not mix the images of a batch (no batch normalisation).
 
     Args:
-        critic: Maps images (N, C, H, W) to logits of any shape, one row per image.
+        critic: Maps images (N, C, H, W) to logits of any shape.
         real: (N, C, H, W).
         fake: (N, C, H, W); gradients do not flow back into it.
         mix: (N,), the weight of the real image in each point, uniform in [0, 1].
-
-    Returns:
-        Scalar tensor, differentiable in the critic's parameters.
     """
     weight = mix.to(real.dtype).view(-1, 1, 1, 1)
     points = (weight * real + (1 - weight) * fake.detach()).requires_grad_()
@@ -105,16 +94,9 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
 
 
 def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
-    """Mean of ``|grad D(x)|^2`` over real images, without its weight gamma/2.
+    """Mean of ``|grad D(x)|^2`` over real images (N, C, H, W), without its weight gamma/2.
 
     Mescheder et al. 2018 (arXiv:1801.04406), equation 9.
-
-    Args:
-        discriminator: Maps images (N, C, H, W) to logits of any shape, one row per image.
-        real: (N, C, H, W).
-
-    Returns:
-        Scalar tensor, differentiable in the discriminator's parameters.
     """
     return _image_gradient(discriminator, real.detach().requires_grad_()).square().sum(dim=1).mean()
 

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantrain.config.schema import NonNegativeFloat
-from gantrain.data.base import Batch, ImageSpec
+from gantrain.data.base import Batch
 from gantrain.models.base import MakeNetwork
 from gantrain.models.translation import Direction, TranslationGAN
 from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS
 
-EVALUATED = 64  # Pairs; each is translated on its own, which is slow.
+EVALUATED = 64  # Pairs; each is translated independently, which is slow.
 
 
 @MODELS.register("pix2pix")
@@ -27,11 +27,7 @@ class Pix2Pix(TranslationGAN):
     inference.
 
     Args:
-        spec: Of the training images.
-        make_generator: Builds the generator.
-        make_discriminator: Builds the discriminator.
         lambda_l1: Weight of the mean absolute difference between output and target.
-        others: Those of ``TranslationGAN``.
     """
 
     needs_pairs = True
@@ -39,17 +35,16 @@ class Pix2Pix(TranslationGAN):
     def __init__(
         self,
         *,
-        spec: ImageSpec,
         make_generator: MakeNetwork,
         make_discriminator: MakeNetwork,
         lambda_l1: NonNegativeFloat,
         **others: Any,
     ) -> None:
-        super().__init__(spec=spec, **others)
+        super().__init__(**others)
         self.lambda_l1 = lambda_l1
-        channels = spec.channels["a"] + spec.channels["b"]
-        self.generator = make_generator(input_shape=spec.shape("a"), shape=spec.shape("b"))
-        self.discriminator = make_discriminator(shape=(channels, spec.height, spec.width))
+        a, b = self.spec.shape("a"), self.spec.shape("b")
+        self.generator = make_generator(input_shape=a, shape=b)
+        self.discriminator = make_discriminator(shape=(a[0] + b[0], *a[1:]))
 
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
         """The discriminator's update, then the generator's, on one batch and one forward pass of the generator."""

@@ -13,10 +13,7 @@ class ImagePool(nn.Module):
 
     Shrivastava et al. 2017 (arXiv:1612.07828). Until the pool is full, images are stored and returned unchanged. Random
     choices are made on the host with torch's default generator. The contents are part of the state and differ between
-    ranks.
-
-    Args:
-        size: Number of stored images; 0 returns all images unchanged.
+    ranks. With a ``size`` of 0, all images are returned unchanged.
     """
 
     def __init__(self, size: int) -> None:
@@ -25,14 +22,9 @@ class ImagePool(nn.Module):
         self._stored: list[list[Tensor]] = []
 
     def forward(self, images: Tensor, *companions: Tensor | None) -> tuple[Any, ...]:
-        """Exchange some of the images for older ones.
+        """Images (N, C, H, W) and companions in the given shapes, detached.
 
-        Args:
-            images: (N, C, H, W).
-            companions: (N, ...) each, what the images were generated from, which is exchanged with them; or None.
-
-        Returns:
-            Images and companions in the given shapes, detached.
+        Companions (N, ...) are what the images were generated from, which is exchanged with them; any may be None.
         """
         given = [tensor.detach() for tensor in (images, *companions) if tensor is not None]
         if self.size:
@@ -49,7 +41,7 @@ class ImagePool(nn.Module):
             return new
         place = int(torch.randint(self.size, ()))
         old, self._stored[place] = self._stored[place], [tensor.clone() for tensor in new]
-        # Those of a checkpoint are on the CPU.
+        # After a checkpoint was loaded, the stored ones are on the CPU.
         return [stored.to(tensor.device) for stored, tensor in zip(old, new, strict=True)]
 
     def get_extra_state(self) -> list[list[Tensor]]:

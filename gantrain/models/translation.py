@@ -22,16 +22,10 @@ NetworkMode: TypeAlias = Literal["train", "eval"]
 
 
 class Translator(nn.Module, ABC):
-    """A module that translates images: a model with its discriminators, or a bare generator.
+    """A module that translates images: a model with its discriminators, or a bare generator."""
 
-    Attributes:
-        needs: Batch keys that it reads.
-        directions: The directions that it translates in; the domains are called ``a`` and ``b``.
-        channels: Number of channels of its images, per domain.
-    """
-
-    needs: ClassVar[frozenset[str]] = frozenset({"a", "b"})
-    channels: dict[str, int]
+    needs: ClassVar[frozenset[str]] = frozenset({"a", "b"})  # Batch keys that it reads.
+    channels: dict[str, int]  # Number of channels of its images, per domain.
     directions: tuple[Direction, ...] = ("a_to_b",)
 
     @abstractmethod
@@ -48,19 +42,16 @@ class Translator(nn.Module, ABC):
         result is cropped.
 
         Args:
-            image: In [-1, 1].
+            image: (N, C, H, W) in [-1, 1].
             direction: One of ``directions``.
             seeds: One per image, for its dropout; batch norm uses the statistics of each image alone. None: the network
                 is called in its current mode, which is evaluation mode in a model that was loaded.
-
-        Raises:
-            ConfigError: The direction is not one of ``directions``.
         """
         if direction not in self.directions:
-            raise ConfigError(f"direction={direction}: this model knows only {' and '.join(self.directions)}")
+            raise ConfigError(f"direction={direction}: this model only translates {' and '.join(self.directions)}")
         generator = self.generator_of(direction)
         height, width = image.shape[-2:]
-        multiple, smallest = (int(getattr(generator, key, 1)) for key in ("multiple", "smallest"))
+        multiple, smallest = _limits(generator)
         image = _reflected(image, *(-(-max(side, smallest) // multiple) * multiple for side in (height, width)))
         if seeds is None:
             output = generator(image)
@@ -88,13 +79,7 @@ class Translator(nn.Module, ABC):
 
 
 class BareGenerator(Translator):
-    """A generator without a model, from a ``.pth`` file.
-
-    Args:
-        generator: The network.
-        direction: The direction that it translates in.
-        channels: Number of channels of its images, per domain.
-    """
+    """A generator without a model, from a ``.pth`` file."""
 
     def __init__(self, generator: nn.Module, direction: Direction, channels: dict[str, int]) -> None:
         super().__init__()
@@ -107,12 +92,7 @@ class BareGenerator(Translator):
 
 
 class TranslationGAN(Translator, AdversarialGAN):
-    """A GAN that translates images.
-
-    Args:
-        loss: Name of an adversarial loss.
-        others: The keys of ``AdversarialGAN``.
-    """
+    """A GAN that translates images."""
 
     previews: ClassVar[int] = 4
     columns: ClassVar[int | None] = None
@@ -143,15 +123,10 @@ class TranslationGAN(Translator, AdversarialGAN):
         return self.penalties_of(discriminator, real, fake, draws)
 
     def check_sizes(self, batch: Batch) -> Batch:
-        """Return the batch if the networks accept the size of its images.
-
-        Raises:
-            ConfigError: They do not.
-        """
-        images = next(batch[key] for key in IMAGE_KEYS if key in batch)
-        sides = images.shape[-2:]
+        """The batch, refused if a network does not accept the size of its images."""
+        sides = _images(batch).shape[-2:]
         for network in (*self.generators(), *self.discriminators()):
-            multiple, smallest = (int(getattr(network, key, 1)) for key in ("multiple", "smallest"))
+            multiple, smallest = _limits(network)
             if min(sides) < smallest or any(side % multiple for side in sides):
                 raise ConfigError(
                     f"{batch.get('name', ['an image'])[0]} has {sides[0]} x {sides[1]} pixels, and "
@@ -172,8 +147,17 @@ def seeds_of(batch: Batch, network_mode: NetworkMode) -> list[int] | None:
     """A seed per image for dropout, from its name or else its position in the batch; None in evaluation mode."""
     if network_mode == "eval":
         return None
-    images = next(batch[key] for key in IMAGE_KEYS if key in batch)
-    return [derive_seed("dropout", name) for name in batch.get("name", range(len(images)))]
+    return [derive_seed("dropout", name) for name in batch.get("name", range(len(_images(batch))))]
+
+
+def _images(batch: Batch) -> Tensor:
+    images: Tensor = next(batch[key] for key in IMAGE_KEYS if key in batch)
+    return images
+
+
+def _limits(network: nn.Module) -> tuple[int, int]:
+    """The number that the sides of an image must be multiples of, and their minimum."""
+    return int(getattr(network, "multiple", 1)), int(getattr(network, "smallest", 1))
 
 
 def _reflected(image: Tensor, height: int, width: int) -> Tensor:

@@ -31,7 +31,7 @@ class Network(nn.Module):
         norm: With ``spectral``, every convolution and linear layer is divided by its largest singular value (Miyato et
             al. 2018, arXiv:1802.05957); the subclass documents to which layers the others apply.
         init: ``normal`` is N(0, ``init_gain``), and N(1, ``init_gain``) for the scales of norm layers (Radford et al.
-            2016, arXiv:1511.06434); ``default`` is torch's own.
+            2016, arXiv:1511.06434); ``default`` is that of torch.
         init_gain: Standard deviation for ``normal``, gain for ``xavier`` and ``orthogonal``.
     """
 
@@ -112,11 +112,7 @@ def reference_bias(norm: Norm) -> bool:
 
 
 def doublings(shape: ImageShape, network: str) -> int:
-    """The number of doublings from 4 x 4 to the image size.
-
-    Raises:
-        ConfigError: The size is not a power of two from 16 to 256 on both sides.
-    """
+    """The number of doublings from 4 x 4 to the image size, a power of two from 16 to 256 on both sides."""
     _, height, width = shape
     if height != width or height not in (16, 32, 64, 128, 256):
         raise ConfigError(
@@ -126,65 +122,32 @@ def doublings(shape: ImageShape, network: str) -> int:
     return (height // 4).bit_length() - 1
 
 
-def check_multiple(shape: ImageShape, multiple: int, network: str, *, else_set: str = "") -> None:
-    """Refuse images whose sides are not multiples of ``multiple``.
+def check_sides(shape: ImageShape, network: str, *, multiple: int = 1, smallest: int = 1, or_else: str = "") -> None:
+    """Refuse images whose sides are not multiples of ``multiple``, or are less than ``smallest``.
 
-    Args:
-        shape: Channels, height and width.
-        multiple: A power of two that the network downsamples by.
-        network: Its registered name.
-        else_set: Another remedy, to be appended to the message.
-
-    Raises:
-        ConfigError: A side is not such a multiple.
+    Below ``smallest``, a layer of the network would have too few pixels; ``or_else`` is another remedy for the message.
     """
     _, height, width = shape
     if height % multiple or width % multiple:
-        raise ConfigError(
-            f"the network '{network}' takes images whose sides are multiples of {multiple}, not {height} x {width}: "
-            f"set data.crop_size (and data.load_size) to such numbers{else_set}"
-        )
-
-
-def check_at_least(shape: ImageShape, side: int, network: str) -> None:
-    """Refuse images with a side shorter than ``side``, for which a layer of the network would have no pixels.
-
-    Raises:
-        ConfigError: A side is shorter.
-    """
-    _, height, width = shape
-    if min(height, width) < side:
-        raise ConfigError(
-            f"the network '{network}' takes images of at least {side} x {side} pixels, not {height} x {width}: "
-            "set data.crop_size (and data.load_size) to such numbers"
-        )
-
-
-def check_one_map(network: str, num_classes: int, num_outputs: int) -> None:
-    """Refuse labels and several outputs, for a discriminator that takes the arguments but supports neither.
-
-    Raises:
-        ConfigError: There are labels or several outputs.
-    """
-    if num_classes or num_outputs != 1:
-        lack = "takes no labels" if num_classes else f"has one output per position, not {num_outputs} per image"
-        raise ConfigError(f"the network '{network}' {lack}: choose another, like network/discriminator=dcgan")
+        limit = f"whose sides are multiples of {multiple}"
+    elif min(height, width) < smallest:
+        limit = f"of at least {smallest} x {smallest} pixels"
+    else:
+        return
+    raise ConfigError(
+        f"the network '{network}' takes images {limit}, not {height} x {width}: "
+        f"set data.crop_size (and data.load_size) to such numbers{or_else}"
+    )
 
 
 class ImageToImage(Network):
     """The base class of generators that translate images.
 
     Args:
-        input_shape: Channels, height and width of the input images.
-        shape: Channels, height and width of the output images; the sides are those of the input.
+        input_shape: Shape of the input images.
+        shape: Shape of the output images; the sides are those of the input.
         width: Channels of the first layer; they double with every halving of the sides, in a U-Net up to eightfold.
         dropout: Probability; 0 is off. The subclass documents its position, and that of the norm.
-        norm: See ``Network``.
-        init: The keys of ``Network``.
-
-    Attributes:
-        multiple: Both sides of an image must be multiples of this.
-        smallest: Minimum side of an image.
     """
 
     def __init__(
@@ -200,11 +163,10 @@ class ImageToImage(Network):
         super().__init__(norm=norm, **init)
         self.input_shape, self.shape, self.width, self.dropout, self.norm = input_shape, shape, width, dropout, norm
 
-    def check_sides(self, network: str, *, multiple: int, smallest: int = 1, else_set: str = "") -> None:
-        """Set the attributes, and refuse images that they do not allow; see ``check_multiple``."""
+    def limit_sides(self, network: str, *, multiple: int, smallest: int = 1, or_else: str = "") -> None:
+        """Set both limits as attributes, and refuse images outside of them; see ``check_sides``."""
         self.multiple, self.smallest = multiple, smallest
-        check_multiple(self.input_shape, multiple, network, else_set=else_set)
-        check_at_least(self.input_shape, smallest, network)
+        check_sides(self.input_shape, network, multiple=multiple, smallest=smallest, or_else=or_else)
 
 
 # ---- precision

@@ -21,15 +21,11 @@ class DCGANGenerator(Network):
     """Transposed convolutions from 4 x 4 upward, ReLU, tanh (Radford et al. 2016, arXiv:1511.06434).
 
     Args:
-        latent_dim: Length of the latent vector.
-        shape: Channels, height and width of the images; the sides are equal, 2^k from 16 to 256.
+        shape: The sides are equal, 2^k from 16 to 256.
         num_classes: 0, or the number of labels, whose learned embeddings are concatenated to the latent vectors.
         width: Channels of the last hidden layer; they double toward the latent vector.
         extra_layers: 3 x 3 convolutions at the last hidden layer's resolution (Arjovsky et al.'s code).
-        label_dim: Length of a label's embedding.
         norm: In every layer but the last.
-        order: ``conv_norm_act``, or ``conv_act_norm``.
-        init: The keys of ``Network``.
     """
 
     def __init__(
@@ -75,15 +71,12 @@ class DCGANDiscriminator(Network):
     """Strided convolutions down to 4 x 4, LeakyReLU 0.2, no norm on the first (Radford et al. 2016, arXiv:1511.06434).
 
     Args:
-        shape: Channels, height and width of the images; the sides are equal, 2^k from 16 to 256.
+        shape: The sides are equal, 2^k from 16 to 256.
         num_classes: 0, or the number of labels, whose learned embeddings are an additional image channel.
-        num_outputs: Logits per image.
         width: Channels of the first layer; they double downward.
         extra_layers: 3 x 3 convolutions after the first layer (Arjovsky et al.'s code).
         dropout: After every activation; 0 is off (0.5 in Odena et al. 2017, arXiv:1610.09585).
         norm: In every layer but the first and the last.
-        order: ``conv_norm_act``, or ``conv_act_norm``.
-        init: The keys of ``Network``.
     """
 
     def __init__(

@@ -22,10 +22,8 @@ class MLP(Network):
         hidden: Size of the narrowest hidden layer.
         num_layers: Number of hidden layers.
         doubling: Whether sizes double from layer to layer, away from the narrowest.
-        label_dim: Length of a label's embedding.
         dropout: After every activation; 0 is off.
         norm: ``batch``, ``none`` or ``spectral``.
-        init: The keys of ``Network``.
     """
 
     def __init__(
@@ -70,13 +68,7 @@ class MLP(Network):
 
 @GENERATORS.register("mlp")
 class MLPGenerator(MLP):
-    """Linear layers that double in size, LeakyReLU 0.2, tanh, for images of any size.
-
-    Args:
-        latent_dim: Length of the latent vector.
-        shape: Channels, height and width of the images.
-        others: The keys of ``MLP``.
-    """
+    """Linear layers that double in size, LeakyReLU 0.2, tanh, for images of any size."""
 
     def __init__(self, *, latent_dim: PositiveInt, shape: ImageShape, **others: Any) -> None:
         super().__init__(**others)
@@ -92,13 +84,7 @@ class MLPGenerator(MLP):
 
 @DISCRIMINATORS.register("mlp")
 class MLPDiscriminator(MLP):
-    """Linear layers that halve in size down to ``hidden``, LeakyReLU 0.2, for images of any size.
-
-    Args:
-        shape: Channels, height and width of the images.
-        num_outputs: Logits per image.
-        others: The keys of ``MLP``.
-    """
+    """Linear layers that halve in size down to ``hidden``, LeakyReLU 0.2, for images of any size."""
 
     def __init__(self, *, shape: ImageShape, num_outputs: PositiveInt, **others: Any) -> None:
         super().__init__(**others)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from gantrain.config.schema import PositiveInt, RepeatCount
-from gantrain.networks.common import ImageShape, Network, Norm, check_at_least, norm_layer, reference_bias
+from gantrain.networks.common import ImageShape, Network, Norm, check_sides, norm_layer, reference_bias
 from gantrain.registry import DISCRIMINATORS
 
 
@@ -24,20 +24,15 @@ class PatchGANDiscriminator(Network):
     """4 x 4 convolutions, LeakyReLU 0.2, a logit per image patch (Isola et al. 2017, arXiv:1611.07004).
 
     Args:
-        shape: Channels, height and width of the images.
         width: Channels of the first layer; they double with every layer, up to eightfold.
         layers: Convolutions of stride 2; the side of a patch is 16 pixels for 1, 34 for 2, 70 for 3, 142 for 4.
         norm: In every layer but the first and the last.
-        init: The keys of ``Network``.
-
-    Attributes:
-        smallest: Minimum side of an image.
     """
 
     def __init__(self, *, shape: ImageShape, width: PositiveInt, layers: RepeatCount, norm: Norm, **init: Any) -> None:
         super().__init__(norm=norm, **init)
         self.smallest = 3 * 2**layers  # The last two layers each reduce the sides by a pixel.
-        check_at_least(shape, self.smallest, "patchgan")
+        check_sides(shape, "patchgan", smallest=self.smallest)
         channels = [width * 2 ** min(number, 3) for number in range(layers + 1)]
         first: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         hidden: list[nn.Module] = []
@@ -58,19 +53,14 @@ class TextbookPatchGANDiscriminator(Network):
     After Isola et al. 2017 (arXiv:1611.07004), in a form that is common in tutorials.
 
     Args:
-        shape: Channels, height and width of the images.
         width: Channels of the first layer; they double with every layer.
         norm: In every layer but the first and the last.
-        init: The keys of ``Network``.
-
-    Attributes:
-        smallest: Minimum side of an image.
     """
 
     def __init__(self, *, shape: ImageShape, width: PositiveInt, norm: Norm, **init: Any) -> None:
         super().__init__(norm=norm, **init)
         self.smallest = 32  # So that the last norm has more than one pixel.
-        check_at_least(shape, self.smallest, "patchgan_textbook")
+        check_sides(shape, "patchgan_textbook", smallest=self.smallest)
         first: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         hidden = [layer for times in (1, 2, 4) for layer in _block(width * times, width * times * 2, 2, norm)]
         # An even kernel needs odd padding to preserve the sides: here a row at the top and a column on the left.
@@ -88,10 +78,8 @@ class PixelGANDiscriminator(Network):
     """Three 1 x 1 convolutions, LeakyReLU 0.2, a logit per pixel (Isola et al. 2017, arXiv:1611.07004).
 
     Args:
-        shape: Channels, height and width of the images.
         width: Channels of the first layer; the second has twice as many.
         norm: In the second layer.
-        init: The keys of ``Network``.
     """
 
     def __init__(self, *, shape: ImageShape, width: PositiveInt, norm: Norm, **init: Any) -> None:

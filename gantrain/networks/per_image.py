@@ -19,10 +19,6 @@ def as_in_training(network: nn.Module, seeds: Sequence[int]) -> Iterator[None]:
     pix2pix samples like this (Isola et al. 2017, arXiv:1611.07004): its dropout is the noise, and its batches contain
     one image. The state of the network does not change, including running statistics and spectral norms. The result for
     an image depends neither on the rest of the batch nor on the device: its masks are drawn on the CPU from its seed.
-
-    Args:
-        network: To be called inside, in any mode, on batches of ``len(seeds)`` images.
-        seeds: One per image.
     """
     modes = [(module, module.training) for module in network.modules()]
     draws = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -53,5 +49,5 @@ def _normalised_alone(norm: nn.BatchNorm2d, features: Tensor) -> Tensor:
 
 
 def _dropped(probability: float, draws: Sequence[torch.Generator], features: Tensor) -> Tensor:
-    masks = [torch.empty(features.shape[1:]).bernoulli_(1 - probability, generator=own) for own in draws]
+    masks = [torch.empty(features.shape[1:]).bernoulli_(1 - probability, generator=generator) for generator in draws]
     return features * torch.stack(masks).to(features) / (1 - probability)

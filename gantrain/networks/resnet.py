@@ -61,7 +61,6 @@ class ResnetGenerator(ImageToImage):
         dropout: In the middle of each block; 0 is off.
         norm: After every convolution but the last.
         upsample: ``transposed`` convolutions, or ``resize``: nearest neighbours, then a 3 x 3 convolution.
-        others: The keys of ``ImageToImage``.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class ResnetGenerator(ImageToImage):
             raise ConfigError(f"network.generator.stem={stem}: give an odd kernel size, like 7")
         # Reflection and norms need at least two pixels per side at the lowest resolution.
         multiple = 2**downsamplings
-        self.check_sides("resnet", multiple=multiple, smallest=max(2 * multiple, stem // 2 + 1))
+        self.limit_sides("resnet", multiple=multiple, smallest=max(2 * multiple, stem // 2 + 1))
         bias = reference_bias(norm)
 
         def block(convolution: list[nn.Module], channels: int) -> list[nn.Module]:

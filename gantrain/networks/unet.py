@@ -5,13 +5,14 @@ The keys and shapes of the state of ``unet`` are those of pytorch-CycleGAN-and-p
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from gantrain.config.schema import Range, RepeatCount
-from gantrain.networks.common import ImageShape, ImageToImage, norm_layer, reference_bias
+from gantrain.networks.common import ImageToImage, norm_layer, reference_bias
 from gantrain.registry import GENERATORS
 
 Upsample: TypeAlias = Literal["transposed", "resize"]
@@ -24,14 +25,6 @@ def _up(inputs: int, outputs: int, upsample: Upsample, *, bias: bool) -> nn.Modu
     if upsample == "transposed":
         return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias)
     return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias))
-
-
-def _halvings(shape: ImageShape) -> int:
-    """How many times both sides can be halved, at most ``MOST_DEPTH``."""
-    times = 0
-    while times < MOST_DEPTH and all(side % 2 ** (times + 1) == 0 for side in shape[1:]):
-        times += 1
-    return times
 
 
 class UNetBlock(nn.Module):
@@ -60,7 +53,6 @@ class UNetGenerator(ImageToImage):
         skips: Whether there are skip connections; without them, this is the paper's encoder-decoder.
         norm: After every convolution but the first, the innermost downward and the last.
         upsample: ``transposed`` convolutions, or ``resize``: nearest neighbours, then a 3 x 3 convolution.
-        others: The keys of ``ImageToImage``.
     """
 
     def __init__(
@@ -74,9 +66,10 @@ class UNetGenerator(ImageToImage):
         super().__init__(**others)
         input_shape, shape, width = self.input_shape, self.shape, self.width
         dropout, norm = self.dropout, self.norm
-        levels = depth or max(_halvings(input_shape), LEAST_DEPTH)
+        halvings = gcd(*input_shape[1:], 2**MOST_DEPTH).bit_length() - 1
+        levels = depth or max(halvings, LEAST_DEPTH)
         shallower = " or choose network.generator.depth=null"
-        self.check_sides("unet", multiple=2**levels, else_set=shallower if levels > LEAST_DEPTH else "")
+        self.limit_sides("unet", multiple=2**levels, or_else=shallower if levels > LEAST_DEPTH else "")
         channels = [width * 2 ** min(level, 3) for level in range(levels)]
         bias = reference_bias(norm)
         joined = 2 if skips else 1  # Skip connections double the channels of the upward layers.
@@ -118,7 +111,6 @@ class ResizeUNetGenerator(ImageToImage):
         depth: How many times the sides are halved.
         dropout: After every upward activation; 0 is off.
         norm: After every convolution but the last.
-        others: The keys of ``ImageToImage``.
     """
 
     def __init__(self, *, depth: RepeatCount, **others: Any) -> None:
@@ -126,7 +118,7 @@ class ResizeUNetGenerator(ImageToImage):
         input_shape, shape, width = self.input_shape, self.shape, self.width
         dropout, norm = self.dropout, self.norm
         # A norm would turn a single pixel into zero.
-        self.check_sides("unet_resize", multiple=2**depth, smallest=2 * 2**depth)
+        self.limit_sides("unet_resize", multiple=2**depth, smallest=2 * 2**depth)
         bias = reference_bias(norm)
         channels = [width * 2 ** min(level, 3) for level in range(depth)]
 

@@ -21,7 +21,6 @@ class EMA:
     def __init__(self, modules: Iterable[nn.Module], decay: float) -> None:
         self._modules = nn.ModuleList(modules)
         self._average = get_ema_multi_avg_fn(decay)
-        self._averages: dict[str, Tensor] = {}
         self.restart()
 
     def restart(self) -> None:

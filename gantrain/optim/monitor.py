@@ -1,6 +1,6 @@
 """What all ranks must know at the same step, without extra messages and without waiting for the device.
 
-Two flags travel with every averaging of gradients: whether any rank wants to stop, or to save. A third, whether a loss
+Two flags are averaged together with the gradients: whether any rank wants to stop, or to save. A third, whether a loss
 or gradient was not finite, is computed on the device. All are read one step late, when the device has computed them,
 except where a checkpoint is about to be saved.
 """
@@ -46,7 +46,7 @@ class RunMonitor:
     ) -> None:
         self.wants_stop = wants_stop
         self.wants_save = wants_save
-        self._flags = torch.zeros(3, device=device)  # stop, save, not finite
+        self._flags = torch.zeros(3, device=device)  # In this order: stop, save, not finite.
         self._pending: tuple[int, Tensor, torch.cuda.Event | None] | None = None
         self._norms: deque[tuple[int, str, Tensor, Tensor]] = deque(maxlen=MAX_NORMS)
         self._step = 0
@@ -58,7 +58,7 @@ class RunMonitor:
 
     def message(self, loss: Tensor) -> Tensor:
         """The flags, (3,), to be averaged over ranks together with the gradients of ``loss``."""
-        flags = loss.new_zeros(self._flags.shape)  # In the gradients' dtype, to travel in the same message.
+        flags = loss.new_zeros(self._flags.shape)  # In the gradients' dtype, to be sent in the same message.
         if distributed.world_size() > 1:
             flags[0] = float(self.wants_stop())
             flags[1] = float(self.wants_save())

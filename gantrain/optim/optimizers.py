@@ -9,9 +9,8 @@ from gantrain.config.schema import NonNegativeFloat, UnitFloat
 from gantrain.registry import OPTIMIZERS
 
 
-@OPTIMIZERS.register("adam")
-class Adam(torch.optim.Adam):
-    """Kingma and Ba 2015 (arXiv:1412.6980)."""
+class _AdamArguments:
+    """The constructor of both forms of Adam, which come after it in the order of their bases."""
 
     def __init__(
         self,
@@ -22,23 +21,17 @@ class Adam(torch.optim.Adam):
         betas: tuple[UnitFloat, UnitFloat],
         weight_decay: NonNegativeFloat,
     ) -> None:
-        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
+        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)  # type: ignore[call-arg]
+
+
+@OPTIMIZERS.register("adam")
+class Adam(_AdamArguments, torch.optim.Adam):
+    """Kingma and Ba 2015 (arXiv:1412.6980)."""
 
 
 @OPTIMIZERS.register("adamw")
-class AdamW(torch.optim.AdamW):
+class AdamW(_AdamArguments, torch.optim.AdamW):
     """Adam with decoupled weight decay: Loshchilov and Hutter 2019 (arXiv:1711.05101)."""
-
-    def __init__(
-        self,
-        *,
-        params: list[nn.Parameter],
-        fused: bool,
-        lr: NonNegativeFloat,
-        betas: tuple[UnitFloat, UnitFloat],
-        weight_decay: NonNegativeFloat,
-    ) -> None:
-        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
 
 
 @OPTIMIZERS.register("rmsprop")

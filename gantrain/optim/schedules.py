@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,17 +18,11 @@ from gantrain.errors import ConfigError
 from gantrain.registry import SCHEDULES
 from gantrain.runtime import distributed
 
-InsideUnit: TypeAlias = Annotated[float, Range(above=0, below=1)]
-
 
 class Schedule(ABC):
-    """A factor for the base learning rates.
+    """A factor for the base learning rates."""
 
-    Attributes:
-        depends_on_length: Whether the factor at a step changes when the run is made longer.
-    """
-
-    depends_on_length: ClassVar[bool] = True
+    depends_on_length: ClassVar[bool] = True  # Whether the factor at a step changes when the run becomes longer.
 
     @abstractmethod
     def factor(self, progress: float) -> float:
@@ -55,86 +50,58 @@ class Constant(Schedule):
 
 
 @SCHEDULES.register("linear")
+@dataclass(kw_only=True)
 class Linear(Schedule):
-    """The base rate until ``start``, then linear decay to zero at the end (Zhu et al. 2017, arXiv:1703.10593).
+    """The base rate until ``start``, then linear decay to zero at the end (Zhu et al. 2017, arXiv:1703.10593)."""
 
-    Args:
-        start: Fraction of the run after which the decay begins, in [0, 1).
-    """
-
-    def __init__(self, *, start: UnitFloat) -> None:
-        self.start = start
+    start: UnitFloat  # Fraction of the run after which the decay begins.
 
     def factor(self, progress: float) -> float:
         return min(1.0, (1 - progress) / (1 - self.start))
 
 
 @SCHEDULES.register("step")
+@dataclass(kw_only=True)
 class MultiStep(Schedule):
-    """Multiplied by ``gamma`` at each milestone.
+    """Multiplied by ``gamma`` at each milestone."""
 
-    Args:
-        milestones: Fractions of the run, in (0, 1).
-        gamma: The factor at each.
-    """
-
-    def __init__(self, *, milestones: list[InsideUnit], gamma: NonNegativeFloat) -> None:
-        self.milestones = milestones
-        self.gamma = gamma
+    milestones: list[Annotated[float, Range(above=0, below=1)]]  # Fractions of the run.
+    gamma: NonNegativeFloat
 
     def factor(self, progress: float) -> float:
         return self.gamma ** sum(progress >= milestone for milestone in self.milestones)
 
 
 @SCHEDULES.register("cosine")
+@dataclass(kw_only=True)
 class Cosine(Schedule):
-    """Half a cosine from the base rate down to ``final`` of it (Loshchilov and Hutter 2017, arXiv:1608.03983).
+    """Half a cosine from the base rate down to ``final`` of it (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
 
-    Args:
-        final: The rate at the end as a fraction of the base rate, in [0, 1].
-    """
-
-    def __init__(self, *, final: Annotated[float, Range(at_least=0, at_most=1)]) -> None:
-        self.final = final
+    final: Annotated[float, Range(at_least=0, at_most=1)]  # The rate at the end as a fraction of the base rate.
 
     def factor(self, progress: float) -> float:
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
 
 
 @SCHEDULES.register("plateau")
+@dataclass(kw_only=True)
 class Plateau(Schedule):
     """Multiplied by ``gamma`` whenever a loss has stopped improving.
 
-    Every ``interval`` steps the loss's mean over them and over all ranks is read from the device and compared.
-
-    Args:
-        metric: Name of a logged loss.
-        mode: Whether lower (``min``) or higher (``max``) is better.
-        interval: Steps over which the mean is taken.
-        patience: Intervals without improvement that are tolerated.
-        threshold: Least change that counts as an improvement.
-        gamma: The factor.
+    Every ``interval`` steps, the mean of the loss over them and over all ranks is read from the device and compared.
     """
 
     depends_on_length = False
     _STATE = ("best", "bad", "factor", "sum", "count")
 
-    def __init__(
-        self,
-        *,
-        metric: str,
-        mode: Literal["min", "max"],
-        interval: PositiveInt,
-        patience: NonNegativeInt,
-        threshold: NonNegativeFloat,
-        gamma: NonNegativeFloat,
-    ) -> None:
-        self.metric = metric
-        self.sign = 1 if mode == "min" else -1
-        self.interval = interval
-        self.patience = patience
-        self.threshold = threshold
-        self.gamma = gamma
+    metric: str  # Name of a logged loss.
+    mode: Literal["min", "max"]  # Whether lower or higher values are better.
+    interval: PositiveInt  # Steps.
+    patience: NonNegativeInt  # Intervals without improvement that are tolerated.
+    threshold: NonNegativeFloat  # Least change that counts as an improvement.
+    gamma: NonNegativeFloat
+
+    def __post_init__(self) -> None:
         self._best = math.inf
         self._bad = 0
         self._factor = 1.0
@@ -152,7 +119,7 @@ class Plateau(Schedule):
         if self._count < self.interval:
             return
         distributed.average([self._sum])
-        mean = self.sign * self._sum.item() / self._count
+        mean = self._sum.item() / self._count * (1 if self.mode == "min" else -1)
         self._sum, self._count = torch.zeros(()), 0
         if mean < self._best - self.threshold:
             self._best, self._bad = mean, 0

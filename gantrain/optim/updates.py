@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,7 +24,6 @@ class SideOptimizer:
 
     Args:
         optimizer: Over the parameters of this side only.
-        device: Of the parameters.
         scaled: Whether gradients are scaled against underflow (float16).
         statistics: Floating point buffers of the networks, such as batch norm's means and variances.
     """
@@ -31,7 +31,6 @@ class SideOptimizer:
     def __init__(
         self, optimizer: torch.optim.Optimizer, device: torch.device, *, scaled: bool, statistics: Sequence[Tensor] = ()
     ) -> None:
-        self.device = device
         self.statistics = list(statistics)
         self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
@@ -66,7 +65,9 @@ class SideOptimizer:
         state = [value for values in self.optimizer.state.values() for value in values.values()]
         # Scalars are step counts, which may be on another device.
         moments = [value for value in state if isinstance(value, Tensor) and value.dim() > 0]
-        norms = torch._foreach_norm([*self.parameters, *self.statistics, *moments], torch.inf)  # nan if any is nan
+        norms = torch._foreach_norm(
+            [*self.parameters, *self.statistics, *moments], torch.inf
+        )  # It is nan if any value is.
         return torch.stack([norm.isfinite() for norm in norms]).all()
 
     def state_dict(self) -> dict[str, Any]:
@@ -79,44 +80,27 @@ class SideOptimizer:
         self.scaler.load_state_dict(state["scaler"])
 
 
+@dataclass(kw_only=True, eq=False)
 class Updates:
     """What a model's ``train_step`` is given: the updates of both sides, the step, and its random numbers.
 
     Each update is a backward pass, one averaging of the gradients over all ranks, and the optimizer's step. Nothing is
     read back from the device (except by float16's scaler if the optimizer is not a fused one).
-
-    Attributes:
-        step: Generator updates before this one.
-        draws: Random numbers, reset at every step and the same for any number of ranks.
-        schedule: For the learning rates of both sides.
-        ema: Moving averages of the generators, or None.
-        sides: The optimizers of the generators and of the discriminators.
-        monitor: Collects whether the run is to stop or to save, and whether it has diverged.
     """
 
-    def __init__(
-        self,
-        *,
-        generator: SideOptimizer,
-        discriminator: SideOptimizer,
-        schedule: Schedule,
-        ema: EMA | None,
-        draws: StepRandom,
-        monitor: RunMonitor | None = None,
-    ) -> None:
-        self.step = 0
-        self.draws = draws
-        self.schedule = schedule
-        self.ema = ema
-        self.sides = (generator, discriminator)
-        self.monitor = monitor or RunMonitor(generator.device)
+    sides: tuple[SideOptimizer, SideOptimizer]  # The optimizers of the generators and of the discriminators.
+    schedule: Schedule  # The learning rates of both sides.
+    ema: EMA | None  # Moving averages of the generators.
+    draws: StepRandom  # Random numbers, reset at every step and the same for any number of ranks.
+    monitor: RunMonitor  # Collects whether the run is to stop or to save, and whether it has diverged.
+    step: int = field(default=0, init=False)  # Generator updates before this one.
 
     def begin(self, step: int, progress: float) -> None:
         """Prepare for generator update number ``step`` (from 0), at ``progress`` in [0, 1) of the run."""
         self.step = step
         self.monitor.begin(step)
         self.draws.start(step)
-        # torch's default generators (dropout, pools) are seeded too, differently on each rank.
+        # The default generators of torch (dropout, pools) are seeded too, differently on each rank.
         torch.manual_seed(derive_seed(self.draws.seed, "step", step, self.draws.rank))
         factor = self.schedule.factor(progress)
         for side in self.sides:

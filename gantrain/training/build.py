@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,6 @@ import gantrain.optim  # noqa: F401 - these four register their classes
 from gantrain.config.schema import NonNegativeFloat, checked, construct
 from gantrain.config.settings import NetworkSettings, TrainerSettings
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
-from gantrain.data.errors import OnError
 from gantrain.data.stream import BatchStream, in_order
 from gantrain.data.workers import advice
 from gantrain.errors import ConfigError
@@ -47,6 +46,7 @@ MISSING = {  # How to get data that has a key.
 class Parts:
     """The objects of a run, built but not started."""
 
+    context: RunContext
     model: GAN  # On its device.
     dataset: ImageDataset  # The training images.
     test_set: ImageDataset | None  # The images of the test phase; None if they are those of training.
@@ -54,18 +54,11 @@ class Parts:
     objective: Objective  # Selects the best checkpoint.
     loggers: dict[str, Logger]  # Where losses and images go besides the run folder, by name.
     stream: BatchStream  # The batches of training, from the first on.
-    save_timer: SaveTimer  # Tells when a checkpoint is due by the clock.
-    advice: Callable[[], str] = field(repr=False)  # Returns what to change if data is waited for; may be empty.
-    cache_images: Callable[[], None] = field(repr=False)  # Decodes the training images into the cache, if there is one.
-    _batches: Callable[[ImageDataset, int], Iterable[Batch]] = field(repr=False)
+    save_timer: SaveTimer  # Whether a checkpoint is due by the clock.
 
     @classmethod
     def build(cls, context: RunContext, *, world_size: int) -> Parts:
-        """Build everything, which checks everything, and write nothing.
-
-        Raises:
-            ConfigError: Something in the configuration is wrong.
-        """
+        """Build everything, which checks the whole configuration, and write nothing."""
         settings, device, dtype = context.settings, context.device, context.trainer.dtype
         import_plugins(settings.plugins)
         if device.type == "mps" and dtype == torch.float64:
@@ -89,8 +82,8 @@ class Parts:
         )
         save_timer = SaveTimer(context.folder, context.trainer.save_minutes)
         monitor = RunMonitor(device, wants_stop=context.wants_stop, wants_save=save_timer.is_due)
-        cache = replace(context.data.cache, skips=stream.on_error == "skip", stop=context.wants_stop)
         return cls(
+            context=context,
             model=model,
             dataset=dataset,
             update=build_updates(context, model, monitor, world_size=world_size),
@@ -99,26 +92,30 @@ class Parts:
             objective=Objective(construct(ObjectiveSettings, settings.objective, key="objective")),
             stream=stream,
             save_timer=save_timer,
-            advice=lambda: advice(settings.data, dataset, stream.num_workers),
-            cache_images=lambda: dataset.use_cache(cache),
-            _batches=partial(_batches, device=device, dtype=dtype, on_error=stream.on_error),
         )
+
+    def advice(self) -> str:
+        """What to change if training waits for data; may be empty."""
+        return advice(self.context.settings.data, self.dataset, self.stream.num_workers)
+
+    def cache_images(self) -> None:
+        """Decode the training images into the cache, if there is one."""
+        context, skips = self.context, self.stream.on_error == "skip"
+        self.dataset.use_cache(replace(context.data.cache, skips=skips, stop=context.wants_stop))
 
     def held_out(self) -> Iterable[Batch]:
         """The batches of the test phase, in order; none if its images are those of training."""
-        return self._batches(self.test_set, EVALUATION_BATCH) if self.test_set is not None else ()
+        return self._in_order(self.test_set, EVALUATION_BATCH) if self.test_set is not None else ()
 
     def preview(self) -> Batch:
-        """The batch that the model's visuals are made of: the first images of the test phase, or else of training."""
+        """The batch for the model's visuals: the first images of the test phase, or else of training."""
         if not self.model.previews:
             return {}
-        return next(iter(self._batches(self.test_set or self.dataset, self.model.previews)))
+        return next(iter(self._in_order(self.test_set or self.dataset, self.model.previews)))
 
-
-def _batches(
-    dataset: ImageDataset, size: int, *, device: torch.device, dtype: torch.dtype, on_error: OnError
-) -> Iterable[Batch]:
-    return in_order(dataset, size, device, dtype, on_error=on_error)
+    def _in_order(self, dataset: ImageDataset, size: int) -> Iterable[Batch]:
+        device, dtype = self.context.device, self.context.trainer.dtype
+        return in_order(dataset, size, device, dtype, on_error=self.stream.on_error)
 
 
 def prepare_model(model: GAN, settings: TrainerSettings, device: torch.device) -> None:
@@ -134,8 +131,10 @@ def build_updates(context: RunContext, model: GAN, monitor: RunMonitor, *, world
     config, device = context.settings.optimizer, context.device
     scaled = context.trainer.precision == "float16"
     return Updates(
-        generator=build_optimizer(config, model.generators(), device, "lr", scaled=scaled),
-        discriminator=build_optimizer(config, model.discriminators(), device, "discriminator_lr", scaled=scaled),
+        sides=(
+            build_optimizer(config, model.generators(), device, "lr", scaled=scaled),
+            build_optimizer(config, model.discriminators(), device, "discriminator_lr", scaled=scaled),
+        ),
         schedule=SCHEDULES.build(context.settings.schedule),
         ema=EMA(model.generators(), model.ema) if model.ema else None,
         draws=StepRandom(context.settings.seed, device, rank=distributed.rank(), world_size=world_size),
@@ -145,42 +144,34 @@ def build_updates(context: RunContext, model: GAN, monitor: RunMonitor, *, world
 
 def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
     """Refuse a model that needs something the data lacks."""
-    name = config["model"].get("name")
-    missing = MODELS[name].needs - dataset.keys
-    if missing:
+    name, data = config["model"].get("name"), config["data"]
+    model, source = MODELS[name], data.get("root") or data.get("mode")
+    if missing := model.needs - dataset.keys:
         raise ConfigError(
-            f"model={name} needs {', '.join(sorted(missing))}, and data={_data_name(config)} only has "
+            f"model={name} needs {', '.join(sorted(missing))}, and data={source} only has "
             + ", ".join(sorted(dataset.keys))
             + "".join(hint for key, hint in MISSING.items() if key in missing)
         )
-    if MODELS[name].needs_pairs and not dataset.paired:
+    if model.needs_pairs and not dataset.paired:
         raise ConfigError(
-            f"model={name} needs pairs, and data={_data_name(config)} has none: give data=aligned, or a model without "
+            f"model={name} needs pairs, and data={source} has none: give data=aligned, or a model without "
             "this need, such as cyclegan (or data.serial=true if images of the same number belong together)"
         )
-    labelled = config["data"].get("labelled")
-    if labelled is not None and not MODELS[name].reads_unknown_labels:
-        can = ", ".join(model for model in MODELS if MODELS[model].reads_unknown_labels)
+    labelled = data.get("labelled")
+    if labelled is not None and not model.reads_unknown_labels:
+        can = ", ".join(other for other in MODELS if MODELS[other].reads_unknown_labels)
         raise ConfigError(f"data.labelled={labelled}: model={name} can't use unknown labels; these models can: {can}")
 
 
 def build_model(config: dict[str, Any], spec: ImageSpec) -> GAN:
-    """The model with its networks, sized for ``spec``, on the CPU.
-
-    Raises:
-        ConfigError: A key does not fit, a network lacks an argument that the model needs, or a side nothing to train.
-    """
+    """The model with its networks, sized for ``spec``, on the CPU."""
     network = construct(NetworkSettings, config["network"], key="network")
     needed_by = f"model={config['model'].get('name')}"
-
-    def make_generator(**sizes: Any) -> nn.Module:
-        return GENERATORS.build(network.generator, needed_by=needed_by, **sizes)
-
-    def make_discriminator(**sizes: Any) -> nn.Module:
-        return DISCRIMINATORS.build(network.discriminator, needed_by=needed_by, **sizes)
-
     model: GAN = MODELS.build(
-        config["model"], spec=spec, make_generator=make_generator, make_discriminator=make_discriminator
+        config["model"],
+        spec=spec,
+        make_generator=partial(GENERATORS.build, network.generator, needed_by=needed_by),
+        make_discriminator=partial(DISCRIMINATORS.build, network.discriminator, needed_by=needed_by),
     )
     for side in ("generators", "discriminators"):
         if not any(True for network in getattr(model, side)() for _ in network.parameters()):
@@ -193,11 +184,7 @@ def build_model(config: dict[str, Any], spec: ImageSpec) -> GAN:
 def build_optimizer(
     config: dict[str, Any], networks: list[nn.Module], device: torch.device, rate: str, *, scaled: bool
 ) -> SideOptimizer:
-    """One side's optimizer over its networks, at the learning rate under the key ``rate``, or else under ``lr``.
-
-    Raises:
-        ConfigError: There is no learning rate, or a key does not fit.
-    """
+    """One side's optimizer over its networks, at the learning rate under the key ``rate``, or else under ``lr``."""
     rates = {key: config[key] for key in ("lr", "discriminator_lr") if key in config}
     rate = rate if rate in rates else "lr"
     if rate not in rates:
@@ -206,11 +193,5 @@ def build_optimizer(
     arguments = {key: value for key, value in config.items() if key not in rates} | {"lr": lr}
     parameters = [parameter for network in networks for parameter in network.parameters()]
     statistics = [buffer for network in networks for buffer in network.buffers() if buffer.is_floating_point()]
-    fused = device.type in ("cpu", "cuda")
-    optimizer = OPTIMIZERS.build(arguments, params=parameters, fused=fused)
+    optimizer = OPTIMIZERS.build(arguments, params=parameters, fused=device.type in ("cpu", "cuda"))
     return SideOptimizer(optimizer, device, scaled=scaled, statistics=statistics)
-
-
-def _data_name(config: dict[str, Any]) -> str:
-    data = config["data"]
-    return str(data.get("root") or data.get("mode"))

@@ -23,11 +23,7 @@ class _Trial(Updates):
 
     def __init__(self, update: Updates) -> None:
         super().__init__(
-            generator=update.sides[0],
-            discriminator=update.sides[1],
-            schedule=update.schedule,
-            ema=None,
-            draws=update.draws,
+            sides=update.sides, schedule=update.schedule, ema=None, draws=update.draws, monitor=update.monitor
         )
         self.saved: dict[int, int] = {}
         self.peak = 0

@@ -102,7 +102,7 @@ def test_a_step_is_pix2pixs_on_lightness_and_colour_of_one_batch() -> None:
 
 def test_images_without_colour_are_refused() -> None:
     gray = ImageSpec(height=32, width=32, channels={"image": 1}, depth={"image": "uint8"})
-    text = r"^model=colorization .* 1 channels, not 3$"
+    text = r"^model=colorization .* 3 channels, not 1$"
     with pytest.raises(ConfigError, match=text):
         build_translator("colorization", spec=gray)
     assert build_translator("pix2pix", spec=PAIRS)

@@ -105,7 +105,7 @@ def test_logistic_losses_and_gradients_are_finite_at_large_logits(name: str) -> 
 
 @pytest.mark.parametrize("name", ["hinge", "wasserstein"])
 def test_smoothing_is_refused_where_there_is_no_target(name: str) -> None:
-    expected = rf"^model\.label_smoothing \(0\.1\) has no meaning for model\.loss={name}: set it to 0$"
+    expected = rf"^model\.label_smoothing=0\.1 has no meaning for model\.loss={name}: set it to 0$"
     with pytest.raises(ConfigError, match=expected):
         adversarial_loss(name, label_smoothing=0.1)
     assert adversarial_loss(name, label_smoothing=0.0) is ADVERSARIAL_LOSSES[name]
