@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -35,7 +34,6 @@ class GAN(nn.Module, ABC):
     previews: ClassVar[int] = 0  # Number of held-out images that `visuals` is given.
     columns: ClassVar[int | None] = COLUMNS  # Columns of a grid; None shows a row per image and a column per visual.
     ema: float = 0.0  # Decay of the generators' moving averages per update; 0 is off.
-    _warned: bool = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -47,9 +45,6 @@ class GAN(nn.Module, ABC):
 
     def visuals(self, batch: Batch) -> dict[str, Tensor]:
         """Images (N, C, H, W) in [-1, 1] for the pages; none by default. ``batch`` has ``previews`` images."""
-        if not self._warned:
-            print(f"{type(self).__name__} has no images to show: override visuals()", file=sys.stderr)
-            self._warned = True
         return {}
 
     def generators(self) -> list[nn.Module]:

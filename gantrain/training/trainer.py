@@ -193,7 +193,7 @@ class Trainer:
             if visuals:
                 self.report.images(self.step, visuals)
             elif not self._has_shown:
-                self.report.say([f"{type(self.model).__name__} shows no images: its visuals() returns none"])
+                self.report.say([f"{type(self.model).__name__} has no images to show: override visuals()"])
             self._has_shown = True
             self._log("metrics", metrics)
 
