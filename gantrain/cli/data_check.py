@@ -12,8 +12,7 @@ from PIL import Image
 
 import gantrain.data.sets  # noqa: F401 - Registers the data modes.
 from gantrain.config.schema import checked
-from gantrain.data.base import ImageDataset
-from gantrain.data.settings import DataSettings, build_dataset
+from gantrain.data.settings import DataSettings
 from gantrain.data.tools.check import Summary, findings_in, findings_together, summarise
 from gantrain.data.tools.dataset_parts import Finding, find_parts, select
 from gantrain.errors import ConfigError
@@ -49,7 +48,7 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
     selection = settings.selection
     folder = _output(Path(typed.get("out") or f"results/data_{name}").expanduser(), configured)
     try:
-        parts, findings = find_parts(settings.dataset, _build)
+        parts, findings = find_parts(settings.dataset)
         parts = [
             select(part, fraction=selection.fraction, max_size=selection.max_size, seed=config["seed"])
             for part in parts
@@ -91,10 +90,6 @@ def _output(folder: Path, data: Mapping[str, Any]) -> Path:
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - OWN_FILES):
         raise ConfigError(f"out={folder} contains other files: give another folder")
     return folder
-
-
-def _build(data: Mapping[str, Any], phase: str) -> ImageDataset:
-    return build_dataset(dict(data), phase=phase)
 
 
 def _print(

@@ -17,7 +17,7 @@ from typing import IO
 if sys.platform != "win32":  # without it nothing is locked, and leftovers are not removed
     import fcntl
 
-POLL = 0.1  # seconds
+POLL_SECONDS = 0.1
 MIN_LEFTOVER_AGE = 10.0  # seconds; a younger file may belong to a process that is about to lock it
 
 
@@ -81,18 +81,22 @@ def is_leftover(path: Path) -> bool:
 
 
 @contextmanager
-def file_lock(path: Path, *, wait: Callable[[], None]) -> Iterator[None]:
+def file_lock(path: Path, message: str = "", *, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Let one process of a machine at a time run the block; the lock of a killed process is released.
 
     Args:
-        path: A file to be made in the block, beside which the lock file is put.
+        path: A file that the block writes; the lock file is beside it.
+        message: Printed if another process has the lock.
         wait: Called repeatedly until the lock is acquired; may raise to give up.
     """
     lock_path = path.with_suffix(".lock")
     with lock_path.open("ab") as file:
         while not try_lock(file, exclusive=True):
             wait()
-            time.sleep(POLL)
+            if message:
+                print(message, file=sys.stderr)
+            message = ""
+            time.sleep(POLL_SECONDS)
         try:
             yield
         finally:

@@ -67,7 +67,8 @@ class Cache(ImageCache):
             reason = f"images can't be stored in {_folder()} ({error.strerror or error}): {REMEDY}"
         if self.cache == "disk":
             raise ConfigError(f"data.cache=disk: {reason}")
-        _print(f"warning: data.cache=auto: not used, as {reason}")
+        if distributed.rank() == 0:
+            print(f"warning: data.cache=auto: not used, as {reason}", file=sys.stderr)
         return None
 
     def _in_memory(self, job: DecodeJob) -> ImageStore:
@@ -96,7 +97,8 @@ class Cache(ImageCache):
         if self.cache == "auto" and seconds < MIN_DECODE_SECONDS:
             return None
         path.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(path, wait=self._waiting(job)):
+        message = f"Waiting for another process that decodes {job.label}"
+        with file_lock(path, message, wait=self._raise_if_stopped):
             store = _open(path, identity)  # Another process may just have written it.
             if store is None:
                 self._reserve(job, path.parent, needed)
@@ -145,21 +147,13 @@ class Cache(ImageCache):
         images = in_parallel(decode, indices, total=len(indices), label=f"decoding {job.label}")
         with _single_threaded_torch():
             for index, pixels in zip(indices, images, strict=True):
-                if self.stop():
-                    raise KeyboardInterrupt
+                self._raise_if_stopped()
                 if pixels is not None:
                     yield index, pixels
 
-    def _waiting(self, job: DecodeJob) -> Callable[[], None]:
-        messages = [f"Waiting for another process that decodes {job.label}"]
-
-        def wait() -> None:
-            if self.stop():
-                raise KeyboardInterrupt
-            while messages:
-                _print(messages.pop())
-
-        return wait
+    def _raise_if_stopped(self) -> None:
+        if self.stop():
+            raise KeyboardInterrupt
 
 
 class _NoSpaceError(Exception):
@@ -234,8 +228,3 @@ def _free_memory() -> int:
 
 def _gb(count: float) -> str:
     return f"{count / GB:.3g} GB"
-
-
-def _print(message: str) -> None:
-    if distributed.rank() == 0:
-        print(message, file=sys.stderr)

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gantrain.data.images.sources import Source
 from gantrain.data.sets.catalog import NAMES
+from gantrain.data.sets.layout import labels_of
 from gantrain.data.sets.lmdb_index import Database, KeyIndex, is_database, key_index, open_database
 from gantrain.data.sets.single import Found, Images
 from gantrain.errors import ConfigError, nearest
@@ -79,7 +78,9 @@ class Lsun(Images):
             raise ConfigError(f"data.root: no database for the phase {phase} (found: {found})")
         train, source = (open_source(phases[each]) for each in ("train", phase))
         classes = sorted(name for name, _ in class_ranges(train.index))
-        return Found(source, source.index.digest, classes, _labels(source, classes) if classes else None, held_out)
+        names = (name for name, keys in class_ranges(source.index) for _ in keys)
+        labels = labels_of(source, classes, names) if classes else None
+        return Found(source, source.index.digest, classes, labels, held_out)
 
 
 def find_databases(root: Path, category: str | None) -> dict[str, Path]:
@@ -136,24 +137,10 @@ def class_ranges(index: KeyIndex) -> list[tuple[str, range]]:
     return ranges if len(ranges) > 1 else []
 
 
-def _labels(source: LmdbSource, classes: list[str]) -> list[int]:
-    """The class number of every image."""
-    labels = np.full(len(source), -1)
-    for name, keys in class_ranges(source.index):
-        if name in classes:
-            labels[keys.start : keys.stop] = classes.index(name)
-    if labels.min() < 0:
-        location = source.location(int(labels.argmin()))
-        raise ConfigError(f"data.root: {location} is in none of the classes of the training images: {classes}")
-    return labels.tolist()
-
-
 def _phases(folder: Path, category: str) -> dict[str, Path]:
     paths = {phase: folder / f"{category}_{phase}_lmdb" for phase in ("train", "val", "test")}
     return {phase: path for phase, path in paths.items() if path.is_dir()}
 
 
 def _how_to_get(category: str | None) -> str:
-    """A hint for a category of LSUN."""
-    name = f"lsun_{category}"
-    return f"; gantrain data download {name} fetches it" if name in NAMES else ""
+    return f"; gantrain data download lsun_{category} fetches it" if f"lsun_{category}" in NAMES else ""

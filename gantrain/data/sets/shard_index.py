@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -91,15 +90,9 @@ def shard_index(shards: Sequence[Shard]) -> ShardIndex:
     index = _open(path)
     if index is not None:
         return index
-    messages = [f"Waiting for another process that indexes {label(shards)}"]
-
-    def wait() -> None:
-        while messages:
-            print(messages.pop(), file=sys.stderr)
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(path, wait=wait):
+        with file_lock(path, f"Waiting for another process that indexes {label(shards)}"):
             if _open(path) is None:  # Otherwise another process has just written it.
                 _build(shards, path)
         return ShardIndex(path)

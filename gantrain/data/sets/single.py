@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource, Source
 from gantrain.data.images.store import ImageCache
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
-from gantrain.data.sets.layout import fingerprint_of, no_folder, of_phase, spec_of
+from gantrain.data.sets.layout import fingerprint_of, images_in, labels_of, no_folder, of_phase, spec_of
 from gantrain.data.sets.listing import read_list
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
@@ -126,24 +126,18 @@ class SingleFolder(Images):
     def _find(self, root: str, phase: str) -> Found:
         if self._list is not None:
             listed, class_names, labels = read_list(Path(root).expanduser(), self._list)
-            names = map(listed.name, range(len(listed)))
+            names: Iterable[str] = map(listed.name, range(len(listed)))
             identity = chain(names, [""], (class_names[label] for label in labels)) if labels else names
             return Found(listed, fingerprint_of(identity), class_names, labels)
         folder, paths = _search(root)
         own = of_phase(folder, phase) if folder == Path(root).expanduser() else None
-        class_paths, class_folder = paths, folder
+        train = source = FolderSource(folder, paths)
         if own is not None:
-            class_folder, folder = folder / "train", own
-            class_paths, paths = find_images(class_folder), find_images(folder)
-        source = FolderSource(folder, paths)
-        classes = classes_in(class_folder, class_paths)
-        return Found(
-            source,
-            fingerprint_of(source.name(index) for index in range(len(source))),
-            classes,
-            _labels(source, classes) if classes else None,
-            held_out=own is not None,
-        )
+            train, source = images_in(folder / "train"), images_in(own)
+        names = [source.name(index) for index in range(len(source))]
+        classes = classes_in(train.folder, train.paths)
+        labels = labels_of(source, classes, (name.partition("/")[0] for name in names)) if classes else None
+        return Found(source, fingerprint_of(names), classes, labels, held_out=own is not None)
 
 
 def _search(root: str) -> tuple[Path, list[Path]]:
@@ -162,18 +156,8 @@ def _search(root: str) -> tuple[Path, list[Path]]:
     return fixed, paths
 
 
-def classes_in(folder: Path, images: list[Path]) -> list[str]:
+def classes_in(folder: Path, images: Sequence[Path]) -> list[str]:
     """The sub-folders that contain all images of the folder, sorted; none if there are fewer than two."""
     parts = [path.relative_to(folder).parts for path in images]
     names = sorted({part[0] for part in parts})
     return names if all(len(part) > 1 for part in parts) and len(names) > 1 else []
-
-
-def _labels(source: FolderSource, classes: list[str]) -> list[int]:
-    """The class index of each image."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    labels = [numbers.get(path.relative_to(source.folder).parts[0], -1) for path in source.paths]
-    if -1 in labels:
-        stray = source.location(labels.index(-1))
-        raise ConfigError(f"data.root: {stray} is in none of the classes of the training images: {classes}")
-    return labels

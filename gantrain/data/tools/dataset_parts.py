@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,9 +21,10 @@ from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource, Source
 from gantrain.data.images.transforms import Preprocess
 from gantrain.data.sets.aligned import Aligned
-from gantrain.data.sets.layout import find_layout, images_in, stems_of, without_partner
+from gantrain.data.sets.layout import find_layout, images_in, match
 from gantrain.data.sets.shards import ShardSource
 from gantrain.data.sets.two_domains import TwoDomains
+from gantrain.data.settings import build_dataset
 from gantrain.data.tools.inspect import Part
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
@@ -36,9 +37,6 @@ class Finding:
     text: str  # One line.
     stops: bool  # Whether training would stop.
     items: Sequence[str] = ()  # The images concerned, or a line about each.
-
-
-Build: TypeAlias = Callable[[Mapping[str, Any], str], ImageDataset]
 
 
 class DecodedImages(Source):
@@ -72,12 +70,8 @@ class DecodedImages(Source):
         return self._dataset.fingerprint
 
 
-def find_parts(data: Mapping[str, Any], build: Build) -> tuple[list[Part], list[Finding]]:
-    """The images of the training and the test phase, and defects of their folders.
-
-    Args:
-        data: The keys of the data set.
-        build: Builds the data set of a phase from such keys.
+def find_parts(data: Mapping[str, Any]) -> tuple[list[Part], list[Finding]]:
+    """The images of the training and the test phase, and defects of their folders, from the keys of the data set.
 
     Raises:
         ConfigError: The training images can't be found.
@@ -86,7 +80,7 @@ def find_parts(data: Mapping[str, Any], build: Build) -> tuple[list[Part], list[
     findings: list[Finding] = []
     for phase in ("train", "test"):
         try:
-            found, defects, held_out = _parts_of_phase(data, phase, build)
+            found, defects, held_out = _parts_of_phase(data, phase)
         except ConfigError as error:
             if not parts:
                 raise
@@ -110,12 +104,12 @@ def select(part: Part, *, fraction: float | None, max_size: int | None, seed: in
     return replace(part, readers=tuple(reader.subset(indices) for reader in part.readers), labels=labels, total=size)
 
 
-def _parts_of_phase(data: Mapping[str, Any], phase: str, build: Build) -> tuple[list[Part], list[Finding], bool]:
+def _parts_of_phase(data: Mapping[str, Any], phase: str) -> tuple[list[Part], list[Finding], bool]:
     """The parts of a phase, defects, and whether the test phase has other images."""
     auto = data.get("depth") == "auto"
     data = {**data, "depth": "uint8"} if auto else data  # With a given depth, no image is opened to find it.
     try:
-        dataset = build(data, phase)
+        dataset = build_dataset(data, phase=phase)
     except ConfigError as error:
         parts, findings, held_out = _parts_of_folders(data, phase, error)
     else:
@@ -192,12 +186,10 @@ def _parts_of_folders(
 
 def _mismatches(a: FolderSource, b: FolderSource) -> list[Finding]:
     """All images without a partner, or with several."""
-    (side_a, twice_a), (side_b, twice_b) = stems_of(a), stems_of(b)
-    alone = [str(path) for side in without_partner(side_a, side_b) for path in side]
-    twice = [f"{one} and {other}" for one, other in [*twice_a, *twice_b]]
+    _, (alone_a, alone_b), ambiguous = match(a, b)
     kinds = {
-        "images without a partner of the same name, ignoring suffixes": alone,
-        "images that differ only in their suffixes": twice,
+        "images without a partner of the same name, ignoring suffixes": [str(path) for path in alone_a + alone_b],
+        "images that differ only in their suffixes": [f"{one} and {other}" for one, other in ambiguous],
     }
     return [Finding(f"{text}: {len(items):,}", True, items) for text, items in kinds.items() if items]
 

@@ -8,10 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from gantrain.data.images.convert import EXTENSIONS, images_under
-from gantrain.data.images.sources import FolderSource
-from gantrain.data.sets.layout import stems_of
-from gantrain.errors import ConfigError
+from gantrain.data.sets.layout import differ_in_suffix, images_in, stems_of
 from gantrain.runtime.directories import resumable_dir
 from gantrain.runtime.parallel import in_parallel
 
@@ -78,22 +75,7 @@ def by_stem(folder: Path) -> dict[str, Path]:
     Raises:
         ConfigError: The folder is missing, or contains no images, or two that differ only in their suffixes.
     """
-    found, duplicates = stems_of(FolderSource(folder, images_below(folder)))
-    if duplicates:
-        one, other = duplicates[0]
-        raise ConfigError(f"{one} and {other} differ only in their suffixes: rename one")
-    return found
-
-
-def images_below(folder: Path) -> list[Path]:
-    """All images of a folder and its sub-folders except hidden ones, sorted.
-
-    Raises:
-        ConfigError: The folder is missing, or contains no images.
-    """
-    if not folder.is_dir():
-        raise ConfigError(f"there is no folder {folder}")
-    found = sorted(images_under(folder))
-    if not found:
-        raise ConfigError(f"no image in {folder} (looked for {', '.join(sorted(EXTENSIONS))})")
+    found, ambiguous = stems_of(images_in(folder, key=""))
+    if ambiguous:
+        raise differ_in_suffix(*ambiguous[0])
     return found

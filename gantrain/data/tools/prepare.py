@@ -18,7 +18,7 @@ from gantrain.data.images.convert import LARGEST, ImageFormat, read_image, write
 from gantrain.data.images.decoding import decode, depth_of
 from gantrain.data.images.store import Pixels
 from gantrain.data.images.transforms import Size, as_pair, resize
-from gantrain.data.sets.layout import PHASES, some_of, without_partner
+from gantrain.data.sets.layout import PHASES, images_in, pairs_of
 from gantrain.data.tools.folder_writer import FileTask, by_stem, write_folder
 from gantrain.errors import ConfigError
 
@@ -31,15 +31,8 @@ def join_pairs(a: Path, b: Path, out: Path) -> None:
     Raises:
         ConfigError: Images have no partner, or a pair has different sizes.
     """
-    of_a, of_b = by_stem(a), by_stem(b)
-    alone = [path for side in without_partner(of_a, of_b) for path in side]
-    if alone:
-        raise ConfigError(
-            f"images are matched by name, ignoring suffixes, and {len(alone)} in {a} and {b} have no partner: "
-            + some_of(alone)
-        )
-    both = {stem: (path, of_b[stem]) for stem, path in of_a.items()}
-    tasks = {stem: FileTask(pair, partial(_write_pair, *pair)) for stem, pair in both.items()}
+    pairs = pairs_of(images_in(a, key=""), images_in(b, key=""), key="")
+    tasks = {stem: FileTask(pair, partial(_write_pair, *pair)) for stem, pair in pairs.items()}
     write_folder(out, tasks, inputs=(a, b), options={"kind": "pairs"})
 
 
