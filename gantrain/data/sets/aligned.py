@@ -22,10 +22,7 @@ class Aligned(TwoDomains):
     ``ROOT/trainA`` and ``ROOT/trainB``, or ``ROOT/A/train`` and ``ROOT/B/train``, or ``ROOT/train/A`` and
     ``ROOT/train/B``; sub-folders are searched. ``val`` replaces a missing ``test``. Images directly in the root, or
     ``ROOT/A`` and ``ROOT/B``, without phases, are used in all of them. Both images of a pair are cropped and mirrored
-    alike.
-
-    Args:
-        others: The arguments of ``TwoDomains``.
+    alike. The arguments are those of ``TwoDomains``.
     """
 
     side_by_side = True

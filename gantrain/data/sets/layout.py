@@ -59,13 +59,7 @@ class Layout:
 def find_layout(root: str, phase: str, *, side_by_side: bool) -> Layout:
     """The folders of a phase. ``val`` replaces a missing ``test``; a root without phases is used for all of them.
 
-    Args:
-        root: ``data.root``.
-        phase: ``train``, ``test`` or any other.
-        side_by_side: Whether a single folder of files that contain both domains is accepted.
-
-    Raises:
-        ConfigError: There is no such folder.
+    With ``side_by_side``, a single folder of files that contain both domains is accepted.
     """
     folder = Path(root).expanduser()
     if not folder.is_dir():
@@ -93,7 +87,7 @@ def phase_folders(root: Path, phase: str, side_by_side: bool) -> tuple[Path, Pat
     """The folders of A and B, or with ``side_by_side``, of both and None; None if there are none for the phase."""
     pairs = [two_folders(root, pair.format(phase=phase)) for pair in PAIRS]
     # In ROOT/train/A + ROOT/train/B, no images are side by side.
-    if side_by_side and not pairs[-1] and _holds_images(root / phase):
+    if side_by_side and not pairs[-1] and any(True for _ in images_under(root / phase)):
         return root / phase, None
     return next((pair for pair in pairs if pair), None)
 
@@ -125,10 +119,6 @@ def two_folders(root: Path, names: str) -> tuple[Path, Path] | None:
         if a.is_dir() and b.is_dir():
             return a, b
     return None
-
-
-def _holds_images(folder: Path) -> bool:
-    return folder.is_dir() and any(True for _ in images_under(folder))
 
 
 class Matches(NamedTuple):

@@ -35,12 +35,7 @@ class Names:
 
 
 class ListedSource(FileSource):
-    """Image files in the order of a list.
-
-    Args:
-        folder: The folder that paths are relative to.
-        names: Paths of the images, at least one.
-    """
+    """Image files in the order of a list; ``names`` are their paths relative to the folder, at least one."""
 
     def __init__(self, folder: Path, names: Names) -> None:
         self.folder = folder
@@ -65,9 +60,6 @@ def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[in
     Args:
         folder: ``data.root``.
         path: Path of the list, relative to the folder or to the working directory.
-
-    Raises:
-        ConfigError: The folder or the list is missing, or a row is invalid.
     """
     if not folder.is_dir():
         raise ConfigError(f"data.root: there is no folder {folder} (the paths in data.list are relative to it)")

@@ -22,12 +22,7 @@ NAME = re.compile(r"(?P<category>.+)_(?P<phase>train|val|test)_lmdb")
 
 
 class LmdbSource(Source):
-    """The values of an LMDB, in the order of their keys, which are their names.
-
-    Args:
-        database: The database.
-        index: Of its keys.
-    """
+    """The values of an LMDB, in the order of their keys, which are their names."""
 
     def __init__(self, database: Database, index: KeyIndex) -> None:
         self.database = database
@@ -60,8 +55,8 @@ class Lsun(Images):
     Args:
         root: The folder of an LMDB, such as ``bedroom_train_lmdb``, with ``bedroom_test_lmdb`` or ``bedroom_val_lmdb``
             beside it for the phase ``test``; or a folder that contains such folders.
-        category: Of the folders in ``root`` (``bedroom``); null if there is only one.
-        others: As for any set of images.
+        category: The category (``bedroom``) if ``root`` contains several; null if there is only one.
+        others: The arguments of ``Images``.
     """
 
     def __init__(self, *, root: str, category: str | None, **others: Any) -> None:
@@ -84,11 +79,7 @@ class Lsun(Images):
 
 
 def find_databases(root: Path, category: str | None) -> dict[str, Path]:
-    """The databases of a category by phase, ``train`` among them.
-
-    Raises:
-        ConfigError: There are none, or several categories.
-    """
+    """The databases of a category by phase, ``train`` among them."""
     if is_database(root) or root.is_file():
         if category is not None:
             raise ConfigError(
@@ -125,8 +116,7 @@ def class_ranges(index: KeyIndex) -> list[tuple[str, range]]:
 
     A class is the part of a key before the first slash. Its keys are contiguous, so only a few of them are read.
     """
-    ranges = []
-    start = 0
+    ranges, start = [], 0
     while start < len(index):
         name, slash, _ = index[start].partition(b"/")
         if not slash:

@@ -23,22 +23,19 @@ from gantrain.runtime.mapped_file import MappedFile, write_mapped_file
 SUFFIX = ".index"
 KIND = "images in shards"
 IMAGES_AT_ONCE = 4096
-MAX_KINDS = 30  # of files that are not read; the others are counted together
+MAX_KINDS = 30  # Of the files that are not read, so many kinds are counted; all others together.
 
 
 class Member(NamedTuple):
-    """The position of an image."""
+    """The position of an image, in bytes."""
 
     shard: int
-    start: int  # the offset of its first byte
-    size: int  # in bytes
+    start: int
+    size: int
 
 
 class ShardIndex:
     """The images of shards by number, in their order, from a memory-mapped file.
-
-    Args:
-        path: The file.
 
     Attributes:
         digest: Depends on names, labels and the division into shards.
@@ -46,8 +43,7 @@ class ShardIndex:
         labels: One number per image; -1 for an image without label.
 
     Raises:
-        OSError: It can't be read.
-        ValueError: It is truncated, corrupt, or of another version.
+        OSError, ValueError: See ``MappedFile``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,9 +75,6 @@ def shard_index(shards: Sequence[Shard]) -> ShardIndex:
 
     Its name is a digest of their paths, sizes and times, so that changed shards get another file: replacing one that a
     process reads would end that process on many network file systems.
-
-    Raises:
-        ConfigError: A shard is corrupt, none contains an image, or the index can't be written.
     """
     digest = hashlib.blake2b(digest_size=16)
     for shard in shards:

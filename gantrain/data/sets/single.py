@@ -25,13 +25,13 @@ from gantrain.registry import DATASETS
 
 @dataclass(frozen=True)
 class Found:
-    """The images of a phase."""
+    """The images of a phase; see ``ImageDataset``."""
 
     source: Source
-    fingerprint: str  # Identifies these images.
+    fingerprint: str
     class_names: Sequence[str] = ()
-    labels: Sequence[int] | None = None  # One class index per image.
-    held_out: bool = False  # Whether the test phase has other images than the training phase.
+    labels: Sequence[int] | None = None
+    held_out: bool = False
 
 
 class Images(ImageDataset):
@@ -40,18 +40,14 @@ class Images(ImageDataset):
     Args:
         root: The path of the images.
         channels: 1 for gray, 3 for colour; any other number for files with exactly that many channels.
-        load_size: Length of the shorter side after scaling, in pixels, or as defined by ``preprocess``.
-        crop_size: Side of the cropped square, at most ``load_size``; or [height, width].
         crop: Position of the crop in training, ``random`` or ``center``. In testing it is always the center.
-        flip: Whether half of the images are mirrored in training.
         phase: ``train`` for training; any other for testing.
-        preprocess: See ``Preprocess``; null scales the shorter side to ``load_size`` in every phase, then crops.
+        preprocess: See ``Preprocess``, also for ``load_size``, ``crop_size``, ``flip`` and ``decoder``; null scales the
+            shorter side to ``load_size`` in every phase, then crops.
         range: The stored values that become -1 and 1; null for the full range of the type.
         depth: ``auto`` for the depth of the first image.
-        decoder: See ``Preprocess``.
 
     Attributes:
-        found: The stored images.
         preprocess: Applied to each image.
         readers: The reader of the domain ``image``.
     """
@@ -81,7 +77,7 @@ class Images(ImageDataset):
             crop=crop if training else "center",
             decoder=decoder,
         )
-        found = self.found = self._find(root, phase)
+        found = self._find(root, phase)
         self.held_out, self.fingerprint, self.labels = found.held_out, found.fingerprint, found.labels
         self._reader = ImageReader(found.source, channels=channels, depth=depth, value_range=range)
         self.readers = {"image": self._reader}

@@ -26,10 +26,9 @@ class TorchvisionDataset(ImageDataset):
     Args:
         dataset: The name of torchvision's class.
         root: The download folder.
-        load_size: Shorter side after scaling, in pixels.
-        crop_size: Side of the cropped square, at most ``load_size``.
+        load_size: In pixels; also ``crop_size``, which is at most ``load_size``.
         flip: Whether half of the images are mirrored in training.
-        phase: ``train`` or ``test``.
+        phase: The split.
 
     Attributes:
         readers: The reader of CelebA's files; the images of the other data sets are in memory.
