@@ -26,19 +26,16 @@ SHOWN = 10  # Images of each warning on the terminal; the page has more.
 
 
 def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], command: str) -> int:
-    """Inspect the data of a training configuration.
+    """Inspect the data of a composed training configuration.
 
     Args:
-        config: The composed configuration.
+        config: The configuration.
         name: The name of the data set.
         options: ``quick=...`` and ``out=...``, as typed.
         command: The command, as typed.
 
     Returns:
         Exit status: 1 if training would stop, 130 after an interruption.
-
-    Raises:
-        ConfigError: There are no images, or a key is invalid.
     """
     typed: dict[str, str] = {key: value for key, _, value in (option.partition("=") for option in options)}
     quick = checked(BOOLEANS.get(typed.get("quick", "false"), typed.get("quick")), bool, "quick")
@@ -79,11 +76,7 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
 
 
 def _output(folder: Path, data: Mapping[str, Any]) -> Path:
-    """The folder of the page.
-
-    Raises:
-        ConfigError: It is inside the data set, or contains other files.
-    """
+    """The folder of the page, which must be outside the data set and contain no other files."""
     root = Path(str(data.get("root", ""))).expanduser()
     if "root" in data and root.is_dir() and folder.resolve().is_relative_to(root.resolve()):
         raise ConfigError(f"out={folder} is inside data.root ({root}): give out=FOLDER outside")

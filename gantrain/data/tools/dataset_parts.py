@@ -40,12 +40,7 @@ class Finding:
 
 
 class DecodedImages(Source):
-    """The images of any data set as encoded arrays.
-
-    Args:
-        dataset: The data set.
-        key: The key of the image in each item.
-    """
+    """The images of any data set as encoded arrays; ``key`` is the key of the image in each item."""
 
     def __init__(self, dataset: ImageDataset, key: str) -> None:
         self._dataset = dataset
@@ -71,11 +66,7 @@ class DecodedImages(Source):
 
 
 def find_parts(data: Mapping[str, Any]) -> tuple[list[Part], list[Finding]]:
-    """The images of the training and the test phase, and defects of their folders, from the keys of the data set.
-
-    Raises:
-        ConfigError: The training images can't be found.
-    """
+    """The images of the training and the test phase, and defects of their folders, from the keys of the data set."""
     parts: list[Part] = []
     findings: list[Finding] = []
     for phase in ("train", "test"):
@@ -150,8 +141,7 @@ def _parts_of_folders(
 ) -> tuple[list[Part], list[Finding], bool]:
     """The images of each domain of a data set that can't be built because of ``error``, and the detailed reasons.
 
-    Raises:
-        ConfigError: There are no folders of two domains.
+    Without folders of two domains, ``error`` is raised.
     """
     cls = DATASETS[data.get("mode", "")]
     if not issubclass(cls, TwoDomains) or "root" not in data:

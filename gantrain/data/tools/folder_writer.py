@@ -33,7 +33,7 @@ def write_folder(
     """Write the folder ``out`` within ``resumable_dir``.
 
     Files that an interrupted call with the same inputs and options has written are reused unless their sources are
-    newer. Inputs are only read.
+    newer.
 
     Args:
         out: Must not exist, or be empty.
@@ -41,9 +41,6 @@ def write_folder(
         inputs: The folders that contain the sources.
         options: Distinguish this call from others with the same inputs and another result.
         suffixes: Suffixes that tasks may add.
-
-    Raises:
-        ConfigError: See ``resumable_dir``.
     """
     numbers = count()
     signature = f"{[str(folder.resolve()) for folder in inputs]} {dict(options)}\n"
@@ -70,11 +67,7 @@ def write_folder(
 
 
 def by_stem(folder: Path) -> dict[str, Path]:
-    """The images of a folder by relative path without suffix.
-
-    Raises:
-        ConfigError: The folder is missing, or contains no images, or two that differ only in their suffixes.
-    """
+    """The images of a folder by relative path without suffix, which must be unique."""
     found, ambiguous = stems_of(images_in(folder, key=""))
     if ambiguous:
         raise differ_in_suffix(*ambiguous[0])

@@ -48,10 +48,6 @@ def write_lmdb(folder: Path, out: Path) -> None:
     """Write an LMDB of the images in a folder: keys are paths relative to the folder, values are the files.
 
     Sub-folders that are classes become classes of ``data=lsun``. An interrupted call is resumed.
-
-    Raises:
-        ConfigError: The folder contains no images, or several phases, or ``out`` exists and is not the LMDB of the
-            same folder.
     """
     signature = f"LMDB of {folder.resolve()}\n"
     if _is_complete(out, signature):
@@ -94,11 +90,6 @@ def fill(database: Path, files: Mapping[bytes, Path], *, label: str) -> None:
     """Write files to an LMDB, and delete all other keys.
 
     A file with a stored value of the same size is skipped unless it has changed since the last transaction.
-
-    Args:
-        database: The folder of the LMDB; created if it is missing.
-        files: The files by key.
-        label: The label of the progress bar.
     """
     data = database / "data.mdb"
     last = data.stat().st_mtime_ns if data.exists() else 0
@@ -144,9 +135,6 @@ def export(
         layout: ``flat``, or ``tree`` for three levels of folders named after the first letters of the keys.
         fraction: The fraction that is written; ``data.fraction`` selects the same images.
         seed: The seed of the selection.
-
-    Raises:
-        ConfigError: There is no such database, or ``out`` exists and is not the result of the same call.
     """
     source = open_source(db)
     indices = range(len(source)) if fraction == 1 else drawn(len(source), fraction, seed)

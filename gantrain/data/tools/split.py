@@ -52,14 +52,11 @@ def split(
     Args:
         folder: The images; it is not changed.
         out: The new folder.
-        train: Fraction of the training images. The three fractions must add up to 1.
+        train: Fraction of the training images; ``train``, ``val`` and ``test`` must add up to 1.
         val: Fraction of the validation images.
         test: Fraction of the test images.
         seed: The seed of the assignment.
         links: Create symbolic links instead of copies.
-
-    Raises:
-        ConfigError: The fractions don't add up to 1, a phase would have no images, or the folder is split already.
     """
     fractions = {"train": train, "val": val, "test": test}
     fractions = {phase: fraction for phase, fraction in fractions.items() if fraction}
@@ -154,11 +151,8 @@ def _group_by_content(units: Sequence[Unit]) -> list[list[int]]:
 
 
 def _digest(path: Path) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.digest()
+        return hashlib.file_digest(file, "blake2b").digest()
 
 
 def _copy(source: Path, path: Path) -> Path:

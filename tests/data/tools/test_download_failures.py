@@ -46,7 +46,7 @@ def test_one_wrong_byte_in_a_zip_is_found_by_its_checksum(serve, capsys) -> None
     )  # Images are stored uncompressed, the first after a header of 30 bytes and its name.
     archive[200] ^= 1
     serve("horse2zebra", bytes(archive))
-    assert "checksum mismatch of horse2zebra/testA/1.jpg" in refused("horse2zebra", capsys)
+    assert "Bad CRC-32 for file 'horse2zebra/testA/1.jpg'" in refused("horse2zebra", capsys)
 
 
 def test_a_wrong_checksum_at_the_end_of_a_tar_gz_is_found(serve, capsys) -> None:
@@ -177,13 +177,13 @@ def test_another_archive_by_now_is_fetched_from_its_beginning(serve, capsys) -> 
 
 
 def test_a_complete_archive_is_not_downloaded_again(serve, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         assert any(path.name == "1.jpg" for path in Path().rglob("*"))
         raise KeyboardInterrupt
 
     serve("horse2zebra", zipped(UNPAIRED), tag='"1"')
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_count_images", interrupted)
+        patch.setattr(module, "_images_of_phases", interrupted)
         assert main(["data", "download", "horse2zebra"]) == 130
     assert capsys.readouterr().err == "gantrain: interrupted; the same command resumes\n"
     assert not Path("datasets/horse2zebra").exists()
