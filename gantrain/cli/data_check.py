@@ -13,7 +13,7 @@ from PIL import Image
 import gantrain.data.sets  # noqa: F401 - Registers the data modes.
 from gantrain.config.schema import checked
 from gantrain.data.settings import DataSettings
-from gantrain.data.tools.check import Summary, findings_in, findings_together, summarise
+from gantrain.data.tools.check import Summary, findings_in, summarise
 from gantrain.data.tools.dataset_parts import Finding, find_parts, select
 from gantrain.errors import ConfigError
 from gantrain.registry import import_plugins
@@ -50,14 +50,13 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
             select(part, fraction=selection.fraction, max_size=selection.max_size, seed=config["seed"])
             for part in parts
         ]
-        summaries = [summarise(part, settings.dataset, quick=quick) for part in parts]
+        summaries = [summarise(part, quick=quick) for part in parts]
     except KeyboardInterrupt:
         print("gantrain: interrupted; nothing was written", file=sys.stderr)
         return 130
     if selection.labelled is not None and not any(part.labels for part in parts):
         findings.append(Finding(f"data.labelled={selection.labelled}: this data set has no labels", stops=True))
-    findings += findings_in(summaries, skips=configured.get("on_error") == "skip")
-    findings += findings_together(summaries, configured)
+    findings += findings_in(summaries, configured)
     findings.sort(key=lambda finding: not finding.stops)
     columns = {summary.part.title: summary.row() for summary in summaries}
     classes = {summary.part.title: summary.classes for summary in summaries if summary.classes}

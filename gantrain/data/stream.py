@@ -106,7 +106,7 @@ class BatchStream(Iterator[Batch]):
             self._loader = self._open()
         try:
             stored = next(self._loader)
-        except ConfigError as error:  # From a worker, its argument is the traceback there.
+        except ConfigError as error:  # The argument of a worker's error is its traceback there.
             raise ConfigError(str(error.args[-1]).rstrip().rpartition("ConfigError: ")[2]) from None
         self.faults.add(stored.pop(REPLACED, ()))
         self.seconds_waited += time.perf_counter() - start

@@ -31,19 +31,19 @@ Gigabytes: TypeAlias = Annotated[float, Range(above=0)]
 
 GB = 10**9
 SUFFIX = ".images"
-SAMPLE_SIZE = 16  # images decoded to estimate the size and time of all
-MIN_DECODE_SECONDS = 2.0  # seconds of one core for all images; `auto` stores nothing that takes less
-MAX_FREE_SHARE = 0.8  # of the free space; the other processes of the machine need some too
+SAMPLE_SIZE = 16  # The number of images decoded to estimate the size and time of all.
+MIN_DECODE_SECONDS = 2.0  # Seconds of one core for all images; `auto` stores nothing that takes less.
+MAX_FREE_SHARE = 0.8  # The fraction of the free space that is used; other processes need some too.
 REMEDY = "set data.cache=off, or GANTRAIN_CACHE to a folder on a larger disk"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cache(ImageCache):
-    """Stores decoded images as the keys ``data.cache`` and ``data.cache_limit`` say."""
+    """Stores decoded images as configured by the keys ``data.cache`` and ``data.cache_limit``."""
 
-    # ``disk`` stores images in ``cache_dir``, for all runs and processes; ``memory`` in each training process, for this
-    # run; ``auto`` on the disk if there is space and decoding all images takes two seconds of a core or more; ``off``
-    # nowhere.
+    # ``disk`` stores images in ``cache_dir``, for all runs and processes; ``memory`` stores them in each training
+    # process, for this run; ``auto`` is ``disk`` if there is space and decoding all images takes two seconds of a core
+    # or more, and otherwise ``off``.
     cache: CacheMode = "off"
     # Gigabytes (10^9 bytes) of all caches on the disk, or of what this object stores in memory. A cache never takes
     # more than four fifths of the free disk or memory. On the disk, the least recently used caches that no process has
@@ -51,7 +51,7 @@ class Cache(ImageCache):
     cache_limit: Gigabytes = 50
     skips: bool = False  # Whether unreadable images are left out instead of ending the run.
     stop: Callable[[], bool] = lambda: False  # Called while images are decoded; returns whether to stop.
-    _bytes_in_memory: list[int] = field(init=False, repr=False, default_factory=list)  # of each domain
+    _bytes_in_memory: list[int] = field(init=False, repr=False, default_factory=list)  # For each domain.
 
     def get_or_build(self, job: DecodeJob) -> ImageStore | None:
         if self.cache == "off":

@@ -124,7 +124,7 @@ def two_folders(root: Path, names: str) -> tuple[Path, Path] | None:
 class Matches(NamedTuple):
     """The images of two folders, matched by relative path without suffix."""
 
-    pairs: dict[str, tuple[Path, Path]]  # By that path.
+    pairs: dict[str, tuple[Path, Path]]  # The keys are these paths.
     alone: list[list[Path]]  # The images of either folder without a partner.
     ambiguous: list[tuple[Path, Path]]  # Images of one folder that differ only in their suffixes.
 

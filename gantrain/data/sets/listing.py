@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gantrain.data.images.convert import EXTENSIONS
@@ -17,9 +17,11 @@ HEADER = ["path", "label"]
 class Names:
     """Strings in one buffer: a million objects would be copied into every worker process that reads them."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Iterable[str] = ()) -> None:
         self._text = bytearray()
         self._ends = array("q", [0])
+        for name in names:
+            self.append(name)
 
     def __len__(self) -> int:
         return len(self._ends) - 1

@@ -114,7 +114,7 @@ class Database:
         return self._environment
 
 
-# By device and inode, or by path if there is no file.
+# The keys are device and inode, or the path if there is no file.
 _databases: WeakValueDictionary[tuple[int, ...] | Path, Database] = WeakValueDictionary()
 
 

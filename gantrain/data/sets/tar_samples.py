@@ -157,7 +157,7 @@ def _members(shard: Shard, tar: IO[bytes]) -> Iterator[tarfile.TarInfo]:
                 if any(rest):
                     raise ConfigError(
                         f"data.root: the shard {shard.path} continues after its end mark at byte {offset:,}, as if "
-                        "several were joined by cat: keep each in a file of its own"
+                        "several were joined by cat: keep each in a separate file"
                     )
             return
         if len(block) < tarfile.BLOCKSIZE:

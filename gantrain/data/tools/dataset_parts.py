@@ -6,6 +6,7 @@ import copy
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -186,26 +187,19 @@ def _mismatches(a: FolderSource, b: FolderSource) -> list[Finding]:
 
 def _with_stored_depth(reader: ImageReader) -> tuple[ImageReader, list[Finding]]:
     """The reader in the depth of its first readable image; a missing range is a finding and becomes [0, 1]."""
-    depth, first = _first_depth(reader)
+    depth, location, findings = "uint8", "", []
+    for index in range(len(reader)):
+        location = reader.location(index)
+        with suppress(ConfigError, OSError):  # It is reported when all images are inspected.
+            depth = read_header(reader.open(index), reader.format.channels, location).depth
+            break
     value_range = reader.format.value_range
-    findings = []
     if depth == "float32" and value_range is None:
-        findings.append(Finding(str(needs_range(first, reader.format.suffix)), stops=True))
+        findings.append(Finding(str(needs_range(location, reader.format.suffix)), stops=True))
         value_range = (0, 1)
     found = copy.copy(reader)
     found.format = replace(reader.format, depth=depth, value_range=value_range, convert=False)
     return found, findings
-
-
-def _first_depth(reader: ImageReader) -> tuple[str, str]:
-    """The depth and the path of the first readable image."""
-    for index in range(len(reader)):
-        location = reader.location(index)
-        try:
-            return read_header(reader.open(index), reader.format.channels, location).depth, location
-        except (ConfigError, OSError):  # Reported when all images are inspected.
-            continue
-    return "uint8", ""
 
 
 def _unread_files(data: Mapping[str, Any], parts: Sequence[Part]) -> list[Finding]:

@@ -21,8 +21,8 @@ from gantrain.data.images.transforms import Preprocess
 from gantrain.errors import ConfigError
 from gantrain.runtime.parallel import in_parallel
 
-THUMBNAILS = 100  # Per part.
-THUMBNAIL_SIZE = 128  # Pixels of the longer side.
+THUMBNAILS = 100  # The maximum number per part.
+THUMBNAIL_SIZE = 128  # The longer side in pixels.
 
 
 @dataclass(frozen=True)
