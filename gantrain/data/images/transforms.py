@@ -44,10 +44,11 @@ class Preprocess:
     less than that of ``crop_size``. Modes that end in ``crop`` then cut a window of ``crop_size``: at a random position
     in training, otherwise in the center. The modes are those of pytorch-CycleGAN-and-pix2pix and of CUT.
 
-    ``decoder`` selects how images of 8 bits are scaled: ``exact`` returns Pillow's values. ``fast`` uses torch's resizing,
-    three times as fast, where less than one value in a hundred differs by one gray level (in noise, one in 30,000 by
-    two). ``draft`` also decodes JPEGs of at least twice the size to a half, a quarter or an eighth: from 1024 pixels to
-    286, values differ by 0.8 gray levels on average and by up to 15 at edges; if no scaling follows, by 2 on average.
+    ``decoder`` selects how images of 8 bits are scaled: ``exact`` returns Pillow's values. ``fast`` uses torch's
+    resizing, three times as fast, where less than one value in a hundred differs by one gray level (in noise, one in
+    30,000 by two). ``draft`` also decodes JPEGs of at least twice the size to a half, a quarter or an eighth: from 1024
+    pixels to 286, values differ by 0.8 gray levels on average and by up to 15 at edges; if no scaling follows, by 2 on
+    average.
 
     Args:
         load_size: In pixels, a number or [height, width].

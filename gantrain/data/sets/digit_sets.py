@@ -29,9 +29,7 @@ Phase: TypeAlias = Literal["train", "test"]
 Pixels: TypeAlias = NDArray[np.uint8]
 
 PHASES: tuple[Phase, ...] = ("train", "test")
-INK = (
-    16  # The threshold, of 255. With a higher one, both sides of the outline of a thin stroke would be the same pixels.
-)
+INK = 16  # The threshold, of 255. With a higher one, both outlines of a thin stroke would be the same pixels.
 STRIPES = np.array([[255, 80, 0], [0, 190, 255]])  # A blur of both is gray and can't be mistaken for stripes.
 STRIPES_ACROSS = 8  # The width of the image in stripes.
 
