@@ -23,7 +23,7 @@ from gantrain.runtime.mapped_file import MappedFile, write_mapped_file
 SUFFIX = ".index"
 KIND = "images in shards"
 IMAGES_AT_ONCE = 4096
-MAX_KINDS = 30  # The number of suffixes for which unread files are counted separately.
+MAX_KINDS = 30  # The number of suffixes by which unread files are counted; those with others are counted together.
 
 
 class Member(NamedTuple):

@@ -90,11 +90,9 @@ def _fetch(address: str, folder: Path, *, label: str) -> Path:
         start = 0
     total = None if response.length is None else start + response.length  # None if the server does not report it.
     folder.mkdir(exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if (response.length or 0) > free:
-        raise ConfigError(
-            f"{address} takes {response.length:,} bytes, and only {free:,} are free in {folder.parents[1]}"
-        )
+    free, size = shutil.disk_usage(folder).free, response.length or 0
+    if size > free:
+        raise ConfigError(f"{address} takes {size:,} bytes, and only {free:,} are free in {folder.parents[1]}")
     with (
         response,
         archive.open("ab" if start else "wb") as file,

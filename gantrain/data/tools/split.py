@@ -151,8 +151,11 @@ def _group_by_content(units: Sequence[Unit]) -> list[list[int]]:
 
 
 def _digest(path: Path) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.digest()
 
 
 def _copy(source: Path, path: Path) -> Path:
