@@ -168,7 +168,10 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
             path = PureWindowsPath(member.filename)  # It recognizes both kinds of slashes.
             if path.anchor or ".." in path.parts or stat.S_ISLNK(member.external_attr >> 16):
                 raise zipfile.BadZipFile(f"it contains a path outside its folder: {member.filename}")
-        opened.extractall(folder)  # It verifies checksums.
+        broken = opened.testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"checksum mismatch of {broken}")
+        opened.extractall(folder)
 
 
 def _unpack_tar(archive: Path, folder: Path) -> None:
