@@ -76,7 +76,7 @@ def names(dataset: Shards) -> list[str]:
 
 def names_in(shard: Path) -> list[str]:
     """The names of images, without reading them."""
-    source = shards(shard, depth="uint8").found.source
+    source = shards(shard, depth="uint8").readers["image"].source
     return [source.name(index) for index in range(len(source))]
 
 

@@ -49,17 +49,7 @@ class Command:
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command.
-
-    Args:
-        arguments: Its name and arguments.
-
-    Returns:
-        Exit status.
-
-    Raises:
-        ConfigError: There is no such command, or an argument is invalid.
-    """
+    """Run the command with this name and these arguments; returns its exit status."""
     if not arguments or arguments[0] in ("-h", "--help"):
         return _list(COMMANDS)
     name, *words = arguments

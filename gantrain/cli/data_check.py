@@ -12,9 +12,8 @@ from PIL import Image
 
 import gantrain.data.sets  # noqa: F401 - Registers the data modes.
 from gantrain.config.schema import checked
-from gantrain.data.base import ImageDataset
-from gantrain.data.settings import DataSettings, build_dataset
-from gantrain.data.tools.check import Summary, findings_in, findings_together, summarise
+from gantrain.data.settings import DataSettings
+from gantrain.data.tools.check import Summary, findings_in, summarise
 from gantrain.data.tools.dataset_parts import Finding, find_parts, select
 from gantrain.errors import ConfigError
 from gantrain.registry import import_plugins
@@ -27,19 +26,16 @@ SHOWN = 10  # Images of each warning on the terminal; the page has more.
 
 
 def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], command: str) -> int:
-    """Inspect the data of a training configuration.
+    """Inspect the data of a composed training configuration.
 
     Args:
-        config: The composed configuration.
+        config: The configuration.
         name: The name of the data set.
         options: ``quick=...`` and ``out=...``, as typed.
         command: The command, as typed.
 
     Returns:
         Exit status: 1 if training would stop, 130 after an interruption.
-
-    Raises:
-        ConfigError: There are no images, or a key is invalid.
     """
     typed: dict[str, str] = {key: value for key, _, value in (option.partition("=") for option in options)}
     quick = checked(BOOLEANS.get(typed.get("quick", "false"), typed.get("quick")), bool, "quick")
@@ -49,19 +45,18 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
     selection = settings.selection
     folder = _output(Path(typed.get("out") or f"results/data_{name}").expanduser(), configured)
     try:
-        parts, findings = find_parts(settings.dataset, _build)
+        parts, findings = find_parts(settings.dataset)
         parts = [
             select(part, fraction=selection.fraction, max_size=selection.max_size, seed=config["seed"])
             for part in parts
         ]
-        summaries = [summarise(part, settings.dataset, quick=quick) for part in parts]
+        summaries = [summarise(part, quick=quick) for part in parts]
     except KeyboardInterrupt:
         print("gantrain: interrupted; nothing was written", file=sys.stderr)
         return 130
     if selection.labelled is not None and not any(part.labels for part in parts):
         findings.append(Finding(f"data.labelled={selection.labelled}: this data set has no labels", stops=True))
-    findings += findings_in(summaries, skips=configured.get("on_error") == "skip")
-    findings += findings_together(summaries, configured)
+    findings += findings_in(summaries, configured)
     findings.sort(key=lambda finding: not finding.stops)
     columns = {summary.part.title: summary.row() for summary in summaries}
     classes = {summary.part.title: summary.classes for summary in summaries if summary.classes}
@@ -80,21 +75,13 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
 
 
 def _output(folder: Path, data: Mapping[str, Any]) -> Path:
-    """The folder of the page.
-
-    Raises:
-        ConfigError: It is inside the data set, or contains other files.
-    """
+    """The folder of the page, which must be outside the data set and contain no other files."""
     root = Path(str(data.get("root", ""))).expanduser()
     if "root" in data and root.is_dir() and folder.resolve().is_relative_to(root.resolve()):
         raise ConfigError(f"out={folder} is inside data.root ({root}): give out=FOLDER outside")
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - OWN_FILES):
         raise ConfigError(f"out={folder} contains other files: give another folder")
     return folder
-
-
-def _build(data: Mapping[str, Any], phase: str) -> ImageDataset:
-    return build_dataset(dict(data), phase=phase)
 
 
 def _print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
@@ -85,11 +86,7 @@ class ImageDataset(Dataset[Batch], ABC):
         """One item without batch dimension; crops and flips depend on ``seed`` alone."""
 
     def items(self, indices: Sequence[int], seeds: Sequence[int]) -> Batch:
-        """Items as one batch; to be overridden where that is faster than one item after another.
-
-        Raises:
-            ConfigError: Their images differ in size.
-        """
+        """Items as one batch; to be overridden where that is faster than one item after another."""
         return collate([self.item(index, seed) for index, seed in zip(indices, seeds, strict=True)])
 
     def first(self, count: int) -> ImageDataset:
@@ -101,11 +98,9 @@ class ImageDataset(Dataset[Batch], ABC):
         return Selection(self, drawn(len(self), fraction, seed))
 
     def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
-        """Take decoded images from a cache from now on; nothing happens in data sets that decode none.
+        """Take decoded images from a cache from now on, those of the items at ``indices``, or of all if it is None.
 
-        Args:
-            cache: The cache.
-            indices: Of the items that are needed; None for all.
+        Data sets that decode no images need not override it.
         """
 
     def of_domain(self, domain: str) -> ImageDataset:
@@ -119,24 +114,15 @@ class ImageDataset(Dataset[Batch], ABC):
 
 
 class Selection(ImageDataset):
-    """Some items of a data set, optionally with labels for only some of them.
+    """The items of a data set at ``indices``, optionally with labels for only some of them.
 
-    For semi-supervised learning (``known`` given), the label of every other item is -1, and the known items are
-    repeated until they make up about half of an epoch, so that each batch has some.
-
-    Args:
-        dataset: The data set.
-        indices: Of the items.
-        known: Those of ``indices`` that keep their labels; None for all.
+    For semi-supervised learning, only the items at ``known`` have labels; the label of every other item is -1, and the
+    known items are repeated until they make up about half of an epoch, so that each batch has some.
     """
 
     def __init__(self, dataset: ImageDataset, indices: Sequence[int], known: Sequence[int] | None = None) -> None:
-        self.spec = dataset.spec
-        self.in_memory = dataset.in_memory
-        self.held_out = dataset.held_out
-        self.fingerprint = dataset.fingerprint
-        self.shuffled = dataset.shuffled
-        self.paired = dataset.paired
+        for name in ("spec", "in_memory", "held_out", "fingerprint", "shuffled", "paired"):
+            setattr(self, name, getattr(dataset, name))
         self._dataset = dataset
         self._known = None if known is None else frozenset(known)
         self._indices = list(indices)
@@ -211,11 +197,11 @@ def drawn(size: int, fraction: float, seed: int) -> list[int]:
 
 def first_of_each_class(labels: Sequence[int], count: int) -> list[int]:
     """The first ``count`` indices with equally many of each class (within one)."""
-    seen: dict[int, int] = {}
+    seen: Counter[int] = Counter()
     ranked = []
     for index, label in enumerate(labels):
-        ranked.append((seen.get(label, 0), index))
-        seen[label] = seen.get(label, 0) + 1
+        ranked.append((seen[label], index))
+        seen[label] += 1
     return sorted(index for _, index in sorted(ranked)[:count])
 
 
@@ -236,8 +222,8 @@ def to_uint8(images: Tensor) -> Tensor:
 def is_held_out(train_set: ImageDataset, test_set: ImageDataset) -> bool:
     """Whether the test phase has other images than the training phase; a data mode may ignore ``phase``.
 
-    It is not held out if both have the same fingerprint and size and also the same first, middle and last item. (Items
-    are compared because the fingerprint is often a digest of file names alone, and empty by default.)
+    They are the same if both have the same fingerprint (often a digest of file names alone, and empty by default), the
+    same size, and the same first, middle and last item.
     """
     size = len(train_set)
     if (size, train_set.fingerprint) != (len(test_set), test_set.fingerprint):

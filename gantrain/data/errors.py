@@ -20,11 +20,7 @@ MAX_ERROR_RATIO = 0.1
 
 @contextmanager
 def as_config_error(action: str) -> Iterator[None]:
-    """Turn any error of a decoder or of a plug-in's data set into one line: can't ``action``.
-
-    Raises:
-        ConfigError: For any error except MemoryError, which is handled elsewhere.
-    """
+    """Turn any error of a decoder or of a plug-in's data set, except MemoryError, into one line: can't ``action``."""
     try:
         yield
     except (ConfigError, MemoryError):
@@ -37,25 +33,16 @@ def as_config_error(action: str) -> Iterator[None]:
 
 
 def get_item(dataset: ImageDataset, index: int, seed: int) -> Batch:
-    """An item.
-
-    Raises:
-        ConfigError: It can't be made, for whatever reason.
-    """
+    """An item; any error becomes a ConfigError."""
     with as_config_error(f"make item {index} of the data"):
         return dataset.item(index, seed)
 
 
 def next_readable(dataset: ImageDataset, index: int, seed_of: Callable[[int], int]) -> tuple[Batch, list[str]]:
-    """The item, or else the next readable one (the first after the last), and the errors of those in between.
+    """The item, or else the next readable one (after the last item, the first), and the errors of those in between.
 
-    The replacement has its own seed: with that of the unreadable item, two unpaired domains would draw the same
-    unreadable image together with every neighbour.
-
-    Args:
-        dataset: The data set.
-        index: Of the item.
-        seed_of: Maps an index to the seed of its item.
+    The replacement gets its seed from ``seed_of`` too: with that of the unreadable item, two unpaired domains would
+    draw the same unreadable image together with every neighbour.
 
     Raises:
         ConfigError: Too many items in a row can't be read.
@@ -85,16 +72,12 @@ class Faults:
         self._limit = max(1, int(size * MAX_ERROR_RATIO))
         self._size = size
         self._counted = counted
-        self._found: dict[str, None] = {}  # by this rank, in order
-        self._reported: dict[str, None] = {}
+        self._found: dict[str, None] = {}  # The errors found by this rank, in order.
+        self._reported: set[str] = set()
         self._replaced = 0
 
     def add(self, replaced: Iterable[list[str]]) -> None:
-        """Count replaced items, each given as the errors of itself and of its unreadable neighbours.
-
-        Raises:
-            ConfigError: There are too many.
-        """
+        """Count replaced items, given as the errors of each and of its neighbours; too many raise a ConfigError."""
         for reasons in replaced:
             self._replaced += 1
             self._found.update(dict.fromkeys(reasons))
@@ -109,16 +92,14 @@ class Faults:
         if not self._counted:
             return []
         found = {reason for reasons in distributed.gather_object(list(self._found)) or () for reason in reasons}
-        fresh = sorted(found - self._reported.keys())
-        self._reported.update(dict.fromkeys(fresh))
+        fresh = sorted(found - self._reported)
+        self._reported.update(fresh)
         return [f"warning: left out: {reason}" for reason in fresh]
 
     def summary(self) -> list[str]:
         """On rank 0, the last news and the total number; every rank must call it."""
-        if not self._counted:
-            return []
         lines = self.news()
-        replaced = sum(distributed.gather_object(self._replaced) or ())
+        replaced = sum(distributed.gather_object(self._replaced) or ()) if self._counted else 0
         if replaced:
             lines.append(
                 f"warning: bad images left out: {len(self._reported)}; items replaced by their neighbours: {replaced}"

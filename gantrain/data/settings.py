@@ -23,9 +23,9 @@ CACHE_KEYS = ("cache", "cache_limit")
 class SelectionSettings:
     """Which items of a data set are used."""
 
-    fraction: Fraction | None = None  # Part of the items, drawn by the seed.
-    max_size: PositiveInt | None = None  # Of these, at most so many are used: the first ones.
-    labelled: PositiveInt | None = None  # How many training items keep their labels; those of all others are hidden.
+    fraction: Fraction | None = None  # The fraction that is drawn at random, by the seed.
+    max_size: PositiveInt | None = None  # The maximum number of these: the first ones are used.
+    labelled: PositiveInt | None = None  # The number of training items with labels; those of all others are hidden.
 
 
 SELECTION_KEYS = tuple(field.name for field in fields(SelectionSettings))
@@ -36,18 +36,13 @@ class DataSettings:
     """The keys under ``data``."""
 
     dataset: dict[str, Any]  # ``mode`` and the keys of that data set's class.
-    # ``batch_size``, ``num_workers`` and ``on_error``, as far as they are given, for ``BatchStream``.
-    stream: dict[str, Any]
-    selection: SelectionSettings  # Which items are used.
-    cache: Cache  # Where decoded images are stored.
+    stream: dict[str, Any]  # Those of ``STREAM_KEYS`` that are given.
+    selection: SelectionSettings
+    cache: Cache
 
     @classmethod
     def split(cls, data: Mapping[str, Any]) -> DataSettings:
-        """Split the keys and check all but those of the data set, whose class checks them when it is built.
-
-        Raises:
-            ConfigError: A value is of the wrong type.
-        """
+        """Split the keys and check all but those of the data set, whose class checks them when it is built."""
         hints = typing.get_type_hints(BatchStream.__init__, include_extras=True)
         parts: dict[str, dict[str, Any]] = {"dataset": {}, "stream": {}, "selection": {}, "cache": {}}
         owners = {"stream": STREAM_KEYS, "selection": SELECTION_KEYS, "cache": CACHE_KEYS}

@@ -7,7 +7,7 @@ import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -24,7 +24,7 @@ from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 from gantrain.runtime.signals import ignore_signals_in_worker
 
-REPLACED = "replaced"  # the key of a batch for the errors of items that were replaced
+REPLACED = "replaced"  # The key of a batch for the errors of items that were replaced.
 
 
 class BatchStream(Iterator[Batch]):
@@ -35,26 +35,19 @@ class BatchStream(Iterator[Batch]):
 
     Args:
         dataset: The data set.
-        batch_size: Of the global batch.
+        batch_size: Items of a global batch, a multiple of ``world_size``.
         seed: The run's.
         num_workers: Worker processes; None for a number that suits the machine and the data set.
         on_error: For an image that can't be read: ``raise`` ends the run with its name, ``skip`` replaces it by the
             next readable item of the data set.
-        device: Of the batches.
-        dtype: Of their images.
-        channels_last: Whether their images have that memory layout.
-        rank: Which slice this process gets.
-        world_size: Number of slices.
+        device: The device of the batches; ``dtype`` and ``channels_last`` are the type and layout of their images.
+        rank: The slice that this process gets, of ``world_size``.
 
     Attributes:
         position: Number of global batches so far.
-        rollbacks: How often the run has gone back; from each rollback on, the order of images is another.
+        rollbacks: Number of rollbacks of the run; each one changes the order of images.
         seconds_waited: Total time spent waiting for data.
-        on_error: As given.
         faults: The images that were skipped.
-
-    Raises:
-        ConfigError: The batch size is not divisible by the number of ranks.
     """
 
     def __init__(
@@ -113,7 +106,7 @@ class BatchStream(Iterator[Batch]):
             self._loader = self._open()
         try:
             stored = next(self._loader)
-        except ConfigError as error:  # From a worker, its argument is the traceback there.
+        except ConfigError as error:  # The argument of a worker's error is its traceback there.
             raise ConfigError(str(error.args[-1]).rstrip().rpartition("ConfigError: ")[2]) from None
         self.faults.add(stored.pop(REPLACED, ()))
         self.seconds_waited += time.perf_counter() - start
@@ -172,19 +165,14 @@ def _batches(start: int, batch_size: int, share: slice, size: int, seed: int | N
     This is no method of the stream, since the loader would then refer to the stream: workers of such a reference cycle
     end late, each after a timeout of five seconds.
     """
-    order = np.empty(0, dtype=np.int64)
-    order_epoch = -1
+    permutation = lru_cache(maxsize=1)(partial(_permutation, size, seed))
     for first in itertools.count(start * batch_size, batch_size):
-        pairs = []
-        for position in range(first + share.start, first + share.stop):
-            epoch, within = divmod(position, size)
-            if epoch != order_epoch:
-                order, order_epoch = _permutation(size, seed, epoch), epoch
-            pairs.append((epoch, int(order[within])))
-        yield pairs
+        places = [divmod(position, size) for position in range(first + share.start, first + share.stop)]
+        yield [(epoch, int(permutation(epoch)[within])) for epoch, within in places]
 
 
 def _permutation(size: int, seed: int | None, epoch: int) -> NDArray[np.int64]:
+    """The indices of the items in the order of an epoch."""
     if seed is None:
         return np.arange(size)
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
@@ -255,17 +243,15 @@ def in_order(
 
 
 def _each(dataset: ImageDataset, on_error: OnError, left_out: set[str]) -> Iterator[Batch]:
-    found = False
+    failed = 0
     for index in range(len(dataset)):
         try:
-            item = get_item(dataset, index, derive_seed("in order", index))
+            yield get_item(dataset, index, derive_seed("in order", index))
         except ConfigError as error:
-            if on_error == "raise" or (index == len(dataset) - 1 and not found):
+            failed += 1
+            if on_error == "raise" or failed == len(dataset):
                 raise
             left_out.add(str(error))
-        else:
-            found = True
-            yield item
 
 
 def to_device(batch: Batch, *, device: torch.device, dtype: torch.dtype, channels_last: bool = False) -> Batch:

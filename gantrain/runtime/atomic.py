@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-if sys.platform != "win32":  # without it nothing is locked, and leftovers are not removed
+if sys.platform != "win32":  # On Windows, nothing is locked, and leftovers are not removed.
     import fcntl
 
-POLL = 0.1  # seconds
-MIN_LEFTOVER_AGE = 10.0  # seconds; a younger file may belong to a process that is about to lock it
+POLL_SECONDS = 0.1
+MIN_LEFTOVER_AGE = 10.0  # In seconds; a younger file may belong to a process that is about to lock it.
 
 
 def cache_dir() -> Path:
@@ -33,15 +33,8 @@ def cache_dir() -> Path:
 def atomic_write(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
     """Yield a temporary file that replaces ``path`` if the block succeeds, and is removed otherwise.
 
-    Readers never see a partial file, concurrent writers do not mix, and what killed writers of ``path`` left behind is
-    removed.
-
-    Args:
-        path: The file to write.
-        sync: Whether to wait until the content is on the disk.
-
-    Raises:
-        OSError: It can't be written; a previous file is unchanged.
+    Readers never see a partial file, concurrent writers do not mix, and files that killed writers of ``path`` left
+    behind are removed. After an error, a previous file is unchanged. ``sync`` waits until the content is on the disk.
     """
     for leftover in filter(is_leftover, path.parent.glob(f"{glob.escape(path.name)}.*.tmp")):
         with suppress(OSError):
@@ -64,12 +57,7 @@ def atomic_write(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
 def write_file(path: Path, content: str | bytes) -> None:
     """Write a small file atomically, without waiting for the disk.
 
-    Args:
-        path: The file.
-        content: In a string, characters that can't be encoded (undecodable file names) become question marks.
-
-    Raises:
-        OSError: It can't be written; a previous file is unchanged.
+    In a string, characters that can't be encoded (those of undecodable file names) become question marks.
     """
     with atomic_write(path, sync=False) as file:
         file.write(content.encode(errors="replace") if isinstance(content, str) else content)
@@ -81,18 +69,22 @@ def is_leftover(path: Path) -> bool:
 
 
 @contextmanager
-def file_lock(path: Path, *, wait: Callable[[], None]) -> Iterator[None]:
+def file_lock(path: Path, message: str = "", *, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Let one process of a machine at a time run the block; the lock of a killed process is released.
 
     Args:
-        path: A file to be made in the block, beside which the lock file is put.
+        path: A file that the block writes; the lock file is beside it.
+        message: Printed if another process has the lock.
         wait: Called repeatedly until the lock is acquired; may raise to give up.
     """
     lock_path = path.with_suffix(".lock")
     with lock_path.open("ab") as file:
         while not try_lock(file, exclusive=True):
             wait()
-            time.sleep(POLL)
+            if message:
+                print(message, file=sys.stderr)
+            message = ""
+            time.sleep(POLL_SECONDS)
         try:
             yield
         finally:
@@ -109,15 +101,14 @@ def remove_if_unused(path: Path) -> bool:
 
 
 def try_lock(file: IO[bytes], *, exclusive: bool, unsupported: bool = True) -> bool:
-    """Lock a file by ``flock`` until all its descriptors are closed.
+    """Lock a file by ``flock`` until all its descriptors are closed; False if another process has locked it.
+
+    Network file systems lock only files that are open for writing.
 
     Args:
-        file: Open for writing where it is to be locked on a network file system.
+        file: The file.
         exclusive: Whether no other process may share the lock.
-        unsupported: What to return where files can't be locked; True lets two processes do the same work.
-
-    Returns:
-        False if another process has locked the file.
+        unsupported: The result where files can't be locked; True lets two processes do the same work.
     """
     if sys.platform == "win32":
         return unsupported

@@ -17,7 +17,7 @@ from gantrain.runtime.atomic import file_lock
 def atomic_dir(target: Path) -> Iterator[Path]:
     """A path for a new directory that is renamed to ``target`` if the block succeeds, and removed otherwise.
 
-    If another process has created ``target`` in the meantime, that one is kept. Anything else that is written to the
+    A ``target`` that another process has created in the meantime is not replaced. Anything else that is written to the
     parent of the yielded path is removed in any case.
     """
     new = [parent for parent in target.parents if not parent.exists()]
@@ -63,10 +63,11 @@ def resumable_dir(out: Path, inputs: Sequence[Path], signature: str) -> Iterator
     with file_lock(whole, wait=wait):
         own = {note, whole.with_suffix(".lock")}
         check_output(out, inputs)  # Another process may have completed it just now.
-        resumed = note.is_file() and note.read_bytes() == encoded
-        if not resumed and set(scratch.iterdir()) - own:
-            raise ConfigError(f"{scratch} contains the unfinished work of another command: finish that, or remove it")
-        if not resumed:
+        if not note.is_file() or note.read_bytes() != encoded:
+            if set(scratch.iterdir()) - own:
+                raise ConfigError(
+                    f"{scratch} contains the unfinished work of another command: finish that, or remove it"
+                )
             note.write_bytes(encoded)
         whole.mkdir(exist_ok=True)
         for left in scratch.glob("tmp*"):  # Temporary directories of killed processes.
@@ -83,11 +84,7 @@ def resumable_dir(out: Path, inputs: Sequence[Path], signature: str) -> Iterator
 
 
 def check_output(out: Path, inputs: Sequence[Path]) -> None:
-    """Refuse to write to a path that exists, unless it is an empty directory, or that is inside an input.
-
-    Raises:
-        ConfigError: It is one of these.
-    """
+    """Refuse to write to a path that exists, unless it is an empty directory, or that is inside an input."""
     empty = out.is_dir() and not out.is_symlink() and not any(out.iterdir())
     if os.path.lexists(out) and not empty:
         raise ConfigError(f"{out} already exists: give another folder, or remove it first")

@@ -25,22 +25,18 @@ from gantrain.runtime.atomic import atomic_write, try_lock
 
 MAGIC = b"gantrain"
 VERSION = 2
-CHECKSUM = 16  # bytes
-# The magic bytes, the version, the bytes of the file, where the checked part and the table start, and the checksum.
+CHECKSUM = 16  # In bytes.
+# The magic bytes, the version, the size of the file, the offsets of the checked part and of the table, the checksum.
 HEADER = struct.Struct(f"<8sQQQQ{CHECKSUM}s")
-BLOCK = 1 << 16  # bytes
+BLOCK = 1 << 16  # In bytes.
 
 
 class MappedFile:
     """A file of ``write_mapped_file``, read-only. While it is open it is locked against ``remove_if_unused``.
 
-    Args:
-        path: The file.
-        kind: What it must have been written as.
-
     Attributes:
         arrays: One-dimensional, by name, in the order in which they were begun; read from the disk when accessed.
-        description: As written.
+        description: The description that was written.
 
     Raises:
         OSError: It can't be read.
@@ -49,7 +45,7 @@ class MappedFile:
 
     def __init__(self, path: Path, kind: str) -> None:
         with path.open("rb") as file:
-            try_lock(file, exclusive=False)  # Kept as long as the map, which duplicates the descriptor.
+            try_lock(file, exclusive=False)  # Until the map is closed, which duplicates the descriptor.
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if len(data) < HEADER.size:
             raise ValueError(f"{path} is truncated")
@@ -71,10 +67,6 @@ class MappedFile:
 
 class MappedFileWriter:
     """Arrays that grow in constant memory: the first one in the file itself, the others in temporary files.
-
-    Args:
-        file: Open for writing.
-        folder: Where temporary files are put.
 
     Attributes:
         description: Plain values, to be set before the file is finished.
@@ -126,11 +118,7 @@ class MappedFileWriter:
 
 @contextmanager
 def write_mapped_file(path: Path, kind: str) -> Iterator[MappedFileWriter]:
-    """Write a file atomically: it is there if the block succeeds.
-
-    Raises:
-        OSError: It can't be written; nothing of it is left.
-    """
+    """Write a file atomically: it exists only if the block succeeds."""
     with atomic_write(path) as file:
         writer = MappedFileWriter(file, path.parent)
         yield writer

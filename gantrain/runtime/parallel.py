@@ -18,19 +18,14 @@ MAX_THREADS = 16  # Decoders and compressors release the GIL, but more of them m
 
 def available_cores() -> int:
     """Number of cores that this process may use, which a batch system or a container may restrict."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_parallel(function: Callable[[T], R], items: Iterable[T], *, total: int, label: str) -> Iterator[R]:
     """Yield the results of ``function`` for all items, in their order; the first error ends it.
 
-    Args:
-        function: Called in threads.
-        items: Consumed in the calling thread, as they are needed.
-        total: Number of items.
-        label: Of the progress bar.
+    The function is called in threads; items are consumed in the calling thread, as they are needed. The progress bar
+    has a label and the total number of items.
     """
     threads = min(MAX_THREADS, available_cores())
     waiting: deque[Future[R]] = deque()

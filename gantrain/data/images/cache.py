@@ -31,19 +31,19 @@ Gigabytes: TypeAlias = Annotated[float, Range(above=0)]
 
 GB = 10**9
 SUFFIX = ".images"
-SAMPLE_SIZE = 16  # images decoded to estimate the size and time of all
-MIN_DECODE_SECONDS = 2.0  # seconds of one core for all images; `auto` stores nothing that takes less
-MAX_FREE_SHARE = 0.8  # of the free space; the other processes of the machine need some too
+SAMPLE_SIZE = 16  # The number of images decoded to estimate the size and time of all.
+MIN_DECODE_SECONDS = 2.0  # Seconds of one core for all images; `auto` stores nothing that takes less.
+MAX_FREE_SHARE = 0.8  # The fraction of the free space that is used; other processes need some too.
 REMEDY = "set data.cache=off, or GANTRAIN_CACHE to a folder on a larger disk"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cache(ImageCache):
-    """Stores decoded images as the keys ``data.cache`` and ``data.cache_limit`` say."""
+    """Stores decoded images as configured by the keys ``data.cache`` and ``data.cache_limit``."""
 
-    # ``disk`` stores images in ``cache_dir``, for all runs and processes; ``memory`` in each training process, for this
-    # run; ``auto`` on the disk if there is space and decoding all images takes two seconds of a core or more; ``off``
-    # nowhere.
+    # ``disk`` stores images in ``cache_dir``, for all runs and processes; ``memory`` stores them in each training
+    # process, for this run; ``auto`` is ``disk`` if there is space and decoding all images takes two seconds of a core
+    # or more, and otherwise ``off``.
     cache: CacheMode = "off"
     # Gigabytes (10^9 bytes) of all caches on the disk, or of what this object stores in memory. A cache never takes
     # more than four fifths of the free disk or memory. On the disk, the least recently used caches that no process has
@@ -51,7 +51,7 @@ class Cache(ImageCache):
     cache_limit: Gigabytes = 50
     skips: bool = False  # Whether unreadable images are left out instead of ending the run.
     stop: Callable[[], bool] = lambda: False  # Called while images are decoded; returns whether to stop.
-    _bytes_in_memory: list[int] = field(init=False, repr=False, default_factory=list)  # of each domain
+    _bytes_in_memory: list[int] = field(init=False, repr=False, default_factory=list)  # For each domain.
 
     def get_or_build(self, job: DecodeJob) -> ImageStore | None:
         if self.cache == "off":
@@ -67,7 +67,8 @@ class Cache(ImageCache):
             reason = f"images can't be stored in {_folder()} ({error.strerror or error}): {REMEDY}"
         if self.cache == "disk":
             raise ConfigError(f"data.cache=disk: {reason}")
-        _print(f"warning: data.cache=auto: not used, as {reason}")
+        if distributed.rank() == 0:
+            print(f"warning: data.cache=auto: not used, as {reason}", file=sys.stderr)
         return None
 
     def _in_memory(self, job: DecodeJob) -> ImageStore:
@@ -96,7 +97,8 @@ class Cache(ImageCache):
         if self.cache == "auto" and seconds < MIN_DECODE_SECONDS:
             return None
         path.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(path, wait=self._waiting(job)):
+        message = f"Waiting for another process that decodes {job.label}"
+        with file_lock(path, message, wait=self._raise_if_stopped):
             store = _open(path, identity)  # Another process may just have written it.
             if store is None:
                 self._reserve(job, path.parent, needed)
@@ -145,21 +147,13 @@ class Cache(ImageCache):
         images = in_parallel(decode, indices, total=len(indices), label=f"decoding {job.label}")
         with _single_threaded_torch():
             for index, pixels in zip(indices, images, strict=True):
-                if self.stop():
-                    raise KeyboardInterrupt
+                self._raise_if_stopped()
                 if pixels is not None:
                     yield index, pixels
 
-    def _waiting(self, job: DecodeJob) -> Callable[[], None]:
-        messages = [f"Waiting for another process that decodes {job.label}"]
-
-        def wait() -> None:
-            if self.stop():
-                raise KeyboardInterrupt
-            while messages:
-                _print(messages.pop())
-
-        return wait
+    def _raise_if_stopped(self) -> None:
+        if self.stop():
+            raise KeyboardInterrupt
 
 
 class _NoSpaceError(Exception):
@@ -234,8 +228,3 @@ def _free_memory() -> int:
 
 def _gb(count: float) -> str:
     return f"{count / GB:.3g} GB"
-
-
-def _print(message: str) -> None:
-    if distributed.rank() == 0:
-        print(message, file=sys.stderr)

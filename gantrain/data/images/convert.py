@@ -18,10 +18,10 @@ from gantrain.data.images.sources import EncodedImage
 from gantrain.data.images.store import Pixels
 from gantrain.errors import ConfigError
 
-ValueRange: TypeAlias = tuple[float, float]  # the stored values that become -1 and 1
+ValueRange: TypeAlias = tuple[float, float]  # The stored values that become -1 and 1.
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".npy"})
-DEPTHS = ("uint8", "uint16", "float32")  # ascending
+DEPTHS = ("uint8", "uint16", "float32")  # In ascending order.
 LARGEST = {"uint8": 255, "uint16": 65535}
 # The weights of ITU-R BT.601, 0.299, 0.587 and 0.114, in units of 2^-16, as in Pillow.
 LUMA = (19595, 38470, 7471)
@@ -40,17 +40,17 @@ def images_under(root: Path) -> Iterator[Path]:
             yield path
 
 
-def find_images(root: Path) -> list[Path]:
+def find_images(root: Path, key: str = "data.root: ") -> list[Path]:
     """All images in a folder and its sub-folders, sorted, without hidden ones.
 
     Raises:
-        ConfigError: The folder is missing, or contains no image.
+        ConfigError: The folder is missing, or contains no image; the message begins with ``key``.
     """
     if not root.is_dir():
-        raise ConfigError(f"data.root: there is no folder {root}")
+        raise ConfigError(f"{key}there is no folder {root}")
     found = sorted(images_under(root))
     if not found:
-        raise ConfigError(f"data.root: no image in {root} (looked for {', '.join(sorted(EXTENSIONS))})")
+        raise ConfigError(f"{key}no image in {root} (looked for {', '.join(sorted(EXTENSIONS))})")
     return found
 
 
@@ -62,12 +62,12 @@ class ImageFormat:
     Images with exactly ``channels`` channels are otherwise unchanged.
     """
 
-    channels: int  # Of the data set.
-    depth: str  # Of the data set: ``uint8``, ``uint16`` or ``float32``. Files of 8 bits are scaled to 16.
+    channels: int
+    depth: str  # ``uint8``, ``uint16`` or ``float32``. Files of 8 bits are scaled to 16.
     # The values in that depth that become -1 and 1, to which they are clipped; None for the whole range of the type.
     value_range: ValueRange | None = None
     convert: bool = False  # Whether files of 16 bits may be rounded to 8; otherwise they are refused.
-    suffix: str = field(default="", compare=False)  # Of the keys in messages: ``_b`` for ``data.channels_b``.
+    suffix: str = field(default="", compare=False)  # The end of keys in messages: ``_b`` for ``data.channels_b``.
 
     @property
     def keeps_8_bits(self) -> bool:
@@ -81,13 +81,10 @@ def read_image(encoded: EncodedImage, target: ImageFormat, location: str | None 
     Args:
         encoded: A file, or the content of one.
         target: The format.
-        location: Of the image, for messages; by default its path.
+        location: The location of the image in messages; by default its path.
 
     Returns:
         (H, W, C) uint8 or uint16; float32 in [-1, 1] if that is the depth or there is a ``value_range``.
-
-    Raises:
-        ConfigError: This is not an image, is corrupt, or does not fit the data set.
     """
     return converted(decode(encoded, target.channels, location), target, location_of(encoded, location))
 
@@ -105,7 +102,7 @@ def converted(decoded: Decoded, target: ImageFormat, location: str) -> Pixels:
             raise ConfigError(
                 f"{location} has a depth of {stored}, the first image of {depth}: give data.depth={stored}"
             )
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # rounds to the nearest: 257 * 255 is 65535
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # Rounded to the nearest.
     if stored == "uint8" and depth == "uint16":
         pixels = pixels.astype(np.uint16) * 257
     if value_range is None and depth != "float32":
@@ -127,7 +124,7 @@ def write_image(path: Path, image: Tensor, *, depth: str, value_range: ValueRang
 
     Args:
         path: The file; its suffix is added if it is missing.
-        image: (C, H, W), clipped to [-1, 1].
+        image: (C, H, W) in [-1, 1]; other values are clipped.
         depth: ``uint8`` and ``uint16`` images of 1 or 3 channels are written as PNG; all others as ``.npy``, (H, W, C)
             or, for one channel, (H, W).
         value_range: The values, before rounding, that -1 and 1 become; None for the whole range of the type.
@@ -144,14 +141,9 @@ def write_image(path: Path, image: Tensor, *, depth: str, value_range: ValueRang
 
 
 def write_pixels(path: Path, pixels: Pixels) -> Path:
-    """Write an array without loss: (H, W, 1 or 3) of uint8 or uint16 as PNG, any other as ``.npy``.
+    """Write an array without loss: (H, W, 1 or 3) of uint8 or uint16 as PNG, any other (H, W, C) as ``.npy``.
 
-    Args:
-        path: The file; its suffix is added if it is missing.
-        pixels: (H, W, C).
-
-    Returns:
-        The path with its suffix.
+    The suffix is added to the path if it is missing; returns the resulting path.
     """
     as_png = pixels.dtype.name in LARGEST and pixels.shape[2] in (1, 3)
     pixels = np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)

@@ -24,13 +24,13 @@ from gantrain.errors import ConfigError
 Shrink: TypeAlias = Callable[[int, int], int]
 
 NPY_MAGIC = b"\x93NUMPY"
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two for BigTIFF
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277  # tags of TIFF
-ORIENTATION = 274  # the tag of EXIF and TIFF
-TURNED = (5, 6, 7, 8)  # orientations that exchange rows and columns
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # The last two are for BigTIFF.
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277  # Tags of TIFF.
+ORIENTATION = 274  # The tag of EXIF and TIFF.
+TURNED = (5, 6, 7, 8)  # Orientations that exchange rows and columns.
 WHITE_IS_ZERO = 0
-PLAIN_PHOTOMETRICS = (WHITE_IS_ZERO, 1, 2, 5)  # gray, gray, RGB and inks; others would have to be converted
-DEEP_PNG = ("LA;16B", "RGB;16B", "RGBA;16B")  # Pillow's raw modes that it reduces to 8 bits
+PLAIN_PHOTOMETRICS = (WHITE_IS_ZERO, 1, 2, 5)  # Gray, gray, RGB and inks; others would have to be converted.
+DEEP_PNG = ("LA;16B", "RGB;16B", "RGBA;16B")  # Pillow's raw modes that it reduces to 8 bits.
 
 # The formats that Pillow may open; for some others it starts external programs, as Ghostscript for EPS.
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -51,8 +51,8 @@ class Decoded(NamedTuple):
     """A decoded, upright image: (H, W, C) in the type of the file."""
 
     pixels: Pixels
-    alpha: str = ""  # "straight" or "premultiplied" if the last channel is alpha
-    reduction: Reduction | None = None  # None for full size
+    alpha: str = ""  # "straight" or "premultiplied" if the last channel is alpha.
+    reduction: Reduction | None = None  # None for full size.
 
 
 def decode(encoded: EncodedImage, channels: int, location: str | None = None, shrink: Shrink | None = None) -> Decoded:
@@ -60,12 +60,9 @@ def decode(encoded: EncodedImage, channels: int, location: str | None = None, sh
 
     Args:
         encoded: A file, or the content of one.
-        channels: Of the data set.
-        location: Of the image, for messages; by default its path.
+        channels: Number of channels of the data set.
+        location: The location of the image in messages; by default its path.
         shrink: By how much a JPEG may be reduced in decoding, which saves most of the work; None for not at all.
-
-    Raises:
-        ConfigError: This is not an image, or it is corrupt.
     """
     with image_errors(encoded, location), ExitStack() as stack:
         source = open_image(encoded, stack)
@@ -82,16 +79,10 @@ def decode(encoded: EncodedImage, channels: int, location: str | None = None, sh
 
 
 def depth_of(dtype: np.dtype[Any]) -> str:
-    """``uint8``, ``uint16`` or, for all other numbers, ``float32``.
-
-    Raises:
-        ValueError: The values are no numbers.
-    """
+    """``uint8`` (also for booleans), ``uint16`` or, for all other numbers, ``float32``."""
     if dtype.kind not in "biuf":
-        raise ValueError(f"it holds values of the type {dtype}")
-    if dtype.kind == "b":
-        return "uint8"
-    return {"uint8": "uint8", "uint16": "uint16"}.get(dtype.name, "float32")
+        raise ValueError(f"it contains values of the type {dtype}")
+    return {"bool": "uint8", "uint8": "uint8", "uint16": "uint16"}.get(dtype.name, "float32")
 
 
 def location_of(encoded: EncodedImage, location: str | None) -> str:
@@ -221,7 +212,7 @@ def _from_deep_png(image: Image.Image) -> Decoded:
         return np.asarray(plane), plane
 
     if rawmode == "LA;16B":
-        pixels, plane = opened("RGBA")  # the two bytes of L and the two of A
+        pixels, plane = opened("RGBA")  # The two bytes of L and the two of A.
         pixels = pixels.view(">u2").astype(np.uint16)
     else:
         low, _ = opened(rawmode.replace("16B", "16L"))
@@ -246,10 +237,8 @@ def _from_deep_gray(image: Image.Image) -> Decoded:
 
 def _reduce(image: JpegImageFile, shrink: Shrink) -> Reduction | None:
     """Tell Pillow to decode a JPEG in a smaller size, if possible."""
-    width, height = image.size
     orientation = orientation_of(image)
-    if orientation in TURNED:
-        height, width = width, height
+    height, width = image.size if orientation in TURNED else image.size[::-1]
     factor = shrink(height, width)
     uneven = height % factor or width % factor
     if factor == 1 or (uneven and orientation != 1):  # The smaller row or column might not be the last.

@@ -25,8 +25,8 @@ class Header(NamedTuple):
 
     height: int
     width: int
-    channels: int  # as stored, alpha included; 3 for a palette
-    depth: str  # uint8, uint16 or float32
+    channels: int  # As stored, alpha included; 3 for a palette.
+    depth: str  # ``uint8``, ``uint16`` or ``float32``.
 
 
 def read_header(encoded: EncodedImage, channels: int, location: str | None = None) -> Header:
@@ -34,11 +34,8 @@ def read_header(encoded: EncodedImage, channels: int, location: str | None = Non
 
     Args:
         encoded: A file, or the content of one.
-        channels: Of the data set; tells arrays (C, H, W) from (H, W, C).
-        location: Of the image, for messages; by default its path.
-
-    Raises:
-        ConfigError: This is not an image.
+        channels: Number of channels of the data set, to distinguish arrays (C, H, W) from (H, W, C).
+        location: The location of the image in messages; by default its path.
     """
     with image_errors(encoded, location), ExitStack() as stack:
         source = open_image(encoded, stack)
@@ -63,8 +60,7 @@ def read_header(encoded: EncodedImage, channels: int, location: str | None = Non
 
 
 def _depth_in_pillow(image: Image.Image) -> str:
-    if image.mode.startswith("I;16") or is_deep_png(image):
-        return "uint16"
-    if image.mode == "I" and image.format == "PNG":  # 16 bits, up to Pillow 10
+    # Up to Pillow 10, the mode of gray PNG files of 16 bits is I.
+    if image.mode.startswith("I;16") or is_deep_png(image) or (image.mode, image.format) == ("I", "PNG"):
         return "uint16"
     return "float32" if image.mode in ("I", "F") else "uint8"

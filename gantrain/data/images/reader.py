@@ -22,7 +22,7 @@ from gantrain.data.images.transforms import Preprocess
 from gantrain.errors import ConfigError
 
 T = TypeVar("T")
-MAX_PIXELS = 100_000_000  # of an image that is enlarged
+MAX_PIXELS = 100_000_000  # The maximum size of an enlarged image.
 Depth: TypeAlias = Literal["auto", "uint8", "uint16", "float32"]
 
 
@@ -31,18 +31,16 @@ class ImageReader:
 
     Args:
         source: Its encoded images, at least one.
-        channels: Of the data set.
+        channels: Number of channels of the data set.
         depth: ``auto`` for that of the first readable image; files of 16 bits are converted to 8 only if a depth is
             given.
         value_range: The stored values that become -1 and 1; None for the whole range of the type.
-        suffix: Of the keys in messages: ``_b`` for ``data.channels_b``.
-        columns: Into how many images of the same width each is divided.
+        suffix: The end of keys in messages: ``_b`` for ``data.channels_b``.
+        columns: Number of images of the same width into which each stored image is divided.
 
     Attributes:
-        format: What images are converted to.
-
-    Raises:
-        ConfigError: The range is empty or missing.
+        format: The format to which images are converted.
+        source: All encoded images of the domain.
     """
 
     def __init__(
@@ -57,7 +55,7 @@ class ImageReader:
     ) -> None:
         if value_range is not None and not -math.inf < value_range[0] < value_range[1] < math.inf:
             raise ConfigError(f"data.range{suffix}={list(value_range)}: the first number must be less than the second")
-        self._source = source
+        self.source = source
         self._indices: Sequence[int] = range(len(source))
         self._columns = columns
         self._store: ImageStore | None = None
@@ -68,29 +66,20 @@ class ImageReader:
                 raise needs_range(location, suffix)
             self.format = replace(self.format, depth=stored)
 
-    @property
-    def source(self) -> Source:
-        """All encoded images of the domain."""
-        return self._source
-
     def __len__(self) -> int:
         return len(self._indices)
 
     def open(self, index: int) -> EncodedImage:
         """The encoded image."""
-        return self._source.open(self._indices[index])
-
-    def convert(self, encoded: EncodedImage, location: str) -> Pixels:
-        """An encoded image, decoded and converted to the format of the data set: (H, W, C), unscaled."""
-        return converted(decode(encoded, self.format.channels, location), self.format, location)
+        return self.source.open(self._indices[index])
 
     def name(self, index: int) -> str:
         """The name of an image in the data set, with forward slashes: for a file, its path below the folder."""
-        return self._source.name(self._indices[index])
+        return self.source.name(self._indices[index])
 
     def location(self, index: int) -> str:
         """The location of an image in messages, in one line."""
-        location = self._source.location(self._indices[index])
+        location = self.source.location(self._indices[index])
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in location)
 
     def subset(self, indices: Sequence[int]) -> ImageReader:
@@ -109,7 +98,7 @@ class ImageReader:
 
     def _stored_depth(self, index: int) -> tuple[str, str]:
         location = self.location(index)
-        return read_header(self._source.open(index), self.format.channels, location).depth, location
+        return read_header(self.source.open(index), self.format.channels, location).depth, location
 
     def _of_first(self, inspect: Callable[[int], T]) -> T:
         """What ``inspect`` returns for the first readable image: corrupt ones may be skipped, or reported later."""
@@ -150,7 +139,7 @@ class ImageReader:
             return factor if columns == 1 or width % (columns * factor) == 0 else 1
 
         with as_config_error(f"read the image {location}"):
-            decoded = decode(self._source.open(self._indices[index]), self.format.channels, location, shrink)
+            decoded = decode(self.source.open(self._indices[index]), self.format.channels, location, shrink)
             pixels = converted(decoded, self.format, location)
             reduction = decoded.reduction
             before = (reduction or pixels.shape)[:2]
@@ -169,15 +158,9 @@ class ImageReader:
             return np.hstack([preprocess.scaled(column, reduction) for column in np.split(pixels, columns, axis=1)])
 
     def use_cache(self, cache: ImageCache, preprocess: Preprocess, indices: Sequence[int] | None = None) -> None:
-        """Take images from a cache from now on, for which each is decoded once.
+        """Take images from a cache from now on, for which those at ``indices`` (None for all) are decoded once.
 
-        Args:
-            cache: The cache.
-            preprocess: That of all later calls.
-            indices: Of the images that are needed; None for all.
-
-        Raises:
-            ConfigError: An image can't be read, or a cache that was asked for does not fit.
+        All later calls must have the same ``preprocess``.
         """
         wanted = np.unique(np.arange(len(self)) if indices is None else np.asarray(indices))
         in_source = np.asarray(self._indices)[wanted]
@@ -185,7 +168,7 @@ class ImageReader:
         def identity() -> dict[str, Any]:
             value_range = self.format.value_range
             return {
-                "source": self._source.stamp(in_source.tolist()),
+                "source": self.source.stamp(in_source.tolist()),
                 "images": hashlib.blake2b(in_source.astype("<i8").tobytes(), digest_size=16).hexdigest(),
                 "columns": self._columns,
                 "channels": self.format.channels,
@@ -195,11 +178,6 @@ class ImageReader:
                 **preprocess.scaling,
             }
 
-        more = "" if len(wanted) == 1 else f" and {len(wanted) - 1:,} more"
-        job = DecodeJob(
-            label=self.location(int(wanted[0])) + more,
-            identity=identity,
-            indices=wanted,
-            decode=lambda index: self.decoded(index, preprocess),
-        )
+        label = self.location(int(wanted[0])) + (f" and {len(wanted) - 1:,} more" if len(wanted) > 1 else "")
+        job = DecodeJob(label, identity, wanted, decode=lambda index: self.decoded(index, preprocess))
         self._store = cache.get_or_build(job)

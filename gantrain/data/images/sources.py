@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
-EncodedImage: TypeAlias = Path | bytes  # an image file, or its content
+EncodedImage: TypeAlias = Path | bytes  # An image file, or its content.
 
 
 class Source(ABC):
@@ -30,7 +30,7 @@ class Source(ABC):
 
     @abstractmethod
     def location(self, index: int) -> str:
-        """Where messages tell users to find an image."""
+        """The location of an image in messages."""
 
     @abstractmethod
     def stamp(self, indices: Sequence[int]) -> str:
@@ -38,13 +38,9 @@ class Source(ABC):
 
 
 class FileSource(Source):
-    """Image files.
+    """Image files."""
 
-    Attributes:
-        folder: Names are relative to it.
-    """
-
-    folder: Path
+    folder: Path  # Names are relative to it.
 
     @abstractmethod
     def open(self, index: int) -> Path:
@@ -70,12 +66,7 @@ class FileSource(Source):
 
 
 class FolderSource(FileSource):
-    """Files that were found in a folder.
-
-    Args:
-        folder: Names are relative to it.
-        paths: Its images.
-    """
+    """Files that were found in a folder."""
 
     def __init__(self, folder: Path, paths: Sequence[Path]) -> None:
         self.folder = folder

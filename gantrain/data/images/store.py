@@ -54,13 +54,9 @@ class FileStore:
 
     Pickled to another process, it opens the file again there, or becomes empty if the file was deleted.
 
-    Args:
-        path: The file.
-        description: What it must have been written with.
-
     Raises:
         OSError: It can't be read.
-        ValueError: It is truncated, corrupt, of another version, or holds other images.
+        ValueError: It is corrupt, or was written with another description.
     """
 
     def __init__(self, path: Path, description: Mapping[str, Any]) -> None:
@@ -93,11 +89,7 @@ def _reopen(path: Path, description: Mapping[str, Any]) -> ImageStore:
 
 
 def write_images(path: Path, description: Mapping[str, Any], images: Iterable[tuple[int, Pixels]]) -> None:
-    """Write a file of images (H, W, C) of one type and their ascending numbers atomically, in constant memory.
-
-    Raises:
-        OSError: It can't be written; nothing of it is left.
-    """
+    """Write a file of images (H, W, C) of one type and their ascending numbers atomically, in constant memory."""
     with write_mapped_file(path, KIND) as file:
         file.description = description
         start = 0

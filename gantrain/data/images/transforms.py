@@ -16,12 +16,12 @@ from gantrain.data.images.store import Pixels
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 
-Size: TypeAlias = Side | tuple[Side, Side]  # of a square, or height and width
+Size: TypeAlias = Side | tuple[Side, Side]  # The side of a square, or height and width.
 Mode: TypeAlias = Literal[
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "none"
 ]
 
-REDUCTIONS = (8, 4, 2)  # by which JPEG decoders can divide the sides of an image
+REDUCTIONS = (8, 4, 2)  # The factors by which JPEG decoders can divide the sides of an image.
 
 Decoder: TypeAlias = Literal["exact", "fast", "draft"]
 
@@ -44,27 +44,23 @@ class Preprocess:
     less than that of ``crop_size``. Modes that end in ``crop`` then cut a window of ``crop_size``: at a random position
     in training, otherwise in the center. The modes are those of pytorch-CycleGAN-and-pix2pix and of CUT.
 
-    ``decoder`` says how images of 8 bits are scaled: ``exact`` returns Pillow's values. ``fast`` uses torch's resizing,
-    three times as fast, where less than one value in a hundred differs by one gray level (in noise, one in 30,000 by
-    two). ``draft`` also decodes JPEGs of at least twice the size to a half, a quarter or an eighth: from 1024 pixels to
-    286, values differ by 0.8 gray levels on average and by up to 15 at edges; if no scaling follows, by 2 on average.
+    ``decoder`` selects how images of 8 bits are scaled: ``exact`` returns Pillow's values. ``fast`` uses torch's
+    resizing, three times as fast, where less than one value in a hundred differs by one gray level (in noise, one in
+    30,000 by two). ``draft`` also decodes JPEGs of at least twice the size to a half, a quarter or an eighth: from 1024
+    pixels to 286, values differ by 0.8 gray levels on average and by up to 15 at edges; if no scaling follows, by 2 on
+    average.
 
     Args:
-        preprocess: The mode.
         load_size: In pixels, a number or [height, width].
         crop_size: Likewise; must not exceed ``load_size`` where a mode uses both.
         flip: Whether half of the images are mirrored in training.
         training: Whether to augment images.
         crop: ``center`` crops the center in training too.
-        decoder: See above.
 
     Attributes:
         crop_size: [height, width].
         cuts: Whether all images are cropped to that.
         scaling: Everything except the image that the values of a scaled image depend on.
-
-    Raises:
-        ConfigError: ``crop_size`` exceeds ``load_size``.
     """
 
     def __init__(
@@ -85,8 +81,7 @@ class Preprocess:
             "training": training,
             "decoder": decoder,
         }
-        self._decoder = decoder
-        self._mode = preprocess
+        self._decoder, self._mode = decoder, preprocess
         self._load, self.crop_size = as_pair(load_size), as_pair(crop_size)
         self.cuts = preprocess.endswith("crop")
         checked = {"crop": (), "scale_width_and_crop": (1,)}.get(preprocess, (0, 1) if self.cuts else ())
@@ -120,11 +115,7 @@ class Preprocess:
         return next(fitting, 1) if self._decoder == "draft" else 1
 
     def cut(self, pixels: Pixels, seed: int, *, name: str = "an image") -> Tensor:
-        """The random part: crop and flip scaled pixels (H, W, C) to a copy (C, H, W).
-
-        Raises:
-            ConfigError: The image, ``name`` in the message, is smaller than ``crop_size``.
-        """
+        """The random part: crop and flip scaled pixels (H, W, C) to a copy (C, H, W)."""
         if self.cuts:
             pixels = self._window(pixels, seed, name)
         if self._flip and derive_seed(seed, "flip") % 2:
@@ -141,7 +132,7 @@ class Preprocess:
             return max(target[0], round(height * scale)), max(target[1], round(width * scale))
         if self._mode.startswith("scale_width"):
             height, width = max(self.crop_size[0], round(height * target[1] / width)), target[1]
-        if self._training and not self.cuts:  # for networks that halve both sides twice
+        if self._training and not self.cuts:  # For networks that halve both sides twice.
             return max(4, round(height / 4) * 4), max(4, round(width / 4) * 4)
         return height, width
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from gantrain.data.base import Batch
 from gantrain.data.images.sources import FolderSource
-from gantrain.data.images.store import ImageCache, Pixels
-from gantrain.data.sets.layout import Layout, fingerprint_of, images_in, match
+from gantrain.data.images.store import ImageCache
+from gantrain.data.sets.layout import Layout, fingerprint_of, images_in, pairs_of
 from gantrain.data.sets.two_domains import TwoDomains
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
@@ -22,10 +22,7 @@ class Aligned(TwoDomains):
     ``ROOT/trainA`` and ``ROOT/trainB``, or ``ROOT/A/train`` and ``ROOT/B/train``, or ``ROOT/train/A`` and
     ``ROOT/train/B``; sub-folders are searched. ``val`` replaces a missing ``test``. Images directly in the root, or
     ``ROOT/A`` and ``ROOT/B``, without phases, are used in all of them. Both images of a pair are cropped and mirrored
-    alike.
-
-    Args:
-        others: The arguments of ``TwoDomains``.
+    alike. The arguments are those of ``TwoDomains``.
     """
 
     side_by_side = True
@@ -42,15 +39,18 @@ class Aligned(TwoDomains):
         if layout.b is None:
             return a, a
         b = images_in(layout.b)
-        pairs = match(a, b)
-        return FolderSource(a.folder, [path for path, _ in pairs]), FolderSource(b.folder, [path for _, path in pairs])
+        of_a, of_b = zip(*pairs_of(a, b).values(), strict=True)
+        return FolderSource(a.folder, of_a), FolderSource(b.folder, of_b)
 
     def __len__(self) -> int:
         return len(self.readers["A"])
 
     def item(self, index: int, seed: int) -> Batch:
         """``a`` and ``b`` (C, H, W), and ``name``, the path of ``a`` relative to its folder."""
-        pair = self._scaled(index)
+        # The images of both domains are the first and the last column of files side by side.
+        first = self.readers["A"].scaled(index, self.preprocess)
+        last = first if self._decode_once else self.readers["B"].scaled(index, self.preprocess)
+        pair = {"A": first[0], "B": last[-1]}
         a, b = (self.readers[domain].location(index) for domain in "AB")
         if pair["A"].shape[:2] != pair["B"].shape[:2]:
             sizes = " and ".join(str(list(pixels.shape[:2])) for pixels in pair.values())
@@ -67,9 +67,3 @@ class Aligned(TwoDomains):
         for reader in readers:
             reader.use_cache(cache, self.preprocess, indices)
         self.in_memory = all(reader.is_cached for reader in readers)
-
-    def _scaled(self, index: int) -> dict[str, Pixels]:
-        """The scaled images of both domains, which are the first and the last column of files side by side."""
-        a = self.readers["A"].scaled(index, self.preprocess)
-        b = a if self._decode_once else self.readers["B"].scaled(index, self.preprocess)
-        return {"A": a[0], "B": b[-1]}

@@ -7,15 +7,8 @@ _UNPAIRED = "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets"
 _PAIRED = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets"
 
 UNPAIRED_NAMES = (
-    "ae_photos",
-    "apple2orange",
-    "cezanne2photo",
-    "horse2zebra",
-    "iphone2dslr_flower",
-    "monet2photo",
-    "summer2winter_yosemite",
-    "ukiyoe2photo",
-    "vangogh2photo",
+    *("ae_photos", "apple2orange", "cezanne2photo", "horse2zebra", "iphone2dslr_flower", "monet2photo"),
+    *("summer2winter_yosemite", "ukiyoe2photo", "vangogh2photo"),
 )
 
 PAIRED_NAMES = ("edges2handbags", "edges2shoes", "facades", "maps", "night2day")
@@ -25,16 +18,8 @@ _BOTH = ("facades", "maps")  # Published under one name both as pairs and as two
 _LSUN = "http://dl.yf.io/lsun/scenes"
 
 _CATEGORIES = (
-    "bedroom",
-    "bridge",
-    "church_outdoor",
-    "classroom",
-    "conference_room",
-    "dining_room",
-    "kitchen",
-    "living_room",
-    "restaurant",
-    "tower",
+    *("bedroom", "bridge", "church_outdoor", "classroom", "conference_room"),
+    *("dining_room", "kitchen", "living_room", "restaurant", "tower"),
 )
 
 # The URL of each archive; the names of LSUN's validation archives have "val" instead of "train".

@@ -29,7 +29,7 @@ Phase: TypeAlias = Literal["train", "test"]
 Pixels: TypeAlias = NDArray[np.uint8]
 
 PHASES: tuple[Phase, ...] = ("train", "test")
-INK = 16  # Of 255. With a higher threshold, both sides of the outline of a thin stroke would be the same pixels.
+INK = 16  # The threshold, of 255. With a higher one, both outlines of a thin stroke would be the same pixels.
 STRIPES = np.array([[255, 80, 0], [0, 190, 255]])  # A blur of both is gray and can't be mistaken for stripes.
 STRIPES_ACROSS = 8  # The width of the image in stripes.
 
@@ -40,7 +40,6 @@ class WrittenOnFirstUse:
     Args:
         root: The folder; if it exists, it is read as it is.
         crop_size: Height and width of the images, in pixels, both written and read.
-        others: The arguments of the data set that reads the files.
     """
 
     @staticmethod
@@ -55,40 +54,6 @@ class WrittenOnFirstUse:
                 with atomic_dir(folder) as unfinished:
                     self.write(unfinished, crop_size)
         super().__init__(root=root, crop_size=crop_size, **others)  # type: ignore[call-arg]
-
-
-def write_edges2digits(root: Path, size: int) -> None:
-    """Write ``root/train`` and ``root/test``: gray, the outline of a digit on the left, the digit on the right."""
-    for phase in PHASES:
-        for name, digit, _ in _digits(phase, size):
-            _save(root / phase / name, np.hstack([outline(digit), digit]))
-
-
-def write_digits2stripes(root: Path, size: int) -> None:
-    """Write ``root/trainA`` etc. in colour: digits in A, other digits with stripes in B, balanced in every class.
-
-    The stripes have the same position in every image. With a random one, a cycle could be consistent only if the
-    position was hidden in the plain digit.
-    """
-    for phase in PHASES:
-        seen: Counter[int] = Counter()
-        for name, digit, label in _digits(phase, size):
-            domain = "AB"[seen[label] % 2]
-            seen[label] += 1
-            gray = np.repeat(digit[..., None], 3, axis=2)
-            _save(root / f"{phase}{domain}" / name, gray if domain == "A" else striped(digit))
-
-
-def write_digits_lmdb(root: Path, size: int) -> None:
-    """Write ``root/digits_train_lmdb`` and ``root/digits_test_lmdb``: gray PNG files with keys CLASS/NAME."""
-    for phase in PHASES:
-        images = {f"{label}/{name}".encode(): _png(digit) for name, digit, label in _digits(phase, size)}
-        with (
-            open_for_writing(root / f"digits_{phase}_lmdb", map_size(map(len, images.values()))) as environment,
-            environment.begin(write=True) as transaction,
-            transaction.cursor() as cursor,
-        ):
-            cursor.putmulti(sorted(images.items()))
 
 
 def outline(digit: Pixels) -> Pixels:
@@ -120,25 +85,53 @@ def _png(pixels: Pixels) -> bytes:
 
 def _save(path: Path, pixels: Pixels) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, compress_level=1)
+    path.write_bytes(_png(pixels))
 
 
 @DATASETS.register("edges2digits")
 class Edges2Digits(WrittenOnFirstUse, Aligned):
     """Outlines of the 5,000 shipped digits beside the digits."""
 
-    write = staticmethod(write_edges2digits)
+    @staticmethod
+    def write(root: Path, size: int) -> None:
+        """Write ``root/train`` and ``root/test``: gray, the outline of a digit on the left, the digit on the right."""
+        for phase in PHASES:
+            for name, digit, _ in _digits(phase, size):
+                _save(root / phase / name, np.hstack([outline(digit), digit]))
 
 
 @DATASETS.register("digits2stripes")
 class Digits2Stripes(WrittenOnFirstUse, Unaligned):
     """One half of the 5,000 shipped digits, and the other half filled with coloured stripes."""
 
-    write = staticmethod(write_digits2stripes)
+    @staticmethod
+    def write(root: Path, size: int) -> None:
+        """Write ``root/trainA`` etc. in colour: digits in A, other digits with stripes in B, balanced in every class.
+
+        The stripes have the same position in every image. With a random one, a cycle could be consistent only if the
+        position was hidden in the plain digit.
+        """
+        for phase in PHASES:
+            seen: Counter[int] = Counter()
+            for name, digit, label in _digits(phase, size):
+                domain = "AB"[seen[label] % 2]
+                seen[label] += 1
+                gray = np.repeat(digit[..., None], 3, axis=2)
+                _save(root / f"{phase}{domain}" / name, gray if domain == "A" else striped(digit))
 
 
 @DATASETS.register("digits_lmdb")
 class DigitsLmdb(WrittenOnFirstUse, Lsun):
     """The 5,000 shipped digits in LMDB files like those of LSUN, but with classes."""
 
-    write = staticmethod(write_digits_lmdb)
+    @staticmethod
+    def write(root: Path, size: int) -> None:
+        """Write ``root/digits_train_lmdb`` and ``root/digits_test_lmdb``: gray PNG files with keys CLASS/NAME."""
+        for phase in PHASES:
+            images = {f"{label}/{name}".encode(): _png(digit) for name, digit, label in _digits(phase, size)}
+            with (
+                open_for_writing(root / f"digits_{phase}_lmdb", map_size(map(len, images.values()))) as environment,
+                environment.begin(write=True) as transaction,
+                transaction.cursor() as cursor,
+            ):
+                cursor.putmulti(sorted(images.items()))

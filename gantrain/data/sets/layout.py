@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from gantrain.data.base import ImageSpec
 from gantrain.data.images.convert import find_images, images_under, is_image
 from gantrain.data.images.reader import ImageReader
-from gantrain.data.images.sources import FolderSource
+from gantrain.data.images.sources import FolderSource, Source
 from gantrain.data.sets.catalog import BY_REQUEST, NAMES
 from gantrain.errors import ConfigError
 
@@ -59,13 +59,7 @@ class Layout:
 def find_layout(root: str, phase: str, *, side_by_side: bool) -> Layout:
     """The folders of a phase. ``val`` replaces a missing ``test``; a root without phases is used for all of them.
 
-    Args:
-        root: ``data.root``.
-        phase: ``train``, ``test`` or any other.
-        side_by_side: Whether a single folder of files that contain both domains is accepted.
-
-    Raises:
-        ConfigError: There is no such folder.
+    With ``side_by_side``, a single folder of files that contain both domains is accepted.
     """
     folder = Path(root).expanduser()
     if not folder.is_dir():
@@ -93,7 +87,7 @@ def phase_folders(root: Path, phase: str, side_by_side: bool) -> tuple[Path, Pat
     """The folders of A and B, or with ``side_by_side``, of both and None; None if there are none for the phase."""
     pairs = [two_folders(root, pair.format(phase=phase)) for pair in PAIRS]
     # In ROOT/train/A + ROOT/train/B, no images are side by side.
-    if side_by_side and not pairs[-1] and _holds_images(root / phase):
+    if side_by_side and not pairs[-1] and any(True for _ in images_under(root / phase)):
         return root / phase, None
     return next((pair for pair in pairs if pair), None)
 
@@ -127,27 +121,42 @@ def two_folders(root: Path, names: str) -> tuple[Path, Path] | None:
     return None
 
 
-def _holds_images(folder: Path) -> bool:
-    return folder.is_dir() and any(True for _ in images_under(folder))
+class Matches(NamedTuple):
+    """The images of two folders, matched by relative path without suffix."""
+
+    pairs: dict[str, tuple[Path, Path]]  # The keys are these paths.
+    alone: list[list[Path]]  # The images of either folder without a partner.
+    ambiguous: list[tuple[Path, Path]]  # Images of one folder that differ only in their suffixes.
 
 
-def match(a: FolderSource, b: FolderSource) -> list[tuple[Path, Path]]:
-    """Pairs of images of two folders that have the same relative path, ignoring suffixes.
+def match(a: FolderSource, b: FolderSource) -> Matches:
+    """Match the images of two folders."""
+    (of_a, twice_a), (of_b, twice_b) = stems_of(a), stems_of(b)
+    pairs = {stem: (path, of_b[stem]) for stem, path in of_a.items() if stem in of_b}
+    alone = [[path for stem, path in each.items() if stem not in pairs] for each in (of_a, of_b)]
+    return Matches(pairs, alone, twice_a + twice_b)
+
+
+def pairs_of(a: FolderSource, b: FolderSource, key: str = "data.root: ") -> dict[str, tuple[Path, Path]]:
+    """The pairs of images of two folders by relative path without suffix.
 
     Raises:
-        ConfigError: An image has no partner, or several.
+        ConfigError: An image has no partner, or several; the message begins with ``key``.
     """
-    (side_a, twice_a), (side_b, twice_b) = stems_of(a), stems_of(b)
-    if twice_a or twice_b:
-        one, other = [*twice_a, *twice_b][0]
-        raise ConfigError(f"data.root: {one} and {other} differ only in their suffixes: rename or remove one")
-    alone = without_partner(side_a, side_b)
-    if any(alone):
+    pairs, (alone_a, alone_b), ambiguous = match(a, b)
+    if ambiguous:
+        raise differ_in_suffix(*ambiguous[0], key)
+    if alone_a or alone_b:
         raise ConfigError(
-            f"data.root: images are matched by name, ignoring suffixes, and {len(alone[0])} in {a.folder} and "
-            f"{len(alone[1])} in {b.folder} have no partner: {some_of([*alone[0], *alone[1]])}"
+            f"{key}images are matched by name, ignoring suffixes, and {len(alone_a)} in {a.folder} and "
+            f"{len(alone_b)} in {b.folder} have no partner: {some_of(alone_a + alone_b)}"
         )
-    return [(path, side_b[stem]) for stem, path in side_a.items()]
+    return pairs
+
+
+def differ_in_suffix(one: Path, other: Path, key: str = "") -> ConfigError:
+    """The error for two images of which only one can be read."""
+    return ConfigError(f"{key}{one} and {other} differ only in their suffixes: rename or remove one")
 
 
 def stems_of(source: FolderSource) -> tuple[dict[str, Path], list[tuple[Path, Path]]]:
@@ -161,9 +170,19 @@ def stems_of(source: FolderSource) -> tuple[dict[str, Path], list[tuple[Path, Pa
     return found, twice
 
 
-def without_partner(a: Mapping[str, Path], b: Mapping[str, Path]) -> tuple[list[Path], list[Path]]:
-    """The images of either side whose key is missing on the other side."""
-    return [a[key] for key in a if key not in b], [b[key] for key in b if key not in a]
+def labels_of(source: Source, classes: Sequence[str], names: Iterable[str]) -> list[int]:
+    """The class index of each image, from the name of its class.
+
+    Raises:
+        ConfigError: An image is in none of the classes.
+    """
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = [numbers.get(name, -1) for name in names]
+    stray = labels.index(-1) if -1 in labels else len(labels)
+    if stray < len(source):
+        location = source.location(stray)
+        raise ConfigError(f"data.root: {location} is in none of the classes of the training images: {classes}")
+    return labels
 
 
 def some_of(paths: Sequence[Path]) -> str:
@@ -172,6 +191,6 @@ def some_of(paths: Sequence[Path]) -> str:
     return ", ".join(map(str, paths[:NAMED])) + more
 
 
-def images_in(folder: Path) -> FolderSource:
-    """All images of a folder and its sub-folders."""
-    return FolderSource(folder, find_images(folder))
+def images_in(folder: Path, key: str = "data.root: ") -> FolderSource:
+    """All images of a folder and its sub-folders; see ``find_images``."""
+    return FolderSource(folder, find_images(folder, key))

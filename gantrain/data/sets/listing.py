@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gantrain.data.images.convert import EXTENSIONS
@@ -17,9 +17,11 @@ HEADER = ["path", "label"]
 class Names:
     """Strings in one buffer: a million objects would be copied into every worker process that reads them."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Iterable[str] = ()) -> None:
         self._text = bytearray()
         self._ends = array("q", [0])
+        for name in names:
+            self.append(name)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -35,12 +37,7 @@ class Names:
 
 
 class ListedSource(FileSource):
-    """Image files in the order of a list.
-
-    Args:
-        folder: The folder that paths are relative to.
-        names: Paths of the images, at least one.
-    """
+    """Image files in the order of a list; ``names`` are their paths relative to the folder, at least one."""
 
     def __init__(self, folder: Path, names: Names) -> None:
         self.folder = folder
@@ -65,9 +62,6 @@ def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[in
     Args:
         folder: ``data.root``.
         path: Path of the list, relative to the folder or to the working directory.
-
-    Raises:
-        ConfigError: The folder or the list is missing, or a row is invalid.
     """
     if not folder.is_dir():
         raise ConfigError(f"data.root: there is no folder {folder} (the paths in data.list are relative to it)")

@@ -28,7 +28,7 @@ class State(NamedTuple):
     """Differs whenever a database was changed."""
 
     size: int
-    modified: int  # nanoseconds
+    modified: int  # In nanoseconds.
     entries: int
     transaction: int
 
@@ -37,10 +37,7 @@ class Database:
     """An LMDB, opened read-only and without lock, so that any number of processes may read it.
 
     It is opened when it is first read in a process, whether forked or spawned. Use ``open_database`` to get one: LMDB
-    does not allow a process to open a file twice.
-
-    Args:
-        path: A folder with a ``data.mdb``, or such a file.
+    does not allow a process to open a file twice. The path is a folder with a ``data.mdb``, or such a file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,11 +52,7 @@ class Database:
         return open_database, (self.path,)
 
     def get(self, key: bytes) -> bytes:
-        """The value of ``key``.
-
-        Raises:
-            ConfigError: The key is missing.
-        """
+        """The value of ``key``, which must exist."""
         with self._transaction() as transaction:
             value = transaction.get(key)
         if value is None:
@@ -75,11 +68,7 @@ class Database:
             yield from cursor.iternext(keys=True, values=False)
 
     def state(self) -> State:
-        """The current state.
-
-        Raises:
-            ConfigError: It is empty.
-        """
+        """The current state of a database, which must not be empty."""
         environment, file = self._open(), self._file.stat()
         entries = environment.stat()["entries"]
         if not entries:
@@ -125,16 +114,12 @@ class Database:
         return self._environment
 
 
-# By device and inode, or by path if there is no file.
+# The keys are device and inode, or the path if there is no file.
 _databases: WeakValueDictionary[tuple[int, ...] | Path, Database] = WeakValueDictionary()
 
 
 def open_database(path: Path) -> Database:
-    """The database at ``path``: in a process the same object for every path or link to it.
-
-    Raises:
-        ConfigError: The path does not exist.
-    """
+    """The database at ``path``: in a process the same object for every path or link to it."""
     path = path.expanduser().resolve()
     if not path.exists():
         raise ConfigError(f"there is no LMDB {path}")
@@ -172,16 +157,12 @@ def _environment(path: Path, file: Path) -> Any:
 class KeyIndex:
     """The keys of a database by number, in their order, from a memory-mapped file.
 
-    Args:
-        path: The file.
-        state: Of the database.
-
     Attributes:
         digest: Sixteen digits that depend on all keys.
 
     Raises:
         OSError: It can't be read.
-        ValueError: It is truncated, corrupt, of another version, or of a database in another state.
+        ValueError: It is corrupt, or was built from a database in another state.
     """
 
     def __init__(self, path: Path, state: State) -> None:
@@ -211,9 +192,6 @@ def key_index(database: Database) -> KeyIndex:
     """The index of a database, which is built unless it is up to date.
 
     It is stored beside the database, or in ``cache_dir`` if that is read-only.
-
-    Raises:
-        ConfigError: The database is empty or corrupt, or the index can't be written.
     """
     state = database.state()
     path = database.path

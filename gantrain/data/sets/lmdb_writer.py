@@ -10,7 +10,7 @@ from typing import Any
 
 from gantrain.errors import ConfigError
 
-COMMIT_BYTES = 1 << 26  # Of values in one transaction.
+COMMIT_BYTES = 1 << 26  # The size of the values in one transaction.
 
 
 def map_size(sizes: Iterable[int]) -> int:
@@ -23,9 +23,6 @@ def open_for_writing(database: Path, size: int) -> Iterator[Any]:
     """The environment of an LMDB of at most ``size`` bytes, which is created if it is missing.
 
     At the end, the lock file is removed and ``data.mdb`` has the full length that its header records.
-
-    Raises:
-        ConfigError: The LMDB can't be written.
     """
     import lmdb
 

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gantrain.data.images.sources import Source
 from gantrain.data.sets.catalog import NAMES
+from gantrain.data.sets.layout import labels_of
 from gantrain.data.sets.lmdb_index import Database, KeyIndex, is_database, key_index, open_database
 from gantrain.data.sets.single import Found, Images
 from gantrain.errors import ConfigError, nearest
@@ -23,12 +22,7 @@ NAME = re.compile(r"(?P<category>.+)_(?P<phase>train|val|test)_lmdb")
 
 
 class LmdbSource(Source):
-    """The values of an LMDB, in the order of their keys, which are their names.
-
-    Args:
-        database: The database.
-        index: Of its keys.
-    """
+    """The values of an LMDB, in the order of their keys, which are their names."""
 
     def __init__(self, database: Database, index: KeyIndex) -> None:
         self.database = database
@@ -61,8 +55,8 @@ class Lsun(Images):
     Args:
         root: The folder of an LMDB, such as ``bedroom_train_lmdb``, with ``bedroom_test_lmdb`` or ``bedroom_val_lmdb``
             beside it for the phase ``test``; or a folder that contains such folders.
-        category: Of the folders in ``root`` (``bedroom``); null if there is only one.
-        others: As for any set of images.
+        category: The category (``bedroom``) if ``root`` contains several; null if there is only one.
+        others: The arguments of ``Images``.
     """
 
     def __init__(self, *, root: str, category: str | None, **others: Any) -> None:
@@ -79,15 +73,13 @@ class Lsun(Images):
             raise ConfigError(f"data.root: no database for the phase {phase} (found: {found})")
         train, source = (open_source(phases[each]) for each in ("train", phase))
         classes = sorted(name for name, _ in class_ranges(train.index))
-        return Found(source, source.index.digest, classes, _labels(source, classes) if classes else None, held_out)
+        names = (name for name, keys in class_ranges(source.index) for _ in keys)
+        labels = labels_of(source, classes, names) if classes else None
+        return Found(source, source.index.digest, classes, labels, held_out)
 
 
 def find_databases(root: Path, category: str | None) -> dict[str, Path]:
-    """The databases of a category by phase, ``train`` among them.
-
-    Raises:
-        ConfigError: There are none, or several categories.
-    """
+    """The databases of a category by phase, ``train`` among them."""
     if is_database(root) or root.is_file():
         if category is not None:
             raise ConfigError(
@@ -124,8 +116,7 @@ def class_ranges(index: KeyIndex) -> list[tuple[str, range]]:
 
     A class is the part of a key before the first slash. Its keys are contiguous, so only a few of them are read.
     """
-    ranges = []
-    start = 0
+    ranges, start = [], 0
     while start < len(index):
         name, slash, _ = index[start].partition(b"/")
         if not slash:
@@ -136,24 +127,10 @@ def class_ranges(index: KeyIndex) -> list[tuple[str, range]]:
     return ranges if len(ranges) > 1 else []
 
 
-def _labels(source: LmdbSource, classes: list[str]) -> list[int]:
-    """The class number of every image."""
-    labels = np.full(len(source), -1)
-    for name, keys in class_ranges(source.index):
-        if name in classes:
-            labels[keys.start : keys.stop] = classes.index(name)
-    if labels.min() < 0:
-        location = source.location(int(labels.argmin()))
-        raise ConfigError(f"data.root: {location} is in none of the classes of the training images: {classes}")
-    return labels.tolist()
-
-
 def _phases(folder: Path, category: str) -> dict[str, Path]:
     paths = {phase: folder / f"{category}_{phase}_lmdb" for phase in ("train", "val", "test")}
     return {phase: path for phase, path in paths.items() if path.is_dir()}
 
 
 def _how_to_get(category: str | None) -> str:
-    """A hint for a category of LSUN."""
-    name = f"lsun_{category}"
-    return f"; gantrain data download {name} fetches it" if name in NAMES else ""
+    return f"; gantrain data download lsun_{category} fetches it" if f"lsun_{category}" in NAMES else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -24,22 +23,19 @@ from gantrain.runtime.mapped_file import MappedFile, write_mapped_file
 SUFFIX = ".index"
 KIND = "images in shards"
 IMAGES_AT_ONCE = 4096
-MAX_KINDS = 30  # of files that are not read; the others are counted together
+MAX_KINDS = 30  # The number of suffixes by which unread files are counted; those with others are counted together.
 
 
 class Member(NamedTuple):
-    """The position of an image."""
+    """The position of an image, in bytes."""
 
     shard: int
-    start: int  # the offset of its first byte
-    size: int  # in bytes
+    start: int
+    size: int
 
 
 class ShardIndex:
     """The images of shards by number, in their order, from a memory-mapped file.
-
-    Args:
-        path: The file.
 
     Attributes:
         digest: Depends on names, labels and the division into shards.
@@ -47,8 +43,7 @@ class ShardIndex:
         labels: One number per image; -1 for an image without label.
 
     Raises:
-        OSError: It can't be read.
-        ValueError: It is truncated, corrupt, or of another version.
+        OSError, ValueError: See ``MappedFile``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,9 +75,6 @@ def shard_index(shards: Sequence[Shard]) -> ShardIndex:
 
     Its name is a digest of their paths, sizes and times, so that changed shards get another file: replacing one that a
     process reads would end that process on many network file systems.
-
-    Raises:
-        ConfigError: A shard is corrupt, none contains an image, or the index can't be written.
     """
     digest = hashlib.blake2b(digest_size=16)
     for shard in shards:
@@ -91,15 +83,9 @@ def shard_index(shards: Sequence[Shard]) -> ShardIndex:
     index = _open(path)
     if index is not None:
         return index
-    messages = [f"Waiting for another process that indexes {label(shards)}"]
-
-    def wait() -> None:
-        while messages:
-            print(messages.pop(), file=sys.stderr)
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(path, wait=wait):
+        with file_lock(path, f"Waiting for another process that indexes {label(shards)}"):
             if _open(path) is None:  # Otherwise another process has just written it.
                 _build(shards, path)
         return ShardIndex(path)

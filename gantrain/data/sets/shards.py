@@ -23,15 +23,11 @@ from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
 from gantrain.runtime import distributed
 
-MAX_OPEN = 128  # shards of a data set in each process
+MAX_OPEN = 128  # The maximum number of open shards of a data set in each process.
 
 
 class OpenShard:
-    """A shard to read from, which is closed when the object is deleted.
-
-    Raises:
-        OSError: It can't be opened, or was changed after it was listed.
-    """
+    """A shard to read from, which is closed when the object is deleted."""
 
     def __init__(self, shard: Shard) -> None:
         self._file = os.open(shard.path, os.O_RDONLY)
@@ -55,12 +51,7 @@ class OpenShard:
 
 
 class ShardSource(Source):
-    """The images in shards.
-
-    Args:
-        shards: In their order.
-        index: Of their images.
-    """
+    """The images in shards."""
 
     def __init__(self, shards: Sequence[Shard], index: ShardIndex) -> None:
         self.shards = shards
@@ -80,11 +71,7 @@ class ShardSource(Source):
         return f"{shard.path.relative_to(self._folder).with_suffix('').as_posix()}/{self.index.name(index)}"
 
     def open(self, index: int) -> bytes:
-        """The content of the member.
-
-        Raises:
-            ConfigError: The shard was changed, or can't be read.
-        """
+        """The content of the member."""
         member = self.index[index]
         try:
             return self._opened(self.shards[member.shard]).read(member.start, member.size)
@@ -122,7 +109,7 @@ class Shards(Images):
         root: A folder of ``.tar`` files, read in the order of their names; if it contains folders named ``train`` and
             ``test`` (or ``val``), each phase reads its own. Or one file, or a pattern (``shards/*.tar``,
             ``shards/train-{000..012}.tar``).
-        others: As for any set of images.
+        others: The arguments of ``Images``.
     """
 
     def _find(self, root: str, phase: str) -> Found:
@@ -142,11 +129,7 @@ def open_source(shards: Sequence[Shard]) -> ShardSource:
 
 
 def find_shards(root: str) -> list[Shard]:
-    """The shards of a root, at least one; see ``Shards``.
-
-    Raises:
-        ConfigError: There are none, or one is missing or compressed.
-    """
+    """The shards of a root, at least one; see ``Shards``."""
     if re.match(r"\w+://|pipe:", root):
         raise ConfigError(f"data.root={root}: shards are read as files: copy them, or mount the storage")
     path = Path(root).expanduser()

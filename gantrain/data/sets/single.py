@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource, Source
 from gantrain.data.images.store import ImageCache
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
-from gantrain.data.sets.layout import fingerprint_of, no_folder, of_phase, spec_of
+from gantrain.data.sets.layout import fingerprint_of, images_in, labels_of, no_folder, of_phase, spec_of
 from gantrain.data.sets.listing import read_list
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
@@ -25,13 +25,13 @@ from gantrain.registry import DATASETS
 
 @dataclass(frozen=True)
 class Found:
-    """The images of a phase."""
+    """The images of a phase; see ``ImageDataset``."""
 
     source: Source
-    fingerprint: str  # Identifies these images.
+    fingerprint: str
     class_names: Sequence[str] = ()
-    labels: Sequence[int] | None = None  # One class index per image.
-    held_out: bool = False  # Whether the test phase has other images than the training phase.
+    labels: Sequence[int] | None = None
+    held_out: bool = False
 
 
 class Images(ImageDataset):
@@ -40,18 +40,14 @@ class Images(ImageDataset):
     Args:
         root: The path of the images.
         channels: 1 for gray, 3 for colour; any other number for files with exactly that many channels.
-        load_size: Length of the shorter side after scaling, in pixels, or as defined by ``preprocess``.
-        crop_size: Side of the cropped square, at most ``load_size``; or [height, width].
         crop: Position of the crop in training, ``random`` or ``center``. In testing it is always the center.
-        flip: Whether half of the images are mirrored in training.
         phase: ``train`` for training; any other for testing.
-        preprocess: See ``Preprocess``; null scales the shorter side to ``load_size`` in every phase, then crops.
+        preprocess: See ``Preprocess``, also for ``load_size``, ``crop_size``, ``flip`` and ``decoder``; null scales the
+            shorter side to ``load_size`` in every phase, then crops.
         range: The stored values that become -1 and 1; null for the full range of the type.
         depth: ``auto`` for the depth of the first image.
-        decoder: See ``Preprocess``.
 
     Attributes:
-        found: The stored images.
         preprocess: Applied to each image.
         readers: The reader of the domain ``image``.
     """
@@ -81,7 +77,7 @@ class Images(ImageDataset):
             crop=crop if training else "center",
             decoder=decoder,
         )
-        found = self.found = self._find(root, phase)
+        found = self._find(root, phase)
         self.held_out, self.fingerprint, self.labels = found.held_out, found.fingerprint, found.labels
         self._reader = ImageReader(found.source, channels=channels, depth=depth, value_range=range)
         self.readers = {"image": self._reader}
@@ -126,24 +122,18 @@ class SingleFolder(Images):
     def _find(self, root: str, phase: str) -> Found:
         if self._list is not None:
             listed, class_names, labels = read_list(Path(root).expanduser(), self._list)
-            names = map(listed.name, range(len(listed)))
+            names: Iterable[str] = map(listed.name, range(len(listed)))
             identity = chain(names, [""], (class_names[label] for label in labels)) if labels else names
             return Found(listed, fingerprint_of(identity), class_names, labels)
         folder, paths = _search(root)
         own = of_phase(folder, phase) if folder == Path(root).expanduser() else None
-        class_paths, class_folder = paths, folder
+        train = source = FolderSource(folder, paths)
         if own is not None:
-            class_folder, folder = folder / "train", own
-            class_paths, paths = find_images(class_folder), find_images(folder)
-        source = FolderSource(folder, paths)
-        classes = classes_in(class_folder, class_paths)
-        return Found(
-            source,
-            fingerprint_of(source.name(index) for index in range(len(source))),
-            classes,
-            _labels(source, classes) if classes else None,
-            held_out=own is not None,
-        )
+            train, source = images_in(folder / "train"), images_in(own)
+        names = [source.name(index) for index in range(len(source))]
+        classes = classes_in(train.folder, train.paths)
+        labels = labels_of(source, classes, (name.partition("/")[0] for name in names)) if classes else None
+        return Found(source, fingerprint_of(names), classes, labels, held_out=own is not None)
 
 
 def _search(root: str) -> tuple[Path, list[Path]]:
@@ -162,18 +152,8 @@ def _search(root: str) -> tuple[Path, list[Path]]:
     return fixed, paths
 
 
-def classes_in(folder: Path, images: list[Path]) -> list[str]:
+def classes_in(folder: Path, images: Sequence[Path]) -> list[str]:
     """The sub-folders that contain all images of the folder, sorted; none if there are fewer than two."""
     parts = [path.relative_to(folder).parts for path in images]
     names = sorted({part[0] for part in parts})
     return names if all(len(part) > 1 for part in parts) and len(names) > 1 else []
-
-
-def _labels(source: FolderSource, classes: list[str]) -> list[int]:
-    """The class index of each image."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    labels = [numbers.get(path.relative_to(source.folder).parts[0], -1) for path in source.paths]
-    if -1 in labels:
-        stray = source.location(labels.index(-1))
-        raise ConfigError(f"data.root: {stray} is in none of the classes of the training images: {classes}")
-    return labels

@@ -13,27 +13,23 @@ from typing import IO, NamedTuple
 from gantrain.data.images.convert import EXTENSIONS
 from gantrain.errors import ConfigError
 
-COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"(\xb5/\xfd")  # the first bytes of compressed files
+COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"(\xb5/\xfd")  # The first bytes of compressed files.
 SUFFIXES = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".tzst")
 LABEL = ".cls"
 NUMBER = re.compile(rb"\s*(\d{1,9})\s*")
-MAX_LABEL_SIZE = 32  # bytes, with white space
+MAX_LABEL_SIZE = 32  # In bytes, with white space.
 
 
 class Shard(NamedTuple):
     """A tar file, as it was when it was listed."""
 
-    path: Path  # absolute
-    size: int  # in bytes
-    modified: int  # modification time in nanoseconds
+    path: Path  # Absolute.
+    size: int  # In bytes.
+    modified: int  # Modification time in nanoseconds.
 
     @classmethod
     def at(cls, path: Path) -> Shard:
-        """The current file at ``path``.
-
-        Raises:
-            ConfigError: It can't be read.
-        """
+        """The current file at ``path``."""
         try:
             status = path.stat()
         except OSError as error:
@@ -49,20 +45,20 @@ class Shard(NamedTuple):
 class Sample(NamedTuple):
     """An image in a shard."""
 
-    name: str  # the path of the member
-    start: int  # the offset of its first byte
-    size: int  # in bytes
-    label: int  # -1 for none
+    name: str  # The path of the member.
+    start: int  # The offset of its first byte.
+    size: int  # In bytes.
+    label: int  # -1 for none.
 
 
 class TarFile(NamedTuple):
     """A file in a shard."""
 
-    name: str  # the path of the member
-    key: str  # the name up to the first dot that is not in the name of a folder
-    kind: str  # the rest, with that dot and in lower case; empty if there is no dot
-    start: int  # the offset of its first byte
-    size: int  # in bytes
+    name: str  # The path of the member.
+    key: str  # The name up to the first dot that is not in the name of a folder.
+    kind: str  # The rest, with that dot and in lower case; empty if there is no dot.
+    start: int  # The offset of its first byte.
+    size: int  # In bytes.
 
     @property
     def is_image(self) -> bool:
@@ -81,12 +77,7 @@ def compressed(path: Path) -> ConfigError:
 def samples(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
     """Yield the images of a shard with their labels.
 
-    Args:
-        shard: The shard.
-        ignore: Called with the kind of every file that is neither an image nor the label of one.
-
-    Raises:
-        ConfigError: The shard is corrupt, truncated or compressed, or a sample is invalid.
+    ``ignore`` is called with the kind of every file that is neither an image nor the label of one.
     """
     try:
         with shard.path.open("rb") as tar:
@@ -166,7 +157,7 @@ def _members(shard: Shard, tar: IO[bytes]) -> Iterator[tarfile.TarInfo]:
                 if any(rest):
                     raise ConfigError(
                         f"data.root: the shard {shard.path} continues after its end mark at byte {offset:,}, as if "
-                        "several were joined by cat: keep each in a file of its own"
+                        "several were joined by cat: keep each in a separate file"
                     )
             return
         if len(block) < tarfile.BLOCKSIZE:

@@ -26,10 +26,9 @@ class TorchvisionDataset(ImageDataset):
     Args:
         dataset: The name of torchvision's class.
         root: The download folder.
-        load_size: Shorter side after scaling, in pixels.
-        crop_size: Side of the cropped square, at most ``load_size``.
+        load_size: In pixels, like ``crop_size``, which must not exceed it.
         flip: Whether half of the images are mirrored in training.
-        phase: ``train`` or ``test``.
+        phase: The split.
 
     Attributes:
         readers: The reader of CelebA's files; the images of the other data sets are in memory.
@@ -58,7 +57,9 @@ class TorchvisionDataset(ImageDataset):
         self._pixels = np.empty(0)
         loaded = _load(dataset, root, {"split": phase} if dataset == "CelebA" else {"train": phase == "train"})
         if dataset == "CelebA":
-            self.readers["image"] = ImageReader(_files(loaded), channels=3, depth="uint8", value_range=None)
+            folder = Path(loaded.root, loaded.base_folder, "img_align_celeba")
+            files = ListedSource(folder, Names(loaded.filename))
+            self.readers["image"] = ImageReader(files, channels=3, depth="uint8", value_range=None)
         else:
             self._pixels = np.asarray(loaded.data)
             self.labels = [int(label) for label in loaded.targets]
@@ -96,10 +97,3 @@ def _load(dataset: str, root: str, phase: dict[str, Any]) -> Any:
             f"{dataset} could neither be read from data.root ({root}) nor downloaded ({reason}): run once with a "
             "network connection, or copy torchvision's files there; data=digits needs no download"
         ) from None
-
-
-def _files(celeba: Any) -> ListedSource:
-    names = Names()
-    for name in celeba.filename:
-        names.append(name)
-    return ListedSource(Path(celeba.root, celeba.base_folder, "img_align_celeba"), names)

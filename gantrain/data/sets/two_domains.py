@@ -26,12 +26,8 @@ class TwoDomains(ImageDataset):
         range: The stored values of A that become -1 and 1; null for the full range of the type.
         range_b: The same for B.
         depth: ``auto`` for the depth of the first image of each domain.
-        preprocess: See ``Preprocess``.
-        load_size: See ``Preprocess``.
-        crop_size: See ``Preprocess``.
-        flip: Whether half of the images are mirrored in training.
+        preprocess: See ``Preprocess``, also for ``load_size``, ``crop_size``, ``flip`` and ``decoder``.
         phase: ``train`` for training; any other for testing.
-        decoder: See ``Preprocess``.
 
     Attributes:
         side_by_side: Whether A and B may be the left and the right half of the same files.

@@ -27,7 +27,6 @@ class Unaligned(TwoDomains):
 
     Args:
         serial: Whether training, too, combines images of the same index, without shuffling.
-        phase: ``train`` for training; any other for testing.
         others: The arguments of ``TwoDomains``.
     """
 
@@ -82,12 +81,7 @@ class Unaligned(TwoDomains):
 
 
 class OneDomain(ImageDataset):
-    """The images of one of two domains.
-
-    Args:
-        whole: The data set of both domains.
-        key: The key of the image in items: ``a`` or ``b``.
-    """
+    """The images of one of two domains, ``a`` or ``b``."""
 
     def __init__(self, whole: Unaligned, key: str) -> None:
         self.held_out, self.shuffled, self.preprocess = whole.held_out, whole.shuffled, whole.preprocess

@@ -16,7 +16,6 @@ import numpy as np
 from gantrain.data.errors import MAX_CONSECUTIVE_ERRORS, MAX_ERROR_RATIO
 from gantrain.data.images.cache import GB, Cache
 from gantrain.data.images.store import Pixels
-from gantrain.data.images.transforms import as_pair
 from gantrain.data.tools.dataset_parts import Finding
 from gantrain.data.tools.inspect import Inspection, Part, inspect_images
 
@@ -29,7 +28,7 @@ class Summary:
     """Statistics of the images of a part, in a few bytes per image."""
 
     part: Part
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # Of (height, width).
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # (height, width)
     channels: Counter[int] = field(default_factory=Counter)
     depths: Counter[str] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)  # The reasons.
@@ -37,17 +36,17 @@ class Summary:
     bad: array[int] = field(default_factory=lambda: array("L"))  # Indices of both.
     upscaled: array[int] = field(default_factory=lambda: array("L"))  # Indices of images smaller than the crop.
     other_colour: array[int] = field(default_factory=lambda: array("L"))  # Indices of gray in colour, or vice versa.
-    stored: int = 0  # Bytes.
-    cached: int = 0  # Bytes.
+    stored: int = 0  # The size of all files in bytes.
+    cached: int = 0  # The size of all images in a cache, in bytes.
     scaled: Pixels = field(init=False)  # (N, 2), height and width once scaled; -1 if unknown.
     digests: Pixels = field(init=False)  # (N, 2), the halves of each file's hash; 0 if it was not read.
-    thumbnails: dict[int, Pixels] = field(default_factory=dict)  # By index.
+    thumbnails: dict[int, Pixels] = field(default_factory=dict)  # By the index of the image.
 
     def __post_init__(self) -> None:
         self.scaled = np.full((len(self.part), 2), -1, dtype=np.int32)
         self.digests = np.zeros((len(self.part), 2), dtype=np.uint64)
 
-    def add(self, index: int, image: Inspection, crop: tuple[int, int] | None) -> None:
+    def add(self, index: int, image: Inspection) -> None:
         """Add an image."""
         self.stored += image.size
         self.unreadable += filter(None, [image.unreadable])
@@ -60,7 +59,8 @@ class Summary:
         self.sizes[height, width] += 1
         self.channels[channels] += 1
         self.depths[depth] += 1
-        if crop and not image.misfit and (height < crop[0] or width // len(self.part.readers) < crop[1]):
+        crop = self.part.preprocess.crop_size if self.part.preprocess is not None else (0, 0)
+        if not image.misfit and (height < crop[0] or width // len(self.part.readers) < crop[1]):
             self.upscaled.append(index)
         requested = {reader.format.channels for reader in self.part.readers}
         if (image.colour is True and requested == {1}) or (image.colour is False and requested == {3}):
@@ -101,29 +101,24 @@ class Summary:
         return shown | ({"classes": f"{len(self.part.class_names):,}"} if self.part.labels is not None else {})
 
 
-def summarise(part: Part, data: Mapping[str, Any], *, quick: bool) -> Summary:
-    """Inspect all images of a part of the data set with the keys ``data``; ``quick`` reads only headers."""
+def summarise(part: Part, *, quick: bool) -> Summary:
+    """Inspect all images of a part; ``quick`` reads only headers."""
     summary = Summary(part)
-    size = data.get("crop_size") if part.preprocess is not None else None
-    crop = as_pair(tuple(size) if isinstance(size, list) else size) if size is not None else None
     for index, image in enumerate(inspect_images(part, quick=quick)):
-        summary.add(index, image, crop)
+        summary.add(index, image)
     return summary
 
 
-def findings_in(summaries: Sequence[Summary], *, skips: bool) -> list[Finding]:
-    """Defects of single images and duplicates; ``skips``: whether training skips a few bad images."""
-    return [
+def findings_in(summaries: Sequence[Summary], data: Mapping[str, Any]) -> list[Finding]:
+    """Defects of single images, duplicates, and defects of all images together, with all keys under ``data``."""
+    skips = data.get("on_error") == "skip"
+    training = [summary for summary in summaries if summary.part.phase == "train"]
+    findings = [
         *(finding for phase in ("train", "test") for finding in _bad_images(summaries, phase, skips=skips)),
         *_duplicates(summaries),
         *(finding for summary in summaries for finding in _warnings(summary)),
+        *(finding for summary in training for finding in _different_sizes(summary, data.get("batch_size", 1))),
     ]
-
-
-def findings_together(summaries: Sequence[Summary], data: Mapping[str, Any]) -> list[Finding]:
-    """Defects of all images together; ``data`` includes the keys of batches and cache."""
-    training = [summary for summary in summaries if summary.part.phase == "train"]
-    findings = [finding for summary in training for finding in _different_sizes(summary, data.get("batch_size", 1))]
     needed, limit = sum(summary.cached for summary in training), data.get("cache_limit", Cache.cache_limit)
     if data.get("cache") in ("disk", "memory") and needed > limit * GB:
         text = f"data.cache={data['cache']} takes {in_bytes(needed)}, and data.cache_limit is {limit:g} GB"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,9 +22,10 @@ from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource, Source
 from gantrain.data.images.transforms import Preprocess
 from gantrain.data.sets.aligned import Aligned
-from gantrain.data.sets.layout import find_layout, images_in, stems_of, without_partner
+from gantrain.data.sets.layout import find_layout, images_in, match
 from gantrain.data.sets.shards import ShardSource
 from gantrain.data.sets.two_domains import TwoDomains
+from gantrain.data.settings import build_dataset
 from gantrain.data.tools.inspect import Part
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
@@ -38,16 +40,8 @@ class Finding:
     items: Sequence[str] = ()  # The images concerned, or a line about each.
 
 
-Build: TypeAlias = Callable[[Mapping[str, Any], str], ImageDataset]
-
-
 class DecodedImages(Source):
-    """The images of any data set as encoded arrays.
-
-    Args:
-        dataset: The data set.
-        key: The key of the image in each item.
-    """
+    """The images of any data set as encoded arrays; ``key`` is the key of the image in each item."""
 
     def __init__(self, dataset: ImageDataset, key: str) -> None:
         self._dataset = dataset
@@ -72,21 +66,13 @@ class DecodedImages(Source):
         return self._dataset.fingerprint
 
 
-def find_parts(data: Mapping[str, Any], build: Build) -> tuple[list[Part], list[Finding]]:
-    """The images of the training and the test phase, and defects of their folders.
-
-    Args:
-        data: The keys of the data set.
-        build: Builds the data set of a phase from such keys.
-
-    Raises:
-        ConfigError: The training images can't be found.
-    """
+def find_parts(data: Mapping[str, Any]) -> tuple[list[Part], list[Finding]]:
+    """The images of the training and the test phase, and defects of their folders, from the keys of the data set."""
     parts: list[Part] = []
     findings: list[Finding] = []
     for phase in ("train", "test"):
         try:
-            found, defects, held_out = _parts_of_phase(data, phase, build)
+            found, defects, held_out = _parts_of_phase(data, phase)
         except ConfigError as error:
             if not parts:
                 raise
@@ -110,12 +96,12 @@ def select(part: Part, *, fraction: float | None, max_size: int | None, seed: in
     return replace(part, readers=tuple(reader.subset(indices) for reader in part.readers), labels=labels, total=size)
 
 
-def _parts_of_phase(data: Mapping[str, Any], phase: str, build: Build) -> tuple[list[Part], list[Finding], bool]:
+def _parts_of_phase(data: Mapping[str, Any], phase: str) -> tuple[list[Part], list[Finding], bool]:
     """The parts of a phase, defects, and whether the test phase has other images."""
     auto = data.get("depth") == "auto"
     data = {**data, "depth": "uint8"} if auto else data  # With a given depth, no image is opened to find it.
     try:
-        dataset = build(data, phase)
+        dataset = build_dataset(data, phase=phase)
     except ConfigError as error:
         parts, findings, held_out = _parts_of_folders(data, phase, error)
     else:
@@ -156,8 +142,7 @@ def _parts_of_folders(
 ) -> tuple[list[Part], list[Finding], bool]:
     """The images of each domain of a data set that can't be built because of ``error``, and the detailed reasons.
 
-    Raises:
-        ConfigError: There are no folders of two domains.
+    Without folders of two domains, ``error`` is raised.
     """
     cls = DATASETS[data.get("mode", "")]
     if not issubclass(cls, TwoDomains) or "root" not in data:
@@ -192,38 +177,29 @@ def _parts_of_folders(
 
 def _mismatches(a: FolderSource, b: FolderSource) -> list[Finding]:
     """All images without a partner, or with several."""
-    (side_a, twice_a), (side_b, twice_b) = stems_of(a), stems_of(b)
-    alone = [str(path) for side in without_partner(side_a, side_b) for path in side]
-    twice = [f"{one} and {other}" for one, other in [*twice_a, *twice_b]]
+    _, (alone_a, alone_b), ambiguous = match(a, b)
     kinds = {
-        "images without a partner of the same name, ignoring suffixes": alone,
-        "images that differ only in their suffixes": twice,
+        "images without a partner of the same name, ignoring suffixes": [str(path) for path in alone_a + alone_b],
+        "images that differ only in their suffixes": [f"{one} and {other}" for one, other in ambiguous],
     }
     return [Finding(f"{text}: {len(items):,}", True, items) for text, items in kinds.items() if items]
 
 
 def _with_stored_depth(reader: ImageReader) -> tuple[ImageReader, list[Finding]]:
     """The reader in the depth of its first readable image; a missing range is a finding and becomes [0, 1]."""
-    depth, first = _first_depth(reader)
+    depth, location, findings = "uint8", "", []
+    for index in range(len(reader)):
+        location = reader.location(index)
+        with suppress(ConfigError, OSError):  # It is reported when all images are inspected.
+            depth = read_header(reader.open(index), reader.format.channels, location).depth
+            break
     value_range = reader.format.value_range
-    findings = []
     if depth == "float32" and value_range is None:
-        findings.append(Finding(str(needs_range(first, reader.format.suffix)), stops=True))
+        findings.append(Finding(str(needs_range(location, reader.format.suffix)), stops=True))
         value_range = (0, 1)
     found = copy.copy(reader)
     found.format = replace(reader.format, depth=depth, value_range=value_range, convert=False)
     return found, findings
-
-
-def _first_depth(reader: ImageReader) -> tuple[str, str]:
-    """The depth and the path of the first readable image."""
-    for index in range(len(reader)):
-        location = reader.location(index)
-        try:
-            return read_header(reader.open(index), reader.format.channels, location).depth, location
-        except (ConfigError, OSError):  # Reported when all images are inspected.
-            continue
-    return "uint8", ""
 
 
 def _unread_files(data: Mapping[str, Any], parts: Sequence[Part]) -> list[Finding]:

@@ -27,18 +27,12 @@ from gantrain.data.sets.lmdb_index import open_database
 from gantrain.errors import ConfigError, nearest
 from gantrain.runtime.directories import resumable_dir
 
-TIMEOUT = 30  # Seconds without data.
-CHUNK = 1 << 20  # Bytes.
+TIMEOUT = 30  # The maximum number of seconds without data.
+CHUNK = 1 << 20  # In bytes.
 # Raised for corrupt and encrypted archives, and for unknown compression.
 ARCHIVE_ERRORS = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    OSError,
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+    *(EOFError, RuntimeError, ValueError, OSError),
 )
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -48,11 +42,7 @@ class BadArchiveError(ConfigError):
 
 
 def download(name: str, root: Path = Path("datasets")) -> None:
-    """Download a data set to ``root/name`` and print what it contains.
-
-    Raises:
-        ConfigError: The data set is unknown, the server can't be reached, or the download is incomplete or corrupt.
-    """
+    """Download a data set to ``root/name`` and print what it contains."""
     if name in BY_REQUEST:
         raise ConfigError(f"{name} must be requested from {BY_REQUEST[name].format(folder=root / name)}")
     if name not in NAMES:
@@ -100,7 +90,9 @@ def _fetch(address: str, folder: Path, *, label: str) -> Path:
         start = 0
     total = None if response.length is None else start + response.length  # None if the server does not report it.
     folder.mkdir(exist_ok=True)
-    _check_free_space(response.length or 0, folder.parents[1], address)
+    free, size = shutil.disk_usage(folder).free, response.length or 0
+    if size > free:
+        raise ConfigError(f"{address} takes {size:,} bytes, and only {free:,} are free in {folder.parents[1]}")
     with (
         response,
         archive.open("ab" if start else "wb") as file,
@@ -128,22 +120,15 @@ def _version(folder: Path) -> str:
 def _request(address: str, start: int, tag: str) -> http.client.HTTPResponse | None:
     """The response with the bytes from ``start`` on, or with all if the tag has changed; None if none are left."""
     headers = {"Range": f"bytes={start}-", "If-Range": tag} if start else {}
+    request = urllib.request.Request(address, headers=headers)
     with _network_errors(address):
         try:
-            response: http.client.HTTPResponse = urllib.request.urlopen(
-                urllib.request.Request(address, headers=headers), timeout=TIMEOUT
-            )
+            response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
             if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
             return None
         return response
-
-
-def _check_free_space(needed: int, folder: Path, address: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise ConfigError(f"{address} takes {needed:,} bytes, and only {free:,} are free in {folder}")
 
 
 def _read(response: http.client.HTTPResponse, address: str) -> bytes:
@@ -204,22 +189,13 @@ def _plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
     return tarfile.data_filter(member, folder)
 
 
-def _count_images(folder: Path) -> dict[str, int]:
-    """The number of images in each sub-folder."""
-    return {
+def _images_of_phases(folder: Path, address: str, *, name: str) -> str:
+    """The number of images of each phase; a required folder that is missing or empty is a ``BadArchiveError``."""
+    images = {
         part.name: sum(path.suffix.lower() in EXTENSIONS for path in part.rglob("*"))
         for part in sorted(folder.iterdir())
         if part.is_dir()
     }
-
-
-def _images_of_phases(folder: Path, address: str, *, name: str) -> str:
-    """The number of images of each phase.
-
-    Raises:
-        BadArchiveError: A required folder is missing or empty.
-    """
-    images = _count_images(folder)
     if name in PAIRED_NAMES:
         needed = ["train", "val" if "val" in images else "test"]
     elif name == "ae_photos":  # It has no training images.

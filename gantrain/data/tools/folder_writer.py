@@ -8,10 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from gantrain.data.images.convert import EXTENSIONS, images_under
-from gantrain.data.images.sources import FolderSource
-from gantrain.data.sets.layout import stems_of
-from gantrain.errors import ConfigError
+from gantrain.data.sets.layout import differ_in_suffix, images_in, stems_of
 from gantrain.runtime.directories import resumable_dir
 from gantrain.runtime.parallel import in_parallel
 
@@ -36,7 +33,7 @@ def write_folder(
     """Write the folder ``out`` within ``resumable_dir``.
 
     Files that an interrupted call with the same inputs and options has written are reused unless their sources are
-    newer. Inputs are only read.
+    newer.
 
     Args:
         out: Must not exist, or be empty.
@@ -44,9 +41,6 @@ def write_folder(
         inputs: The folders that contain the sources.
         options: Distinguish this call from others with the same inputs and another result.
         suffixes: Suffixes that tasks may add.
-
-    Raises:
-        ConfigError: See ``resumable_dir``.
     """
     numbers = count()
     signature = f"{[str(folder.resolve()) for folder in inputs]} {dict(options)}\n"
@@ -73,27 +67,8 @@ def write_folder(
 
 
 def by_stem(folder: Path) -> dict[str, Path]:
-    """The images of a folder by relative path without suffix.
-
-    Raises:
-        ConfigError: The folder is missing, or contains no images, or two that differ only in their suffixes.
-    """
-    found, duplicates = stems_of(FolderSource(folder, images_below(folder)))
-    if duplicates:
-        one, other = duplicates[0]
-        raise ConfigError(f"{one} and {other} differ only in their suffixes: rename one")
-    return found
-
-
-def images_below(folder: Path) -> list[Path]:
-    """All images of a folder and its sub-folders except hidden ones, sorted.
-
-    Raises:
-        ConfigError: The folder is missing, or contains no images.
-    """
-    if not folder.is_dir():
-        raise ConfigError(f"there is no folder {folder}")
-    found = sorted(images_under(folder))
-    if not found:
-        raise ConfigError(f"no image in {folder} (looked for {', '.join(sorted(EXTENSIONS))})")
+    """The images of a folder by relative path without suffix, which must be unique."""
+    found, ambiguous = stems_of(images_in(folder, key=""))
+    if ambiguous:
+        raise differ_in_suffix(*ambiguous[0])
     return found

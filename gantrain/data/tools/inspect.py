@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from gantrain.data.images.convert import read_image
 from gantrain.data.images.decoding import decode
 from gantrain.data.images.headers import Header, read_header
 from gantrain.data.images.reader import ImageReader
@@ -20,8 +21,8 @@ from gantrain.data.images.transforms import Preprocess
 from gantrain.errors import ConfigError
 from gantrain.runtime.parallel import in_parallel
 
-THUMBNAILS = 100  # Per part.
-THUMBNAIL_SIZE = 128  # Pixels of the longer side.
+THUMBNAILS = 100  # The maximum number per part.
+THUMBNAIL_SIZE = 128  # The longer side in pixels.
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _inspect(part: Part, encoded: EncodedImage, location: str, *, quick: bool, s
         misfit, scaled = _fit(part, header, location)
         if quick and not shown:
             return Inspection(header, size, scaled=scaled, misfit=misfit)
-        pixels = [reader.convert(encoded, location) for reader in part.distinct_readers]
+        pixels = [read_image(encoded, reader.format, location) for reader in part.distinct_readers]
         if not quick and isinstance(encoded, bytes):
             digest = hashlib.blake2b(encoded, digest_size=16).digest()
         colour = None if quick else _is_colour(encoded, header, pixels[0], location)

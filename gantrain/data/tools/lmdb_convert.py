@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import csv
 import hashlib
 import os
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from gantrain.config.schema import Fraction
 from gantrain.data.base import drawn
-from gantrain.data.images.convert import EXTENSIONS
+from gantrain.data.images.convert import EXTENSIONS, find_images
 from gantrain.data.images.decoding import NPY_MAGIC, TIFF_MAGIC
 from gantrain.data.sets.layout import divided
 from gantrain.data.sets.listing import HEADER
@@ -24,7 +25,6 @@ from gantrain.data.sets.lmdb_index import KeyIndex
 from gantrain.data.sets.lmdb_writer import COMMIT_BYTES, map_size, open_for_writing
 from gantrain.data.sets.lsun import LmdbSource, class_ranges, open_source
 from gantrain.data.sets.single import classes_in
-from gantrain.data.tools.folder_writer import images_below
 from gantrain.errors import ConfigError
 from gantrain.runtime.directories import resumable_dir
 from gantrain.runtime.parallel import in_parallel
@@ -48,10 +48,6 @@ def write_lmdb(folder: Path, out: Path) -> None:
     """Write an LMDB of the images in a folder: keys are paths relative to the folder, values are the files.
 
     Sub-folders that are classes become classes of ``data=lsun``. An interrupted call is resumed.
-
-    Raises:
-        ConfigError: The folder contains no images, or several phases, or ``out`` exists and is not the LMDB of the
-            same folder.
     """
     signature = f"LMDB of {folder.resolve()}\n"
     if _is_complete(out, signature):
@@ -62,7 +58,7 @@ def write_lmdb(folder: Path, out: Path) -> None:
             f"{' and '.join(f'{out}_{phase}_lmdb' for phase in phases)}; "
             f"data=lsun data.root={out.parent} data.category={out.name} then reads them"
         )
-    paths = images_below(folder)
+    paths = find_images(folder, key="")
     files = {key_of(path.relative_to(folder).as_posix()): path for path in paths}
     with resumable_dir(out, [folder], signature) as scratch:
         fill(scratch / "whole", files, label=out.name)
@@ -94,11 +90,6 @@ def fill(database: Path, files: Mapping[bytes, Path], *, label: str) -> None:
     """Write files to an LMDB, and delete all other keys.
 
     A file with a stored value of the same size is skipped unless it has changed since the last transaction.
-
-    Args:
-        database: The folder of the LMDB; created if it is missing.
-        files: The files by key.
-        label: The label of the progress bar.
     """
     data = database / "data.mdb"
     last = data.stat().st_mtime_ns if data.exists() else 0
@@ -144,9 +135,6 @@ def export(
         layout: ``flat``, or ``tree`` for three levels of folders named after the first letters of the keys.
         fraction: The fraction that is written; ``data.fraction`` selects the same images.
         seed: The seed of the selection.
-
-    Raises:
-        ConfigError: There is no such database, or ``out`` exists and is not the result of the same call.
     """
     source = open_source(db)
     indices = range(len(source)) if fraction == 1 else drawn(len(source), fraction, seed)
@@ -212,14 +200,7 @@ def _suffix(value: bytes) -> str:
 
 
 def _class_names(source: LmdbSource, indices: Iterable[int]) -> list[str]:
-    """The class of each image; empty without classes. Classes and indices are both in the order of the keys."""
-    ranges = iter(class_ranges(source.index))
-    names = []
-    name, keys = next(ranges, ("", range(0)))
-    if not name:
-        return []
-    for index in indices:
-        while index >= keys.stop:
-            name, keys = next(ranges)
-        names.append(name)
-    return names
+    """The class of each image; empty without classes."""
+    ranges = class_ranges(source.index)
+    stops = [keys.stop for _, keys in ranges]
+    return [ranges[bisect.bisect(stops, index)][0] for index in indices] if ranges else []

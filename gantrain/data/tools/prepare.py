@@ -18,7 +18,7 @@ from gantrain.data.images.convert import LARGEST, ImageFormat, read_image, write
 from gantrain.data.images.decoding import decode, depth_of
 from gantrain.data.images.store import Pixels
 from gantrain.data.images.transforms import Size, as_pair, resize
-from gantrain.data.sets.layout import PHASES, some_of, without_partner
+from gantrain.data.sets.layout import PHASES, images_in, pairs_of
 from gantrain.data.tools.folder_writer import FileTask, by_stem, write_folder
 from gantrain.errors import ConfigError
 
@@ -27,19 +27,9 @@ def join_pairs(a: Path, b: Path, out: Path) -> None:
     """Write ``out/NAME.png`` with ``a/NAME.*`` on the left half and ``b/NAME.*`` on the right half.
 
     A pair of gray and colour becomes colour, a pair of 8 and 16 bits becomes 16 bits.
-
-    Raises:
-        ConfigError: Images have no partner, or a pair has different sizes.
     """
-    of_a, of_b = by_stem(a), by_stem(b)
-    alone = [path for side in without_partner(of_a, of_b) for path in side]
-    if alone:
-        raise ConfigError(
-            f"images are matched by name, ignoring suffixes, and {len(alone)} in {a} and {b} have no partner: "
-            + some_of(alone)
-        )
-    both = {stem: (path, of_b[stem]) for stem, path in of_a.items()}
-    tasks = {stem: FileTask(pair, partial(_write_pair, *pair)) for stem, pair in both.items()}
+    pairs = pairs_of(images_in(a, key=""), images_in(b, key=""), key="")
+    tasks = {stem: FileTask(pair, partial(_write_pair, *pair)) for stem, pair in pairs.items()}
     write_folder(out, tasks, inputs=(a, b), options={"kind": "pairs"})
 
 
@@ -47,9 +37,6 @@ def split_pairs(folder: Path, out: Path) -> None:
     """The inverse of ``join_pairs``: write the halves of ``folder/train`` to ``out/trainA`` and ``out/trainB`` etc.
 
     Halves of images outside the folder of a phase are written to ``out/A`` and ``out/B``.
-
-    Raises:
-        ConfigError: The width of an image is odd.
     """
     tasks: dict[str, FileTask] = {}
     for stem, path in by_stem(folder).items():
@@ -78,9 +65,6 @@ def extract_edges(
             [0, 1], which is 4 at a sharp vertical or horizontal step from black to white.
         high: The gradient magnitude that at least one pixel of each edge must reach.
         invert: White on black.
-
-    Raises:
-        ConfigError: ``low`` exceeds ``high``, or scikit-image is missing.
     """
     if low > high:
         raise ConfigError(f"low ({low:g}) must not exceed high ({high:g})")
@@ -114,11 +98,7 @@ def _write_each(folder: Path, out: Path, write: Callable[[Path, Path], Path], op
 
 
 def load(path: Path) -> Pixels:
-    """An upright image (H, W, C) in its own depth, in gray or colour; arrays of other channels are unchanged.
-
-    Raises:
-        ConfigError: It can't be read.
-    """
+    """An upright image (H, W, C) in its own depth, in gray or colour; arrays of other channels are unchanged."""
     pixels = decode(path, 0).pixels
     if path.suffix.lower() == ".npy" or pixels.shape[2] in (1, 3):
         return pixels if pixels.shape[0] not in (1, 3) else decode(path, pixels.shape[0]).pixels

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from gantrain.config.schema import Range
-from gantrain.data.images.sources import FolderSource
-from gantrain.data.sets.layout import PHASES, phase_folders, some_of, stems_of, two_folders
+from gantrain.data.images.convert import find_images
+from gantrain.data.sets.layout import PHASES, images_in, match, phase_folders, some_of, two_folders
 from gantrain.data.sets.single import classes_in
-from gantrain.data.tools.folder_writer import FileTask, images_below, write_folder
+from gantrain.data.tools.folder_writer import FileTask, write_folder
 from gantrain.errors import ConfigError
 from gantrain.runtime.directories import check_output
 from gantrain.runtime.parallel import in_parallel
@@ -52,14 +52,11 @@ def split(
     Args:
         folder: The images; it is not changed.
         out: The new folder.
-        train: Fraction of the training images. The three fractions must add up to 1.
+        train: Fraction of the training images; ``train``, ``val`` and ``test`` must add up to 1.
         val: Fraction of the validation images.
         test: Fraction of the test images.
         seed: The seed of the assignment.
         links: Create symbolic links instead of copies.
-
-    Raises:
-        ConfigError: The fractions don't add up to 1, a phase would have no images, or the folder is split already.
     """
     fractions = {"train": train, "val": val, "test": test}
     fractions = {phase: fraction for phase, fraction in fractions.items() if fraction}
@@ -87,24 +84,22 @@ def split(
 
 def _units(folder: Path) -> list[Unit]:
     """All images of the folder, each in one unit."""
-    everything = images_below(folder)
     domains = _domains(folder)
-    units: list[Unit] = []
-    if len(domains) == 2 and (paired := _pairs(domains)):
-        units = [Unit("all", files) for files in paired]
-    else:
-        for domain, top in domains.items():
-            paths = images_below(top)
-            classes = [] if domain else classes_in(top, paths)
-            names = [path.relative_to(top) for path in paths]
-            units += [
-                Unit(name.parts[0] if classes else domain, ((domain, name.as_posix(), path),))
-                for name, path in zip(names, paths, strict=True)
-            ]
-    outside = set(everything).difference(path for unit in units for _, _, path in unit.files)
+    sources = [images_in(top, key="") for top in domains.values()]
+    files = {
+        path: (domain, path.relative_to(source.folder).as_posix(), path)
+        for domain, source in zip(domains, sources, strict=True)
+        for path in source.paths
+    }
+    outside = set(find_images(folder, key="")) - files.keys()
     if outside:
         raise ConfigError(f"{min(outside)} is in none of {', '.join(map(str, domains.values()))}: move it, or those")
-    return units
+    if len(sources) == 2:
+        pairs, alone, ambiguous = match(*sources)
+        if not any(alone) and not ambiguous:
+            return [Unit("all", (files[a], files[b])) for a, b in pairs.values()]
+    has_classes = len(sources) == 1 and classes_in(sources[0].folder, sources[0].paths)
+    return [Unit(file[1].partition("/")[0] if has_classes else file[0], (file,)) for file in files.values()]
 
 
 def _domains(folder: Path) -> dict[str, Path]:
@@ -115,23 +110,8 @@ def _domains(folder: Path) -> dict[str, Path]:
     a, b = next(iter(phases.values()), None) or two_folders(folder, "A + B") or (folder, None)
     if b is None:
         return {"": a}
-    beside = not phases and any({a, b}.isdisjoint(path.parents) for path in images_below(folder))
+    beside = not phases and any({a, b}.isdisjoint(path.parents) for path in find_images(folder, key=""))
     return {"": folder} if beside else {"A": a, "B": b}  # Next to other folders, A and B are classes.
-
-
-def _pairs(domains: Mapping[str, Path]) -> list[tuple[tuple[str, str, Path], ...]]:
-    """The files of each pair; empty if the images of the domains don't correspond."""
-    a, b = (FolderSource(top, images_below(top)) for top in domains.values())
-    (of_a, twice_a), (of_b, twice_b) = stems_of(a), stems_of(b)
-    if twice_a or twice_b or of_a.keys() != of_b.keys():
-        return []
-    return [
-        (
-            ("A", path.relative_to(a.folder).as_posix(), path),
-            ("B", of_b[stem].relative_to(b.folder).as_posix(), of_b[stem]),
-        )
-        for stem, path in of_a.items()
-    ]
 
 
 def _assign_phases(

@@ -17,7 +17,7 @@ from PIL import Image
 
 from gantrain.data.base import ImageDataset
 from gantrain.data.sets import digit_sets as module
-from gantrain.data.sets.digit_sets import INK, outline, striped, write_digits2stripes, write_edges2digits
+from gantrain.data.sets.digit_sets import INK, Digits2Stripes, Edges2Digits, outline, striped
 from gantrain.data.sets.digits import Digits
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
@@ -29,14 +29,14 @@ COUNTS = {"train": 4500, "test": 500}
 @pytest.fixture(scope="module", params=[32, 64])
 def pairs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     root = tmp_path_factory.mktemp("pairs")
-    write_edges2digits(root, request.param)
+    Edges2Digits.write(root, request.param)
     return root, request.param
 
 
 @pytest.fixture(scope="module", params=[32, 64])
 def domains(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     root = tmp_path_factory.mktemp("domains")
-    write_digits2stripes(root, request.param)
+    Digits2Stripes.write(root, request.param)
     return root, request.param
 
 

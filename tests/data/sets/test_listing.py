@@ -117,7 +117,7 @@ def test_other_labels_have_another_fingerprint() -> None:
 
 def test_the_stamp_tells_of_changed_files() -> None:
     paint("1.png", "2.png")
-    source = listed("1.png\n2.png").found.source
+    source = listed("1.png\n2.png").readers["image"].source
     stamps = [source.stamp([0, 1]), source.stamp([0, 1])]
     Path("photos/2.png").write_bytes(b"other")
     stamps.append(source.stamp([0, 1]))

@@ -188,7 +188,7 @@ def test_the_second_opening_reads_no_keys(tmp_path: Path, monkeypatch: pytest.Mo
 def test_several_data_sets_share_one_file(tmp_path: Path) -> None:
     made(tmp_path / "db")
     one, other = lsun(tmp_path / "db"), lsun(tmp_path / "db", phase="test")
-    assert one.found.source.database is other.found.source.database
+    assert one.readers["image"].source.database is other.readers["image"].source.database
     del one
     assert len(names(other)) == 12
 

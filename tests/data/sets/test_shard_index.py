@@ -256,8 +256,8 @@ def test_one_of_two_processes_builds_it_for_both(tmp_path: Path, folder: Path, m
     waits, walked = processes.Event(), processes.Value("i", 0)
     file_lock = module.file_lock
 
-    def observed(path: Path, *, wait: Callable[[], None]) -> AbstractContextManager[None]:
-        return file_lock(path, wait=lambda: (wait(), waits.set()))
+    def observed(path: Path, message: str) -> AbstractContextManager[None]:
+        return file_lock(path, message, wait=waits.set)
 
     def slow(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
         walked.value += 1

@@ -122,7 +122,7 @@ def test_a_root_is_a_folder_a_file_or_a_pattern(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def found(root: str) -> list[str]:
-        source = shards(root).found.source
+        source = shards(root).readers["image"].source
         return [shard.path.relative_to(tmp_path).as_posix() for shard in source.shards]
 
     some = [f"part-{number:03}.tar" for number in range(12)]
@@ -254,7 +254,7 @@ def test_stamps_and_fingerprints_change_with_the_shards(tmp_path: Path) -> None:
 
     def of() -> tuple[str, str]:
         whole = shards(tmp_path / "in")
-        return whole.found.source.stamp(range(3)), whole.fingerprint
+        return whole.readers["image"].source.stamp(range(3)), whole.fingerprint
 
     seen = [of()]
     assert of() == seen[0]

@@ -36,7 +36,7 @@ def test_images_and_labels_are_in_the_order_of_shards_and_members(tmp_path: Path
     used = sorted(set(digits().labels[:12]))
     assert whole.spec.class_names == tuple(map(str, used))
     for number in range(12):
-        assert whole.found.source.open(number) == png(number)
+        assert whole.readers["image"].source.open(number) == png(number)
         item, wanted = whole.item(number, seed=7), digits().item(number, 0)
         assert torch.equal(item["image"], wanted["image"])
         assert whole.spec.class_names[item["label"]] == str(int(wanted["label"]))
@@ -65,7 +65,7 @@ def test_files_of_a_sample_share_the_name_up_to_the_first_dot(tmp_path: Path) ->
     assert whole.labels == [1, 0, 1]
     for index, number in enumerate((0, 2, 4)):
         assert torch.equal(whole.item(index, 0)["image"], digits().item(number, 0)["image"])
-    assert whole.found.source.index.unread == {".json": 1, ".seg.png": 1, ".npy": 1, "README": 1}
+    assert whole.readers["image"].source.index.unread == {".json": 1, ".seg.png": 1, ".npy": 1, "README": 1}
 
 
 def test_an_array_is_an_image_if_there_is_no_other(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_names_outside_the_folder_write_nothing_there(tmp_path: Path) -> None:
     root = pack(tmp_path / "deep/x.tar", [(name, png(number)) for number, name in enumerate(odd)])
     whole = shards(root, crop_size=28, flip=False)
     assert names(whole) == [f"x/{name}" for name in odd]
-    assert whole.found.source.location(0) == f"{root}/../../1.png"
+    assert whole.readers["image"].source.location(0) == f"{root}/../../1.png"
     results = ImageFolder(tmp_path / "deep/er/results", run=None, data=whole.spec)
     written = []
     for index in range(len(odd)):
@@ -191,7 +191,7 @@ def test_tars_joined_to_one_file_are_refused(tmp_path: Path) -> None:
     where = len(parts[0].rstrip(b"\0")) // 512 * 512 + 512
     said = refusal(joined)
     assert said.startswith(f"data.root: the shard {joined} continues after its end mark at byte {where:,}")
-    assert "keep each in a file" in said
+    assert "keep each in a separate file" in said
     joined.write_bytes(parts[0] + bytes(1 << 20))  # zeros, as tar -b adds them
     assert len(shards(joined)) == 4
 

@@ -197,7 +197,7 @@ def test_classes_are_counted_and_a_rare_one_is_mentioned() -> None:
 
 
 def test_no_finding_without_images() -> None:
-    assert findings_in([], skips=False) == []
+    assert findings_in([], {}) == []
 
 
 @pytest.mark.parametrize(

@@ -177,13 +177,13 @@ def test_another_archive_by_now_is_fetched_from_its_beginning(serve, capsys) -> 
 
 
 def test_a_complete_archive_is_not_downloaded_again(serve, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         assert any(path.name == "1.jpg" for path in Path().rglob("*"))
         raise KeyboardInterrupt
 
     serve("horse2zebra", zipped(UNPAIRED), tag='"1"')
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_count_images", interrupted)
+        patch.setattr(module, "_images_of_phases", interrupted)
         assert main(["data", "download", "horse2zebra"]) == 130
     assert capsys.readouterr().err == "gantrain: interrupted; the same command resumes\n"
     assert not Path("datasets/horse2zebra").exists()

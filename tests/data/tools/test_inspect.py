@@ -113,7 +113,7 @@ def test_memory_grows_by_few_bytes_with_every_image(tmp_path: Path) -> None:
     def peak(size: int) -> int:
         reader = ImageReader(Endless(path, size), channels=3, depth="uint8", value_range=None)
         tracemalloc.start()
-        summary = summarise(Part("train", "image", (reader,)), {}, quick=False)
+        summary = summarise(Part("train", "image", (reader,)), quick=False)
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert summary.sizes == {(64, 64): size}

@@ -73,7 +73,7 @@ def test_images_without_partner_are_named_and_nothing_is_written(capsys: pytest.
     assert prepare("pairs", "a", "b", "ab") == 2
     error = capsys.readouterr().err
     assert error == (
-        "gantrain: images are matched by name, ignoring suffixes, and 13 in a and b have no partner: "
+        "gantrain: images are matched by name, ignoring suffixes, and 12 in a and 1 in b have no partner: "
         f"{', '.join(f'a/a{number:02}.png' for number in range(5))} and 8 more\n"
     )
     assert no_leftovers()
