@@ -12,6 +12,7 @@ from gantrain.runtime.atomic import write_file
 
 Line: TypeAlias = dict[str, float]
 Record = TypeVar("Record")
+CLOCK = ("step", "epoch", "kimg")  # Progress of a run, in every log line.
 LR_PREFIX = "lr_"  # Names of learning rates start with it.
 
 
