@@ -64,7 +64,7 @@ def save_samples(model: LatentGAN, folder: Path, *, num: int, labels: Tensor | N
     columns = min(COLUMNS, math.isqrt(len(samples))) if labels is None else len(labels) // len(labels.unique())
     grid(samples, columns).save(folder / "grid.png")
     between = _interpolations(model, seed, labels)
-    interpolation = Interpolation(folder / "interpolations.png", layout(len(between), between, COLUMNS))
+    interpolation = Interpolation(folder / "interpolations.png", layout(between, COLUMNS))
     grid(between, COLUMNS).save(interpolation.path)
     grids = {}
     for name, images in model.visuals({}).items():

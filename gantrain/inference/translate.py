@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path, PurePosixPath
 from statistics import fmean
 
@@ -142,10 +141,12 @@ def translate_all(
     images = dataset.of_domain(source)
     total = len(images) if num is None else min(num, len(images))
     batch_size = 1 if network_mode == "train" else min(batch_size, total)  # Convolutions round by the size of a batch.
-    read = partial(in_order, on_error=policy.on_error, left_out=policy.left_out)
+    batches = in_order(
+        images, batch_size, weights.device, weights.dtype, on_error=policy.on_error, left_out=policy.left_out
+    )
     rows: list[Row] = []
     with tqdm(total=total, desc=direction, unit="image", dynamic_ncols=True) as bar:
-        for batch in read(images, batch_size, weights.device, weights.dtype):
+        for batch in batches:
             if "image" in batch and "image" not in translator.needs:
                 batch = {source if key == "image" else key: value for key, value in batch.items()}
             start, count = len(rows), len(next(iter(batch.values())))

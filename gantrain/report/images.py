@@ -20,9 +20,9 @@ GAP = 2  # Pixels between the images of a grid.
 LAYOUT_KEY = "gantrain"  # The text chunk of a PNG file that contains the layout as JSON.
 
 
-def layout(count: int, images: Tensor, columns: int) -> dict[str, int]:
-    """Columns and rows of a ``grid`` of ``count`` images as large as ``images`` (N, C, H, W), and sizes in pixels."""
-    rows = -(-count // columns)
+def layout(images: Tensor, columns: int) -> dict[str, int]:
+    """Columns and rows of a ``grid`` of images (N, C, H, W), and sizes in pixels."""
+    rows = -(-len(images) // columns)
     return {"columns": columns, "rows": rows, "width": images.size(-1), "height": images.size(-2), "gap": GAP}
 
 
@@ -34,13 +34,11 @@ def compose_grids(visuals: dict[str, Tensor], columns: int | None) -> dict[str, 
         columns: The number of columns of the grid of each kind; None for one grid with a column for each kind, whose
             layout lists the ``kinds``.
     """
-    if not visuals:
-        return {}
-    if columns is not None:
-        return {kind: (grid(images, columns), layout(len(images), images, columns)) for kind, images in visuals.items()}
-    kinds, first = list(visuals), next(iter(visuals.values()))
-    combined = {"kinds": kinds, **layout(len(first) * len(kinds), first, len(kinds))}
-    return {"-".join(kinds): (side_by_side(list(visuals.values())), combined)}
+    kinds: dict[str, Any] = {}
+    if columns is None:
+        kinds, columns = {"kinds": list(visuals)}, len(visuals)
+        visuals = {"-".join(visuals): side_by_side(list(visuals.values()))} if visuals else {}
+    return {name: (grid(images, columns), kinds | layout(images, columns)) for name, images in visuals.items()}
 
 
 def save_with_layout(path: Path, image: Image.Image, layout: dict[str, Any]) -> None:
@@ -86,12 +84,12 @@ def viewable(images: Tensor) -> Tensor:
     return images[:, : 3 if images.size(1) >= 3 else 1]
 
 
-def side_by_side(columns: list[Tensor]) -> Image.Image:
-    """Columns of equally many images (N, C, H, W) in [-1, 1] as one image with N rows."""
+def side_by_side(columns: list[Tensor]) -> Tensor:
+    """Columns of equally many images (N, C, H, W) as (N * columns, 1 or 3, H, W), row by row."""
     shown = [viewable(images).float().cpu() for images in columns]
     if len({images.size(1) for images in shown}) > 1:
         shown = [images.expand(-1, 3, -1, -1) for images in shown]
-    return grid(torch.stack(shown, dim=1).flatten(0, 1), len(columns))
+    return torch.stack(shown, dim=1).flatten(0, 1)
 
 
 def grid(images: Tensor, columns: int) -> Image.Image:

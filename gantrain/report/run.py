@@ -69,8 +69,7 @@ class Report:
         self._stalls = DataStallMonitor()
         self._active = active
         self._logs = {table: JsonlLog(folder / f"{table}.jsonl") for table in ("losses", "speed")}
-        about: dict[str, Any] = {"defaults": defaults, "facts": facts or {}, "networks": networks or {}}
-        self._page = TrainingPage(folder, home=home, command=command, config=config, **about)
+        self._page = TrainingPage(folder, home, command, config, defaults, facts or {}, networks or {})
         self._step = 0
         self._warnings: set[str] = set()
         self._bar: tqdm[Any] | None = None
@@ -243,7 +242,7 @@ class Report:
 
 
 class DataStallMonitor:
-    """Detects, once, that training has waited for data for more than a tenth of the time during a whole minute."""
+    """Detects, once, that training has waited for data for more than a tenth of the time, for a minute or more."""
 
     SHARE = 0.1
     LINES = 6  # The minimum number of consecutive log lines.

@@ -60,12 +60,8 @@ def _is_compared(key: str) -> bool:
 def _typed_value(run: Run, key: str) -> Any:
     """The composed value of a key that was typed for some run, or else the typed one."""
     dotted = key.replace("/", ".")
-    if dotted in run.settings:
-        return run.settings[dotted]
-    assert run.typed is not None
-    if key in run.typed:
-        return run.typed[key]
-    return next((run.settings[f"{dotted}.{part}"] for part in _CHOICES if f"{dotted}.{part}" in run.settings), None)
+    choice = next((run.settings[f"{dotted}.{part}"] for part in _CHOICES if f"{dotted}.{part}" in run.settings), None)
+    return run.settings.get(dotted, (run.typed or {}).get(key, choice))
 
 
 def _follows(key: str, columns: Columns) -> bool:

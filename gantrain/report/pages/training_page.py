@@ -94,14 +94,14 @@ class TrainingPage:
         pill = tags.span(state, cls="pill", id="pill", data_state=state)
         status = tags.div(pill, bar, tags.span(id="share"), cls="status")
         message = tags.p(reason or "", cls="reason", id="reason", hidden=not reason)
-        body.add(tags.section(status, page.facts_list({}, id="facts"), message, aria_label="status"))
+        body.add(tags.section(status, tags.dl(cls="facts", id="facts"), message, aria_label="status"))
         samples, curves = page.section("Samples", id="samples", hidden=True), page.section("Curves", id="curves")
         body.add(tags.div(samples, curves, cls="columns"))
         body.add(page.section("Samples over time", id="through", hidden=True))
         body.add(page.section("Configuration", *configuration(self.config, self.defaults)))
         about: list[tags.html_tag] = []
         if self.facts:
-            about += [tags.h3("Environment"), page.facts_list(self.facts, style="facts long")]
+            about += [tags.h3("Environment"), page.facts_list(self.facts)]
         if self.networks:
             about += [tags.h3("Networks"), _network_table(self.networks)]
         body.add(page.command_section(self.command, *about, heading="This run"))
@@ -110,7 +110,7 @@ class TrainingPage:
 
 def _log_line(entry: tuple[str, Any]) -> str:
     table, line = entry
-    return f"gantrain.line({page.to_javascript(table)}, {page.to_javascript(line)});"
+    return f"gantrain.line({json.dumps(table)}, {json.dumps(line, separators=(',', ':'))});"
 
 
 def configuration(config: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> list[tags.html_tag]:
