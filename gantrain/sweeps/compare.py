@@ -142,7 +142,9 @@ def main(arguments: Sequence[str]) -> int:
         words = [word for word, path in paths.items() if path.name not in (ASSETS, "sweeps") and not path.is_file()]
     folders = [folder for word in words for folder in _find(word, home)]
     if len(folders) == 1 and out is None and (folders[0] / JOBS).is_dir():
-        page = compare_sweep(folders[0], _runs_folder(folders[0], home))
+        parent = folders[0].resolve().parent  # ``sweeps`` in the folder of all runs, by default.
+        home = Path(os.path.relpath(parent.parent)) if parent.name == "sweeps" else home
+        page = compare_sweep(folders[0], home)
     else:
         runs = _unique([run for folder in folders for run in _runs(folder)])
         if len(runs) < 2:
@@ -156,24 +158,15 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _runs_folder(sweep: Path, home: Path) -> Path:
-    """The folder of all runs if the sweep is in its ``sweeps`` folder, or else ``home``."""
-    parent = sweep.resolve().parent
-    return Path(os.path.relpath(parent.parent)) if parent.name == "sweeps" else home
-
-
 def _find(word: str, home: Path) -> list[Path]:
     """The run or sweep at a path or with a name in ``home``, or else all inside that folder."""
+    contents = ("config.yaml", "step_*.pt", f"{JOBS}/")  # A run contains one of the first two, a sweep the last one.
     for folder in (Path(word).expanduser(), home / word, home / "sweeps" / word):
         for folders in ([folder], sorted(folder.glob("*/"))):
-            if found := [each for each in folders if _is_run(each) or (each / JOBS).is_dir()]:
+            if found := [each for each in folders if any(any(each.glob(pattern)) for pattern in contents)]:
                 return found
     known = [path.parent.as_posix() for path in home.glob("*/config.yaml")]
     raise ConfigError(f"{word}: no run and no sweep; {nearest(word, known)}")
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").exists() or any(folder.glob("step_*.pt"))
 
 
 def _runs(folder: Path) -> list[Run]:
