@@ -20,15 +20,7 @@ from gantrain.data.errors import OnError
 from gantrain.data.settings import DataSettings
 from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError
-from gantrain.inference.load import (
-    ReadPolicy,
-    load_generator,
-    own_data,
-    read_run,
-    rebuild,
-    takes_average,
-    trained_on,
-)
+from gantrain.inference.load import ReadPolicy, load_generator, read_run, rebuild, takes_average
 from gantrain.inference.sample import save_samples, wanted_labels
 from gantrain.inference.settings import TestSettings
 from gantrain.inference.translate import (
@@ -143,7 +135,7 @@ def _test_run(
 ) -> Path:
     state = read_run(run, settings.step, plugins=settings.plugins, trust_plugins=settings.trust_plugins)
     model = rebuild(run, state, device, settings.network_weights)
-    own = own_data(state)
+    own, spec = DataSettings.split(state["config"]["data"]), ImageSpec.from_dict(state["spec"])
     if settings.out is not None:
         folder = Path(settings.out).expanduser()
     else:
@@ -165,10 +157,10 @@ def _test_run(
         run=os.path.relpath(run.resolve() / PAGE, folder.resolve()).replace(os.sep, "/") if inside else None,
     )
     if isinstance(model, Translator):
-        return _translate(model, trained_on(state), job)
+        return _translate(model, spec, job)
     if not isinstance(model, LatentGAN):
         raise ConfigError(f"{run}: {type(model).__name__} has neither `sample` nor `translate`, so it shows no images")
-    return _sample(model, trained_on(state), job)
+    return _sample(model, spec, job)
 
 
 def _sample(model: LatentGAN, spec: ImageSpec, job: _Job) -> Path:

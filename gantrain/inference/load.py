@@ -15,7 +15,6 @@ from gantrain.checkpoints.store import Checkpoints, Step
 from gantrain.config.settings import choose_device
 from gantrain.data.base import ImageSpec
 from gantrain.data.errors import OnError
-from gantrain.data.settings import DataSettings
 from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
 from gantrain.models.colorization import BareColorization
@@ -25,7 +24,6 @@ from gantrain.registry import import_plugins, import_saved
 from gantrain.training.build import build_model
 
 NetworkWeights: TypeAlias = Literal["auto", "average", "last"]
-CONFIG_GROUPS = ("model", "network", "trainer", "data")  # The groups that a model is rebuilt from.
 
 
 def load(
@@ -65,13 +63,7 @@ def load(
 
 
 def read_run(run: Path, step: Step | None, *, plugins: Sequence[str], trust_plugins: bool) -> dict[str, Any]:
-    """The checkpoint of a run folder, after importing the plug-ins that it needs.
-
-    Args:
-        run: The folder.
-        step: The step, or ``best``; None for the newest.
-        plugins: Named by the user.
-        trust_plugins: Whether the checkpoint may name others.
+    """The checkpoint of a run folder, after importing the plug-ins that it needs; for the arguments see ``load``.
 
     Raises:
         ConfigError: There is no checkpoint, it is not of a run, or it needs other plug-ins.
@@ -79,7 +71,7 @@ def read_run(run: Path, step: Step | None, *, plugins: Sequence[str], trust_plug
     if not run.is_dir():
         raise ConfigError(f"run={run}: no such folder")
     state = Checkpoints(run).load(step)
-    for key in CONFIG_GROUPS:
+    for key in ("model", "network", "trainer", "data"):  # A model is rebuilt from these groups.
         if not isinstance(state["config"].get(key), dict):
             raise ConfigError(f"{run}: its checkpoint is not of a run (its configuration has no {key})")
     import_saved(state["config"].get("plugins"), run, given=plugins, trusted=trust_plugins)
@@ -93,44 +85,38 @@ def rebuild(run: Path, state: dict[str, Any], device: torch.device, network_weig
         ConfigError: Averaged weights are requested and the run has none, or the checkpoint is inconsistent.
     """
     try:
-        return _rebuilt(state, device, network_weights)
+        config = state["config"]
+        model = build_model(config, ImageSpec.from_dict(state["spec"]))
+        if config["trainer"]["precision"] == "float64":
+            model.double()
+        model.load_state_dict(state["model"])
+        if takes_average(state, network_weights):
+            averages = EMA(model.generators(), decay=0.0)
+            averages.load_state_dict(state["updates"]["averages"])
+            averages.swap()
+        return model.requires_grad_(False).eval().to(device)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:  # The file may come from anywhere.
         reason = (str(error).strip().splitlines() or [""])[-1].strip()
         raise ConfigError(f"{run}: its checkpoint can't be rebuilt ({type(error).__name__}: {reason})") from None
 
 
-def _rebuilt(state: dict[str, Any], device: torch.device, network_weights: NetworkWeights) -> GAN:
-    config = state["config"]
-    model = build_model(config, trained_on(state))
-    if config["trainer"]["precision"] == "float64":
-        model.double()
-    model.load_state_dict(state["model"])
-    if takes_average(state, network_weights):
-        averages = EMA(model.generators(), decay=0.0)
-        averages.load_state_dict(state["updates"]["averages"])
-        averages.swap()
-    return model.requires_grad_(False).eval().to(device)
-
-
 def load_generator(path: Path, direction: Direction, device: torch.device, *, dropout: float | None) -> BareGenerator:
     """A generator of pytorch-CycleGAN-and-pix2pix, in evaluation mode and without gradients.
 
-    One from 1 channel to 2 is taken for a colorization, from lightness to colour in CIE Lab.
+    A generator from 1 channel to 2 is taken for a colorization, from lightness to colour in CIE Lab.
 
     Args:
         path: The ``.pth`` file.
-        direction: In which it translates; colorization only knows a_to_b.
-        device: Of the returned module.
-        dropout: Of a U-Net, which its file does not contain; None for that of pix2pix.
+        direction: The direction in which it translates; a colorization only supports a_to_b.
+        device: The device of the returned module.
+        dropout: The dropout rate of a U-Net, which its file does not contain; None for that of pix2pix.
 
     Raises:
         ConfigError: The file does not contain such a generator.
     """
     found = read_reference(path, dropout=dropout)
     if found.side != "generator":
-        raise ConfigError(
-            f"{path} contains a discriminator, which does not translate images: give the file of the generator"
-        )
+        raise ConfigError(f"{path} contains a discriminator: give the file of the generator")
     side = 2 ** (found.halvings + 1)  # It accepts images of any size, whatever it is built for.
     generator = found.build(side, side)
     generator.load_state_dict(found.state)
@@ -154,9 +140,9 @@ def takes_average(state: dict[str, Any], network_weights: NetworkWeights) -> boo
 
 @dataclass(frozen=True)
 class ReadPolicy:
-    """How the images of a test are read, and which could not be."""
+    """How the images of a test are read, and which of them were unreadable."""
 
-    seed: int  # The run's, which draws ``data.fraction``.
+    seed: int  # The run's seed, which selects the images of ``data.fraction``.
     on_error: OnError  # Whether an unreadable image ends the test or is skipped.
     left_out: set[str] = field(default_factory=set)  # The error messages of skipped images.
 
@@ -166,13 +152,3 @@ class ReadPolicy:
             return {}
         print(f"warning: unreadable images skipped: {len(self.left_out)}; one: {min(self.left_out)}", file=sys.stderr)
         return {"skipped": f"{len(self.left_out)} unreadable images"}
-
-
-def trained_on(state: dict[str, Any]) -> ImageSpec:
-    """The description of the training images of a checkpoint."""
-    return ImageSpec.from_dict(state["spec"])
-
-
-def own_data(state: dict[str, Any]) -> DataSettings:
-    """The data that the run was trained on."""
-    return DataSettings.split(state["config"]["data"])

@@ -22,18 +22,18 @@ BATCH_SIZE = 100
 
 @dataclass(frozen=True)
 class Samples:
-    """What was written: a row per sample, the interpolations, and other grids by caption."""
+    """The images that were written."""
 
-    rows: list[Row]
+    rows: list[Row]  # One per sample.
     interpolation: Interpolation
-    images: dict[str, Path]
+    images: dict[str, Path]  # Further grids by caption.
 
 
 def wanted_labels(model: LatentGAN, labels: Sequence[int] | None, num: int) -> Tensor | None:
     """At least ``num`` labels, (N,), with equally many of each class; None for an unconditional model.
 
     Raises:
-        ConfigError: The model has no labels, or not those.
+        ConfigError: The model has no labels, or none of these numbers.
     """
     if not model.uses_labels:
         if labels is not None:
@@ -48,7 +48,7 @@ def wanted_labels(model: LatentGAN, labels: Sequence[int] | None, num: int) -> T
 def save_samples(model: LatentGAN, folder: Path, *, num: int, labels: Tensor | None, seed: int) -> Samples:
     """Write samples of a model in evaluation mode to ``folder/samples``, and grids of them.
 
-    There is one for each of ``labels``, or ``num`` of a model without labels; ``seed`` is that of the noise.
+    One sample is generated for each of ``labels``, or ``num`` without labels; ``seed`` is the seed of the noise.
     """
     (folder / "samples").mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device
@@ -64,7 +64,7 @@ def save_samples(model: LatentGAN, folder: Path, *, num: int, labels: Tensor | N
     columns = min(COLUMNS, math.isqrt(len(samples))) if labels is None else len(labels) // len(labels.unique())
     grid(samples, columns).save(folder / "grid.png")
     between = _interpolations(model, seed, labels)
-    interpolation = Interpolation(folder / "interpolations.png", layout(len(between), between, COLUMNS))
+    interpolation = Interpolation(folder / "interpolations.png", layout(between, COLUMNS))
     grid(between, COLUMNS).save(interpolation.path)
     grids = {}
     for name, images in model.visuals({}).items():
@@ -74,10 +74,9 @@ def save_samples(model: LatentGAN, folder: Path, *, num: int, labels: Tensor | N
 
 
 def _sample(model: LatentGAN, latents: Tensor, labels: Tensor | None) -> Tensor:
-    label_batches = [None] * len(latents) if labels is None else labels.to(latents.device).split(BATCH_SIZE)
-    return torch.cat(
-        [model.sample(*batch).cpu() for batch in zip(latents.split(BATCH_SIZE), label_batches, strict=False)]
-    )
+    inputs = [latents] if labels is None else [latents, labels.to(latents.device)]
+    batches = zip(*(each.split(BATCH_SIZE) for each in inputs), strict=True)
+    return torch.cat([model.sample(*batch).cpu() for batch in batches])
 
 
 def _interpolations(model: LatentGAN, seed: int, labels: Tensor | None) -> Tensor:
@@ -88,7 +87,8 @@ def _interpolations(model: LatentGAN, seed: int, labels: Tensor | None) -> Tenso
     start, end = ends[:INTERPOLATIONS, None], ends[INTERPOLATIONS:, None]
     between = start + weight * (end - start)
     if model.noise == "normal":
-        # Restore the variance, which is halved midway between two independent draws; not of codes after the noise.
+        # Restore the variance of the noise, which is halved midway between two independent draws. The entries after it
+        # are codes.
         between[..., : model.latent_dim] /= (weight.square() + (1 - weight).square()).sqrt()
     row_labels = None
     if labels is not None:

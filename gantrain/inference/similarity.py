@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 WINDOW = 11  # Pixels.
 SIGMA = 1.5
-K1, K2 = 0.01, 0.03
 
 
 def l1_distance(one: Tensor, other: Tensor) -> Tensor:
@@ -34,7 +33,7 @@ def ssim(one: Tensor, other: Tensor) -> Tensor | None:
     variance_x = _blur(x * x) - mean_x.square()
     variance_y = _blur(y * y) - mean_y.square()
     covariance = _blur(x * y) - mean_x * mean_y
-    c1, c2 = K1**2, K2**2
+    c1, c2 = 0.01**2, 0.03**2  # The squares of K1 and K2 in the paper.
     numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     ratio = numerator / ((mean_x.square() + mean_y.square() + c1) * (variance_x + variance_y + c2))
     return ratio.flatten(1).mean(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from statistics import fmean
-from typing import TypeAlias
 
 from torch import Tensor
 from tqdm import tqdm
@@ -21,23 +20,21 @@ from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.report.images import to_image, viewable
 from gantrain.report.pages.results_page import Row, results_page
 
-# The mean of each per-image metric on the page: its label and unit.
+# Label and unit of the mean of each per-image metric on the page.
 MEANS = {
     "L1": ("mean absolute error", " (values in [0, 1])"),
     "PSNR": ("mean PSNR", " dB"),
     "SSIM": ("mean SSIM", ""),
 }
 
-Translated: TypeAlias = list[Row]  # For one direction: the images, and metrics where there is a target.
-
 
 class ImageFolder:
-    """Writes images to ``<folder>/<kind>/<name>.png``, named after the path of the source below its own folder.
+    """Writes images to ``<folder>/<kind>/<name>.png``, named after the source's path relative to the data folder.
 
     Args:
-        folder: Empty.
-        run: Of the run's training images: the bit depth of generated images, if it has their domain.
-        data: Of the test images: the bit depth of inputs and targets.
+        folder: An empty folder.
+        run: The run's training images, whose bit depth generated images get if the run has their domain.
+        data: The test images, whose bit depth inputs and targets get.
     """
 
     def __init__(self, folder: Path, *, run: ImageSpec | None, data: ImageSpec) -> None:
@@ -62,7 +59,7 @@ class ImageFolder:
         return shown
 
     def _format(self, kind: str) -> tuple[str, tuple[float, float] | None]:
-        """Depth and value range of a kind of image (``real_a``, ``fake_b_rgb``)."""
+        """Bit depth and value range of a kind of image (``real_a``, ``fake_b_rgb``)."""
         origin, domain, *_ = kind.split("_")
         for spec in (self._data, self._run) if origin == "real" else (self._run, self._data):
             for key in (domain, "image"):
@@ -86,7 +83,7 @@ class ImageFolder:
 
 
 def as_input(data: DataSettings, channels: dict[str, int], direction: Direction | None) -> DataSettings:
-    """The data settings with the model's channels; of images without domains the whole, unless preprocessed."""
+    """The data settings with the model's channels; images without domains are not preprocessed by default."""
     source = "b" if direction == "b_to_a" else "a"
     keys = data.dataset
     if "channels_b" in keys:
@@ -95,25 +92,24 @@ def as_input(data: DataSettings, channels: dict[str, int], direction: Direction 
         first, second = ("b", "a") if keys.get("direction") == "b_to_a" else ("a", "b")
         return replace(data, dataset={**keys, "channels": channels[first], "channels_b": channels[second]})
     if "channels" in keys:
-        preprocess = keys.get("preprocess") or "none"
-        whole = {"channels": channels.get("image", channels.get(source)), "preprocess": preprocess}
-        return replace(data, dataset=keys | whole)
+        count = channels.get("image", channels.get(source))
+        return replace(data, dataset=keys | {"channels": count, "preprocess": keys.get("preprocess") or "none"})
     return data
 
 
 def check_channels(dataset: ImageDataset, direction: Direction, translator: Translator) -> None:
-    """Refuse a data set without images that the model can translate in this direction."""
-    source, needed, found = direction[0], translator.channels, dataset.spec.channels
+    """Reject a data set without images that the model can translate in this direction."""
+    source, found = direction[0], dataset.spec.channels
     remedy = "give data=single data.root=FOLDER"
     if "image" in translator.needs and "image" not in found:
         raise ConfigError(f"data has two domains, but this model takes single images: {remedy}")
     if source not in found and "image" not in found:
         raise ConfigError(f"data has no images of {source} to translate {direction}")
-    count, needed_count = (channels.get(source, channels.get("image")) for channels in (found, needed))
-    if count != needed_count:
+    count, needed = (channels.get(source, channels.get("image")) for channels in (found, translator.channels))
+    if count != needed:
         raise ConfigError(
-            f"data: its images of {source} have {count} channels, but the model takes {needed_count}: {remedy}, which "
-            "converts them"
+            f"data: images of {source} have {count} channels, but the model takes {needed}: {remedy}, which converts "
+            "them"
         )
 
 
@@ -127,15 +123,15 @@ def translate_all(
     batch_size: int,
     network_mode: NetworkMode,
     policy: ReadPolicy,
-) -> Translated:
-    """Translate every image of a data set and write the results.
+) -> list[Row]:
+    """Translate the images of a data set and write the results; rows have metrics where there is a target.
 
     Args:
         translator: In evaluation mode, on its device.
-        dataset: Of the test phase, with the input's domain, or with ``image``.
+        dataset: The test images, with the input's domain or with ``image``.
         direction: One of the translator's.
         folder: Receives the images.
-        num: How many; None for all.
+        num: The number of images; None for all.
         batch_size: For network mode ``eval``, where it only affects rounding; in ``train`` it is 1.
         network_mode: See ``Translator.results``.
         policy: What to do with unreadable images; collects those that are skipped.
@@ -159,7 +155,7 @@ def translate_all(
             metrics = _metrics(results, target)
             height, width = results[f"real_{source}"].shape[-2:]
             for number, name in enumerate(batch["name"][: total - start]):
-                paths = {kind: folder.write(kind, name, made[number]) for kind, made in results.items()}
+                paths = {kind: folder.write(kind, name, outputs[number]) for kind, outputs in results.items()}
                 row_metrics = {metric: values[number] for metric, values in metrics.items()}
                 rows.append(Row(name=name, images=paths, size=(width, height), metrics=row_metrics))
                 bar.update()
@@ -169,7 +165,7 @@ def translate_all(
 
 
 def _metrics(results: dict[str, Tensor], target: str) -> dict[str, list[float]]:
-    """Metrics of the outputs and their targets, with values in [0, 1]: one per image by name; none without targets."""
+    """Metrics of outputs and targets with values in [0, 1]: by name a value for each image; none without targets."""
     for suffix in ("", "_rgb"):
         kinds = [f"fake_{target}{suffix}", f"real_{target}{suffix}"]
         if results.keys() >= set(kinds):
@@ -179,7 +175,7 @@ def _metrics(results: dict[str, Tensor], target: str) -> dict[str, list[float]]:
     return {}
 
 
-def _heading(direction: Direction, rows: Translated) -> str:
+def _heading(direction: Direction, rows: list[Row]) -> str:
     """The direction and the meaning of each column, for the page."""
     source, target = direction[0], direction[-1]
     meanings = {
@@ -195,7 +191,7 @@ def _heading(direction: Direction, rows: Translated) -> str:
 
 def translated_page(
     folder: Path,
-    done: dict[Direction, Translated],
+    done: dict[Direction, list[Row]],
     network_mode: NetworkMode,
     *,
     name: str,
@@ -203,7 +199,7 @@ def translated_page(
     facts: dict[str, str],
     run: str | None,
 ) -> None:
-    """Write the page of the translations in each direction; other arguments as for ``results_page``."""
+    """Write the page of the translations by direction; for the other arguments see ``results_page``."""
     facts = {
         "images": ", ".join(f"{len(rows)} {direction}" for direction, rows in done.items()),
         **facts,

@@ -1,9 +1,8 @@
-"""Grids of images: tensors to image files with their layout, and the files that a run folder has."""
+"""Grids of images: tensors to image files with their layout, and the image files of a run folder."""
 
 from __future__ import annotations
 
 import json
-import re
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -12,45 +11,45 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
+from torch.nn import functional as F
 
 from gantrain.data.base import to_uint8
 from gantrain.report.pages.page import address
 
 GAP = 2  # Pixels between the images of a grid.
-LAYOUT_KEY = "gantrain"  # The text chunk of a PNG file that has the layout as JSON.
+LAYOUT_KEY = "gantrain"  # The text chunk of a PNG file that contains the layout as JSON.
 
 
-def layout(count: int, images: Tensor, columns: int) -> dict[str, int]:
-    """Columns and rows of a ``grid`` of ``count`` images as large as (N, C, H, W), and its sizes in pixels."""
-    rows = -(-count // columns)
+def layout(images: Tensor, columns: int) -> dict[str, int]:
+    """Columns and rows of a ``grid`` of images (N, C, H, W), and sizes in pixels."""
+    rows = -(-len(images) // columns)
     return {"columns": columns, "rows": rows, "width": images.size(-1), "height": images.size(-2), "gap": GAP}
 
 
 def compose_grids(visuals: dict[str, Tensor], columns: int | None) -> dict[str, tuple[Image.Image, dict[str, Any]]]:
-    """What a model shows as grids by name, each with its layout; see ``layout``.
+    """A model's visuals as grids by name, each with its ``layout``.
 
     Args:
         visuals: (N, C, H, W) in [-1, 1], by kind.
-        columns: Of the grid of each kind; None for one grid of all, a column for each kind, listed as ``kinds``.
+        columns: The number of columns of the grid of each kind; None for one grid with a column for each kind, whose
+            layout lists the ``kinds``.
     """
-    if not visuals:
-        return {}
-    if columns is not None:
-        return {kind: (grid(images, columns), layout(len(images), images, columns)) for kind, images in visuals.items()}
-    kinds, first = list(visuals), next(iter(visuals.values()))
-    combined = {"kinds": kinds, **layout(len(first) * len(kinds), first, len(kinds))}
-    return {"-".join(kinds): (side_by_side(list(visuals.values())), combined)}
+    kinds: dict[str, Any] = {}
+    if columns is None:
+        kinds, columns = {"kinds": list(visuals)}, len(visuals)
+        visuals = {"-".join(visuals): side_by_side(list(visuals.values()))} if visuals else {}
+    return {name: (grid(images, columns), kinds | layout(images, columns)) for name, images in visuals.items()}
 
 
 def save_with_layout(path: Path, image: Image.Image, layout: dict[str, Any]) -> None:
-    """Write a PNG file that ``read_layout`` reads the layout from."""
+    """Write a PNG file with a layout for ``read_layout``."""
     text = PngInfo()
     text.add_text(LAYOUT_KEY, json.dumps(layout))
     image.save(path, pnginfo=text)
 
 
 def read_layout(path: Path) -> dict[str, Any]:
-    """The layout of a grid; an empty one for a file of an older version, or one that is no image."""
+    """The layout of a grid; empty for a file of an older version, and for one that is not an image."""
     try:
         with Image.open(path) as image:
             return dict(json.loads(image.info.get(LAYOUT_KEY, "{}")))
@@ -59,13 +58,13 @@ def read_layout(path: Path) -> dict[str, Any]:
 
 
 def sample_images(run: Path) -> list[tuple[Path, int]]:
-    """The image files of a run folder, each with its step, in the order of the steps."""
-    found = ((path, re.fullmatch(r"step_([0-9]+)_.*", path.stem)) for path in (run / "images").glob("step_*.png"))
-    return sorted(((path, int(name[1])) for path, name in found if name), key=itemgetter(1))
+    """The image files of a run folder with their steps, sorted by step."""
+    steps = {path: path.stem.split("_")[1] for path in (run / "images").glob("step_*_*.png")}
+    return sorted(((path, int(step)) for path, step in steps.items() if step.isdecimal()), key=itemgetter(1))
 
 
 def image_entry(path: Path, step: int, layout: dict[str, Any]) -> dict[str, Any]:
-    """What pages need of an image of a run: ``step``, ``what``, ``url`` from the run folder, and its layout."""
+    """An image of a run for pages: its ``step``, what it shows, its URL relative to the run folder, and its layout."""
     return {"step": step, "what": path.stem.split("_", 2)[2], "url": address(path, path.parents[1]), **layout}
 
 
@@ -75,31 +74,27 @@ def image_entries(run: Path) -> list[dict[str, Any]]:
 
 
 def to_image(image: Tensor) -> Image.Image:
-    """(C, H, W) in [-1, 1], C being 1 or 3, to a gray or colour image."""
+    """A gray or colour image from (1 or 3, H, W) in [-1, 1]."""
     pixels = to_uint8(image.detach()).cpu()
     return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy())
 
 
 def viewable(images: Tensor) -> Tensor:
-    """(N, C, H, W) as (N, 1 or 3, H, W): unchanged where possible, otherwise the first 3 channels or the first one."""
-    return images if images.size(1) in (1, 3) else images[:, : 3 if images.size(1) > 3 else 1]
+    """(N, C, H, W) as (N, 1 or 3, H, W): the first channel, or the first three of more than two."""
+    return images[:, : 3 if images.size(1) >= 3 else 1]
 
 
-def side_by_side(columns: list[Tensor]) -> Image.Image:
-    """Columns of equally many images (N, C, H, W) in [-1, 1] as one image with N rows."""
+def side_by_side(columns: list[Tensor]) -> Tensor:
+    """Columns of equally many images (N, C, H, W) as (N * columns, 1 or 3, H, W), row by row."""
     shown = [viewable(images).float().cpu() for images in columns]
     if len({images.size(1) for images in shown}) > 1:
         shown = [images.expand(-1, 3, -1, -1) for images in shown]
-    return grid(torch.stack(shown, dim=1).flatten(0, 1), len(columns))
+    return torch.stack(shown, dim=1).flatten(0, 1)
 
 
 def grid(images: Tensor, columns: int) -> Image.Image:
-    """(N, C, H, W) in [-1, 1] as one image, row by row, on black."""
-    count, channels, height, width = images.shape
-    rows = -(-count // columns)
-    canvas = torch.full((channels, rows * (height + GAP) + GAP, columns * (width + GAP) + GAP), -1.0)
-    for number, image in enumerate(images.detach().float().cpu()):
-        row, column = divmod(number, columns)
-        top, left = GAP + row * (height + GAP), GAP + column * (width + GAP)
-        canvas[:, top : top + height, left : left + width] = image
-    return to_image(canvas)
+    """(N, 1 or 3, H, W) in [-1, 1] as one image, row by row, on black."""
+    missing = -len(images) % columns
+    cells = F.pad(images.detach().float().cpu(), (GAP, 0, GAP, 0, 0, 0, 0, missing), value=-1.0)
+    rows = cells.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
+    return to_image(F.pad(rows, (0, GAP, 0, GAP), value=-1.0))

@@ -1,4 +1,4 @@
-"""Logs that only grow: one record a line in text files, written again after a write that failed."""
+"""Append-only logs with one record per line in text files, which recover from failed writes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from gantrain.runtime.atomic import write_file
 
 Line: TypeAlias = dict[str, float]
 Record = TypeVar("Record")
+CLOCK = ("step", "epoch", "kimg")  # Progress of a run, in every log line.
 LR_PREFIX = "lr_"  # Names of learning rates start with it.
 
 
@@ -19,22 +20,18 @@ class AppendLog(Generic[Record]):
     """Records as lines of text files. A record that could not be written is written together with the next one.
 
     Args:
-        path: The file; a ``*`` in its name stands for the number of the file, where there are several.
-        encode: Text of a record, without the line break.
-        per_file: The most records in one file.
-
-    Attributes:
-        records: All records, whether or not they could be written.
-        written: Number of records in the files.
+        path: The file; a ``*`` in its name is replaced with the number of the file if there are several.
+        encode: Returns the text of a record, without the line break.
+        per_file: The maximum number of records in one file.
     """
 
     def __init__(self, path: Path, encode: Callable[[Record], str], *, per_file: int = sys.maxsize) -> None:
         self.path = path
-        self.records: list[Record] = []
-        self.written = 0
+        self.records: list[Record] = []  # All records, including those that could not be written.
+        self.written = 0  # The number of records in the files.
         self._encode = encode
         self._per_file = per_file
-        self._size = 0  # Bytes of the last file; -1 after a write that failed.
+        self._size = 0  # Bytes in the last file; -1 after a failed write.
 
     @property
     def files(self) -> int:
@@ -42,47 +39,31 @@ class AppendLog(Generic[Record]):
         return -(-self.written // self._per_file)
 
     def replace(self, records: Iterable[Record]) -> None:
-        """Start over with other records.
-
-        Raises:
-            OSError: They can't be written now; ``catch_up`` tries again.
-        """
+        """Replace all records; an OSError means that ``catch_up`` must try again."""
         self.records, self.written = list(records), 0
         self.catch_up()
         for path in {*self.path.parent.glob(self.path.name)} - {self._file(number) for number in range(self.files)}:
             path.unlink(missing_ok=True)
 
     def add(self, record: Record) -> None:
-        """Write one more record.
-
-        Raises:
-            OSError: It can't be written now; the next call tries again.
-        """
+        """Append a record; an OSError means that the next call tries again."""
         self.records.append(record)
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Write the records that are not in the files yet.
-
-        Raises:
-            OSError: They can't be written now.
-        """
+        """Write the records that are not in the files yet; an OSError means that they can't be written now."""
         while self.written < len(self.records):
             number, offset = divmod(self.written, self._per_file)
             first = self.written - offset
             end = min(first + self._per_file, len(self.records))
             size, self._size = self._size, -1
-            if not offset or not self._append(number, self._text(self.written, end), size):
-                write_file(self._file(number), self._text(first, end))
-            self.written, self._size = end, self._file(number).stat().st_size
-
-    def _append(self, number: int, text: bytes, size: int) -> bool:
-        """Append to a file, unless it was deleted or changed since the last write; whether that was done."""
-        with self._file(number).open("ab") as file:
-            unchanged = file.tell() == size
-            if unchanged:
-                file.write(text)
-        return unchanged
+            path = self._file(number)
+            if offset and path.is_file() and path.stat().st_size == size:
+                with path.open("ab") as file:
+                    file.write(self._text(self.written, end))
+            else:  # It is a new file, or it was deleted or changed since the last write.
+                write_file(path, self._text(first, end))
+            self.written, self._size = end, path.stat().st_size
 
     def _file(self, number: int) -> Path:
         return self.path.with_name(self.path.name.replace("*", str(number)))
@@ -92,26 +73,18 @@ class AppendLog(Generic[Record]):
 
 
 class JsonlLog(AppendLog[Line]):
-    """A file with one JSON object a line, each with its ``step``."""
+    """A file with one JSON object per line, each with its ``step``."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, json.dumps)
 
     def truncate(self, step: int) -> None:
-        """Drop the lines after ``step``; at the first call those of the file, whose last line may be incomplete.
-
-        Raises:
-            OSError: The file can't be read or written.
-        """
+        """Remove the lines after ``step``; the first call reads the file, whose last line may be incomplete."""
         self.replace(line for line in self.records or read_lines(self.path) if line["step"] <= step)
 
 
 def read_lines(path: Path) -> list[Line]:
-    """The lines of a log up to the first invalid one; an empty list if there is no such file.
-
-    Raises:
-        OSError: The file is there, and can't be read.
-    """
+    """The lines of a log up to the first invalid one; none if the file does not exist."""
     try:
         texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:

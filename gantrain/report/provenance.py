@@ -1,4 +1,4 @@
-"""The code and the machine that a run uses."""
+"""The versions of the code and the machine that a run uses."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ def provenance(device: torch.device) -> dict[str, str]:
     """Versions, commits and the machine, for the page of a run."""
     try:
         own = version("gantrain")
-    except PackageNotFoundError:  # Run from a clone.
+    except PackageNotFoundError:  # It runs from a clone.
         own = "not installed"
-    package = Path(__file__).parents[1]
-    facts = {"gantrain": own, "commit": _commit(package, tracked="__init__.py"), "folder": str(Path.cwd())}
-    here = _commit(Path.cwd())
-    facts["commit of the folder"] = here if here != facts["commit"] else ""
-    facts["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-    facts["machine"] = f"{platform.node()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    facts["python, torch"] = f"{platform.python_version()}, {torch.__version__}"
+    package, here = Path(__file__).parents[1], Path.cwd()
+    commit = _commit(package) if _git(package, "ls-files", "__init__.py") else ""
+    commit_here = _commit(here)
+    facts = {
+        "gantrain": own,
+        "commit": commit,
+        "folder": str(here),
+        "commit of the folder": commit_here if commit_here != commit else "",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "machine": f"{platform.node()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "python, torch": f"{platform.python_version()}, {torch.__version__}",
+    }
     return {name: value for name, value in facts.items() if value}
 
 
-def _commit(folder: Path, *, tracked: str | None = None) -> str:
-    """The checked-out commit and whether files differ from it; empty outside of a checkout that has ``tracked``."""
-    if tracked is not None and not _git(folder, "ls-files", tracked):
-        return ""
+def _commit(folder: Path) -> str:
+    """The checked-out commit and whether files differ from it; empty outside of a checkout."""
     commit = _git(folder, "rev-parse", "HEAD")
     return f"{commit}, with changes" if commit and _git(folder, "status", "--porcelain", "-uno") else commit
 

@@ -9,16 +9,16 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from gantrain.errors import ConfigError, nearest
-from gantrain.report.pages.comparison_page import comparison_page
 from gantrain.report.pages.home_page import write_home
 from gantrain.report.pages.page import ASSETS
 from gantrain.runtime.atomic import write_file
+from gantrain.sweeps.comparison_page import comparison_page
 from gantrain.sweeps.summary import Run, metrics, read_run
 from gantrain.sweeps.sweep import JOBS, read_jobs
 
@@ -26,18 +26,17 @@ TABLE, RECORD = "runs.csv", "runs.json"
 # Keys that do not affect what a run computes.
 _IGNORED_KEYS = ("name", "checkpoints_dir", "resume", "dry_run", "plugins")
 _IGNORED_GROUPS = ("logger", "objective", "sweep", "hydra", "launcher", "sweeper")
-_FACTS = ("status", "message", "step", "seconds")  # Of a run, in the table and the record.
-_NO_RUNS = (ASSETS, "sweeps")  # Folders that checkpoints/* matches besides the runs.
+_FACTS = ("status", "message", "step", "seconds")  # Attributes of a run in the table and the record.
 _CHOICES = ("name", "mode")  # Last parts of the keys that choose a class.
 
-Columns: TypeAlias = dict[str, list[Any]]  # A value for each run, by key.
+Columns: TypeAlias = dict[str, list[Any]]  # The value of each run, by key.
 
 
 def differing(runs: Sequence[Run]) -> tuple[Columns, Columns]:
     """Settings in which runs differ: the main ones, and those that follow from them.
 
-    The main ones are what was typed, if that is known of all runs. Otherwise a setting follows from a choice that
-    determines it, as ``clip`` follows from ``model.name``.
+    The main ones are those that were typed, if they are known for all runs. Otherwise a setting follows from a choice
+    that determines it, as ``clip`` follows from ``model.name``.
     """
     keys = dict.fromkeys(key for run in runs for key in run.settings if _is_compared(key))
     columns = {key: [run.settings.get(key) for run in runs] for key in keys}
@@ -59,39 +58,29 @@ def _is_compared(key: str) -> bool:
 
 
 def _typed_value(run: Run, key: str) -> Any:
-    """The composed value of a key that was typed for some run; what was typed where the run has no such setting."""
+    """The composed value of a key that was typed for some run, or else the typed one."""
     dotted = key.replace("/", ".")
-    if dotted in run.settings:
-        return run.settings[dotted]
-    assert run.typed is not None
-    if key in run.typed:
-        return run.typed[key]
-    return next((run.settings[f"{dotted}.{part}"] for part in _CHOICES if f"{dotted}.{part}" in run.settings), None)
+    choice = next((run.settings[f"{dotted}.{part}"] for part in _CHOICES if f"{dotted}.{part}" in run.settings), None)
+    return run.settings.get(dotted, (run.typed or {}).get(key, choice))
 
 
 def _follows(key: str, columns: Columns) -> bool:
-    """Whether the choice of a class determines the value of ``key``; the model is the first of the choices."""
+    """Whether an earlier choice of a class determines the value of ``key``; the model is the first choice."""
     choices = sorted((each for each in columns if each.endswith(_CHOICES)), key=lambda each: each != "model.name")
     before = choices[: choices.index(key)] if key in choices else choices
-    for choice in () if key == "seed" else before:
-        values: dict[str, str] = {}
-        pairs = zip(map(str, columns[choice]), map(str, columns[key]), strict=True)
-        if all(values.setdefault(one, other) == other for one, other in pairs):
-            return True
-    return False
+    text = {each: [*map(str, columns[each])] for each in (*before, key)}
+    determined = (len({*zip(text[choice], text[key], strict=True)}) == len({*text[choice]}) for choice in before)
+    return key != "seed" and any(determined)
 
 
 def compare_sweep(folder: Path, runs_folder: Path) -> Path:
     """Write the page, the table and the record of a sweep into its folder; returns the path of the page.
 
-    Args:
-        folder: Of the sweep.
-        runs_folder: The folder of all runs, whose page links to that of the sweep.
+    The page of all runs, in ``runs_folder``, links to it.
     """
-    jobs = read_jobs(folder)
-    newest = max(jobs, key=lambda job: job.get("time", 0.0), default={})
-    command = newest.get("command", "")
-    page = compare(_runs(folder), folder, title=folder.resolve().name, command=command, home=runs_folder)
+    newest = max(read_jobs(folder), key=lambda job: job.get("time", 0.0), default={})
+    title, command = folder.resolve().name, newest.get("command", "")
+    page = compare(_runs(folder), folder, title=title, command=command, home=runs_folder)
     if runs_folder.is_dir():
         write_home(runs_folder)
     return page
@@ -102,12 +91,10 @@ def compare(runs: Sequence[Run], folder: Path, *, title: str, command: str, home
 
     Args:
         runs: At least one.
-        folder: The folder to write into.
-        title: Of the page.
-        command: The command that made the runs, or the page.
-
-    Raises:
-        OSError: It can't be written.
+        folder: The output folder.
+        title: The title of the page.
+        command: The command that trained the runs or created the page.
+        home: The folder of all runs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     main, further = differing(runs)
@@ -123,30 +110,20 @@ def compare(runs: Sequence[Run], folder: Path, *, title: str, command: str, home
     ]
     record = {"name": title, "command": command, "differ": list(main), "follow": list(further), "runs": rows}
     write_file(folder / RECORD, json.dumps(record, indent=1, default=str) + "\n")
-    _write_table(folder / TABLE, rows, [*main, *further])
-    objective = next((run.settings["objective.metric"] for run in runs if run.settings.get("objective.metric")), None)
-    return comparison_page(
-        folder,
-        record,
-        objective=objective,
-        lines={run.name: run.lines for run in runs},
-        images={run.name: run.images for run in runs},
-        tested={run.name: run.tested for run in runs},
-        home=home,
-    )
-
-
-def _write_table(path: Path, rows: Sequence[Mapping[str, Any]], settings: Sequence[str]) -> None:
-    names = dict.fromkeys(name for row in rows for name in row["metrics"])
-    kinds = [(name, kind) for name in names for kind in ("final", "best")]
+    table = [
+        {
+            **{fact: row[fact] for fact in ("run", *_FACTS)},
+            **row["settings"],
+            **{f"{kind} {name}": value for name, values in row["metrics"].items() for kind, value in values.items()},
+        }
+        for row in rows
+    ]
     text = io.StringIO(newline="")
-    table = csv.writer(text)
-    facts = ["run", *_FACTS]
-    table.writerow([*facts, *settings, *(f"{kind} {name}" for name, kind in kinds)])
-    for row in rows:
-        found = [row["metrics"].get(name, {}).get(kind) for name, kind in kinds]
-        table.writerow([*(row[fact] for fact in facts), *(row["settings"][key] for key in settings), *found])
-    write_file(path, text.getvalue())
+    writer = csv.DictWriter(text, dict.fromkeys(column for row in table for column in row))
+    writer.writeheader()
+    writer.writerows(table)
+    write_file(folder / TABLE, text.getvalue())
+    return comparison_page(folder, record, runs, home=home)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -160,11 +137,14 @@ def main(arguments: Sequence[str]) -> int:
     words = [word for word in arguments if not word.startswith(("out=", "checkpoints_dir="))]
     if wrong := next((word for word in words if word.startswith("-") or "=" in word), None):
         raise ConfigError(f"{wrong}: give folders of runs or sweeps, and out=FOLDER or checkpoints_dir=FOLDER")
-    if len(words) > 1:  # checkpoints/*, for example.
-        words = [word for word in words if Path(word).name not in _NO_RUNS and not Path(word).expanduser().is_file()]
+    if len(words) > 1:  # checkpoints/* also matches other files and folders.
+        paths = {word: Path(word).expanduser() for word in words}
+        words = [word for word, path in paths.items() if path.name not in (ASSETS, "sweeps") and not path.is_file()]
     folders = [folder for word in words for folder in _find(word, home)]
     if len(folders) == 1 and out is None and (folders[0] / JOBS).is_dir():
-        page = compare_sweep(folders[0], _runs_folder(folders[0], home))
+        parent = folders[0].resolve().parent  # ``sweeps`` in the folder of all runs, by default.
+        home = Path(os.path.relpath(parent.parent)) if parent.name == "sweeps" else home
+        page = compare_sweep(folders[0], home)
     else:
         runs = _unique([run for folder in folders for run in _runs(folder)])
         if len(runs) < 2:
@@ -178,24 +158,15 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _runs_folder(sweep: Path, home: Path) -> Path:
-    """The folder of all runs that a sweep in its place there belongs to, or else the one that was typed."""
-    parent = sweep.resolve().parent
-    return Path(os.path.relpath(parent.parent)) if parent.name == "sweeps" else home
-
-
 def _find(word: str, home: Path) -> list[Path]:
-    """Runs and sweeps at a path or of a name in ``home``, or else those inside that folder."""
+    """The run or sweep at a path or with a name in ``home``, or else all inside that folder."""
+    contents = ("config.yaml", "step_*.pt", f"{JOBS}/")  # A run contains one of the first two, a sweep the last one.
     for folder in (Path(word).expanduser(), home / word, home / "sweeps" / word):
         for folders in ([folder], sorted(folder.glob("*/"))):
-            if found := [each for each in folders if _is_comparable(each)]:
+            if found := [each for each in folders if any(any(each.glob(pattern)) for pattern in contents)]:
                 return found
     known = [path.parent.as_posix() for path in home.glob("*/config.yaml")]
     raise ConfigError(f"{word}: no run and no sweep; {nearest(word, known)}")
-
-
-def _is_comparable(folder: Path) -> bool:
-    return (folder / "config.yaml").exists() or (folder / JOBS).is_dir() or any(folder.glob("step_*.pt"))
 
 
 def _runs(folder: Path) -> list[Run]:
@@ -207,7 +178,7 @@ def _runs(folder: Path) -> list[Run]:
 
 
 def _unique(runs: Iterable[Run]) -> list[Run]:
-    """Each run once; runs that share a name are called by their paths."""
+    """Each run once; runs that share a name are renamed to their paths."""
     once: dict[Path, Run] = {}
     for run in runs:
         once.setdefault(run.folder.resolve(), run)

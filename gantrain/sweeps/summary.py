@@ -9,53 +9,53 @@ from typing import Any
 
 from gantrain.config.overrides import flatten, split_override
 from gantrain.report.images import image_entries
-from gantrain.report.log import LR_PREFIX, Line, read_lines
+from gantrain.report.log import CLOCK, LR_PREFIX, Line, read_lines
 from gantrain.report.pages.page import PAGE, address, read_data, read_status
 from gantrain.runtime.run_lock import is_locked
 from gantrain.sweeps.sweep import LOST, read_config
 
-_CLOCK = ("step", "epoch", "kimg", "time")
-MAX_TESTED = 200  # Test images.
-# Words in the names of metrics of which higher values are better.
+MAX_TESTED = 200  # Test images in each direction.
+# Words in the names of metrics for which higher values are better.
 _HIGHER = {"accuracy", "psnr", "ssim", "precision", "recall", "inception"}
 
 
 @dataclass
 class Run:
-    """What is known about a run."""
+    """The results and settings of a run."""
 
-    name: str  # Of the run.
-    folder: Path  # The run folder, which need not exist.
-    status: str  # ``running``, ``done``, ``stopped``, ``crashed``, or ``unknown`` for one of an older version.
+    name: str
+    folder: Path  # The run folder, which may not exist.
+    status: str  # ``running``, ``done``, ``stopped``, ``crashed``, or ``unknown`` for a run of an older version.
     message: str  # The reason of the status.
-    step: int = 0  # The last step made, as far as is known.
+    step: int = 0  # The last completed step that is known.
     seconds: float = 0.0  # Training time.
     settings: dict[str, Any] = field(default_factory=dict)  # The configuration, flat.
-    typed: dict[str, str] | None = None  # The overrides by key, where they are known.
-    lines: list[Line] = field(default_factory=list)  # Its log.
-    images: list[dict[str, Any]] = field(default_factory=list)  # The ``image_entries`` of its samples.
-    # Addresses from the run folder of the images of the newest ``gantrain test``, by name and kind.
+    typed: dict[str, str] | None = None  # The overrides by key, if they are known.
+    lines: list[Line] = field(default_factory=list)  # The log.
+    images: list[dict[str, Any]] = field(default_factory=list)  # The ``image_entries`` of the samples.
+    # URLs, relative to the run folder, of the images of the newest ``gantrain test``, by name and kind.
     tested: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def read_run(folder: Path, job: Mapping[str, Any] | None = None) -> Run:
-    """A run from its folder, and from the record of the sweep that made it, if one did."""
+    """A run from its folder, and from the record of the sweep that trained it, if any."""
     status = read_status(folder)
-    states = [(status.get("time", 0.0), status.get("state", "unknown"), status.get("reason"))]
+    written = status.get("time", 0.0)
+    states = [(written, status.get("state", "unknown"), status.get("reason"))]
     if job is not None:
         states.append((job.get("time", 0.0), job["status"], job["message"]))
     _, state, message = max(states, key=lambda each: each[0])
     if state == "running" and not is_locked(folder):
         state, message = LOST["status"], LOST["message"]
     lines = read_lines(folder / "losses.jsonl")
+    seconds = _training_seconds(read_lines(folder / "speed.jsonl"))
     return Run(
         name=folder.name,
         folder=folder,
         status=str(state),
         message=str(message or ""),
         step=int(status.get("step", lines[-1]["step"] if lines else 0)),
-        seconds=_training_seconds(read_lines(folder / "speed.jsonl"))
-        or round(status.get("time", 0.0) - status.get("opened", status.get("time", 0.0)), 1),
+        seconds=seconds or round(written - status.get("opened", written), 1),
         settings=flatten(read_config(folder)),
         typed=None if job is None else dict(split_override(word) for word in job["overrides"] if word[:1] != "-"),
         lines=lines,
@@ -73,8 +73,9 @@ def _tested(run: Path) -> dict[str, dict[str, str]]:
     try:
         for table in read_data(folder, "results")["tables"]:  # One for each direction; both may have the same names.
             for name, urls, *_ in table["rows"][:MAX_TESTED]:
-                made = zip(table["kinds"], urls, strict=True)
-                tested.setdefault(name, {}).update({kind: f"{address(folder, run)}/{url}" for kind, url in made if url})
+                images = zip(table["kinds"], urls, strict=True)
+                found = {kind: f"{address(folder, run)}/{url}" for kind, url in images if url}
+                tested.setdefault(name, {}).update(found)
     except (OSError, ValueError, KeyError, TypeError):  # Written by an incompatible version.
         return {}
     return tested
@@ -91,12 +92,12 @@ def _training_seconds(speeds: Sequence[Line]) -> float:
 
 
 def metrics(run: Run) -> dict[str, dict[str, float]]:
-    """The ``final`` and the ``best`` value of everything logged but learning rates."""
+    """The ``final`` and the ``best`` value of every logged loss and metric."""
     objective = run.settings.get("objective.metric")
     found: dict[str, dict[str, float]] = {}
     for line in run.lines:
         for name, value in line.items():
-            if name in _CLOCK or name.startswith(LR_PREFIX) or value != value:
+            if name in (*CLOCK, "time") or name.startswith(LR_PREFIX) or value != value:
                 continue
             higher = run.settings.get("objective.mode") == "max" if name == objective else higher_is_better(name)
             best = found.get(name, {"best": value})["best"]

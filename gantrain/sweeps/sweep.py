@@ -1,4 +1,4 @@
-"""A sweep: many runs of one command, and a file for the result of each, written by the process that trains it."""
+"""A sweep: the runs of one command, and a file with the result of each, written by the process that trains it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -31,32 +30,27 @@ from gantrain.runtime.gpus import claim_gpu
 from gantrain.runtime.signals import SWEEP, is_orphaned, signals_to
 from gantrain.training.objective import best_logged
 
-JOBS = "jobs"  # The folder of the records in that of the sweep, one file for each run.
+JOBS = "jobs"  # The subfolder of a sweep with one record file per run.
 
 
 class Sweep:
-    """The runs of one ``--multirun``, in the main process and in those that a launcher starts for the runs.
+    """The runs of one ``--multirun``, in the main process and in the worker processes that a launcher starts.
 
     Args:
-        folder: Of the sweep.
-        runs_folder: That holds the run folders; relative to the folder in which the command was typed.
-        command: As typed.
-        gpus: Of this machine, if each run should use one of them.
-
-    Attributes:
-        value: The best ``objective.metric`` of the last run, if it was logged.
-        setup_failed: Whether the error of a run in this process is one of the whole sweep.
-        waits: Whether Ctrl-C waits until the worker processes have saved their runs.
+        folder: The folder of the sweep.
+        runs_folder: Contains the run folders; relative to the current folder.
+        command: The command, as typed.
+        gpus: The GPUs of this machine, if each run should use one of them.
     """
 
-    def __init__(self, folder: Path, *, runs_folder: Path, command: str, gpus: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, *, runs_folder: Path, command: str, gpus: Sequence[str]) -> None:
         self.folder = folder.absolute()
         self.runs_folder = runs_folder
         self.command = command
-        self.gpus = list(gpus)
-        self.value: float | None = None
-        self.setup_failed = False
-        self.waits = False
+        self.gpus = gpus
+        self.value: float | None = None  # The best ``objective.metric`` of the last run, if it was logged.
+        self.setup_failed = False  # Whether the error of a run in this process ends the whole sweep.
+        self.waits = False  # Whether Ctrl-C waits until the worker processes have saved their runs.
         self._needs_metric = False
         self._working_folder = Path.cwd()
         self._machine = socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -66,7 +60,7 @@ class Sweep:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether this is a worker process, and not the main one."""
+        """Whether this is a worker process."""
         return os.getpid() != self._main_process
 
     @property
@@ -76,13 +70,9 @@ class Sweep:
 
     @contextmanager
     def defer_sigint(self) -> Iterator[None]:
-        """Hide Ctrl-C from a launcher called inside, which would kill the runs while they save.
+        """Hide Ctrl-C from a launcher called inside, which would kill the runs while they save, until the end."""
 
-        Raises:
-            KeyboardInterrupt: At the end, if Ctrl-C was pressed.
-        """
-
-        def stop(number: int, frame: FrameType | None) -> None:
+        def stop(*_: object) -> None:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # A second Ctrl-C reaches the launcher.
             self._stop.parent.mkdir(parents=True, exist_ok=True)
             self._stop.touch()
@@ -97,11 +87,9 @@ class Sweep:
                     raise KeyboardInterrupt from None
 
     def prepare(self, number: int, *, judged: bool) -> bool:
-        """Prepare this process for a run; False if the sweep has been stopped.
+        """Prepare this process for run ``number``; False if the sweep has been stopped.
 
-        Args:
-            number: Of the run.
-            judged: Whether the sweeper needs the objective of the run to choose the next ones.
+        ``judged`` is whether the sweeper needs the objective of the run to choose the next ones.
         """
         self.value = None
         self._needs_metric = judged
@@ -122,19 +110,19 @@ class Sweep:
     def run_job(
         self, config: Mapping[str, Any], overrides: Sequence[str], *, skip_done: bool, train: Callable[[], int]
     ) -> int:
-        """Train a run, unless it is done already, and record its result.
+        """Train a run and record its result.
 
         Args:
-            config: Its configuration.
-            overrides: Its own overrides.
-            skip_done: Whether a run that is done is skipped.
-            train: Trains it; returns an exit status.
+            config: The configuration of the run.
+            overrides: The overrides of the run.
+            skip_done: Whether to skip a run that is done.
+            train: Trains the run; returns an exit status.
 
         Returns:
             The exit status; 1 for an unexpected error, whose traceback is printed.
 
         Raises:
-            ConfigError, OSError, MemoryError: As ``train`` does.
+            ConfigError, OSError, MemoryError: Raised by ``train``.
         """
         run, metric = config["name"], config["objective"]["metric"]
         folder = Path(config["checkpoints_dir"]).expanduser() / run
@@ -150,24 +138,25 @@ class Sweep:
         self._write_record(run, overrides, status="running")
         try:
             status = train()
-        except (ConfigError, OSError, MemoryError) as error:  # The caller reports it.
-            exit_status = 2 if isinstance(error, ConfigError) else 1
-            message = str(error) or type(error).__name__
-            self._write_record(run, overrides, status="crashed", message=message, exit=exit_status)
-            raise
         except KeyboardInterrupt:
             self._write_record(run, overrides, status="stopped", exit=130)
             if self.waits and self.is_elsewhere:  # The launcher would kill the other runs.
                 return 130
             raise
-        except Exception as error:  # The other runs continue.
-            traceback.print_exc()
-            message = f"{type(error).__name__}: {error}"
-            self._write_record(run, overrides, status="crashed", message=message, exit=1)
+        except Exception as error:
+            expected = isinstance(error, (ConfigError, OSError, MemoryError))
+            name = type(error).__name__
+            message = str(error) or name if expected else f"{name}: {error}"
+            exit_status = 2 if isinstance(error, ConfigError) else 1
+            self._write_record(run, overrides, status="crashed", message=message, exit=exit_status)
+            if expected:  # The caller reports it.
+                raise
+            traceback.print_exc()  # The other runs continue.
             return 1
         finally:
             if self.waits and self.is_elsewhere:  # Ctrl-C in an idle worker would end the whole pool.
-                signal.signal(signal.SIGINT, _ignore)
+                # Unlike with SIG_IGN, the next run can install a handler.
+                signal.signal(signal.SIGINT, lambda *_: None)
         state = "stopped" if status else read_status(folder).get("state", "done")
         return self._record_result(config, overrides, state, status)
 
@@ -208,14 +197,13 @@ class Sweep:
         write_file(self.folder / JOBS / f"{record['run']}.json", json.dumps(record, indent=1) + "\n")
 
     def finalize(self, *, stopped: bool) -> list[dict[str, Any]]:
-        """The records of the runs of this command. The folder of a sweep without any run folder is removed.
+        """The records of the runs of this command; ``stopped`` is whether the command was interrupted.
 
-        Args:
-            stopped: Whether the command was interrupted, and its runs with it.
+        The folder of a sweep without any run folder is removed.
         """
         records = [record for record in read_jobs(self.folder) if record["session"] == self._session]
         for record in records:
-            if record["exit"] is None:  # Its process has ended without a record.
+            if record["exit"] is None:  # The process ended without recording a result.
                 record |= {"status": "stopped", "exit": 130} if stopped else LOST
                 self._save(record)
         if not any((self.runs_folder / record["run"]).exists() for record in read_jobs(self.folder)):
@@ -227,15 +215,11 @@ class Sweep:
         return records
 
 
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """Do nothing; unlike with ``SIG_IGN``, the next run can install a handler."""
-
-
 LOST = {"status": "crashed", "message": "its process was killed, or ended without a message", "exit": 1}
 
 
 def read_jobs(folder: Path) -> list[dict[str, Any]]:
-    """The records of a sweep in the natural order of their runs' names, 2 before 10; other files are skipped."""
+    """The records of a sweep in the natural order of the run names (2 before 10); other files are skipped."""
     records = []
     for path in sorted((folder / JOBS).glob("*.json"), key=_natural_key):
         with suppress(OSError, ValueError):
@@ -246,13 +230,13 @@ def read_jobs(folder: Path) -> list[dict[str, Any]]:
 
 
 def _natural_key(path: Path) -> list[str | float]:
-    """The text and the numbers of a name in turn."""
+    """The alternating text and numbers of a name."""
     parts = re.split(r"([0-9]+(?:[.][0-9]+)?(?:e-?[0-9]+)?)", path.stem)
     return [float(part) if number % 2 else part for number, part in enumerate(parts)]
 
 
 def is_done(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a folder has a finished run of this configuration and length, judged from its small files."""
+    """Whether a folder contains a completed run of this configuration and length; reads no checkpoint."""
     if read_status(folder).get("state") != "done" or not any(folder.glob("step_*.pt")):
         return False
     stored = read_config(folder)

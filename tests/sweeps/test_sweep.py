@@ -24,6 +24,7 @@ from gantrain.cli.main import main
 from gantrain.config.naming import name_of_sweep
 from gantrain.errors import ConfigError
 from gantrain.runtime.gpus import CLAIM, claim_gpu, visible_gpus
+from gantrain.training.context import RunContext
 from gantrain.training.objective import best_logged
 
 SHORT = [*TINY, "trainer.steps=2", "trainer.log_every=1"]
@@ -58,10 +59,10 @@ def test_of_four_runs_one_crashes_and_the_same_command_repeats_it_alone(trained,
     typed = ["train", "-m", *SHORT, "seed=range(4)"]
     train_here = gantrain.train._train_here
 
-    def crashes(config: dict[str, Any], *others: Any) -> int:
-        if config["seed"] == 2:
+    def crashes(context: RunContext, *others: Any) -> int:
+        if context.settings.seed == 2:
             raise RuntimeError("a fuse has blown")
-        return train_here(config, *others)
+        return train_here(context, *others)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gantrain.train, "_train_here", crashes)
@@ -290,7 +291,7 @@ def test_runs_in_other_processes_are_reported_and_skipped_as_in_this_one(launche
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (["hydra.launcher.n_jobs=4"], "no launcher is chosen; there are: launcher=joblib"),
+        (["hydra.launcher.n_jobs=4"], "launcher=joblib"),
         (["launcher=joblib", "hydra.launcher.n_job=4"], "did you mean 'hydra.launcher.n_jobs'?"),
     ],
 )

@@ -16,7 +16,7 @@
     return typeof value === "string" ? value : JSON.stringify(value);
   }
 
-  /** Runs are called by their settings in few words; by their names where the settings are the same. */
+  /** Runs are labelled by their settings, or by their names if the settings are the same. */
   const last = differ.map((key) => key.replaceAll("/", ".").replace(/[.](name|mode)$/, "").split(".").at(-1));
   const words = last.map((word, place) => (last.indexOf(word) === last.lastIndexOf(word) ? word : differ[place]));
   const labels = runs.map(({ settings }) => words.map((word, place) => `${word} ${settingText(settings[place])}`).join(", "));
@@ -104,7 +104,7 @@
   // `of` is, depending on `group`, a kind of image, a kind to cut out of any image, or a kind of the test image `name`.
   const wanted = { group: "", of: "", step: Infinity, name: names[0] };
 
-  // A run that started over has other images of the same names, and browsers cache the old ones.
+  // A run that started over has other images with the same names, and browsers cache the old ones.
   const addressOf = (run, place) => `${run.folder}/${place}?${written}`;
 
   /** {source, description, small, size, grid} of the chosen image of a run, if it has one; `grid` if it is to be cut out. */

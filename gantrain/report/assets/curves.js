@@ -11,7 +11,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
   const COLOURS = ["#2f6fed", "#e8590c", "#2b9a49", "#b03fd0", "#dd3344", "#1098ad", "#d29200", "#7a8699"];
   const HEIGHT = 220;
   const charts = new Map(); // By title.
-  const hidden = new Set(); // Of "title name".
+  const hidden = new Set(); // Hidden series as "title name".
   let axis = axes[0];
   let smoothing = 0;
   let log = false;

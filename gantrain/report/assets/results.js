@@ -3,14 +3,14 @@
 
 (async () => {
   const { load, make, choice, setText, number, tile, beforeAndAfter, enlarge } = gantrain;
-  const ROWS = 48; // On a page, where a row has several images.
-  const SINGLES = 240; // On a page, where a row has one image.
-  const OF_A_CLASS = 40; // In the row of a class.
+  const ROWS = 48; // Rows per page if a row has several images.
+  const SINGLES = 240; // Rows per page if a row has one image.
+  const OF_A_CLASS = 40; // Images in the row of a class.
   const SMALL = 128; // Pixels; smaller images are enlarged without smoothing.
   const [NAME, IMAGES, SIZE, METRICS, LABEL] = [0, 1, 2, 3, 4]; // Columns of a row.
 
   const { results } = await load("results");
-  // Another test may have made other images of the same names, and browsers cache the old ones.
+  // Another test may have written other images with the same names, and browsers cache the old ones.
   const addressOf = (url) => `${url}?${results.written}`;
 
   // ---- one image

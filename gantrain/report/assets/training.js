@@ -1,10 +1,10 @@
-// The page of a run. While the run is training it loads its data again and adds what is new.
+// The page of a run. While the run is training, the page loads its data again and adds what is new.
 "use strict";
 
 (() => {
   const { load, make, choice, setText, setFacts, number, duration, moment, stateOf, pill, sizeOf, setSize, tile, enlarge } = gantrain;
   const EVERY = 3000; // Milliseconds between updates of a running run.
-  const FRAMES = 5; // Images a second when playing.
+  const FRAMES = 5; // Images per second when playing.
   const COLUMNS = 24; // Steps shown of each preview image.
   const SMALL = 128; // Pixels; smaller images are enlarged without smoothing.
   const byId = (id) => document.getElementById(id);
@@ -12,7 +12,7 @@
   const files = []; // Lines by table, of each file of the log.
   let known = {}; // The status that the lines belong to.
 
-  // A run that resumed from an earlier step, or started over, has other images of the same names, and browsers cache the
+  // A run that resumed from an earlier step, or started over, has other images with the same names, and browsers cache the
   // old ones.
   const addressOf = (entry) => `${entry.url}?${known.opened}`;
   const rows = (table) => files.flatMap((file) => file[table] ?? []);
@@ -219,7 +219,7 @@
     scroller.scrollLeft = place;
   }
 
-  /** The real kinds, first the input of `kind` and then its target: fake_b is made from real_a, rec_a should equal real_a. */
+  /** The real kinds, first the input of `kind` and then its target: fake_b is generated from real_a, rec_a should equal real_a. */
   function relevant(kind, ends) {
     const domain = kind.split("_")[1];
     const same = ends.filter((end) => end.split("_")[1] === domain);

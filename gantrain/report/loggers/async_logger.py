@@ -1,4 +1,4 @@
-"""Calls a logger from a thread of its own, so that a slow or failing logger does not affect the run."""
+"""Calls a logger in a separate thread, so that a slow or failing logger does not affect the run."""
 
 from __future__ import annotations
 
@@ -14,20 +14,15 @@ from PIL import Image
 from gantrain.report.log import Line
 from gantrain.report.loggers.base import Logger
 
-MAX_CALLS = 1000  # Calls that may wait in the queue.
-MAX_IMAGES = 8  # Of these with an image, which can be large.
-END_TIMEOUT = 15.0  # Seconds that the end of a run waits for the queue.
+MAX_CALLS = 1000  # The size of the queue of calls.
+MAX_IMAGES = 8  # The maximum number of images in the queue, because they can be large.
+END_TIMEOUT = 15.0  # Seconds to wait for the queue at the end of a run.
 
 
 class AsyncLogger(Logger):
     """Queues the calls to a logger. Calls that do not fit are dropped; ``end`` waits for ``END_TIMEOUT`` seconds.
 
-    The first problem, of whatever kind, is printed as a warning.
-
-    Args:
-        name: Name of the logger.
-        logger: The logger.
-        say: Prints lines.
+    The first problem of any kind is printed as a warning, by ``say``.
     """
 
     def __init__(self, name: str, logger: Logger, say: Callable[[Iterable[str]], None]) -> None:
@@ -40,14 +35,14 @@ class AsyncLogger(Logger):
         self._warned = False
 
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
-        dropped = self._clear()  # `lines` has the scalars among these; the images up to `step` are queued again.
+        dropped = self._clear()  # ``lines`` contains their scalars; their images up to ``step`` are queued again.
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=f"logger {self._name}", daemon=True)
             self._thread.start()
         self._put("begin", step, settings, list(lines))
-        for method, (made_at, *others) in dropped:
-            if method == "image" and made_at <= step:
-                self.image(made_at, *others)
+        for method, (call_step, *others) in dropped:
+            if method == "image" and call_step <= step:
+                self.image(call_step, *others)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._put("scalars", step, dict(values))
@@ -82,7 +77,7 @@ class AsyncLogger(Logger):
         return True
 
     def _clear(self) -> list[tuple[str, tuple[Any, ...]]]:
-        """Empty the queue; the calls that were in it."""
+        """Empty the queue and return the calls that were in it."""
         dropped: list[tuple[str, tuple[Any, ...]]] = []
         while True:
             try:

@@ -18,10 +18,10 @@ from gantrain.report.log import Line
 class Logger:
     """Receives what a run logs. Each method does nothing unless a logger overrides it.
 
-    They are called one at a time and in order, from a thread of their own: they may be slow, and an exception costs one
-    warning. The constructor is called before the run folder exists, and on every rank: it checks that the logger has
-    what it needs, and does nothing else. Besides the keys of its YAML file it may take ``run`` (the name of the run)
-    and ``folder`` (its path).
+    The methods are called one at a time and in order, in a separate thread: they may be slow, and an exception only
+    causes a warning. The constructor is called before the run folder exists, and on every rank: it checks that the
+    logger can be used, and does nothing else. Besides the keys of its YAML file it may take ``run`` (the name of the
+    run) and ``folder`` (its path).
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -34,7 +34,7 @@ class Logger:
         """The run starts or resumes; always the first call, and called again if the run returns to an earlier step.
 
         Args:
-            step: Steps made so far. What was logged of later steps will be logged again.
+            step: Steps completed so far. Later steps will be logged again.
             settings: The configuration, flat: ``{"optimizer.lr": 0.0002, ...}``.
             lines: All scalars up to ``step``: ``{"step": 50, "g": 0.7, ...}``.
         """
@@ -49,29 +49,24 @@ class Logger:
         """The run has ended: ``done``, ``stopped: <reason>`` or ``crashed: <reason>``."""
 
     def _log_lines(self, lines: Sequence[Line], *, after: int = -1) -> None:
-        """Pass the lines of the steps after ``after`` to ``scalars``."""
+        """Pass the lines of steps after ``after`` to ``scalars``."""
         for line in lines:
             if line["step"] > after:
                 self.scalars(int(line["step"]), {name: value for name, value in line.items() if name != "step"})
 
 
 def build_loggers(configs: Mapping[str, Any], *, run: str, folder: Path) -> dict[str, Logger]:
-    """The loggers of a configuration, by name.
-
-    Args:
-        configs: The group ``logger``: the ``name`` and keys of each logger.
-        run: The name of the run.
-        folder: The run folder.
+    """The loggers of the group ``logger`` of a configuration, by name.
 
     Raises:
-        ConfigError: No such logger, no such key, its package is not installed, or its constructor fails.
+        ConfigError: A logger or key does not exist, its package is not installed, or its constructor fails.
     """
     loggers = {}
     for key, config in configs.items():
         if not isinstance(config, Mapping):
             raise ConfigError(
                 f"logger.{key}={config}: choose a logger with logger=NAME, several with logger=[NAME,NAME]; "
-                f"there are: none, {', '.join(LOGGERS)}"
+                f"available: none, {', '.join(LOGGERS)}"
             )
         try:
             loggers[key] = LOGGERS.build(config, key=f"logger.{key}", run=run, folder=folder)
@@ -83,7 +78,7 @@ def build_loggers(configs: Mapping[str, Any], *, run: str, folder: Path) -> dict
 
 
 def read_step(path: Path, *, default: int) -> int:
-    """The last step that a logger is known to have received, from a file in the run folder."""
+    """The last step that a logger received, from a file in the run folder."""
     try:
         return int(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -18,12 +18,12 @@ MAX_PARAMETER_LENGTH = 500  # Characters that every server accepts.
 
 @LOGGERS.register("mlflow")
 class MlflowLogger(Logger):
-    """A run of an MLflow experiment. Its identity is stored in the run folder, so that a resumed run continues it.
+    """A run of an MLflow experiment. Its id is stored in the run folder, so that a resumed run continues it.
 
     Args:
-        tracking_uri: Of the server, or a folder as ``file:...``; None for ``$MLFLOW_TRACKING_URI`` or MLflow's default.
-        experiment: Its name; it is created if needed.
-        run: Name of the run.
+        tracking_uri: A server, or a folder as ``file:...``; None for ``$MLFLOW_TRACKING_URI`` or MLflow's default.
+        experiment: The name of the experiment, which is created if needed.
+        run: The name of the run.
         folder: The run folder.
     """
 
@@ -47,22 +47,17 @@ class MlflowLogger(Logger):
                 self._id = identity.read_text(encoding="utf-8").strip()
                 self._client.update_run(self._id, status="RUNNING")
             else:
-                self._id = self._create_run()
+                experiment = self._client.get_experiment_by_name(self._experiment)
+                number = experiment.experiment_id if experiment else self._client.create_experiment(self._experiment)
+                self._id = str(self._client.create_run(number, run_name=self._name).info.run_id)
                 identity.write_text(self._id, encoding="utf-8")
         stored = self._client.get_run(self._id).data
-        self._last = {
-            name: max(point.step for point in self._client.get_metric_history(self._id, name))
-            for name in stored.metrics
-        }
+        history = self._client.get_metric_history
+        self._last = {name: max(point.step for point in history(self._id, name)) for name in stored.metrics}
         for key, value in settings.items():
             if key not in stored.params:  # Parameters can't be changed.
                 self._client.log_param(self._id, key, str(value)[:MAX_PARAMETER_LENGTH])
         self._log_lines(lines)
-
-    def _create_run(self) -> str:
-        experiment = self._client.get_experiment_by_name(self._experiment)
-        number = experiment.experiment_id if experiment else self._client.create_experiment(self._experiment)
-        return str(self._client.create_run(number, run_name=self._name).info.run_id)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():

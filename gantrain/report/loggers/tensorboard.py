@@ -21,8 +21,8 @@ class TensorBoardLogger(Logger):
     """Scalars, images, and hyper-parameters with the metrics reached: ``tensorboard --logdir checkpoints``.
 
     Args:
-        folder: The run folder, which gets the event files.
-        flush_seconds: Between writes to the disk.
+        folder: The run folder, which receives the event files.
+        flush_seconds: Seconds between writes to the disk.
     """
 
     def __init__(self, *, flush_seconds: float, folder: Path) -> None:
@@ -44,10 +44,9 @@ class TensorBoardLogger(Logger):
             self._writer.close()
         known = any(self._folder.glob("events.out.tfevents.*"))
         last = min(step, read_step(self._step_file, default=step)) if known else -1
-        # A new event file, which hides the points of later steps in the earlier ones.
-        self._writer = SummaryWriter(
-            str(self._folder), purge_step=last + 1 if known else None, flush_secs=int(self._flush_seconds)
-        )
+        # The new event file hides the points of later steps in earlier files.
+        purge_step = last + 1 if known else None
+        self._writer = SummaryWriter(str(self._folder), purge_step=purge_step, flush_secs=int(self._flush_seconds))
         self._step, self._flushed = last, time.monotonic()
         self._settings = {
             key: value if isinstance(value, (bool, int, float, str)) else str(value)

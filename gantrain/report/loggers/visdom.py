@@ -14,22 +14,21 @@ from gantrain.registry import LOGGERS
 from gantrain.report.log import Line
 from gantrain.report.loggers.base import Logger, require
 
-BUILD_HINT = " (below Python 3.12 it builds only with a PIP_BUILD_CONSTRAINT file that says setuptools<81)"
-TIMEOUT = 10.0  # Seconds for an answer of the server.
+BUILD_HINT = " (below Python 3.12 it builds only with a PIP_BUILD_CONSTRAINT file that contains setuptools<81)"
+TIMEOUT = 10.0  # Seconds to wait for a response of the server.
 
 
 @LOGGERS.register("visdom")
 class VisdomLogger(Logger):
     """Curves and samples on a running visdom server, in an environment named after the run.
 
-    The server is never started from here. While it can't be reached, the logger retries from time to time and then
-    sends everything that is missing.
+    While the server can't be reached, the logger retries from time to time and then sends everything that is missing.
 
     Args:
-        server: Address with its protocol.
-        port: Of the server.
-        retry_seconds: Between attempts to reach the server.
-        run: Name of the run.
+        server: The address with its protocol.
+        port: The port of the server.
+        retry_seconds: Seconds between attempts to reach the server.
+        run: The name of the run.
     """
 
     def __init__(self, *, server: str, port: int, retry_seconds: float, run: str) -> None:
@@ -39,8 +38,8 @@ class VisdomLogger(Logger):
         self._client: Any = None
         self._retry_at = 0.0
         self._curves: dict[str, list[tuple[int, float]]] = {}
-        self._sent: dict[str, int] = {}  # How many points of each curve the server has.
-        self._images: dict[str, tuple[int, Image.Image]] = {}  # Those that the server lacks.
+        self._sent: dict[str, int] = {}  # The number of points of each curve that were sent.
+        self._images: dict[str, tuple[int, Image.Image]] = {}  # Images that were not sent yet.
 
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
         self._curves, self._sent = {}, {}
@@ -65,11 +64,7 @@ class VisdomLogger(Logger):
             self._curves.setdefault(name, []).append((step, value))
 
     def _send(self) -> None:
-        """Send what the server lacks.
-
-        Raises:
-            ServerUnavailableError: It can't be reached.
-        """
+        """Send all new points and images; raises a ServerUnavailableError if the server can't be reached."""
         missing = [name for name, points in self._curves.items() if self._sent.get(name) != len(points)]
         if time.monotonic() < self._retry_at or not (missing or self._images):
             return
@@ -84,12 +79,12 @@ class VisdomLogger(Logger):
                 del self._images[name]
         except OSError:
             self._client = None
-            self._sent = {}  # It is unknown what the server will have when it is back.
+            self._sent = {}  # The server may have received or lost any points.
             self._retry_at = time.monotonic() + self._retry_seconds
             raise
 
     def _draw(self, name: str) -> None:
-        """Append the missing points to a curve, or draw it again if its window was closed or is of another run."""
+        """Append the missing points to a curve, or draw it again if its window was closed or shows another run."""
         points, sent = self._curves[name], self._sent.get(name, 0)
         if sent and not self._client.win_exists(name):
             sent = 0
@@ -100,11 +95,11 @@ class VisdomLogger(Logger):
 
 
 class ServerUnavailableError(OSError):
-    """The server is not running, does not answer, or answers with an error."""
+    """The server is not running, does not respond, or responds with an error."""
 
 
 def connect(address: Mapping[str, Any]) -> Any:
-    """A client that raises a ``ServerUnavailableError`` where visdom's own would print, or wait without a limit."""
+    """A client that raises a ``ServerUnavailableError``, while visdom's own would print it or wait without a limit."""
     import logging
 
     import requests
@@ -116,15 +111,15 @@ def connect(address: Mapping[str, Any]) -> Any:
 
     def post(url: str, data: Any = None) -> str:
         try:
-            answer = client.session.post(url, data=data, timeout=TIMEOUT)
-            answer.raise_for_status()
+            response = client.session.post(url, data=data, timeout=TIMEOUT)
+            response.raise_for_status()
         except requests.HTTPError as error:
             raise ServerUnavailableError(f"{server} answers with status {error.response.status_code}") from None
         except requests.Timeout:
             raise ServerUnavailableError(f"{server} does not answer") from None
         except requests.RequestException:
             raise ServerUnavailableError(f"{server} can't be reached") from None
-        return str(answer.text)
+        return str(response.text)
 
     client._handle_post = post  # Visdom marks it as the method to replace.
     client.send = True

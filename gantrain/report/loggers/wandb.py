@@ -18,14 +18,14 @@ from gantrain.runtime.atomic import write_file
 class WandbLogger(Logger):
     """A run of a Weights & Biases project; log in with ``wandb login`` first.
 
-    Its identity is stored in the run folder, so that a resumed run continues it. Steps that are computed again after an
+    Its id is stored in the run folder, so that a resumed run continues it. Steps that are computed again after an
     interruption are dropped by wandb, which accepts only increasing steps.
 
     Args:
-        project: Its name.
-        entity: User or team; None for the default one.
+        project: The name of the project.
+        entity: The user or team; None for the default one.
         mode: ``offline`` stores everything in the run folder, for ``wandb sync``.
-        run: Name of the run.
+        run: The name of the run.
         folder: The run folder.
     """
 
@@ -33,7 +33,7 @@ class WandbLogger(Logger):
         self, *, project: str, entity: str | None, mode: Literal["online", "offline"], run: str, folder: Path
     ) -> None:
         require("wandb")
-        self._options: dict[str, Any] = {"project": project, "entity": entity, "mode": mode, "name": run}
+        self._options = {"project": project, "entity": entity, "mode": mode, "name": run, "dir": str(folder)}
         self._folder = folder
         self._step_file = folder / "wandb_step.txt"
         self._last = -1  # The last step that was sent.
@@ -41,24 +41,16 @@ class WandbLogger(Logger):
 
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
         if self._run is None:
-            self._open(step, settings)
+            import wandb
+
+            identity = self._folder / "wandb_id.txt"
+            known = step > 0 and identity.exists()
+            if not known:
+                identity.write_text(wandb.util.generate_id(), encoding="utf-8")
+            run_id = identity.read_text(encoding="utf-8").strip()
+            self._run = wandb.init(**self._options, id=run_id, resume="allow", config=dict(settings))
+            self._last = read_step(self._step_file, default=step) if known else -1
         self._log_lines(lines, after=self._last)
-
-    def _open(self, step: int, settings: Mapping[str, Any]) -> None:
-        import wandb
-
-        identity = self._folder / "wandb_id.txt"
-        known = step > 0 and identity.exists()
-        if not known:
-            identity.write_text(wandb.util.generate_id(), encoding="utf-8")
-        self._run = wandb.init(
-            **self._options,
-            id=identity.read_text(encoding="utf-8").strip(),
-            resume="allow",
-            config=dict(settings),
-            dir=str(self._folder),
-        )
-        self._last = read_step(self._step_file, default=step) if known else -1
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)

@@ -9,7 +9,7 @@ from dominate import tags
 
 from gantrain.report.pages import page
 
-BAR_LENGTH = 20  # Of the largest class, in rem.
+BAR_LENGTH = 20  # The length of the largest class, in rem.
 
 
 def data_page(
@@ -27,9 +27,9 @@ def data_page(
     Args:
         folder: Its folder, which contains the images.
         name: The heading.
-        command: The command that made the page, as typed.
+        command: The command that wrote the page, as typed.
         columns: Facts by heading.
-        findings: Problems: a line of text, whether the problem stops training, and the files that have it.
+        findings: Problems: a line of text, whether the problem stops training, and the affected files.
         classes: Number of images of each class, by heading.
         sheets: Example images by heading: a name, and one image or a pair.
     """
@@ -39,9 +39,8 @@ def data_page(
     for row in rows:
         facts.add(tags.tr(tags.th(row), *(tags.td(column.get(row, "")) for column in columns.values())))
     body.add(tags.section(tags.div(facts, cls="scroll"), aria_label="facts"))
-    body.add(
-        page.section("Findings", *([_finding(*finding) for finding in findings] or [tags.p("No problems found.")]))
-    )
+    problems = [_finding(*finding) for finding in findings]
+    body.add(page.section("Findings", *(problems or [tags.p("No problems found.")])))
     for heading, counts in classes.items():
         body.add(page.section(f"Classes, {heading}", tags.div(_bars(counts), cls="scroll")))
     for heading, images in sheets.items():

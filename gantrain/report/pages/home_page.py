@@ -9,19 +9,13 @@ from dominate import tags
 
 from gantrain.report.pages import page
 
-LEFTOVER_AGE = 60.0  # Seconds after which an incomplete file has no writer any more.
+LEFTOVER_AGE = 60.0  # Seconds after which an incomplete file is not being written any more.
 
 
 def write_home(folder: Path) -> None:
-    """Write the page of all runs in a folder, from one small file of each run.
+    """Write the page of all runs, the subfolders of ``folder`` with a ``config.yaml``, from one small file of each.
 
-    The page reads the status of runs that are training from their own folders.
-
-    Args:
-        folder: Each folder in it with a ``config.yaml`` is a run.
-
-    Raises:
-        OSError: It can't be written.
+    The page reads the status of runs that are training from their run folders.
     """
     runs = [_card(path.parent) for path in folder.glob("*/config.yaml")]
     runs.sort(key=lambda run: run["opened"], reverse=True)

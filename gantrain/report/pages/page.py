@@ -1,4 +1,4 @@
-"""How a page is made: static HTML, assets and data beside it in ``index_files``, readable from disk as from a server.
+"""How pages are written: static HTML with assets and data in ``index_files``, readable from disk and from a server.
 
     document, body = new_document("A title", scripts=("curves", "mine"))  # assets/curves.js and assets/mine.js
     body.add(tags.p("dominate escapes all text"), tags.a("a file", href=address(path, folder)))
@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib.resources import as_file, files
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -33,7 +33,7 @@ PAGE = "index.html"
 ASSETS = "index_files"  # Named as browsers name the folder of a saved page.
 DATA = f"{ASSETS}/data"
 NEEDS = {"curves": ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css")}
-LICENCES = {"uplot/uPlot.iife.min.js": "uplot/LICENSE"}  # Copied together with the library.
+COPIED_TOO = {"uplot/uPlot.iife.min.js": "uplot/LICENSE"}
 
 
 def new_document(
@@ -42,9 +42,9 @@ def new_document(
     """An empty page, and the element to add content to.
 
     Args:
-        title: Any text.
+        title: The title and heading.
         scripts: Names of assets without ``.js``, besides ``page``, which every page with scripts has.
-        back: Addresses of the pages above this one, by what their links say; None for a page without navigation.
+        back: Addresses of the pages above this one, by link text; None for a page without navigation.
     """
     document = dominate.document(title=title)
     document["lang"] = "en"
@@ -54,10 +54,8 @@ def new_document(
     document.head.add(tags.link(rel="icon", href=f"{ASSETS}/icon.svg", type="image/svg+xml"))
     needed = [asset for name in scripts for asset in (*NEEDS.get(name, ()), f"{name}.js")]
     for asset in (*(["page.js"] if scripts else []), *needed, "page.css"):  # The last style sheet takes precedence.
-        if asset.endswith(".css"):
-            document.head.add(tags.link(rel="stylesheet", href=f"{ASSETS}/{asset}"))
-        elif asset.endswith(".js"):
-            document.head.add(tags.script(src=f"{ASSETS}/{asset}", defer=True))
+        url, is_script = f"{ASSETS}/{asset}", asset.endswith(".js")
+        document.head.add(tags.script(src=url, defer=True) if is_script else tags.link(rel="stylesheet", href=url))
     links = [] if back is None else [tags.nav(*(tags.a(f"← {text}", href=url) for text, url in back.items()), id="nav")]
     body = document.add(tags.main(tags.header(tags.h1(title), *links)))
     if scripts:
@@ -71,23 +69,22 @@ def section(heading: str, *content: Any, **attributes: Any) -> tags.html_tag:
 
 
 def command_section(command: str, *more: Any, heading: str = "Command") -> tags.html_tag:
-    """The command that made a page, to be copied."""
+    """A section with the command that wrote a page, to be copied."""
     return section(heading, tags.pre(tags.code(command)), *more)
 
 
-def facts_list(facts: Mapping[str, str], *, style: str = "facts", **attributes: str) -> tags.html_tag:
-    """Facts by name; ``style="facts long"`` has room for longer texts."""
-    rows = (tags.div(tags.dt(name), tags.dd(value)) for name, value in facts.items())
-    return tags.dl(*rows, cls=style, **attributes)
+def facts_list(facts: Mapping[str, str]) -> tags.html_tag:
+    """A list of facts by name."""
+    return tags.dl(*(tags.div(tags.dt(name), tags.dd(value)) for name, value in facts.items()), cls="facts long")
 
 
 def address(path: Path, folder: Path) -> str:
-    """The URL of a file relative to a page in ``folder``; names may hold any bytes."""
+    """The URL of a file relative to a page in ``folder``; names may contain any bytes."""
     return quoted(Path(os.path.relpath(path, folder)).as_posix())
 
 
 def quoted(name: str) -> str:
-    """A file name as in a URL."""
+    """A file name quoted for a URL."""
     return quote(os.fsencode(name))
 
 
@@ -97,35 +94,31 @@ def as_text(name: str) -> str:
 
 
 def write_document(path: Path, document: dominate.document) -> None:
-    """Write a page atomically, and its assets beside it."""
-    for element in document.head.get():
-        url = str(element.attributes.get("src") or element.attributes.get("href") or "")
-        if url.startswith(f"{ASSETS}/"):
-            name = url.removeprefix(f"{ASSETS}/")
-            for asset in (name, *([LICENCES[name]] if name in LICENCES else [])):
-                _copy_asset(asset, path.parent, Path(ASSETS, asset))
+    """Write a page atomically, and the assets that it names."""
+    urls = [element.attributes.get("src") or element.attributes.get("href") for element in document.head.get()]
+    names = [url.removeprefix(f"{ASSETS}/") for url in urls if url and url.startswith(ASSETS)]
+    for name in (*names, *(COPIED_TOO[name] for name in names if name in COPIED_TOO)):
+        content = (files("gantrain.report") / "assets" / name).read_bytes()
+        target = make_folder(path.parent, str(Path(ASSETS, name).parent)) / Path(name).name
+        if not target.is_file() or target.read_bytes() != content:
+            write_file(target, content)
     write_file(path, document.render())
 
 
 def write_data(folder: Path, name: str, value: Any) -> None:
     """Write the data ``name`` of a page to ``index_files/data/<name>.js``, atomically."""
-    text = f"gantrain.data({json.dumps(name)}, {to_javascript(value)});\n"
+    text = f"gantrain.data({json.dumps(name)}, {json.dumps(value, separators=(',', ':'))});\n"
     write_file(make_folder(folder, DATA) / f"{name}.js", text)
 
 
 def read_data(folder: Path, name: str) -> Any:
-    """Read what ``write_data`` has written.
-
-    Raises:
-        OSError: The file can't be read.
-        ValueError: It is no such file.
-    """
+    """Read what ``write_data`` wrote; raises an OSError or a ValueError if that is impossible."""
     text = (folder / DATA / f"{name}.js").read_text(encoding="utf-8")
     return json.loads(text[text.index(", ") + 2 : text.rindex(")")])
 
 
 def read_status(run: Path) -> dict[str, Any]:
-    """The status of a run on its page; empty if it has no page, or one of an incompatible version."""
+    """The status of a run from its page; empty without a page, or with one of an incompatible version."""
     try:
         status = read_data(run, "status")
     except (OSError, ValueError):
@@ -133,13 +126,8 @@ def read_status(run: Path) -> dict[str, Any]:
     return status if isinstance(status, dict) else {}
 
 
-def to_javascript(value: Any) -> str:
-    """JSON, but with NaN and infinities, which JavaScript knows."""
-    return json.dumps(value, separators=(",", ":"))
-
-
 def make_folder(folder: Path, inside: str) -> Path:
-    """A folder inside that of a page, created if needed, unless the page's own folder has been deleted (OSError)."""
+    """A folder inside the folder of a page, created if needed; an OSError if the folder of the page was deleted."""
     for part in Path(inside).parts:
         folder = folder / part
         folder.mkdir(exist_ok=True)
@@ -147,21 +135,11 @@ def make_folder(folder: Path, inside: str) -> Path:
 
 
 def remove_leftovers(folder: Path, *, age: float = 0.0) -> None:
-    """Remove incomplete files of a page and its assets, left behind by a process that was killed.
+    """Remove the incomplete files that a killed process left of a page and its assets.
 
-    Args:
-        folder: Of the page.
-        age: Seconds; another process may still be writing a younger file.
+    Another process may still be writing files that are younger than ``age`` seconds.
     """
     for path in (*folder.glob("*.tmp"), *(folder / ASSETS).rglob("*.tmp")):
         with suppress(OSError):
             if is_leftover(path) and path.stat().st_mtime <= time.time() - age:
                 path.unlink()
-
-
-def _copy_asset(name: str, folder: Path, target: Path) -> None:
-    with as_file(files("gantrain.report") / "assets" / name) as asset:
-        content = asset.read_bytes()
-    if (folder / target).is_file() and (folder / target).read_bytes() == content:
-        return
-    write_file(make_folder(folder, str(target.parent)) / target.name, content)

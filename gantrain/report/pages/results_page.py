@@ -1,4 +1,4 @@
-"""The page of results: rows of images, of which the browser loads only those on screen."""
+"""The page of results: rows of images, which the browser loads when they become visible."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from dominate import tags
 
 from gantrain.report.pages import page
 
-# Metrics of single images, and which values of them are better.
-BETTER = {"L1": "lower", "PSNR": "higher", "SSIM": "higher"}
+BETTER = {"L1": "lower", "PSNR": "higher", "SSIM": "higher"}  # Which values of a metric of an image are better.
 
 
 @dataclass
 class Row:
-    """The images made from one input image, or from one noise vector."""
+    """The images generated from one input image, or from one noise vector."""
 
     name: str  # Shown, and used for filtering.
-    images: dict[str, Path]  # By kind (input, output, ...), in formats that browsers show.
+    images: dict[str, Path]  # Image files by kind (``real_a``, ``fake_b``, ...), in formats that browsers show.
     size: tuple[int, int]  # Width and height in pixels.
-    metrics: dict[str, float] = field(default_factory=dict)  # By name; those of ``BETTER``, for sorting.
-    label: str | None = None  # Its class, if there are classes.
+    metrics: dict[str, float] = field(default_factory=dict)  # Values for sorting, by name; see ``BETTER``.
+    label: str | None = None  # The class, if there are classes.
 
 
 class Interpolation(NamedTuple):
@@ -50,15 +49,15 @@ def results_page(
     Args:
         folder: The results folder, which contains the images.
         name: The heading.
-        command: The command that made the results, as typed.
-        facts: Shown at the top.
-        tables: Rows by heading; what follows a colon in a heading becomes a hint below it.
-        interpolation: Shown with a slider.
-        images: More grids, by caption.
-        run: Address of the page of the run.
+        command: The command that generated the results, as typed.
+        facts: Facts at the top.
+        tables: Rows by heading; the text after a colon in a heading becomes a hint below it.
+        interpolation: Interpolations with a slider.
+        images: Further grids, by caption.
+        run: The address of the page of the run.
     """
     document, body = page.new_document(name, scripts=("results",), back=None if run is None else {"training": run})
-    body.add(tags.section(page.facts_list(facts, style="facts long"), aria_label="facts"))
+    body.add(tags.section(page.facts_list(facts), aria_label="facts"))
     for number, heading in enumerate(tables):
         title, _, hint = heading.partition(": ")
         hints = [tags.p(hint, cls="hint")] if hint else []
@@ -66,8 +65,11 @@ def results_page(
     if interpolation is not None:
         body.add(page.section("Interpolations", tags.div(id="interpolation")))
     if images:
-        shown = (_figure(page.address(path, folder), caption) for caption, path in images.items())
-        body.add(page.section("Grids", tags.div(*shown, cls="grids")))
+        grids = body.add(page.section("Grids")).add(tags.div(cls="grids"))
+        for caption, path in images.items():
+            image = tags.img(src=page.address(path, folder), alt=caption, loading="lazy")
+            enlarge = tags.button(image, type="button", cls="plain image", aria_label=f"enlarge {caption}")
+            grids.add(tags.figure(enlarge, tags.figcaption(caption)))
     body.add(page.command_section(command))
     data = {
         "written": round(time.time(), 1),
@@ -79,11 +81,7 @@ def results_page(
 
 
 def list_results(run: Path) -> None:
-    """Have the page of a run link to the results in its folder, if it is a page of this version.
-
-    Raises:
-        OSError: It can't be written.
-    """
+    """Update the links to results on the page of a run, if it is a page of this version."""
     if (run / page.DATA).is_dir():
         paths = sorted(run.glob(f"results/*/{page.PAGE}"))
         links = [{"name": page.as_text(path.parent.name), "url": page.address(path, run)} for path in paths]
@@ -108,9 +106,3 @@ def _table(folder: Path, rows: Sequence[Row]) -> dict[str, Any]:
             for row in rows
         ],
     }
-
-
-def _figure(url: str, caption: str) -> tags.html_tag:
-    image = tags.img(src=url, alt=caption, loading="lazy")
-    enlarge = tags.button(image, type="button", cls="plain image", aria_label=f"enlarge {caption}")
-    return tags.figure(enlarge, tags.figcaption(caption))

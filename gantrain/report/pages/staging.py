@@ -1,4 +1,4 @@
-"""Replaces the results of an earlier call with those of a new one, only when the new ones are complete."""
+"""Replaces the results of an earlier call when the new ones are complete."""
 
 from __future__ import annotations
 
@@ -13,29 +13,24 @@ from urllib.parse import unquote_to_bytes
 from gantrain.errors import ConfigError
 from gantrain.report.pages.page import PAGE, quoted
 
-# In a results folder: the command, and the files that it wrote, one a line, quoted as in a URL.
-RECORD = "files.txt"
+RECORD = "files.txt"  # In a results folder: the command, and the files that it wrote, one per line, quoted for a URL.
 
 
 @contextmanager
 def staging_folder(folder: Path, *, command: str) -> Iterator[Path]:
     """A folder to write results into: ``<folder>.part``, whose files move to ``folder`` when all are written.
 
-    The files of the earlier call, which ``files.txt`` in ``folder`` lists, are removed then, and no others. An error
-    inside leaves ``folder`` unchanged and removes ``<folder>.part``. Replacing the results of another command is
-    reported on standard error.
-
-    Args:
-        folder: Where the results go.
-        command: The command that makes them, as typed.
+    Then the files of the earlier call, which are listed in ``files.txt`` in ``folder``, are removed, and no others. An
+    error inside leaves ``folder`` unchanged and removes ``<folder>.part``. If the earlier results are those of another
+    ``command``, this is reported on standard error.
 
     Raises:
-        ConfigError: ``<folder>.part`` exists, and is not what a killed call leaves behind.
+        ConfigError: ``<folder>.part`` exists, and was not left by a killed call.
     """
-    target = folder.resolve()  # So that "." has siblings too.
+    target = folder.resolve()  # Resolved, because "." has no name.
     part = target.with_name(f"{target.name}.part")
     if part.exists() and not (part / RECORD).exists():
-        raise ConfigError(f"{part} exists and was not made by gantrain: move it, or give another out=FOLDER")
+        raise ConfigError(f"{part} exists and was not created by gantrain: move it, or give another out=FOLDER")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     line = "# " + " ".join(command.split())
@@ -59,12 +54,12 @@ def staging_folder(folder: Path, *, command: str) -> Iterator[Path]:
 
 def _write_record(folder: Path, command: str, names: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [command, *map(quoted, names)]  # Quoted, because a name may hold line breaks.
+    lines = [command, *map(quoted, names)]  # Quoted, because a name may contain line breaks.
     (folder / RECORD).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="replace")
 
 
 def _read_record(folder: Path) -> tuple[str | None, list[str]]:
-    """The line with the command, None where there is none, and the files; none outside the folder."""
+    """The line with the command, None if there is none, and the listed files that are inside the folder."""
     record = folder / RECORD
     lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
     command = lines.pop(0) if lines and lines[0].startswith("# ") else None

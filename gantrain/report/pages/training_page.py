@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,58 +22,42 @@ HEARTBEAT = 5.0  # Seconds between updates of the status while nothing is logged
 LINES_PER_FILE = 500  # An open page loads only the last file of the log again.
 
 
+@dataclass
 class TrainingPage:
-    """``index.html`` of a run folder, its data, and the page of all runs. The arguments are those of ``Report``."""
+    """``index.html`` of a run folder, its data, and the page of all runs; for the arguments see ``Report``."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        home: Path | None,
-        command: str,
-        config: Mapping[str, Any],
-        defaults: Mapping[str, Any] | None,
-        facts: Mapping[str, str],
-        networks: Mapping[str, int],
-    ) -> None:
-        self._folder, self._home = folder, home
-        self._command, self._config, self._defaults = command, config, defaults
-        self._facts, self._networks = facts, networks
-        self._log = AppendLog(folder / page.DATA / "log_*.js", _log_line, per_file=LINES_PER_FILE)
+    folder: Path
+    home: Path | None
+    command: str
+    config: Mapping[str, Any]
+    defaults: Mapping[str, Any] | None
+    facts: Mapping[str, str]
+    networks: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        self._log = AppendLog(self.folder / page.DATA / "log_*.js", _log_line, per_file=LINES_PER_FILE)
         self._status: dict[str, Any] = {"silence": 0.0}
         self._written = time.monotonic()
 
     def open(self, tables: Mapping[str, Iterable[Any]], **status: Any) -> None:
-        """Start the page, or start it again from an earlier step.
-
-        Args:
-            tables: All lines so far, by table.
-            status: As for ``update``.
-
-        Raises:
-            OSError: It can't be written.
-        """
+        """Start the page, or restart it at an earlier step, with all lines so far by table; see ``update``."""
         now = round(time.time(), 6)  # Precise enough to order runs that start together.
-        started = page.read_status(self._folder).get("started", now)
-        names = {
-            group: (self._config.get(group) or {}).get(key) for group, key in (("model", "name"), ("data", "mode"))
-        }
-        self._status = {"name": self._folder.name, **names, "started": started, "opened": now, "silence": 0.0}
-        page.make_folder(self._folder, page.DATA)
+        started = page.read_status(self.folder).get("started", now)
+        choices = {"model": "name", "data": "mode"}
+        names = {group: (self.config.get(group) or {}).get(key) for group, key in choices.items()}
+        self._status = {"name": self.folder.name, **names, "started": started, "opened": now, "silence": 0.0}
+        page.make_folder(self.folder, page.DATA)
         self._log.replace((table, line) for table, lines in tables.items() for line in lines)
-        list_results(self._folder)
+        list_results(self.folder)
         self._written = time.monotonic()
         self.write("running", **status)
 
     def update(self, lines: Sequence[tuple[str, Any]] = (), **status: Any) -> None:
-        """Add lines, each with its table, and update the status.
+        """Add lines, each with its table, and update the status; an OSError means that the next call tries again.
 
         Args:
             lines: Lines of the tables ``losses``, ``speed`` and ``images``.
-            status: ``step``, ``done`` and ``total`` in ``unit``, and whatever else ``training.js`` shows.
-
-        Raises:
-            OSError: They can't be written now; the next call tries again.
+            status: ``step``, ``done`` and ``total`` in ``unit``, and other values that ``training.js`` shows.
         """
         now = time.monotonic()
         self._status["silence"] = round(max(self._status["silence"], now - self._written), 1)
@@ -82,59 +67,50 @@ class TrainingPage:
         if "values" in status:
             status["values"] = {**self._status.get("values", {}), **status["values"]}
         self._status |= {**status, "time": round(time.time(), 1), "files": self._log.files, "lines": self._log.written}
-        page.write_data(self._folder, "status", self._status)
+        page.write_data(self.folder, "status", self._status)
 
     def heartbeat(self, **status: Any) -> None:
-        """As ``update``, if the last update was some time ago."""
+        """Call ``update`` if the last update was some time ago."""
         if time.monotonic() - self._written >= HEARTBEAT:
             self.update(**status)
 
     def write(self, state: str, *, reason: str | None = None, **status: Any) -> None:
-        """Write the document and the page of all runs, at the start and the end of a run.
-
-        Raises:
-            OSError: They can't be written.
-        """
+        """Write the document and the page of all runs, at the start and the end of a run."""
         self._status |= {**status, "state": state, "reason": reason}
-        page.write_document(self._folder / page.PAGE, self._document())
-        self.update()  # After the document: a status that says "done" means that the whole page is there.
+        page.write_document(self.folder / page.PAGE, self._document())
+        self.update()  # After the document: with the status "done", the whole page exists.
         self.write_home()
 
     def write_home(self) -> None:
-        """Write the page of all runs, if there is one; raises an OSError if it can't be written."""
-        if self._home is not None:
-            write_home(self._home)
+        """Write the page of all runs, if there is one."""
+        if self.home is not None:
+            write_home(self.home)
 
     def _document(self) -> tags.html_tag:
-        back = {} if self._home is None else {"all runs": f"../{page.PAGE}"}
-        document, body = page.new_document(self._folder.name, scripts=("curves", "training"), back=back)
+        back = {} if self.home is None else {"all runs": f"../{page.PAGE}"}
+        document, body = page.new_document(self.folder.name, scripts=("curves", "training"), back=back)
         state, reason = self._status["state"], self._status["reason"]
         bar = tags.progress(value="0", max="1", id="progress", aria_label="progress")
         pill = tags.span(state, cls="pill", id="pill", data_state=state)
-        body.add(
-            tags.section(
-                tags.div(pill, bar, tags.span(id="share"), cls="status"),
-                page.facts_list({}, id="facts"),
-                tags.p(reason or "", cls="reason", id="reason", hidden=not reason),
-                aria_label="status",
-            )
-        )
+        status = tags.div(pill, bar, tags.span(id="share"), cls="status")
+        message = tags.p(reason or "", cls="reason", id="reason", hidden=not reason)
+        body.add(tags.section(status, tags.dl(cls="facts", id="facts"), message, aria_label="status"))
         samples, curves = page.section("Samples", id="samples", hidden=True), page.section("Curves", id="curves")
         body.add(tags.div(samples, curves, cls="columns"))
         body.add(page.section("Samples over time", id="through", hidden=True))
-        body.add(page.section("Configuration", *configuration(self._config, self._defaults)))
+        body.add(page.section("Configuration", *configuration(self.config, self.defaults)))
         about: list[tags.html_tag] = []
-        if self._facts:
-            about += [tags.h3("Environment"), page.facts_list(self._facts, style="facts long")]
-        if self._networks:
-            about += [tags.h3("Networks"), _network_table(self._networks)]
-        body.add(page.command_section(self._command, *about, heading="This run"))
+        if self.facts:
+            about += [tags.h3("Environment"), page.facts_list(self.facts)]
+        if self.networks:
+            about += [tags.h3("Networks"), _network_table(self.networks)]
+        body.add(page.command_section(self.command, *about, heading="This run"))
         return document
 
 
 def _log_line(entry: tuple[str, Any]) -> str:
     table, line = entry
-    return f"gantrain.line({page.to_javascript(table)}, {page.to_javascript(line)});"
+    return f"gantrain.line({json.dumps(table)}, {json.dumps(line, separators=(',', ':'))});"
 
 
 def configuration(config: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> list[tags.html_tag]:
@@ -145,16 +121,16 @@ def configuration(config: Mapping[str, Any], defaults: Mapping[str, Any] | None)
         differs = defaults is not None and key in values and (key not in usual or usual[key] != values[key])
         count += differs
         text.add("  " * depth, tags.mark(line) if differs else line, "\n")
-    hint = tags.p(cls="hint")
+    hint: list[Any] = []
     if count:
-        hint.add(tags.mark("Marked"), " values differ from the defaults of this model and data set.")
+        hint = [tags.mark("Marked"), " values differ from the defaults of this model and data set."]
     elif defaults is not None:
-        hint.add("All values are the defaults of this model and data set.")
-    return [hint, tags.pre(text)]
+        hint = ["All values are the defaults of this model and data set."]
+    return [tags.p(*hint, cls="hint"), tags.pre(text)]
 
 
 def _yaml_lines(config: Mapping[str, Any], above: str = "", depth: int = 0) -> Iterable[tuple[int, str, str]]:
-    """Depth, whole key and text of each line."""
+    """Depth, full key and text of each line."""
     for name, value in config.items():
         key = f"{above}{name}"
         if isinstance(value, Mapping) and value:

@@ -10,8 +10,9 @@ from browsing import NARROW, WIDE, Browser
 from pages import HOSTILE, data_of
 from PIL import Image
 
-from gantrain.report.pages.comparison_page import MAX_POINTS, comparison_page
 from gantrain.report.pages.page import write_data
+from gantrain.sweeps.comparison_page import MAX_POINTS, comparison_page
+from gantrain.sweeps.summary import Run
 
 SET = "const e = document.querySelector(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event(arguments[2]))"
 SETTINGS = ["model", "optimizer.lr", "seed"]
@@ -19,8 +20,8 @@ SETTINGS = ["model", "optimizer.lr", "seed"]
 
 def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: int = 4, **others: Any) -> Path:
     """Of runs that differ in three settings, the last of which has crashed; each has an image at two steps."""
-    runs: list[dict[str, Any]] = []
-    lines, images, tested = {}, {}, {}
+    rows: list[dict[str, Any]] = []
+    runs: list[Run] = []
     for number in range(count):
         name = f"run {number}#%<b>" if number == 1 else f"run_{number}"
         place = Path("checkpoints") / name / "images"
@@ -31,7 +32,7 @@ def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: in
         Image.new("RGB", (16, 16), (number * 60, 0, 255)).save(place / "test.png")
         crashed = number == count - 1
         values = {"g": 1.0 + number, "fid": 50.0 - 10 * number}
-        runs.append(
+        rows.append(
             {
                 "run": name,
                 "folder": f"../checkpoints/{name}",
@@ -50,21 +51,21 @@ def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: in
             }
         )
         clock = [{"step": step, "epoch": step / 2, "kimg": step / 4} for step in range(1, 21)]
-        lines[name] = [] if crashed else [{**now, "g": 1.0 + number + now["step"], "fid": 9.0} for now in clock]
+        run = Run(name, place.parent, "", "", settings={"objective.metric": objective})
+        run.lines = [] if crashed else [{**now, "g": 1.0 + number + now["step"], "fid": 9.0} for now in clock]
         grid = {"columns": 1, "rows": 1, "width": 12, "height": 12, "gap": 2}
-        images[name] = [{"step": s, "what": "samples", "url": f"images/step_{s}.png", **grid} for s in (10, 20)]
-        tested[name] = others.get("tested", {"1.png": {"fake_b": "images/test.png"}})
+        run.images = [{"step": s, "what": "samples", "url": f"images/step_{s}.png", **grid} for s in (10, 20)]
+        run.tested = others.get("tested", {"1.png": {"fake_b": "images/test.png"}})
+        runs.append(run)
     record = {
         "name": f"all {HOSTILE}",
         "command": "gantrain train -m",
         "differ": [*SETTINGS, *others.get("settings", {})],
         "follow": ["clip"],
-        "runs": runs,
+        "runs": rows,
     }
     folder.mkdir(exist_ok=True)
-    return comparison_page(
-        folder, record, objective=objective, lines=lines, images=images, tested=tested, home=Path("nowhere")
-    )
+    return comparison_page(folder, record, runs, home=Path("nowhere"))
 
 
 def column(browser: Browser, number: int) -> list[str]:
@@ -278,8 +279,7 @@ def test_long_curves_are_thinned_and_keep_their_ends() -> None:
     lines = [{"step": n, "epoch": n / 2, "kimg": n, "g": float(n)} for n in range(10_001)]
     Path("out").mkdir()
     record["runs"] = [run]
-    of = {"lines": {"a": lines}, "images": {"a": []}, "tested": {"a": {}}}
-    comparison_page(Path("out"), record, objective=None, home=Path(), **of)
+    comparison_page(Path("out"), record, [Run("a", Path("a"), "done", "", lines=lines)], home=Path())
     curve = data_of("out", "comparison")["runs"][0]["curves"]["g"]
     assert MAX_POINTS / 2 < len(curve["step"]) <= MAX_POINTS + 1
     assert (curve["step"][0], curve["step"][-1]) == (0, 10_000)
