@@ -82,7 +82,7 @@ def _run(parts: Parts, context: RunContext, interruption: Interruption, lock: Ru
         distributed.print_rank_zero(f"Stopped before the first step ({reason}); run again: {again}")
         return 128 + interruption.signal if interruption.signal else 0
     if trainer.progress >= 1:
-        report.finish(trainer.step, done=trainer.done, total=trainer.length, unit=trainer.unit)
+        report.finish(trainer.step, done=trainer.done, total=trainer.total, unit=trainer.unit)
         length = next(key for key, value in context.trainer.length.items() if value is not None)
         distributed.print_rank_zero(
             f"{checkpoints.folder} is finished at step {trainer.step}: raise {length} to train longer, "

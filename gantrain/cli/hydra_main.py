@@ -31,8 +31,6 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
     """Compose ``configs/<command>.yaml`` by ``hydra.main``, which handles its own flags, and run the job on it.
 
     Args:
-        command: ``train`` or ``test``.
-        arguments: Flags and overrides.
         job: Called with every composed configuration; returns an exit status.
         sweep: The sweep that the runs belong to; None for a single run.
 
@@ -63,11 +61,9 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
             errors.append(error)
             raise
         statuses.append(outcome.status)
-        if sweep is None:
-            return None
-        if sweep.setup_failed or (outcome.status > 128 and not sweep.is_elsewhere):
+        if sweep and (sweep.setup_failed or (outcome.status > 128 and not sweep.is_elsewhere)):
             raise SystemExit(outcome.status)  # After an interruption the remaining runs are not wanted either.
-        return sweep.value
+        return sweep.value if sweep else None
 
     add_resolvers()
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"

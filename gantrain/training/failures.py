@@ -1,4 +1,4 @@
-"""Failures of a run, explained in one line that says what to change."""
+"""Failures of a run, explained in one line with a remedy."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Trainer:
 
     Attributes:
         step: The number of completed generator updates.
-        length: The run ends at the first step that reaches it, in ``unit``.
+        total: The length of the run in ``unit``; the run ends at the first step that reaches it.
         unit: ``step`` for generator updates, ``image`` for images drawn by all ranks.
     """
 
@@ -65,11 +65,11 @@ class Trainer:
     ) -> None:
         self.parts, self.settings = parts, settings
         self.model, self.update, self.stream, self.objective = parts.model, parts.update, parts.stream, parts.objective
-        self.unit, self.length = "step" if settings.steps is not None else "image", settings.steps or 0.0
+        self.unit, self.total = "step" if settings.steps is not None else "image", settings.steps or 0.0
         if settings.epochs is not None:
-            self.length = settings.epochs * parts.stream.size
+            self.total = settings.epochs * parts.stream.size
         elif settings.kimg is not None:
-            self.length = settings.kimg * 1000
+            self.total = settings.kimg * 1000
         self.report, self.checkpoints, self.constants = report, checkpoints, constants
         self.step = 0
         self.means = Means()
@@ -91,7 +91,7 @@ class Trainer:
             losses = self.model.train_step(self.stream, self.update)
             self.update.schedule.observe(losses)
             if not opened:  # A first step has shown that model, data and memory fit together.
-                self.report.open(self.step, done=self.done, total=self.length, unit=self.unit)
+                self.report.open(self.step, done=self.done, total=self.total, unit=self.unit)
                 opened = True
             self.means.add(losses)
             self.step += 1
@@ -141,7 +141,7 @@ class Trainer:
     @property
     def progress(self) -> float:
         """The completed share of the run; 1 or more at its end."""
-        return self.done / self.length
+        return self.done / self.total
 
     @property
     def done(self) -> int:
