@@ -31,12 +31,7 @@ from gantrain.training.trainer import Trainer
 
 
 def train(config: dict[str, Any], overrides: list[str] | None = None, defaults: dict[str, Any] | None = None) -> int:
-    """Train as configured, in this process or in several.
-
-    Args:
-        config: The final configuration, plain values.
-        overrides: As typed, for the record and for messages.
-        defaults: The configuration of the model and the data alone, for the page; None if unknown.
+    """Train as configured, in this process or in several; ``RunContext`` describes the arguments.
 
     Returns:
         Exit status: 0, or 128 + the number of the signal that stopped the run, which is saved then.
@@ -48,7 +43,7 @@ def train(config: dict[str, Any], overrides: list[str] | None = None, defaults: 
     processes = count_processes(context.trainer)
     if processes == 1 or distributed.world_size() > 1 or context.settings.dry_run:
         return _train_here(context)
-    # A mistake is reported once, before any rank starts.
+    # A wrong configuration is reported once, before any rank starts.
     Parts.build(replace(context, device=torch.device("cpu")), world_size=processes)
     restore_sigint()
     job = {"config": context.config, "overrides": context.overrides, "defaults": context.defaults}
@@ -87,7 +82,7 @@ def _run(parts: Parts, context: RunContext, interruption: Interruption, lock: Ru
         distributed.print_rank_zero(f"Stopped before the first step ({reason}); run again: {again}")
         return 128 + interruption.signal if interruption.signal else 0
     if trainer.progress >= 1:
-        report.finish(trainer.step, done=trainer.done, total=trainer.clock.amount, unit=trainer.clock.unit)
+        report.finish(trainer.step, done=trainer.done, total=trainer.total, unit=trainer.unit)
         length = next(key for key, value in context.trainer.length.items() if value is not None)
         distributed.print_rank_zero(
             f"{checkpoints.folder} is finished at step {trainer.step}: raise {length} to train longer, "
@@ -128,12 +123,8 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
         facts={"seed": str(context.settings.seed), **provenance(context.device)},
         networks=network_sizes(parts.model),
     )
-    checkpoints = Checkpoints(
-        context.folder,
-        keep=settings.keep,
-        keep_every=settings.keep_every,
-        claim=lock.renew if lock is not None else lambda: None,
-    )
+    claim = lock.renew if lock is not None else lambda: None
+    checkpoints = Checkpoints(context.folder, keep=settings.keep, keep_every=settings.keep_every, claim=claim)
     constants = {
         "config": context.config,
         "overrides": context.overrides,
@@ -145,11 +136,7 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
 
 
 def worker(path: str) -> int:
-    """Train as one of the ranks that ``launch`` starts.
-
-    Args:
-        path: A JSON file with the arguments of ``train``.
-    """
+    """Train as one of the ranks that ``launch`` starts; ``path`` is a JSON file with the arguments of ``train``."""
     job = json.loads(Path(path).read_text())
     Path(path).with_name(f"{os.getpid()}.rank").touch()
     try:
@@ -169,8 +156,7 @@ if __name__ == "__main__":
     except BaseException:
         traceback.print_exc()
         status = 1
-    # torch's launcher waits for the processes but not for their atexit handlers, in which after an error a rank may
-    # wait for the others forever.
+    # After an error the atexit handlers of a rank might wait for the other ranks forever, so they are skipped.
     if status == 0:
         distributed.leave()
     sys.stdout.flush()

@@ -157,7 +157,7 @@ from gantrain.cli.main import main
 from gantrain.training.trainer import Trainer
 fit = Trainer.fit
 def hooked(self):
-    start, marks, total = self.update.begin, [], int(self.clock.amount)
+    start, marks, total = self.update.begin, [], int(self.total)
     def begin(step, progress):
         if step in (total // 2, total - 1):
             if torch.cuda.is_available(): torch.cuda.synchronize()

@@ -22,8 +22,7 @@ from gantrain.errors import ConfigError
 MARK = b"gantrain sealed with blake2b: "
 DIGEST_BYTES = 32
 COMMENT_BYTES = len(MARK) + DIGEST_BYTES
-CHECKSUM_SINCE = 3  # Format.
-BLOCK_BYTES = 1 << 20
+CHECKSUM_SINCE = 3  # The first format with checksums.
 # The entries of a checkpoint in the newest format, by type; the contents of the dictionaries depend on the model.
 ENTRIES: dict[type, tuple[str, ...]] = {
     int: ("step", "position", "rollbacks", "images"),
@@ -34,7 +33,7 @@ ENTRIES: dict[type, tuple[str, ...]] = {
 
 
 class CorruptCheckpointError(ConfigError):
-    """A file whose bytes are not those that were written."""
+    """The bytes of a checkpoint are not those that were written."""
 
 
 def write(state: dict[str, Any], *paths: Path) -> None:
@@ -55,10 +54,11 @@ def write(state: dict[str, Any], *paths: Path) -> None:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
         except OSError as error:
-            raise ConfigError(
-                f"can't write {path}: {error.strerror or error}; {_format_bytes(_file_size(state))} needed"
-                f"{_free_space(path.parent)}"
-            ) from None
+            message = f"can't write {path}: {error.strerror or error}"
+            with suppress(OSError):
+                needed, free = _save(state, None).size + COMMENT_BYTES, shutil.disk_usage(path.parent).free
+                message += f"; {_format_bytes(needed)} needed, {_format_bytes(free)} free"
+            raise ConfigError(message) from None
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -98,9 +98,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 class _ErrorDeferringFile:
-    """A file for ``torch.save``, which loses an ``OSError``: the first is stored, and later writes are only counted.
+    """A file for ``torch.save``, which loses an ``OSError``: it stores the first, and then only counts the bytes.
 
-    Without a ``file``, all are.
+    Without a ``file``, it only counts them.
     """
 
     def __init__(self, file: IO[bytes] | None) -> None:
@@ -140,7 +140,7 @@ def _write_file(path: Path, state: dict[str, Any]) -> None:
 
 
 def _hard_link(source: Path, path: Path) -> bool:
-    """Whether ``path`` could be made a hard link to ``source``; not every file system has them."""
+    """Create a hard link to ``source``; return False on a file system without hard links."""
     try:
         path.unlink(missing_ok=True)
         os.link(source, path)
@@ -159,17 +159,6 @@ def fsync_path(path: Path) -> None:
             os.close(descriptor)
 
 
-def _file_size(state: dict[str, Any]) -> int:
-    return _save(state, None).size + COMMENT_BYTES
-
-
-def _free_space(folder: Path) -> str:
-    try:
-        return f", {_format_bytes(shutil.disk_usage(folder).free)} free"
-    except OSError:
-        return ""
-
-
 def _format_bytes(count: int) -> str:
     for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= size:
@@ -181,7 +170,7 @@ def _format_bytes(count: int) -> str:
 
 
 def _verify_checksum(file: IO[bytes], path: Path) -> bool:
-    """Whether a file has a checksum, which then matches."""
+    """Whether a file has a checksum; raise ``CorruptCheckpointError`` if it does not match."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - COMMENT_BYTES))
     if file.read(len(MARK)) != MARK:
@@ -195,7 +184,7 @@ def _digest(file: IO[bytes], end: int) -> bytes:
     """The digest of the first ``end`` bytes; leaves the file position there."""
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     file.seek(0)
-    while block := file.read(min(BLOCK_BYTES, end - file.tell())):
+    while block := file.read(min(1 << 20, end - file.tell())):
         digest.update(block)
     return digest.digest()
 
@@ -212,11 +201,11 @@ def _verify_archive(file: IO[bytes], path: Path) -> None:
 
 
 def _load(file: IO[bytes], path: Path, *, verified: bool) -> Any:
-    """What torch loads from the file, without running pickled code; ``verified`` if its bytes are those written."""
+    """Load a file without running pickled code; ``verified`` if it has a checksum."""
     file.seek(0)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns about what is then refused.
+            warnings.simplefilter("ignore")  # torch warns about content that is then refused.
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ConfigError(
@@ -224,6 +213,6 @@ def _load(file: IO[bytes], path: Path, *, verified: bool) -> Any:
         ) from None
     except Exception as error:  # torch raises anything for arbitrary bytes.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if verified:  # Not the file's fault: memory ran out, or somebody else wrote the file and its checksum.
+        if verified:  # The file is not corrupt: memory ran out, or another program wrote the file and its checksum.
             raise ConfigError(f"can't read {path}: {reason}") from None
         raise CorruptCheckpointError(f"can't read {path}: corrupt ({reason})") from None

@@ -21,10 +21,8 @@ from gantrain.registry import DISCRIMINATORS, GENERATORS
 
 State: TypeAlias = dict[str, Tensor]
 REFERENCE = "pytorch-CycleGAN-and-pix2pix"
-DROPOUT = 0.5  # The only rate in the reference code.
+DROPOUT = 0.5  # The only probability in the reference code.
 INIT = {"init": "normal", "init_gain": 0.02}
-_WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # Prefixes of DataParallel and torch.compile.
-_RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 # The indices of the two convolutions in a residual block show the padding and whether there is dropout between them.
 _RESIDUAL_BLOCKS: dict[tuple[int, ...], tuple[str, float]] = {
     (1, 5): ("reflection", 0.0),
@@ -64,8 +62,8 @@ def read_reference(path: Path, *, dropout: float | None = None, run_key: str = "
     ``state_dict`` are removed.
 
     Args:
-        path: The file.
-        dropout: Of a U-Net, whose file does not show it; None for 0.5. A ResNet's file does show it.
+        path: The ``.pth`` file.
+        dropout: The dropout probability of a U-Net, which its file does not contain; None for 0.5.
         run_key: The option that takes a run folder in place of this file, for messages.
 
     Raises:
@@ -100,11 +98,9 @@ def _load(path: Path, run_key: str) -> State:
             content = torch.load(path, map_location="cpu", weights_only=True)  # Never runs pickled code.
     except Exception as error:  # torch raises anything for a corrupt file, even AssertionError and TypeError.
         reason = "it is not a PyTorch file of weights, or it is corrupt"
-        # It starts as a zip archive or a pickle, as PyTorch writes them, but contains something else.
+        # PyTorch writes zip archives and pickles; this is one, but it contains other objects than tensors.
         if isinstance(error, pickle.UnpicklingError) and start.startswith((b"PK\x03\x04", b"\x80")):
-            reason = (
-                "it contains more than tensors, and pickled code is never run; save only the network's state_dict()"
-            )
+            reason = "it contains pickled code, which is never run; save only the network's state_dict()"
         raise ConfigError(f"can't read {path}: {reason}") from None
     if isinstance(content, dict) and "format" in content and "step" in content:
         raise ConfigError(f"{path} is a checkpoint of gantrain, not bare weights: give {run_key}={path.parent} instead")
@@ -124,21 +120,21 @@ def _summary(content: Any) -> str:
     if not isinstance(content, dict):
         return f"it is of type {type(content).__name__}"
     first = ", ".join(repr(key) for key in list(content)[:3])
-    entries = f"{len(content)} entr{'y' if len(content) == 1 else 'ies'}"
-    return f"it is a dictionary of {entries}" + (f" (first: {first})" if content else "")
+    return f"it is a dictionary of length {len(content)}" + (f" (first: {first})" if content else "")
 
 
 def _clean(state: State) -> State:
     """The state under the keys that a network has in today's PyTorch."""
-    state = {_WRAPPERS.sub("", key): value for key, value in state.items()}
+    # DataParallel and torch.compile add prefixes.
+    state = {re.sub(r"^((module|_orig_mod)\.)+", "", key): value for key, value in state.items()}
     cleaned = {}
     for key, value in state.items():
         module, _, entry = key.rpartition(".")
-        if entry in _RUNNING and f"{module}.weight" not in state:
-            continue  # Of an instance norm, which once stored statistics that it does not use.
+        if entry in ("running_mean", "running_var", "num_batches_tracked") and f"{module}.weight" not in state:
+            continue  # Before PyTorch 0.4, instance norm stored statistics that it does not use.
         cleaned[key] = value
         if entry == "running_var" and f"{module}.num_batches_tracked" not in state:
-            cleaned[f"{module}.num_batches_tracked"] = torch.tensor(0)  # Missing before PyTorch 0.4.1.
+            cleaned[f"{module}.num_batches_tracked"] = torch.tensor(0)  # PyTorch 0.4.1 introduced it.
     return cleaned
 
 

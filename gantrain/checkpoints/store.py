@@ -32,13 +32,13 @@ def clone_to_cpu(state: Any) -> Any:
 
 @contextmanager
 def explain_mismatch(state: Mapping[str, Any], folder: Path) -> Iterator[None]:
-    """Report what a checkpoint lacks or has in other shapes than the run, as when a plug-in has changed since."""
+    """Explain an error while a checkpoint is loaded that does not fit the run, as when a plug-in has changed since."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
-        lines = str(error).splitlines() or [type(error).__name__]  # The last line of torch's names a tensor.
+        lines = str(error).splitlines() or [type(error).__name__]  # The last line of torch's message names a tensor.
         raise ConfigError(
             f"the checkpoint of step {state['step']} in {folder} does not fit this run ({lines[-1].strip()[:300]}): "
             "give another name=..., or resume=never to start over"
@@ -50,8 +50,8 @@ class Checkpoints:
 
     Args:
         folder: The run folder.
-        keep: How many of the newest to keep; 0 for all.
-        keep_every: Also keep those of steps that are multiples of this; None for no others.
+        keep: The number of newest checkpoints that are not deleted; 0 for all.
+        keep_every: Checkpoints at multiples of this step are not deleted either; None for no others.
         claim: Called before anything is written; raises ``ConfigError`` if another run has taken over the folder.
     """
 
@@ -59,8 +59,7 @@ class Checkpoints:
         self, folder: Path, *, keep: int = 0, keep_every: int | None = None, claim: Callable[[], None] = lambda: None
     ) -> None:
         self.folder = folder
-        self._keep = keep
-        self._keep_every = keep_every
+        self._keep, self._keep_every = keep, keep_every
         self._claim = claim
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
@@ -75,44 +74,33 @@ class Checkpoints:
         return self.folder / ("best.pt" if step == "best" else f"step_{step}.pt")
 
     def paths(self) -> list[Path]:
-        """All files, newest first, and the best one last (the same file as one of them, or an older one)."""
+        """All files, newest first, then ``best.pt``, which is a link to one of them or an older checkpoint."""
         best = self.path("best")
         return [*map(self.path, reversed(self.steps())), *([best] if best.exists() else [])]
 
     def save(self, state: dict[str, Any], *, best: bool = False) -> None:
-        """Copy ``state``, write it under its ``step`` in the background, then delete checkpoints that are not kept.
+        """Copy ``state``, write it in the background (also to ``best.pt``, if ``best``), then delete old checkpoints.
 
-        Waits first if the previous one is still being written. ``best`` is also written as ``best.pt``.
-
-        Raises:
-            ConfigError: As for ``raise_pending``.
+        Waits until the previous one is written, and raises its error as ``raise_pending`` does.
         """
         self.wait()
         self._claim()
         self._writing = self._pool.submit(self._write, clone_to_cpu(state), best)
 
     def wait(self) -> None:
-        """Wait until the last one is on the disk.
-
-        Raises:
-            ConfigError: It could not be written; earlier ones are unchanged.
-        """
+        """Wait until the last checkpoint is on the disk; raise ``ConfigError`` if it could not be written."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
     def raise_pending(self) -> None:
-        """Raise the error of the last one without waiting for it.
-
-        Raises:
-            ConfigError: It could not be written, or another run has taken over the folder.
-        """
+        """Raise ``ConfigError`` if writing has failed by now, or if another run has taken over the folder."""
         self._claim()
         if self._writing is not None and self._writing.done():
             self.wait()
 
     def close(self) -> None:
-        """Wait until the last one is written, ignoring its errors."""
+        """Wait until the last checkpoint is written, ignoring its errors."""
         self._pool.shutdown()
 
     def _write(self, state: dict[str, Any], best: bool) -> None:
@@ -120,15 +108,14 @@ class Checkpoints:
         # After a power cut no checkpoint may exist without the log lines before it, or without its folder.
         for path in (*self.folder.glob("*.jsonl"), self.folder.parent):
             checkpoint_file.fsync_path(path)
-        # The best one first: a run killed in between resumes from before both and reaches this step again.
+        # best.pt is written first: a run that is killed in between resumes from an earlier step and writes both again.
         checkpoint_file.write(state, *([self.path("best")] if best else []), self.path(step))
         steps = self.steps()
         past = [other for other in steps if other <= step]
         surplus = past[: -self._keep] if self._keep else []
-        # Later ones were found corrupt, or the run would have resumed from them.
-        later = steps[len(past) :]
+        later = steps[len(past) :]  # These are corrupt, or the run would have resumed from them.
         for other in (*(other for other in surplus if not self._keep_every or other % self._keep_every), *later):
-            with suppress(OSError):  # Tried again after the next save.
+            with suppress(OSError):  # The next save tries again.
                 self.path(other).unlink(missing_ok=True)
 
     def load(self, step: Step | None = None) -> dict[str, Any]:

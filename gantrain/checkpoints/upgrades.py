@@ -1,4 +1,4 @@
-"""Upgrades of checkpoints in older formats: keys that they lack get the values that were fixed then."""
+"""Upgrades of checkpoints in older formats: missing keys get the values that were fixed in that version."""
 
 from __future__ import annotations
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from gantrain.errors import ConfigError, nearest
+from gantrain.runtime.signals import environment
 
-ANY: tuple[str, ...] = ()
-INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-# The allowed flags of Hydra and their values; None for flags without a value. --experimental-rerun is not among them,
-# since it runs what is pickled in a file.
+# The allowed flags of Hydra and their values: None for flags without a value, empty for any value.
+# --experimental-rerun is not allowed, since it runs pickled code from a file.
 FLAGS: dict[str, tuple[str, ...] | None] = {
     **dict.fromkeys(["--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"]),
     **dict.fromkeys(["--cfg", "-c"], ("job", "hydra", "all")),
-    **dict.fromkeys(["--info", "-i"], INFO),
-    **dict.fromkeys(["--package", "-p", "--shell-completion", "-sc"], ANY),
-    **dict.fromkeys(["--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"], ANY),
+    **dict.fromkeys(["--info", "-i"], ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")),
+    **dict.fromkeys(["--package", "-p", "--shell-completion", "-sc"], ()),
+    **dict.fromkeys(["--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"], ()),
 }
 
 
@@ -42,32 +40,24 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             raise ConfigError(f"no flag {name}; {close if (close := nearest(name, FLAGS))[:3] == 'did' else other}")
         if name in flags or any(flag.startswith(f"{name}=") for flag in flags):
             raise ConfigError(f"{name} is given twice")
-        flags += [word] if equals or FLAGS[name] is None else [word, *_following(rest)]
-        _check_value(name, value if equals else flags[-1], equals=bool(equals))
+        flags += [word] if equals or FLAGS[name] is None else [word, *itertools.islice(rest, 1)]
+        choices, value = FLAGS[name], value if equals else flags[-1]
+        if choices is None:
+            if equals:
+                raise ConfigError(f"{name}={value}: {name} has no value")
+        elif value in ("", name) or value not in (choices or (value,)):
+            wanted = ", ".join(choices) if choices else "a value"
+            raise ConfigError(f"{name} needs {wanted}" + (f", not {value}" if value not in ("", name) else ""))
     return flags, overrides
-
-
-def _following(rest: Iterator[str]) -> list[str]:
-    return list(itertools.islice(rest, 1))
-
-
-def _check_value(name: str, value: str, *, equals: bool) -> None:
-    choices = FLAGS[name]
-    if choices is None:
-        if equals:
-            raise ConfigError(f"{name}={value}: {name} has no value")
-    elif value in ("", name) or value not in (choices or (value,)):
-        wanted = ", ".join(choices) if choices else "a value"
-        raise ConfigError(f"{name} needs {wanted}" + (f", not {value}" if value not in ("", name) else ""))
 
 
 def config_flags(flags: Sequence[str]) -> list[str]:
     """The flags that affect what the overrides compose, for the recorded command."""
-    kept: list[str] = []
+    found: list[str] = []
     for flag, value in itertools.zip_longest(flags, flags[1:]):
         if flag.startswith(("--config-", "-cd", "-cn", "-cp")):
-            kept += [flag] if "=" in flag else [flag, value]
-    return kept
+            found += [flag] if "=" in flag else [flag, value]
+    return found
 
 
 def is_sweep(flags: Sequence[str], typed: Sequence[str]) -> bool:
@@ -78,14 +68,11 @@ def is_sweep(flags: Sequence[str], typed: Sequence[str]) -> bool:
 
 
 @contextmanager
-def process(argv: list[str], **environment: str) -> Iterator[None]:
+def process(argv: list[str], **variables: str) -> Iterator[None]:
     """Replace the command line and add environment variables inside."""
-    before, variables = sys.argv, dict(os.environ)
-    sys.argv = argv
-    os.environ.update(environment)
+    before, sys.argv = sys.argv, argv
     try:
-        yield
+        with environment(variables):
+            yield
     finally:
         sys.argv = before
-        os.environ.clear()
-        os.environ.update(variables)

@@ -1,16 +1,16 @@
-"""Composing the configuration of a run from its YAML groups and from what was typed, and completing it."""
+"""Composing the configuration of a run from its YAML groups and the overrides, and completing it."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra import compose, initialize_config_module
@@ -29,7 +29,7 @@ from gantrain.config.overrides import LENGTH, split_override
 from gantrain.errors import ConfigError
 
 CONFIGS = "gantrain.configs"
-COMPOSITION_ONLY = ("demo", "discriminator_defaults", "sweep")  # Keys that no part of a run reads.
+COMPOSITION_ONLY = ("demo", "discriminator_defaults", "sweep")  # Keys that no class reads.
 
 
 @dataclass(frozen=True)
@@ -37,32 +37,25 @@ class Composed:
     """A composed configuration."""
 
     config: dict[str, Any]  # Plain values.
-    overrides: list[str]  # As Hydra has parsed them, without its own.
-    choices: dict[str, Any]  # What was chosen, by group.
+    overrides: list[str]  # Without those of Hydra's own keys.
+    choices: dict[str, Any]  # The option that was chosen from each group.
 
     @classmethod
     def of(cls, config: DictConfig, hydra: Any) -> Composed:
-        """Resolve what Hydra has composed; ``hydra`` are its own keys."""
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        assert isinstance(plain, dict)
-        return cls(
-            {str(key): value for key, value in plain.items()}, list(hydra.overrides.task), dict(hydra.runtime.choices)
-        )
+        """Resolve a composed configuration; ``hydra`` is Hydra's own configuration."""
+        plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+        return cls(plain, list(hydra.overrides.task), dict(hydra.runtime.choices))
 
 
 def is_plain(flags: Sequence[str], typed: Sequence[str]) -> bool:
-    """Whether a configuration is all that is asked of Hydra: no help, no sweep, none of its own keys."""
+    """Whether a command needs only a configuration from Hydra: no help, no sweep, none of its own keys."""
     own_keys = ("hydra.", "hydra/", "+hydra", "~hydra")
     folders = all(flag.startswith(("--config-dir", "-cd")) or not flag.startswith("-") for flag in flags)
     return folders and not any(word.startswith(own_keys) for word in typed)
 
 
 def compose_once(command: str, flags: Sequence[str], typed: list[str]) -> Composed:
-    """Compose ``configs/<command>.yaml`` with the overrides; ``flags`` may name folders of more configurations.
-
-    Raises:
-        ConfigError: Hydra's error, in one line.
-    """
+    """Compose ``configs/<command>.yaml`` with the overrides; ``flags`` may name folders of more configurations."""
     try:
         with hydra_settings(flags) as search:
             config = compose(command, [*typed, *search], return_hydra_config=True)
@@ -72,7 +65,7 @@ def compose_once(command: str, flags: Sequence[str], typed: list[str]) -> Compos
             return Composed.of(config, own)
     except ConfigError:
         raise
-    except Exception as error:  # Hydra and OmegaConf fail on wrong input in every way there is.
+    except Exception as error:  # Hydra and OmegaConf raise any type for wrong input.
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         raise ConfigError(in_one_line(error, command, typed)) from None
@@ -94,17 +87,13 @@ def hydra_settings(flags: Sequence[str]) -> Iterator[list[str]]:
 
 def config_folders(flags: Sequence[str]) -> list[Path]:
     """The folders that ``--config-dir`` names."""
-    kept = config_flags(flags)
-    names = [flag.partition("=")[2] if "=" in flag else flag for flag in kept if flag[:1] != "-" or "=" in flag]
+    words = config_flags(flags)
+    names = [word.partition("=")[2] if "=" in word else word for word in words if word[:1] != "-" or "=" in word]
     return [Path(name).expanduser() for name in names]
 
 
 def refuse_open_braces(typed: list[str]) -> None:
-    """Refuse several shards given as several roots, as a shell expands one pattern; Hydra would take the last alone.
-
-    Raises:
-        ConfigError: There are several.
-    """
+    """Refuse several shards given as several roots, as a shell expands one pattern; Hydra would use only the last."""
     shards = [word for word in typed if word.startswith("data.root=") and word.endswith(".tar")]
     if len(shards) > 1:
         raise ConfigError(
@@ -114,19 +103,17 @@ def refuse_open_braces(typed: list[str]) -> None:
 
 
 def demo_data(typed: list[str], flags: Sequence[str]) -> list[str]:
-    """The choice of data that a model's YAML file names as ``demo``, if the model was typed and no data was.
+    """The override for the data that a model's YAML file names as ``demo``, if a model was typed, but no data.
 
-    A model's file can't choose it by Hydra's defaults list, which only overrides groups before its own, and data comes
-    after the model. Several models, in a sweep, must agree.
+    Hydra's defaults list in the model's file can't select it, as it only overrides groups before its own, and data
+    comes after the model. In a sweep, all models must name the same data.
     """
     model = [word for word in typed if word.startswith("model=")]
     if not model or any(word.startswith(("data=", "experiment=")) for word in typed):
         return []
     folders = [*config_folders(flags), Path(str(resources.files(CONFIGS)))]
-    names = model[-1].removeprefix("model=").split(",")
-    demos = {_demo_of(name, folders) for name in names}
-    demo = demos.pop() if len(demos) == 1 else None
-    return [f"data={demo}"] if demo else []
+    demos = {_demo_of(name, folders) for name in model[-1].removeprefix("model=").split(",")}
+    return [f"data={demo}" for demo in demos if demo and len(demos) == 1]
 
 
 def _demo_of(model: str, folders: Sequence[Path]) -> str | None:
@@ -143,9 +130,8 @@ def _demo_of(model: str, folders: Sequence[Path]) -> str | None:
             return None
         if isinstance(file.get("demo"), str):
             return str(file["demo"])
-        parents = file.get("defaults")
-        names = [name for name in parents if isinstance(name, str)] if isinstance(parents, list) else []
-        model = next((name for name in names if name != "_self_"), model)
+        parents = file["defaults"] if isinstance(file.get("defaults"), list) else []
+        model = next((name for name in parents if isinstance(name, str) and name != "_self_"), model)
     return None
 
 
@@ -157,19 +143,14 @@ def defaults_of(choices: Mapping[str, Any], name: str, flags: Sequence[str] = ()
         nullcontext(list[str]()) if running else hydra_settings(flags) as search,
     ):
         config = compose("train", [*(f"{group}={choices[group]}" for group in ("model", "data")), *search])
-        plain = OmegaConf.to_container(config, resolve=True)
-        assert isinstance(plain, dict)
-        return {**{str(key): value for key, value in plain.items()}, "name": name}
+        return {**cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)), "name": name}
     return None
 
 
 def complete(composed: Composed) -> dict[str, Any]:
     """The final configuration of a run: named, with one length, and with the networks of an ``init_from=FILE.pth``.
 
-    This is the only place that changes a configuration after Hydra has composed it.
-
-    Raises:
-        ConfigError: The networks of the file contradict what was typed.
+    This is the only function that changes a configuration after Hydra has composed it.
     """
     from gantrain.training.init_from import adopt_architecture
 
@@ -177,7 +158,7 @@ def complete(composed: Composed) -> dict[str, Any]:
     if config["name"] is None:
         config["name"] = name_of_run(composed.overrides, composed.choices)
     typed = {split_override(override)[0] for override in composed.overrides}
-    if typed.intersection(LENGTH):  # It replaces the length of the data set's file, whatever its unit.
+    if typed.intersection(LENGTH):  # It replaces the length in the file of the data set, in any unit.
         config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in typed}
     return adopt_architecture(config, composed.overrides)
 
@@ -194,25 +175,16 @@ def swept(typed: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def check_plugins(typed: Sequence[str]) -> None:
-    """Refuse a launcher or sweeper whose package is missing.
-
-    Raises:
-        ConfigError: With the command that installs it.
-    """
+    """Refuse a launcher or sweeper whose package is missing, with the command that installs it."""
     for word in typed:
         found = re.fullmatch(r"(?:hydra/)?(launcher|sweeper)=(\w+)", word)
         if found is None or found[2] not in group_options(found[1]):
             continue
         extra = found[2].partition("_")[0]
-        if not _is_installed(f"hydra_plugins.hydra_{extra}_{found[1]}"):
-            raise ConfigError(f"{word} needs the package hydra-{extra}-{found[1]}: pip install 'gantrain[{extra}]'")
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:  # Its parent package is missing.
-        return False
+        with suppress(ModuleNotFoundError):  # Without any plug-in of Hydra, the parent package is missing.
+            if find_spec(f"hydra_plugins.hydra_{extra}_{found[1]}") is not None:
+                continue
+        raise ConfigError(f"{word} needs the package hydra-{extra}-{found[1]}: pip install 'gantrain[{extra}]'")
 
 
 def add_resolvers() -> None:
@@ -226,9 +198,6 @@ def add_resolvers() -> None:
 
         return len(visible_gpus()) or otherwise
 
-    resolvers: dict[str, Callable[..., Any]] = {
-        "gpus": count_gpus,
-        "direction": {"min": "minimize", "max": "maximize"}.__getitem__,
-    }
-    for name, resolver in resolvers.items():
-        OmegaConf.register_new_resolver(name, resolver, replace=True)
+    directions = {"min": "minimize", "max": "maximize"}
+    OmegaConf.register_new_resolver("gpus", count_gpus, replace=True)
+    OmegaConf.register_new_resolver("direction", lambda mode: directions[mode], replace=True)

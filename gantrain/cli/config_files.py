@@ -12,20 +12,18 @@ from typing import IO, Any
 import hydra
 import yaml
 from omegaconf import OmegaConf
-from yaml import YAMLError
 
 from gantrain.errors import ConfigError
 
-# Limits of one file.
 MAX_CHARACTERS = 1_000_000
 MAX_VALUES = 10_000
 MAX_DEPTH = 50
-_TRUSTED = [Path(hydra.__file__).parent, Path(str(resources.files("gantrain.configs")))]
+TRUSTED = [Path(hydra.__file__).parent, Path(str(resources.files("gantrain.configs")))]
 
 
 @contextmanager
 def only_safe_files() -> Iterator[None]:
-    """Refuse inside every configuration file of a user that names code, or would take all memory or time."""
+    """Inside, refuse every configuration file of a user that names code, or would exhaust memory or time."""
     load, method = OmegaConf.load, "load"
 
     def load_safely(file: IO[Any] | str | Path) -> Any:
@@ -33,7 +31,7 @@ def only_safe_files() -> Iterator[None]:
             with open(file, encoding="utf-8") as opened:
                 return load_safely(opened)
         name = str(getattr(file, "name", "a configuration file"))
-        if any(Path(name).is_relative_to(folder) for folder in _TRUSTED):
+        if any(Path(name).is_relative_to(folder) for folder in TRUSTED):
             return load(file)
         text = file.read()
         _check(text, name)
@@ -52,10 +50,10 @@ def _check(text: str, name: str) -> None:
     """Refuse a file that is too large once its aliases are expanded, too deep, or that names code."""
     if len(text) > MAX_CHARACTERS:
         raise ConfigError(f"{name}: more than {MAX_CHARACTERS:,} characters")
-    sizes: dict[str, int] = {}  # The number of values that each anchor stands for.
+    sizes: dict[str, int] = {}  # The number of values under each anchor.
     inside: list[tuple[str | None, int]] = []  # The anchor of each open node, and the number of values before it.
     count = 0
-    with suppress(YAMLError):  # The loader reports it.
+    with suppress(yaml.YAMLError):  # The loader reports it.
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             place = f"{name}, line {event.start_mark.line + 1}"
             if isinstance(event, yaml.AliasEvent):

@@ -32,7 +32,7 @@ def fail(message: str | ConfigError) -> int:
 
 @contextmanager
 def report_errors() -> Iterator[Outcome]:
-    """Turn an error inside that the user can correct into one line and an exit status; raise any other."""
+    """Print an error inside that the user can correct as one line, and set the exit status; raise any other."""
     outcome = Outcome()
     try:
         yield outcome
@@ -42,7 +42,8 @@ def report_errors() -> Iterator[Outcome]:
         fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         outcome.status = 1
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        texts = ("out of memory", "allocate memory", "Storage size calculation overflowed")  # NumPy's and torch's.
+        if isinstance(error, RuntimeError) and not any(text in str(error) for text in texts):
             raise
         fail("out of memory; lower data.batch_size, data.crop_size, data.load_size or network.width")
         outcome.status = 1
@@ -50,9 +51,3 @@ def report_errors() -> Iterator[Outcome]:
         if "embedded null" not in str(error):
             raise
         outcome.status = fail("a path contains a NUL character, which no file system accepts")
-
-
-def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether Python, NumPy or torch asked for more memory than is available."""
-    texts = ("out of memory", "allocate memory", "Storage size calculation overflowed")
-    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)

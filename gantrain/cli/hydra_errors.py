@@ -1,10 +1,12 @@
-"""Errors of Hydra, OmegaConf and YAML as one line that says what would work."""
+"""Errors of Hydra, OmegaConf and YAML as one line with a remedy."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from importlib import resources
+from traceback import walk_tb
+from typing import Any, cast
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -21,24 +23,18 @@ def is_of_hydra(error: Exception) -> bool:
     """Whether Hydra, OmegaConf or YAML raised the error."""
     if isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
         return True
-    trace, module = error.__traceback__, ""
-    while trace is not None:
-        module = trace.tb_frame.f_globals.get("__name__", "")
-        trace = trace.tb_next
-    return isinstance(error, ValueError) and module.startswith(("hydra.", "omegaconf."))
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return isinstance(error, ValueError) and modules[-1].startswith(("hydra.", "omegaconf."))
 
 
 def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
-    """An error while a configuration was composed, as one line that says what would work.
-
-    Args:
-        error: Of Hydra, OmegaConf or YAML.
-        command: ``train`` or ``test``.
-        typed: The overrides.
-    """
+    """An error while the configuration of ``command`` was composed with the overrides ``typed``, as one line."""
     text = str(error) or str(error.__cause__ or "")
     if isinstance(error, OverrideParseException):
-        return _unreadable_override(str(error.override))
+        key, equals, _ = str(error.override).partition("=")
+        if not equals:
+            return f"{key}: expected KEY=VALUE, as in {key}=..."
+        return f"{error.override}: can't be parsed as KEY=VALUE; quote special characters: \"{key}='...'\""
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
@@ -51,34 +47,22 @@ def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
     return _first_line(error, text)
 
 
-def _unreadable_override(override: str) -> str:
-    key, equals, _ = override.partition("=")
-    if not equals:
-        return f"{key}: expected KEY=VALUE, as in {key}=..."
-    return f"{override}: can't be parsed as KEY=VALUE; quote a value with special characters: \"{key}='...'\""
-
-
 def _no_such_option(found: re.Match[str], command: str, typed: list[str]) -> str:
     group, option = found[2], found[1].removeprefix(f"{found[2]}/")
     return f"{group}={option}: no such {group}; {nearest(option, found[3].split())}"
 
 
-def _no_such_option_in_list(found: re.Match[str], command: str, typed: list[str]) -> str:
-    group, option = found[1], found[2]
-    return f"{group}=[{option}]: no such {group}; {nearest(option, group_options(group))}"
-
-
 def _unknown_key(found: re.Match[str], command: str, typed: list[str]) -> str:
     key = found[1]
-    whole = next((word for word in typed if word.lstrip("+~").startswith(key)), key)
+    override = next((word for word in typed if word.lstrip("+~").startswith(key)), key)
     logger = re.match(r"logger\.(\w+)\.", key)
     chosen = logger is None or any(word.startswith("logger=") and logger[1] in word for word in typed)
     if logger is not None and not chosen and logger[1] in group_options("logger"):
-        return f"{whole}: that logger is not selected; give logger={logger[1]}"
+        return f"{override}: that logger is not selected; give logger={logger[1]}"
     if key.startswith("hydra.launcher.") and not any("launcher=" in word for word in typed):
         launchers = sorted(f"launcher={name}" for name in group_options("launcher"))
-        return f"{whole}: no launcher is selected; available: {', '.join(launchers)}"
-    return f"{whole}: unknown key or group; {_nearest_key(key, _known_keys(command, typed))}"
+        return f"{override}: no launcher is selected; available: {', '.join(launchers)}"
+    return f"{override}: unknown key or group; {_nearest_key(key, _known_keys(command, typed))}"
 
 
 def _ambiguous_value(found: re.Match[str], command: str, typed: list[str]) -> str:
@@ -92,41 +76,34 @@ def _group_by_list(found: re.Match[str], command: str, typed: list[str]) -> str:
     return f"{groups[-1] if groups else found[0]}: a group is selected by one name, as in model=dcgan"
 
 
-def _list_of_models(found: re.Match[str], command: str, typed: list[str]) -> str:
-    return "model, data and optimizer are each selected by one name, as in model=dcgan"
-
-
 _KNOWN: dict[str, Callable[[re.Match[str], str, list[str]], str]] = {
     r"Could not find '([^']+)'\s+Available options in '([^']+)':((?:\s*\n\t\S+)*)": _no_such_option,
-    r"Could not load '([^']+)/([^/']+)'": _no_such_option_in_list,
+    r"Could not load '([^']+)/([^/']+)'": lambda found, *_: (
+        f"{found[1]}=[{found[2]}]: no such {found[1]}; {nearest(found[2], group_options(found[1]))}"
+    ),
     r"Could not (?:override|append to config\.[^']*) ?'?([\w./@]+)'?": _unknown_key,
     r"Ambiguous value for argument '([^']+)'": _ambiguous_value,
     r"^Config group override must be.*": _group_by_list,
-    r"\$\{model\}_\$\{data\}": _list_of_models,
+    r"\$\{model\}_\$\{data\}": lambda *_: "model, data and optimizer are each selected by one name, as in model=dcgan",
 }
 
 
 def _first_line(error: Exception, text: str) -> str:
-    """The first line of any other message, with the file or the key that it is about."""
+    """The first line of any other message, with the file or the key that it concerns."""
     lines = [line.strip() for line in text.strip().splitlines()] or [type(error).__name__]
     first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     if isinstance(error, RecursionError):
         first = "values are nested too deeply"
-    if (file := _file_being_read(error)) and file not in first:
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    # Messages do not always name the file that Hydra was reading.
+    reading = [
+        frame.f_locals for frame in frames if frame.f_globals.get("__name__", "").endswith(".file_config_source")
+    ]
+    if reading and (file := str(reading[0].get("full_path"))) not in first:
         return f"{file}: {first}"
     key = getattr(error, "full_key", None)
     cause = str(error.__cause__).splitlines()[0] if str(error.__cause__ or "") else ""
     return (f"{key}: " if key else "") + first + (f" ({cause})" if cause and cause not in first else "")
-
-
-def _file_being_read(error: Exception) -> str | None:
-    """The configuration file that Hydra was reading when it raised the error, which its messages do not always name."""
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_globals.get("__name__", "").endswith(".file_config_source"):
-            return str(trace.tb_frame.f_locals.get("full_path"))
-        trace = trace.tb_next
-    return None
 
 
 def group_options(group: str) -> list[str]:
@@ -155,9 +132,8 @@ def _known_keys(command: str, typed: list[str]) -> set[str]:
             config = compose(command, overrides=groups, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException):
             config = compose(command, return_hydra_config=True)
-    plain = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(plain, dict)
-    plugins = {f"hydra.{what}.{name}" for what in ("launcher", "sweeper") for name in plain["hydra"][what]}
-    keys = flatten({str(key): value for key, value in plain.items() if key != "hydra"})
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+    own = plain.pop("hydra")
+    plugins = {f"hydra.{what}.{name}" for what in ("launcher", "sweeper") for name in own[what]}
     groups = [str(group) for group in config.hydra.runtime.choices if not str(group).startswith("hydra")]
-    return {*keys, *groups, *(name for name in plugins if not name.endswith("_target_"))}
+    return {*flatten(plain), *groups, *(name for name in plugins if not name.endswith("_target_"))}

@@ -1,4 +1,4 @@
-"""``hydra.main`` as gantrain needs it: help, completion, and the runs of a sweep."""
+"""``hydra.main``, for Hydra's help and completion and for the runs of a sweep."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -28,13 +28,11 @@ Job: TypeAlias = Callable[[Composed], int]
 
 
 def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = None) -> int:
-    """Compose ``configs/<command>.yaml`` by ``hydra.main``, which answers its own flags, and run the job on it.
+    """Compose ``configs/<command>.yaml`` by ``hydra.main``, which handles its own flags, and run the job on it.
 
     Args:
-        command: ``train`` or ``test``.
-        arguments: Flags and overrides.
         job: Called with every composed configuration; returns an exit status.
-        sweep: Whose runs these are; None for a single one.
+        sweep: The sweep that the runs belong to; None for a single run.
 
     Returns:
         The highest exit status.
@@ -53,7 +51,8 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
             message = in_one_line(error, command, typed)
             statuses.append(fail(message))
             if sweep is not None:
-                sweep.record_failure(_as_typed(runtime), dict(runtime.runtime.choices), message)
+                overrides = cast(list[str], OmegaConf.to_container(runtime.overrides.task, resolve=False))
+                sweep.record_failure(overrides, dict(runtime.runtime.choices), message)
             return None
         try:
             with report_errors() as outcome:
@@ -62,11 +61,9 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
             errors.append(error)
             raise
         statuses.append(outcome.status)
-        if sweep is None:
-            return None
-        if sweep.setup_failed or (outcome.status > 128 and not sweep.is_elsewhere):
+        if sweep and (sweep.setup_failed or (outcome.status > 128 and not sweep.is_elsewhere)):
             raise SystemExit(outcome.status)  # After an interruption the remaining runs are not wanted either.
-        return sweep.value
+        return sweep.value if sweep else None
 
     add_resolvers()
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -85,18 +82,7 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
         except Exception as error:
             if error in errors or wants_trace:
                 raise
-            statuses.append(_report(error, command, typed, sweep))
+            is_composition = sweep is None or is_of_hydra(error)  # Otherwise the launcher or sweeper has failed.
+            message = in_one_line(error, command, typed) if is_composition else f"the sweep has ended early: {error!r}"
+            statuses.append(fail(message))
     return max(statuses, default=0)
-
-
-def _as_typed(runtime: Any) -> list[str]:
-    overrides = OmegaConf.to_container(runtime.overrides.task, resolve=False)
-    assert isinstance(overrides, list)
-    return overrides
-
-
-def _report(error: Exception, command: str, typed: list[str], sweep: Sweep | None) -> int:
-    """Report an error of Hydra, which fails on wrong input in every way there is, or of a launcher or sweeper."""
-    if sweep is None or is_of_hydra(error):
-        return fail(in_one_line(error, command, typed))
-    return fail(f"the sweep has ended early: {error!r}")

@@ -1,4 +1,4 @@
-"""``gantrain train --multirun``: a sweep planned, run by Hydra, and summarised."""
+"""``gantrain train --multirun``: planning a sweep, running it by Hydra, and summarising it."""
 
 from __future__ import annotations
 
@@ -36,16 +36,10 @@ def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> i
     """Train every run of a sweep, summarise them and write the page that compares them.
 
     Args:
-        arguments: The whole command line.
-        flags: Hydra's flags among them.
-        typed: The overrides among them.
+        arguments: All of the command line: Hydra's ``flags`` and the overrides ``typed``.
 
     Returns:
         The highest exit status of a run.
-
-    Raises:
-        ConfigError: The sweep can't start.
-        KeyboardInterrupt: It was interrupted.
     """
     refuse_open_braces(typed)
     sweep, folder = plan(arguments, flags, typed)
@@ -77,10 +71,10 @@ def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> i
 
 
 def plan(arguments: Sequence[str], flags: Sequence[str], typed: Sequence[str]) -> tuple[Sweep, list[str]]:
-    """A sweep, and the override that makes Hydra store its own records in the sweep's folder.
+    """The sweep, and the override that makes Hydra store its own records in the sweep's folder.
 
     Raises:
-        ConfigError: Its runs would share a folder, or the package of a launcher or sweeper is missing.
+        ConfigError: The runs would share a folder, or the package of a launcher or sweeper is missing.
     """
     check_plugins(typed)
     fixed, keys = swept(typed)
@@ -95,29 +89,23 @@ def plan(arguments: Sequence[str], flags: Sequence[str], typed: Sequence[str]) -
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        # The runs report their errors better.
+        # Each run has reported its error by itself.
         logging.getLogger("hydra_plugins.hydra_optuna_sweeper").setLevel(logging.CRITICAL)
     quoted = str(sweep.folder).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
     return sweep, [] if given else [f"hydra.sweep.dir='{quoted}'"]
 
 
 def _runs_folder(flags: Sequence[str], fixed: Sequence[str]) -> Path:
-    """The folder of all runs that the overrides shared by all of them choose."""
+    """The folder of all runs, by the overrides that they share."""
+    relevant = [word for word in fixed if word.startswith(("checkpoints_dir", "experiment"))]
     try:
-        chosen = compose_once(
-            "train", flags, [word for word in fixed if word.startswith(("checkpoints_dir", "experiment"))]
-        )
+        return Path(str(compose_once("train", flags, relevant).config["checkpoints_dir"])).expanduser()
     except ConfigError:  # It is reported when the runs are composed.
         return Path("checkpoints")
-    return Path(str(chosen.config["checkpoints_dir"])).expanduser()
 
 
 def finish(sweep: Sweep, *, stopped: bool) -> int:
-    """Print the results of the runs, and write the page that compares them.
-
-    Args:
-        sweep: Whose runs are over.
-        stopped: Whether they were interrupted.
+    """Print the results of the runs, which may have been ``stopped``, and write the page that compares them.
 
     Returns:
         The highest exit status of a run of this command.

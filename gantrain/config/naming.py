@@ -13,7 +13,7 @@ from gantrain.config.overrides import LENGTH, RUNTIME_ONLY_GROUPS, RUNTIME_ONLY_
 from gantrain.errors import ConfigError
 
 MAX_CHARACTERS = 120
-# A run keeps its folder when its length or place changes, but not when it starts from other images or networks.
+# The name does not change with the length of a run or its location, but with the images or networks it starts from.
 _WHAT = {"model", "data", "experiment"}
 _UNNAMED = {*RUNTIME_ONLY_KEYS, *LENGTH, *_WHAT, "logger", "launcher", "sweeper"} - {"data.root", "init_from"}
 
@@ -21,21 +21,18 @@ _UNNAMED = {*RUNTIME_ONLY_KEYS, *LENGTH, *_WHAT, "logger", "launcher", "sweeper"
 def run_name(what: str, overrides: Sequence[str]) -> str:
     """``what`` and the overrides that change the computation, in characters that a shell does not interpret.
 
-    Args:
-        what: The experiment, or model and data.
-        overrides: As typed: ``optimizer.lr=1e-4`` becomes ``optimizer.lr-1e-4``. Where characters are replaced or the
-            name would be too long, a short hash of the overrides keeps it unique.
+    ``optimizer.lr=1e-4`` becomes ``optimizer.lr-0.0001``. If characters are replaced or the name would be too long, a
+    short hash of the overrides makes it unique.
     """
     typed = [(key, _plain_number(value)) for key, value in map(split_override, overrides)]
-    # An experiment chooses model and data; overriding its choice makes another run.
+    # An experiment selects model and data; overriding them changes the name.
     unnamed = _UNNAMED - ({"model", "data"} if any(key == "experiment" for key, _ in typed) else set())
     pairs = sorted(pair for pair in typed if pair[0] not in unnamed and not pair[0].startswith(RUNTIME_ONLY_GROUPS))
     parts = [what.replace("/", "_")]  # An experiment may be in a sub-folder.
     lossy = False
     for key, value in pairs:
         if key in ("data.root", "init_from"):
-            value = value.rstrip("/").rpartition("/")[2]
-            lossy = True
+            value, lossy = value.rstrip("/").rpartition("/")[2], True
         readable = re.sub(r"[^A-Za-z0-9.]+", "_", value.replace("-", "m" if value.startswith("-") else "-")).strip("_")
         plain = re.fullmatch(r"[A-Za-z0-9._]+([-][0-9]+)?", value)
         lossy = lossy or not plain
@@ -53,11 +50,11 @@ def name_of_run(overrides: Sequence[str], choices: Mapping[str, str | None]) -> 
 
 
 def name_of_sweep(fixed: Sequence[str], swept: Sequence[str]) -> str:
-    """The name of a sweep, which does not change when more values of the same keys are tried.
+    """The name of a sweep, which does not depend on the values that are tried.
 
     Args:
         fixed: Overrides that all runs share.
-        swept: The keys in which they differ.
+        swept: The keys in which the runs differ.
 
     Raises:
         ConfigError: Runs would share a folder.

@@ -1,4 +1,4 @@
-"""The parts of a configuration that belong to no registered class, and the device and switches they choose."""
+"""The parts of a configuration that belong to no registered class, and the device and torch's switches."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from gantrain.errors import ConfigError
 PositiveFloat: TypeAlias = Annotated[float, Range(above=0, at_most=1e12)]
 
 RESERVED = ("index.html", "index_files", "sweeps")  # Files and folders beside the runs.
-LONGEST_NAME = 200  # bytes; most file systems allow 255, and suffixes are added.
-HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+LONGEST_NAME = 200  # In bytes; most file systems allow 255, and suffixes are added.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +33,17 @@ class TrainerSettings:
     steps: PositiveInt | None  # Generator updates. Exactly one of ``steps``, ``epochs`` and ``kimg`` is given.
     epochs: PositiveFloat | None  # Passes over the training images.
     kimg: PositiveFloat | None  # Thousand images drawn.
-    log_every: PositiveInt  # In steps, as the next two.
-    image_every: PositiveInt  # Images, page and held-out metrics.
-    save_every: PositiveInt  # Checkpoints.
-    save_minutes: PositiveFloat | None  # Minutes after which another checkpoint is saved in any case; None for never.
-    keep: NonNegativeInt  # How many of the newest checkpoints are kept; 0 keeps all.
-    keep_every: PositiveInt | None  # Checkpoints of steps that this divides are kept too.
-    max_minutes: PositiveFloat | None  # The run saves and stops after so many minutes.
-    # What a loss or gradient that is not finite does: ``stop`` ends the run, ``rollback`` goes back to the newest
-    # checkpoint, or further back if that has failed, with the images in another order.
+    log_every: PositiveInt  # Steps between log lines.
+    image_every: PositiveInt  # Steps between images, updates of the page and held-out metrics.
+    save_every: PositiveInt  # Steps between checkpoints.
+    save_minutes: PositiveFloat | None  # Minutes after which a checkpoint is saved in any case; None for never.
+    keep: NonNegativeInt  # The number of newest checkpoints that are not deleted; 0 for all.
+    keep_every: PositiveInt | None  # Checkpoints at multiples of this step are not deleted either.
+    max_minutes: PositiveFloat | None  # The run saves and stops after this time.
+    # The response to a loss or gradient that is not finite: ``stop`` ends the run, ``rollback`` restores the newest
+    # checkpoint, or an earlier one if that has failed, and changes the order of the images.
     on_divergence: Literal["stop", "rollback"]
-    rollbacks: NonNegativeInt  # How often, at most, in the whole run.
+    rollbacks: NonNegativeInt  # The maximum number of rollbacks of a run.
 
     def __post_init__(self) -> None:
         given = {key: value for key, value in self.length.items() if value is not None}
@@ -67,7 +66,7 @@ class TrainerSettings:
     @property
     def autocast(self) -> torch.dtype | None:
         """The dtype of autocast in the networks; None for no autocast."""
-        return HALF.get(self.precision)
+        return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.precision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +85,9 @@ class NetworkSettings:
 class RunSettings:
     """The top level of a training configuration. The dictionaries are checked by what they configure."""
 
-    name: str  # Of the run folder.
-    checkpoints_dir: str  # The folder that holds the run folders, the page of all runs and the sweeps.
-    seed: int  # Of all random numbers.
+    name: str  # The name of the run folder.
+    checkpoints_dir: str  # The folder that contains the run folders, the page of all runs and the sweeps.
+    seed: int  # The seed of all random numbers.
     # ``auto`` resumes from the newest checkpoint of the run folder, ``never`` starts over.
     resume: Literal["auto", "never"]
     init_from: str | None  # A run folder or ``.pth`` file whose networks to start from.
@@ -109,9 +108,9 @@ class RunSettings:
                 f"name={self.name}: only letters, digits and . _ + - are allowed, and no dot at the start"
             )
         if self.name.lower() in RESERVED:
-            raise ConfigError(f"name={self.name}: is reserved for a file beside the runs; give another name")
+            raise ConfigError(f"name={self.name}: reserved for a file beside the runs; give another name")
         if (length := len(self.name.encode())) > LONGEST_NAME:
-            raise ConfigError(f"name={self.name}: has {length} bytes; at most {LONGEST_NAME} are allowed")
+            raise ConfigError(f"name={self.name}: {length} bytes long; at most {LONGEST_NAME} are allowed")
         if not self.checkpoints_dir.strip():
             raise ConfigError("checkpoints_dir is empty; give a folder, such as checkpoints_dir=checkpoints")
 
@@ -127,17 +126,14 @@ class RunSettings:
 
 
 def choose_device(accelerator: str, index: int = 0) -> torch.device:
-    """The configured device.
-
-    Raises:
-        ConfigError: This machine has no such device.
-    """
+    """The configured device; raises ``ConfigError`` if this machine has no such device."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = [name for name, is_present in present.items() if is_present]
     if accelerator == "auto":
-        accelerator = next(name for name, is_there in present.items() if is_there)
-    if not present[accelerator]:
-        there = ", ".join(name for name, is_there in present.items() if is_there)
-        raise ConfigError(f"trainer.accelerator={accelerator}: not available on this machine (available: {there})")
+        accelerator = available[0]
+    if accelerator not in available:
+        names = ", ".join(available)
+        raise ConfigError(f"trainer.accelerator={accelerator}: not available on this machine (available: {names})")
     if accelerator == "cuda" and index >= torch.cuda.device_count():
         raise ConfigError(
             f"trainer.devices: GPU number {index} is not available, there are {torch.cuda.device_count()}"
@@ -146,11 +142,7 @@ def choose_device(accelerator: str, index: int = 0) -> torch.device:
 
 
 def count_processes(settings: TrainerSettings) -> int:
-    """The number of processes that ``trainer.devices`` requests on this machine.
-
-    Raises:
-        ConfigError: This machine has fewer devices.
-    """
+    """The number of processes that ``trainer.devices`` requests; raises ``ConfigError`` if there are fewer devices."""
     device = choose_device(settings.accelerator)
     gpus = torch.cuda.device_count() if device.type == "cuda" else 1
     count = gpus if settings.devices == "auto" else settings.devices
@@ -165,8 +157,8 @@ def set_up_torch(settings: TrainerSettings, device: torch.device) -> None:
     """Set torch's global switches: TF32 and cuDNN's search on a GPU, or deterministic kernels."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # Deterministic matrix products need it.
     torch.use_deterministic_algorithms(settings.deterministic)
-    # On a GPU, backward passes run in a thread with a count of graph nodes of its own, by which gradients are summed in
-    # an order that a resumed run, which starts counting anew, would not repeat after a gradient penalty.
+    # On a GPU, backward passes run in another thread, and gradients are summed by its count of graph nodes.
+    # A resumed run starts that count at 0, which would change the order after a gradient penalty.
     torch.autograd.set_multithreading_enabled(not settings.deterministic)
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -22,15 +22,14 @@ from gantrain.errors import ConfigError
 
 LOST = 3  # Exit status of a rank that ends because another one did.
 TIMEOUT = timedelta(minutes=30)  # For one collective operation.
-POLL_SECONDS = 0.1
 
 _store: Any = None  # torch's key-value store, through which ranks can wait for each other without a timeout.
-_runs = 0  # Runs of this process: a sweep makes several.
+_runs = 0  # The number of runs that this process has started; a sweep starts several.
 _turns = itertools.count()
 
 
 class LostRankError(ConfigError):
-    """The connection to another rank is lost; why that rank ended is not known here."""
+    """The connection to another rank is lost; this rank does not know why that one ended."""
 
 
 def rank() -> int:
@@ -39,7 +38,7 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """The number of ranks, known from a launcher (gantrain's or torchrun) even before ``join``."""
+    """The number of ranks; before ``join``, as the launcher (gantrain's or torchrun) has set it."""
     return dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -58,15 +57,10 @@ def join(device: torch.device) -> None:
     global _store, _runs
     _runs += 1
     if world_size() > 1 and not dist.is_initialized():
-        on_gpu = device.type == "cuda"
+        backend, device_id = ("nccl", device) if device.type == "cuda" else ("gloo", None)
         _store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
         dist.init_process_group(
-            "nccl" if on_gpu else "gloo",
-            store=_store,
-            rank=number,
-            world_size=count,
-            timeout=TIMEOUT,
-            device_id=device if on_gpu else None,
+            backend, store=_store, rank=number, world_size=count, timeout=TIMEOUT, device_id=device_id
         )
         atexit.register(leave)
 
@@ -83,7 +77,7 @@ def rank_zero_first() -> Iterator[None]:
     turn = f"gantrain/turn/{next(_turns)}"
     with _lost_rank_errors():
         while _store is not None and rank() > 0 and not _store.check([turn]):
-            time.sleep(POLL_SECONDS)
+            time.sleep(0.1)
     try:
         yield
     finally:
@@ -98,8 +92,7 @@ def _lost_rank_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # Running out of memory, and the death of a data worker, which Python may report at any point, are not failures
-        # of communication.
+        # Neither is a failure of communication; Python may report the death of a data worker at any point.
         if isinstance(error, torch.OutOfMemoryError) or "DataLoader worker" in str(error):
             raise
         # The source location and the guesses about the cause that gloo adds are left out.

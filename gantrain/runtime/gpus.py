@@ -13,7 +13,7 @@ import torch
 
 from gantrain.runtime.run_lock import try_process_lock
 
-CLAIM = "GANTRAIN_GPU"  # The environment variable of a process that has claimed one.
+CLAIM = "GANTRAIN_GPU"  # The environment variable that names the GPU of a process that has claimed one.
 
 
 def visible_gpus() -> list[str]:

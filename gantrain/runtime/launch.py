@@ -9,21 +9,20 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from gantrain.runtime.distributed import LOST
-from gantrain.runtime.signals import HANG_UPS, LAUNCHER, SIGNALS, signals_to
+from gantrain.runtime.signals import HANG_UPS, LAUNCHER, SIGNALS, environment, signals_to
 
 if TYPE_CHECKING:  # Slow to import.
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
     from torch.distributed.launcher.api import LaunchConfig
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
-SHUTDOWN_SECONDS = 600  # Time for ranks to save and exit after a signal.
 
 
 def launch(module: str, job: dict[str, Any], processes: int) -> int:
@@ -35,7 +34,7 @@ def launch(module: str, job: dict[str, Any], processes: int) -> int:
         module: Run by each process, with the path of a file that contains ``job`` as JSON. Each creates a file
             ``<process id>.rank`` beside it.
         job: Plain values, with the composed configuration under ``config``.
-        processes: How many to start.
+        processes: The number of ranks.
 
     Returns:
         The exit status of the rank that failed first, or 0.
@@ -61,7 +60,7 @@ def launch(module: str, job: dict[str, Any], processes: int) -> int:
     threads = str(max(1, (os.cpu_count() or 1) // processes))
     with (
         tempfile.TemporaryDirectory(prefix="gantrain-") as folder,
-        _environment({"OMP_NUM_THREADS": threads, **os.environ, LAUNCHER: str(os.getpid())}),
+        environment({"OMP_NUM_THREADS": threads, **os.environ, LAUNCHER: str(os.getpid())}),
         signals_to([*SIGNALS, *HANG_UPS], forward),
     ):
         path = Path(folder) / "job.json"
@@ -81,7 +80,7 @@ def _launch_config(processes: int) -> LaunchConfig:
     from torch.distributed.launcher.api import LaunchConfig
 
     # Some versions of torch lack these options: they may handle signals themselves or wait only 30 seconds.
-    optional: dict[str, Any] = {"signals_to_handle": "", "shutdown_timeout": SHUTDOWN_SECONDS}
+    optional: dict[str, Any] = {"signals_to_handle": "", "shutdown_timeout": 600}  # Seconds for ranks to save.
     known = {field.name for field in dataclasses.fields(LaunchConfig)}
     return LaunchConfig(
         min_nodes=1,
@@ -96,10 +95,8 @@ def _launch_config(processes: int) -> LaunchConfig:
 
 
 def _first_failure(failures: Mapping[int, ProcessFailure], remedy: str) -> int:
-    """The exit status of the rank that failed first; if it was killed and could print nothing, that is reported here.
-
-    Times have a resolution of a second: of ranks that ended in the same one, torch may have terminated some.
-    """
+    """The exit status of the rank that failed first; if it was killed, this prints the reason."""
+    # Times have a resolution of a second: torch may have terminated some of the ranks that ended in the same second.
     causes = {rank: failure for rank, failure in failures.items() if failure.exitcode != LOST} or failures
     first = min(causes, key=lambda rank: (causes[rank].timestamp, causes[rank].exitcode == -signal.SIGTERM))
     status = causes[first].exitcode
@@ -112,14 +109,3 @@ def _first_failure(failures: Mapping[int, ProcessFailure], remedy: str) -> int:
     start = "\n" if first == 0 else ""  # Rank 0 may have left an unfinished progress bar.
     print(f"{start}gantrain: {reason}; {remedy} to resume from the newest checkpoint", file=sys.stderr)
     return 128 - status if status < 0 else status
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

@@ -1,4 +1,4 @@
-"""Locks of this process: one training run per folder, and the primitive that GPU claims share."""
+"""Locks of this process: one training run per folder, and the function that GPU claims use too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from gantrain.errors import ConfigError
 if sys.platform != "win32":
     import fcntl
 
-HELD = (errno.EAGAIN, errno.EACCES)  # POSIX allows either where another process holds a lock.
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 MAX_OWNER_BYTES = 200
 
@@ -42,7 +41,7 @@ def try_process_lock(file: IO[bytes] | int) -> bool:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in HELD:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):  # POSIX allows either if another process holds the lock.
             raise
         return False
     return True
@@ -58,13 +57,9 @@ def is_locked(folder: Path) -> bool:
 
 
 class RunLock:
-    """Held by the process that trains into a run folder, which it creates if needed.
+    """Held by the process that trains into a run folder, which ``__enter__`` creates if needed.
 
-    Args:
-        folder: The run folder.
-
-    Raises:
-        ConfigError: By ``__enter__``: another process holds the lock, or the folder is not writable.
+    ``__enter__`` raises ``ConfigError`` if another process holds the lock, or the folder is not writable.
     """
 
     def __init__(self, folder: Path) -> None:

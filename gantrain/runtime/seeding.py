@@ -1,7 +1,6 @@
 """Random numbers as functions of the run's seed and of what they are for (a step; an epoch and an item).
 
-As no state is carried from step to step, a resumed run draws what an uninterrupted one would have drawn, and nothing
-has to be saved.
+No state is carried from step to step, so a resumed run draws the same numbers as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ def derive_seed(*parts: int | str) -> int:
 
 
 class StepRandom:
-    """The random numbers of one step: drawn for the global batch on every rank, then cut to the rank's slice.
+    """The random numbers of one step: drawn for the global batch on every rank, of which each uses its slice.
 
-    So the ranks together see the noise that a single rank would have seen. Numbers are generated on ``device``.
+    So all ranks together use the same numbers as a single rank would. They are generated on ``device``.
     """
 
     def __init__(self, seed: int, device: torch.device, *, rank: int = 0, world_size: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""Signals that stop a run, its time limit, and stderr that may be closed."""
+"""Control of a process from outside: signals, a time limit, environment variables, and a stderr that may be closed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stderr, suppress
 from types import FrameType
 from typing import Any, TextIO, cast
 
-# Ctrl-C, the polite end of a process, and what SLURM can be configured to send before a job's time is up.
+# Ctrl-C, the usual request to exit, and what SLURM can be configured to send before a job's time limit.
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 HANG_UPS = [getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name)]
 # Environment variables.
@@ -30,7 +30,7 @@ class Interruption:
     launcher forwards it; so it leaves the second one to the launcher (``launch.launch``).
 
     Args:
-        max_minutes: A stop is requested after so many; None for never.
+        max_minutes: The time after which a stop is requested; None for no limit.
 
     Attributes:
         signal: The number of the signal that was received; 0 for none.
@@ -46,7 +46,7 @@ class Interruption:
         return self.signal > 0 or self._time_is_up() or is_orphaned()
 
     def reason(self, number: int) -> str:
-        """Why the run stopped; ``number`` is the signal that any of its ranks received, or 0."""
+        """Why the run stopped; ``number`` is a signal that any of its ranks received, or 0."""
         if number:
             return signal.Signals(number).name
         return "trainer.max_minutes reached" if self._time_is_up() else "the process that started it is gone"
@@ -72,7 +72,7 @@ class Interruption:
 def signals_to(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Have these signals call ``handler`` inside, except those that the process was started to ignore (``nohup``).
 
-    Outside of the main thread, which alone may set handlers, nothing happens.
+    Does nothing outside of the main thread, as Python sets handlers only there.
     """
     is_main = threading.current_thread() is threading.main_thread()
     handled = [number for number in numbers if is_main and signal.getsignal(number) is not signal.SIG_IGN]
@@ -85,13 +85,23 @@ def signals_to(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameT
 
 
 @contextmanager
-def exit_on_sigint() -> Iterator[None]:
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables inside; every change of the environment is undone at the end."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def exit_on_sigint() -> AbstractContextManager[None]:
     """Have Ctrl-C exit the process inside, until ``restore_sigint``.
 
     A ``KeyboardInterrupt`` could be swallowed or converted by a library that is being imported.
     """
-    with signals_to([signal.SIGINT], _exit):
-        yield
+    return signals_to([signal.SIGINT], _exit)
 
 
 def restore_sigint() -> None:
@@ -117,18 +127,13 @@ def is_orphaned() -> bool:
 
 
 def ignore_signals_in_worker() -> None:
-    """For data workers, which receive what the whole process group is sent, while the run decides when they end.
+    """For data workers: a signal to the process group reaches them too, but the run decides when they end.
 
     The first SIGTERM is ignored too; multiprocessing ends a worker that does not exit with a second one.
     """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-
-
-def is_requeued() -> bool:
-    """Whether SLURM has started this job before."""
-    return int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
 
 
 def requeue() -> str:
@@ -166,6 +171,6 @@ class _SafeStream:
 
 @contextmanager
 def safe_stderr() -> Iterator[None]:
-    """Inside, an unwritable stderr loses messages but stops nothing."""
+    """Inside, messages to a closed or full stderr are lost without an error."""
     with redirect_stderr(cast(TextIO, _SafeStream(sys.stderr))):
         yield

@@ -1,4 +1,4 @@
-"""Everything that is fixed about a run before anything is built."""
+"""The configuration of a run, checked, before any object is built."""
 
 from __future__ import annotations
 

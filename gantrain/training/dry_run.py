@@ -15,28 +15,24 @@ from gantrain.models.base import GAN
 from gantrain.optim.updates import Updates
 
 TRIAL_IMAGES = 2
-MIB = 2**20
+TRIAL_STEP = 10**6 + 1  # After every warm-up.
 
 
 class _Trial(Updates):
-    """Updates without a backward pass, which measure the memory that it would need."""
+    """Updates without a backward pass, which measure the memory that one would need."""
 
     def __init__(self, update: Updates) -> None:
         super().__init__(
             sides=update.sides, schedule=update.schedule, ema=None, draws=update.draws, monitor=update.monitor
         )
-        self.saved: dict[int, int] = {}
+        self.saved: dict[int, int] = {}  # The bytes of each storage that a backward pass would need, by address.
         self.peak = 0
 
     def generator(self, loss: Tensor) -> None:
-        self._measure()
-
-    def discriminator(self, loss: Tensor) -> None:
-        self._measure()
-
-    def _measure(self) -> None:
         self.peak = max(self.peak, sum(self.saved.values()))
         self.saved.clear()
+
+    discriminator = generator
 
 
 def describe(model: GAN, update: Updates, stream: BatchStream, settings: TrainerSettings) -> str:
@@ -50,24 +46,25 @@ def describe(model: GAN, update: Updates, stream: BatchStream, settings: Trainer
         shapes.setdefault(network, (", ".join(given), _shape(output)))
 
     handles = [network.register_forward_hook(note) for network in networks]
-    trial, drawn = _Trial(update), [0]
+    trial, drawn = _Trial(update), 0
+    first = {key: value[:TRIAL_IMAGES] for key, value in next(stream).items()}
 
     def batches() -> Iterator[Batch]:
+        nonlocal drawn
         while True:
-            drawn[0] += 1
+            drawn += 1
             yield first
-
-    first = {key: value[:TRIAL_IMAGES] for key, value in next(stream).items()}
 
     parameters = {p.untyped_storage().data_ptr() for network in networks for p in network.parameters()}
 
-    def keep(tensor: Tensor) -> Tensor:
-        if tensor.untyped_storage().data_ptr() not in parameters:
-            trial.saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    def measure(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            trial.saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    trial.begin(_AN_ORDINARY_STEP, 0.0)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    trial.begin(TRIAL_STEP, 0.0)
+    with torch.autograd.graph.saved_tensors_hooks(measure, lambda tensor: tensor):
         model.train_step(batches(), trial)
     for handle in handles:
         handle.remove()
@@ -75,30 +72,25 @@ def describe(model: GAN, update: Updates, stream: BatchStream, settings: Trainer
     rows = [("network", "input", "output", "parameters")]
     for network in networks:
         count = sum(parameter.numel() for parameter in network.parameters())
-        given, made = shapes.get(network, ("not called", ""))
-        rows.append((names[network], given, made, f"{count:,}"))
+        rows.append((names[network], *shapes.get(network, ("not called", "")), f"{count:,}"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
     weights = sum(p.numel() * p.element_size() for network in networks for p in network.parameters())
-    share = stream.batch_size / TRIAL_IMAGES / update.draws.world_size
-    activations = trial.peak * share
-    per_step = drawn[0] * stream.batch_size
+    activations = trial.peak * stream.batch_size / TRIAL_IMAGES / update.draws.world_size
+    per_step = drawn * stream.batch_size
     images = ", ".join(f"{key} {_shape(first[key])}" for key in IMAGE_KEYS if key in first)
     return "\n".join(
         [
             *table,
             "",
             f"images      {images}, {stream.size:,} in an epoch",
-            f"memory      about {4 * weights / MIB:.0f} MiB for weights, gradients and optimizers, "
-            f"{activations / MIB:.0f} MiB for the activations of a batch of {stream.batch_size}",
+            f"memory      about {4 * weights / 2**20:.0f} MiB for weights, gradients and optimizers, "
+            f"{activations / 2**20:.0f} MiB for the activations of a batch of {stream.batch_size}",
             f"epoch       {stream.size / per_step:.1f} steps of {per_step} images",
             "length      " + ", ".join(f"{key}={value}" for key, value in settings.length.items() if value is not None),
         ]
     )
-
-
-_AN_ORDINARY_STEP = 10**6 + 1  # past every warm-up
 
 
 def _shape(tensor: Tensor) -> str:

@@ -1,13 +1,12 @@
-"""Failures of a run, explained in one line that says what to change."""
+"""Failures of a run, explained in one line with a remedy."""
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,6 @@ from gantrain.errors import ConfigError
 
 if sys.platform != "win32":
     import resource
-
-# Parts of torch's messages.
-CPU_ALLOCATION = "can't allocate memory"
-SHARED_MEMORY = "shared memory"
-LOST_WORKER = "DataLoader worker (pid"
 
 NO_SHARED_MEMORY = (
     "out of shared memory (df /dev/shm), which passes batches between processes: give data.num_workers=0 or a smaller "
@@ -39,15 +33,15 @@ def explained(
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise ConfigError(out_of_memory(config, device)) from error
     except RuntimeError as error:
-        if CPU_ALLOCATION in str(error):
+        if "can't allocate memory" in str(error):
             raise ConfigError(out_of_memory(config, device)) from error
-        if LOST_WORKER in str(error):
+        if "DataLoader worker (pid" in str(error):
             raise ConfigError(lost_worker(exit_codes())) from error
-        if SHARED_MEMORY in str(error):
+        if "shared memory" in str(error):
             raise ConfigError(NO_SHARED_MEMORY) from error
         raise
     except (ConnectionError, EOFError, FileNotFoundError) as error:
-        # A batch is in memory that its worker shares on request, before which it may have died.
+        # A batch is in memory that its worker shares on request; the worker may have died before that.
         codes = list(exit_codes())
         if not any(_has_failed(code) for code in codes):
             raise
@@ -76,7 +70,7 @@ def _peak(device: torch.device) -> str:
 
 
 def _has_failed(exit_code: int) -> bool:
-    """Whether a worker ended otherwise than by itself or by multiprocessing's SIGTERM."""
+    """Whether a worker neither exited regularly nor was terminated by multiprocessing."""
     return exit_code not in (0, -signal.SIGTERM)
 
 
@@ -91,13 +85,6 @@ def lost_worker(exit_codes: Iterable[int]) -> str:
     if name == "SIGBUS":
         return NO_SHARED_MEMORY
     return f"a data worker died of {name}, perhaps in an image decoder; gantrain data check may find the image"
-
-
-def write_record(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write the facts about a divergence as JSON, if possible."""
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def diverged(step: int, facts: Mapping[str, Any], record: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,11 @@ from gantrain.registry import MODELS
 from gantrain.runtime import distributed
 
 SHARED = ("width", "norm", "dropout")  # Keys directly under `network`, for both networks.
-INITIALISATION = ("init", "init_gain")  # For a network without a file.
-MAX_REASON = 300  # Characters of torch's messages, which may list every key.
+INITIALISATION = ("init", "init_gain")  # For networks that are not loaded from a file.
 
 
 def adopt_architecture(config: dict[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The configuration with the architecture of the ``.pth`` files under ``init_from``, if those are given.
-
-    Args:
-        config: The composed configuration, plain values.
-        overrides: As typed; those of the networks must agree with the files.
+    """The configuration with the architecture of the ``.pth`` files that ``init_from`` names, if it does.
 
     Raises:
         ConfigError: A file can't be read, its network is unknown, or it contradicts another file or an override.
@@ -60,11 +56,11 @@ def load_networks(model: GAN, source: Path, config: dict[str, Any] | None = None
 
     Args:
         model: With newly initialised networks.
-        source: A run folder, or a ``.pth`` file, whose companions are loaded too.
-        config: This run's, to report how the other run differs.
+        source: A run folder, or a ``.pth`` file; those of the other networks beside it are loaded too.
+        config: The configuration of this run, to report how the other run differs.
 
     Raises:
-        ConfigError: They do not exist, or do not fit.
+        ConfigError: The networks do not exist, or do not fit.
     """
     if source.suffix != ".pth":
         _load_run(model, source, config)
@@ -86,8 +82,7 @@ def _load_state(network: nn.Module, state: dict[str, Tensor], what: str) -> None
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        reason = reason if len(reason) < MAX_REASON else f"{reason[:MAX_REASON]}..."
+        reason = textwrap.shorten(str(error).splitlines()[-1], 300, placeholder="...")  # torch may list every key.
         raise ConfigError(f"{what} does not fit this one ({reason})") from None
 
 
@@ -95,7 +90,7 @@ def _load_state(network: nn.Module, state: dict[str, Tensor], what: str) -> None
 
 
 def _has_pairs(config: dict[str, Any]) -> bool:
-    """Whether the model has a generator for each direction; assumed of one that is not registered yet."""
+    """Whether the model has a generator for each direction; True for a model of a plug-in not imported yet."""
     name = config.get("model", {}).get("name")
     return name not in MODELS or len(getattr(MODELS[name], "directions", ())) > 1
 
@@ -103,8 +98,8 @@ def _has_pairs(config: dict[str, Any]) -> bool:
 def _read_files(source: Path, config: dict[str, Any], *, has_pairs: bool) -> dict[str, ReferenceNetwork]:
     """The networks in ``source`` and in the files of the same epoch beside it, by name (``G_A``, ``G_B``, ``D_A`` ...).
 
-    ``D_A`` is the discriminator of the images that ``G_A`` generates. A file with any other name is taken as the first
-    generator. A model without pairs of networks loads only ``source`` if that is one of four.
+    ``D_A`` is the discriminator of the images that ``G_A`` generates. A file with any other name is the first
+    generator. If ``source`` is one of four, a model without pairs of networks loads it alone.
     """
     network = config.get("network", {})
     dropout = network.get("generator", {}).get("dropout", network.get("dropout"))
@@ -133,13 +128,13 @@ def _check_override(
                 continue
             found = f"{key} {file.config[key]}" if key in file.config else f"a {file.config['name']} without {key}"
             which = "" if name in source.stem or len(files) == 1 else f" ({name})"
-            raise ConfigError(f"{typed}={value} contradicts {source}{which}, which has {found}: omit it")
+            raise ConfigError(f"{typed}={value} contradicts {source}{which}, which has {found}: omit {typed}")
 
 
 def _overridden(typed: str, network: dict[str, Any], side: str) -> dict[str, Any]:
     """The keys that an override sets in the network of one side, with their values."""
     own = network.get(side, {})
-    if typed == f"network/{side}":  # A group leaves shared keys to `network`, and null to the data.
+    if typed == f"network/{side}":  # A group takes shared keys from `network`, and null values from the data.
         return {k: v for k, v in own.items() if k not in (*SHARED, *INITIALISATION) and v is not None}
     key = typed.rpartition(".")[2]
     if typed == f"network.{key}" and key in SHARED and (key, side) != ("dropout", "discriminator"):
@@ -150,7 +145,7 @@ def _overridden(typed: str, network: dict[str, Any], side: str) -> dict[str, Any
 
 
 def _check_crop_size(config: dict[str, Any], files: Mapping[str, ReferenceNetwork]) -> None:
-    """Refuse a U-Net for images that are cropped to a size that it can't halve as often as its depth requires."""
+    """Refuse a U-Net whose depth requires other multiples than the size to which images are cropped."""
     data = config.get("data", {})
     preprocess, size = data.get("preprocess"), data.get("crop_size")
     if preprocess is not None and "crop" not in str(preprocess):
@@ -166,8 +161,7 @@ def _check_crop_size(config: dict[str, Any], files: Mapping[str, ReferenceNetwor
 
 
 def _summary(network: dict[str, Any]) -> str:
-    words = [network["name"]]
-    words += [f"{network[key]} {key}" for key in ("blocks", "layers") if key in network]
+    words = [network["name"], *(f"{network[key]} {key}" for key in ("blocks", "layers") if key in network)]
     words += [f"{key} {network[key]}" for key in ("depth", "width") if key in network]
     words += [f"{network['norm']} norm" if network["norm"] != "none" else "no norm"]
     words += [f"dropout {network['dropout']}"] if network.get("dropout") else []

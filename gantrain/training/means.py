@@ -11,7 +11,7 @@ from gantrain.runtime import distributed
 
 
 class Means:
-    """Sums of named scalars, accumulated on the device until their means are taken."""
+    """Sums of named scalars, accumulated on the device."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -20,7 +20,7 @@ class Means:
     def add(self, scalars: dict[str, Tensor]) -> None:
         """Accumulate the scalars of one step."""
         for name, value in scalars.items():
-            total = self._sums.get(name)
+            total = self._sums.get(name)  # On the CPU after loading.
             self._sums[name] = value.clone() if total is None else total.to(value.device) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 

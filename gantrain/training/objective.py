@@ -17,7 +17,7 @@ Kind: TypeAlias = Literal["losses", "metrics"]  # Means over steps, and metrics 
 class ObjectiveSettings:
     """The keys under ``objective``."""
 
-    metric: str | None  # Name of a logged value; None for no objective.
+    metric: str | None  # The name of a logged value; None for no objective.
     mode: Literal["min", "max"]  # Whether lower or higher is better.
 
 
@@ -38,7 +38,7 @@ class Objective:
         self._has_warned = False
 
     def record(self, kind: Kind, values: Mapping[str, float]) -> None:
-        """Record what is logged; to be called even if that is nothing."""
+        """Record the values that are logged, which may be none."""
         self._names.setdefault(kind, set()).update(values)
         metric = self.settings.metric
         if metric is not None and metric in values:
@@ -46,14 +46,14 @@ class Objective:
             self._is_new = True
 
     def is_among(self, kind: Kind) -> bool:
-        """Whether the value is logged among these, or may be as none of them are known yet."""
+        """Whether the metric is of this kind; True while no values of this kind are known and it is in no other."""
         metric = self.settings.metric
         if metric is None or any(metric in names for names in self._names.values()):
             return metric in self._names.get(kind, ())
         return kind not in self._names
 
     def is_best(self) -> bool:
-        """Called at every save: whether the value was logged since the last one, and is the best so far."""
+        """Whether the value is new since the last call, one per checkpoint, and the best so far."""
         is_new, self._is_new = self._is_new, False
         if not is_new or self.value is None or not math.isfinite(self.value):
             return False
@@ -64,7 +64,7 @@ class Objective:
         return True
 
     def missing_metric_warning(self) -> list[str]:
-        """A warning, once, if the value is not logged though values of both kinds are."""
+        """A warning, once, if values of both kinds have been logged, but not the metric."""
         metric = self.settings.metric
         names = set[str]().union(*self._names.values())
         if self._has_warned or metric is None or metric in names or len(self._names) < len(get_args(Kind)):
@@ -79,8 +79,8 @@ class Objective:
         return {**vars(self.settings), "value": self.value, "best": self.best, "fresh": self._is_new, "names": names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore ``state_dict`` if it is of the same objective."""
-        # Checkpoints of older versions call metrics figures.
+        """Restore a ``state_dict``; its values only if the objective is the same."""
+        # Older versions have another name for metrics.
         self._names = {
             "losses" if kind == "losses" else "metrics": set(names) for kind, names in state.get("names", {}).items()
         }

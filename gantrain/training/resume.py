@@ -1,9 +1,11 @@
-"""Where a run starts and restarts: its newest checkpoint, the networks of another run, or after a divergence."""
+"""The state from which a run starts: its newest checkpoint, the networks of another run, or a rollback."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from gantrain.checkpoints.store import explain_mismatch
@@ -11,7 +13,6 @@ from gantrain.config.overrides import check_compatible
 from gantrain.errors import ConfigError
 from gantrain.report.run import remove_report
 from gantrain.runtime import distributed
-from gantrain.runtime.signals import is_requeued
 from gantrain.training import failures
 from gantrain.training.context import RunContext
 from gantrain.training.init_from import load_networks
@@ -19,19 +20,17 @@ from gantrain.training.trainer import DivergedError, Trainer
 
 
 def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -> None:
-    """Resume from the newest checkpoint of the run folder, or make room for a new run.
+    """Resume from the newest checkpoint of the run folder, or delete the files of the run that is started over.
 
-    Args:
-        trainer: Whose state is set.
-        context: Of the run.
-        ready: Called once nothing but itself can refuse the run any more, unless the run is finished.
+    ``ready`` is called once all checks have passed, unless the run is finished.
 
     Raises:
         ConfigError: The run can't resume with these settings, or its files can't be read or deleted.
     """
     checkpoints = trainer.checkpoints
     existing = checkpoints.paths()
-    if existing and (context.settings.resume == "auto" or is_requeued()):
+    is_requeued = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+    if existing and (context.settings.resume == "auto" or is_requeued):
         _resume(trainer, context)
         if trainer.progress < 1:
             ready()
@@ -77,18 +76,15 @@ def _resume(trainer: Trainer, context: RunContext) -> None:
 
 
 def fit(trainer: Trainer, context: RunContext) -> bool:
-    """Train to the end, rolling back after a divergence if ``trainer.on_divergence`` says so.
-
-    Returns:
-        False if the run was stopped before its end.
+    """Train to the end, rolling back after a divergence if so configured; False if the run was stopped before its end.
 
     Raises:
-        ConfigError: The run has diverged for good, or the machine lacks memory.
+        ConfigError: The run has diverged and can't roll back, or the machine lacks memory.
     """
     tried: list[int] = []
     while True:
         try:
-            # The data workers end first: Python reports the death of one wherever it is at that moment.
+            # The data workers are closed inside, as Python may report the death of one at any point.
             explained = failures.explained(context.config, context.device, trainer.stream.exit_codes)
             with explained, closing(trainer.stream):
                 return trainer.fit()
@@ -101,7 +97,9 @@ def _roll_back(trainer: Trainer, context: RunContext, divergence: DivergedError,
     settings = context.trainer
     record = trainer.checkpoints.folder / "crash" / f"step_{divergence.step}.json"
     if distributed.rank() == 0:
-        failures.write_record(record, divergence.facts)
+        with suppress(OSError):
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.write_text(json.dumps(divergence.facts, indent=1), encoding="utf-8")
     message = failures.diverged(divergence.step, divergence.facts, record)
     rollbacks = trainer.stream.rollbacks + 1
     with distributed.rank_zero_first():  # Rank 0 alone writes checkpoints, and all ranks must find the same ones.
@@ -112,16 +110,13 @@ def _roll_back(trainer: Trainer, context: RunContext, divergence: DivergedError,
     tried.append(state["step"])
     best = trainer.objective.best
     trainer.load_state_dict({**state, "rollbacks": rollbacks})
-    trainer.objective.best = best  # best.pt stays, and only a better checkpoint may replace it.
+    trainer.objective.best = best  # Only a better checkpoint may replace best.pt.
     action = f"Rolling back to step {trainer.step}, with the images in another order"
     trainer.report.say([f"{message} {action} (rollback {rollbacks} of {settings.rollbacks})"])
 
 
 def _untried(steps: list[int], tried: list[int]) -> int | None:
-    """The step to restore: the newest, or the newest before one from which the run has diverged again.
-
-    The weights of that one may be finite and yet beyond repair.
-    """
+    """The step to restore: the newest (None), or one before those from which the run has diverged again."""
     if not tried or steps[-1] > max(tried):
         return None
     return max((step for step in steps if step < min(tried)), default=None)

@@ -1,4 +1,4 @@
-"""When a checkpoint is due by the clock."""
+"""The timer of ``trainer.save_minutes``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ from gantrain.runtime import distributed
 
 
 class SaveTimer:
-    """Tells when a checkpoint is due besides the regular ones.
-
-    Args:
-        folder: The run folder, which rank 0 writes to.
-        minutes: Between two checkpoints; None for no limit.
-    """
+    """Determines when a checkpoint is due besides the regular ones: after ``minutes``; None for never."""
 
     def __init__(self, folder: Path, minutes: float | None) -> None:
-        self._folder = folder
-        self._minutes = minutes
+        self._folder, self._minutes = folder, minutes
         self.restart()
 
     def restart(self) -> None:
@@ -26,7 +20,7 @@ class SaveTimer:
         self._start = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether the time has passed; or the folder is gone, so that saving fails and no more steps are lost."""
+        """Whether the time has passed, or the run folder was deleted: saving then fails before more steps are lost."""
         if distributed.rank() == 0 and not self._folder.exists():
             return True
         return self._minutes is not None and time.monotonic() - self._start >= 60 * self._minutes

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,45 +23,13 @@ from gantrain.training.means import Means
 from gantrain.training.objective import Kind
 
 
-class Clock:
-    """The length of a run, in steps or in images.
-
-    Args:
-        amount: A run ends at the first step that reaches it.
-        unit: ``step`` for generator updates, ``image`` for images drawn by all ranks.
-    """
-
-    def __init__(self, amount: float, unit: Literal["step", "image"]) -> None:
-        self.amount = amount
-        self.unit = unit
-
-    @classmethod
-    def of(cls, settings: TrainerSettings, dataset_size: int) -> Clock:
-        """The clock of ``trainer.steps``, ``trainer.epochs`` or ``trainer.kimg``."""
-        if settings.steps is not None:
-            return cls(settings.steps, "step")
-        images = settings.epochs * dataset_size if settings.epochs is not None else (settings.kimg or 0) * 1000
-        return cls(images, "image")
-
-    def done(self, step: int, images: int) -> int:
-        """The progress in the clock's unit."""
-        return step if self.unit == "step" else images
-
-    def progress(self, step: int, images: int) -> float:
-        """The completed share of the run; 1 or more at its end."""
-        return self.done(step, images) / self.amount
-
-
-RECENT_STEPS = 3  # Whether a step has diverged is known at the end of the next one.
-
-
 class DivergedError(Exception):
     """A loss, a gradient or a weight was not finite.
 
     Attributes:
         step: The step (from 1) in which it happened, or for a weight in which it was found.
         facts: Plain values, the same on all ranks: ``step``, ``losses``, ``images`` (names), ``gradient_norms`` and
-            ``nonfinite_sides`` (the sides whose weights are not finite).
+            ``nonfinite_sides`` (whose weights are not finite).
     """
 
     def __init__(self, step: int, facts: dict[str, Any]) -> None:
@@ -71,14 +39,19 @@ class DivergedError(Exception):
 
 
 class Trainer:
-    """Trains a model until its clock runs out or a stop is requested, and saves, logs and shows it meanwhile.
+    """Trains a model to the end of the run or until a stop is requested; saves checkpoints, logs losses, shows images.
 
     Args:
-        parts: What to train, on which batches.
-        settings: How long, and how often to log, show and save.
+        parts: The model, its updates and its data.
+        settings: The length of the run, and the intervals of logs, images and checkpoints.
         report: Receives logs and images.
         checkpoints: Receives states.
-        constants: What every checkpoint holds besides the state (configuration, data).
+        constants: The entries of every checkpoint besides the state (configuration, data).
+
+    Attributes:
+        step: The number of completed generator updates.
+        total: The length of the run in ``unit``; the run ends at the first step that reaches it.
+        unit: ``step`` for generator updates, ``image`` for images drawn by all ranks.
     """
 
     def __init__(
@@ -92,18 +65,20 @@ class Trainer:
     ) -> None:
         self.parts, self.settings = parts, settings
         self.model, self.update, self.stream, self.objective = parts.model, parts.update, parts.stream, parts.objective
-        self.clock = Clock.of(settings, parts.stream.size)
+        self.unit, self.total = "step" if settings.steps is not None else "image", settings.steps or 0.0
+        if settings.epochs is not None:
+            self.total = settings.epochs * parts.stream.size
+        elif settings.kimg is not None:
+            self.total = settings.kimg * 1000
         self.report, self.checkpoints, self.constants = report, checkpoints, constants
         self.step = 0
         self.means = Means()
-        self._recent: deque[tuple[int, dict[str, Tensor], list[str]]] = deque(maxlen=RECENT_STEPS)
+        # Whether a step has diverged is known at the end of the next one.
+        self._recent: deque[tuple[int, dict[str, Tensor], list[str]]] = deque(maxlen=3)
         self._has_shown = False
 
     def fit(self) -> bool:
-        """Train to the end of the clock; the host does not wait for the device between log lines.
-
-        Returns:
-            False if the run was stopped before its end.
+        """Train to the end, without waiting for the device between log lines; False if the run was stopped before.
 
         Raises:
             DivergedError: A loss, a gradient or a weight was not finite; no checkpoint holds that state.
@@ -115,8 +90,8 @@ class Trainer:
             self.update.begin(self.step, progress)
             losses = self.model.train_step(self.stream, self.update)
             self.update.schedule.observe(losses)
-            if not opened:  # Only once a step has shown that everything fits.
-                self.report.open(self.step, done=self.done, total=self.clock.amount, unit=self.clock.unit)
+            if not opened:  # A first step has shown that model, data and memory fit together.
+                self.report.open(self.step, done=self.done, total=self.total, unit=self.unit)
                 opened = True
             self.means.add(losses)
             self.step += 1
@@ -126,7 +101,7 @@ class Trainer:
             saves = last or self.step % self.settings.save_every == 0
             status = self._poll(sync=saves)
             stopped = status.stop and not last
-            # The objective of a checkpoint is logged for that checkpoint's own weights.
+            # The objective is also logged at every checkpoint, for the weights in it.
             if last or self.step % self.settings.log_every == 0 or (saves and self.objective.is_among("losses")):
                 self.checkpoints.raise_pending()
                 self._log("losses", {**self.means.take(), **self.update.rates()})
@@ -140,11 +115,7 @@ class Trainer:
         return not stopped
 
     def _poll(self, *, sync: bool) -> StepStatus:
-        """Whether to stop or save after this step.
-
-        Raises:
-            DivergedError: This step or the one before it has diverged.
-        """
+        """Whether to stop or save after this step; raise ``DivergedError`` if it or the one before has diverged."""
         status = self.update.monitor.poll(sync=sync)
         nonfinite_sides: list[str] = []
         if status.diverged is None and (sync or status.stop or status.save):  # The state is about to be saved.
@@ -170,12 +141,12 @@ class Trainer:
     @property
     def progress(self) -> float:
         """The completed share of the run; 1 or more at its end."""
-        return self.clock.progress(self.step, self.stream.images)
+        return self.done / self.total
 
     @property
     def done(self) -> int:
-        """The progress in the unit of the run's length."""
-        return self.clock.done(self.step, self.stream.images)
+        """The completed steps or images, in ``unit``."""
+        return self.step if self.unit == "step" else self.stream.images
 
     def _log(self, kind: Kind, values: dict[str, float]) -> None:
         stream = self.stream
@@ -198,7 +169,7 @@ class Trainer:
             self._log("metrics", metrics)
 
     def _save(self, *, regular: bool) -> None:
-        """Save; only a ``regular`` checkpoint can be the best, which would else depend on where the run was stopped."""
+        """Save; only a ``regular`` checkpoint can be the best, so that the best does not depend on interruptions."""
         self.parts.save_timer.restart()
         self.report.say(self.objective.missing_metric_warning())
         best = regular and self.objective.is_best()
@@ -207,7 +178,7 @@ class Trainer:
             self.checkpoints.save(state, best=best)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a bit-identical resume needs; every rank must call it, and rank 0 gets the states of all ranks."""
+        """The state for a bit-identical resume; every rank must call it, and rank 0 gets the states of all ranks."""
         model = self.model.state_dict()
         own = {key: value for key, value in model.items() if key.endswith("_extra_state")}  # Pools differ by rank.
         rank = {"model": own, "means": self.means.state_dict(), "schedule": self.update.schedule.state_dict()}

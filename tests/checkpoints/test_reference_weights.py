@@ -185,8 +185,7 @@ class Malicious:
 
 
 REFUSED = (
-    "can't read latest_net_G.pth: it contains more than tensors, and pickled code is never run; "
-    "save only the network's state_dict()"
+    "can't read latest_net_G.pth: it contains pickled code, which is never run; save only the network's state_dict()"
 )
 CORRUPT = "can't read latest_net_G.pth: it is not a PyTorch file of weights, or it is corrupt"
 NOTHING = "latest_net_G.pth contains no network of pytorch-CycleGAN-and-pix2pix: "
@@ -243,14 +242,14 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ({}, "it is a dictionary of 0 entries"),
+        ({}, "it is a dictionary of length 0"),
         (
             {"optimizer": {}, "model": {"model.1.weight": torch.zeros(1)}, "epoch": 3, "lr": 0.1},
-            "it is a dictionary of 4 entries (first: 'optimizer', 'model', 'epoch')",
+            "it is a dictionary of length 4 (first: 'optimizer', 'model', 'epoch')",
         ),
-        ({"conv1.weight": torch.zeros(8, 3, 3, 3)}, "it is a dictionary of 1 entry (first: 'conv1.weight')"),
-        ({0: torch.zeros(1)}, "it is a dictionary of 1 entry (first: 0)"),
-        ({"model.0.weight": torch.zeros(4, 4)}, "it is a dictionary of 1 entry (first: 'model.0.weight')"),
+        ({"conv1.weight": torch.zeros(8, 3, 3, 3)}, "it is a dictionary of length 1 (first: 'conv1.weight')"),
+        ({0: torch.zeros(1)}, "it is a dictionary of length 1 (first: 0)"),
+        ({"model.0.weight": torch.zeros(4, 4)}, "it is a dictionary of length 1 (first: 'model.0.weight')"),
         ([torch.zeros(1)], "it is of type list"),
         (torch.zeros(3), "it is of type Tensor"),
     ],

@@ -24,6 +24,7 @@ EXACT = ["trainer.precision=float64", "network.generator.norm=none", "network.di
 # Both ranks write down what they end with, and rank 1 whether it wrote anything else.
 SPY = """
 import os, pathlib, torch
+from gantrain.data.stream import BatchStream
 from gantrain.training import trainer
 from gantrain.registry import MODELS
 fit = trainer.Trainer.fit
@@ -32,13 +33,13 @@ def spy(self):
     torch.save({"model": self.model.state_dict(), "position": self.stream.position}, f"rank_{os.environ['RANK']}.pt")
     return done
 trainer.Trainer.fit = spy
-order = trainer.BatchStream._open
+order = BatchStream._open
 def seen(self):
     for batch in order(self):
         with open(f"seen_{os.environ['RANK']}.txt", "a") as file:
             file.write(" ".join(f"{int(image.long().sum())}" for image in batch["image"]) + chr(10))
         yield batch
-trainer.BatchStream._open = seen
+BatchStream._open = seen
 """
 
 

@@ -254,7 +254,7 @@ def test_a_signal_while_images_are_decoded_stops_before_the_first_step(monkeypat
 
     monkeypatch.setattr(Digits, "use_cache", keep)
     assert main(RUN) == 143
-    assert "Stopped before the first step (SIGTERM); again: gantrain train" in capsys.readouterr().err
+    assert "Stopped before the first step (SIGTERM); run again: gantrain train" in capsys.readouterr().err
     assert list(Path().iterdir()) == []
 
 
@@ -282,7 +282,7 @@ def interrupted_at(place: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "place",
     [
-        "import hydra; hydra.main = swallow(hydra.main)",
+        "import hydra; hydra.compose = swallow(hydra.compose)",
         "import omegaconf; omegaconf.OmegaConf.to_container = swallow(omegaconf.OmegaConf.to_container)",
     ],
 )

@@ -324,7 +324,8 @@ def test_what_was_typed_and_is_not_so_in_the_file_is_refused(override: str, netw
     saved("G.pth", resnet(), 1)
     with pytest.raises(ConfigError) as refused:
         typed(override, **network)
-    assert str(refused.value) == f"{override.lstrip('+')} contradicts G.pth, which {said}: omit it"
+    key, _, value = override.lstrip("+").partition("=")
+    assert str(refused.value) == f"{key}={value} contradicts G.pth, which {said}: omit {key}"
 
 
 def test_what_was_typed_and_is_so_in_the_file_or_is_not_in_it_is_taken() -> None:

@@ -168,7 +168,7 @@ def test_other_images_are_other_mathematics(train, capsys) -> None:
     assert main(["train", *TINY, "name=run", *settings, "data.root=many"]) == 2
     assert "training images: 5 there, 6 here" in capsys.readouterr().err
     assert main(["train", *TINY, "name=run", *settings, "data.root=others"]) == 2
-    assert "training images: as many, but their names are others" in capsys.readouterr().err
+    assert "training images: the same number, but other names" in capsys.readouterr().err
     Path("few").rename("moved")
     train("run", "data=single", "trainer.steps=3", "data.root=moved")
 
