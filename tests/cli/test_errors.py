@@ -187,7 +187,7 @@ def test_a_file_that_overrides_a_missing_group_is_refused(capsys) -> None:
     ("typed", "expected"),
     [
         (["tain"], ["'tain'", "'train'"]),
-        (["zzz"], ["'zzz'", "train, test, compare, list"]),
+        (["zzz"], ["'zzz'", "compare, data, list, test, train"]),
         (["test"], ["run", "run=checkpoints/NAME", "none yet"]),
         (["test", "run=checkpoints/nothing"], ["run=checkpoints/nothing"]),
         (["test", "run=."], ["checkpoint"]),
@@ -207,7 +207,7 @@ def test_other_commands_refuse_mistakes_in_the_same_way(typed: list[str], expect
 @pytest.mark.parametrize(
     ("model", "typed", "expected"),
     [
-        ("dcgan", "labels=[1]", ["labels=[1]", "without labels"]),
+        ("dcgan", "labels=[1]", ["labels=[1]", "has no labels"]),
         ("cgan", "labels=[10]", ["labels=[10]", "0 to 9"]),
         ("cgan", "labels=[]", ["labels"]),
         ("dcgan", "step=7", ["step 7", "step_1"]),

@@ -145,7 +145,7 @@ def test_a_run_that_rolls_back_ends_well_with_consistent_logs(capsys) -> None:
     with Poisoned(5):
         assert main(ROLLBACK) == 0
     errors = capsys.readouterr().err
-    assert re.search(r"\bstep 4\b.*\(1 of 3 times\)", errors)
+    assert re.search(r"\bstep 4\b.*\(rollback 1 of 3\)", errors)
     state = newest("run")
     assert (state["step"], state["rollbacks"]) == (9, 1)
     assert all(value.isfinite().all() for value in state["model"].values() if isinstance(value, Tensor))
@@ -163,8 +163,8 @@ class KilledError(BaseException):
 def test_a_run_that_diverges_again_at_once_rolls_back_further(capsys) -> None:
     with Poisoned(5, until=3):
         assert main([*ROLLBACK, "trainer.steps=7", "trainer.save_every=1", "trainer.keep=0"]) == 0
-    lines = re.findall(r"^.*\(\d of 3 times\)$", capsys.readouterr().err, re.MULTILINE)
-    found = [re.search(r"back to step (\d)\b.*\((\d) of", line, re.IGNORECASE) for line in lines]
+    lines = re.findall(r"^.*\(rollback \d of 3\)$", capsys.readouterr().err, re.MULTILINE)
+    found = [re.search(r"back to step (\d)\b.*\(rollback (\d) of", line, re.IGNORECASE) for line in lines]
     assert [match and match.groups() for match in found] == [("4", "1"), ("3", "2"), ("2", "3")]
     assert newest("run")["rollbacks"] == 3
 
@@ -215,8 +215,8 @@ def test_rollbacks_are_limited(capsys) -> None:
     with Poisoned(5, until=9):
         assert main([*ROLLBACK, "trainer.rollbacks=2"]) == 2
         errors = capsys.readouterr().err
-        assert "(1 of 2 times)" in errors
-        assert "(2 of 2 times)" in errors
+        assert "(rollback 1 of 2)" in errors
+        assert "(rollback 2 of 2)" in errors
         last = errors.strip().splitlines()[-1]
         assert last.startswith("gantrain: diverged at step 5: ")
         assert "rollback" not in last

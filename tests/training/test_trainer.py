@@ -124,7 +124,7 @@ def test_the_page_shows_samples_curves_configuration_and_command(train) -> None:
     assert (status["state"], status["step"], status["done"], status["total"]) == ("done", 4, 4, 4)
     assert (status["model"], status["data"], status["thumbnail"]) == ("sgan", "digits", "images/step_4_samples.png")
     assert "name: sgan" in page.words
-    marked = {"steps: 4", "image_every: 2", "log_every: 1", "name: run", "load_size: 16", "batch_size: 4"}
+    marked = {"steps: 4", "image_every: 2", "log_every: 1", "load_size: 16", "batch_size: 4"}
     assert set(page.marked) == {*marked, "width: 4", "accelerator: cpu", "Marked"}
     assert "generator" in page.words
     assert "gantrain train " + " ".join([*TINY, "name=run", *typed]) in page.words

@@ -96,7 +96,7 @@ def test_a_run_goes_on_from_before_and_may_do_so_by_itself(train, monkeypatch, c
     leap(monkeypatch, 4, "generator", "weight", times=2)
     assert main(RUN) == 2
     assert main([*RUN, "trainer.on_divergence=rollback"]) == 0
-    told = "Going back to step 2, with the images in another order (1 of 3 times)"
+    told = "Rolling back to step 2, with the images in another order (rollback 1 of 3)"
     assert told in capsys.readouterr().err
     assert newest("run")["rollbacks"] == 1
     assert main([*RUN, "name=again"]) == 0

@@ -140,9 +140,9 @@ def test_other_hyper_parameters_are_refused_with_working_commands(train, capsys)
     typed = ["train", *TINY, "name=run", "trainer.steps=2", "optimizer.lr=2e-3", "model.ema=0.5"]
     assert main(typed) == 2
     message = capsys.readouterr().err
-    assert "optimizer.lr: 0.001 there, 0.002 here" in message
-    assert "model.ema: 0 there, 0.5 here" in message
-    assert "trainer" not in message.split("Go on")[0]
+    assert "optimizer.lr: 0.001 in the checkpoint, 0.002 now" in message
+    assert "model.ema: 0 in the checkpoint, 0.5 now" in message
+    assert "trainer" not in message.split("Resume with")[0]
     commands = re.findall(r"gantrain train .*", message)
     assert len(commands) == 3
     for command in commands:
@@ -166,7 +166,7 @@ def test_other_images_are_other_mathematics(train, capsys) -> None:
     settings = ["data=single", "trainer.steps=2"]
     train("run", *settings, "data.root=few")
     assert main(["train", *TINY, "name=run", *settings, "data.root=many"]) == 2
-    assert "training images: 5 there, 6 here" in capsys.readouterr().err
+    assert "training images: 5 in the checkpoint, 6 now" in capsys.readouterr().err
     assert main(["train", *TINY, "name=run", *settings, "data.root=others"]) == 2
     assert "training images: the same number, but other names" in capsys.readouterr().err
     Path("few").rename("moved")
