@@ -149,6 +149,8 @@ class Warm:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # The end of its input is not enough: processes that tests have forked may hold the other end of that pipe.
+        os.killpg(self._process.pid, signal.SIGTERM)
         self._process.communicate()
         self._folder.cleanup()
 
