@@ -16,7 +16,7 @@ from PIL import Image
 from gantrain.config.schema import Range
 from gantrain.data.sets.aligned import Aligned
 from gantrain.data.sets.digits import Digits
-from gantrain.data.sets.lmdb_writer import map_size, open_for_writing
+from gantrain.data.sets.lmdb_index import map_size, open_for_writing
 from gantrain.data.sets.lsun import Lsun
 from gantrain.data.sets.unaligned import Unaligned
 from gantrain.registry import DATASETS

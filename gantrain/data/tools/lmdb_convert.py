@@ -21,8 +21,7 @@ from gantrain.data.images.convert import EXTENSIONS, find_images
 from gantrain.data.images.decoding import NPY_MAGIC, TIFF_MAGIC
 from gantrain.data.sets.layout import divided
 from gantrain.data.sets.listing import HEADER
-from gantrain.data.sets.lmdb_index import KeyIndex
-from gantrain.data.sets.lmdb_writer import COMMIT_BYTES, map_size, open_for_writing
+from gantrain.data.sets.lmdb_index import COMMIT_BYTES, KeyIndex, map_size, open_for_writing
 from gantrain.data.sets.lsun import LmdbSource, class_ranges, open_source
 from gantrain.data.sets.single import classes_in
 from gantrain.errors import ConfigError

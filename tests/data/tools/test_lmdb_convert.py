@@ -12,7 +12,7 @@ import pytest
 from lmdb_files import Interruption, classes, content, encoded, fill, write
 
 from gantrain.cli.main import main
-from gantrain.data.sets import lmdb_writer
+from gantrain.data.sets import lmdb_index
 from gantrain.data.sets.lmdb_index import key_index, open_database
 from gantrain.data.tools import lmdb_convert as module
 from gantrain.data.tools.lmdb_convert import write_lmdb
@@ -62,7 +62,7 @@ def test_more_images_than_a_transaction_holds(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("size", [20, 5000, 300_000])
 def test_there_is_room_for_files_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(lmdb_writer, "COMMIT_BYTES", 1 << 16)  # The only margin.
+    monkeypatch.setattr(lmdb_index, "COMMIT_BYTES", 1 << 16)  # The only margin.
     made = fill(tmp_path / "in", {f"{'x' * 200}{number}.png": os.urandom(size) for number in range(300)})
     write_lmdb(Path("in"), Path("out"))
     assert content(tmp_path / "out") == {name.encode(): value for name, value in made.items()}
