@@ -137,7 +137,7 @@ class Check:
         """More than the GPU has ends in one line."""
         done = self.train("memory", "data.load_size=256", "data.batch_size=4096", "trainer.steps=2")
         lines = [line for line in done.stderr.strip().splitlines() if "memory" in line]
-        passed = done.returncode == 1 and "Traceback" not in done.stderr and bool(lines)
+        passed = done.returncode == 2 and "Traceback" not in done.stderr and bool(lines)
         return Row("out of memory", passed, lines[-1] if lines else done.stderr.strip()[-200:])
 
     def synchronisations(self, model: str) -> Row:
