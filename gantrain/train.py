@@ -61,7 +61,8 @@ def _train_here(context: RunContext) -> int:
         if context.settings.dry_run:
             from gantrain.training.dry_run import describe
 
-            print(describe(parts.model, parts.update, parts.stream, context.trainer))
+            with closing(parts.stream):
+                print(describe(parts.model, parts.update, parts.stream, context.trainer))
             return 0
         restore_sigint()  # Every library is imported by now.
         lock = RunLock(context.folder) if distributed.rank() == 0 else None  # Rank 0 writes for all.

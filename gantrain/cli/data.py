@@ -90,7 +90,7 @@ def _call(name: str, command: Command, words: list[str]) -> int | None:
             raise ConfigError(f"unknown option {word}; for a path of this name, type ./{word}")
     needed = [key for key, parameter in parameters.items() if parameter.default is parameter.empty and key not in typed]
     if len(plain) != len(needed):
-        raise ConfigError(f"usage: gantrain data {name} {command.takes}; see gantrain data {name} --help")
+        raise ConfigError(f"expected: gantrain data {name} {command.takes}; see gantrain data {name} --help")
     typed |= zip(needed, plain, strict=True)
     hints = typing.get_type_hints(run, include_extras=True)
     return construct(run, {key: _value(text, hints.get(key, Any), key) for key, text in typed.items()}, key="")

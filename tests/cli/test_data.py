@@ -72,9 +72,9 @@ def test_a_signature_is_what_a_command_takes(paint: list[object], words: list[st
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ([], "usage: gantrain data paint WALL COLOUR [coats=2]; see gantrain data paint --help"),
-        (["north"], "usage: gantrain data paint WALL COLOUR"),
-        (["north", "red", "blue"], "usage: gantrain data paint WALL COLOUR"),
+        ([], "expected: gantrain data paint WALL COLOUR [coats=2]; see gantrain data paint --help"),
+        (["north"], "expected: gantrain data paint WALL COLOUR"),
+        (["north", "red", "blue"], "expected: gantrain data paint WALL COLOUR"),
         (["north", "red", "coat=3"], "coat=3: unknown key; did you mean 'coats'?"),
         (["north", "red", "coats=0"], "coats: expected a whole number at least 1, got 0"),
         (["north", "red", "coats=many"], "coats: expected a whole number at least 1, got 'many'"),

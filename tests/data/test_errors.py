@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def test_batches_keep_no_trace_of_it() -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_by_default_the_run_ends_with_the_images_name(workers: int) -> None:
     batches = stream(on_error="raise", num_workers=workers)
-    with pytest.raises(ConfigError, match=r"^can't read the image (4|5|39)\.png: torn$"):
+    with closing(batches), pytest.raises(ConfigError, match=r"^can't read the image (4|5|39)\.png: torn$"):
         list(islice(batches, 10))
     assert batches.faults.summary() == []
 
@@ -109,8 +110,9 @@ def test_by_default_the_run_ends_with_the_images_name(workers: int) -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_hundred_bad_images_on_end_are_another_mistake(workers: int) -> None:
     text = r"^data\.on_error=skip: 100 items in a row can't be read; the last: can't read the image \d+\.png: torn"
-    with pytest.raises(ConfigError, match=text):
-        next(stream(Torn(size=1000, bad=range(1000)), num_workers=workers))
+    batches = stream(Torn(size=1000, bad=range(1000)), num_workers=workers)
+    with closing(batches), pytest.raises(ConfigError, match=text):
+        next(batches)
     nearly = Torn(size=1000, bad=range(1, 100))  # 99
     assert {int(name.split()[0]) for name in names(stream(nearly, num_workers=workers), 250)}.isdisjoint(nearly.bad)
 

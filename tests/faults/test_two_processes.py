@@ -60,7 +60,7 @@ Interruption._handle, Updates.begin, Updates.generator = taken, held, poisoned
 """
 RUN = ["train", *TINY, "trainer.devices=2", "plugins=[holding]", "model=dcgan", "model.ema=0.9", "name=run"]
 RUN += ["data.num_workers=1", "trainer.steps=12", "trainer.log_every=2", "trainer.save_every=4"]
-AGAIN = "the same command goes on"
+AGAIN = "the same command resumes"
 LONG = 120  # seconds, of what takes some
 
 
@@ -220,7 +220,7 @@ def test_divergence_on_one_rank_stops_both_or_rolls_both_back(warm: Warm, workpl
     crash = Path("checkpoints/run/crash")
     assert back == (
         f"diverged at step 6: the loss of the generator is not finite; see {crash}/step_6.json. "
-        "Going back to step 4, with the images in another order (1 of 1 times)"
+        "Rolling back to step 4, with the images in another order (rollback 1 of 1)"
     )
     told = f"gantrain: diverged at step 11: the gradient of the generator is nan; see {crash}/step_11.json. Try "
     assert end.startswith(told)

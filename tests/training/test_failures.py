@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import multiprocessing.process
 import os
 import re
 import signal
@@ -34,6 +35,21 @@ from gantrain.training import failures
 
 RUN = ["train", *TINY, "name=run", "trainer.log_every=2"]
 Poison = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def earlier_children() -> list[multiprocessing.process.BaseProcess]:
+    """The processes that earlier tests have left."""
+    EARLIER[:] = multiprocessing.active_children()
+    return EARLIER
+
+
+EARLIER: list[multiprocessing.process.BaseProcess] = []
+
+
+def new_children() -> list[multiprocessing.process.BaseProcess]:
+    """The processes that this test has started."""
+    return [child for child in multiprocessing.active_children() if child not in EARLIER]
 
 
 @pytest.fixture
@@ -349,7 +365,7 @@ def test_a_worker_that_dies_is_one_line_with_the_cause(
     assert line.startswith("gantrain: a data worker ")
     assert all(word in line for word in words)
     assert_crashed(line.removeprefix("gantrain: "))
-    assert multiprocessing.active_children() == []
+    assert new_children() == []
 
 
 def broken() -> None:
@@ -373,7 +389,7 @@ def test_an_item_that_fails_is_one_line_with_its_number_and_place(workers: int, 
     assert message.startswith("gantrain: ")
     assert "item 17 " in message
     assert message.endswith(f": ValueError: a strange ({__file__}:{line})")
-    assert multiprocessing.active_children() == []
+    assert new_children() == []
     monkeypatch.undo()
 
 
@@ -415,13 +431,13 @@ def test_an_unexpected_error_while_training_leaves_no_worker(monkeypatch) -> Non
     def bad(self: Updates, number: int, progress: float) -> None:
         begin(self, number, progress)
         if number == 3:
-            assert len(multiprocessing.active_children()) == 2
+            assert len(new_children()) == 2
             raise AssertionError("a bug")
 
     monkeypatch.setattr(Updates, "begin", bad)
     with pytest.raises(AssertionError, match="a bug"):
         main(WORKERS)
-    assert multiprocessing.active_children() == []
+    assert new_children() == []
 
 
 def test_an_error_while_waiting_for_a_batch_leaves_no_worker(monkeypatch) -> None:
@@ -431,7 +447,7 @@ def test_an_error_while_waiting_for_a_batch_leaves_no_worker(monkeypatch) -> Non
     monkeypatch.setattr(torch.utils.data.dataloader._MultiProcessingDataLoaderIter, "_get_data", bad)
     with pytest.raises(AssertionError, match="a bug"):
         main(WORKERS)
-    assert multiprocessing.active_children() == []
+    assert new_children() == []
 
 
 @pytest.mark.parametrize(

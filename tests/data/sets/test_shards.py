@@ -392,7 +392,7 @@ def test_a_model_trains_and_resumes_on_shards_of_digits(train, capsys: pytest.Ca
     capsys.readouterr()
     pack(Path("data/train/part-000.tar"), samples(range(70, 95)))
     assert main(["train", *TINY, *keys, "name=whole", "trainer.steps=6"]) == 2
-    assert "\n  training images: as many" in capsys.readouterr().err
+    assert "\n  training images: the same number" in capsys.readouterr().err
 
 
 def test_images_of_shards_are_translated_in_full_size(train) -> None:

@@ -122,9 +122,9 @@ def test_the_help_lists_every_name(arguments: list[str], capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
-        (["download"], "usage: gantrain data download NAME [root=datasets]; see gantrain data download --help"),
-        (["download", "maps", "facades"], "usage: gantrain data download NAME [root=datasets]; "),
-        (["download", "name=maps", "facades"], "usage: gantrain data download NAME [root=datasets]; "),
+        (["download"], "expected: gantrain data download NAME [root=datasets]; see gantrain data download --help"),
+        (["download", "maps", "facades"], "expected: gantrain data download NAME [root=datasets]; "),
+        (["download", "name=maps", "facades"], "expected: gantrain data download NAME [root=datasets]; "),
         (["download", "maps", "rot=x"], "rot=x: unknown key; did you mean 'root'?"),
         (["download", "horse2zbra"], "unknown data set 'horse2zbra'; did you mean 'horse2zebra'?"),
         (["fetch", "maps"], "no command 'data fetch'; "),
