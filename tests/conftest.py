@@ -11,6 +11,9 @@ from pathlib import Path
 
 # One thread per worker, and per process that a test starts: two workers with two threads each are slower than with one.
 os.environ["OMP_NUM_THREADS"] = "1"
+# A shell starts background jobs with Ctrl-C ignored, and tests of interruptions would find it so.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 import torch

@@ -134,7 +134,7 @@ def test_a_checkpoint_that_holds_no_run_is_refused(train, capsys) -> None:
         checkpoint_file.write({**state, "config": config}, path)
         assert "checkpoints/run" in refused(["test", "run=checkpoints/run"], capsys)
         checkpoint_file.write({**state, "config": {**config, key: [1]}}, path)
-        assert f"there is no {key} in its configuration" in refused(["test", "run=checkpoints/run"], capsys)
+        assert f"its configuration has no {key}" in refused(["test", "run=checkpoints/run"], capsys)
     for plugins in ("noted", [1], None):
         checkpoint_file.write({**state, "config": {**state["config"], "plugins": plugins}}, path)
         assert "plugins are no list of names" in refused(["test", "run=checkpoints/run"], capsys)
