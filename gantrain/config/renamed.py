@@ -48,7 +48,7 @@ def rename_overrides(cls: type) -> None:
     """Make a method that ``cls`` overrides under an old name override the new one; for ``__init_subclass__``."""
     for name, method in list(vars(cls).items()):
         inherited = (vars(base).get(name) for base in cls.__mro__[1:])
-        for old in (each for each in inherited if isinstance(each, RenamedMethod)):
+        for old in (each for each in inherited if isinstance(each, RenamedMethod) and each.new not in vars(cls)):
             _warn(f"{cls.__name__}.{name}", old.new)
             setattr(cls, old.new, method)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from gantrain.config.renamed import renamed
+from gantrain.config.renamed import RenamedMethod, rename_overrides, renamed
 from gantrain.data.images.store import ImageCache
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
@@ -77,6 +77,10 @@ class ImageDataset(Dataset[Batch], ABC):
     shuffled: bool = True
     paired: bool = True
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        rename_overrides(cls)
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of items."""
@@ -96,6 +100,8 @@ class ImageDataset(Dataset[Batch], ABC):
     def sample(self, fraction: float, seed: int) -> ImageDataset:
         """The data set restricted to a random fraction of each domain, at least one image, in the same order."""
         return Selection(self, drawn(len(self), fraction, seed))
+
+    keep = RenamedMethod("use_cache")
 
     def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
         """Take decoded images from a cache from now on, those of the items at ``indices``, or of all if it is None.

@@ -17,6 +17,7 @@ from gantrain.data.base import (
     to_signed_range,
     to_uint8,
 )
+from gantrain.data.sets.digits import Digits
 from gantrain.data.settings import build_dataset
 from gantrain.errors import ConfigError
 
@@ -201,3 +202,15 @@ def test_every_8_bit_value_survives_the_way_there_and_back() -> None:
 def test_images_beyond_the_range_are_clipped_and_others_rounded() -> None:
     # (x + 1) 127.5: -0.5 is 63.75, 0 is 127.5 (to the even 128), 0.1 is 140.25
     assert to_uint8(torch.tensor([-7.0, -1.0, -0.5, 0.0, 0.1, 1.0, 9.0])).tolist() == [0, 0, 64, 128, 140, 255, 255]
+
+
+def test_a_data_set_with_the_old_method_keep_gets_the_cache() -> None:
+    with pytest.warns(DeprecationWarning, match=r"Old\.keep is now use_cache"):
+
+        class Old(Digits):
+            def keep(self, cache: object, indices: object = None) -> None:
+                self.given = cache
+
+    old = Old(load_size=16, phase="test")
+    old.use_cache({})
+    assert old.given == {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from gantrain.config.renamed import RenamedMethod, rename_overrides
 from gantrain.errors import ConfigError
 from gantrain.registry import LOGGERS
 from gantrain.report.log import Line
@@ -26,9 +26,7 @@ class Logger:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "picture" in vars(cls) and "image" not in vars(cls):
-            warnings.warn(f"{cls.__name__}.picture: rename it to image", DeprecationWarning, stacklevel=2)
-            cls.image = vars(cls)["picture"]  # type: ignore[method-assign]
+        rename_overrides(cls)
 
     def begin(self, step: int, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
         """The run starts or resumes; always the first call, and called again if the run returns to an earlier step.
@@ -41,6 +39,8 @@ class Logger:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Values by name; the same step may be logged twice, with different names."""
+
+    picture = RenamedMethod("image")
 
     def image(self, step: int, name: str, image: Image.Image) -> None:
         """A grid of images."""

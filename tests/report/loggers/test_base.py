@@ -96,7 +96,7 @@ def test_a_logger_of_a_plug_in_is_one_class(capsys) -> None:
 
 
 def test_a_logger_with_the_old_method_picture_gets_images() -> None:
-    with pytest.warns(DeprecationWarning, match=r"Old\.picture: rename it to image"):
+    with pytest.warns(DeprecationWarning, match=r"Old\.picture is now image"):
 
         class Old(Logger):
             def picture(self, step: int, name: str, image: Image.Image) -> None:
