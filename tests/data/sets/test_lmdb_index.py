@@ -14,9 +14,10 @@ from pathlib import Path
 
 import lmdb
 import pytest
+from in_processes import build_index, read_part
 
 from gantrain.data.sets import lmdb_index as module
-from gantrain.data.sets.lmdb_index import Database, KeyIndex, key_index, open_database
+from gantrain.data.sets.lmdb_index import Database, key_index, open_database
 from gantrain.errors import ConfigError
 
 
@@ -123,10 +124,6 @@ def test_many_processes_read_at_once(tmp_path: Path, start: str) -> None:
         parts = pool.starmap(read_part, [(database, index, part) for part in range(2)])
     assert parts == [[b"%d" % number for number in range(part, 500, 2)] for part in range(2)]
     assert database.get(index[499]) == b"499"
-
-
-def read_part(database: Database, index: KeyIndex, part: int) -> list[bytes]:
-    return [database.get(index[number]) for number in range(part, len(index), 2)]
 
 
 def test_a_forked_process_opens_an_environment_of_its_own(tmp_path: Path) -> None:
@@ -373,11 +370,6 @@ def test_without_space_one_line_gives_the_remedy(tmp_path: Path, monkeypatch: py
 def test_processes_that_build_at_once_all_get_a_whole_index(tmp_path: Path) -> None:
     made(tmp_path / "db", 30_000)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        found = pool.map(build, [tmp_path / "db"] * 2)
+        found = pool.map(build_index, [tmp_path / "db"] * 2)
     assert found == [(30_000, b"%040x" % (29_999 * 7919))] * 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["db", "db.keys"]
-
-
-def build(path: Path) -> tuple[int, bytes]:
-    index = key_index(open_database(path))
-    return len(index), index[len(index) - 1]

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import assert_same_bits, newest
+from in_processes import brightness
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -207,10 +208,6 @@ def test_many_processes_read_the_same_images(tmp_path: Path, start: str) -> None
     mine = [whole.item(index, index)["image"].sum().item() for index in range(24)]
     with multiprocessing.get_context(start).Pool(2) as pool:
         assert pool.starmap(brightness, [(whole, index) for index in range(24)]) == mine
-
-
-def brightness(dataset: Lsun, index: int) -> float:
-    return dataset.item(index, index)["image"].sum().item()
 
 
 def drawn(dataset: Lsun, num_workers: int, *, start: int = 0, count: int = 9) -> Iterator[Batch]:

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, assert_same_bits, newest
+from in_processes import brightness
 from PIL import Image
 from sharded import digits, made, names, pack, png, refusal, samples, shards, single
 
@@ -28,7 +29,7 @@ from gantrain.cli.main import main
 from gantrain.data.base import Batch
 from gantrain.data.images.cache import Cache
 from gantrain.data.sets import shards as module
-from gantrain.data.sets.shards import OpenShard, Shards, expanded
+from gantrain.data.sets.shards import OpenShard, expanded
 from gantrain.data.stream import BatchStream
 from gantrain.errors import ConfigError
 
@@ -293,10 +294,6 @@ def test_many_processes_read_the_same_images(tmp_path: Path, start: str) -> None
     mine = [whole.item(index, index)["image"].sum().item() for index in range(24)]
     with get_context(start).Pool(2) as pool:
         assert pool.starmap(brightness, [(whole, index) for index in range(24)]) == mine
-
-
-def brightness(dataset: Shards, index: int) -> float:
-    return dataset.item(index, index)["image"].sum().item()
 
 
 def open_files(folder: Path) -> int:
