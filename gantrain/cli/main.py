@@ -132,7 +132,7 @@ def _run_composed(command: str, flags: list[str], typed: list[str], job: Callabl
 
 
 def _list(arguments: list[str]) -> int:
-    import gantrain.training.build  # noqa: F401 - files every class
+    import gantrain.training.build  # noqa: F401 - registers every class
     from gantrain.registry import REGISTRIES, import_plugins
 
     if any(word.startswith("-") for word in arguments):
