@@ -8,19 +8,21 @@ from typing import Any
 
 import torch
 
+from gantrain.config.schema import construct
 from gantrain.data.base import Batch, ImageDataset
 from gantrain.data.stream import BatchStream
 
-ON_CPU = {"device": torch.device("cpu"), "dtype": torch.float32, "channels_last": False}
-
 
 def stream(dataset: ImageDataset, **keys: Any) -> BatchStream:
-    """Batches of 5, by default."""
-    return BatchStream(dataset, **{"batch_size": 5, "seed": 3, "num_workers": 0, **ON_CPU, **keys})
+    """Batches of 4, by default; keys of the configuration are checked as in a run."""
+    runtime = {"seed": 3, "device": torch.device("cpu"), "dtype": torch.float32, "channels_last": False}
+    keys = {"batch_size": 4, "num_workers": 0, **runtime, **keys}
+    config = {key: keys.pop(key) for key in ("batch_size", "num_workers", "on_error") if key in keys}
+    return construct(BatchStream, config, key="data", dataset=dataset, **keys)
 
 
-def batches(dataset: ImageDataset, num_workers: int, *, start: int = 0, count: int = 9, **keys: Any) -> Iterator[Batch]:
+def batches(dataset: ImageDataset, *, start: int = 0, count: int = 9, **keys: Any) -> Iterator[Batch]:
     """``count`` batches from number ``start`` on."""
-    opened = stream(dataset, num_workers=num_workers, **keys)
+    opened = stream(dataset, **keys)
     opened.position = start
     return islice(opened, count)

@@ -60,11 +60,11 @@ def test_halves_of_pairs_are_stored_together_if_settings_are_equal(channels_b: i
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_batches_do_not_depend_on_workers_or_resumption(workers: int) -> None:
-    expected = [*batches(dataset("unaligned"), 0, batch_size=3)]
+    expected = [*batches(dataset("unaligned"), batch_size=3)]
     images = cached(dataset("unaligned"))
     shutil.rmtree("data")
-    assert_same_bits([*batches(images, workers, batch_size=3)], expected)
-    assert_same_bits([*batches(images, workers, batch_size=3, start=4, count=3)], expected[4:7])
+    assert_same_bits([*batches(images, num_workers=workers, batch_size=3)], expected)
+    assert_same_bits([*batches(images, num_workers=workers, batch_size=3, start=4, count=3)], expected[4:7])
 
 
 @pytest.mark.parametrize("settings", [DISK, Cache(cache="memory")], ids=["disk", "memory"])

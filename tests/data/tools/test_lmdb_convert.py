@@ -55,7 +55,7 @@ def test_one_of_another_folder_is_not_taken_for_it(tmp_path: Path, capsys) -> No
 
 def test_more_images_than_a_transaction_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "COMMIT_BYTES", 3000)
-    made = fill(tmp_path / "in", {f"{number}.png": encoded(seed=number, size=32) for number in range(20)})
+    made = fill(tmp_path / "in", {f"{number}.png": encoded(seed=number, height=32) for number in range(20)})
     write_lmdb(Path("in"), Path("out"))
     assert content(tmp_path / "out") == {name.encode(): value for name, value in made.items()}
 
