@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.spawn
 import os
 import shutil
 import signal
@@ -69,8 +70,9 @@ def warm() -> Iterator[Warm]:
 
 @pytest.fixture
 def warm_python(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes that libraries start as ``sys.executable`` are forked by the server."""
+    """Processes that libraries start as ``sys.executable``, or spawn, are forked by the server."""
     monkeypatch.setattr(sys, "executable", warm.python)
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(warm.python))
 
 
 @pytest.fixture

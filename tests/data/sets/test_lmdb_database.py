@@ -84,6 +84,7 @@ def test_a_pickled_database_is_a_path(tmp_path: Path) -> None:
     assert pickle.loads(packed) is database
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_many_processes_read_at_once(tmp_path: Path, start: str) -> None:
     database = open_database(numbered(tmp_path / "db", 500))

@@ -215,6 +215,7 @@ def test_a_full_disk_is_reported_with_the_remedy(tmp_path: Path, monkeypatch: py
         key_index(open_database(tmp_path / "db"))
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_processes_that_build_the_index_at_once_all_get_it(tmp_path: Path) -> None:
     count = 30_000
     numbered(tmp_path / "db", count)

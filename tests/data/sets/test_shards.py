@@ -288,6 +288,7 @@ def test_a_pickled_data_set_contains_neither_names_nor_images(tmp_path: Path) ->
     assert_same_bits(pickle.loads(packed).item(5, 1), item)
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_many_processes_read_the_same_images(tmp_path: Path, start: str) -> None:
     whole = shards(made(tmp_path, 24, each=3))
