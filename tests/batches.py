@@ -22,7 +22,7 @@ def stream(dataset: ImageDataset, **keys: Any) -> BatchStream:
 
 
 def batches(dataset: ImageDataset, *, start: int = 0, count: int = 9, **keys: Any) -> Iterator[Batch]:
-    """``count`` batches from number ``start`` on."""
-    opened = stream(dataset, **keys)
+    """``count`` batches, of 5 by default, from number ``start`` on."""
+    opened = stream(dataset, **{"batch_size": 5, **keys})
     opened.position = start
     return islice(opened, count)

@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import assert_same_bits, newest
 from omegaconf import OmegaConf
 from PIL import Image
 
+from gantrain.cli.main import main
+from gantrain.config.schema import takes
 from gantrain.data.base import ImageDataset
 from gantrain.data.sets import digit_sets as module
-from gantrain.data.sets.digit_sets import INK, Digits2Stripes, Edges2Digits, outline, striped
+from gantrain.data.sets.digit_sets import INK, Digits2Stripes, DigitsLmdb, Edges2Digits, outline, striped
 from gantrain.data.sets.digits import Digits
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
@@ -223,3 +226,32 @@ def test_a_size_that_shows_no_stripes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^data\.crop_size: expected a whole number at least 16 .*, got 8$"):
         built("digits2stripes", tmp_path / "made", load_size=8)
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- a database
+
+
+def test_the_digits_are_the_same_from_their_database(tmp_path: Path) -> None:
+    config = OmegaConf.load(CONFIGS / "digits_lmdb.yaml").data
+    OmegaConf.resolve(config)
+    keys = {key: value for key, value in config.items() if takes(DigitsLmdb, key) or key == "mode"}
+    for phase, count in (("train", 4500), ("test", 500)):
+        whole = DATASETS.build(keys, phase=phase)
+        digits = Digits(load_size=32, phase=phase)
+        assert len(whole) == count
+        assert whole.held_out
+        assert whole.spec == digits.spec
+        for index in range(0, count, 37):
+            item = whole.item(index, 0)
+            label, _, name = item["name"].partition("/")
+            assert item["label"] == int(label)
+            assert torch.equal(item["image"], digits.item(int(name[:5]), 0)["image"])
+
+
+def test_a_model_trains_and_resumes_on_the_digits_in_a_database(train) -> None:
+    keys = ["model=cgan", "data=digits_lmdb", "data.max_size=40"]
+    train("whole", *keys, "trainer.steps=4", "data.num_workers=2")
+    train("halves", *keys, "trainer.steps=2")
+    train("halves", *keys, "trainer.steps=4")
+    assert_same_bits(newest("whole")["model"], newest("halves")["model"])
+    assert main(["test", "run=checkpoints/whole"]) == 0

@@ -17,13 +17,7 @@ from sharded import Members, digits, made, names, names_in, pack, png, refusal, 
 from gantrain.errors import ConfigError
 from gantrain.inference.translate import ImageFolder
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of indices, which does not exist yet."""
-    place = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("GANTRAIN_CACHE", str(place))
-    return place / "shards"
+pytestmark = pytest.mark.usefixtures("shard_indices")
 
 
 # ---- samples
@@ -199,7 +193,7 @@ def test_tars_joined_to_one_file_are_refused(tmp_path: Path) -> None:
 # ---- corrupt shards
 
 
-def test_a_truncated_shard_is_refused(tmp_path: Path, folder: Path) -> None:
+def test_a_truncated_shard_is_refused(tmp_path: Path, shard_indices: Path) -> None:
     whole = pack(tmp_path / "x.tar", samples(range(3))).read_bytes()
     end = len(whole.rstrip(b"\0"))
     end += -end % 512  # from there on, there are zeros: 1024 of them are the end mark, the first of which is needed
@@ -207,7 +201,7 @@ def test_a_truncated_shard_is_refused(tmp_path: Path, folder: Path) -> None:
         (tmp_path / "x.tar").write_bytes(whole[:size])
         found = refusal(tmp_path)
         assert re.search(rf"x\.tar is (truncated, .* missing after {size:,} bytes$|not a tar file)", found)
-    assert [*folder.iterdir()] == []
+    assert [*shard_indices.iterdir()] == []
     (tmp_path / "x.tar").write_bytes(whole[: end + 512])
     assert len(shards(tmp_path)) == 3
 
