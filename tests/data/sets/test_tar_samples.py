@@ -183,10 +183,10 @@ def test_tars_joined_to_one_file_are_refused(tmp_path: Path) -> None:
     joined.parent.mkdir()
     joined.write_bytes(b"".join(parts))
     where = len(parts[0].rstrip(b"\0")) // 512 * 512 + 512
-    said = refusal(joined)
-    assert said.startswith(f"data.root: the shard {joined} continues after its end mark at byte {where:,}")
-    assert "keep each in a separate file" in said
-    joined.write_bytes(parts[0] + bytes(1 << 20))  # zeros, as tar -b adds them
+    message = refusal(joined)
+    for part in ("data.root: ", f"{joined} continues after its end mark", f"byte {where:,}", "separate file"):
+        assert part in message
+    joined.write_bytes(parts[0] + bytes(1 << 20))  # tar -b appends zeros.
     assert len(shards(joined)) == 4
 
 
@@ -221,7 +221,7 @@ def test_a_corrupt_header_is_refused(tmp_path: Path) -> None:
 
 def test_invalid_sizes_and_names_are_refused(tmp_path: Path) -> None:
     path = pack(tmp_path / "x.tar", samples([0, 1]))
-    for size in (-1, -512, -1024, -2048):  # some of which point back
+    for size in (-1, -512, -1024, -2048):  # Some of these point back.
         damaged = bytearray(path.read_bytes())
         damaged[1024 + 124 : 1024 + 136] = (256**12 + size).to_bytes(12, "big")
         damaged[1024 + 148 : 1024 + 156] = b" " * 8
@@ -247,7 +247,7 @@ def test_any_garbage_is_refused_in_one_line_or_read(tmp_path: Path) -> None:
         start = 512 * random.integers(0, 4)
         places = random.integers(start, start + 512, random.integers(1, 8))
         garbled[places] = random.integers(0, 256, len(places))
-        for header in range(0, 2048, 512):  # else hardly any garbage came through
+        for header in range(0, 2048, 512):  # Otherwise, hardly any garbage would be read.
             block = garbled[header : header + 512]
             block[148:156] = 32
             block[148:156] = np.frombuffer(b"%06o\0 " % block.sum(), np.uint8)
