@@ -8,22 +8,12 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import pytest
+from constructors import Child, Parent
 
 import gantrain.registry
 import gantrain.training.build
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS, DISCRIMINATORS, GENERATORS, LOGGERS, MODELS, OPTIMIZERS, REGISTRIES, Registry
-
-
-class Parent:
-    def __init__(self, *, spec: str, width: int, rate: float) -> None:
-        self.spec, self.width, self.rate = spec, width, rate
-
-
-class Child(Parent):
-    def __init__(self, *, depth: int, **others: Any) -> None:
-        super().__init__(**others)
-        self.depth = depth
 
 
 class Keyless:

@@ -23,13 +23,13 @@ from gantrain.data.images.headers import Header, read_header
         ("1.tif", "F", Header(10, 12, 1, "float32")),
     ],
 )
-def test_headers_tell_size_channels_and_depth(tmp_path: Path, name: str, mode: str, expected: Header) -> None:
+def test_headers_contain_size_channels_and_depth(tmp_path: Path, name: str, mode: str, expected: Header) -> None:
     Image.new(mode, (12, 10)).save(tmp_path / name)
     assert read_header(tmp_path / name, 3, "it") == expected
     assert read_header((tmp_path / name).read_bytes(), 3, "it") == expected
 
 
-def test_headers_are_of_the_upright_image_and_of_either_order_of_an_array(tmp_path: Path) -> None:
+def test_headers_give_the_size_of_the_upright_image_with_channels_last(tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[274] = 6
     Image.new("RGB", (12, 10)).save(tmp_path / "1.jpg", exif=turned)

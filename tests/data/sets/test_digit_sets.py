@@ -88,7 +88,7 @@ def test_a_pair_is_an_outline_beside_its_digit(pairs: tuple[Path, int], phase: s
     assert all(np.array_equal(a[:, size:], b) for a, b in zip(found.values(), digits(phase, size), strict=True))
 
 
-def test_an_outline_is_the_rim_of_the_ink_and_nothing_else(pairs: tuple[Path, int]) -> None:
+def test_an_outline_is_exactly_the_edge_of_the_ink(pairs: tuple[Path, int]) -> None:
     root, size = pairs
     inside_pixels = 0
     for both in images(root / "test").values():
@@ -120,7 +120,7 @@ def test_the_outline_of_a_square_is_one_pixel_wide() -> None:
 
 
 @pytest.mark.parametrize("phase", ["train", "test"])
-def test_no_digit_is_in_both_domains_and_none_is_left_out(domains: tuple[Path, int], phase: str) -> None:
+def test_every_digit_is_in_exactly_one_domain(domains: tuple[Path, int], phase: str) -> None:
     root, size = domains
     assert sorted(path.name for path in root.iterdir()) == ["testA", "testB", "trainA", "trainB"]
     plain, stripes = images(root / f"{phase}A"), images(root / f"{phase}B")
@@ -135,14 +135,14 @@ def test_no_digit_is_in_both_domains_and_none_is_left_out(domains: tuple[Path, i
 
 
 @pytest.mark.parametrize("phase", ["train", "test"])
-def test_each_class_is_as_often_in_either_domain(domains: tuple[Path, int], phase: str) -> None:
+def test_classes_are_equally_frequent_in_both_domains(domains: tuple[Path, int], phase: str) -> None:
     counts = [Counter(path.name[-5] for path in (domains[0] / f"{phase}{side}").iterdir()) for side in "AB"]
     assert set(counts[0]) == set("0123456789")
     for digit in "0123456789":
         assert 0 <= counts[0][digit] - counts[1][digit] <= 1
 
 
-def test_stripes_are_of_two_strong_colours_in_every_image(domains: tuple[Path, int]) -> None:
+def test_stripes_have_two_saturated_colours_in_every_image(domains: tuple[Path, int]) -> None:
     for image in images(domains[0] / "testB").values():
         bright = image[image.max(axis=2) > 128].astype(int)
         assert ((bright.max(axis=1) - bright.min(axis=1)) > 128).all()  # Saturated.
@@ -163,7 +163,7 @@ def test_stripes_are_an_eighth_of_the_image_wide_and_fall_to_the_right() -> None
 
 
 @pytest.mark.parametrize("size", [32, 64])
-def test_pairs_are_written_on_first_use_and_read_as_any_pairs(tmp_path: Path, size: int) -> None:
+def test_pairs_are_written_on_first_use(tmp_path: Path, size: int) -> None:
     train = built("edges2digits", tmp_path / "new/pairs", load_size=size)
     test = built("edges2digits", tmp_path / "new/pairs", "test", load_size=size)
     assert (len(train), len(test)) == (4500, 500)
@@ -173,7 +173,7 @@ def test_pairs_are_written_on_first_use_and_read_as_any_pairs(tmp_path: Path, si
     assert torch.equal(item["a"][0], torch.from_numpy(outline(digit)))
 
 
-def test_two_domains_are_written_on_first_use_and_read_as_any_domains(tmp_path: Path) -> None:
+def test_two_domains_are_written_on_first_use(tmp_path: Path) -> None:
     train, test = (built("digits2stripes", tmp_path / "domains", phase) for phase in ("train", "test"))
     assert (len(train), len(test)) == (2252, 252)
     assert train.spec.shape("a") == train.spec.shape("b") == (3, 32, 32)
@@ -184,7 +184,7 @@ def test_two_domains_are_written_on_first_use_and_read_as_any_domains(tmp_path: 
 
 @pytest.mark.parametrize("name", ["edges2digits", "digits2stripes"])
 @pytest.mark.usefixtures("few")
-def test_what_is_there_is_read_as_it_is(tmp_path: Path, name: str) -> None:
+def test_existing_images_are_left_unchanged(tmp_path: Path, name: str) -> None:
     size = len(built(name, tmp_path / "made"))
     folder = tmp_path / "made" / ("train" if name == "edges2digits" else "trainA")
     next(folder.iterdir()).unlink()
@@ -195,7 +195,7 @@ def test_what_is_there_is_read_as_it_is(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["edges2digits", "digits2stripes"])
 @pytest.mark.usefixtures("few")
-def test_a_writing_that_is_interrupted_leaves_nothing(tmp_path: Path, name: str, monkeypatch) -> None:
+def test_interrupted_writing_leaves_no_files(tmp_path: Path, name: str, monkeypatch) -> None:
     saved = []
     save = module._save
 
@@ -222,7 +222,7 @@ def test_an_existing_folder_is_not_written_to(tmp_path: Path) -> None:
     assert list((tmp_path / "mine").iterdir()) == []
 
 
-def test_a_size_that_shows_no_stripes_is_refused(tmp_path: Path) -> None:
+def test_a_size_too_small_for_stripes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^data\.crop_size: expected a whole number at least 16 .*, got 8$"):
         built("digits2stripes", tmp_path / "made", load_size=8)
     assert list(tmp_path.iterdir()) == []
@@ -231,7 +231,7 @@ def test_a_size_that_shows_no_stripes_is_refused(tmp_path: Path) -> None:
 # ---- a database
 
 
-def test_the_digits_are_the_same_from_their_database(tmp_path: Path) -> None:
+def test_the_database_contains_the_same_digits(tmp_path: Path) -> None:
     config = OmegaConf.load(CONFIGS / "digits_lmdb.yaml").data
     OmegaConf.resolve(config)
     keys = {key: value for key, value in config.items() if takes(DigitsLmdb, key) or key == "mode"}
@@ -248,7 +248,7 @@ def test_the_digits_are_the_same_from_their_database(tmp_path: Path) -> None:
             assert torch.equal(item["image"], digits.item(int(name[:5]), 0)["image"])
 
 
-def test_a_model_trains_and_resumes_on_the_digits_in_a_database(train) -> None:
+def test_a_model_trains_and_resumes_on_the_database(train) -> None:
     keys = ["model=cgan", "data=digits_lmdb", "data.max_size=40"]
     train("whole", *keys, "trainer.steps=4", "data.num_workers=2")
     train("halves", *keys, "trainer.steps=2")
