@@ -48,6 +48,8 @@ def test_every_experiment_trains_two_steps(experiment: str, made, capsys) -> Non
         # The discriminator with a receptive field of 286 pixels needs larger images.
         size = 96 if chosen["network"]["discriminator"].get("layers", 0) > 3 else 32
         typed += ["data.batch_size=2", "network.width=4", f"data.load_size={size + 4}", f"data.crop_size={size}"]
+    if "blocks" in chosen["network"]["generator"]:
+        typed.append("network.generator.blocks=1")
     for side in ("generator", "discriminator"):
         if "hidden" in chosen["network"][side]:
             typed.append(f"network.{side}.hidden=8")

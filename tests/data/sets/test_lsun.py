@@ -238,7 +238,7 @@ def test_batches_are_the_same_from_a_cache_until_the_database_changes(
         ("plain", None, ["data.root: plain ", "an LMDB"]),
         ("notes.txt", None, ["notes.txt is not an LMDB", "corrupt"]),
         ("empty", None, ["empty is empty"]),
-        ("text", None, ["can't read the image 1 in ", "/text: "]),
+        ("text", None, ["can't read the image 1 in ", "/text: this is not an image"]),
     ],
 )
 def test_an_invalid_root_is_refused_in_one_line(root: str, category: str | None, parts: list[str]) -> None:
