@@ -94,7 +94,7 @@ def test_the_only_category_need_not_be_named(tmp_path: Path) -> None:
     assert len(lsun(tmp_path)) == 3
 
 
-def test_a_database_of_any_name_serves_every_phase(tmp_path: Path) -> None:
+def test_a_database_of_any_name_is_read_in_every_phase(tmp_path: Path) -> None:
     made(tmp_path / "mine", 3)
     made(tmp_path / "bedroom_val_lmdb", 3)
     for path in ("mine", "bedroom_val_lmdb"):

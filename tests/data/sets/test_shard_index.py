@@ -185,7 +185,7 @@ def test_the_digest_is_of_names_labels_and_shards(tmp_path: Path) -> None:
     assert len({same[0], *others}) == 6
 
 
-def test_only_so_many_kinds_of_other_files_are_counted_separately(tmp_path: Path) -> None:
+def test_the_number_of_separately_counted_file_types_is_limited(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "0.tar", "w") as archive:
         for name in ("a.png", *(f"{number}.v{number}.png" for number in range(100)), "b.v1.png", "c.cls"):
             archive.addfile(tarfile.TarInfo(name))

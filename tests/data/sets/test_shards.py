@@ -224,9 +224,9 @@ def test_a_shard_truncated_while_open_is_named_with_its_member(tmp_path: Path) -
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_corrupt_member_is_named_or_replaced(tmp_path: Path, num_workers: int) -> None:
     made(tmp_path, each=12)
-    pack(tmp_path / "torn.tar", [("x.cls", b"0"), ("x.png", png(0)[:100])])
+    pack(tmp_path / "corrupt.tar", [("x.cls", b"0"), ("x.png", png(0)[:100])])
     whole = shards(tmp_path)
-    with pytest.raises(ConfigError, match=rf"^can't read the image {tmp_path}/torn.tar/x.png: .+") as error:
+    with pytest.raises(ConfigError, match=rf"^can't read the image {tmp_path}/corrupt.tar/x.png: .+") as error:
         [*batches(whole)]
     assert "\n" not in str(error.value)
     skipped = [*batches(whole, num_workers=num_workers, on_error="skip")]

@@ -29,11 +29,11 @@ def test_data_check_counts_images_and_files_that_are_not_read(
     assert re.search("^images +8 +2$", out, re.MULTILINE)
     assert "warning: files that" not in out
     pack(root / "train/more.tar", [("a.cls", b"0"), ("a.png", png(0)), ("a.json", b"{}"), ("b.v2.png", png(1))])
-    pack(root / "test/more.tar", [("torn.cls", b"0"), ("torn.png", b"torn"), ("torn.json", b"{}")])
+    pack(root / "test/more.tar", [("bad.cls", b"0"), ("bad.png", b"bad"), ("bad.json", b"{}")])
     assert main(["data", "check", *keys]) == 1
     out = capsys.readouterr().out
     assert re.search(r"^warning: files that are not read.*: \.json \(2\), \.v2\.png \(1\)$", out, re.MULTILINE)
-    assert f"can't read the image {root}/test/more.tar/torn.png: " in out
+    assert f"can't read the image {root}/test/more.tar/bad.png: " in out
 
 
 def test_a_model_trains_and_resumes_on_shards_of_digits(train, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,7 @@ def test_files_of_a_sample_share_the_name_up_to_the_first_dot(tmp_path: Path) ->
     assert whole.readers["image"].source.index.unread == {".json": 1, ".seg.png": 1, ".npy": 1, "README": 1}
 
 
-def test_an_array_is_an_image_if_there_is_no_other(tmp_path: Path) -> None:
+def test_an_array_is_an_image_if_the_sample_has_no_other(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
     file = io.BytesIO()
     np.save(file, pixels)
@@ -81,7 +81,7 @@ def test_every_format_of_tar_and_every_name_is_read(tmp_path: Path, format: int)
 
 
 @pytest.mark.parametrize("options", [[], ["--format=ustar"], ["--format=v7"], ["--format=oldgnu"], ["-b", "1"]])
-def test_what_the_program_tar_writes_is_read(tmp_path: Path, options: list[str]) -> None:
+def test_archives_of_gnu_tar_are_read(tmp_path: Path, options: list[str]) -> None:
     for number in range(9):
         path = tmp_path / f"in/{number % 2}/{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def test_what_the_program_tar_writes_is_read(tmp_path: Path, options: list[str])
     assert whole.labels == [0, 2, 1, 0, 2, 1, 0, 2, 1]
 
 
-def test_names_outside_the_folder_write_nothing_there(tmp_path: Path) -> None:
+def test_names_outside_the_folder_create_no_files(tmp_path: Path) -> None:
     odd = ["../../1.png", "/1.png", "1.png", "a/../../1.png", "a//1.png", ".../1.png", "\udcff.png"]
     root = pack(tmp_path / "deep/x.tar", [(name, png(number)) for number, name in enumerate(odd)])
     whole = shards(root, crop_size=28, flip=False)
@@ -158,7 +158,7 @@ def test_invalid_samples_are_named(tmp_path: Path, members: Members, reason: str
         ("sparse", "is a sparse file: pack the shard without"),
     ],
 )
-def test_members_without_content_of_their_own_are_refused(tmp_path: Path, kind: str, reason: str) -> None:
+def test_links_and_sparse_files_are_refused(tmp_path: Path, kind: str, reason: str) -> None:
     (tmp_path / "1.png").write_bytes(png(0))
     if kind == "sym":
         (tmp_path / "2.png").symlink_to("1.png")

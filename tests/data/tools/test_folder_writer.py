@@ -84,7 +84,7 @@ def test_another_command_does_not_resume_unfinished_work(
     assert prepare("resize", "in", "out", "size=4") == 0
 
 
-def test_only_one_process_at_a_time_makes_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_one_process_at_a_time_writes_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     save("in/0.png", noise(0))
     with resumable_dir(Path("out"), [Path("in")], "something else"):
         made = Path(".out-unfinished/whole/0.png")

@@ -61,7 +61,7 @@ def test_several_transactions_contain_all_images(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(("size", "count"), [(20, 300), (5000, 300), (300_000, 60)])
-def test_there_is_room_for_files_of_any_size(
+def test_a_database_has_space_for_files_of_any_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, count: int
 ) -> None:
     monkeypatch.setattr(lmdb_index, "COMMIT_BYTES", 1 << 16)  # The only margin.
