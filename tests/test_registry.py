@@ -111,7 +111,7 @@ def test_data_sets_are_chosen_by_mode() -> None:
 
 def test_a_name_is_taken_only_once() -> None:
     made = registry()
-    with pytest.raises(ConfigError, match=f"the model 'child' is registered twice .*{__name__}"):
+    with pytest.raises(ConfigError, match=f"the model 'child' is registered twice .*{Child.__module__}"):
         made.register("child")(Parent)
     assert made["child"] is Child
 
