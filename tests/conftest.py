@@ -25,7 +25,7 @@ from gantrain.checkpoints.store import Checkpoints
 from gantrain.cli.main import main
 from gantrain.runtime.signals import Interruption
 
-pytest_plugins = ["browsing"]
+pytest_plugins = ["browsing", "checkpoint_states"]
 
 TINY = ["data.load_size=16", "data.batch_size=4", "network.width=4", "trainer.accelerator=cpu"]
 MODELS = ["gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan"]

@@ -135,7 +135,7 @@ def test_the_packaged_plugin_is_found_by_its_entry_point(capsys) -> None:
     assert logged(f"square_{RUN}")["step"] == 4
 
 
-def test_every_code_block_of_the_page_is_followed() -> None:
+def test_every_code_block_of_the_page_is_run() -> None:
     titles = ["A model", "A network", "A data mode", "An optimizer", "A logger", "Packaging a plug-in"]
     assert sum(len(section(title)) for title in titles) == len(BLOCK.findall(EXTENDING.read_text(encoding="utf-8")))
 

@@ -90,10 +90,10 @@ def _train(arguments: list[str]) -> int:
         return run_hydra("train", [*flags, *typed], lambda composed: _train_composed(composed, flags))
     composed = compose_once("train", flags, typed)
     config = complete(composed)
-    defaults = defaults_of(composed.choices, config["name"], flags)
     from gantrain.train import train
 
-    return train(config, [*config_flags(flags), *composed.overrides], defaults)
+    overrides = [*config_flags(flags), *composed.overrides]
+    return train(config, overrides, lambda: defaults_of(composed.choices, config["name"], flags))
 
 
 def _train_composed(composed: Composed, flags: Sequence[str]) -> int:
@@ -102,8 +102,8 @@ def _train_composed(composed: Composed, flags: Sequence[str]) -> int:
     from gantrain.train import train
 
     config = complete(composed)
-    defaults = defaults_of(composed.choices, config["name"])
-    return train(config, [*config_flags(flags), *composed.overrides], defaults)
+    overrides = [*config_flags(flags), *composed.overrides]
+    return train(config, overrides, lambda: defaults_of(composed.choices, config["name"]))
 
 
 def _test(arguments: list[str]) -> int:

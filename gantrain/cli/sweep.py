@@ -53,9 +53,12 @@ def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> i
             sweep.record_failure(composed.overrides, composed.choices, str(error))
             raise
         overrides = [*config_flags(flags), *composed.overrides]
-        defaults = defaults_of(composed.choices, config["name"])
+
+        def train_job() -> int:
+            return train(config, overrides, lambda: defaults_of(composed.choices, config["name"]))
+
         skip_done = composed.config["sweep"]["skip_done"]
-        return sweep.run_job(config, overrides, skip_done=skip_done, train=lambda: train(config, overrides, defaults))
+        return sweep.run_job(config, overrides, skip_done=skip_done, train=train_job)
 
     status, interrupted = 0, False
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 from collections import OrderedDict
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from network_checks import REFERENCE
 from torch import Tensor, nn
 
 from gantrain.checkpoints.reference_weights import read_reference
@@ -20,7 +20,6 @@ from gantrain.networks.patchgan import PatchGANDiscriminator, PixelGANDiscrimina
 from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
 
-REFERENCE = json.loads((Path(__file__).parent / "reference-state-dicts.json").read_text())
 INIT = {"init": "normal", "init_gain": 0.02}
 RESNET = {
     "width": 3,
@@ -46,20 +45,20 @@ UNET = {
 PATH = Path("latest_net_G.pth")
 
 
-def said_by(entry: str) -> tuple[str, dict[str, Any]]:
+def config_of(entry: str) -> tuple[str, dict[str, Any]]:
     """The side and the configuration of an entry, from its name alone."""
-    said = dict(word.split("=") for word in entry.split() if "=" in word)
-    ends = {"norm": said["norm"], **INIT}
-    if said.get("netG", "").startswith("resnet"):
-        dropout = 0.5 if said["dropout"] == "True" else 0.0
-        blocks = int(said["netG"][len("resnet_")])
+    words = dict(word.split("=") for word in entry.split() if "=" in word)
+    ends = {"norm": words["norm"], **INIT}
+    if words.get("netG", "").startswith("resnet"):
+        dropout = 0.5 if words["dropout"] == "True" else 0.0
+        blocks = int(words["netG"][len("resnet_")])
         return "generator", {"name": "resnet", **RESNET, "width": 64, "blocks": blocks, "dropout": dropout, **ends}
-    if "netG" in said:
-        depth = {"unet_128": 7, "unet_256": 8}[said["netG"]]
+    if "netG" in words:
+        depth = {"unet_128": 7, "unet_256": 8}[words["netG"]]
         return "generator", {"name": "unet", **UNET, "width": 64, "depth": depth, **ends}
-    if said["netD"] == "pixel":
+    if words["netD"] == "pixel":
         return "discriminator", {"name": "pixelgan", "width": 64, **ends}
-    return "discriminator", {"name": "patchgan", "width": 64, "layers": int(said["n_layers_D"]), **ends}
+    return "discriminator", {"name": "patchgan", "width": 64, "layers": int(words["n_layers_D"]), **ends}
 
 
 def saved(state: dict[str, Tensor], *, prefix: str = "", **options: Any) -> Path:
@@ -96,7 +95,7 @@ def test_every_network_of_the_reference_is_recognised_and_loads(entry: str, pref
     numbers = torch.rand(len(REFERENCE[entry]))
     state = {key: number.expand(shape) for (key, shape), number in zip(REFERENCE[entry].items(), numbers, strict=True)}
     network = read_reference(saved(state, prefix=prefix))
-    side, config = said_by(entry)
+    side, config = config_of(entry)
     assert (network.side, network.config) == (side, config)
     assert list(network.config) == list(config)  # in the order of the constructor
     assert (network.channels_in, network.channels_out) == (3, 3 if side == "generator" else 1)
@@ -130,7 +129,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_is_read_computes_what_was_saved(name: str, prefix: str) -> None:
+def test_a_loaded_network_computes_the_same_as_the_saved_one(name: str, prefix: str) -> None:
     torch.manual_seed(0)
     network = shaken(NETWORKS[name]())
     legacy = prefix == "module."  # before PyTorch 1.6, a file was no archive
@@ -144,7 +143,7 @@ def test_what_is_read_computes_what_was_saved(name: str, prefix: str) -> None:
     torch.testing.assert_close(module.eval()(image), network(image), atol=0, rtol=0)
 
 
-def test_statistics_of_instance_norm_are_dropped_and_of_batch_norm_kept() -> None:
+def test_statistics_are_dropped_for_instance_norm_but_not_for_batch_norm() -> None:
     instance, batch = NETWORKS["patchgan"](), NETWORKS["unet"]()
     old = with_old_statistics(instance.state_dict(), instance)
     assert len(old) == len(instance.state_dict()) + 9
@@ -167,7 +166,7 @@ def test_dropout_is_given_for_a_unet_and_inferred_for_a_resnet() -> None:
     assert read_reference(path, dropout=0.0).config["dropout"] == 0.5
 
 
-def test_padding_is_read_off_the_places_of_the_convolutions() -> None:
+def test_padding_is_inferred_from_the_indices_of_the_convolutions() -> None:
     padding = {}
     for name in ("resnet", "resnet, zeros", "resnet, noise"):
         padding[name] = read_reference(saved(NETWORKS[name]().state_dict())).config["padding"]
@@ -211,7 +210,7 @@ def test_pickled_code_is_refused_and_not_run(content: Any) -> None:
     assert Path("got in").exists()
 
 
-def test_what_is_no_file_of_pytorch_is_refused() -> None:
+def test_a_file_that_is_not_pytorchs_is_refused() -> None:
     for content in (b"", b"PK", b"some text\n", bytes(300), b"PK\x03\x04" + bytes(300)):
         PATH.write_bytes(content)
         assert refusal() == CORRUPT, content
@@ -221,7 +220,7 @@ def test_what_is_no_file_of_pytorch_is_refused() -> None:
 
 
 @pytest.mark.parametrize("legacy", [True, False])
-def test_a_damaged_file_is_never_more_than_refused(legacy: bool) -> None:
+def test_a_corrupt_file_is_loaded_or_refused_in_one_line(legacy: bool) -> None:
     whole = saved(NETWORKS["pixelgan"]().state_dict(), _use_new_zipfile_serialization=not legacy).read_bytes()
     refusals = []
     for place in range(2, min(len(whole), 1500), 19):
@@ -254,12 +253,12 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         (torch.zeros(3), "it is of type Tensor"),
     ],
 )
-def test_what_holds_no_network_is_refused_with_what_it_looks_like(content: Any, text: str) -> None:
+def test_a_file_without_a_network_is_refused_with_its_contents(content: Any, text: str) -> None:
     torch.save(content, PATH)
     assert refusal() == NOTHING + text
 
 
-def test_a_checkpoint_of_gantrain_is_sent_to_run() -> None:
+def test_a_checkpoint_of_gantrain_is_refused_with_the_run_option() -> None:
     path = Path("checkpoints/mine/step_3.pt")
     path.parent.mkdir(parents=True)
     torch.save({"format": 1, "step": 3, "model": {}}, path)
@@ -293,7 +292,7 @@ def test_a_checkpoint_of_gantrain_is_sent_to_run() -> None:
         ),
     ],
 )
-def test_a_network_that_only_resembles_one_is_refused_by_its_first_key(
+def test_a_similar_network_is_refused_with_its_first_key_that_differs(
     name: str, change: dict[str, Tensor | None], text: str
 ) -> None:
     state = NETWORKS[name]().state_dict() | change

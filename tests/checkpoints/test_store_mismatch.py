@@ -40,8 +40,8 @@ def test_a_checkpoint_of_other_contents_is_refused_in_one_line(
     before = path.read_bytes()
     capsys.readouterr()
     assert main(["train", *TINY, "name=run", "trainer.steps=2"]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"gantrain: the checkpoint of step 1 in checkpoints/run does not fit this run ({reason}")
-    assert told.endswith("): give another name=..., or resume=never to start over\n")
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"gantrain: the checkpoint of step 1 in checkpoints/run does not fit this run ({reason}")
+    assert message.endswith("): give another name=..., or resume=never to start over\n")
+    assert message.count("\n") == 1
     assert path.read_bytes() == before

@@ -83,24 +83,24 @@ def during(acts: dict[int, Callable[[], object]], patch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def whole(train) -> dict:
     """The newest checkpoint of a run that nothing came in the way of, with its ``losses.jsonl``, its size in bytes, and
-    the bytes on the disk of all that lies beside the checkpoints."""
+    the bytes on the disk of all that lies others the checkpoints."""
     state = train("whole", *EVERY, "trainer.steps=6")
     folder = Path("checkpoints/whole")
     size = (folder / "step_6.pt").stat().st_size
-    beside = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.suffix != ".pt")
-    found = {"state": state, "lines": (folder / "losses.jsonl").read_text(), "size": size, "beside": beside}
+    others = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.suffix != ".pt")
+    found = {"state": state, "lines": (folder / "losses.jsonl").read_text(), "size": size, "others": others}
     shutil.rmtree(folder)
     return found
 
 
-def told_by(errors: str) -> tuple[list[str], list[str]]:
+def messages_of(errors: str) -> tuple[list[str], list[str]]:
     """The warnings, and the lines after the progress bar."""
     lines = [line for line in errors.replace("\r", "\n").splitlines() if line.strip() and "step/s" not in line]
     warnings = [line for line in lines if line.startswith("warning")]
     return warnings, [line for line in lines if line not in warnings]
 
 
-def goes_on(whole: dict) -> None:
+def assert_resumes(whole: dict) -> None:
     """The same command, after which all is as if nothing had been."""
     assert main(COMMAND) == 0
     for key, value in newest("run").items():
@@ -116,10 +116,10 @@ def goes_on(whole: dict) -> None:
 
 @pytest.mark.usefixtures("warm_python")
 def test_a_full_disk_stops_the_run_and_the_same_command_resumes(disk: Path, whole: dict) -> None:
-    ballast = fill(disk, free=5 * whole["size"] // 2 + whole["beside"])  # two checkpoints, and what lies beside them
+    ballast = fill(disk, free=5 * whole["size"] // 2 + whole["others"])  # two checkpoints, and what lies others them
     process = subprocess.run([sys.executable, "-m", "gantrain", *COMMAND], capture_output=True, text=True, check=False)
     assert process.returncode == 2
-    warnings, lines = told_by(process.stderr)
+    warnings, lines = messages_of(process.stderr)
     assert len(warnings) <= 1
     assert len(lines) == 1
     told = re.fullmatch(
@@ -133,14 +133,16 @@ def test_a_full_disk_stops_the_run_and_the_same_command_resumes(disk: Path, whol
     assert not [path for path in RUN.rglob("*") if path.suffix == ".tmp" or path.name == ".lock"]
     assert Checkpoints(RUN).load()["step"] == 4
     ballast.unlink()
-    goes_on(whole)
+    assert_resumes(whole)
 
 
-def test_logs_and_pages_wait_for_room_and_cost_one_warning(disk: Path, whole: dict, monkeypatch, capsys) -> None:
+def test_logs_and_pages_are_written_when_there_is_space_after_one_warning(
+    disk: Path, whole: dict, monkeypatch, capsys
+) -> None:
     during({2: lambda: fill(disk, free=0), 5: (disk / "ballast").unlink}, monkeypatch)
     save_once = [word for word in COMMAND if "save_every" not in word]
     assert main([*save_once, "trainer.save_every=6"]) == 0
-    warnings, lines = told_by(capsys.readouterr().err)
+    warnings, lines = messages_of(capsys.readouterr().err)
     assert warnings == [f"warning: can't write {RUN}: No space left on device; training continues"]
     assert lines == [f"Page: {RUN}/index.html"]
     assert (RUN / "losses.jsonl").read_text() == whole["lines"]
@@ -150,7 +152,7 @@ def test_logs_and_pages_wait_for_room_and_cost_one_warning(disk: Path, whole: di
     assert_same_bits(newest("run")["model"], whole["state"]["model"])
 
 
-def test_messages_that_nobody_takes_any_more_stop_no_run(whole: dict, monkeypatch) -> None:
+def test_a_closed_stderr_does_not_stop_a_run(whole: dict, monkeypatch) -> None:
     """As where the terminal is closed, or the disk of the file that they go to is full."""
     reading, writing = os.pipe()
     told = open(writing, "w", buffering=1)  # noqa: SIM115 - it can't be closed without an error
@@ -172,7 +174,7 @@ def test_a_log_that_was_not_written_is_completed_when_the_run_stops(disk: Path, 
     assert whole["lines"].startswith(log)
     assert log.count("\n") >= 2
     (disk / "ballast").unlink()
-    goes_on(whole)
+    assert_resumes(whole)
 
 
 def fill_again(disk: Path) -> None:
@@ -190,17 +192,17 @@ def no_file_larger_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_limit_on_files_is_as_a_full_disk(whole: dict, monkeypatch, capsys) -> None:
+def test_a_limit_on_file_sizes_is_handled_like_a_full_disk(whole: dict, monkeypatch, capsys) -> None:
     with monkeypatch.context() as patch:
         limit = (whole["size"] // 2, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
         during({3: lambda: (saved(2), resource.setrlimit(resource.RLIMIT_FSIZE, limit))}, patch)
         with no_file_larger_than(resource.RLIM_INFINITY):
             assert main(COMMAND) == 2
-    _, lines = told_by(capsys.readouterr().err)
+    _, lines = messages_of(capsys.readouterr().err)
     assert len(lines) == 1
     assert lines[0].startswith(f"gantrain: can't write {RUN}/step_4.pt: {os.strerror(errno.EFBIG)}; ")
     assert Checkpoints(RUN).steps() == [2]
-    goes_on(whole)
+    assert_resumes(whole)
 
 
 def test_a_folder_that_becomes_read_only_stops_the_run(disk: Path, whole: dict, monkeypatch, capsys) -> None:
@@ -215,13 +217,13 @@ def test_a_folder_that_becomes_read_only_stops_the_run(disk: Path, whole: dict, 
             assert main(COMMAND) == 2
         finally:
             subprocess.run(["umount", "--lazy", str(RUN)], check=True)
-    warnings, lines = told_by(capsys.readouterr().err)
+    warnings, lines = messages_of(capsys.readouterr().err)
     assert warnings == [f"warning: can't write {RUN}/losses.jsonl: Read-only file system; training continues"]
     assert len(lines) == 1
     assert lines[0].startswith(f"gantrain: can't write {RUN}/step_4.pt: Read-only file system; ")
     assert Checkpoints(RUN).steps() == [2]
     assert (RUN / ".lock").exists()  # it could not be removed, and is in nobody's way
-    goes_on(whole)
+    assert_resumes(whole)
 
 
 def test_nothing_starts_in_a_read_only_folder(disk: Path, capsys) -> None:
@@ -235,7 +237,7 @@ def test_nothing_starts_in_a_read_only_folder(disk: Path, capsys) -> None:
 def test_a_folder_that_is_deleted_stops_the_run_and_stays_deleted(folder: Path, monkeypatch, capsys) -> None:
     during({3: lambda: (saved(2), shutil.rmtree(folder))}, monkeypatch)
     assert main(COMMAND) == 2
-    warnings, lines = told_by(capsys.readouterr().err)
+    warnings, lines = messages_of(capsys.readouterr().err)
     assert warnings == []  # that training continues, for one
     assert len(lines) == 1
     assert re.fullmatch(rf"gantrain: can't write {RUN}/step_3.pt: No such file or directory.*", lines[0])

@@ -55,7 +55,7 @@ def test_the_generator_lowers_the_information_loss_with_its_weights() -> None:
     close(loss, log(3) / 2 + 0.5 * CATEGORICAL + 0.25 * CONTINUOUS)
 
 
-def test_the_discriminator_recovers_the_codes_of_generated_images_alone() -> None:
+def test_the_discriminator_recovers_only_the_codes_of_generated_images() -> None:
     real = {"image": written([[LN2, 5, 6, 7, 8, 9], [0, 9, 8, 7, 6, 5]])}
     loss, parts = reading().discriminator_loss(real, written(LOGITS), LATENT, None)
     close(parts["d_real"], log(3 / 2 * 2) / 2)  # -(ln 2/3 + ln 1/2) / 2
@@ -121,7 +121,7 @@ def test_penalties_take_the_gradient_of_the_adversarial_logit() -> None:
 
 
 @pytest.mark.parametrize(("key", "least"), [("categories", 2), ("continuous", 0)])
-def test_codes_that_say_nothing_are_refused(key: str, least: int) -> None:
+def test_codes_without_information_are_refused(key: str, least: int) -> None:
     text = rf"^model\.{key}: expected a whole number at least {least}, got {least - 1}$"
     with pytest.raises(ConfigError, match=text):
         infogan(**{key: least - 1})

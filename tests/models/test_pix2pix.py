@@ -39,7 +39,7 @@ def play_by_hand(
     generator: nn.Module, discriminator: nn.Module, batches: Iterator[Batch], criterion: Criterion, steps: int = 10
 ) -> list[dict[str, float]]:
     """Isola et al. 2017, arXiv:1611.07004, section 3: the networks are changed, the losses of each step returned."""
-    of_g, of_d = AdamByHand(generator), AdamByHand(discriminator)
+    of_g, of_d = AdamByHand(generator.parameters()), AdamByHand(discriminator.parameters())
     logged = []
     for _ in range(steps):
         batch = next(batches)
@@ -109,7 +109,7 @@ def d_loss(**keys: float | str) -> tuple[Tensor, nn.Module, Tensor, Tensor]:
     return update.losses[0][1], before.discriminator, torch.cat([a, batch["b"]], 1), torch.cat([a, fake], 1)
 
 
-def test_label_smoothing_moves_the_target_of_real_pairs_alone() -> None:
+def test_label_smoothing_changes_only_the_target_of_real_pairs() -> None:
     off, discriminator, real, _ = d_loss()
     logits = discriminator(real).detach()
     # softplus(-x) + s x against softplus(-x), and half of it
@@ -130,7 +130,7 @@ def test_the_gradient_penalty_is_of_points_between_pairs_and_is_not_halved() -> 
     torch.testing.assert_close(off, (discriminator(fake).mean() - discriminator(real).mean()).detach() / 2)
 
 
-def test_what_it_shows_are_input_output_and_target() -> None:
+def test_visuals_are_input_output_and_target() -> None:
     model = build_translator("pix2pix", spec=UNLIKE)
     batch = next(translation_batches(2, spec=UNLIKE))
     made = model.generator(batch["a"]).detach()

@@ -106,7 +106,7 @@ def test_spectral_norm_makes_every_largest_singular_value_one(make: Any, init: s
     assert values == pytest.approx([1.0] * len(values), abs=1e-2)
 
 
-def test_without_spectral_norm_singular_values_are_what_they_are() -> None:
+def test_without_spectral_norm_singular_values_differ_from_one() -> None:
     torch.manual_seed(0)
     plain = dcgan_discriminator(norm="none", init="normal", init_gain=0.5)
     assert min(largest_singular_values(plain)) > 1.1
@@ -159,7 +159,7 @@ class Trunk(nn.Module):
         return self.features(x)
 
 
-def test_a_layer_that_is_called_directly_keeps_the_precision() -> None:
+def test_a_layer_called_directly_computes_in_the_same_precision() -> None:
     network = Trunk()
     set_precision(network, device=CPU, autocast=torch.bfloat16, compiled=False)
     x = torch.randn(2, 3)
@@ -236,7 +236,7 @@ def test_a_penalty_of_an_autocast_critic_is_that_of_the_plain_one() -> None:
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("make", MAKERS)
-def test_the_keys_of_the_state_stay_as_they_are(make: Any, compiled: bool) -> None:
+def test_the_keys_of_the_state_dict_do_not_change(make: Any, compiled: bool) -> None:
     network = make()
     before = copy.deepcopy(network.state_dict())
     set_precision(network, device=CPU, autocast=torch.bfloat16, compiled=compiled)

@@ -56,10 +56,10 @@ def preset(name: str, channels: int) -> nn.Module:
 
 @pytest.mark.parametrize("entry", [name for name in REFERENCE if "netD" in name])
 def test_keys_and_shapes_are_those_of_the_reference_in_order(entry: str) -> None:
-    said = dict(word.split("=") for word in entry.split() if "=" in word)
-    keys = {"shape": (3, 256, 256), "width": 64, "norm": said["norm"]}
+    words = dict(word.split("=") for word in entry.split() if "=" in word)
+    keys = {"shape": (3, 256, 256), "width": 64, "norm": words["norm"]}
     with torch.device("meta"):
-        network = pixelgan(**keys) if said["netD"] == "pixel" else patchgan(**keys, layers=int(said["n_layers_D"]))
+        network = pixelgan(**keys) if words["netD"] == "pixel" else patchgan(**keys, layers=int(words["n_layers_D"]))
     assert [(key, list(value.shape)) for key, value in network.state_dict().items()] == list(REFERENCE[entry].items())
 
 
@@ -73,7 +73,7 @@ def test_the_preset_has_as_many_parameters_as_the_reference(channels: int, count
 
 
 @pytest.mark.parametrize(("name", "side"), [("patchgan", 30), ("patchgan_textbook", 16), ("pixelgan", 256)])
-def test_the_presets_map_256_pixels_to_so_many_logits(name: str, side: int) -> None:
+def test_the_presets_map_256_pixels_to_the_published_number_of_logits(name: str, side: int) -> None:
     image = torch.empty(1, 3, 256, 256, device="meta")
     assert preset(name, 3)(image).shape == (1, 1, side, side)
 
@@ -82,7 +82,7 @@ def test_the_presets_map_256_pixels_to_so_many_logits(name: str, side: int) -> N
 
 
 @pytest.mark.parametrize(("layers", "side", "seen"), [(1, 64, 16), (2, 96, 34), (3, 128, 70), (4, 192, 142)])
-def test_a_logit_sees_a_square_of_the_image(layers: int, side: int, seen: int) -> None:
+def test_the_receptive_field_of_a_logit_is_a_square(layers: int, side: int, seen: int) -> None:
     torch.manual_seed(0)
     network = patchgan(layers=layers, norm="none", width=2, shape=(3, side, side)).double()
     image = torch.randn(1, 3, side, side, dtype=torch.float64, requires_grad=True)
@@ -98,7 +98,7 @@ def test_a_logit_sees_a_square_of_the_image(layers: int, side: int, seen: int) -
     assert reached.sum().item() == seen**2
 
 
-def test_a_logit_of_the_pixelgan_sees_its_pixel() -> None:
+def test_the_receptive_field_of_a_pixelgan_logit_is_one_pixel() -> None:
     image = torch.randn(1, 3, 8, 8, dtype=torch.float64, requires_grad=True)
     pixelgan(norm="none").double()(image)[0, 0, 2, 5].backward()
     assert image.grad is not None
@@ -139,7 +139,7 @@ def shaken(network: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_the_discriminators_are_what_their_formulas_say(norm: str) -> None:
+def test_the_discriminators_compute_their_formulas(norm: str) -> None:
     torch.manual_seed(0)
     image = torch.randn(2, 3, 33, 50, dtype=torch.float64)
     network = shaken(patchgan(norm=norm))
@@ -185,7 +185,7 @@ def test_gradients_reach_every_weight(make: Any, norm: str) -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
-def test_sides_of_any_length_from_the_smallest_on_make_a_map(layers: int) -> None:
+def test_images_of_any_size_above_the_smallest_give_a_map_of_logits(layers: int) -> None:
     least = 3 * 2**layers
     for height, width in ((least, least), (least + 1, 2 * least + 3)):
         network = patchgan(layers=layers, shape=(3, height, width), norm="instance")
@@ -193,7 +193,7 @@ def test_sides_of_any_length_from_the_smallest_on_make_a_map(layers: int) -> Non
         assert network(torch.randn(1, 3, height, width)).shape == expected
 
 
-def test_the_smallest_image_of_the_textbook_trains_alone() -> None:
+def test_the_textbook_discriminator_trains_on_one_smallest_image() -> None:
     for norm in ("batch", "instance"):
         assert textbook(norm=norm)(torch.randn(1, 3, 32, 32)).shape == (1, 1, 2, 2)
 

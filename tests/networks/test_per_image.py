@@ -42,7 +42,7 @@ def alone(network: nn.Module, image: Tensor, seeds: list[int]) -> Tensor:
 
 @pytest.mark.parametrize("make", TRANSLATORS)
 @pytest.mark.parametrize("norm", ["batch", "instance", "none", "spectral"])
-def test_a_batch_gives_the_results_of_its_images_alone(make, norm: str) -> None:
+def test_a_batch_gives_the_same_results_as_its_images_one_by_one(make, norm: str) -> None:
     network, batch, seeds = translator(make, norm=norm), images(5), [3, 1, 4, 1, 5]
     together = alone(network, batch, seeds)
     singly = torch.cat([alone(network, batch[i : i + 1], seeds[i : i + 1]) for i in range(5)])
@@ -51,7 +51,7 @@ def test_a_batch_gives_the_results_of_its_images_alone(make, norm: str) -> None:
 
 
 @pytest.mark.parametrize("make", TRANSLATORS)
-def test_without_dropout_it_is_the_network_in_training_on_a_batch_of_one(make) -> None:
+def test_without_dropout_it_equals_training_mode_on_a_batch_of_one(make) -> None:
     network, batch = translator(make, dropout=0.0), images(3)
     singly = torch.cat([deepcopy(network).train()(image[None]) for image in batch])
     torch.testing.assert_close(alone(network, batch, [0, 0, 0]), singly.detach(), atol=1e-12, rtol=0)
@@ -59,7 +59,7 @@ def test_without_dropout_it_is_the_network_in_training_on_a_batch_of_one(make) -
     assert not torch.allclose(deepcopy(network).train()(batch), singly)  # and those of the batch
 
 
-def test_a_share_of_the_features_is_dropped_and_the_others_make_up_for_it() -> None:
+def test_a_fraction_of_features_is_dropped_and_the_others_are_scaled_up() -> None:
     dropout = nn.Sequential(nn.Dropout(0.3))
     found = alone(dropout, torch.ones(4, 5, 100, 100), [1, 2, 3, 4])
     torch.testing.assert_close(found.unique(), torch.tensor([0.0, 1 / 0.7]))
@@ -72,7 +72,7 @@ def test_a_share_of_the_features_is_dropped_and_the_others_make_up_for_it() -> N
     assert abs((kept[0] == kept[1]).double().mean() - 0.58) < 0.015
 
 
-def test_every_dropout_and_every_pass_draws_anew_from_one_seed() -> None:
+def test_every_dropout_layer_and_every_pass_draws_different_masks() -> None:
     two = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5)))
     # of two masks a quarter stays, were they the same it would be half
     share = (alone(two, torch.ones(1, 1, 200, 200), [1]) > 0).double().mean()
@@ -83,7 +83,7 @@ def test_every_dropout_and_every_pass_draws_anew_from_one_seed() -> None:
     assert torch.equal(alone(two, torch.ones(1, 1, 20, 20), [1]), first)
 
 
-def test_dropout_depends_on_the_seed_and_on_nothing_else() -> None:
+def test_dropout_depends_only_on_the_seed() -> None:
     network, batch = translator(), images(2)
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -100,7 +100,7 @@ def test_dropout_depends_on_the_seed_and_on_nothing_else() -> None:
 
 @pytest.mark.parametrize("norm", ["batch", "instance", "spectral"])
 @pytest.mark.parametrize("training", [True, False])
-def test_the_networks_own_mode_does_not_matter_and_nothing_in_it_changes(training: bool, norm: str) -> None:
+def test_the_networks_mode_has_no_effect_and_its_state_does_not_change(training: bool, norm: str) -> None:
     network, batch = translator(norm=norm), images(3)
     expected = alone(deepcopy(network).eval(), batch, [1, 2, 3])
     network.train(training)
@@ -113,7 +113,7 @@ def test_the_networks_own_mode_does_not_matter_and_nothing_in_it_changes(trainin
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_every_layer_is_itself_again_after_even_if_something_went_wrong(fails: bool) -> None:
+def test_every_layer_is_restored_even_after_an_error(fails: bool) -> None:
     network, batch = translator(), images(2)
     expected = deepcopy(network).eval()(batch)
     if fails:
@@ -126,7 +126,7 @@ def test_every_layer_is_itself_again_after_even_if_something_went_wrong(fails: b
     assert network.train()(batch).shape == expected.shape
 
 
-def test_gradients_flow_as_in_training() -> None:
+def test_gradients_are_those_of_training_mode() -> None:
     network, image = translator(dropout=0.0), images(1)
     in_training = deepcopy(network).train()
     in_training(image).sum().backward()

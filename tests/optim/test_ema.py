@@ -103,7 +103,7 @@ def test_spectrally_normalised_networks_average_their_raw_weights() -> None:
     torch.testing.assert_close(network(latent), own, atol=0, rtol=0)
 
 
-def test_restored_averages_continue_alike() -> None:
+def test_restored_averages_continue_identically() -> None:
     network, averages = followed()
     wander(network, averages, 2)
     twin = copy.deepcopy(network)

@@ -41,7 +41,7 @@ def test_divergence_is_known_one_step_later_or_after_a_sync(bad: dict[str, float
     assert monitor.poll(sync=True) == StepStatus(diverged=10)
 
 
-def test_of_two_steps_the_first_is_named() -> None:
+def test_the_first_of_two_diverged_steps_is_reported() -> None:
     monitor = RunMonitor(CPU)
     step(monitor, 1, loss=NAN)
     monitor.poll(sync=False)
@@ -89,7 +89,7 @@ def test_reset_discards_pending_flags_and_norms() -> None:
     assert monitor.poll(sync=True) == StepStatus()
 
 
-def test_the_last_norms_are_remembered() -> None:
+def test_the_last_norms_are_stored() -> None:
     monitor = RunMonitor(CPU)
     for number in range(1, MAX_NORMS + 3):
         monitor.begin(number - 1)

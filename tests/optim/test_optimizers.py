@@ -102,7 +102,7 @@ def test_five_steps_of_each_optimizer_follow_its_formula(name: str) -> None:
     torch.testing.assert_close(reached, BY_HAND[name](5), atol=1e-10, rtol=1e-10)
 
 
-def test_every_optimizer_is_checked_above() -> None:
+def test_every_optimizer_is_tested() -> None:
     assert set(OPTIMIZERS) == set(BY_HAND) == set(KEYS)
 
 
@@ -113,7 +113,7 @@ def test_the_fused_kernels_compute_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_an_optimizer_taken_up_again_goes_on_alike(name: str) -> None:
+def test_a_restored_optimizer_continues_identically(name: str) -> None:
     whole = player(name, [nn.Parameter(start())])
     descend(whole, 3)
     resumed = player(name, [nn.Parameter(whole.parameters[0].detach().clone())])
@@ -141,7 +141,7 @@ def test_scaled_gradients_make_the_same_steps(name: str, fused: bool) -> None:
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_a_step_with_an_infinite_gradient_is_left_out_and_the_scale_halved(name: str) -> None:
+def test_an_infinite_gradient_skips_the_step_and_halves_the_scale(name: str) -> None:
     weight = nn.Parameter(start().float())
     side = player(name, [weight], fused=name in FUSABLE, scaled=True)
     scale = side.scaler.get_scale()
@@ -159,7 +159,7 @@ def test_without_float16_no_gradient_is_scaled() -> None:
     torch.testing.assert_close(side.parameters[0].grad, torch.ones(4, dtype=torch.float64))
 
 
-def test_the_scale_is_kept_with_the_optimizer() -> None:
+def test_the_scale_is_stored_with_the_optimizer() -> None:
     side = player("adam", [nn.Parameter(start().float())], scaled=True)
     side.update(side.parameters[0].sum() * float("inf"), MONITOR, "generator")
     resumed = player("adam", [nn.Parameter(start().float())], scaled=True)

@@ -52,13 +52,13 @@ def test_a_step_reads_nothing_back_from_the_device(model: str, train, monkeypatc
     assert counts == [0, 0]
 
 
-def test_the_watch_sees_a_read() -> None:
+def test_the_check_detects_a_read_from_the_device() -> None:
     with Reads() as reads:
         torch.ones(()).item()
     assert reads.count == 1
 
 
-def test_what_is_due_is_done_at_its_steps_and_at_the_last(train) -> None:
+def test_logs_images_and_checkpoints_are_due_at_their_steps_and_the_last(train) -> None:
     every = ["trainer.log_every=2", "trainer.image_every=3", "trainer.save_every=4", "trainer.keep=0"]
     train("run", "trainer.steps=7", *every)
     run = Path("checkpoints/run")
@@ -150,7 +150,7 @@ def test_a_run_never_leaves_its_folder(name: str, capsys) -> None:
     assert list(Path().iterdir()) == []
 
 
-def test_what_is_wrong_with_the_held_out_images_is_told_before_training(capsys) -> None:
+def test_errors_in_held_out_images_are_reported_before_training(capsys) -> None:
     from PIL import Image
 
     for folder in ("train/cat", "train/dog", "test/bird"):
@@ -162,7 +162,7 @@ def test_what_is_wrong_with_the_held_out_images_is_told_before_training(capsys) 
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_image_is_one_line_from_a_worker_too(workers: int, capsys) -> None:
+def test_a_corrupt_image_in_a_worker_is_reported_in_one_line(workers: int, capsys) -> None:
     Path("images").mkdir()
     for number in range(4):
         Path(f"images/{number}.png").write_bytes(b"no image")

@@ -47,7 +47,7 @@ def test_every_model_resumes_bit_identically(model: str, train, monkeypatch) -> 
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
-def test_it_does_not_matter_at_which_step_a_run_is_stopped(stop: int, train, monkeypatch) -> None:
+def test_a_run_stopped_at_any_step_resumes_bit_identically(stop: int, train, monkeypatch) -> None:
     settings = ["model=cgan", *EVERYTHING_ON, "trainer.steps=6", "trainer.log_every=4", "schedule=cosine"]
     settings += ["network/generator=mlp", "network/discriminator=mlp", "network.discriminator.dropout=0.3"]
     whole = train("whole", *settings)
@@ -71,7 +71,7 @@ def test_plateau_and_float16_state_survive_a_stop(train, monkeypatch) -> None:
     assert_same_bits(state_of(newest("cut")), state_of(whole))
 
 
-def test_two_runs_of_one_command_are_equal_whatever_the_number_of_workers(train) -> None:
+def test_runs_are_bit_identical_for_any_number_of_workers(train) -> None:
     folder = Path("images")
     make_images(folder, 10)
     settings = ["data=single", f"data.root={folder}", "data.crop_size=16", "data.load_size=20", "trainer.steps=4"]
@@ -82,7 +82,7 @@ def test_two_runs_of_one_command_are_equal_whatever_the_number_of_workers(train)
     assert not torch.equal(first["model"]["generator.layers.0.weight"], other["model"]["generator.layers.0.weight"])
 
 
-def test_a_kill_after_a_checkpoint_loses_nothing_but_time(train) -> None:
+def test_a_run_killed_after_a_checkpoint_resumes_bit_identically(train) -> None:
     settings = ["trainer.steps=6", "trainer.save_every=2", "trainer.log_every=1", "trainer.keep=0"]
     whole = train("whole", *settings)
     train("cut", *settings)
@@ -98,7 +98,7 @@ def test_a_kill_after_a_checkpoint_loses_nothing_but_time(train) -> None:
 
 @pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize("workers", [0, 2])
-def test_ctrl_c_saves_and_the_same_command_goes_on(workers: int) -> None:
+def test_ctrl_c_saves_and_the_same_command_resumes(workers: int) -> None:
     command = [sys.executable, "-m", "gantrain", "train", *TINY, "trainer.steps=100000", "name=long"]
     command += ["trainer.log_every=1", f"data.num_workers={workers}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -151,14 +151,14 @@ def test_other_hyper_parameters_are_refused_with_working_commands(train, capsys)
     assert newest("run")["config"]["optimizer"]["lr"] == 2e-3  # started over last
 
 
-def test_what_does_not_change_the_mathematics_may_change(train) -> None:
+def test_keys_that_do_not_affect_the_result_may_change(train) -> None:
     whole = train("whole", "trainer.steps=4")
     train("moved", "trainer.steps=2")
     resumed = train("moved", "trainer.steps=4", "trainer.log_every=1", "data.num_workers=1", "trainer.keep=5")
     assert_same_bits(resumed["model"], whole["model"])
 
 
-def test_other_images_are_other_mathematics(train, capsys) -> None:
+def test_a_run_with_other_images_is_refused(train, capsys) -> None:
     make_images(Path("few"), 5)
     make_images(Path("many"), 6)
     make_images(Path("others"), 5)
@@ -173,7 +173,7 @@ def test_other_images_are_other_mathematics(train, capsys) -> None:
     train("run", "data=single", "trainer.steps=3", "data.root=moved")
 
 
-def test_resume_never_starts_over_and_says_what_it_overwrites(train, capsys) -> None:
+def test_resume_never_restarts_and_reports_what_it_overwrites(train, capsys) -> None:
     first = train("run", "trainer.steps=4", "trainer.save_every=1", "trainer.keep=0")
     again = train("run", "trainer.steps=2", "resume=never")
     assert "overwriting checkpoints/run, which was at step 4" in capsys.readouterr().err
@@ -182,7 +182,7 @@ def test_resume_never_starts_over_and_says_what_it_overwrites(train, capsys) -> 
     assert first["step"] == 4
 
 
-def test_init_from_takes_the_networks_and_nothing_else(train, monkeypatch) -> None:
+def test_init_from_loads_only_the_networks(train, monkeypatch) -> None:
     first = train("first", "trainer.steps=3")
     with monkeypatch.context() as patch:
         stop_after(1, patch)
@@ -197,7 +197,7 @@ def test_init_from_takes_the_networks_and_nothing_else(train, monkeypatch) -> No
     assert second["updates"]["players"][0]["optimizer"]["state"][0]["step"] == 1
 
 
-def test_init_from_starts_the_averages_from_the_networks_too(train) -> None:
+def test_init_from_also_initialises_the_averages(train) -> None:
     first = train("first", "trainer.steps=2")
     still = ["optimizer.lr=0", "optimizer.discriminator_lr=0", "seed=5", "model.ema=0.9"]
     second = train("second", "init_from=checkpoints/first", *still, "trainer.steps=2")
@@ -206,7 +206,7 @@ def test_init_from_starts_the_averages_from_the_networks_too(train) -> None:
             torch.testing.assert_close(value, first["model"][f"generator.{key[2:]}"])
 
 
-def test_a_refusal_after_resume_never_leaves_the_old_run(train, capsys) -> None:
+def test_a_refusal_after_resume_never_leaves_the_old_run_unchanged(train, capsys) -> None:
     before = train("run", "trainer.steps=2")
     assert main(["train", *TINY, "name=run", "resume=never", "init_from=checkpoints/nothing"]) == 2
     assert "overwriting" not in capsys.readouterr().err
@@ -217,13 +217,13 @@ def test_a_refusal_after_resume_never_leaves_the_old_run(train, capsys) -> None:
     assert torch.equal(again["model"][key], before["model"][key])
 
 
-def test_a_mistake_that_only_the_first_step_shows_leaves_nothing(capsys) -> None:
+def test_an_error_in_the_first_step_leaves_no_files(capsys) -> None:
     assert main(["train", *TINY, "name=run", "schedule=plateau", "schedule.metric=nonsense"]) == 2
     assert "schedule.metric" in capsys.readouterr().err
     assert not Path("checkpoints").exists()
 
 
-def test_only_the_newest_checkpoints_are_kept(train) -> None:
+def test_only_the_newest_checkpoints_are_stored(train) -> None:
     train("run", "trainer.steps=5", "trainer.save_every=1", "trainer.keep=2")
     assert sorted(path.name for path in Path("checkpoints/run").glob("step_*")) == ["step_4.pt", "step_5.pt"]
 

@@ -34,11 +34,11 @@ def test_tensorboard_has_curves_images_and_hyper_parameters(train) -> None:
     (file,) = Path("checkpoints/run/images").glob("step_4_*.png")
     assert (image.width, image.height) == Image.open(file).size
     metadata = {tag: events.SummaryMetadata(tag).plugin_data.content for tag in events.PluginTagToContent("hparams")}
-    told = {tag: plugin_data_pb2.HParamsPluginData.FromString(content) for tag, content in metadata.items()}
-    (start,) = [data.session_start_info for data in told.values() if data.HasField("session_start_info")]
+    contents = {tag: plugin_data_pb2.HParamsPluginData.FromString(content) for tag, content in metadata.items()}
+    (start,) = [data.session_start_info for data in contents.values() if data.HasField("session_start_info")]
     assert start.hparams["optimizer.lr"].number_value == 0.01
     assert start.hparams["model.name"].string_value == "dcgan"
-    (experiment,) = [data.experiment for data in told.values() if data.HasField("experiment")]
+    (experiment,) = [data.experiment for data in contents.values() if data.HasField("experiment")]
     assert {metric.name.tag for metric in experiment.metric_infos} == set(logged_lines("run")[0]) - {"step"}
 
 

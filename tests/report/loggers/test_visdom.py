@@ -146,11 +146,11 @@ def test_a_server_that_dies_costs_one_warning(server, train, monkeypatch, capfd)
     at_step(3, server.kill, monkeypatch)
     state = train("dies", *options(server), "trainer.steps=20", "trainer.image_every=5")
     assert state["step"] == 20
-    said = capfd.readouterr()
-    assert said.err.count("warning") == 1
-    assert f"warning: logger visdom: http://127.0.0.1:{server.port} can't be reached; training continues" in said.err
+    output = capfd.readouterr()
+    assert output.err.count("warning") == 1
+    assert f"warning: logger visdom: http://127.0.0.1:{server.port} can't be reached; training continues" in output.err
     for noise in ("Traceback", "Error connecting", "Exception", "Setting up"):
-        assert noise not in said.out + said.err
+        assert noise not in output.out + output.err
 
 
 def test_a_restarted_server_gets_what_it_has_missed(server, train, monkeypatch, capfd) -> None:
