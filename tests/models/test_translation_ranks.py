@@ -24,7 +24,6 @@ from gantrain.runtime import distributed
 from gantrain.runtime.seeding import StepRandom
 
 HERE = Path(__file__).parent
-# ---- two processes
 GAMES: dict[str, dict[str, Any]] = {
     "pix2pix": {"generator": unet},
     "pix2pix with a penalty": {"generator": unet, "gradient_penalty": 10.0},
@@ -57,7 +56,7 @@ def work() -> None:
 
 @pytest.mark.usefixtures("warm_python")
 def test_two_ranks_make_the_same_updates_as_one_rank() -> None:
-    Path("work.py").write_text("from test_translation import work\nwork()\n")
+    Path("work.py").write_text("from test_translation_ranks import work\nwork()\n")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "work.py"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
     result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
