@@ -124,6 +124,12 @@ def newest(name: str) -> dict:
     return Checkpoints(Path("checkpoints") / name).load()
 
 
+def assert_mentions(message: str, *parts: object) -> None:
+    """Assert that a message contains each part: keys, values and the remedy, in any wording."""
+    missing = [str(part) for part in parts if str(part) not in message]
+    assert not missing, f"{missing} not in: {message}"
+
+
 def assert_same_bits(one: object, other: object, place: str = "") -> None:
     """Assert that nested states are bit-identical."""
     assert type(one) is type(other), place

@@ -26,7 +26,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 class Poisoned:
-    """A stream one of whose batches is nan, until the run has rolled back often enough."""
+    """Makes one batch of the stream nan, until the run has rolled back ``until`` times."""
 
     def __init__(self, position: int, *, until: int = 1) -> None:
         self.position, self.until = position, until

@@ -33,7 +33,7 @@ def write_images() -> None:
 
 
 def saved(path: str, network: nn.Module, seed: int) -> dict[str, Tensor]:
-    """A file with weights and statistics that no construction makes; and what it holds."""
+    """Save a network with random weights and statistics, and return its state dict."""
     torch.manual_seed(seed)
     state = network.state_dict()
     for value in state.values():
@@ -65,5 +65,5 @@ def cyclegan(*overrides: str) -> list[str]:
 
 
 def network_of(name: str) -> dict[str, Any]:
-    """What the run's configuration, which a person can read, says of its networks."""
+    """The networks in the ``config.yaml`` of a run."""
     return yaml.safe_load(Path(f"checkpoints/{name}/config.yaml").read_text())["network"]

@@ -16,7 +16,7 @@ RUNS = Path("runs")
 
 
 def colours(step: int, rows: int = 2) -> dict[str, torch.Tensor]:
-    """Images of one colour each: red says the kind, green the row, blue the step."""
+    """Images of one colour each: red encodes the kind, green the row, blue the step."""
     values = torch.empty(len(KINDS), rows, 3, 8, 8)
     for kind in range(len(KINDS)):
         for row in range(rows):

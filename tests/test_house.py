@@ -40,7 +40,7 @@ FLOORS = [
     ["__init__", "__main__"],
 ]
 LEVEL = {room: number for number, floor in enumerate(FLOORS) for room in floor}
-# Words that a user of PyTorch would not expect; the field has better ones.
+# Words that a user of PyTorch would not expect.
 UNWANTED_WORDS = [
     *("told", "nobody", "whoever", "sight", "from memory", "to the same bits", "what there is", "is had", "let go"),
     *("lost touch", "without a word"),

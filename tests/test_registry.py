@@ -1,4 +1,4 @@
-"""Classes by name: what a configuration may contain, and what a class must take."""
+"""Classes by name: valid configurations, and required arguments of classes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from constructors import Child, Parent
+from conftest import assert_mentions
 
 import gantrain.registry
 import gantrain.training.build
@@ -49,49 +50,49 @@ def test_building_does_not_change_the_configuration() -> None:
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_one() -> None:
-    assert refusal(GOOD | {"widht": 3}, spec="") == "model.widht=3: unknown key; did you mean 'width'?"
+    assert_mentions(refusal(GOOD | {"widht": 3}, spec=""), "model.widht=3", "unknown", "'width'")
 
 
 def test_an_unknown_key_without_a_near_one_is_refused_with_the_list() -> None:
-    assert refusal(GOOD | {"zzz": 3}, spec="") == "model.zzz=3: unknown key; there are: depth, name, rate, width"
+    assert_mentions(refusal(GOOD | {"zzz": 3}, spec=""), "model.zzz=3", "unknown", "depth, name, rate, width")
 
 
 def test_an_unknown_key_of_a_class_without_any_is_refused() -> None:
-    assert refusal({"name": "keyless", "width": 1}) == "model.width=1: unknown key; there are: name"
+    assert_mentions(refusal({"name": "keyless", "width": 1}), "model.width=1", "unknown", "there are: name")
 
 
 def test_a_key_of_the_wrong_type_is_refused() -> None:
-    assert refusal(GOOD | {"width": "3"}, spec="") == "model.width: expected a whole number, got '3'"
+    assert_mentions(refusal(GOOD | {"width": "3"}, spec=""), "model.width", "whole number", "'3'")
 
 
 def test_a_missing_key_is_reported_with_the_class_that_needs_it() -> None:
     config = {key: value for key, value in GOOD.items() if key != "rate"}
-    assert refusal(config, spec="") == "model.rate is missing (needed by Child)"
+    assert_mentions(refusal(config, spec=""), "model.rate", "missing", "Child")
 
 
 def test_a_key_that_gantrain_sets_cannot_be_configured() -> None:
-    assert refusal(GOOD | {"spec": "mine"}, spec="") == "model.spec is set by gantrain itself and can't be configured"
+    assert_mentions(refusal(GOOD | {"spec": "mine"}, spec=""), "model.spec", "set by gantrain")
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
-    assert refusal(GOOD | {"name": "chlid"}, spec="") == "model.name=chlid: no such model; did you mean 'child'?"
+    assert_mentions(refusal(GOOD | {"name": "chlid"}, spec=""), "model.name=chlid", "no such model", "'child'")
 
 
 def test_an_unknown_name_without_a_near_one_is_refused_with_the_list() -> None:
-    assert refusal({"name": "xyz"}) == "model.name=xyz: no such model; there are: child, keyless, parent"
+    assert_mentions(refusal({"name": "xyz"}), "model.name=xyz", "no such model", "child, keyless, parent")
 
 
 def test_a_missing_name_is_refused_with_the_list() -> None:
-    assert refusal({"width": 3}) == "model.name is missing; there are: child, keyless, parent"
+    assert_mentions(refusal({"width": 3}), "model.name", "missing", "child, keyless, parent")
 
 
 @pytest.mark.parametrize("name", [None, 3, ["child"], {"child": 1}])
 def test_a_name_that_is_not_a_string_is_refused_like_any_other(name: Any) -> None:
-    assert refusal({"name": name}).startswith(f"model.name={name}: no such model; ")
+    assert_mentions(refusal({"name": name}), f"model.name={name}", "no such model", "child, keyless, parent")
 
 
 def test_a_key_that_is_not_a_string_is_refused_like_any_other() -> None:
-    assert refusal(GOOD | {5: 3}, spec="") == "model.5=3: unknown key; there are: depth, name, rate, width"
+    assert_mentions(refusal(GOOD | {5: 3}, spec=""), "model.5=3", "unknown", "depth, name, rate, width")
 
 
 def test_keys_of_others_are_suggested_but_not_accepted() -> None:
@@ -183,7 +184,7 @@ def test_a_class_with_abstract_methods_is_refused_with_their_names() -> None:
         networks().build({"name": "unfinished"})
 
 
-RUNTIME: dict[str, tuple[Registry[Any], dict[str, Any], set[str]]] = {  # And what of it a class need not take.
+RUNTIME: dict[str, tuple[Registry[Any], dict[str, Any], set[str]]] = {  # Those that a class need not take.
     "models": (MODELS, {"spec": 0, "make_generator": 0, "make_discriminator": 0}, set()),
     "generators": (GENERATORS, {"latent_dim": 3, "shape": 0, "num_classes": 3}, set()),
     "translating generators": (GENERATORS, {"input_shape": 0, "shape": 0, "num_classes": 0}, {"num_classes"}),

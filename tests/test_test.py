@@ -1,4 +1,4 @@
-"""``gantrain test`` and ``gantrain.load``, which need nothing but the folder of a run."""
+"""``gantrain test`` and ``gantrain.load``, which need only the folder of a run."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ class AdamByHand:
 def play(
     model: GAN, batches: Iterator[Batch], update: Updates, steps: int = 10, *, start: int = 0
 ) -> list[dict[str, float]]:
-    """What so many steps log, of which the first has the number ``start``."""
+    """The logged values of so many steps, the first of which has the number ``start``."""
     logged = []
     for step in range(start, start + steps):
         update.begin(step, 0.0)
@@ -209,10 +209,10 @@ def play(
 
 
 class Watched(Updates):
-    """Updates by plain gradient descent that write down the loss of each and who moved.
+    """Updates by plain gradient descent that record the loss of each and the parameters that changed.
 
     Attributes:
-        log: The side and the names of the parameters that moved, per update.
+        log: The side and the names of the parameters that changed, per update.
         losses: The side and the loss that it was given, per update.
     """
 
@@ -251,7 +251,7 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
 
 
 def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    """The names of the parameters that are not bitwise what they were."""
+    """The names of the parameters that are not bit-identical."""
     return {name for name, value in before.items() if not torch.equal(value, after[name])}
 
 

@@ -39,7 +39,7 @@ DCGAN_KEYS = {
     "init": "normal",
     "init_gain": 0.02,
 }
-# of models that translate: pairs of images, and colour images
+# Of models that translate: image pairs, and colour images.
 PAIRS = ImageSpec(height=32, width=32, channels={"a": 2, "b": 2}, depth={"a": "uint8", "b": "uint8"})
 IMAGES = ImageSpec(height=32, width=32, channels={"image": 3}, depth={"image": "uint8"})
 PIX2PIX_KEYS = {"loss": "logistic", "lambda_l1": 100.0, "label_smoothing": 0.0, "gradient_penalty": 0.0, "ema": 0.0}
@@ -49,7 +49,7 @@ TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
     "cyclegan": {
         "loss": "least_squares",
         "lambda_a": 10.0,
-        "lambda_b": 7.0,  # unlike the other, so that one can't pass for the other
+        "lambda_b": 7.0,  # Unlike lambda_a, so that exchanging them is detected.
         "lambda_identity": 0.5,
         "cycle_loss": "l1",
         "pool_size": 0,
@@ -87,7 +87,7 @@ NETWORK_KEYS: dict[str, dict[str, dict[str, Any]]] = {
         "pixelgan": CONV_KEYS,
     },
 }
-# Of every registered model from noise, beside ``LATENT_KEYS``.
+# Of every registered model from noise, in addition to ``LATENT_KEYS``.
 WGAN_KEYS = {"loss": "wasserstein", "clip": 0.3, "warmup_critic_steps": 0, "warmup_steps": 0, "warmup_every": 0}
 OWN_KEYS: dict[str, dict[str, Any]] = {
     "gan": {},

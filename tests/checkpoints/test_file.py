@@ -24,7 +24,7 @@ def test_a_checkpoint_is_read_as_it_was_written(run_folder: Path) -> None:
     checkpoint_file.write(state_at(4), run_folder / "step_4.pt")
     assert_same_bits(checkpoint_file.read(run_folder / "step_4.pt"), {"format": 3, **state_at(4)})
     assert [path.name for path in run_folder.iterdir()] == ["step_4.pt"]
-    # torch alone reads it too
+    # torch.load can read it too.
     assert torch.load(run_folder / "step_4.pt", weights_only=True)["step"] == 4
 
 

@@ -27,7 +27,7 @@ def names() -> list[str]:
 
 # ---- in the background
 def holding_back(monkeypatch) -> tuple[threading.Event, list[int]]:
-    """Writing waits for the event; the list says which steps have been written."""
+    """Make writing wait for the event; the list contains the steps that have been written."""
     go, written = threading.Event(), []
     write = checkpoint_file.write
 
@@ -112,9 +112,9 @@ def test_a_failed_run_writes_its_last_checkpoint_before_it_unlocks(monkeypatch) 
 @pytest.mark.parametrize("way", ["wait", "raise_pending", "save"])
 def test_a_failed_background_write_is_reported_once(run_folder: Path, way: str) -> None:
     checkpoints = saved(Checkpoints(run_folder), 1)
-    (run_folder / "step_2.tmp").mkdir()  # in the way
+    (run_folder / "step_2.tmp").mkdir()  # It blocks the file.
     checkpoints.save(state_at(2))
-    checkpoints._pool.submit(int).result()  # it has been tried
+    checkpoints._pool.submit(int).result()  # The write has been attempted.
     with pytest.raises(ConfigError, match=r"can't write run/step_2.pt: Is a directory"):
         checkpoints.save(state_at(3)) if way == "save" else getattr(checkpoints, way)()
     checkpoints.wait()
@@ -173,7 +173,7 @@ def test_without_hard_links_the_best_checkpoint_is_written_twice(run_folder: Pat
 
 
 def test_a_kill_between_the_best_checkpoint_and_its_step_leaves_the_best(run_folder: Path, monkeypatch) -> None:
-    """The run then goes on from the step before, whose state knows nothing of that best yet, and finds it again."""
+    """The run then resumes from the previous step and finds the same best checkpoint again."""
     checkpoints = saved(Checkpoints(run_folder), 1)
     replace = Path.replace
 

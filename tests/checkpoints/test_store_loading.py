@@ -26,7 +26,7 @@ def test_a_corrupt_checkpoint_is_named_and_the_newest_valid_one_loaded(run_folde
     assert all(line.endswith("; trying the previous checkpoint") for line in warnings)
     with pytest.raises(CorruptCheckpointError, match=r"step_3.pt: corrupt \(checksum mismatch\)"):
         checkpoints.load(3)
-    # and the next save clears those of later steps away
+    # The next save deletes those of later steps.
     saved(checkpoints, 3)
     assert checkpoints.steps() == [1, 2, 3]
     assert checkpoints.load()["step"] == 3

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole, of the same configuration, and still not of this run."""
+"""Valid checkpoints of the same configuration that do not fit the run."""
 
 from __future__ import annotations
 

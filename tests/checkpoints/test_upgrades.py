@@ -35,7 +35,7 @@ def test_missing_keys_get_the_values_that_old_versions_had() -> None:
     assert new["step"] == 3
     assert new["rollbacks"] == 0
     assert new["objective"]["best"] is None
-    assert config == {"network": {"width": 8}, "data": {"mode": "single", "root": "x"}}  # the old one is left alone
+    assert config == {"network": {"width": 8}, "data": {"mode": "single", "root": "x"}}  # The old file is not changed.
 
 
 def test_a_checkpoint_of_the_newest_format_is_not_changed() -> None:

@@ -129,7 +129,7 @@ def write_images_and_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def status_of(argv: list[str]) -> int:
-    """The exit status of a command, after checks of what it prints and leaves."""
+    """The exit status of a command, after checks of its output and its files."""
     before, runs = sorted(Path().rglob("*")), sorted(Path("checkpoints").glob("*"))
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
@@ -149,7 +149,7 @@ def status_of(argv: list[str]) -> int:
 
 
 def refuses(commands: st.SearchStrategy[list[str]], count: int, *, most: float) -> None:
-    """Check ``count`` examples, of which no more than the share ``most`` may pass."""
+    """Check ``count`` examples, of which no more than the fraction ``most`` may succeed."""
     statuses: list[int] = []
 
     @settings(SETTINGS, max_examples=count)
@@ -163,7 +163,7 @@ def refuses(commands: st.SearchStrategy[list[str]], count: int, *, most: float) 
 
 
 def refuses_all(commands: Iterable[list[str]], *, but: int) -> None:
-    """Check every one of these commands, of which at most ``but`` may pass."""
+    """Check every one of these commands, of which at most ``but`` may succeed."""
     passed = [argv for argv in commands if status_of(argv) == 0]
     assert len(passed) <= but, passed
 
@@ -177,7 +177,7 @@ def keys_of(command: str) -> list[str]:
 
 
 def given_values(keys: Iterable[str], *, signs: str = " ++ + ~") -> st.SearchStrategy[str]:
-    """Settings with values that hardly any key accepts."""
+    """Overrides with values that hardly any key accepts."""
     values = (
         st.sampled_from([*VALUES.split(), *ODD_VALUES, *LONG_VALUES])
         | st.text(max_size=12)

@@ -1,4 +1,4 @@
-"""A checkpoint of which any byte is another, or any part is gone: seen every time, and named."""
+"""Checkpoints with changed, missing or added bytes: each is detected and named."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATH = Path("run/step_2.pt")
 
 @pytest.fixture
 def content() -> bytes:
-    """The bytes of step 2, beside a whole step 1."""
+    """The bytes of step 2; step 1 is valid."""
     Path("run").mkdir()
     for step in (1, 2):
         checkpoint_file.write(state_at(step), Path(f"run/step_{step}.pt"))
@@ -75,7 +75,7 @@ def test_a_wrong_or_missing_checksum_is_detected(content: bytes) -> None:
     other = PATH.with_name("step_1.pt").read_bytes()
     assert len(other) == len(content)
     refused(content[:-DIGEST_BYTES] + other[-DIGEST_BYTES:])
-    refused(content[: -len(MARK) - DIGEST_BYTES - 2] + b"\x00\x00")  # as if it had never had one
+    refused(content[: -len(MARK) - DIGEST_BYTES - 2] + b"\x00\x00")  # As if it had none.
 
 
 def test_after_corruption_of_any_kind_the_previous_checkpoint_is_loaded(content: bytes, capsys) -> None:
@@ -90,7 +90,7 @@ def test_after_corruption_of_any_kind_the_previous_checkpoint_is_loaded(content:
 
 @pytest.mark.parametrize("version", ["format_1", "format_2"])
 def test_a_corrupt_file_of_an_old_format_is_never_misread(version: str) -> None:
-    """Any zip archive has a checksum of each of its parts, if not of every byte of their headers."""
+    """Any zip archive has a checksum of each of its parts, if not of every byte of the headers."""
     content = (FORMATS / version / "step_2.pt").read_bytes()
     whole = checkpoint_file.read(FORMATS / version / "step_2.pt")
     Path("run").mkdir()

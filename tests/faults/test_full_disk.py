@@ -1,4 +1,4 @@
-"""Disks that fill up, become read-only or vanish under a run: one line, the last good checkpoint, and on from there."""
+"""Disks that fill up, become read-only or disappear during a run: one line, and the run resumes from its checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import TINY, assert_same_bits, newest
+from conftest import TINY, assert_mentions, assert_same_bits, newest
 
 from gantrain.checkpoints.store import Checkpoints
 from gantrain.cli.main import main
@@ -43,7 +43,7 @@ def mounted(*arguments: object) -> Iterator[None]:
 
 @pytest.fixture
 def disk(workplace: Path) -> Iterator[Path]:
-    """A small disk of its own for the runs, with 64 MiB."""
+    """A file system of 64 MiB for the runs."""
     if shutil.which("mount") is None:
         pytest.skip("there is no mount")
     folder = workplace / "checkpoints"
@@ -61,7 +61,7 @@ def fill(disk: Path, *, free: int) -> Path:
 
 
 def saved(step: int) -> None:
-    """Wait until a checkpoint is there."""
+    """Wait until a checkpoint exists."""
     patience = 6000
     while not (RUN / f"step_{step}.pt").exists():
         time.sleep(0.01)
@@ -70,7 +70,7 @@ def saved(step: int) -> None:
 
 
 def during(acts: dict[int, Callable[[], object]], patch: pytest.MonkeyPatch) -> None:
-    """The next run does these things after these steps, before anything is logged or saved of them."""
+    """Make the next run call these after these steps, before it logs or saves."""
     advance = Report.advance
 
     def acting(self: Report, done: int) -> None:
@@ -82,8 +82,7 @@ def during(acts: dict[int, Callable[[], object]], patch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def whole(train) -> dict:
-    """The newest checkpoint of a run that nothing came in the way of, with its ``losses.jsonl``, its size in bytes, and
-    the bytes on the disk of all that lies others the checkpoints."""
+    """The newest checkpoint of an uninterrupted run, its losses, its size, and that of all other files (bytes)."""
     state = train("whole", *EVERY, "trainer.steps=6")
     folder = Path("checkpoints/whole")
     size = (folder / "step_6.pt").stat().st_size
@@ -101,10 +100,10 @@ def messages_of(errors: str) -> tuple[list[str], list[str]]:
 
 
 def assert_resumes(whole: dict) -> None:
-    """The same command, after which all is as if nothing had been."""
+    """The same command resumes, and the run ends like an uninterrupted one."""
     assert main(COMMAND) == 0
     for key, value in newest("run").items():
-        if key not in ("config", "overrides"):  # which have the name
+        if key not in ("config", "overrides"):  # These contain the name.
             assert_same_bits(value, whole["state"][key])
     assert (RUN / "losses.jsonl").read_text() == whole["lines"]
     assert sorted(path.name for path in RUN.iterdir() if path.suffix in (".tmp", ".pt") or path.name == ".lock") == [
@@ -116,7 +115,7 @@ def assert_resumes(whole: dict) -> None:
 
 @pytest.mark.usefixtures("warm_python")
 def test_a_full_disk_stops_the_run_and_the_same_command_resumes(disk: Path, whole: dict) -> None:
-    ballast = fill(disk, free=5 * whole["size"] // 2 + whole["others"])  # two checkpoints, and what lies others them
+    ballast = fill(disk, free=5 * whole["size"] // 2 + whole["others"])  # Two checkpoints and all other files.
     process = subprocess.run([sys.executable, "-m", "gantrain", *COMMAND], capture_output=True, text=True, check=False)
     assert process.returncode == 2
     warnings, lines = messages_of(process.stderr)
@@ -143,7 +142,8 @@ def test_logs_and_pages_are_written_when_there_is_space_after_one_warning(
     save_once = [word for word in COMMAND if "save_every" not in word]
     assert main([*save_once, "trainer.save_every=6"]) == 0
     warnings, lines = messages_of(capsys.readouterr().err)
-    assert warnings == [f"warning: can't write {RUN}: No space left on device; training continues"]
+    (warning,) = warnings
+    assert_mentions(warning, f"can't write {RUN}", "No space left on device", "training continues")
     assert lines == [f"Page: {RUN}/index.html"]
     assert (RUN / "losses.jsonl").read_text() == whole["lines"]
     assert len((RUN / "speed.jsonl").read_text().splitlines()) >= 5
@@ -153,7 +153,7 @@ def test_logs_and_pages_are_written_when_there_is_space_after_one_warning(
 
 
 def test_a_closed_stderr_does_not_stop_a_run(whole: dict, monkeypatch) -> None:
-    """As where the terminal is closed, or the disk of the file that they go to is full."""
+    """As after the terminal is closed, or when the disk of a redirected stderr is full."""
     reading, writing = os.pipe()
     told = open(writing, "w", buffering=1)  # noqa: SIM115 - it can't be closed without an error
     monkeypatch.setattr(sys, "stderr", told)
@@ -166,7 +166,7 @@ def test_a_closed_stderr_does_not_stop_a_run(whole: dict, monkeypatch) -> None:
 
 
 def test_a_log_that_was_not_written_is_completed_when_the_run_stops(disk: Path, whole: dict, monkeypatch) -> None:
-    """It is stopped by a checkpoint that can't be written; the last lines find room, since it is gone then."""
+    """A failed checkpoint stops it; its temporary file is removed, which leaves space for the last lines."""
     with monkeypatch.context() as patch:
         during({1: lambda: fill(disk, free=0), 2: lambda: fill_again(disk)}, patch)
         assert main(COMMAND) == 2
@@ -218,18 +218,19 @@ def test_a_folder_that_becomes_read_only_stops_the_run(disk: Path, whole: dict, 
         finally:
             subprocess.run(["umount", "--lazy", str(RUN)], check=True)
     warnings, lines = messages_of(capsys.readouterr().err)
-    assert warnings == [f"warning: can't write {RUN}/losses.jsonl: Read-only file system; training continues"]
+    (warning,) = warnings
+    assert_mentions(warning, f"can't write {RUN}/losses.jsonl", "Read-only file system", "training continues")
     assert len(lines) == 1
     assert lines[0].startswith(f"gantrain: can't write {RUN}/step_4.pt: Read-only file system; ")
     assert Checkpoints(RUN).steps() == [2]
-    assert (RUN / ".lock").exists()  # it could not be removed, and is in nobody's way
+    assert (RUN / ".lock").exists()  # It could not be removed, and does no harm.
     assert_resumes(whole)
 
 
 def test_nothing_starts_in_a_read_only_folder(disk: Path, capsys) -> None:
     mount("-o", "remount,ro", disk)
     assert main(COMMAND) == 2
-    assert capsys.readouterr().err == f"gantrain: can't write to {RUN}: Read-only file system\n"
+    assert_mentions(capsys.readouterr().err, f"gantrain: can't write to {RUN}: ", "Read-only file system")
     assert list(disk.iterdir()) == []
 
 
@@ -238,7 +239,7 @@ def test_a_folder_that_is_deleted_stops_the_run_and_stays_deleted(folder: Path, 
     during({3: lambda: (saved(2), shutil.rmtree(folder))}, monkeypatch)
     assert main(COMMAND) == 2
     warnings, lines = messages_of(capsys.readouterr().err)
-    assert warnings == []  # that training continues, for one
+    assert warnings == []  # In particular not that training continues.
     assert len(lines) == 1
     assert re.fullmatch(rf"gantrain: can't write {RUN}/step_3.pt: No such file or directory.*", lines[0])
     assert not RUN.exists()

@@ -119,7 +119,7 @@ class Mine(GAN):
 
 @pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Modules in the working directory can be imported as plug-ins, and leave nothing behind."""
+    """Modules in the working directory can be imported as plug-ins, and are unregistered after the test."""
     for registry in REGISTRIES:
         monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     monkeypatch.setattr(sys, "path", list(sys.path))

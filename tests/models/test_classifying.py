@@ -1,4 +1,4 @@
-"""GANs whose discriminator also classifies, against cross entropies found in other ways."""
+"""GANs whose discriminator also classifies, compared with cross entropies computed by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_LATENT = torch.zeros(0)
 
 
 def reading(name: str, **keys: Any) -> Any:
-    """The model, its discriminator's logits being the first pixels."""
+    """The model with a discriminator whose logits are the first pixels."""
     model = build(name, **keys)
     model.discriminator = ReadOff(model.num_outputs)
     return model
@@ -54,7 +54,7 @@ def test_the_acgan_generator_minimises_the_real_and_the_class_loss() -> None:
 
 def test_the_class_loss_counts_known_labels_and_divides_by_all() -> None:
     logits = torch.tensor([[0.0, LN2, LN5], [0.0, 0.0, 0.0], [9.0, 9.0, 1.0]], dtype=torch.float64)
-    # -(ln 5/8 + ln 1/3) / 3, the third being unknown
+    # -(ln 5/8 + ln 1/3) / 3; the third label is unknown
     close(class_loss(logits, torch.tensor([2, 0, -1])), log(8 / 5 * 3) / 3)
 
 
@@ -111,7 +111,7 @@ def test_accuracy_is_the_fraction_of_images_whose_largest_logit_is_right() -> No
     def batch(logits: list[list[float]], labels: list[int]) -> dict[str, Tensor]:
         return {"image": written(logits), "label": torch.tensor(labels)}
 
-    # the last logit is "fake" and no answer
+    # The last logit is "fake", which is not a class.
     batches = [
         batch([[3.0, 1.0, 1.0, 9.0], [0.0, 1.0, 0.0, 0.0], [0.0, 1.0, 2.0, 5.0]], [0, 1, 2]),
         batch([[0.0, 1.0, 0.0, 0.0]], [0]),

@@ -12,7 +12,7 @@ from gantrain.data.base import ImageSpec, to_signed_range, to_uint8
 from gantrain.errors import ConfigError
 from gantrain.models.colorization import lab_to_rgb, lightness_and_colour, rgb_to_lab
 
-# sRGB under D65 in Lab, as tables of colours have it
+# Published Lab values of sRGB primaries under D65.
 PUBLISHED = {
     (255, 0, 0): (53.24, 80.09, 67.20),
     (0, 255, 0): (87.73, -86.18, 83.18),
@@ -24,7 +24,7 @@ PUBLISHED = {
 
 
 def colours(step: int = 17) -> Tensor:
-    """(1, 3, H, W), 8 bits: every so many-th of each primary, with all others."""
+    """(1, 3, H, W), 8 bits: a regular grid of colours."""
     values = torch.arange(0, 256, step, dtype=torch.uint8)
     return torch.cartesian_prod(values, values, values).T.reshape(1, 3, len(values), -1)
 
@@ -46,7 +46,7 @@ def test_lab_agrees_with_scikit_image() -> None:
     color = pytest.importorskip("skimage.color")
     images = colours()
     by_hand = color.rgb2lab(images.permute(0, 2, 3, 1).numpy())
-    # it takes rounded constants for the line below the knee
+    # scikit-image uses rounded constants in the linear segment.
     torch.testing.assert_close(
         rgb_to_lab(unit(images)).permute(0, 2, 3, 1), torch.from_numpy(by_hand), atol=1e-3, rtol=0
     )
@@ -55,7 +55,7 @@ def test_lab_agrees_with_scikit_image() -> None:
 def test_every_srgb_colour_survives_the_round_trip() -> None:
     rgb = unit(colours(step=15))
     torch.testing.assert_close(lab_to_rgb(rgb_to_lab(rgb)), rgb, atol=1e-6, rtol=0)
-    images = colours(step=5)  # in single precision to the last bit of eight
+    images = colours(step=5)  # In single precision, 8-bit values are exact.
     assert torch.equal(to_uint8(lab_to_rgb(rgb_to_lab(to_signed_range(images, torch.float32)))), images)
 
 
@@ -102,7 +102,7 @@ def test_images_without_colour_are_refused() -> None:
 
 def test_results_are_the_gray_the_generated_and_the_real_image() -> None:
     model = build_translator("colorization").eval()
-    model.generator.model[-2].weight.data *= 0.1  # so that all its colours can be shown,
+    model.generator.model[-2].weight.data *= 0.1  # All its colours are inside sRGB.
     model.generator.model[-2].bias.data *= 0.1
     batch = next(translation_batches(2, spec=IMAGES))
     batch["image"] = batch["image"] / 2  # neither on black nor on white
@@ -118,7 +118,7 @@ def test_results_are_the_gray_the_generated_and_the_real_image() -> None:
         torch.testing.assert_close(lab["fake_b_rgb"][:, 1:], found, atol=1e-6, rtol=0)
         assert found.abs().max() > 1
         assert lab["real_a"][:, 1:].abs().max() < 1e-6
-        # gray: the channels are equal, but for the fifth digit of the standard's white
+        # Gray: the channels are equal up to the fifth digit of the standard's white.
         torch.testing.assert_close(made["real_a"], made["real_a"][:, :1].expand(-1, 3, -1, -1), atol=1e-3, rtol=0)
 
 

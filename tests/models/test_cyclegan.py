@@ -34,12 +34,12 @@ from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import StepRandom
 
 UNLIKE = ImageSpec(height=32, width=32, channels={"a": 1, "b": 3}, depth={"a": "uint8", "b": "uint8"})
-Criterion = Callable[[Tensor, bool], Tensor]  # logits, and whether they are to say that the images are real
+Criterion = Callable[[Tensor, bool], Tensor]  # The logits, and whether the target is "real".
 CRITERIA: dict[str, Criterion] = {
     "logistic": lambda x, real: F.binary_cross_entropy_with_logits(x, torch.full_like(x, float(real))),
     "least_squares": lambda x, real: F.mse_loss(x, torch.full_like(x, float(real))),
 }
-# by the names of the authors' code: D_A judges what G_A makes, which are images of b
+# By the names in the authors' code: D_A discriminates the outputs of G_A, which are images of b.
 CODE_NAMES = {"g_a": "generator_ab", "g_b": "generator_ba", "d_a": "discriminator_b", "d_b": "discriminator_a"}
 
 
@@ -95,7 +95,7 @@ def test_ten_steps_are_those_of_the_paper(identity: float, size: int, loss: str,
         ours, by_hand = getattr(model, CODE_NAMES[name]), networks[name]
         made = ours(batch[source])
         torch.testing.assert_close(made, by_hand(batch[source]), atol=1e-6, rtol=0)
-        assert (made - first[name](batch[source])).abs().max() > 0.01  # or the line before would say nothing
+        assert (made - first[name](batch[source])).abs().max() > 0.01  # Otherwise the line before would test nothing.
 
 
 def test_a_step_updates_the_generators_then_the_discriminators() -> None:
@@ -123,7 +123,7 @@ def test_the_terms_of_the_losses_are_logged() -> None:
 
 # ---- the pools
 class Shown:
-    """What each discriminator is shown in its own update, beside what each generator made of the batch."""
+    """The inputs of each discriminator, and the outputs of each generator."""
 
     def __init__(self, model: Any) -> None:
         self.made: dict[str, list[Tensor]] = {"a": [], "b": []}
@@ -136,7 +136,7 @@ class Shown:
             )
 
     def take(self, domain: str) -> tuple[Tensor, Tensor]:
-        """What the generator was inputs by, and what was inputs last, after it and the real."""
+        """The generated images of this step, and the last input of the discriminator."""
         made, inputs = self.made[domain], self.inputs[domain]
         assert len(inputs) == 3
         (made,) = [images for images in made if torch.equal(inputs[0], images)]
@@ -148,14 +148,14 @@ def test_each_discriminator_is_trained_on_images_of_its_own_pool() -> None:
     model = build_translator("cyclegan", pool_size=2)
     update, batches, shown = adam_updates(model), translation_batches(1), Shown(model)
     pools = {"a": model.pool_a, "b": model.pool_b}
-    stored: dict[str, list[Tensor]] = {"a": [], "b": []}  # of each pool, by hand
+    stored: dict[str, list[Tensor]] = {"a": [], "b": []}  # The expected contents of each pool.
     exchanged = {"a": [], "b": []}
     for step in range(12):
         play(model, batches, update, steps=1, start=step)
         for domain, pool in pools.items():
             made, inputs = shown.take(domain)
             old, stored[domain] = stored[domain], [row[0] for row in pool.get_extra_state()]
-            if step < 2:  # it fills first
+            if step < 2:  # The pool is filled first.
                 assert torch.equal(inputs, made)
                 expected = [*old, made[0]]
             else:
@@ -184,7 +184,7 @@ def test_a_model_with_pools_resumes_bit_identically() -> None:
     whole = state(model, update, play(model, batches, update, steps=4, start=4))
 
     model, update, batches = fresh(seed=3)
-    play(model, batches, update, steps=4)  # another past, with other images in the pools
+    play(model, batches, update, steps=4)  # Another history, with other images in the pools.
     model.load_state_dict(half["model"])
     update.load_state_dict(half["update"])
     assert_same_bits(state(model, update, play(model, batches, update, steps=4, start=4)), whole)
@@ -238,10 +238,7 @@ def test_the_gradient_penalty_of_each_discriminator_is_not_halved() -> None:
 
 
 def test_an_identity_loss_between_different_channels_is_refused() -> None:
-    text = (
-        r"^model\.lambda_identity \(0\.5\): the identity loss compares images of both domains, which have 1 and 3 "
-        r"channels: set it to 0$"
-    )
+    text = r"model\.lambda_identity\b.*0\.5.* 1 and 3 channels: set it to 0"
     with pytest.raises(ConfigError, match=text):
         build_translator("cyclegan", spec=UNLIKE)
     model = build_translator("cyclegan", spec=UNLIKE, lambda_identity=0.0)
@@ -252,7 +249,7 @@ def test_an_identity_loss_between_different_channels_is_refused() -> None:
 
 
 def test_with_the_values_of_discogan_yaml_a_step_is_that_of_discogan() -> None:
-    """Kim et al. 2017, arXiv:1703.05192, section 2.3: reconstruction by mean squares, the logistic game, halves."""
+    """Kim et al. 2017, arXiv:1703.05192, section 2.3: mean squared reconstruction errors, logistic losses, halved."""
     path = Path(str(resources.files("gantrain.configs"))) / "model" / "discogan.yaml"
     keys = dict(OmegaConf.load(path).model)
     assert keys.pop("name") == "cyclegan"
@@ -264,7 +261,7 @@ def test_with_the_values_of_discogan_yaml_a_step_is_that_of_discogan() -> None:
     a, b, ab, ba = batch["a"], batch["b"], model.generator_ab, model.generator_ba
     fake_b = ab(a).detach()
     judged_b, judged_fake = model.discriminator_b(b), model.discriminator_b(fake_b)
-    assert judged_b.shape == (2, 1)  # of whole images
+    assert judged_b.shape == (2, 1)  # One logit per image.
     torch.testing.assert_close(losses["g_a"], -judged_fake.sigmoid().log().mean().detach())
     torch.testing.assert_close(losses["cycle_a"], ((ba(fake_b) - a) ** 2).mean().detach())
     torch.testing.assert_close(losses["cycle_b"], ((ab(ba(b)) - b) ** 2).mean().detach())

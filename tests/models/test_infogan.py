@@ -1,4 +1,4 @@
-"""InfoGAN's codes: how they are drawn, how badly they are recovered, how they are shown."""
+"""InfoGAN's codes: their distribution, the information loss, and the preview grid."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_latent_vector_is_noise_and_codes() -> None:
     torch.testing.assert_close(noise.std().item(), 1.0, atol=0.03, rtol=0)
     assert set(category.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(category.sum(dim=1), torch.ones(9_000, dtype=torch.float64))
-    # standard error of a share: 0.005
+    # standard error of a fraction: 0.005
     torch.testing.assert_close(category.mean(dim=0), torch.full((3,), 1 / 3).double(), atol=0.025, rtol=0)
     assert -1 <= continuous.min() < -0.99
     assert 0.99 < continuous.max() <= 1
@@ -101,7 +101,7 @@ def test_each_row_of_the_grid_varies_exactly_one_code(categories: int, continuou
             number = int(moving[0].split()[1])
             torch.testing.assert_close(values[:, number], torch.linspace(-1, 1, 10).double(), check_dtype=False)
         varied.append(moving[0])
-    assert varied == sorted(varied)  # the categorical code's rows come first
+    assert varied == sorted(varied)  # The rows of the categorical code are first.
     assert set(varied) == {"categorical", *(f"continuous {number}" for number in range(continuous))}
     assert len(torch.unique(model.preview_latent.view(10, 10, -1)[:, 0, :3], dim=0)) == 10
 

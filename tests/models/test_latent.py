@@ -38,7 +38,7 @@ def test_a_step_is_critic_updates_followed_by_one_generator_update(name: str, cr
     losses = model.train_step(batches, update)
     assert batches.drawn == critic_steps
     assert [side for side, _ in update.log] == ["discriminator"] * critic_steps + ["generator"]
-    for side, names in update.log:  # its own weights, every one of them, and nobody else's
+    for side, names in update.log:  # Exactly its own weights.
         own = {f"{side}.{key}" for key, _ in getattr(model, side).named_parameters()}
         if name in ("wgan", "wgan_gp"):  # the bias of the critic's output cancels in the Wasserstein loss
             names, own = names | {"discriminator.layers.2.bias"}, own | {"discriminator.layers.2.bias"}
@@ -65,7 +65,7 @@ def test_the_terms_of_the_losses_are_logged(name: str) -> None:
     d_terms = [key for key in losses if key.startswith("d_") or key in ("gradient_penalty", "r1")]
     g_terms = [key for key in losses if key not in d_terms]
     torch.testing.assert_close(sum(weight_of.get(key, 1.0) * losses[key] for key in g_terms), g_loss)
-    if name != "infogan":  # whose discriminator's information loss is not logged beside the generator's
+    if name != "infogan":  # Only the generator's information loss is logged.
         torch.testing.assert_close(sum(weight_of.get(key, 1.0) * losses[key] for key in d_terms), d_loss)
 
 
@@ -77,7 +77,7 @@ def test_each_critic_update_gets_a_new_batch_and_new_noise() -> None:
     expected = [batch["image"] for batch in islice(image_batches(), 3)]
     reals, fakes = seen[0:6:2], seen[1:6:2]
     torch.testing.assert_close(reals, expected, atol=0, rtol=0)
-    made = [*fakes, seen[6]]  # the last is for the generator's update
+    made = [*fakes, seen[6]]  # The last is for the generator's update.
     assert len(seen) == 7
     assert all(not torch.allclose(one, other) for i, one in enumerate(made) for other in made[:i])
 
@@ -114,7 +114,7 @@ def test_each_part_of_the_critic_schedule_can_be_disabled(keys: dict[str, int], 
 
 # ---- what can be switched on
 def d_loss(real: Batch, fake: Tensor, **keys: Any) -> tuple[Tensor, Any]:
-    """The discriminator's loss of one update from a fixed start, and the model before it."""
+    """The discriminator's loss of one update of a fixed initial model, and that model."""
     model, before = build("gan", **keys), build("gan", **keys)
     update = Watched(model)
     model.update_discriminator(real, fake, torch.zeros(6, 3).double(), None, update)
@@ -161,7 +161,7 @@ def test_penalties_with_a_weight_of_zero_are_not_logged() -> None:
 
 
 def fakes_shown(pool_size: int, steps: int = 8) -> tuple[list[Tensor], list[Tensor]]:
-    """Per step, the generated images that the discriminator was shown, and those that were made for it."""
+    """The generated images that the discriminator gets in each step, and those that are generated for it."""
     model = build("gan", pool_size=pool_size)
     update, batches = Watched(model), image_batches()
     shown: list[Tensor] = []
@@ -197,18 +197,18 @@ def test_ema_averages_the_generator_with_its_decay() -> None:
 @pytest.mark.parametrize(
     ("keys", "text"),
     [
-        ({"critic_steps": 0}, r"model\.critic_steps: expected a whole number at least 1 and at most [\d,]+, got 0"),
-        ({"ema": 1.0}, r"model\.ema: expected a number at least 0 and below 1, got 1\.0"),
-        ({"ema": -0.1}, r"model\.ema: expected a number at least 0 and below 1, got -0\.1"),
-        ({"pool_size": -1}, r"model\.pool_size: expected a whole number at least 0, got -1"),
-        (WGAN_KEYS | {"name": "wgan", "clip": -0.1}, r"model\.clip: expected a number at least 0, got -0\.1"),
-        ({"loss": "logistics"}, r"model\.loss: no adversarial loss 'logistics'; did you mean 'logistic'\?"),
-        ({"loss": "hinge", "label_smoothing": 0.1}, r"model\.label_smoothing=0\.1 has no meaning .*: set it to 0"),
-        ({"noise": "gauss"}, r"model\.noise: expected one of 'normal', 'uniform', got 'gauss'"),
+        ({"critic_steps": 0}, r"model\.critic_steps\b.* at least 1\b.*, got 0$"),
+        ({"ema": 1.0}, r"model\.ema\b.* at least 0 and below 1, got 1\.0$"),
+        ({"ema": -0.1}, r"model\.ema\b.* at least 0 and below 1, got -0\.1$"),
+        ({"pool_size": -1}, r"model\.pool_size\b.* at least 0, got -1$"),
+        (WGAN_KEYS | {"name": "wgan", "clip": -0.1}, r"model\.clip\b.* at least 0, got -0\.1$"),
+        ({"loss": "logistics"}, r"model\.loss\b.*'logistics'.*'logistic'"),
+        ({"loss": "hinge", "label_smoothing": 0.1}, r"model\.label_smoothing=0\.1 .*: set it to 0$"),
+        ({"noise": "gauss"}, r"model\.noise\b.*'normal', 'uniform', got 'gauss'"),
     ],
 )
 def test_an_invalid_value_is_refused(keys: dict[str, Any], text: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{text}$"):
+    with pytest.raises(ConfigError, match=text):
         build(**{"name": "gan", **keys})
 
 
@@ -224,7 +224,7 @@ def test_a_step_depends_only_on_the_seed_and_its_number() -> None:
     torch.manual_seed(5)
     updates = [Watched(one), Watched(other)]
     for model, update in zip((one, other), updates, strict=True):
-        torch.rand(int(update is updates[1]) * 3 + 1)  # whatever happened before
+        torch.rand(int(update is updates[1]) * 3 + 1)  # The global random state differs.
         update.begin(4, 0.0)
         model.train_step(image_batches(), update)
     torch.testing.assert_close(weights(one), weights(other), atol=0, rtol=0)

@@ -62,7 +62,7 @@ def play_by_hand(
     clip: float = math.inf,
     steps: int = 1,
 ) -> tuple[Weights, Weights]:
-    """Generator and critic after some steps on the batches and the noise that the model would have had."""
+    """Generator and critic after some steps on the same batches and noise as the model's."""
     generator, critic = fresh(model.generator), fresh(model.discriminator)
     of_g, of_d = optimizer(generator), optimizer(critic)
     batches, draws = image_batches(), StepRandom(7, CPU)
@@ -90,7 +90,7 @@ def play(model: Any, generator: Any, discriminator: Any, steps: int = 1) -> tupl
 
 def assert_equal_play(actual: tuple[Weights, Weights], expected: tuple[Weights, Weights]) -> None:
     for side, by_hand in zip(actual, expected, strict=True):
-        # optimizers divide the rounding errors of gradients near zero by their epsilon of 1e-8
+        # Optimizers divide rounding errors of gradients near zero by their epsilon of 1e-8.
         torch.testing.assert_close(side, by_hand, atol=1e-8, rtol=0)
 
 
@@ -112,9 +112,9 @@ def test_a_wgan_step_follows_algorithm_1() -> None:
     )
     assert_equal_play(play(model, side(model.generator), side(model.discriminator), steps=2), expected)
     size = torch.cat([weight.flatten() for weight in model.discriminator.parameters()]).abs()
-    assert (size == 0.3).any()  # some were clipped,
-    assert (size < 0.29).any()  # others not
-    assert max(weight.abs().max() for weight in model.generator.parameters()) > 0.3  # and no generator's
+    assert (size == 0.3).any()  # Some weights are clipped,
+    assert (size < 0.29).any()  # others are not,
+    assert max(weight.abs().max() for weight in model.generator.parameters()) > 0.3  # and none of the generator.
 
 
 def test_a_wgan_gp_step_follows_algorithm_1() -> None:

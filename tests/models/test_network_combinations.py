@@ -61,7 +61,7 @@ def test_each_combination_of_networks_trains_or_is_refused_by_name(model: str) -
 
 
 class Fixed(nn.Module):
-    """A foreign network that has no key but its own, and takes no labels."""
+    """A discriminator of a plug-in, which takes no labels."""
 
     def __init__(self, *, shape: tuple[int, int, int], scale: float) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Fixed(nn.Module):
 
 
 class FixedGenerator(nn.Module):
-    """The same as a generator."""
+    """A generator of a plug-in, which takes no labels."""
 
     def __init__(self, *, latent_dim: int, shape: tuple[int, int, int]) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from gantrain.models.pool import ImagePool
 
 
 def numbered(start: int, count: int) -> Tensor:
-    """Images (count, 1, 2, 2), each full of its number."""
+    """Images (count, 1, 2, 2), each filled with its number."""
     return torch.arange(start, start + count, dtype=torch.float64).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).clone()
 
 
@@ -44,7 +44,7 @@ def test_a_full_pool_exchanges_about_half_of_the_images() -> None:
                 inside.add(number)
                 exchanged += 1
     assert sorted(stored(pool)) == sorted(inside)
-    # standard error of a share of 4000: 0.008
+    # standard error of a fraction of 4000: 0.008
     assert exchanged / 4000 == pytest.approx(0.5, abs=0.04)
 
 

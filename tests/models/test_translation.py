@@ -27,13 +27,13 @@ def test_every_model_that_translates_is_tested() -> None:
 
 # ---- the step
 class Apart(Watched):
-    """Updates that see to it that neither side's gradients reach the other's weights."""
+    """Updates that check that a loss of one side leaves the gradients of the other side unchanged."""
 
     def _note(self, side: str, loss: Tensor, act: Callable[[Tensor], None]) -> None:
         sides = (self._model.generators(), self._model.discriminators())
         of_g, of_d = ([p for network in networks for p in network.parameters()] for networks in sides)
         others = of_d if side == "generator" else of_g
-        if side == "discriminator":  # what it is shown carries no graph of its making
+        if side == "discriminator":  # Its input has no graph of the generator.
             assert set(torch.autograd.grad(loss, of_g, retain_graph=True, allow_unused=True)) == {None}
         before = [None if p.grad is None else p.grad.clone() for p in others]
         super()._note(side, loss, act)
@@ -64,45 +64,43 @@ def test_losses_are_finite_detached_scalars(name: str) -> None:
 def test_with_dropout_a_step_depends_only_on_the_seed_and_its_number(name: str) -> None:
     def logged(number: int) -> list[dict[str, float]]:
         model = build_translator(name, dropout=0.5)
-        torch.rand(number)  # whatever happened before
+        torch.rand(number)  # The global random state differs.
         return play(model, batches_for(name), adam_updates(model), steps=1, start=number)
 
     assert logged(3) == logged(3)
     assert logged(3) != logged(4)
 
 
-WASSERSTEIN = (
-    r"model\.loss=wasserstein needs .*: give model\.gradient_penalty \(10 in its paper\) and network\.norm=instance"
-)
+WASSERSTEIN = r"model\.loss=wasserstein .*: give model\.gradient_penalty \(10\b.*network\.norm=instance"
 
 
 @pytest.mark.parametrize(
     ("keys", "text"),
     [
         ({"loss": "wasserstein"}, WASSERSTEIN),
-        ({"loss": "logistics"}, r"model\.loss: no adversarial loss 'logistics'; did you mean 'logistic'\?"),
-        ({"loss": "hinge", "label_smoothing": 0.1}, r"model\.label_smoothing=0\.1 has no meaning .*: set it to 0"),
-        ({"gradient_penalty": -1.0}, r"model\.gradient_penalty: expected a number at least 0, got -1\.0"),
-        ({"ema": 1.0}, r"model\.ema: expected a number at least 0 and below 1, got 1\.0"),
-        ({"nonsense": 1}, r"model\.nonsense=1: unknown key; there are: .*"),
+        ({"loss": "logistics"}, r"model\.loss\b.*'logistics'.*'logistic'"),
+        ({"loss": "hinge", "label_smoothing": 0.1}, r"model\.label_smoothing=0\.1 .*: set it to 0$"),
+        ({"gradient_penalty": -1.0}, r"model\.gradient_penalty\b.* at least 0, got -1\.0$"),
+        ({"ema": 1.0}, r"model\.ema\b.* at least 0 and below 1, got 1\.0$"),
+        ({"nonsense": 1}, r"model\.nonsense=1: unknown"),
     ],
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_an_invalid_value_is_refused(name: str, keys: dict[str, Any], text: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{text}$"):
+    with pytest.raises(ConfigError, match=text):
         build_translator(name, **keys)
 
 
 @pytest.mark.parametrize(
     ("name", "keys", "text"),
     [
-        ("pix2pix", {"lambda_l1": -1.0}, r"model\.lambda_l1: expected a number at least 0, got -1\.0"),
-        ("cyclegan", {"cycle_loss": "l3"}, r"model\.cycle_loss: expected one of 'l1', 'l2', got 'l3'"),
-        ("cyclegan", {"pool_size": -1}, r"model\.pool_size: expected a whole number at least 0, got -1"),
+        ("pix2pix", {"lambda_l1": -1.0}, r"model\.lambda_l1\b.* at least 0, got -1\.0$"),
+        ("cyclegan", {"cycle_loss": "l3"}, r"model\.cycle_loss\b.*'l1', 'l2', got 'l3'"),
+        ("cyclegan", {"pool_size": -1}, r"model\.pool_size\b.* at least 0, got -1$"),
     ],
 )
 def test_an_invalid_value_of_a_models_own_key_is_refused(name: str, keys: dict[str, Any], text: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{text}$"):
+    with pytest.raises(ConfigError, match=text):
         build_translator(name, **keys)
 
 
@@ -114,7 +112,7 @@ def test_a_wasserstein_critic_with_its_penalty_is_not_refused(name: str) -> None
 
 # ---- images of any size
 class Echo(nn.Module):
-    """Gives back what it is given, and keeps it."""
+    """Returns its input, and records it."""
 
     def __init__(self, multiple: int, smallest: int) -> None:
         super().__init__()
@@ -181,12 +179,12 @@ def test_an_unknown_direction_is_refused(name: str) -> None:
     model = build_translator(name)
     known = "a_to_b and b_to_a" if name == "cyclegan" else "a_to_b"
     wrong = "b_to_c" if name == "cyclegan" else "b_to_a"
-    with pytest.raises(ConfigError, match=f"^direction={wrong}: this model only translates {known}$"):
+    with pytest.raises(ConfigError, match=f"direction={wrong}: .* {known}$"):
         model.translate(noise(1, 2, 32, 32), wrong)
 
 
 def test_a_bare_generator_translates_only_in_its_direction() -> None:
     image = noise(1, 3, 5, 5)
     assert torch.equal(bare(nn.Identity(), "b_to_a").translate(image, "b_to_a"), image)
-    with pytest.raises(ConfigError, match="^direction=a_to_b: this model only translates b_to_a$"):
+    with pytest.raises(ConfigError, match="direction=a_to_b: .* b_to_a$"):
         bare(nn.Identity(), "b_to_a").translate(image)

@@ -22,13 +22,13 @@ from gantrain.data.base import ImageSpec
 from gantrain.models.translation import seeds_of
 from gantrain.networks.common import set_precision
 
-# of a size from which a U-Net has dropout
+# From this size on, a U-Net has dropout.
 LARGER = ImageSpec(height=64, width=64, channels={"a": 2, "b": 2}, depth={"a": "uint8", "b": "uint8"})
 
 
 # ---- each image for itself
 def with_noise(seed: int = 0) -> Any:
-    """A model with dropout and batch norm, whose running statistics are of ten steps."""
+    """A model with dropout and batch norm, with the running statistics of ten steps."""
     model = build_translator("cyclegan", spec=LARGER, generator=unet, norm="batch", dropout=0.5, seed=seed)
     play(model, translation_batches(2, spec=LARGER), adam_updates(model, lr=0.01))
     return model
@@ -39,7 +39,7 @@ def test_a_translation_depends_neither_on_the_batch_nor_on_the_order(network_mod
     model, batch = with_noise().eval(), next(translation_batches(5, spec=LARGER, seed=2))
     together = model.results(batch, "b_to_a", network_mode=network_mode)
     for places in ([0], [1], [2], [3], [4], [3, 1], [4, 3, 2, 1, 0]):
-        torch.rand(3)  # whatever happened before
+        torch.rand(3)  # The global random state differs.
         found = model.results(part(batch, places), "b_to_a", network_mode=network_mode)
         torch.testing.assert_close(found, {k: v[places] for k, v in together.items()}, atol=1e-12, rtol=0)
 

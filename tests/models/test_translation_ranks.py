@@ -40,7 +40,7 @@ def three_steps(game: str, *, rank: int = 0, world_size: int = 1) -> dict[str, A
     update.draws = StepRandom(7, CPU, rank=rank, world_size=world_size)
     share = range(rank, 2, world_size)
     logged = play(model, (part(batch, share) for batch in batches_for(name)), update, steps=3)
-    # without biases, which do nothing before an instance norm: their gradients are rounding errors, made large by Adam
+    # Without biases, which have no effect before an instance norm: Adam amplifies their rounding errors.
     weights = {key: value for key, value in model.state_dict().items() if key.endswith("weight")}
     networks = [*model.generators(), *model.discriminators()]
     outputs = [n(noise(1, next(n.parameters()).size(1), 32, 32)).detach() for n in networks]
@@ -68,6 +68,6 @@ def test_two_ranks_make_the_same_updates_as_one_rank() -> None:
             assert_same_bits(two[key], other[key])
             torch.testing.assert_close(two[key], one[key], atol=1e-9, rtol=0)
         for whole, *halves in zip(one["logged"], two["logged"], other["logged"], strict=True):
-            assert halves[0] != halves[1]  # each has seen its own image
+            assert halves[0] != halves[1]  # Each rank has its own image.
             for key, value in whole.items():
                 assert (halves[0][key] + halves[1][key]) / 2 == pytest.approx(value, abs=1e-9)

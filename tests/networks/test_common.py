@@ -96,7 +96,7 @@ def test_spectral_norm_makes_every_largest_singular_value_one(make: Any, init: s
     torch.manual_seed(0)
     network = make(norm="spectral", init=init).double()
     with torch.no_grad():
-        for parameter in network.parameters():  # far from where the singular vectors were first found
+        for parameter in network.parameters():  # Far from the weights of the first power iteration.
             parameter.copy_(5 * torch.randn_like(parameter))
         for _ in range(150):
             network(inputs_of(network))
@@ -126,7 +126,7 @@ def test_under_bfloat16_the_output_is_float32_and_close(make: Any) -> None:
     output = network(x)
     assert output.dtype == torch.float32
     torch.testing.assert_close(output, expected, atol=0.05, rtol=0)
-    assert not torch.equal(output, expected)  # it did compute in less
+    assert not torch.equal(output, expected)  # It did compute in lower precision.
     assert not torch.is_autocast_enabled("cpu")
 
 

@@ -1,4 +1,4 @@
-"""PatchGAN and PixelGAN: the reference's keys, their formulas, what a logit sees."""
+"""PatchGAN and PixelGAN: the reference's keys, their formulas, receptive fields."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_the_receptive_field_of_a_logit_is_a_square(layers: int, side: int, seen
     reached = (image.grad != 0).any(1)[0]
     rows, columns = reached.any(1).nonzero().flatten(), reached.any(0).nonzero().flatten()
     assert rows[0] > 0
-    assert rows[-1] < side - 1  # nothing is cut off by the edge
+    assert rows[-1] < side - 1  # The receptive field is inside the image.
     assert (rows[-1] - rows[0] + 1).item() == (columns[-1] - columns[0] + 1).item() == seen
     assert reached.sum().item() == seen**2
 
@@ -158,7 +158,7 @@ def test_the_textbook_discriminator_pads_at_the_top_and_left(norm: str) -> None:
     network = shaken(textbook(norm=norm))
     state = network.state_dict()
     layers = [("layers.0", 2, 1), ("layers.2", 2, 1), ("layers.5", 2, 1), ("layers.8", 2, 1)]
-    # the list's last is taken for one without norm and activation
+    # The last of the list has neither norm nor activation.
     x = written_out(image, state, norm, layers)
     x = normalised(x, norm, state, "layers.9")
     x = F.pad(torch.where(x > 0, x, 0.2 * x), (2, 1, 2, 1))  # one all round and one more
@@ -178,7 +178,7 @@ def test_gradients_reach_every_weight(make: Any, norm: str) -> None:
     logits = network(torch.randn(2, 3, 48, 64))
     assert logits.shape[:2] == (2, 1)
     (logits * torch.randn_like(logits)).sum().backward()
-    # instance norm takes out the bias before it, whose gradient is rounding; the first and the last have no norm
+    # An instance norm cancels the bias before it; the first and the last layer have no norm.
     ends = [list(network.state_dict())[place] for place in (1, -1)]
     counted = {n: p for n, p in network.named_parameters() if norm != "instance" or p.ndim > 1 or n in ends}
     assert [name for name, p in counted.items() if p.grad is None or not p.grad.abs().sum() > 0] == []

@@ -1,4 +1,4 @@
-"""Networks as in training, each image on its own."""
+"""Networks in training mode, applied to each image separately."""
 
 from __future__ import annotations
 
@@ -55,26 +55,26 @@ def test_without_dropout_it_equals_training_mode_on_a_batch_of_one(make) -> None
     network, batch = translator(make, dropout=0.0), images(3)
     singly = torch.cat([deepcopy(network).train()(image[None]) for image in batch])
     torch.testing.assert_close(alone(network, batch, [0, 0, 0]), singly.detach(), atol=1e-12, rtol=0)
-    assert not torch.allclose(network.eval()(batch), singly)  # where the running statistics speak
-    assert not torch.allclose(deepcopy(network).train()(batch), singly)  # and those of the batch
+    assert not torch.allclose(network.eval()(batch), singly)  # With running statistics.
+    assert not torch.allclose(deepcopy(network).train()(batch), singly)  # With statistics of the batch.
 
 
 def test_a_fraction_of_features_is_dropped_and_the_others_are_scaled_up() -> None:
     dropout = nn.Sequential(nn.Dropout(0.3))
     found = alone(dropout, torch.ones(4, 5, 100, 100), [1, 2, 3, 4])
     torch.testing.assert_close(found.unique(), torch.tensor([0.0, 1 / 0.7]))
-    # standard error of the share of 50,000: 0.002
+    # standard error of the fraction of 50,000: 0.002
     torch.testing.assert_close(
         (found == 0).double().mean(dim=(1, 2, 3)), torch.full((4,), 0.3).double(), atol=0.01, rtol=0
     )
     kept = (found > 0).flatten(1).double()
-    # of two independent masks 0.49 + 0.09 agree
+    # Two independent masks agree in 0.49 + 0.09 of all places.
     assert abs((kept[0] == kept[1]).double().mean() - 0.58) < 0.015
 
 
 def test_every_dropout_layer_and_every_pass_draws_different_masks() -> None:
     two = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5)))
-    # of two masks a quarter stays, were they the same it would be half
+    # Two different masks leave a quarter; equal masks would leave half.
     share = (alone(two, torch.ones(1, 1, 200, 200), [1]) > 0).double().mean()
     assert abs(share - 0.25) < 0.015
     with as_in_training(two, [1]):
@@ -94,7 +94,7 @@ def test_dropout_depends_only_on_the_seed() -> None:
     other = alone(network, batch, [8, 7])
     torch.testing.assert_close(other[0], first[0], atol=1e-12, rtol=0)
     assert not torch.allclose(other[1], first[1], atol=0.01)
-    # one seed, one mask: in half the precision it is the same image
+    # One seed gives one mask, so a lower precision gives nearly the same image.
     torch.testing.assert_close(alone(network.float(), batch.float(), [8, 9]).double(), first, atol=1e-3, rtol=0)
 
 
@@ -104,7 +104,7 @@ def test_the_networks_mode_has_no_effect_and_its_state_does_not_change(training:
     network, batch = translator(norm=norm), images(3)
     expected = alone(deepcopy(network).eval(), batch, [1, 2, 3])
     network.train(training)
-    network.model.model[1].eval()  # some may be in another mode than the rest
+    network.model.model[1].eval()  # Some layers may be in another mode than the rest.
     modes = [module.training for module in network.modules()]
     state = deepcopy(dict(network.state_dict()))
     assert torch.equal(alone(network, batch, [1, 2, 3]), expected)

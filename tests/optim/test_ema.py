@@ -1,4 +1,4 @@
-"""Moving averages against their formula."""
+"""Moving averages, compared with their formula."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def followed(norm: str = "batch", decay: float = 0.9) -> tuple[nn.Module, EMA]:
 
 
 def wander(network: nn.Module, averages: EMA, steps: int) -> list[dict[str, Tensor]]:
-    """Move the weights and buffers about; what the parameters were at the start and after each step."""
+    """Change weights and buffers at random; returns the parameters before and after each step."""
     seen = [weights(network)]
     for _ in range(steps):
-        network(torch.randn(8, 3, dtype=torch.float64))  # moves the running statistics
+        network(torch.randn(8, 3, dtype=torch.float64))  # Changes the running statistics.
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(torch.randn_like(parameter))

@@ -1,4 +1,4 @@
-"""Divergence and requests to stop and to save, agreed on by all ranks."""
+"""Divergence and requests to stop and to save, on which all ranks agree."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_the_last_norms_are_stored() -> None:
 
 
 class Ranks:
-    """Monitors of several ranks in one process, whose messages are averaged as theirs would be."""
+    """Monitors of several ranks in one process, whose messages are averaged as between processes."""
 
     def __init__(self, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(distributed, "world_size", lambda: count)

@@ -1,4 +1,4 @@
-"""Optimizers against their formulas, with and without scaled gradients."""
+"""Optimizers, compared with their formulas, with and without scaled gradients."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def valley(weight: Tensor, step: int) -> Tensor:
 
 
 def adam_by_hand(steps: int, *, decoupled: bool) -> Tensor:
-    """Algorithm 1 of arXiv:1412.6980; the decay joins the gradient, or stands beside it (arXiv:1711.05101)."""
+    """Algorithm 1 of arXiv:1412.6980; the decay is part of the gradient, or decoupled (arXiv:1711.05101)."""
     lr, (beta1, beta2), decay = KEYS["adam"].values()
     weight, mean, square = start(), torch.zeros(4).double(), torch.zeros(4).double()
     for t in range(1, steps + 1):
@@ -122,7 +122,7 @@ def test_a_restored_optimizer_continues_identically(name: str) -> None:
 
 
 def test_an_optimizer_of_an_unknown_name_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^optimizer\.name=adan: no such optimizer; did you mean 'adam'\?$"):
+    with pytest.raises(ConfigError, match=r"optimizer\.name=adan: .*'adam'"):
         OPTIMIZERS.build({"name": "adan"}, params=[], fused=False)
 
 
@@ -136,7 +136,7 @@ def test_scaled_gradients_make_the_same_steps(name: str, fused: bool) -> None:
     for scaled in (False, True):
         side = player(name, [nn.Parameter(start().float())], fused=fused, scaled=scaled)
         reached.append(descend(side, 5))
-    # the scale is a power of two, so scaling loses nothing
+    # The scale is a power of two, so scaling is exact.
     torch.testing.assert_close(reached[1], reached[0], atol=1e-6, rtol=1e-6)
 
 

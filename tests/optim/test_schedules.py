@@ -75,7 +75,7 @@ def test_a_falling_loss_does_not_change_the_rate() -> None:
 
 
 def test_a_constant_loss_lowers_the_rate_after_the_patience() -> None:
-    # two steps an interval: the first sets the best, the second is borne, the third lowers, and so on every second
+    # Intervals of two steps: the first sets the best, the second is within the patience, the third lowers, and so on.
     expected = [1.0] * 5 + [0.5] * 4 + [0.25] * 4 + [0.125]
     assert watch(plateau(), [1.0] * 14) == expected
 
@@ -110,7 +110,7 @@ def test_a_plateau_restored_at_any_step_continues_identically(cut: int) -> None:
     values = torch.rand(24, generator=generator).tolist()
     whole = plateau()
     factors = watch(whole, values)
-    assert len(set(factors)) > 2  # else there would be nothing to get wrong
+    assert len(set(factors)) > 2  # Otherwise the test would be trivial.
     before = plateau()
     assert watch(before, values[:cut]) == factors[:cut]
     state = copy.deepcopy(before.state_dict())
@@ -159,29 +159,26 @@ def test_a_plateau_lowers_the_rates_of_the_optimizers() -> None:
     torch.testing.assert_close(torch.cat(positions).flatten(), torch.tensor([3.0, 2.6, 2.2, 2.0]))
 
 
-SHARES = r"expected a list \(a number above 0 and below 1 each\)"
-
-
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"name": "linear", "start": 1.0}, r"schedule\.start: expected a number at least 0 and below 1, got 1\.0"),
-        ({"name": "linear", "start": -0.1}, r"schedule\.start: expected a number at least 0 and below 1, got -0\.1"),
-        ({"name": "step", "milestones": [0.5, 30], "gamma": 0.1}, rf"schedule\.milestones: {SHARES}, got \[0\.5, 30\]"),
-        ({"name": "step", "milestones": [0], "gamma": 0.1}, rf"schedule\.milestones: {SHARES}, got \[0\]"),
-        ({"name": "cosine", "final": 1.5}, r"schedule\.final: expected a number at least 0 and at most 1, got 1\.5"),
-        ({"name": "cosine", "final": -1}, r"schedule\.final: expected a number at least 0 and at most 1, got -1"),
+        ({"name": "linear", "start": 1.0}, r"schedule\.start\b.* at least 0 and below 1, got 1\.0$"),
+        ({"name": "linear", "start": -0.1}, r"schedule\.start\b.* at least 0 and below 1, got -0\.1$"),
+        ({"name": "step", "milestones": [0.5, 30], "gamma": 0.1}, r"schedule\.milestones\b.*, got \[0\.5, 30\]"),
+        ({"name": "step", "milestones": [0], "gamma": 0.1}, r"schedule\.milestones\b.*, got \[0\]"),
+        ({"name": "cosine", "final": 1.5}, r"schedule\.final\b.* at least 0 and at most 1, got 1\.5$"),
+        ({"name": "cosine", "final": -1}, r"schedule\.final\b.* at least 0 and at most 1, got -1$"),
         (
             {"name": "plateau", **PLATEAU, "interval": 0},
-            r"schedule\.interval: expected a whole number at least 1, got 0",
+            r"schedule\.interval\b.* at least 1, got 0$",
         ),
-        ({"name": "plateau", **PLATEAU, "mode": "mean"}, r"schedule\.mode: expected one of 'min', 'max', got 'mean'"),
-        ({"name": "linaer"}, r"schedule\.name=linaer: no such schedule; did you mean 'linear'\?"),
-        ({"name": "constant", "start": 0.5}, r"schedule\.start=0\.5: unknown key; there are: name"),
+        ({"name": "plateau", **PLATEAU, "mode": "mean"}, r"schedule\.mode\b.*'min', 'max', got 'mean'"),
+        ({"name": "linaer"}, r"schedule\.name=linaer: .*'linear'"),
+        ({"name": "constant", "start": 0.5}, r"schedule\.start=0\.5: unknown"),
     ],
 )
 def test_an_invalid_value_is_refused(config: dict[str, Any], text: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{text}$"):
+    with pytest.raises(ConfigError, match=text):
         SCHEDULES.build(config)
 
 

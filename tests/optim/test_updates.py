@@ -1,4 +1,4 @@
-"""Updates: whose gradients move whose weights, the randomness of a step, and restored states."""
+"""Updates: which weights they change, the randomness of a step, and restored states."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def hints(capfd) -> int:
         ([(10.0, 0.2)] * 5 + [(10.0, 0.05)] + [(10.0, 0.2)] * 5, 0),  # interrupted
         ([(30.0, 0.2)] * 3 + [(30.0, 0.05)] + [(30.0, 0.2)] * 3, 0),
         ([(10.0, 0.2)] * 5 + [(10.0, 0.05)] + [(10.0, 0.2)] * 6, 1),
-        ([(10.0, 0.2)] * 20 + [(10.0, 0.0)] + [(10.0, 0.2)] * 20, 1),  # once is enough
+        ([(10.0, 0.2)] * 20 + [(10.0, 0.0)] + [(10.0, 0.2)] * 20, 1),  # It is reported once.
     ],
 )
 def test_long_waiting_gets_one_hint(lines: list[tuple[float, float]], expected: int, monkeypatch, capfd) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import assert_same_bits, newest, stop_after
+from conftest import assert_mentions, assert_same_bits, newest, stop_after
 from init_files import (
     INIT,
     RESNET,
@@ -47,9 +48,9 @@ def test_pix2pix_starts_from_a_generator_and_adopts_its_architecture() -> None:
     assert_same_bits(part(found["model"], "generator"), dict(state))
     network = network_of("run")
     assert network["generator"] == {"name": "unet", **UNET}
-    assert network["discriminator"]["width"] == 64  # nothing was said of it
+    assert network["discriminator"]["width"] == 64  # The file does not contain it.
     assert network == found["config"]["network"]
-    # the file is no longer needed
+    # The file is no longer needed.
     Path("pix/latest_net_G.pth").unlink()
     assert gantrain.load("checkpoints/run").translate(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 32, 32)
 
@@ -57,7 +58,7 @@ def test_pix2pix_starts_from_a_generator_and_adopts_its_architecture() -> None:
 def test_pix2pix_also_loads_the_discriminator_of_the_same_epoch() -> None:
     generator = saved("pix/60_net_G.pth", resnet(), 1)
     discriminator = saved("pix/60_net_D.pth", patchgan(6), 2)
-    saved("pix/latest_net_D.pth", patchgan(6, width=4), 3)  # of another epoch
+    saved("pix/latest_net_D.pth", patchgan(6, width=4), 3)  # This one is of another epoch.
     for given in ("60_net_G", "60_net_D"):
         assert main(pix2pix(*STILL, f"init_from=pix/{given}.pth", "resume=never")) == 0
         model = newest("run")["model"]
@@ -77,7 +78,7 @@ def test_cyclegan_loads_four_networks() -> None:
     own = {
         "generator_ab": saved("cyc/latest_net_G_A.pth", resnet(), 1),
         "generator_ba": saved("cyc/latest_net_G_B.pth", resnet(), 2),
-        # D_A judges what G_A makes, images of b
+        # D_A discriminates the outputs of G_A, which are images of b.
         "discriminator_b": saved("cyc/latest_net_D_A.pth", patchgan(3), 3),
         "discriminator_a": saved("cyc/latest_net_D_B.pth", patchgan(3), 4),
     }
@@ -117,7 +118,7 @@ def test_a_network_without_a_file_is_initialised(beside: list[str]) -> None:
             assert_same_bits(part(model, place), dict(states[name]), name)
         else:
             fresh = [value for key, value in part(model, place).items() if key.endswith("weight")]
-            assert all(abs(float(value.mean())) < 0.05 for value in fresh)  # those of the files have a mean of 0.1
+            assert all(abs(float(value.mean())) < 0.05 for value in fresh)  # Those of the files have a mean of 0.1.
     assert network_of("run")["discriminator"]["width"] == (5 if "D_A" in beside else 64)
 
 
@@ -137,7 +138,7 @@ def test_statistics_of_batch_norm_and_a_pixelgan_are_loaded() -> None:
     assert network_of("run")["generator"] == {"name": "unet", **UNET, "norm": "batch"}
     assert network_of("run")["discriminator"] == {"name": "pixelgan", "width": 4, "norm": "batch", **INIT}
     model = gantrain.load("checkpoints/run")
-    load_networks(model, Path("latest_net_G.pth"))  # the step has gone on with the statistics
+    load_networks(model, Path("latest_net_G.pth"))  # The step has changed the statistics.
     assert_same_bits(dict(model.generator.state_dict()), dict(generator))
     assert_same_bits(dict(model.discriminator.state_dict()), dict(discriminator))
 
@@ -159,7 +160,7 @@ def test_a_run_from_files_resumes_bit_identically(monkeypatch) -> None:
         assert main([*command, "name=cut"]) == 130
     cut = newest("cut")
     assert cut["step"] == 1
-    # the averages began with the files too: halfway from them to what the first step made of them
+    # The averages also start from the files: here they are the mean of the file and the first step.
     begun = torch.load("cyc/latest_net_G_B.pth")
     for key, value in begun.items():
         between = (value + cut["model"][f"generator_ba.{key}"]) / 2
@@ -179,15 +180,13 @@ def test_the_loaded_networks_are_reported_in_one_line(capsys) -> None:
     for seed, name in enumerate(("G_A", "G_B", "D_A", "D_B")):
         saved(f"cyc/latest_net_{name}.pth", resnet() if name[0] == "G" else patchgan(3), seed)
     assert main(cyclegan(*STILL, "init_from=cyc/latest_net_G_A.pth")) == 0
-    line = (
-        "init_from: G_A, G_B, D_A, D_B of cyc/latest_net_*.pth: resnet, 2 blocks, width 3, instance norm; "
-        "patchgan, 2 layers, width 5, instance norm"
-    )
-    assert line in capsys.readouterr().err.splitlines()
+    parts = ["cyc/latest_net_*.pth", "resnet, 2 blocks, width 3", "patchgan, 2 layers, width 5", "instance norm"]
+    (line,) = re.findall(r"^init_from: G_A, G_B, D_A, D_B .*$", capsys.readouterr().err, re.MULTILINE)
+    assert_mentions(line, *parts)
     saved("own.pth", unet(norm="batch"), 1)
     assert main(pix2pix(*STILL, "init_from=own.pth", "resume=never")) == 0
-    line = "init_from: G of own.pth: unet, depth 5, width 3, batch norm, dropout 0.5"
-    assert line in capsys.readouterr().err.splitlines()
+    (line,) = re.findall(r"^init_from: G .*$", capsys.readouterr().err, re.MULTILINE)
+    assert_mentions(line, "own.pth", "unet, depth 5, width 3", "batch norm", "dropout 0.5")
 
 
 def test_the_initialisation_of_a_network_without_a_file_can_be_chosen() -> None:
@@ -207,7 +206,7 @@ def test_pix2pix_loads_only_one_of_four_files(name: str, capsys) -> None:
         "G_A": saved("cyc/latest_net_G_A.pth", resnet(), 1),
         "G_B": saved("cyc/latest_net_G_B.pth", resnet(width=4), 2),
     }
-    saved("cyc/latest_net_D_A.pth", patchgan(3), 3)  # which would not judge pairs
+    saved("cyc/latest_net_D_A.pth", patchgan(3), 3)  # It would not accept pairs.
     assert main(pix2pix(*STILL, f"init_from=cyc/latest_net_{name}.pth")) == 0
     assert_same_bits(part(newest("run")["model"], "generator"), dict(states[name]))
     assert network_of("run")["discriminator"]["width"] == 64

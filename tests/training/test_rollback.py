@@ -46,7 +46,7 @@ def test_a_run_that_diverges_again_at_once_rolls_back_further(capsys) -> None:
     assert newest("run")["rollbacks"] == 3
 
 
-# Before it diverges, and after it has rolled back: not yet saved, and saved.
+# Killed before it diverges, and after it has rolled back, before and after the next save.
 @pytest.mark.parametrize(("step", "until"), [(4, 1), (6, 1), (8, 1), (6, 2)])
 def test_a_killed_run_that_rolls_back_is_bit_identical(step: int, until: int, monkeypatch) -> None:
     with Poisoned(5, until=until):

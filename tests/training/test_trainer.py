@@ -1,4 +1,4 @@
-"""The loop and what it leaves: when it logs, what it reads from the device, what its page shows."""
+"""The training loop: when it logs, what it reads from the device, and what its page shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gantrain.training.trainer import Trainer
 
 
 class Reads(TorchDispatchMode):
-    """Counts how often a tensor's value is brought to Python: on a GPU, each would wait for all work in flight."""
+    """Counts how often the value of a tensor is read by Python, which on a GPU waits for all queued kernels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ def test_a_step_reads_nothing_back_from_the_device(model: str, train, monkeypatc
         step = self.model.train_step
 
         def watched(batches, update):
-            batch = [next(batches) for _ in range(5)]  # loading is not the step
+            batch = [next(batches) for _ in range(5)]  # Loading is not part of the step.
             with Reads() as reads:
                 losses = step(iter(batch), update)
             counts.append(reads.count)

@@ -1,15 +1,16 @@
-"""Updates by finite gradients that are too large for the weights, which no check of gradients can see."""
+"""Updates whose finite gradients give weights that are not finite, which no check of gradients detects."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, assert_same_bits, newest, stop_after
+from conftest import TINY, assert_mentions, assert_same_bits, newest, stop_after
 from torch import Tensor
 
 from gantrain.checkpoints.store import Checkpoints
@@ -22,7 +23,7 @@ RUN = ["train", *TINY, "name=run", "model=dcgan", "trainer.log_every=2", "traine
 def leap(
     monkeypatch: pytest.MonkeyPatch, step: int, side: str, where: str, value: float = math.inf, times: int = 1 << 30
 ) -> None:
-    """The update of a side in ``step`` (from 1) sets a weight, or a value that is stored with it, to ``value``, so many ``times``."""
+    """The update of a side in ``step`` (from 1) sets a weight or its state to ``value``, at most ``times`` times."""
     update, left = getattr(Updates, side), [times]
 
     def too_far(self: Updates, loss: Tensor) -> None:
@@ -51,11 +52,10 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_a_huge_learning_rate_leaves_no_checkpoint(capsys) -> None:
     assert main([*RUN, "trainer.save_every=1", "optimizer.lr=1e39", "optimizer.discriminator_lr=1e-4"]) == 2
-    message = "gantrain: diverged at step 1: the weights of the generator are not finite; see "
-    assert last_line(capsys) == (
-        f"{message}checkpoints/run/crash/step_1.json. Try a lower optimizer.lr (now 1e+39), or "
-        "model.r1=10 (regularises the discriminator), or trainer.on_divergence=rollback"
-    )
+    message = last_line(capsys)
+    assert message.startswith("gantrain: diverged at step 1: the weights of the generator ")
+    remedies = ["optimizer.lr (now 1e+39)", "model.r1=10", "trainer.on_divergence=rollback"]
+    assert_mentions(message, "checkpoints/run/crash/step_1.json", *remedies)
     assert not list(Path("checkpoints/run").glob("*.pt"))
 
 
@@ -65,8 +65,8 @@ def test_a_huge_learning_rate_leaves_no_checkpoint(capsys) -> None:
         ("generator", "weight", -math.inf),
         ("generator", "weight", math.nan),
         ("generator", "exp_avg_sq", math.inf),
-        ("generator", "statistics", math.inf),  # batch norm's, which divides by it and goes on with zeros
-        ("discriminator", "exp_avg", math.nan),  # its weights are seen in the generator's loss of the same step
+        ("generator", "statistics", math.inf),  # A batch norm divides by it and continues with zeros.
+        ("discriminator", "exp_avg", math.nan),  # Its weights affect the generator's loss in the same step.
     ],
 )
 def test_nonfinite_weights_and_states_are_never_saved(side: str, where: str, value: float, monkeypatch, capsys) -> None:
@@ -96,8 +96,7 @@ def test_a_run_with_nonfinite_weights_resumes_or_rolls_back(train, monkeypatch, 
     leap(monkeypatch, 4, "generator", "weight", times=2)
     assert main(RUN) == 2
     assert main([*RUN, "trainer.on_divergence=rollback"]) == 0
-    message = "Rolling back to step 2, with the images in another order (rollback 1 of 3)"
-    assert message in capsys.readouterr().err
+    assert re.search(r"step 2.*\(rollback 1 of 3\)", capsys.readouterr().err)
     assert newest("run")["rollbacks"] == 1
     assert main([*RUN, "name=again"]) == 0
     assert_same_bits(newest("again")["model"], whole["model"])

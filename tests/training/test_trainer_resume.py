@@ -1,4 +1,4 @@
-"""A run goes on to the same bits, whatever interrupted it; under other mathematics it does not go on."""
+"""An interrupted run resumes bit-identically; with other hyper-parameters or images it is refused."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_run_killed_after_a_checkpoint_resumes_bit_identically(train) -> None:
     settings = ["trainer.steps=6", "trainer.save_every=2", "trainer.log_every=1", "trainer.keep=0"]
     whole = train("whole", *settings)
     train("cut", *settings)
-    # as if the process had died in step 6: the newest checkpoint is of step 4, the log has half of a line more
+    # As after a kill in step 6: the newest checkpoint is of step 4, and the log ends with half a line.
     folder = Path("checkpoints/cut")
     (folder / "step_6.pt").unlink()
     (folder / "step_6.tmp").write_bytes(b"half a checkp")
@@ -105,7 +105,7 @@ def test_ctrl_c_saves_and_the_same_command_resumes(workers: int) -> None:
     log = Path("checkpoints/long/losses.jsonl")
     while process.poll() is None and not (log.exists() and log.read_text().count("\n") > 3):
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    os.killpg(process.pid, signal.SIGINT)  # A terminal sends it to the workers too.
     _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
@@ -148,7 +148,7 @@ def test_other_hyper_parameters_are_refused_with_working_commands(train, capsys)
     for command in commands:
         assert main(shlex.split(command)[1:]) == 0, command
     assert newest("run_2")["config"]["optimizer"]["lr"] == 2e-3
-    assert newest("run")["config"]["optimizer"]["lr"] == 2e-3  # started over last
+    assert newest("run")["config"]["optimizer"]["lr"] == 2e-3  # This was the last command.
 
 
 def test_keys_that_do_not_affect_the_result_may_change(train) -> None:
@@ -192,7 +192,7 @@ def test_init_from_loads_only_the_networks(train, monkeypatch) -> None:
     weights = {k: v for k, v in second["model"].items() if k.endswith("weight") and "layers" in k}
     assert len(weights) > 5
     for key, weight in weights.items():
-        assert torch.equal(weight, first["model"][key]), key  # at rates of 0 they have not moved
+        assert torch.equal(weight, first["model"][key]), key  # A learning rate of 0 does not change them.
     assert second["step"] == 1
     assert second["updates"]["players"][0]["optimizer"]["state"][0]["step"] == 1
 
@@ -211,7 +211,7 @@ def test_a_refusal_after_resume_never_leaves_the_old_run_unchanged(train, capsys
     assert main(["train", *TINY, "name=run", "resume=never", "init_from=checkpoints/nothing"]) == 2
     assert "overwriting" not in capsys.readouterr().err
     assert_same_bits(newest("run")["model"], before["model"])
-    # a run may even start over from its own networks
+    # A run may also restart from its own networks.
     again = train("run", "resume=never", "init_from=checkpoints/run", "optimizer.lr=0", "trainer.steps=1")
     key = "generator.layers.0.weight"
     assert torch.equal(again["model"][key], before["model"][key])

@@ -24,7 +24,7 @@ from gantrain.optim.updates import Updates
 
 @pytest.fixture(autouse=True)
 def earlier_children() -> list[multiprocessing.process.BaseProcess]:
-    """The processes that earlier tests have left."""
+    """The processes that earlier tests left running."""
     EARLIER[:] = multiprocessing.active_children()
     return EARLIER
 
@@ -114,7 +114,7 @@ def test_an_image_whose_decoder_fails_is_reported_by_its_path(workers: int, monk
     message = f"images/2.png: ValueError: a strange ({__file__}:{line})"
     assert main([*RUN, *single, "data.cache=off"]) == 2
     assert last_line(capsys).endswith(message)
-    assert main([*RUN, *single, "data.cache=memory"]) == 2  # in the threads that decode for the cache
+    assert main([*RUN, *single, "data.cache=memory"]) == 2  # In the threads that decode for the cache.
     assert last_line(capsys).endswith(message)
     assert main([*RUN, *single, "data.cache=off", "data.on_error=skip"]) == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if message in line]

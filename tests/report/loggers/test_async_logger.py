@@ -77,7 +77,7 @@ def test_a_logger_receives_a_run_in_order(recorder, train) -> None:
 def test_a_failing_logger_costs_one_warning(recorder, train, capsys) -> None:
     recorder.fails = True
     assert train("run", MINE, "trainer.steps=6", *OFTEN)["step"] == 6
-    assert recorder.calls[-1] == ("end", "done")  # it is given every chance
+    assert recorder.calls[-1] == ("end", "done")  # It has had enough time.
     shown = capsys.readouterr().err
     assert shown.count("warning") == 1
     assert "warning: logger mine: no; training continues" in shown
@@ -145,7 +145,7 @@ def test_the_number_of_waiting_images_is_limited() -> None:
     post.end("done")
     assert [call[1] for call in recorder.calls if call[0] == "image"] == list(range(async_logger.MAX_IMAGES))
     assert len(warnings) == 1
-    post.begin(0, {}, [])  # as many again, now that those are through
+    post.begin(0, {}, [])  # The same number again, after those were processed.
     post.image(50, "samples", Image.new("L", (1, 1)))
     post.end("done")
     assert recorder.calls[-2] == ("image", 50, "samples")
@@ -159,7 +159,7 @@ def test_the_queue_is_cleared_when_a_run_returns_to_an_earlier_step() -> None:
     recorder.was_called.wait()
     post.image(4, "samples", Image.new("L", (1, 1)))
     post.image(8, "samples", Image.new("L", (1, 1)))
-    for step in range(1, 2000):  # more than may wait
+    for step in range(1, 2000):  # More than the queue holds.
         post.scalars(step, {"g": 1.0})
     post.begin(5, {}, [{"step": 5, "g": 1.0}])
     post.scalars(6, {"g": 2.0})

@@ -37,7 +37,7 @@ def test_the_page_opens_from_disk_and_from_a_server(size, scheme, browser: Brows
 
 
 def marked(page: Path) -> list[str]:
-    """What is marked in the configuration on a page."""
+    """The marked lines of the configuration on a page."""
     _, _, text = page.read_text().partition("<h2>Configuration</h2>")
     return re.findall(r"<mark>(.*?)</mark>", text.partition("</pre>")[0])
 

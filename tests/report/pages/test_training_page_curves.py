@@ -16,7 +16,7 @@ def test_curves_can_be_zoomed_smoothed_and_hidden(browser: Browser) -> None:
     browser.until(READY)
 
     def values(share: float) -> dict[str, str]:
-        """What the legend of the first chart says at a place."""
+        """The legend of the first chart at a position, from 0 to 1."""
         over = browser.find(".chart .u-over")
         offset = round((share - 0.5) * over.size["width"])
         chain = ActionChains(browser.driver).move_to_element(over).move_to_element_with_offset(over, offset, 0)
@@ -36,13 +36,13 @@ def test_curves_can_be_zoomed_smoothed_and_hidden(browser: Browser) -> None:
     first, last = int(values(0.01)["step"]), int(values(0.99)["step"])
     assert 50 <= first <= 70
     assert 100 <= last <= 120
-    # the other charts show the same part
+    # The other charts show the same range.
     browser.find("[aria-label='zoom out']").click()
     assert int(values(0.01)["step"]) < first
     ActionChains(browser.driver).move_to_element(over).double_click().perform()
     assert not whole.is_enabled()
     assert values(0.0)["step"] == "10"
-    # a name hides its curve, by mouse and by keyboard
+    # A name hides its curve, by mouse and by keyboard.
     name = browser.find_all(".chart .u-legend th")[1]
     name.click()
     assert name.get_attribute("aria-pressed") == "false"
@@ -84,7 +84,7 @@ def test_the_zoomed_part_can_be_moved_without_a_mouse(browser: Browser) -> None:
     last = ticks()
     assert last != middle
     press("later")
-    assert ticks() == last  # there is no more
+    assert ticks() == last  # This is the end.
     press("earlier")
     assert ticks() == middle
     press("zoom out to the whole run")

@@ -31,7 +31,7 @@ def test_an_open_page_follows_the_run_and_stops_with_it(browser: Browser) -> Non
     assert shown(browser, "step") == "100"
     assert browser.run("return [window.mine, scrollY]") == [True, 300]  # not reloaded
     assert browser.run(f"return {slider}.value") == "0"
-    assert browser.run("return chart.isConnected")  # nor drawn again
+    assert browser.run("return chart.isConnected")  # It is not redrawn either.
     assert browser.find("[aria-label='zoom out to the whole run']").is_enabled()
     report.close("stopped", 100)
     browser.until("document.querySelector('#pill').textContent === 'stopped'")
@@ -83,7 +83,7 @@ def test_a_restarted_run_shows_only_its_own_images(browser: Browser) -> None:
     assert browser.find("#samples output").text == "60"
     now = [image.get_attribute("src") for image in browser.find_all("#samples figure img, .film img")]
     assert len(now) == 1 + 2 * 5
-    assert before.isdisjoint(now)  # by the old addresses the browser has the old images
+    assert before.isdisjoint(now)  # The browser has cached the old images under the old addresses.
     browser.find("#samples button.image").click()
     assert browser.run(f"return {enlarged}.src") in now
     again.close("done", 60)
@@ -91,7 +91,7 @@ def test_a_restarted_run_shows_only_its_own_images(browser: Browser) -> None:
 
 
 def test_a_reopened_page_is_not_a_cached_one(browser: Browser, serve) -> None:
-    def age() -> None:  # a server that says no more than this lets browsers keep what they have for a tenth of it
+    def age() -> None:  # With only this header, browsers cache for a tenth of the age.
         for path in RUNS.rglob("*"):
             os.utime(path, (time.time() - 36000,) * 2)
 
