@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import gantrain.training.build  # noqa: F401 - registers gantrain's own classes, which stay
+import gantrain.training.build  # noqa: F401 - registers gantrain's own classes first
 from gantrain.cli.main import main
 from gantrain.registry import REGISTRIES
 

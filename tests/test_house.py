@@ -230,7 +230,8 @@ def test_the_command_works_in_a_clone_without_an_installation_of_it() -> None:
     assert "name: dcgan" in result.stdout
 
 
-# ---- the distributions
+# ---- distributions
+
 
 BUILD = """
 import os, sys, tarfile

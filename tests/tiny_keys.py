@@ -59,17 +59,29 @@ TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
     },
 }
 CONV_KEYS = {"width": 4, "norm": "instance", "init": "default", "init_gain": 1.0}
-RESNET_KEYS = {
-    **CONV_KEYS,
+RESNET_KEYS = {  # In the order of the constructor, as in a configuration that ``init_from`` adopts.
+    "width": 4,
     "blocks": 1,
     "downsamplings": 2,
     "kernel": 3,
     "stem": 7,
     "padding": "reflection",
     "dropout": 0.0,
+    "norm": "instance",
     "upsample": "transposed",
+    "init": "default",
+    "init_gain": 1.0,
 }
-UNET_KEYS = {**CONV_KEYS, "depth": None, "dropout": 0.0, "skips": True, "upsample": "transposed"}
+UNET_KEYS = {  # In the order of the constructor, too.
+    "width": 4,
+    "depth": None,
+    "dropout": 0.0,
+    "skips": True,
+    "norm": "instance",
+    "upsample": "transposed",
+    "init": "default",
+    "init_gain": 1.0,
+}
 # Of every registered network, without the runtime arguments.
 NETWORK_KEYS: dict[str, dict[str, dict[str, Any]]] = {
     "generator": {

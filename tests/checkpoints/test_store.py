@@ -25,7 +25,9 @@ def names() -> list[str]:
     return sorted(path.name for path in Path("run").iterdir())
 
 
-# ---- in the background
+# ---- writing in the background
+
+
 def holding_back(monkeypatch) -> tuple[threading.Event, list[int]]:
     """Make writing wait for the event; the list contains the steps that have been written."""
     go, written = threading.Event(), []
@@ -142,7 +144,9 @@ def test_nothing_is_written_into_the_folder_of_another_run(run_folder: Path) -> 
     assert names() == []
 
 
-# ---- which are kept
+# ---- deletion of old checkpoints
+
+
 def test_keep_and_keep_every_choose_the_stored_checkpoints(run_folder: Path) -> None:
     saved(Checkpoints(run_folder, keep=2, keep_every=4), *range(1, 12))
     assert names() == ["step_10.pt", "step_11.pt", "step_4.pt", "step_8.pt"]

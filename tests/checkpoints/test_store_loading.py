@@ -15,7 +15,6 @@ from gantrain.cli.main import main
 from gantrain.errors import ConfigError
 
 
-# ---- which is loaded
 def test_a_corrupt_checkpoint_is_named_and_the_newest_valid_one_loaded(run_folder: Path, capsys) -> None:
     checkpoints = saved(Checkpoints(run_folder), 1, 2, 3, 4)
     corrupt(run_folder / "step_3.pt")

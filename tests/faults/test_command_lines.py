@@ -39,6 +39,8 @@ def misspelt(word: str, place: int, letter: str) -> str:
 
 
 # ---- gantrain train
+
+
 def test_values_that_no_key_accepts() -> None:
     refuses(after(DRY, given_values(keys_of("train")), 3), 60, most=0.3)
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import strategies as st
 from malformed_commands import DRY, refuses, refuses_all, write_images_and_plugins
 
-# ---- configuration files
 HEAD = "# @package _global_\n"
 FILES = [
     *(

@@ -121,13 +121,13 @@ def test_a_full_disk_stops_the_run_and_the_same_command_resumes(disk: Path, whol
     warnings, lines = messages_of(process.stderr)
     assert len(warnings) <= 1
     assert len(lines) == 1
-    told = re.fullmatch(
+    found = re.fullmatch(
         r"gantrain: can't write checkpoints/run/step_6.pt: No space left on device; "
         r"([\d.]+) kB needed, ([\d.]+) kB free",
         lines[0],
     )
-    assert float(told[1]) * 1000 == pytest.approx(whole["size"], rel=1e-3)
-    assert 0 < float(told[2]) < float(told[1])
+    assert float(found[1]) * 1000 == pytest.approx(whole["size"], rel=1e-3)
+    assert 0 < float(found[2]) < float(found[1])
     assert sorted(path.name for path in RUN.glob("*.pt")) == ["step_2.pt", "step_4.pt"]
     assert not [path for path in RUN.rglob("*") if path.suffix == ".tmp" or path.name == ".lock"]
     assert Checkpoints(RUN).load()["step"] == 4
@@ -155,12 +155,12 @@ def test_logs_and_pages_are_written_when_there_is_space_after_one_warning(
 def test_a_closed_stderr_does_not_stop_a_run(whole: dict, monkeypatch) -> None:
     """As after the terminal is closed, or when the disk of a redirected stderr is full."""
     reading, writing = os.pipe()
-    told = open(writing, "w", buffering=1)  # noqa: SIM115 - it can't be closed without an error
-    monkeypatch.setattr(sys, "stderr", told)
+    stderr = open(writing, "w", buffering=1)  # noqa: SIM115 - it can't be closed without an error
+    monkeypatch.setattr(sys, "stderr", stderr)
     during({3: lambda: os.close(reading)}, monkeypatch)
     assert main(COMMAND) == 0
     with pytest.raises(BrokenPipeError):
-        told.close()
+        stderr.close()
     assert_same_bits(newest("run")["model"], whole["state"]["model"])
     assert (RUN / "losses.jsonl").read_text() == whole["lines"]
 

@@ -12,7 +12,6 @@ import pytest
 from gantrain.data.tools import download as downloading
 from gantrain.errors import ConfigError
 
-# ---- archives
 OUTSIDE = Path("outside")
 
 

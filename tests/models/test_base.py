@@ -29,8 +29,9 @@ from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS, REGISTRIES
 from gantrain.training.build import build_model, build_optimizer
 
+# ---- a minimal model
 
-# ---- a bare model
+
 class Bare(GAN):
     def __init__(self, *, spec: ImageSpec, make_generator: Any, make_discriminator: Any) -> None:
         super().__init__()

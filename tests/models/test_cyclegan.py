@@ -121,7 +121,9 @@ def test_the_terms_of_the_losses_are_logged() -> None:
     torch.testing.assert_close(losses["d_a"] + losses["d_b"], d_loss)
 
 
-# ---- the pools
+# ---- pools
+
+
 class Shown:
     """The inputs of each discriminator, and the outputs of each generator."""
 

@@ -10,7 +10,6 @@ from tiny import (
 )
 
 
-# ---- results
 def test_results_are_named_as_in_the_authors_code_in_each_direction() -> None:
     model = build_translator("cyclegan")
     batch = next(translation_batches(2))

@@ -25,7 +25,9 @@ def batches_for(name: str, size: int = 6, seed: int = 1) -> Iterator[Batch]:
     return image_batches(size, seed=seed, labels=name in LABELLED)
 
 
-# ---- who plays, and how often
+# ---- updates of a step
+
+
 def test_every_latent_model_is_tested() -> None:
     assert set(MODELS) >= set(OWN_KEYS) >= set(PLAIN + LABELLED)
 
@@ -112,7 +114,9 @@ def test_each_part_of_the_critic_schedule_can_be_disabled(keys: dict[str, int], 
         assert batches.drawn == (9 if step in warm else 2)
 
 
-# ---- what can be switched on
+# ---- options
+
+
 def d_loss(real: Batch, fake: Tensor, **keys: Any) -> tuple[Tensor, Any]:
     """The discriminator's loss of one update of a fixed initial model, and that model."""
     model, before = build("gan", **keys), build("gan", **keys)

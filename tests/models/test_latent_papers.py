@@ -16,7 +16,9 @@ from torch import Tensor
 from gantrain.optim.optimizers import Adam, RMSprop
 from gantrain.runtime.seeding import StepRandom
 
-# ---- by hand: both networks are two linear layers with LeakyReLU 0.2 between
+# ---- the algorithms, for networks of two linear layers with LeakyReLU 0.2 between
+
+
 Weights = list[Tensor]  # first weight and bias, second weight and bias
 
 

@@ -11,7 +11,6 @@ from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import StepRandom
 
 
-# ---- noise and samples
 def test_normal_noise_has_unit_variance_and_uniform_noise_spans_its_range() -> None:
     normal, labels = build("gan", noise="normal").draw(20_000, StepRandom(1, CPU))
     uniform, _ = build("gan", noise="uniform").draw(20_000, StepRandom(1, CPU))

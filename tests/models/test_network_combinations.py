@@ -15,7 +15,6 @@ from gantrain.training.build import build_model
 MODEL_KEYS = {**{name: {**LATENT_KEYS, **keys} for name, keys in OWN_KEYS.items()}, **TRANSLATION_KEYS}
 
 
-# ---- every model with every network
 def test_the_tables_contain_all_models_and_networks() -> None:
     tables = {MODELS: MODEL_KEYS, GENERATORS: NETWORK_KEYS["generator"], DISCRIMINATORS: NETWORK_KEYS["discriminator"]}
     for registry, table in tables.items():

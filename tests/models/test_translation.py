@@ -25,7 +25,9 @@ def test_every_model_that_translates_is_tested() -> None:
     assert sorted(name for name in MODELS if issubclass(MODELS[name], TranslationGAN)) == sorted(NAMES)
 
 
-# ---- the step
+# ---- steps
+
+
 class Apart(Watched):
     """Updates that check that a loss of one side leaves the gradients of the other side unchanged."""
 

@@ -26,7 +26,6 @@ from gantrain.networks.common import set_precision
 LARGER = ImageSpec(height=64, width=64, channels={"a": 2, "b": 2}, depth={"a": "uint8", "b": "uint8"})
 
 
-# ---- each image for itself
 def with_noise(seed: int = 0) -> Any:
     """A model with dropout and batch norm, with the running statistics of ten steps."""
     model = build_translator("cyclegan", spec=LARGER, generator=unet, norm="batch", dropout=0.5, seed=seed)

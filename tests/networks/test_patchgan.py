@@ -78,7 +78,7 @@ def test_the_presets_map_256_pixels_to_the_published_number_of_logits(name: str,
     assert preset(name, 3)(image).shape == (1, 1, side, side)
 
 
-# ---- what a logit sees
+# ---- receptive fields
 
 
 @pytest.mark.parametrize(("layers", "side", "seen"), [(1, 64, 16), (2, 96, 34), (3, 128, 70), (4, 192, 142)])
@@ -209,7 +209,7 @@ def test_biases_are_those_of_the_reference() -> None:
             assert [network.get_submodule(name).bias is not None for name in depends] == [there] * len(depends)
 
 
-# ---- what is refused
+# ---- refusals
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,9 @@ def test_a_fraction_of_features_is_dropped_and_the_others_are_scaled_up() -> Non
     torch.testing.assert_close(
         (found == 0).double().mean(dim=(1, 2, 3)), torch.full((4,), 0.3).double(), atol=0.01, rtol=0
     )
-    kept = (found > 0).flatten(1).double()
+    remaining = (found > 0).flatten(1).double()
     # Two independent masks agree in 0.49 + 0.09 of all places.
-    assert abs((kept[0] == kept[1]).double().mean() - 0.58) < 0.015
+    assert abs((remaining[0] == remaining[1]).double().mean() - 0.58) < 0.015
 
 
 def test_every_dropout_layer_and_every_pass_draws_different_masks() -> None:

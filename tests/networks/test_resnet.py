@@ -193,7 +193,7 @@ def test_transposed_convolutions_are_initialised_like_the_others(init: str, std:
     assert transposed.weight.std().item() == pytest.approx(std, rel=0.03)  # 18432 numbers: a standard error of 0.5 %
 
 
-# ---- what is refused
+# ---- refusals
 
 
 @pytest.mark.parametrize(

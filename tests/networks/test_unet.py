@@ -246,7 +246,7 @@ def test_without_skips_all_features_pass_the_innermost_block() -> None:
     torch.testing.assert_close(outputs[0], outputs[1], atol=0, rtol=0)
 
 
-# ---- what is refused
+# ---- refusals
 
 
 REMEDY = "set data.crop_size (and data.load_size)"

@@ -72,7 +72,7 @@ def test_a_weight_without_a_gradient_does_not_change() -> None:
     assert not torch.equal(used, torch.ones(2))
 
 
-# ---- a step's beginning
+# ---- the beginning of a step
 
 
 def test_a_step_begins_with_random_numbers_of_its_own() -> None:

@@ -104,10 +104,10 @@ def test_generators_of_different_channels_are_loaded_by_domain() -> None:
         assert_same_bits(part(newest("run")["model"], name), dict(state), name)
 
 
-@pytest.mark.parametrize("beside", [[], ["G_B"], ["D_A"]])
-def test_a_network_without_a_file_is_initialised(beside: list[str]) -> None:
+@pytest.mark.parametrize("others", [[], ["G_B"], ["D_A"]])
+def test_a_network_without_a_file_is_initialised(others: list[str]) -> None:
     places = {"G_A": "generator_ab", "G_B": "generator_ba", "D_A": "discriminator_b", "D_B": "discriminator_a"}
-    there = ["G_A", *beside]
+    there = ["G_A", *others]
     states = {}
     for seed, name in enumerate(there):
         states[name] = saved(f"cyc/5_net_{name}.pth", resnet() if name[0] == "G" else patchgan(3), seed)
@@ -119,7 +119,7 @@ def test_a_network_without_a_file_is_initialised(beside: list[str]) -> None:
         else:
             fresh = [value for key, value in part(model, place).items() if key.endswith("weight")]
             assert all(abs(float(value.mean())) < 0.05 for value in fresh)  # Those of the files have a mean of 0.1.
-    assert network_of("run")["discriminator"]["width"] == (5 if "D_A" in beside else 64)
+    assert network_of("run")["discriminator"]["width"] == (5 if "D_A" in others else 64)
 
 
 def test_a_file_of_any_other_name_is_the_first_generator() -> None:

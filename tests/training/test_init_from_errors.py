@@ -70,7 +70,6 @@ def test_a_missing_foreign_or_unsuitable_file_is_refused(capsys) -> None:
     assert "network/generator=resnet: model=dcgan needs a generator that takes latent_dim" in message
 
 
-# ---- what is taken, and what is message of it
 def typed(*overrides: str, **network: Any) -> None:
     """Adopt the architecture of G.pth with these overrides, which composed this configuration of the networks."""
     settings = {"width": 64, "norm": "batch", "dropout": 0.0, "generator": {}, "discriminator": {}} | network

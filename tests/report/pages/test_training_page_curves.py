@@ -49,7 +49,7 @@ def test_curves_can_be_zoomed_smoothed_and_hidden(browser: Browser) -> None:
     assert "u-off" in browser.run("return arguments[0].parentElement.className", name)
     name.send_keys(Keys.ENTER)
     assert name.get_attribute("aria-pressed") == "true"
-    # smoothing: the first value stays, the second is their mean, more of the newer: (0.9 * 10 + 5) / 1.9
+    # Smoothing: the first value is unchanged, the second is the weighted mean (0.9 * 10 + 5) / 1.9.
     browser.run(
         "const s = document.querySelector('#curves input[type=range]'); s.value = 0.9;"
         "s.dispatchEvent(new Event('input'))"
