@@ -1,4 +1,4 @@
-"""Checks that the tests of the generators share: configurations of YAML files, norms, gradients, the reference."""
+"""What tests of convolutional networks share: configurations of YAML files, norms, gradients, the reference."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from gantrain.registry import GENERATORS
+from gantrain.registry import DISCRIMINATORS, GENERATORS
 
 # Keys and shapes of the state dicts of pytorch-CycleGAN-and-pix2pix, by network.
 REFERENCE = json.loads((Path(__file__).parent / "checkpoints/reference-state-dicts.json").read_text())
 
 
-def preset(name: str, *overrides: str, **sizes: Any) -> Any:
-    """The generator of that YAML file, 64 channels wide, without memory for its weights."""
+def preset(side: str, name: str, *overrides: str, **sizes: Any) -> Any:
+    """The ``generator`` or ``discriminator`` of a YAML file, 64 channels wide, without memory for its weights."""
     with initialize_config_module("gantrain.configs", version_base="1.3"):
-        config = compose("train", [f"network/generator={name}", "network.width=64", *overrides])
+        config = compose("train", [f"network/{side}={name}", "network.width=64", *overrides])
     with torch.device("meta"):
-        return GENERATORS.build(OmegaConf.to_container(config.network, resolve=True)["generator"], **sizes)
+        keys = OmegaConf.to_container(config.network, resolve=True)[side]
+        return {"generator": GENERATORS, "discriminator": DISCRIMINATORS}[side].build(keys, **sizes)
 
 
 def normalised(x: Tensor, norm: str, state: dict[str, Tensor], key: str) -> Tensor:
@@ -41,3 +42,12 @@ def assert_gradients_reach_every_weight(network: nn.Module, *, norm: str, shape:
     last = list(dict(network.named_parameters()))[-1]  # No norm follows the last convolution.
     counted = {n: p for n, p in network.named_parameters() if norm != "instance" or p.ndim > 1 or n == last}
     assert [name for name, p in counted.items() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+def shaken(network: nn.Module) -> nn.Module:
+    """The network in float64, with scales and shifts of batch norm that are not 1 and 0."""
+    network.double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return network

@@ -148,7 +148,7 @@ def status_of(argv: list[str]) -> int:
     return status
 
 
-def refuses(commands: st.SearchStrategy[list[str]], count: int, *, most: float) -> None:
+def check_examples(commands: st.SearchStrategy[list[str]], count: int, *, most: float) -> None:
     """Check ``count`` examples, of which no more than the fraction ``most`` may succeed."""
     statuses: list[int] = []
 
@@ -162,7 +162,7 @@ def refuses(commands: st.SearchStrategy[list[str]], count: int, *, most: float) 
     assert statuses.count(0) <= most * len(statuses)
 
 
-def refuses_all(commands: Iterable[list[str]], *, but: int) -> None:
+def check_all(commands: Iterable[list[str]], *, but: int) -> None:
     """Check every one of these commands, of which at most ``but`` may succeed."""
     passed = [argv for argv in commands if status_of(argv) == 0]
     assert len(passed) <= but, passed

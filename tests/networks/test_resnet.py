@@ -57,12 +57,14 @@ def test_keys_and_shapes_are_those_of_the_reference_in_order(entry: str) -> None
 def test_the_presets_have_as_many_parameters_as_the_reference(blocks: int, count: int) -> None:
     assert 756_739 + blocks * 1_180_160 == count
     sizes = {"input_shape": (3, 256, 256), "shape": (3, 256, 256)}
-    network = preset(f"resnet_{blocks}blocks", "network.norm=instance", **sizes)
+    network = preset("generator", f"resnet_{blocks}blocks", "network.norm=instance", **sizes)
     assert sum(parameter.numel() for parameter in network.parameters()) == count
 
 
 def test_the_textbook_preset_has_even_kernels_and_batch_norm() -> None:
-    network = preset("resnet_textbook", "network.norm=instance", input_shape=(3, 64, 64), shape=(1, 64, 64))
+    network = preset(
+        "generator", "resnet_textbook", "network.norm=instance", input_shape=(3, 64, 64), shape=(1, 64, 64)
+    )
     assert network.multiple == 8
     strided = [layer for layer in network.model if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)]
     assert [(layer.kernel_size, layer.out_channels) for layer in strided] == [

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import assert_mentions
-from network_checks import REFERENCE, assert_gradients_reach_every_weight, normalised, preset
+from network_checks import REFERENCE, assert_gradients_reach_every_weight, normalised, preset, shaken
 from torch import Tensor, nn
 
 from gantrain.errors import ConfigError
@@ -65,7 +65,7 @@ def test_at_256_pixels_the_parameter_count_is_that_of_the_reference() -> None:
     # scales and shifts: 128, 256 and four of 512 down; four of 512, 256, 128 and 64 up; a bias of 3
     norms = 2 * (128 + 256 + 4 * 512 + 4 * 512 + 256 + 128 + 64)
     assert 16 * (down + up) + norms + 3 == 54_413_955
-    network = preset("unet_256", "network.dropout=0.5", input_shape=(3, 256, 256), shape=(3, 256, 256))
+    network = preset("generator", "unet_256", "network.dropout=0.5", input_shape=(3, 256, 256), shape=(3, 256, 256))
     assert sum(parameter.numel() for parameter in network.parameters()) == 54_413_955
 
 
@@ -74,7 +74,7 @@ def test_at_256_pixels_the_parameter_count_is_that_of_the_reference() -> None:
     [("unet", 32, 32), ("unet", 96, 32), ("unet", 512, 256), ("unet_128", 256, 128), ("unet_256", 256, 256)],
 )
 def test_the_presets_have_the_depth_in_their_name(name: str, side: int, multiple: int) -> None:
-    network = preset(name, "network.dropout=0.5", input_shape=(3, side, side), shape=(3, side, side))
+    network = preset("generator", name, "network.dropout=0.5", input_shape=(3, side, side), shape=(3, side, side))
     assert network.multiple == multiple
     assert sum(isinstance(m, nn.ConvTranspose2d) for m in network.modules()) == multiple.bit_length() - 1
     assert network(torch.empty(1, 3, side, side, device="meta")).shape == (1, 3, side, side)
@@ -115,15 +115,6 @@ def written_out(
         x = normalised(up(x.relu(), f"{inside(level)}model.5"), norm, state, f"{inside(level)}model.6")
     x = torch.cat([leaky(made[0]), x], 1) if skips else x
     return up(x.relu(), "model.model.3").tanh()
-
-
-def shaken(network: nn.Module) -> nn.Module:
-    """In float64, with scales and shifts of batch norm that are not 1 and 0."""
-    network.double()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return network
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
@@ -197,7 +188,7 @@ def test_every_resizing_setting_preserves_the_size_and_trains_every_weight(
 
 
 def test_the_resizing_preset_doubles_its_width_from_32_channels() -> None:
-    network = preset("unet_resize", "network.dropout=0.5", input_shape=(3, 32, 32), shape=(3, 32, 32))
+    network = preset("generator", "unet_resize", "network.dropout=0.5", input_shape=(3, 32, 32), shape=(3, 32, 32))
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     assert [(m.in_channels, m.out_channels) for m in convolutions] == [
         *[(3, 32), (32, 64), (64, 128), (128, 256)],

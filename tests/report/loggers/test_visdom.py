@@ -71,7 +71,7 @@ class Server:
         self.starter.communicate()
 
     def windows(self, run: str) -> dict[str, Any]:
-        """What the environment of a run shows, by window."""
+        """The contents of the environment of a run, by window."""
         import requests
 
         request = {"win": None, "eid": run}
