@@ -84,7 +84,7 @@ WASSERSTEIN = r"model\.loss=wasserstein .*: give model\.gradient_penalty \(10\b.
         ({"loss": "hinge", "label_smoothing": 0.1}, r"model\.label_smoothing=0\.1 .*: set it to 0$"),
         ({"gradient_penalty": -1.0}, r"model\.gradient_penalty\b.* at least 0, got -1\.0$"),
         ({"ema": 1.0}, r"model\.ema\b.* at least 0 and below 1, got 1\.0$"),
-        ({"nonsense": 1}, r"model\.nonsense=1: unknown"),
+        ({"nonsense": 1}, r"model\.nonsense=1: unknown.*gradient_penalty"),
     ],
 )
 @pytest.mark.parametrize("name", NAMES)
