@@ -52,7 +52,7 @@ def test_a_run_resumed_from_an_earlier_step_shows_no_later_ones(browser: Browser
     assert max(line["step"] for line in lines_of(RUNS / "run", "losses")) == 60
     assert [line["step"] for line in lines_of(RUNS / "run", "images")] == [20, 40, 60]
     browser.until("document.querySelector('#samples input').max === '2'")
-    assert browser.find("#share").text == "30 %"
+    browser.until("document.querySelector('#share').textContent === '30 %'")
     train_on(report, 60, 80)
     browser.until("document.querySelector('#samples input').max === '3'")
     assert [line["step"] for line in lines_of(RUNS / "run", "losses")] == list(range(10, 81, 10))
