@@ -8,8 +8,8 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import pytest
-from constructors import Child, Parent
 from conftest import assert_mentions
+from constructors import Child, Parent
 
 import gantrain.registry
 import gantrain.training.build
