@@ -10,6 +10,7 @@ from typing import Any
 from gantrain.config.schema import Fraction, PositiveInt, checked, construct
 from gantrain.data.base import ImageDataset, Selection, first_of_each_class, is_held_out
 from gantrain.data.images.cache import Cache
+from gantrain.data.names import phase_of
 from gantrain.data.stream import BatchStream
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
@@ -59,12 +60,15 @@ class DataSettings:
         )
 
     def build(self, *, phase: str, seed: int = 0) -> ImageDataset:
-        """The selected items of the data set of a phase, ``train``, ``test`` or any other that it has.
+        """The selected items of the data set of a phase: ``train``, ``test`` or any other that it has.
+
+        Other usual names of a phase (``SPELLINGS``) mean the same.
 
         Raises:
             ConfigError: The data set can't be built, or ``data.labelled`` is given and it has no labels.
         """
         also = (*STREAM_KEYS, *SELECTION_KEYS, *CACHE_KEYS)
+        phase = phase_of(phase)
         dataset: ImageDataset = DATASETS.build(self.dataset, also=also, phase=phase)
         selection = self.selection
         if selection.labelled is not None and dataset.labels is None:

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from gantrain.data.images.formats import FORMATS, from_deep_ppm, is_deep_ppm
 from gantrain.data.images.sources import EncodedImage
 from gantrain.data.images.store import Pixels
 from gantrain.errors import ConfigError
@@ -31,9 +32,6 @@ TURNED = (5, 6, 7, 8)  # Orientations that exchange rows and columns.
 WHITE_IS_ZERO = 0
 PLAIN_PHOTOMETRICS = (WHITE_IS_ZERO, 1, 2, 5)  # Gray, gray, RGB and inks; others would have to be converted.
 DEEP_PNG = ("LA;16B", "RGB;16B", "RGBA;16B")  # Pillow's raw modes that it reduces to 8 bits.
-
-# The formats that Pillow may open; for some others it starts external programs, as Ghostscript for EPS.
-FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # Errors are raised, not logged.
@@ -72,6 +70,8 @@ def decode(encoded: EncodedImage, channels: int, location: str | None = None, sh
             return _from_tifffile(source)
         if is_deep_png(source):
             return _from_deep_png(source)
+        if is_deep_ppm(source):
+            return Decoded(from_deep_ppm(source))
         if source.mode.startswith(("I", "F")):
             return _from_deep_gray(source)
         reduction = _reduce(source, shrink) if shrink is not None and isinstance(source, JpegImageFile) else None
@@ -228,7 +228,7 @@ def _from_deep_gray(image: Image.Image) -> Decoded:
     pixels = np.asarray(image)[..., None]
     pixels = pixels.astype(pixels.dtype.newbyteorder("="))
     stored = depth_of(pixels.dtype)
-    if image.format == "PNG":
+    if image.format == "PNG" or (image.format, image.mode) == ("PPM", "I"):
         return _with_transparent_colour(pixels.astype(np.uint16), image.info.get("transparency"))
     if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO and stored == "uint16":
         pixels = (1 << max(image.tag_v2[BITS_PER_SAMPLE])) - 1 - pixels

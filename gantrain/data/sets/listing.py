@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gantrain.data.images.convert import EXTENSIONS
+from gantrain.data.images.formats import EXTENSIONS
 from gantrain.data.images.sources import FileSource
 from gantrain.errors import ConfigError
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gantrain.data.images.convert import EXTENSIONS
+from gantrain.data.images.formats import EXTENSIONS
 from gantrain.data.sets.tar_samples import LABEL, Sample, Shard, samples
 from gantrain.errors import ConfigError
 from gantrain.runtime.atomic import cache_dir, file_lock

@@ -12,12 +12,13 @@ from typing import Any, Literal
 
 from gantrain.config.schema import PositiveInt
 from gantrain.data.base import Batch, ImageDataset
-from gantrain.data.images.convert import ValueRange, find_images, is_image
+from gantrain.data.images.convert import ValueRange
+from gantrain.data.images.finding import is_image, matching
 from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource, Source
 from gantrain.data.images.store import ImageCache
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
-from gantrain.data.sets.layout import fingerprint_of, images_in, labels_of, no_folder, of_phase, spec_of
+from gantrain.data.sets.layout import fingerprint_of, images_in, labels_of, no_folder, of_phase, root_path, spec_of
 from gantrain.data.sets.listing import read_list
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
@@ -108,8 +109,9 @@ class SingleFolder(Images):
     """A folder of images, searched recursively. If its sub-folders contain every image, they are the classes.
 
     Args:
-        root: The folder. If it contains the folders ``train`` and ``test``, each phase reads its own; ``val`` replaces
-            a missing ``test``. Or the path of one image, or a pattern (``photos/*.jpg``, ``photos/**/*_left.png``).
+        root: The folder. If it contains the folders ``train`` and ``test``, or others of their usual names
+            (``SPELLINGS``), each phase reads its own; ``val`` replaces a missing ``test``. Or the path of one image, or
+            a pattern (``photos/*.jpg``, ``photos/**/*_left.png``).
         list: Path of a CSV file, relative to the folder or to the working directory, that lists the images, so that
             no folder is searched; see ``read_list``. Every phase reads all of them.
         others: The arguments of ``Images``.
@@ -121,35 +123,35 @@ class SingleFolder(Images):
 
     def _find(self, root: str, phase: str) -> Found:
         if self._list is not None:
-            listed, class_names, labels = read_list(Path(root).expanduser(), self._list)
+            listed, class_names, labels = read_list(root_path(root), self._list)
             names: Iterable[str] = map(listed.name, range(len(listed)))
             identity = chain(names, [""], (class_names[label] for label in labels)) if labels else names
             return Found(listed, fingerprint_of(identity), class_names, labels)
-        folder, paths = _search(root)
-        own = of_phase(folder, phase) if folder == Path(root).expanduser() else None
-        train = source = FolderSource(folder, paths)
-        if own is not None:
-            train, source = images_in(folder / "train"), images_in(own)
+        of_train, own = (of_phase(root_path(root), each) for each in ("train", phase))
+        if of_train is not None and own is not None:
+            train, source = images_in(of_train), images_in(own)
+        else:
+            train = source = _search(root)
         names = [source.name(index) for index in range(len(source))]
         classes = classes_in(train.folder, train.paths)
         labels = labels_of(source, classes, (name.partition("/")[0] for name in names)) if classes else None
         return Found(source, fingerprint_of(names), classes, labels, held_out=own is not None)
 
 
-def _search(root: str) -> tuple[Path, list[Path]]:
-    """The folder that image names are relative to, and the paths of the images that ``root`` refers to."""
-    path = Path(root).expanduser()
+def _search(root: str) -> FolderSource:
+    """The images that ``root`` refers to: a folder, a file or a pattern."""
+    path = root_path(root)
     if path.is_dir():
-        return path, find_images(path)
+        return images_in(path)
     if path.exists():
-        return path.parent, [path]
+        return FolderSource(path.parent, [path])
     if not glob.has_magic(root):
         raise no_folder(path)
-    paths = sorted(filter(is_image, map(Path, glob.glob(str(path), recursive=True))))
+    paths = list(filter(is_image, matching(str(path))))
     if not paths:
         raise ConfigError(f"data.root: no image matches {root}")
     fixed = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
-    return fixed, paths
+    return FolderSource(fixed, paths)
 
 
 def classes_in(folder: Path, images: Sequence[Path]) -> list[str]:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from gantrain.data.images.convert import EXTENSIONS
+from gantrain.data.images.formats import EXTENSIONS
+from gantrain.data.names import IGNORED
 from gantrain.errors import ConfigError
 
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"(\xb5/\xfd")  # The first bytes of compressed files.
@@ -127,7 +128,7 @@ def _files(shard: Shard, tar: IO[bytes]) -> Iterator[TarFile]:
         folder, slash, last = name.rpartition("/")
         stem, dot, kind = last.partition(".")
         file = TarFile(name, folder + slash + stem, (dot + kind).lower(), member.offset_data, member.size)
-        if not stem or member.isdir():
+        if not stem or member.isdir() or IGNORED.intersection(name.lower().split("/")):
             continue
         if member.isreg() and not member.issparse():
             yield file

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 from tqdm import tqdm
 
-from gantrain.data.images.convert import EXTENSIONS
+from gantrain.data.images.finding import contents, images_under
 from gantrain.data.sets.catalog import BY_REQUEST, NAMES, PAIRED_NAMES
 from gantrain.data.sets.lmdb_index import open_database
 from gantrain.errors import ConfigError, nearest
@@ -191,11 +191,7 @@ def _plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
 
 def _images_of_phases(folder: Path, address: str, *, name: str) -> str:
     """The number of images of each phase; a required folder that is missing or empty is a ``BadArchiveError``."""
-    images = {
-        part.name: sum(path.suffix.lower() in EXTENSIONS for path in part.rglob("*"))
-        for part in sorted(folder.iterdir())
-        if part.is_dir()
-    }
+    images = {part.name: sum(1 for _ in images_under(part)) for part in sorted(contents(folder).folders)}
     if name in PAIRED_NAMES:
         needed = ["train", "val" if "val" in images else "test"]
     elif name == "ae_photos":  # It has no training images.

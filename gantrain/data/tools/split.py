@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from gantrain.config.schema import Range
-from gantrain.data.images.convert import find_images
-from gantrain.data.sets.layout import PHASES, images_in, match, phase_folders, some_of, two_folders
+from gantrain.data.images.finding import find_images
+from gantrain.data.sets.layout import PHASES, SubFolders, images_in, match, phase_folders, some_of
 from gantrain.data.sets.single import classes_in
 from gantrain.data.tools.folder_writer import FileTask, write_folder
 from gantrain.errors import ConfigError
@@ -104,10 +104,11 @@ def _units(folder: Path) -> list[Unit]:
 
 def _domains(folder: Path) -> dict[str, Path]:
     """The folders of the domains A and B, or under an empty name, that of all images."""
-    phases = {phase: found for phase in PHASES if (found := phase_folders(folder, phase, side_by_side=True))}
+    folders = SubFolders(folder)
+    phases = {phase: found for phase in PHASES if (found := phase_folders(folders, phase, side_by_side=True))}
     if len(phases) > 1:
         raise ConfigError(f"{folder} is split already, into {' and '.join(phases)}: give one of these folders")
-    a, b = next(iter(phases.values()), None) or two_folders(folder, "A + B") or (folder, None)
+    a, b = next(iter(phases.values()), None) or folders.pair() or (folder, None)
     if b is None:
         return {"": a}
     beside = not phases and any({a, b}.isdisjoint(path.parents) for path in find_images(folder, key=""))

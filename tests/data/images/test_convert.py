@@ -13,25 +13,9 @@ from deep_images import LARGEST, deep_png, noise, read, stored_depth
 from PIL import Image
 from torch import Tensor
 
-from gantrain.data.images.convert import EXTENSIONS, find_images, write_image
+from gantrain.data.images.convert import write_image
+from gantrain.data.images.finding import find_images
 from gantrain.errors import ConfigError
-
-
-def test_images_are_found_at_any_depth_with_extensions_of_any_case(tmp_path: Path) -> None:
-    names = [f"{number}{suffix.upper() if number % 2 else suffix}" for number, suffix in enumerate(sorted(EXTENSIONS))]
-    for name in [*names, "deep/er/1.png", "notes.txt", "1.json"]:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("")
-    assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == [*names, "deep/er/1.png"]
-    assert len(EXTENSIONS) == 8
-
-
-def test_hidden_files_and_folders_are_ignored(tmp_path: Path) -> None:
-    root = tmp_path / ".in a hidden folder"
-    for name in ("1.png", "._1.png", ".ipynb_checkpoints/1.png", "cat/2.png", "cat/.trash/deep/3.png", "cat/.4.png"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text("")
-    assert [path.relative_to(root).as_posix() for path in find_images(root)] == ["1.png", "cat/2.png"]
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

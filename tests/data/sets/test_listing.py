@@ -11,7 +11,7 @@ from PIL import Image
 
 from gantrain.cli.main import main
 from gantrain.data.images.cache import Cache
-from gantrain.data.sets import single
+from gantrain.data.sets import layout
 from gantrain.data.sets.listing import read_list
 from gantrain.data.sets.single import SingleFolder
 from gantrain.errors import ConfigError
@@ -41,7 +41,7 @@ def shades(dataset: SingleFolder) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("heading", ["", "path\n", "\ufeffpath\r\n"])
 def test_images_are_read_in_the_order_of_the_list(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
     paint("a.png", "deep/er/b.png", "c, d.png", "é.png")
-    monkeypatch.setattr(single, "find_images", None)  # No folder is searched.
+    monkeypatch.setattr(layout, "find_images", None)  # No folder is searched.
     found = listed(f'{heading}é.png\ndeep/er/b.png\n\n"c, d.png"\n')
     assert shades(found) == [("é.png", 3), ("deep/er/b.png", 1), ("c, d.png", 2)]
     assert found.labels is None

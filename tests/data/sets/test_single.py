@@ -133,7 +133,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_without_images_is_refused_with_the_formats(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(ConfigError, match=rf"^data\.root: no image in {tmp_path} \(looked for .*\.png.*\.webp\)$"):
+    with pytest.raises(
+        ConfigError, match=rf"^data\.root: no image in {tmp_path} \(looked for .*\.png.*; found: \.txt \(1\)\)$"
+    ):
         folder(tmp_path)
 
 

@@ -124,13 +124,13 @@ def test_an_empty_phase_stops_training() -> None:
 def test_missing_test_images_and_other_files_are_reported() -> None:
     save("set/A/1.png", 1)
     save("set/B/1.png", 2)
-    for name in ("A/1.gif", "A/2.gif", "B/notes.txt", "B/.hidden"):
+    for name in ("A/1.xcf", "A/2.xcf", "B/notes.txt", "B/.hidden"):
         Path(f"set/{name}").write_bytes(b"x")
     status, printed = check("data=unaligned", "data.root=set", *SMALL)
     assert status == 0
     assert list(findings(printed)) == [
         "warning: there are no other images to test on: pages will show training images",
-        "warning: files that are not read because of their extensions: .gif (2), .txt (1)",
+        "warning: files that are not read because of their extensions: .xcf (2), .txt (1)",
     ]
 
 
