@@ -240,6 +240,7 @@ def _held_out_metrics(model: GAN, spec: ImageSpec, job: _Job) -> dict[str, float
         return {}
     if own and not dataset.held_out:
         return {}
+    dataset.use_class_names(spec.class_names)
     if dataset.spec != spec:
         raise ConfigError("data: its image size, channels or classes differ from those that the run was trained on")
     dtype, policy = next(model.parameters()).dtype, job.policy

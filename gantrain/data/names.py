@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 # Folders and files that systems and programs create beside images, in lower case.
 IGNORED = frozenset(
@@ -35,6 +36,14 @@ def natural_key(name: str) -> tuple[list[str | tuple[int, str]], str]:
     parts = re.split(r"([0-9]+)", nfc(name))
     digits = [part.lstrip("0") for part in parts]  # A longer number is a larger one.
     return [(len(digits[i]), digits[i]) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The different names in natural order; of those that differ only in their Unicode form, the first."""
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(nfc(name), name)
+    return sorted(first.values(), key=natural_key)
 
 
 def plain(name: str) -> str:

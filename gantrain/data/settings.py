@@ -72,7 +72,7 @@ class DataSettings:
         dataset: ImageDataset = DATASETS.build(self.dataset, also=also, phase=phase)
         selection = self.selection
         if selection.labelled is not None and dataset.labels is None:
-            raise ConfigError(f"data.labelled={selection.labelled}: this data set has no labels")
+            raise ConfigError(f"data.labelled={selection.labelled}: this data set has no labels{because(dataset)}")
         if selection.fraction is not None:
             dataset = dataset.sample(selection.fraction, seed)
         if selection.max_size is not None:
@@ -95,6 +95,11 @@ class DataSettings:
             "images are held out"
         )
         return None
+
+
+def because(dataset: ImageDataset) -> str:
+    """The end of a message that a data set has no labels: why, if that is known."""
+    return f" ({dataset.unlabelled})" if dataset.unlabelled else ""
 
 
 def build_dataset(data: Mapping[str, Any], *, phase: str, seed: int = 0) -> ImageDataset:

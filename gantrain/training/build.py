@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ import gantrain.optim  # noqa: F401 - these four register their classes
 from gantrain.config.schema import NonNegativeFloat, checked, construct
 from gantrain.config.settings import NetworkSettings, TrainerSettings
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
+from gantrain.data.settings import because
 from gantrain.data.stream import BatchStream, in_order
 from gantrain.data.workers import advice
 from gantrain.errors import ConfigError
@@ -103,6 +104,12 @@ class Parts:
         context, skips = self.context, self.stream.on_error == "skip"
         self.dataset.use_cache(replace(context.data.cache, skips=skips, stop=context.wants_stop))
 
+    def use_class_names(self, names: Sequence[str]) -> None:
+        """Number the classes of the data in the order of ``names``, those of a run, if they are the same classes."""
+        for dataset in (self.dataset, self.test_set):
+            if dataset is not None:
+                dataset.use_class_names(names)
+
     def held_out(self) -> Iterable[Batch]:
         """The batches of the test phase, in order; none if its images are those of training."""
         return self._in_order(self.test_set, EVALUATION_BATCH) if self.test_set is not None else ()
@@ -151,6 +158,7 @@ def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
             f"model={name} needs {', '.join(sorted(missing))}, and data={source} only has "
             + ", ".join(sorted(dataset.keys))
             + "".join(hint for key, hint in MISSING.items() if key in missing)
+            + because(dataset)
         )
     if model.needs_pairs and not dataset.paired:
         raise ConfigError(

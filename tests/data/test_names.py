@@ -54,15 +54,19 @@ def save(*paths: Path | str, width: int = 8) -> None:
         Image.new("RGB", (width, 8), "red").save(path)
 
 
-def pack(path: Path, *names: str) -> None:
-    content = io.BytesIO()
-    Image.new("RGB", (8, 8), "red").save(content, format="PNG")
+def pack(path: Path, files: dict[str, bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as tar:
-        for name in names:
+        for name, content in files.items():
             member = tarfile.TarInfo(name)
-            member.size = len(content.getvalue())
-            tar.addfile(member, io.BytesIO(content.getvalue()))
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def png() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(content, format="PNG")
+    return content.getvalue()
 
 
 def read(mode: str, root: Path | str, phase: str = "train", **keys: Any) -> ImageDataset:
@@ -76,7 +80,7 @@ def names(dataset: ImageDataset) -> list[str]:
 def lay(layout: str, root: Path, folder: str, name: str) -> None:
     """Write an image, or a pair, for the phase whose folder is named so."""
     if layout == "shards":
-        pack(root / folder / "0.tar", name)
+        pack(root / folder / "0.tar", {name: png()})
     elif layout == "lsun":
         save(root / "unpacked" / folder / name)
         write_lmdb(root / "unpacked" / folder, root / f"room_{folder}_lmdb")
@@ -147,6 +151,120 @@ def test_every_spelling_has_one_phase() -> None:
     spellings = [spelling for names in SPELLINGS.values() for spelling in names]
     assert len(spellings) == len(set(spellings))
     assert phase_of("night") == "night"
+
+
+# ---- classes
+
+
+CLASSES = ["0", "1", "2", "9", "10", "11", "a2", "a10"]
+
+
+def of_classes(mode: str, root: Path, classes: list[str]) -> ImageDataset:
+    """A data set with an image of each class."""
+    if mode == "shards":
+        files = [(f"{n}.png", png(), f"{n}.cls", name.encode()) for n, name in enumerate(classes)]
+        pack(root / "0.tar", {key: value for file in files for key, value in (file[:2], file[2:])})
+        return read("shards", root)
+    save(*(root / f"set/{name}/1.png" for name in classes))
+    if mode == "lsun":
+        write_lmdb(root / "set", root / "db")
+        return read("lsun", root / "db")
+    lines = [f"set/{name}/1.png,{name}" for name in reversed(classes)]
+    (root / "list.csv").write_text("\n".join(lines), encoding="utf-8")
+    return read("single", root, list="list.csv") if mode == "list" else read("single", root / "set")
+
+
+@pytest.mark.parametrize("mode", ["single", "list", "lsun", "shards"])
+def test_classes_are_numbered_alike_in_every_container(tmp_path: Path, mode: str) -> None:
+    ordered = [name for name in CLASSES if name.isdecimal()] if mode == "shards" else CLASSES
+    dataset = of_classes(mode, tmp_path, sorted(ordered))
+    assert dataset.spec.class_names == tuple(ordered)
+    found = {name: dataset.item(index, 0)["label"] for index, name in enumerate(names(dataset))}
+    if mode != "shards":
+        assert {name.split("/")[-2]: label for name, label in found.items()} == dict(
+            zip(ordered, range(8), strict=True)
+        )
+    else:
+        assert dataset.labels == [ordered.index(name) for name in sorted(ordered)]
+
+
+@pytest.mark.parametrize("mode", ["single", "list", "lsun"])
+@pytest.mark.parametrize("select", [False, True])
+def test_the_order_of_a_run_is_adopted(tmp_path: Path, mode: str, select: bool) -> None:
+    dataset = of_classes(mode, tmp_path, CLASSES)
+    dataset = dataset.first(5) if select else dataset
+    before = [dataset.spec.class_names[label] for label in dataset.labels or ()]
+    for other in (["0", "1"], [*CLASSES[:-1], "a11"]):  # Other classes are no order of these.
+        dataset.use_class_names(other)
+        assert dataset.spec.class_names == tuple(CLASSES)
+    dataset.use_class_names(sorted(CLASSES))
+    assert dataset.spec.class_names == tuple(sorted(CLASSES))
+    assert [dataset.spec.class_names[label] for label in dataset.labels or ()] == before
+    assert [dataset.item(index, 0)["label"] for index in range(len(dataset))] == dataset.labels
+
+
+@pytest.mark.parametrize("count", [1, 7])
+@pytest.mark.parametrize("mode", ["single", "lsun"])
+def test_an_image_beside_class_folders_is_named(tmp_path: Path, mode: str, count: int, capsys) -> None:
+    strays = [f"{number}.png" for number in range(count)]
+    save(*(tmp_path / "set" / name for name in ("cat/1.png", "dog/2.png", *strays)))
+    root = tmp_path / "set"
+    if mode == "lsun":
+        write_lmdb(root, tmp_path / "db")
+        root = tmp_path / "db"
+    common = [f"data={mode}" if mode == "single" else "data=lsun", f"data.root={root}", "data.num_workers=0"]
+    for more in (["model=cgan"], ["model=sgan", "data.labelled=2"]):
+        assert main(["train", *common, *more, "dry_run=true"]) == 2
+        error = capsys.readouterr().err
+        assert "0.png" in error
+        assert "label" in error
+    assert read(mode, root).labels is None
+    main(["data", "check", *common, "out=page", "data.load_size=8"])
+    assert "0.png" in capsys.readouterr().out
+
+
+# ---- Unicode
+
+
+COMPOSED, DECOMPOSED = "\u00e9t\u00e9", "e\u0301te\u0301"
+
+
+@pytest.mark.parametrize("folders", [("A", "B"), ("a", "b")])
+def test_pairs_are_matched_in_any_unicode_form(tmp_path: Path, folders: tuple[str, str], capsys) -> None:
+    a, b = (tmp_path / folder for folder in folders)
+    save(a / f"{COMPOSED}/{DECOMPOSED}.png", a / "1.png", b / f"{DECOMPOSED}/{COMPOSED}.png", b / "1.png")
+    save(*(folder / f"both/{name}.png" for folder in (a, b) for name in (COMPOSED, DECOMPOSED)))  # Matched exactly.
+    assert names(read("aligned", tmp_path)) == names(read("unaligned", tmp_path))
+    assert len(names(read("aligned", tmp_path))) == 4
+    assert main(["data", "prepare", "pairs", str(a), str(b), "out"]) == 0
+    assert len(list(Path("out").rglob("*.png"))) == 4
+    save(a / f"{COMPOSED}.png", b / "other.png")
+    with pytest.raises(ConfigError, match=r"1 in .* and 1 in .* have no partner"):
+        read("aligned", tmp_path)
+
+
+def test_lists_and_roots_may_name_files_in_another_form(tmp_path: Path) -> None:
+    save(tmp_path / f"{DECOMPOSED}/{DECOMPOSED}.png", tmp_path / f"{DECOMPOSED}/2.png")
+    text = f"{COMPOSED}.png,{COMPOSED}\n2.png,{DECOMPOSED}\n{COMPOSED}.png,b"
+    (tmp_path / DECOMPOSED / f"{DECOMPOSED}.csv").write_text(text, encoding="utf-8")
+    dataset = read("single", tmp_path / COMPOSED, list=f"{COMPOSED}.csv")
+    assert dataset.labels == [1, 1, 0]
+    assert dataset.item(0, 0)["image"].shape == (3, 8, 8)
+    assert len(read("single", tmp_path / COMPOSED)) == 2
+    assert len(read("single", tmp_path / COMPOSED / f"{COMPOSED}.png")) == 1
+
+
+@pytest.mark.parametrize("mode", ["single", "lsun"])
+def test_classes_of_both_phases_match_in_any_form(tmp_path: Path, mode: str) -> None:
+    for phase, name in (("train", COMPOSED), ("test", DECOMPOSED)):
+        folder = tmp_path if mode == "single" else tmp_path / "unpacked"
+        save(folder / phase / name / "1.png", folder / phase / "b/2.png")
+        if mode == "lsun":
+            write_lmdb(folder / phase, tmp_path / f"{name}_{phase}_lmdb")
+    for phase, name in (("train", COMPOSED), ("test", DECOMPOSED)):
+        dataset = read(mode, tmp_path, phase)
+        assert dataset.spec.class_names == ("b", COMPOSED)
+        assert dict(zip(names(dataset), dataset.labels or (), strict=True)) == {"b/2.png": 0, f"{name}/1.png": 1}
 
 
 def test_natural_order_takes_numbers_as_numbers() -> None:

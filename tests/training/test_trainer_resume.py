@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import MODELS, TINY, assert_same_bits, newest, stop_after
+from PIL import Image
 
 from gantrain.cli.main import main
+from gantrain.data.sets import single
 
 STATE = ("step", "position", "model", "updates", "ranks")
 EVERYTHING_ON = ["model.ema=0.9", "model.pool_size=6", "model.r1=0.1"]
@@ -238,3 +240,29 @@ def make_images(folder: Path, count: int) -> None:
     for number in range(count):
         pixels = torch.randint(256, (24, 30, 3), generator=generator, dtype=torch.uint8)
         Image.fromarray(pixels.numpy()).save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize("more", [[], ["data.labelled=12"], ["data.max_size=20"]])
+def test_a_run_keeps_its_numbers_of_classes(more: list[str], train, monkeypatch, capsys) -> None:
+    """Earlier versions numbered folders by the order of their characters: 0, 1, 10, 11, 2 ..."""
+    for number in range(24):
+        path = Path(f"set/{number % 12}/{number}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (16, 16), number * 10).save(path)
+    settings = [f"model={'sgan' if more == ['data.labelled=12'] else 'cgan'}", "data=single", "data.root=set", *more]
+    settings += ["data.channels=1", "data.num_workers=0"]
+    with monkeypatch.context() as older:
+        older.setattr(single, "in_order", lambda names: sorted(set(names)))
+        whole = train("whole", *settings, "trainer.steps=4")
+        train("cut", *settings, "trainer.steps=2")
+    train("cut", *settings, "trainer.steps=4")
+    assert_same_bits(state_of(newest("cut")), state_of(whole))
+    assert newest("cut")["spec"] == whole["spec"]
+    assert whole["spec"]["class_names"][2] == "10"
+    assert main(["test", "run=cut", "num=1", "labels=[2]", "out=two"]) == 0
+    assert list(Path("two/samples").iterdir())[0].stem.endswith("_10")
+    assert main(["test", "run=cut", "num=1", "labels=['2']", "out=two"]) == 0
+    assert list(Path("two/samples").iterdir())[0].stem.endswith("_2")
+    begun = train("begun", *settings, "trainer.steps=1", "init_from=checkpoints/whole")
+    assert begun["spec"]["class_names"] == whole["spec"]["class_names"]
+    assert train("new", *settings, "trainer.steps=1")["spec"]["class_names"][2] == "2"

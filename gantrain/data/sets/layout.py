@@ -13,7 +13,7 @@ from gantrain.data.base import ImageSpec
 from gantrain.data.images.finding import contents, existing, find_images, images_under, is_image
 from gantrain.data.images.reader import ImageReader
 from gantrain.data.images.sources import FolderSource, Source
-from gantrain.data.names import SPELLINGS, plain
+from gantrain.data.names import SPELLINGS, nfc, plain
 from gantrain.data.sets.catalog import BY_REQUEST, NAMES
 from gantrain.errors import ConfigError
 
@@ -162,9 +162,9 @@ def of_phase(root: Path, phase: str) -> Path | None:
 
 
 class Matches(NamedTuple):
-    """The images of two folders, matched by relative path without suffix."""
+    """The images of two folders, matched by relative path without suffix, in any Unicode form."""
 
-    pairs: dict[str, tuple[Path, Path]]  # The keys are these paths.
+    pairs: dict[str, tuple[Path, Path]]  # The keys are the paths in the first folder.
     alone: list[list[Path]]  # The images of either folder without a partner.
     ambiguous: list[tuple[Path, Path]]  # Images of one folder that differ only in their suffixes.
 
@@ -172,8 +172,11 @@ class Matches(NamedTuple):
 def match(a: FolderSource, b: FolderSource) -> Matches:
     """Match the images of two folders."""
     (of_a, twice_a), (of_b, twice_b) = stems_of(a), stems_of(b)
-    pairs = {stem: (path, of_b[stem]) for stem, path in of_a.items() if stem in of_b}
-    alone = [[path for stem, path in each.items() if stem not in pairs] for each in (of_a, of_b)]
+    others = {nfc(stem): path for stem, path in of_b.items() if stem not in of_a}  # Perhaps in another Unicode form.
+    found = ((stem, path, of_b.get(stem) or others.pop(nfc(stem), None)) for stem, path in of_a.items())
+    pairs = {stem: (path, partner) for stem, path, partner in found if partner is not None}
+    taken = {path for pair in pairs.values() for path in pair}
+    alone = [[path for path in each.values() if path not in taken] for each in (of_a, of_b)]
     return Matches(pairs, alone, twice_a + twice_b)
 
 
@@ -216,8 +219,8 @@ def labels_of(source: Source, classes: Sequence[str], names: Iterable[str]) -> l
     Raises:
         ConfigError: An image is in none of the classes.
     """
-    numbers = {name: number for number, name in enumerate(classes)}
-    labels = [numbers.get(name, -1) for name in names]
+    numbers = {nfc(name): number for number, name in enumerate(classes)}
+    labels = [numbers.get(nfc(name), -1) for name in names]
     stray = labels.index(-1) if -1 in labels else len(labels)
     if stray < len(source):
         location = source.location(stray)

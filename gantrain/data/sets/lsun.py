@@ -12,7 +12,7 @@ from typing import Any
 
 from gantrain.data.images.finding import contents
 from gantrain.data.images.sources import Source
-from gantrain.data.names import SPELLINGS, nfc, phase_of
+from gantrain.data.names import SPELLINGS, in_order, nfc, phase_of
 from gantrain.data.sets.catalog import NAMES
 from gantrain.data.sets.layout import labels_of, root_path
 from gantrain.data.sets.lmdb_index import Database, KeyIndex, is_database, key_index, open_database
@@ -75,10 +75,11 @@ class Lsun(Images):
             found = ", ".join(path.name for path in phases.values())
             raise ConfigError(f"data.root: no database for the phase {phase} (found: {found})")
         train, source = (open_source(phases[each]) for each in ("train", phase))
-        classes = sorted(name for name, _ in class_ranges(train.index))
+        classes = in_order(name for name, _ in class_ranges(train.index))
         names = (name for name, keys in class_ranges(source.index) for _ in keys)
         labels = labels_of(source, classes, names) if classes else None
-        return Found(source, source.index.digest, classes, labels, held_out)
+        reason = "" if classes else _why_unlabelled(train.index)
+        return Found(source, source.index.digest, classes, labels, held_out, reason)
 
 
 def find_databases(root: Path, category: str | None) -> dict[str, Path]:
@@ -129,6 +130,15 @@ def class_ranges(index: KeyIndex) -> list[tuple[str, range]]:
         ranges.append((name.decode("utf-8", "surrogateescape"), range(start, stop)))
         start = stop
     return ranges if len(ranges) > 1 else []
+
+
+def _why_unlabelled(index: KeyIndex) -> str:
+    """Why keys of the form CLASS/NAME are no labels: another key has no class; empty if none is found quickly."""
+    ends = [index[number].decode("utf-8", "surrogateescape") for number in {0, len(index) - 1}]
+    stray = next((key for key in ends if "/" not in key), None)
+    return (
+        f"the key {stray} is in no class, others are" if stray is not None and any("/" in key for key in ends) else ""
+    )
 
 
 def _phases(folder: Path, category: str) -> dict[str, Path]:

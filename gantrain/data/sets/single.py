@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,18 @@ from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource, Source
 from gantrain.data.images.store import ImageCache
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
-from gantrain.data.sets.layout import fingerprint_of, images_in, labels_of, no_folder, of_phase, root_path, spec_of
+from gantrain.data.names import in_order, nfc
+from gantrain.data.sets.layout import (
+    NAMED,
+    fingerprint_of,
+    images_in,
+    labels_of,
+    no_folder,
+    of_phase,
+    root_path,
+    some_of,
+    spec_of,
+)
 from gantrain.data.sets.listing import read_list
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
@@ -33,6 +44,7 @@ class Found:
     class_names: Sequence[str] = ()
     labels: Sequence[int] | None = None
     held_out: bool = False
+    unlabelled: str = ""
 
 
 class Images(ImageDataset):
@@ -79,7 +91,8 @@ class Images(ImageDataset):
             decoder=decoder,
         )
         found = self._find(root, phase)
-        self.held_out, self.fingerprint, self.labels = found.held_out, found.fingerprint, found.labels
+        self.held_out, self.fingerprint = found.held_out, found.fingerprint
+        self.labels, self.unlabelled = found.labels, found.unlabelled
         self._reader = ImageReader(found.source, channels=channels, depth=depth, value_range=range)
         self.readers = {"image": self._reader}
         self.spec = spec_of(self.readers, self._reader.nominal_size(self.preprocess), found.class_names)
@@ -98,6 +111,14 @@ class Images(ImageDataset):
         if self.labels is not None:
             item["label"] = self.labels[index]
         return item
+
+    def use_class_names(self, names: Sequence[str]) -> None:
+        before = [nfc(name) for name in self.spec.class_names]
+        numbers = {nfc(name): number for number, name in enumerate(names)}
+        differ = tuple(names) != self.spec.class_names
+        if self.labels is not None and differ and sorted(numbers) == sorted(before):
+            self.labels = [numbers[before[label]] for label in self.labels]
+            self.spec = replace(self.spec, class_names=tuple(names))
 
     def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
         self._reader.use_cache(cache, self.preprocess, indices)
@@ -135,7 +156,8 @@ class SingleFolder(Images):
         names = [source.name(index) for index in range(len(source))]
         classes = classes_in(train.folder, train.paths)
         labels = labels_of(source, classes, (name.partition("/")[0] for name in names)) if classes else None
-        return Found(source, fingerprint_of(names), classes, labels, held_out=own is not None)
+        reason = "" if classes else why_unlabelled(train.folder, train.paths)
+        return Found(source, fingerprint_of(names), classes, labels, held_out=own is not None, unlabelled=reason)
 
 
 def _search(root: str) -> FolderSource:
@@ -155,7 +177,16 @@ def _search(root: str) -> FolderSource:
 
 
 def classes_in(folder: Path, images: Sequence[Path]) -> list[str]:
-    """The sub-folders that contain all images of the folder, sorted; none if there are fewer than two."""
+    """The sub-folders that contain all images of the folder, in natural order; none if there are fewer than two."""
     parts = [path.relative_to(folder).parts for path in images]
-    names = sorted({part[0] for part in parts})
+    names = in_order({part[0]: None for part in parts})
     return names if all(len(part) > 1 for part in parts) and len(names) > 1 else []
+
+
+def why_unlabelled(folder: Path, images: Sequence[Path]) -> str:
+    """Why images in sub-folders have no labels: others are beside these folders; empty if that is not so."""
+    stray = [path for path in images if path.parent == folder]
+    folders = in_order({path.relative_to(folder).parts[0]: None for path in images if path.parent != folder})
+    if not stray or len(folders) < 2:
+        return ""
+    return f"images beside the folders {' and '.join(folders[:NAMED])}: {some_of(stray)}; move them into one of these"

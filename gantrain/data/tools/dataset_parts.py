@@ -108,6 +108,8 @@ def _parts_of_phase(data: Mapping[str, Any], phase: str) -> tuple[list[Part], li
     else:
         parts, findings, held_out = _parts_of(dataset, phase), [], dataset.held_out
         auto = auto and hasattr(dataset, "readers")
+        if dataset.unlabelled:
+            findings.append(Finding(f"{phase}: the images have no labels: {dataset.unlabelled}", False))
     for number, part in enumerate(parts if auto else ()):
         readers, missing = zip(*map(_with_stored_depth, part.readers), strict=True)
         parts[number] = replace(part, readers=readers)

@@ -13,6 +13,7 @@ from typing import Annotated, TypeAlias
 
 from gantrain.config.schema import Range
 from gantrain.data.images.finding import find_images
+from gantrain.data.names import nfc
 from gantrain.data.sets.layout import PHASES, SubFolders, images_in, match, phase_folders, some_of
 from gantrain.data.sets.single import classes_in
 from gantrain.data.tools.folder_writer import FileTask, write_folder
@@ -99,7 +100,7 @@ def _units(folder: Path) -> list[Unit]:
         if not any(alone) and not ambiguous:
             return [Unit("all", (files[a], files[b])) for a, b in pairs.values()]
     has_classes = len(sources) == 1 and classes_in(sources[0].folder, sources[0].paths)
-    return [Unit(file[1].partition("/")[0] if has_classes else file[0], (file,)) for file in files.values()]
+    return [Unit(nfc(file[1].partition("/")[0]) if has_classes else file[0], (file,)) for file in files.values()]
 
 
 def _domains(folder: Path) -> dict[str, Path]:
