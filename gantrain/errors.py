@@ -26,6 +26,15 @@ def _printable(line: str) -> str:
     return shown if len(shown) <= LONGEST_LINE else f"{shown[:half]} [...] {shown[-half:]}"
 
 
+LONGEST_REASON = 300  # Characters of the text of a library.
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of a library's error, cut; its type if it has no text."""
+    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]} [...]"
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A suggestion for a mistyped word: the closest choice, or else the list of all."""
     choices = sorted(set(choices) - {word})

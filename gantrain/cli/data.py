@@ -19,6 +19,7 @@ from typing import Any
 
 from gantrain.config.schema import checked, construct
 from gantrain.errors import ConfigError, nearest
+from gantrain.runtime.storage import storage_errors
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def main(arguments: list[str]) -> int:
         print(command.usage(name), end="")
         return 0
     try:
-        return _call(name, command, words) or 0
+        with storage_errors(f"complete gantrain data {name}"):
+            return _call(name, command, words) or 0
     except KeyboardInterrupt:
         print(f"gantrain: interrupted; {command.interrupted}", file=sys.stderr)
         return 130

@@ -19,12 +19,13 @@ from PIL.TiffImagePlugin import TiffImageFile
 from gantrain.data.images.formats import FORMATS, from_deep_ppm, is_deep_ppm
 from gantrain.data.images.sources import EncodedImage
 from gantrain.data.images.store import Pixels
-from gantrain.errors import ConfigError
+from gantrain.errors import ConfigError, reason_of
 
 # Maps the height and width of an upright image to the factor, 1, 2, 4 or 8, by which both may be divided in decoding.
 Shrink: TypeAlias = Callable[[int, int], int]
 
 NPY_MAGIC = b"\x93NUMPY"
+LONGEST_NPY_HEADER = 10_000  # Bytes; NumPy refuses longer ones, but only after reading them.
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # The last two are for BigTIFF.
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277  # Tags of TIFF.
 ORIENTATION = 274  # The tag of EXIF and TIFF.
@@ -104,7 +105,7 @@ def image_errors(encoded: EncodedImage, location: str | None) -> Iterator[None]:
         elif "imagecodecs" in str(error):
             reason = "its compression needs another package: pip install imagecodecs"
         else:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            reason = reason_of(error)
         raise ConfigError(f"can't read the image {location_of(encoded, location)}: {reason}") from None
 
 
@@ -134,6 +135,10 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def _open_npy(encoded: EncodedImage, file: IO[bytes]) -> Pixels:
+    version = file.read(8)[6]
+    if int.from_bytes(file.read(2 if version == 1 else 4), "little") > LONGEST_NPY_HEADER:
+        raise ValueError("its header is too long")
+    file.seek(0)
     mapped = isinstance(encoded, Path)  # A memory map also detects that values are missing.
     values: Pixels = np.load(encoded if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
     if values.ndim not in (2, 3) or not values.size:

@@ -18,13 +18,15 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PureWindowsPath
 from tempfile import TemporaryDirectory
+from typing import IO, cast
 
 from tqdm import tqdm
 
 from gantrain.data.images.finding import contents, images_under
 from gantrain.data.sets.catalog import BY_REQUEST, NAMES, PAIRED_NAMES
 from gantrain.data.sets.lmdb_index import open_database
-from gantrain.errors import ConfigError, nearest
+from gantrain.data.sets.tar_samples import HeaderReader
+from gantrain.errors import ConfigError, nearest, reason_of
 from gantrain.runtime.directories import resumable_dir
 
 TIMEOUT = 30  # The maximum number of seconds without data.
@@ -32,7 +34,7 @@ CHUNK = 1 << 20  # In bytes.
 # Raised for corrupt and encrypted archives, and for unknown compression.
 ARCHIVE_ERRORS = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
-    *(EOFError, RuntimeError, ValueError, OSError),
+    *(EOFError, RuntimeError, ValueError, OverflowError, OSError),
 )
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -60,22 +62,19 @@ def _download_archive(address: str, target: Path, check: Callable[[Path, str], s
     if target.exists():
         print(f"{target} already exists")
         return
-    try:
-        with resumable_dir(target, (), f"{address}\n") as scratch, TemporaryDirectory(dir=scratch) as unpacked:
-            fetched, whole = scratch / "fetched", scratch / "whole"
-            try:
-                folder = _unpack(_fetch(address, fetched, label=target.name), Path(unpacked), address)
-                contents = check(folder, address)
-            except BaseException as error:
-                if isinstance(error, BadArchiveError) or not _version(fetched):
-                    shutil.rmtree(fetched, ignore_errors=True)  # Nothing can be resumed.
-                raise
-            shutil.rmtree(whole)
-            folder.replace(whole)
-            shutil.rmtree(fetched)
-    except OSError as error:
-        raise ConfigError(f"can't write {target}: {error.strerror or error}") from None
-    print(f"{target}: {contents}")
+    with resumable_dir(target, (), f"{address}\n") as scratch, TemporaryDirectory(dir=scratch) as unpacked:
+        fetched, whole = scratch / "fetched", scratch / "whole"
+        try:
+            folder = _unpack(_fetch(address, fetched, label=target.name), Path(unpacked), address)
+            found = check(folder, address)
+        except BaseException as error:
+            if isinstance(error, BadArchiveError) or not _version(fetched):
+                shutil.rmtree(fetched, ignore_errors=True)  # Nothing can be resumed.
+            raise
+        shutil.rmtree(whole)
+        folder.replace(whole)
+        shutil.rmtree(fetched)
+    print(f"{target}: {found}")
 
 
 def _fetch(address: str, folder: Path, *, label: str) -> Path:
@@ -156,7 +155,7 @@ def _unpack(archive: Path, folder: Path, address: str) -> Path:
     except ARCHIVE_ERRORS as error:
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(reason_of(error).split())
         raise BadArchiveError(f"{address}: the archive is corrupt ({reason}); try again") from None
     top = folder / address.rpartition("/")[2].partition(".")[0]
     return top if top.is_dir() else folder
@@ -176,7 +175,7 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
 
 def _unpack_tar(archive: Path, folder: Path) -> None:
     with gzip.open(archive) as stream:
-        with tarfile.open(fileobj=stream) as opened:
+        with tarfile.open(fileobj=cast(IO[bytes], HeaderReader(cast(IO[bytes], stream))), mode="r:") as opened:
             opened.extractall(folder, filter=_plain)
         while stream.read(CHUNK):  # The checksum follows the end of the tar file.
             pass

@@ -16,7 +16,7 @@ from gantrain.data.images.finding import find_images
 from gantrain.data.names import nfc
 from gantrain.data.sets.layout import PHASES, SubFolders, images_in, match, phase_folders, some_of
 from gantrain.data.sets.single import classes_in
-from gantrain.data.tools.folder_writer import FileTask, write_folder
+from gantrain.data.tools.folder_writer import FileTask, already_written, write_folder
 from gantrain.errors import ConfigError
 from gantrain.runtime.directories import check_output
 from gantrain.runtime.parallel import in_parallel
@@ -63,6 +63,9 @@ def split(
     fractions = {phase: fraction for phase, fraction in fractions.items() if fraction}
     if abs(sum(fractions.values()) - 1) > 1e-6:
         raise ConfigError(f"train={train:g} val={val:g} test={test:g}: the three must add up to 1")
+    options = {"kind": "split", "shares": fractions, "seed": seed, "links": links}
+    if already_written(out, inputs=(folder,), options=options):
+        return
     check_output(out, [folder])
     units = _units(folder)
     duplicates = _group_by_content(units)
@@ -79,7 +82,6 @@ def split(
         for unit, phase in zip(units, phases, strict=True)
         for domain, name, path in unit.files
     }
-    options = {"kind": "split", "shares": fractions, "seed": seed, "links": links}
     write_folder(out, tasks, inputs=(folder,), options=options, suffixes=("",))
 
 

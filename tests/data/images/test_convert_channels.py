@@ -11,7 +11,7 @@ import tifffile
 from deep_images import Pixels, chunk, deep_png, noise, read, stored_depth
 from PIL import Image
 
-from gantrain.data.images.convert import find_images
+from gantrain.data.images.finding import find_images
 from gantrain.errors import ConfigError
 
 

@@ -136,7 +136,7 @@ def test_a_full_disk_is_reported_in_one_line(serve, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
     monkeypatch.setattr(tarfile, "copyfileobj", full)
-    assert f"datasets/{name}: No space left on device" in refused(name, capsys)
+    assert f"datasets/{name}: No space left on device; free some space" in refused(name, capsys)
 
 
 def test_an_archive_larger_than_the_free_space_is_refused(serve, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
