@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,20 @@ def test_the_best_checkpoint_is_loaded_if_all_others_are_corrupt(run_folder: Pat
     (run_folder / "step_2.pt").unlink()
     assert checkpoints.load()["step"] == 1
     corrupt(run_folder / "best.pt")
-    with pytest.raises(ConfigError, match="all checkpoints in run are corrupt; give resume=never to start over"):
+    with pytest.raises(ConfigError, match="all checkpoints in run are corrupt or unreadable; give resume=never"):
         checkpoints.load()
+
+
+@pytest.mark.parametrize("fault", ["pipe", "folder", "loop"])
+def test_an_unreadable_checkpoint_is_passed_over(run_folder: Path, fault: str, capsys) -> None:
+    checkpoints = saved(Checkpoints(run_folder), 1, 2)
+    path = run_folder / "step_2.pt"
+    path.unlink()
+    {"pipe": os.mkfifo, "folder": Path.mkdir, "loop": lambda path: path.symlink_to(path)}[fault](path)
+    assert checkpoints.load()["step"] == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: can't read {path}: ")
+    assert line.endswith("; trying the previous checkpoint")
 
 
 def test_a_missing_checkpoint_is_reported_with_those_that_exist(run_folder: Path) -> None:

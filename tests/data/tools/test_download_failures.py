@@ -69,6 +69,14 @@ def test_a_link_in_a_zip_is_refused(serve, capsys) -> None:
     assert "it contains a path outside its folder: horse2zebra/trainA/etc" in refused("horse2zebra", capsys)
 
 
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_header_of_any_size_is_refused_before_it_is_read(serve, capsys, kind: bytes) -> None:
+    member = tarfile.TarInfo("facades/1.jpg")
+    member.type, member.size = kind, 7 << 30
+    serve("facades", tarred(PAIRED, member))
+    assert "the archive is corrupt (it has a header of 7.51619e+09 bytes)" in refused("facades", capsys)
+
+
 def test_a_tar_that_would_write_outside_the_folder_is_refused(serve, capsys) -> None:
     serve("facades", tarred(PAIRED | {"../evil.jpg"}))
     assert "../evil.jpg" in refused("facades", capsys)
