@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from gantrain.data.images.convert import write_image
-from gantrain.data.images.finding import find_images
 from gantrain.errors import ConfigError
 
 
