@@ -88,7 +88,7 @@ def walk(root: Path) -> Iterator[Folder]:
             raise _unreadable(path, error) from None
         identity = status.st_dev, status.st_ino
         if identity in above:
-            _report(f"warning: {path} leads back to a folder above, {path.resolve()}, so it is not searched again")
+            report_once(f"warning: {path} leads back to a folder above, {path.resolve()}, so it is not searched again")
             continue
         found = contents(path)
         left += [(folder, above | {identity}) for folder in found.folders]
@@ -116,7 +116,7 @@ def find_images(root: Path, key: str = "data.root: ") -> list[Path]:
         others = f"; found: {skipped}" if skipped else ""
         raise ConfigError(f"{key}no image in {root} (looked for {', '.join(sorted(EXTENSIONS))}{others})")
     if skipped:
-        _report(f"{root}: {len(files) - len(found):,} files are not read, because of their suffixes: {skipped}")
+        report_once(f"{root}: {len(files) - len(found):,} files are not read, because of their suffixes: {skipped}")
     return found
 
 
@@ -175,6 +175,6 @@ def _names_by_nfc(folder: Path, modified: int) -> dict[str, str]:
 
 
 @cache
-def _report(line: str) -> None:
+def report_once(line: str) -> None:
     """Print a line once, as the same folder is searched for several phases."""
     distributed.print_rank_zero(line)

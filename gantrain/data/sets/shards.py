@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +15,10 @@ from typing import Any
 import numpy as np
 from braceexpand import braceexpand
 
-from gantrain.data.images.finding import contents, matching
+from gantrain.data.images.finding import contents, counted, matching, report_once
 from gantrain.data.images.sources import Source
 from gantrain.data.sets.layout import no_folder, of_phase, root_path
-from gantrain.data.sets.shard_index import ShardIndex, shard_index
+from gantrain.data.sets.shard_index import ShardIndex, label, shard_index
 from gantrain.data.sets.single import Found, Images
 from gantrain.data.sets.tar_samples import LABEL, SUFFIXES, Shard, compressed
 from gantrain.errors import ConfigError
@@ -125,7 +126,11 @@ class Shards(Images):
 def open_source(shards: Sequence[Shard]) -> ShardSource:
     """The images in shards, which are indexed if necessary."""
     with distributed.rank_zero_first():
-        return ShardSource(shards, shard_index(shards))
+        index = shard_index(shards)
+    if index.unread:
+        number, kinds = sum(index.unread.values()), counted(Counter(index.unread))
+        report_once(f"{label(shards)}: {number:,} files are not read, because of their suffixes: {kinds}")
+    return ShardSource(shards, index)
 
 
 def find_shards(root: str) -> list[Shard]:

@@ -68,6 +68,34 @@ def test_links_are_followed_as_find_does(tmp_path: Path) -> None:
     assert found(Path(pics / "dog")) == ["1.png", "deep/2.png"]
 
 
+@pytest.mark.parametrize(
+    ("mode", "links"),
+    [
+        ("single", {"set/dog": "disk", "set/cat": "disk2"}),
+        ("single", {"set/train": "two", "set/test": "two"}),
+        ("aligned", {"set/A": "disk", "set/B": "disk"}),
+        ("unaligned", {"set/trainA": "disk", "set/trainB": "disk2"}),
+    ],
+)
+def test_every_reader_and_tool_follows_links(mode: str, links: dict[str, str], capsys) -> None:
+    for name in ("disk/1.png", "disk/2.png", "disk2/3.png", "disk2/4.png", "two/a/5.png", "two/b/6.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((32, 16), ord(name[-5])).save(name)
+    Path("set").mkdir()
+    for name, target in links.items():
+        Path(name).symlink_to(f"../{target}")
+    small = [f"data={mode}", "data.root=set", "data.load_size=8", "data.crop_size=8", "out=page"]
+    assert main(["data", "check", *small, "quick=true"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[1].split()[1:] == (["4"] if "set/dog" in links else ["2", "2"])
+    if "set/train" not in links:  # Those are to be written one by one.
+        assert main(["data", "lmdb", "set", "db"]) == 0
+        assert "db: 4 images" in capsys.readouterr().out
+        assert main(["data", "prepare", "split", "set", "out", "train=0.5", "val=0", "test=0.5"]) == 0
+    assert main(["data", "prepare", "resize", "set", "small", "size=8"]) == 0
+    assert "small: 4 images" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("loops", [{"loop": "."}, {"a/up": "../..", "a/also": ".."}, {"a/x": "../b", "b/y": "../a"}])
 def test_loops_of_links_are_noticed(tmp_path: Path, loops: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     touch(tmp_path, "pics/a/1.png", "pics/b/2.png")
