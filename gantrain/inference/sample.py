@@ -58,7 +58,7 @@ def _class_number(label: int | str, names: Sequence[str]) -> int:
         return known.index(nfc(label))
     if isinstance(label, str) or label >= len(names):
         hint = nearest(str(label), names)
-        raise ConfigError(f"labels={label}: expected class numbers from 0 to {len(names) - 1}, or names; {hint}")
+        raise ConfigError(f"labels=[{label}]: expected class numbers from 0 to {len(names) - 1}, or names; {hint}")
     if str(label) in names and names[label] != str(label):
         print(
             f"labels: {label} is the number of the class {names[label]}; '{label}' in quotation marks is a name",

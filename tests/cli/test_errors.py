@@ -193,7 +193,7 @@ def test_a_file_that_overrides_a_missing_group_is_refused(capsys) -> None:
         (["test", "run=."], ["checkpoint"]),
         (["test", "rnu=x"], ["rnu=x", "'run'"]),
         (["test", "+foo=1"], ["foo=1", "run"]),
-        (["test", "run=x", "labels=[a]"], ["labels", "['a']"]),
+        (["test", "run=x", "labels=[1.5]"], ["labels", "[1.5]"]),
         (["list", "plugins=[nope]"], ["'nope'"]),
         (["list", "models"], ["models", "plugins=[MODULE,...]"]),
     ],
@@ -209,6 +209,7 @@ def test_other_commands_refuse_mistakes_in_one_line(typed: list[str], expected: 
     [
         ("dcgan", "labels=[1]", ["labels=[1]", "has no labels"]),
         ("cgan", "labels=[10]", ["labels=[10]", "0 to 9"]),
+        ("cgan", "labels=[a]", ["labels=[a]", "0 to 9", "names"]),
         ("cgan", "labels=[]", ["labels"]),
         ("dcgan", "step=7", ["step 7", "step_1"]),
         ("dcgan", "num=0", ["num", "got 0"]),

@@ -36,7 +36,9 @@ def test_labels_are_numbers_or_names(labels: Any, numbers: list[int]) -> None:
 
 @pytest.mark.parametrize(("label", "hint"), [("dogg", "did you mean 'dog'"), (2, "cat, dog"), ("2", "cat, dog")])
 def test_an_unknown_label_is_named_with_the_classes(label: Any, hint: str) -> None:
-    with pytest.raises(ConfigError, match=rf"labels={label}: expected class numbers from 0 to 1, or names; .*{hint}"):
+    with pytest.raises(
+        ConfigError, match=rf"labels=\[{label}\]: expected class numbers from 0 to 1, or names; .*{hint}"
+    ):
         chosen([0, label], "cat", "dog")
 
 
