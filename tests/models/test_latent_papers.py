@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import CPU, AdamByHand, build, image_batches, updates_of
+from tiny import CPU, AdamByHand, Watched, build, dcgan_discriminator, image_batches, updates_of
 from tiny_keys import OWN_KEYS, WGAN_KEYS
 from torch import Tensor
 
@@ -64,8 +64,13 @@ def play_by_hand(
     clip: float = math.inf,
     steps: int = 1,
 ) -> tuple[Weights, Weights]:
-    """Generator and critic after some steps on the same batches and noise as the model's."""
+    """Generator and critic after some steps on the same batches and noise as the model's.
+
+    The critic's weights are clipped to [-clip, clip] at the start, and after each of its updates.
+    """
     generator, critic = fresh(model.generator), fresh(model.discriminator)
+    for weight in critic:
+        weight.data.clamp_(-clip, clip)
     of_g, of_d = optimizer(generator), optimizer(critic)
     batches, draws = image_batches(), StepRandom(7, CPU)
     for step in range(steps):
@@ -97,12 +102,13 @@ def assert_equal_play(actual: tuple[Weights, Weights], expected: tuple[Weights, 
 
 
 def test_a_wgan_step_follows_algorithm_1() -> None:
-    """Arjovsky et al. 2017, arXiv:1701.07875: RMSProp, and clipping after every update of the critic."""
+    """Arjovsky et al. 2017, arXiv:1701.07875: RMSProp, and a critic whose weights are always clipped."""
 
     def side(network: torch.nn.Module) -> RMSprop:
         return RMSprop(params=list(network.parameters()), lr=0.02, alpha=0.99, momentum=0.0)
 
     model = build("wgan", critic_steps=3, **WGAN_KEYS)
+    assert any((weight.abs() > 0.3).any() for weight in model.discriminator.parameters())
     expected = play_by_hand(
         model,
         partial(RMSpropByHand, lr=0.02, alpha=0.99),
@@ -117,6 +123,25 @@ def test_a_wgan_step_follows_algorithm_1() -> None:
     assert (size == 0.3).any()  # Some weights are clipped,
     assert (size < 0.29).any()  # others are not,
     assert max(weight.abs().max() for weight in model.generator.parameters()) > 0.3  # and none of the generator.
+
+
+def test_the_first_critic_update_of_wgan_sees_clipped_weights() -> None:
+    """With scales of batch norm near 1, its gradient would slow RMSprop down for hundreds of updates."""
+    model = build("wgan", **WGAN_KEYS | {"clip": 0.01})
+    model.discriminator = dcgan_discriminator(shape=(1, 16, 16), width=8).double()
+    real = {"image": torch.rand(6, 1, 16, 16, dtype=torch.float64) * 2 - 1}
+    clipped = [parameter.detach().clamp(-0.01, 0.01) for parameter in model.discriminator.parameters()]
+    seen: list[Weights] = []
+
+    class Recorded(Watched):
+        def discriminator(self, loss: Tensor) -> None:
+            seen.append(fresh(model.discriminator))
+            super().discriminator(loss)
+
+    model.update_discriminator(real, torch.zeros_like(real["image"]), torch.zeros(6, 3), None, Recorded(model))
+    (before,) = seen
+    assert all(torch.equal(a, b) for a, b in zip(before, clipped, strict=True))
+    assert max(parameter.abs().max() for parameter in model.discriminator.parameters()) <= 0.01
 
 
 def test_a_wgan_gp_step_follows_algorithm_1() -> None:
