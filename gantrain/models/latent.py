@@ -58,6 +58,8 @@ class WGAN(LatentGAN):
         self.warmup_critic_steps = warmup_critic_steps
         self.warmup_steps = warmup_steps
         self.warmup_every = warmup_every
+        if not warmup_critic_steps:
+            self.without_effect |= dict.fromkeys(["warmup_steps", "warmup_every"], "warmup_critic_steps is 0")
 
     def critic_steps_at(self, step: int) -> int:
         warmup = step < self.warmup_steps or (self.warmup_every and step % self.warmup_every == 0)
@@ -70,6 +72,9 @@ class WGAN(LatentGAN):
         parts = super().update_discriminator(real, fake, latent, labels, update)
         self._clip_critic()
         return parts
+
+    def bounds_critic(self) -> bool:
+        return bool(self.clip) or super().bounds_critic()
 
     @torch.no_grad()
     def _clip_critic(self) -> None:

@@ -14,6 +14,7 @@ import gantrain.data.sets
 import gantrain.models
 import gantrain.networks
 import gantrain.optim  # noqa: F401 - these four register their classes
+from gantrain.checkpoints.store import Checkpoints
 from gantrain.config.schema import NonNegativeFloat, checked, construct
 from gantrain.config.settings import NetworkSettings, TrainerSettings
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
@@ -22,6 +23,7 @@ from gantrain.data.stream import BatchStream, in_order
 from gantrain.data.workers import advice
 from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
+from gantrain.models.critics import check_critic
 from gantrain.networks.common import set_precision
 from gantrain.optim.ema import EMA
 from gantrain.optim.monitor import RunMonitor
@@ -31,6 +33,7 @@ from gantrain.report.loggers import Logger, build_loggers
 from gantrain.runtime import distributed
 from gantrain.runtime.seeding import StepRandom
 from gantrain.training.context import RunContext
+from gantrain.training.effects import refuse_without_effect
 from gantrain.training.objective import Objective, ObjectiveSettings
 from gantrain.training.save_timer import SaveTimer
 
@@ -81,6 +84,12 @@ class Parts:
             rank=distributed.rank(),
             world_size=world_size,
         )
+        if settings.resume == "never" or not Checkpoints(context.folder).steps():  # Runs of earlier versions resume.
+            refuse_without_effect(context.overrides, model, dataset)
+            for warning in check_critic(
+                model, loss=settings.model.get("loss"), batch_size=stream.batch_size // world_size
+            ):
+                distributed.print_rank_zero(warning)
         save_timer = SaveTimer(context.folder, context.trainer.save_minutes)
         monitor = RunMonitor(device, wants_stop=context.wants_stop, wants_save=save_timer.is_due)
         return cls(
