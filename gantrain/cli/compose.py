@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gantrain.cli.arguments import config_flags
-from gantrain.cli.config_files import only_safe_files
+from gantrain.cli.config_files import only_safe_files, refuse_shadowed
 from gantrain.cli.hydra_errors import group_options, in_one_line
 from gantrain.cli.shared_keys import DEFAULTS, add_shared_resolver, refuse_unread, unread
 from gantrain.config.naming import name_of_run
@@ -81,6 +81,7 @@ def hydra_settings(flags: Sequence[str]) -> Iterator[list[str]]:
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir {folder}: no such folder")
+    refuse_shadowed(folders)
     GlobalHydra.instance().clear()
     add_resolvers()
     paths = ",".join(f"'file://{folder.absolute()}'" for folder in folders)

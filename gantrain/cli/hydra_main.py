@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import hydra
@@ -14,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gantrain.cli.arguments import process, split
-from gantrain.cli.compose import Composed, add_resolvers
-from gantrain.cli.config_files import only_safe_files
+from gantrain.cli.compose import Composed, add_resolvers, config_folders
+from gantrain.cli.config_files import TRUSTED, only_safe_files, refuse_shadowed
 from gantrain.cli.errors import fail, report_errors
 from gantrain.cli.hydra_errors import in_one_line, is_of_hydra
 from gantrain.errors import ConfigError
@@ -38,6 +40,11 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
         The highest exit status.
     """
     flags, typed = split(arguments)
+    searched = " ".join(word.partition("=")[2] for word in typed if word.startswith("hydra.searchpath="))
+    folders = re.findall(r"(?:file://)?([^][,'\" ]+)", searched)
+    refuse_shadowed([*config_folders(flags), *map(Path, folders)])
+    if {"--info", "-i"} & {flag.partition("=")[0] for flag in flags}:
+        print(f"gantrain's own configuration files: {TRUSTED[-1]}")
     statuses: list[int] = []
     errors: list[Exception] = []  # Of jobs, in this process.
 

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from gantrain import __version__
-from gantrain.cli.arguments import config_flags, is_sweep, process, split
+from gantrain.cli.arguments import config_flags, is_sweep, process, refuse_sweep_keys, split
 from gantrain.cli.errors import fail, report_errors
 from gantrain.runtime.signals import exit_on_sigint, restore_sigint
 
@@ -82,6 +82,7 @@ def _train(arguments: list[str]) -> int:
         return train_all(arguments, flags, typed)
     from gantrain.cli.compose import complete, compose_once, defaults_of, demo_data, is_plain, refuse_open_braces
 
+    refuse_sweep_keys(flags, typed)
     refuse_open_braces(typed)
     typed = [*demo_data(typed, flags), *typed]
     if not is_plain(flags, typed):

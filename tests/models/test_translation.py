@@ -73,13 +73,9 @@ def test_with_dropout_a_step_depends_only_on_the_seed_and_its_number(name: str) 
     assert logged(3) != logged(4)
 
 
-WASSERSTEIN = r"model\.loss=wasserstein .*: give model\.gradient_penalty \(10\b.*network\.norm=instance"
-
-
 @pytest.mark.parametrize(
     ("keys", "text"),
     [
-        ({"loss": "wasserstein"}, WASSERSTEIN),
         ({"loss": "logistics"}, r"model\.loss\b.*'logistics'.*'logistic'"),
         ({"loss": "hinge", "label_smoothing": 0.1}, r"model\.label_smoothing=0\.1 .*: set it to 0$"),
         ({"gradient_penalty": -1.0}, r"model\.gradient_penalty\b.* at least 0, got -1\.0$"),
