@@ -22,6 +22,7 @@ from translated import RESNET, SIZES, image, inside, layout
 from warm import Warm
 
 from gantrain.checkpoints.store import Checkpoints
+from gantrain.cli.compose import add_resolvers
 from gantrain.cli.main import main
 from gantrain.runtime.signals import Interruption
 
