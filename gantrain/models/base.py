@@ -89,7 +89,7 @@ class AdversarialGAN(GAN):
         self.ema = ema
 
     def bounds_critic(self) -> bool:
-        """Whether penalties, or spectral norm in all layers, bound the slope of the critic; overridden for other ways."""
+        """Whether penalties, or spectral norm in all layers, bound the critic's slope; overridden for other ways."""
         return bool(self.gradient_penalty or self.r1 or all(map(is_spectral, self.discriminators())))
 
     def adversarial_terms(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

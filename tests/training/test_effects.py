@@ -137,11 +137,11 @@ def walk(*typed: str) -> dict[str, list[str]]:
         group, _, leaf = key.partition(".")
         if group not in before:
             before[group] = built(complete(Composed.of(config, own)), [], group)
-        # A key of both networks is shown with its default, which neither has to follow.
-        sides: set[Any] = {shown.get(f"network.{side}.{leaf}", value) for side in ("generator", "discriminator")}
-        now = sides.pop() if group == "network" and len(sides) == 1 else value
+        if key in ("network.width", "network.norm", "network.dropout"):  # Its default, which networks need not follow.
+            sides = {shown.get(f"network.{side}.{leaf}", value) for side in ("generator", "discriminator")}
+            value = sides.pop() if len(sides) == 1 else value
         found[key] = []
-        for other in others(key, now):
+        for other in others(key, value):
             override = f"{key}={other}"
             OmegaConf.update(config, key, other, merge=False)
             after = outcome(config, own, override)
