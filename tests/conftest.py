@@ -27,6 +27,7 @@ from gantrain.cli.main import main
 from gantrain.runtime.signals import Interruption
 
 pytest_plugins = ["browsing", "checkpoint_states"]
+add_resolvers()  # For tests that compose configurations by Hydra alone.
 
 TINY = ["data.load_size=16", "data.batch_size=4", "network.width=4", "trainer.accelerator=cpu"]
 MODELS = ["gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan"]

@@ -20,7 +20,7 @@ REFERENCE = json.loads((Path(__file__).parent / "checkpoints/reference-state-dic
 def preset(side: str, name: str, *overrides: str, **sizes: Any) -> Any:
     """The ``generator`` or ``discriminator`` of a YAML file, 64 channels wide, without memory for its weights."""
     with initialize_config_module("gantrain.configs", version_base="1.3"):
-        config = compose("train", [f"network/{side}={name}", "network.width=64", *overrides])
+        config = compose("train", [f"network/{side}={name}", "network_defaults.width=64", *overrides])
     with torch.device("meta"):
         keys = OmegaConf.to_container(config.network, resolve=True)[side]
         return {"generator": GENERATORS, "discriminator": DISCRIMINATORS}[side].build(keys, **sizes)

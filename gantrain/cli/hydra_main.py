@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 Job: TypeAlias = Callable[[Composed], int]
 
 
+def _check_files(flags: list[str], typed: list[str]) -> None:
+    """Refuse files that Hydra would not read, and with ``--info``, print where gantrain's own are."""
+    values = " ".join(word.partition("=")[2] for word in typed if word.startswith("hydra.searchpath="))
+    searched = re.findall(r"(?:file://)?([^][,'\" ]+)", values)
+    refuse_shadowed([*config_folders(flags), *map(Path, searched)])
+    if any(flag.startswith(("--info", "-i")) for flag in flags):
+        print(f"gantrain's own configuration files: {TRUSTED[-1]}")
+
+
 def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = None) -> int:
     """Compose ``configs/<command>.yaml`` by ``hydra.main``, which handles its own flags, and run the job on it.
 
@@ -40,11 +49,7 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
         The highest exit status.
     """
     flags, typed = split(arguments)
-    searched = " ".join(word.partition("=")[2] for word in typed if word.startswith("hydra.searchpath="))
-    folders = re.findall(r"(?:file://)?([^][,'\" ]+)", searched)
-    refuse_shadowed([*config_folders(flags), *map(Path, folders)])
-    if {"--info", "-i"} & {flag.partition("=")[0] for flag in flags}:
-        print(f"gantrain's own configuration files: {TRUSTED[-1]}")
+    _check_files(flags, typed)
     statuses: list[int] = []
     errors: list[Exception] = []  # Of jobs, in this process.
 

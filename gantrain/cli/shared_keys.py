@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from gantrain.config.overrides import split_override
 from gantrain.errors import ConfigError
 
+SIDES = ("generator", "discriminator")
 # Keys that no class reads, by which files give defaults to files of other groups; and what to type instead.
 DEFAULTS = {"demo": "data", "discriminator_defaults": "network.discriminator", "network_defaults": "network"}
 
@@ -30,6 +31,8 @@ def unread(config: DictConfig) -> dict[str, list[str]]:
     if "network" not in config:  # As for a test.
         return {}
     network = cast(dict[str, Any], OmegaConf.to_container(config.network, resolve=False))
+    if not all(isinstance(network.get(side), dict) for side in SIDES):  # It is refused elsewhere.
+        return {}
     sides = {f"network.{side}": keys for side, keys in network.items() if isinstance(keys, dict)}
     values = [str(value) for keys in sides.values() for value in keys.values()]
     shared = [key for key in network if f"network.{key}" not in sides]
@@ -48,7 +51,6 @@ def refuse_unread(overrides: Sequence[str], unread_keys: dict[str, list[str]], n
         unread_keys: The result of ``unread``.
         network: The composed keys under ``network``.
     """
-    names = [f"network/{side}={network[side]['name']}" for side in ("generator", "discriminator") if side in network]
     for override in overrides:
         key = split_override(override)[0]
         first, _, rest = key.partition(".")
@@ -56,8 +58,9 @@ def refuse_unread(overrides: Sequence[str], unread_keys: dict[str, list[str]], n
             instead = ".".join([DEFAULTS[first], *([rest] if rest else [])])
             raise ConfigError(f"{override} has no effect: it is for files of models and data; give {instead}=...")
         if first == "network" and rest in unread_keys:
+            names = " and ".join(f"network/{side}={network[side].get('name')}" for side in SIDES)
             own = " or ".join(f"{name}=..." for name in unread_keys[rest])
             raise ConfigError(
-                f"{override} has no effect on {' and '.join(names)}: "
-                + (f"their own keys are set; give {own}" if own else "neither has such a key")
+                f"{override} has no effect on {names}: "
+                + (f"their own keys are set; give {own}" if own else "neither has such a key, or its own is set")
             )

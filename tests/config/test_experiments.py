@@ -50,9 +50,10 @@ def test_every_experiment_trains_two_steps(experiment: str, made, capsys) -> Non
         typed += ["data.batch_size=2", "network.width=4", f"data.load_size={size + 4}", f"data.crop_size={size}"]
     if "blocks" in chosen["network"]["generator"]:
         typed.append("network.generator.blocks=1")
-    for side in ("generator", "discriminator"):
-        if "hidden" in chosen["network"][side]:
-            typed.append(f"network.{side}.hidden=8")
+    narrow = [
+        f"network.{side}.hidden=8" for side in ("generator", "discriminator") if "hidden" in chosen["network"][side]
+    ]
+    typed = [word for word in typed if len(narrow) < 2 or not word.startswith("network.width=")] + narrow
     root = made(chosen["choices"]["data"])
     assert main(["train", f"experiment={experiment}", *root, *typed, "name=run"]) == 0, capsys.readouterr().err
     state = newest("run")

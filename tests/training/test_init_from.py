@@ -144,9 +144,10 @@ def test_statistics_of_batch_norm_and_a_pixelgan_are_loaded() -> None:
 
 
 def test_the_dropout_of_a_unet_is_that_of_the_configuration() -> None:
-    saved("G.pth", unet(), 1)
+    saved("G.pth", unet(depth=6), 1)
+    sides = ["data.load_size=64", "data.crop_size=64"]  # A U-Net for 32 pixels has no dropout.
     for typed, wanted in (("network.dropout=0.2", 0.2), ("network.generator.dropout=0.3", 0.3), ("seed=1", 0.5)):
-        assert main(pix2pix("trainer.steps=1", "init_from=G.pth", typed, "resume=never")) == 0
+        assert main(pix2pix("trainer.steps=1", "init_from=G.pth", typed, *sides, "resume=never")) == 0
         assert network_of("run")["generator"]["dropout"] == wanted
 
 
