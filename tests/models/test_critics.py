@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tiny import LATENT_KEYS, OWN_KEYS, TRANSLATION_KEYS, build, build_translator, mlp_discriminator
+from tiny import build, build_translator, mlp_discriminator
+from tiny_keys import LATENT_KEYS, OWN_KEYS, TRANSLATION_KEYS
 from torch import nn
 
 from gantrain.errors import ConfigError
