@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from conftest import MODELS, TRANSLATORS
+from conftest import MODELS, TINY, TRANSLATORS, newest
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf, open_dict
+from PIL import Image
 from torch import nn
 
+import gantrain.training.build
 from gantrain.cli.compose import Composed, complete, demo_data, hydra_settings
+from gantrain.cli.main import main
 from gantrain.config.overrides import RUNTIME_ONLY_GROUPS, RUNTIME_ONLY_KEYS, flatten
 from gantrain.config.schema import construct, takes
 from gantrain.config.settings import RunSettings, TrainerSettings
@@ -157,3 +161,47 @@ def test_every_key_changes_what_is_built_or_is_refused_by_name(model: str) -> No
     found = walk(f"model={model}", *(["data.root=images"] if model == "colorization" else []))
     assert len(found) > 30
     assert [fault for faults in found.values() for fault in faults] == []
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "network.generator.norm=none network.generator.order=conv_act_norm",
+        "network.discriminator.init=kaiming network.discriminator.init_gain=0.5",
+        "network/generator=mlp network.generator.num_layers=1 network.generator.doubling=false",
+        "network/generator=mlp network.generator.num_layers=0 network.generator.hidden=8",
+        "network.generator.label_dim=4",
+        "model=acgan network/discriminator=mlp network.discriminator.label_dim=4",
+        "model=wgan model.warmup_critic_steps=0 model.warmup_steps=3",
+        "model=infogan model.continuous=0 model.lambda_continuous=0.5",
+        "data=single data.root=images data.crop_size=16 data.preprocess=crop data.load_size=20",
+        "data=single data.root=images data.crop_size=16 data.preprocess=none data.crop=center",
+    ],
+)
+def test_a_key_that_others_leave_without_effect_is_refused(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("images").mkdir()
+    Image.new("RGB", (16, 16)).save("images/1.png")
+    sizes = [word for word in TINY if "load_size" not in word or "data=" not in typed]
+    assert main(["train", *sizes, *typed.split(), "dry_run=true"]) == 2
+    message = capsys.readouterr().err
+    assert f"{typed.split()[-1]} has no effect: " in message
+    assert message.count("\n") == 1
+
+
+def test_a_run_that_was_started_with_such_a_key_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ["train", *TINY, "name=run", "network.generator.label_dim=4"]
+    with monkeypatch.context() as earlier:
+        earlier.setattr(gantrain.training.build, "refuse_without_effect", lambda *_: None)
+        assert main([*typed, "trainer.steps=1"]) == 0
+    assert main([*typed, "trainer.steps=2"]) == 0
+    assert newest("run")["step"] == 2
+    assert main([*typed, "trainer.steps=2", "resume=never"]) == 2
+
+
+def test_a_critic_that_does_not_fit_its_loss_is_refused_before_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    for typed in (["model=wgan_gp", "network.discriminator.norm=batch"], ["model.loss=wasserstein"]):
+        assert main(["train", *TINY, *typed, "name=run"]) == 2
+        assert "network.discriminator.norm=" in capsys.readouterr().err
+    assert not Path("checkpoints").exists()
+    assert main(["train", *TINY, "model.r1=1", "dry_run=true"]) == 0
+    assert "warning: model.r1=1 " in "".join(capsys.readouterr())
