@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY
+from warm import Warm
 
 from gantrain.cli.arguments import split
 from gantrain.cli.compose import complete, compose_once
+from gantrain.cli.config_files import TRUSTED
 from gantrain.cli.main import main
 from gantrain.errors import ConfigError
 
@@ -155,15 +157,13 @@ def test_a_file_that_would_be_ignored_is_refused(name: str, words: list[str], ca
 
 
 def test_an_equal_copy_of_a_file_is_not_refused(capsys) -> None:
-    from gantrain.cli.config_files import TRUSTED
-
     Path("conf/optimizer").mkdir(parents=True)
     Path("conf/optimizer/adam.yaml").write_bytes((TRUSTED[-1] / "optimizer/adam.yaml").read_bytes())
     assert main(["train", "--config-dir", "conf", *TINY, "dry_run=true"]) == 0, capsys.readouterr().err
 
 
-def test_info_says_which_files_are_read(capsys) -> None:
-    from gantrain.cli.config_files import TRUSTED
-
-    assert main(["train", "--info", "searchpath"]) == 0
-    assert str(TRUSTED[-1]) in capsys.readouterr().out.splitlines()[0]
+def test_info_says_which_files_are_read(warm: Warm) -> None:
+    """In a new process, since Hydra leaves its logging on."""
+    shown = warm.run(["-m", "gantrain", "train", "--info", "searchpath"])
+    assert shown.returncode == 0
+    assert str(TRUSTED[-1]) in shown.stdout.splitlines()[0]
