@@ -19,6 +19,7 @@ from gantrain.cli.compose import (
     demo_data,
     refuse_open_braces,
     swept,
+    with_own_demo,
 )
 from gantrain.cli.hydra_main import run_hydra
 from gantrain.config.naming import name_of_sweep
@@ -48,6 +49,7 @@ def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> i
         from gantrain.train import train
 
         try:
+            composed = with_own_demo(composed, flags)
             config = complete(composed)
         except ConfigError as error:
             sweep.record_failure(composed.overrides, composed.choices, str(error))

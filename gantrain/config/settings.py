@@ -88,8 +88,9 @@ class RunSettings:
     name: str  # The name of the run folder.
     checkpoints_dir: str  # The folder that contains the run folders, the page of all runs and the sweeps.
     seed: int  # The seed of all random numbers.
-    # ``auto`` resumes from the newest checkpoint of the run folder, ``never`` starts over.
-    resume: Literal["auto", "never"]
+    # ``auto`` resumes from the newest checkpoint of the run folder, ``never`` starts over. The run folder itself also
+    # resumes, and other settings then begin a new segment of the run.
+    resume: str
     init_from: str | None  # A run folder or ``.pth`` file whose networks to start from.
     plugins: list[str]  # Modules that register classes.
     dry_run: bool  # Print sizes and stop.
@@ -113,6 +114,10 @@ class RunSettings:
             raise ConfigError(f"name={self.name}: {length} bytes long; at most {LONGEST_NAME} are allowed")
         if not self.checkpoints_dir.strip():
             raise ConfigError("checkpoints_dir is empty; give a folder, such as checkpoints_dir=checkpoints")
+        if self.resume not in ("auto", "never", str(self.folder)):
+            raise ConfigError(
+                f"resume={self.resume}: give auto, never or, on the command line, the folder of a run that resumes"
+            )
 
     @property
     def runs_folder(self) -> Path:

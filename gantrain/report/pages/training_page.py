@@ -104,6 +104,9 @@ class TrainingPage:
             about += [tags.h3("Environment"), page.facts_list(self.facts)]
         if self.networks:
             about += [tags.h3("Networks"), _network_table(self.networks)]
+        later = [each for each in self._status.get("segments", ()) if each["step"]]
+        lines = (tags.li(f"from step {each['step']:,}: ", tags.code(each["command"])) for each in later)
+        about[:0] = [tags.h3("Continued with other settings"), tags.ol(*lines)] if later else []
         body.add(page.command_section(self.command, *about, heading="This run"))
         return document
 
