@@ -17,6 +17,7 @@ import torch
 from gantrain.checkpoints.store import Checkpoints
 from gantrain.config.overrides import command_line
 from gantrain.config.settings import count_processes, set_up_torch
+from gantrain.data.stand_in import StandIn
 from gantrain.errors import ConfigError
 from gantrain.models.base import network_sizes
 from gantrain.report import Report
@@ -63,7 +64,8 @@ def _train_here(context: RunContext) -> int:
             from gantrain.training.dry_run import describe
 
             with closing(parts.stream):
-                print(describe(parts.model, parts.update, parts.stream, context.trainer))
+                missing = str(context.settings.data["root"]) if isinstance(parts.dataset, StandIn) else None
+                print(describe(parts.model, parts.update, parts.stream, context.trainer, missing=missing))
             return 0
         restore_sigint()  # Every library is imported by now.
         lock = RunLock(context.folder) if distributed.rank() == 0 else None  # Rank 0 writes for all.
@@ -139,7 +141,7 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
         loggers=parts.loggers,
         advice=parts.advice,
         active=distributed.rank() == 0,
-        home=context.settings.runs_folder,
+        home=context.settings.home,
         defaults=context.defaults(),
         facts={"seed": str(context.settings.seed), **provenance(context.device)},
         networks=network_sizes(parts.model),

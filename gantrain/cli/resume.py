@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 from gantrain.cli.arguments import split
 from gantrain.cli.compose import COMPOSITION_ONLY, compose_once
+from gantrain.config.naming import RUNS, SWEEPS
 from gantrain.config.overrides import (
     LENGTH,
     PATHS,
@@ -67,10 +69,11 @@ def resume(run: str, flags: Sequence[str], typed: Sequence[str]) -> int:
 def _find(run: str, checkpoints_dir: str) -> Path:
     """The folder of a run that is given as a path, or else by its name in ``checkpoints_dir``."""
     home = Path(checkpoints_dir).expanduser()
-    for folder in (Path(run).expanduser(), home / run):
+    in_sweeps = [] if os.path.isabs(run) else sorted(home.glob(f"{SWEEPS}/*/{glob.escape(run)}"))
+    for folder in (Path(run).expanduser(), home / run, *in_sweeps):
         if any(folder.glob("*.pt")):
             return folder if folder.name not in ("", "..") else Path(os.path.abspath(folder))
-    known = sorted({path.parent.as_posix() for path in home.glob("*/*.pt")})
+    known = sorted({path.parent.as_posix() for place in RUNS for path in home.glob(f"{place}/*.pt")})
     raise ConfigError(f"resume={run}: no folder of a run with a checkpoint; {nearest(run, known)}")
 
 

@@ -13,6 +13,9 @@ from typing import Any
 from gantrain.config.overrides import LENGTH, RUNTIME_ONLY_GROUPS, RUNTIME_ONLY_KEYS, split_override
 from gantrain.errors import ConfigError
 
+SWEEPS = "sweeps"  # The folder of all sweeps, beside the runs.
+JOBS = "jobs"  # The folder of the records of a sweep's runs, beside these.
+RUNS = ("*", f"{SWEEPS}/*/*")  # Where runs are in the folder of all runs.
 MAX_CHARACTERS = 59
 OLD_MAX_CHARACTERS = 120  # Of names until version 0.1; their digest was added.
 DIGEST_BYTES = 3
@@ -80,6 +83,13 @@ def name_of_run(overrides: Sequence[str], choices: Mapping[str, str | None], fol
     what = choices.get("experiment") or f"{choices['model']}_{choices['data']}"
     name, old = run_name(what, overrides), old_run_name(what, overrides)
     return old if folder is not None and (folder / old).is_dir() and not (folder / name).is_dir() else name
+
+
+def home_of(runs_folder: Path) -> Path | None:
+    """The folder of all runs, if ``runs_folder`` is it or a sweep in it; None if it is a sweep elsewhere."""
+    if not (runs_folder / JOBS).is_dir():
+        return runs_folder
+    return runs_folder.parent.parent if runs_folder.parent.name == SWEEPS else None
 
 
 def name_of_sweep(fixed: Sequence[str], swept: Sequence[str]) -> str:

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 
+from gantrain.config.naming import JOBS, SWEEPS, home_of
 from gantrain.config.schema import NonNegativeInt, PositiveInt, Range, UnitFloat
 from gantrain.errors import ConfigError
 
 PositiveFloat: TypeAlias = Annotated[float, Range(above=0, at_most=1e12)]
 
-RESERVED = ("index.html", "index_files", "sweeps")  # Files and folders beside the runs.
+RESERVED = ("index.html", "index_files", "runs.csv", "runs.json", SWEEPS, JOBS)  # Files and folders beside the runs.
 LONGEST_NAME = 200  # In bytes; most file systems allow 255, and suffixes are added.
 
 
@@ -123,6 +124,11 @@ class RunSettings:
     def runs_folder(self) -> Path:
         """The folder of all runs."""
         return Path(self.checkpoints_dir).expanduser()
+
+    @property
+    def home(self) -> Path | None:
+        """The folder whose page lists this run: of a run of a sweep, the one above; None if the sweep is elsewhere."""
+        return home_of(self.runs_folder)
 
     @property
     def folder(self) -> Path:

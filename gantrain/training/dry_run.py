@@ -35,8 +35,13 @@ class _Trial(Updates):
     discriminator = generator
 
 
-def describe(model: GAN, update: Updates, stream: BatchStream, settings: TrainerSettings) -> str:
-    """A table of networks (shapes, parameters), the memory of a step, and the steps per epoch."""
+def describe(
+    model: GAN, update: Updates, stream: BatchStream, settings: TrainerSettings, *, missing: str | None = None
+) -> str:
+    """A table of networks (shapes, parameters), the memory of a step, and the steps per epoch.
+
+    ``missing`` is the folder of the data if it does not exist, so that the number of images is unknown.
+    """
     names = {module: name for name, module in model.named_modules()}
     networks = [*model.generators(), *model.discriminators()]
     shapes: dict[nn.Module, tuple[str, str]] = {}
@@ -84,10 +89,15 @@ def describe(model: GAN, update: Updates, stream: BatchStream, settings: Trainer
         [
             *table,
             "",
-            f"images      {images}, {stream.size:,} in an epoch",
+            f"images      {images}, "
+            + (
+                f"{stream.size:,} in an epoch"
+                if missing is None
+                else f"as configured: there is no data in {missing} yet"
+            ),
             f"memory      about {4 * weights / 2**20:.0f} MiB for weights, gradients and optimizers, "
             f"{activations / 2**20:.0f} MiB for the activations of a batch of {stream.batch_size}",
-            f"epoch       {stream.size / per_step:.1f} steps of {per_step} images",
+            f"epoch       {'?' if missing else f'{stream.size / per_step:.1f}'} steps of {per_step} images",
             "length      " + ", ".join(f"{key}={value}" for key, value in settings.length.items() if value is not None),
         ]
     )
