@@ -51,7 +51,7 @@ def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> i
         try:
             composed = with_own_demo(composed, flags)
             config = complete(composed)
-            config["checkpoints_dir"] = sweep.place(config)
+            config |= sweep.place(config, composed.overrides, composed.choices)
         except ConfigError as error:
             sweep.record_failure(composed.overrides, composed.choices, str(error))
             raise
@@ -90,6 +90,7 @@ def plan(arguments: Sequence[str], flags: Sequence[str], typed: Sequence[str]) -
     folder = Path(given[-1]).expanduser() if given else runs_folder / SWEEPS / name
     command = shlex.join(["gantrain", "train", *arguments])
     sweep = Sweep(folder, runs_folder=runs_folder, command=command, gpus=visible_gpus())
+    sweep.keys = keys
     sweep.waits = not {"launcher=joblib", "hydra/launcher=joblib"}.isdisjoint(typed)
     if "sweeper=optuna" in typed:
         import optuna

@@ -24,15 +24,18 @@ _WHAT = {"model", "data", "experiment"}
 _UNNAMED = {*RUNTIME_ONLY_KEYS, *LENGTH, *_WHAT, "logger", "launcher", "sweeper"} - {"data.root", "init_from"}
 
 
-def run_name(what: str, overrides: Sequence[str]) -> str:
+def run_name(what: str, overrides: Sequence[str], first: Sequence[str] = ()) -> str:
     """``what`` and the overrides that change the computation, in characters that a shell does not interpret.
 
     ``optimizer.lr=1e-4`` becomes ``optimizer.lr-0.0001``. If that is too long, it becomes ``lr-0.0001``, and as many
-    overrides as fit are named. If something is replaced or left out, a short hash of all makes the name unique.
+    overrides as fit are named, those of the keys ``first`` before others. If something is replaced or left out, a short
+    hash of all makes the name unique.
     """
     parts, pairs, is_exact = _parts(what, overrides)
     if is_exact and len("_".join(parts)) <= MAX_CHARACTERS:
         return "_".join(parts)
+    named = sorted(zip(parts[1:], pairs, strict=True), key=lambda each: each[1][0] not in first)
+    parts = [parts[0], *(part for part, _ in named)]
     room = MAX_CHARACTERS - len(f"_{_digest(pairs)}")
     if len("_".join(parts)) > room:
         parts = [parts[0], *(part[_end_of_groups(part) :] for part in parts[1:])]
@@ -74,14 +77,20 @@ def _parts(what: str, overrides: Sequence[str]) -> tuple[list[str], list[tuple[s
     return parts, pairs, not lossy
 
 
-def name_of_run(overrides: Sequence[str], choices: Mapping[str, str | None], folder: Path | None = None) -> str:
+def name_of_run(
+    overrides: Sequence[str],
+    choices: Mapping[str, str | None],
+    folder: Path | None = None,
+    first: Sequence[str] = (),
+) -> str:
     """The default name of a run with these overrides and choices of groups.
 
     Args:
         folder: The folder of all runs; a run in it that has the name of an older version keeps it.
+        first: The keys that are named first.
     """
     what = choices.get("experiment") or f"{choices['model']}_{choices['data']}"
-    name, old = run_name(what, overrides), old_run_name(what, overrides)
+    name, old = run_name(what, overrides, first), old_run_name(what, overrides)
     return old if folder is not None and (folder / old).is_dir() and not (folder / name).is_dir() else name
 
 

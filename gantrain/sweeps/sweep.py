@@ -49,6 +49,7 @@ class Sweep:
         self.gpus = gpus
         self.value: float | None = None  # The best ``objective.metric`` of the last run, if it was logged.
         self.setup_failed = False  # Whether the error of a run in this process ends the whole sweep.
+        self.keys: Sequence[str] = ()  # Those in which the runs differ, which are named first.
         self.waits = False  # Whether Ctrl-C waits until the worker processes have saved their runs.
         self._needs_metric = False
         self._working_folder = Path.cwd()
@@ -106,16 +107,21 @@ class Sweep:
             distributed.print_rank_zero(f"Sweep: {os.path.relpath(self.folder)}")
         return True
 
-    def place(self, config: Mapping[str, Any]) -> str:
-        """The ``checkpoints_dir`` of a run with this configuration: the folder of the sweep.
+    def place(
+        self, config: Mapping[str, Any], overrides: Sequence[str], choices: Mapping[str, str | None]
+    ) -> dict[str, str]:
+        """The ``name`` and ``checkpoints_dir`` of a run with this configuration: in the folder of the sweep.
 
         A run that exists beside the sweeps stays there, and a sweep over ``checkpoints_dir`` places its runs itself.
         """
-        chosen = str(config["checkpoints_dir"])
+        name, chosen = str(config["name"]), str(config["checkpoints_dir"])
         elsewhere = Path(chosen).expanduser() != self.home
-        if elsewhere or any((self.home / config["name"]).glob("*.pt")):
-            return chosen
-        return str(self.folder if self.home.is_absolute() else os.path.relpath(self.folder))
+        if elsewhere or any((self.home / name).glob("*.pt")):
+            return {}
+        if not any(word.startswith("name=") for word in overrides):
+            name = name_of_run(overrides, choices, first=self.keys)
+        folder = self.folder if self.home.is_absolute() else os.path.relpath(self.folder)
+        return {"name": name, "checkpoints_dir": str(folder)}
 
     def run_job(
         self, config: Mapping[str, Any], overrides: Sequence[str], *, skip_done: bool, train: Callable[[], int]
@@ -184,7 +190,8 @@ class Sweep:
 
     def record_failure(self, overrides: Sequence[str], choices: Mapping[str, str | None], message: str) -> None:
         """Record a run that failed before it started."""
-        self._write_record(name_of_run(overrides, choices), overrides, status="crashed", message=message, exit=2)
+        name = name_of_run(overrides, choices, first=self.keys)
+        self._write_record(name, overrides, status="crashed", message=message, exit=2)
 
     def _write_record(self, run: str, overrides: Sequence[str], **result: Any) -> None:
         record = {

@@ -5,7 +5,7 @@
  * Charts in `panel`. `axes` are the keys of a log line that may be the horizontal axis.
  * Returns {show}, to be called with [{title, series: [{name, lines, key}]}] whenever there are new lines: a series is
  * line[key] of all lines that have it. Zoom, hidden series and scroll position stay as they are.
- * mark([{step, text}]) draws a line at these steps, with the text beside it.
+ * mark([{step, text}]) draws a line at these steps, with the text beside it, and lists the texts.
  */
 gantrain.curves = (panel, { axes = ["step"] } = {}) => {
   const { make, choice, setText, number } = gantrain;
@@ -49,8 +49,9 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
     ),
     make("p", { class: "hint" }, "Drag over a curve with a mouse to zoom, or press +; double-click to see the whole run. Click on a name to hide it."),
   );
+  const noted = make("ul", { class: "hint marks", hidden: true });
   const grid = make("div", { class: "charts" });
-  panel.append(grid);
+  panel.append(noted, grid);
 
   function extent() {
     let [low, high] = [Infinity, -Infinity];
@@ -313,6 +314,8 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
   return {
     mark(now) {
       marks = now;
+      noted.hidden = !marks.length;
+      noted.replaceChildren(...marks.map(({ step, text }) => make("li", {}, `from step ${number(step)}: ${text.replaceAll("\n", ", ")}`)));
     },
     show(now) {
       wanted = now.filter(({ series }) => series.length > 0);
