@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
 def choices_of(group: str, folders: Sequence[Path], plugins: Sequence[str] = ()) -> list[Choice]:
     """The files of a group in these folders, and the classes that only ``group.name=`` can choose."""
     found: dict[str, Choice] = {}
-    classes = _classes(group, plugins)
+    classes, chosen = _classes(group, plugins), set()
     key = group.replace("/", ".")
     for folder in folders:
         for path in sorted((folder / group).glob("*.yaml")):
@@ -86,10 +86,12 @@ def choices_of(group: str, folders: Sequence[Path], plugins: Sequence[str] = ())
             others = [word for word in content.get("defaults") or () if isinstance(word, str)]
             if others and content.keys() == {"defaults"} and len(content["defaults"]) == 1:
                 text = f"the same as {others[0]}" + (f": {text}" if text else "")
+            elif others and not text:
+                text = f"{others[0]} with other values"
             found.setdefault(path.stem, Choice(f"{group}={path.stem}", text))
-            classes.pop(str(name), None)
+            chosen.add(str(name))
     chosen_by = "mode" if group == "data" else "name"
-    only = [Choice(f"{key}.{chosen_by}={name}", text) for name, text in sorted(classes.items())]
+    only = [Choice(f"{key}.{chosen_by}={name}", text) for name, text in sorted(classes.items()) if name not in chosen]
     return [*(found[name] for name in sorted(found) if name != "none"), *only]
 
 

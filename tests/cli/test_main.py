@@ -138,7 +138,7 @@ def test_a_refused_sweep_leaves_no_files() -> None:
     ("overrides", "name"),
     [
         (["optimizer.lr=1e-4", "network.generator.upsample=resize"], "dcgan_digits_upsample-resize_lr-0.0001"),
-        ([f"model.a{n}=1" for n in range(20)], "dcgan_digits_a0-1_a1-1_a10-1_a11-1_a12-1_a13-1"),
+        ([f"model.a{n}=1" for n in range(20)], "dcgan_digits_a0-1_a1-1_a10-1_a11-1_a12-1_a13-1_a14-1"),
         (["data.root=/images/of/a/very/" + 70 * "x"], "dcgan_digits"),
     ],
 )
