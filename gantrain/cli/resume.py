@@ -5,13 +5,13 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from gantrain.cli.arguments import split
-from gantrain.cli.compose import COMPOSITION_ONLY, compose_once
+from gantrain.cli.compose import COMPOSITION_ONLY, compose_once, defaults_of
 from gantrain.config.naming import RUNS, SWEEPS
 from gantrain.config.overrides import (
     LENGTH,
@@ -63,7 +63,15 @@ def resume(run: str, flags: Sequence[str], typed: Sequence[str]) -> int:
             if isinstance(path := config[group].get(key), str):
                 config[group][key] = str(here / Path(path).expanduser())
         config |= {"name": folder.name, "checkpoints_dir": str(parent), "resume": str(parent / folder.name)}
-        return train(config, [f"resume={run}", *overrides])
+        return train(config, [f"resume={run}", *overrides], lambda: _defaults(state, folder.name))
+
+
+def _defaults(state: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """The configuration of the run's model and data alone; None if its command can't be composed any more."""
+    with suppress(ConfigError):
+        flags, recorded = split(state["overrides"])
+        return defaults_of(compose_once("train", flags, recorded).choices, name, flags)
+    return None
 
 
 def _find(run: str, checkpoints_dir: str) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from conftest import TINY, newest, run_folder
+from conftest import newest, run_folder
 from pages import data_of
 from sweep_records import SHORT, jobs
 
