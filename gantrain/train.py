@@ -15,7 +15,9 @@ from typing import Any
 import torch
 
 from gantrain.checkpoints.store import Checkpoints
+from gantrain.config.overrides import command_line
 from gantrain.config.settings import count_processes, set_up_torch
+from gantrain.data.stand_in import StandIn
 from gantrain.errors import ConfigError
 from gantrain.models.base import network_sizes
 from gantrain.report import Report
@@ -62,7 +64,8 @@ def _train_here(context: RunContext) -> int:
             from gantrain.training.dry_run import describe
 
             with closing(parts.stream):
-                print(describe(parts.model, parts.update, parts.stream, context.trainer))
+                missing = str(context.settings.data["root"]) if isinstance(parts.dataset, StandIn) else None
+                print(describe(parts.model, parts.update, parts.stream, context.trainer, missing=missing))
             return 0
         restore_sigint()  # Every library is imported by now.
         lock = RunLock(context.folder) if distributed.rank() == 0 else None  # Rank 0 writes for all.
@@ -83,14 +86,17 @@ def _run(parts: Parts, context: RunContext, interruption: Interruption, lock: Ru
         distributed.print_rank_zero(f"Stopped before the first step ({reason}); run again: {again}")
         return 128 + interruption.signal if interruption.signal else 0
     if trainer.progress >= 1:
-        report.finish(trainer.step, done=trainer.done, total=trainer.total, unit=trainer.unit)
-        length = next(key for key, value in context.trainer.length.items() if value is not None)
+        report.finish(trainer.step, **trainer.extent)
+        key, length = next((key, value) for key, value in context.trainer.length.items() if value is not None)
+        longer = command_line("train", [f"resume={checkpoints.folder}", f"{key}={2 * length:g}"])
         distributed.print_rank_zero(
-            f"{checkpoints.folder} is finished at step {trainer.step}: raise {length} to train longer, "
-            "or pass resume=never to start over"
+            f"{checkpoints.folder} is finished at step {trainer.step}; to train longer: {longer} "
+            "(or pass resume=never to start over)"
         )
         distributed.print_rank_zero(f"Page: {report.page}")
         return 0
+    for line in (*introduction(parts, context), f"Page: {report.page}"):
+        distributed.print_rank_zero(line)
     with closing(checkpoints), report:
         done = resume.fit(trainer, context)
         number = max(distributed.all_gather_object(interruption.signal))  # The same on all ranks, and rank 0 has saved.
@@ -103,9 +109,25 @@ def _run(parts: Parts, context: RunContext, interruption: Interruption, lock: Ru
     distributed.print_rank_zero(
         f"Stopped at step {trainer.step} and saved ({interruption.reason(number)}); {command}: {again}"
     )
+    distributed.print_rank_zero(f"Page: {report.page}")
     if number == getattr(signal, "SIGUSR1", None) and distributed.rank() == 0 and (message := requeue()):
         distributed.print_rank_zero(message)
     return 128 + number if number else 0
+
+
+def introduction(parts: Parts, context: RunContext) -> list[str]:
+    """What is about to be trained, on what and where, in a few lines."""
+    data, spec, device, ranks = context.settings.data, parts.dataset.spec, context.device, distributed.world_size()
+    channels = " and ".join(dict.fromkeys(f"{n} channel{'s' * (n > 1)}" for n in spec.channels.values()))
+    classes = f", {spec.num_classes} classes" if spec.num_classes else ""
+    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+    images = f"{parts.stream.size:,} images of {spec.height} x {spec.width} pixels, {channels}{classes}"
+    return [
+        f"Data: {data.get('root') or data['mode']}: {images}",
+        f"Device: {device}{name}, {threads}" + (f" in each of {ranks} processes" if ranks > 1 else ""),
+        f"Run folder: {context.folder}",
+    ]
 
 
 def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Trainer:
@@ -119,7 +141,7 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
         loggers=parts.loggers,
         advice=parts.advice,
         active=distributed.rank() == 0,
-        home=context.settings.runs_folder,
+        home=context.settings.home,
         defaults=context.defaults(),
         facts={"seed": str(context.settings.seed), **provenance(context.device)},
         networks=network_sizes(parts.model),
@@ -129,6 +151,7 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
     constants = {
         "config": context.config,
         "overrides": context.overrides,
+        "working_folder": os.getcwd(),
         "spec": parts.dataset.spec.to_dict(),
         "images": parts.stream.size,
         "fingerprint": parts.dataset.fingerprint,

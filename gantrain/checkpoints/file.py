@@ -27,8 +27,8 @@ CHECKSUM_SINCE = 3  # The first format with checksums.
 ENTRIES: dict[type, tuple[str, ...]] = {
     int: ("step", "position", "rollbacks", "images"),
     str: ("fingerprint",),
-    list: ("overrides", "ranks"),
-    dict: ("config", "spec", "model", "updates", "objective"),
+    list: ("overrides", "ranks", "segments"),
+    dict: ("config", "spec", "model", "updates", "objective", "origin", "plan"),
 }
 
 

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from gantrain.config.naming import name_of_run
+from gantrain.config.naming import JOBS, name_of_run
 from gantrain.config.overrides import LENGTH, differences, flatten
 from gantrain.errors import ConfigError
 from gantrain.report.pages.page import read_status
@@ -30,26 +30,26 @@ from gantrain.runtime.gpus import claim_gpu
 from gantrain.runtime.signals import SWEEP, is_orphaned, signals_to
 from gantrain.training.objective import best_logged
 
-JOBS = "jobs"  # The subfolder of a sweep with one record file per run.
-
 
 class Sweep:
     """The runs of one ``--multirun``, in the main process and in the worker processes that a launcher starts.
 
     Args:
         folder: The folder of the sweep.
-        runs_folder: Contains the run folders; relative to the current folder.
+        runs_folder: The folder of all runs; relative to the current folder.
         command: The command, as typed.
         gpus: The GPUs of this machine, if each run should use one of them.
     """
 
     def __init__(self, folder: Path, *, runs_folder: Path, command: str, gpus: Sequence[str]) -> None:
         self.folder = folder.absolute()
-        self.runs_folder = runs_folder
+        self.home = runs_folder
+        self.runs_folder = runs_folder  # Contains the folder of the last run.
         self.command = command
         self.gpus = gpus
         self.value: float | None = None  # The best ``objective.metric`` of the last run, if it was logged.
         self.setup_failed = False  # Whether the error of a run in this process ends the whole sweep.
+        self.keys: Sequence[str] = ()  # Those in which the runs differ, which are named first.
         self.waits = False  # Whether Ctrl-C waits until the worker processes have saved their runs.
         self._needs_metric = False
         self._working_folder = Path.cwd()
@@ -106,6 +106,22 @@ class Sweep:
         if number == 0:
             distributed.print_rank_zero(f"Sweep: {os.path.relpath(self.folder)}")
         return True
+
+    def place(
+        self, config: Mapping[str, Any], overrides: Sequence[str], choices: Mapping[str, str | None]
+    ) -> dict[str, str]:
+        """The ``name`` and ``checkpoints_dir`` of a run with this configuration: in the folder of the sweep.
+
+        A run that exists beside the sweeps stays there, and a sweep over ``checkpoints_dir`` places its runs itself.
+        """
+        name, chosen = str(config["name"]), str(config["checkpoints_dir"])
+        elsewhere = Path(chosen).expanduser() != self.home
+        if elsewhere or any((self.home / name).glob("*.pt")):
+            return {}
+        if not any(word.startswith("name=") for word in overrides):
+            name = name_of_run(overrides, choices, first=self.keys)
+        folder = self.folder if self.home.is_absolute() else os.path.relpath(self.folder)
+        return {"name": name, "checkpoints_dir": str(folder)}
 
     def run_job(
         self, config: Mapping[str, Any], overrides: Sequence[str], *, skip_done: bool, train: Callable[[], int]
@@ -174,7 +190,8 @@ class Sweep:
 
     def record_failure(self, overrides: Sequence[str], choices: Mapping[str, str | None], message: str) -> None:
         """Record a run that failed before it started."""
-        self._write_record(name_of_run(overrides, choices), overrides, status="crashed", message=message, exit=2)
+        name = name_of_run(overrides, choices, first=self.keys)
+        self._write_record(name, overrides, status="crashed", message=message, exit=2)
 
     def _write_record(self, run: str, overrides: Sequence[str], **result: Any) -> None:
         record = {
@@ -206,7 +223,7 @@ class Sweep:
             if record["exit"] is None:  # The process ended without recording a result.
                 record |= {"status": "stopped", "exit": 130} if stopped else LOST
                 self._save(record)
-        if not any((self.runs_folder / record["run"]).exists() for record in read_jobs(self.folder)):
+        if not any((self.folder / record["folder"]).exists() for record in read_jobs(self.folder)):
             if self.folder in self._missing:
                 shutil.rmtree(self.folder, ignore_errors=True)
             for parent in self._missing:

@@ -19,6 +19,7 @@ from gantrain.config.schema import NonNegativeFloat, checked, construct
 from gantrain.config.settings import NetworkSettings, TrainerSettings
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.data.settings import because
+from gantrain.data.stand_in import StandIn, is_missing
 from gantrain.data.stream import BatchStream, in_order
 from gantrain.data.workers import advice
 from gantrain.errors import ConfigError
@@ -67,7 +68,7 @@ class Parts:
         import_plugins(settings.plugins)
         if device.type == "mps" and dtype == torch.float64:
             raise ConfigError("trainer.precision=float64: mps does not support it; give trainer.accelerator=cpu")
-        dataset = context.data.build(phase="train", seed=settings.seed)
+        dataset = _build_data(context)
         _check_needs(context.config, dataset)
         torch.manual_seed(settings.seed)
         model = build_model(context.config, dataset.spec)
@@ -132,6 +133,16 @@ class Parts:
     def _in_order(self, dataset: ImageDataset, size: int) -> Iterable[Batch]:
         device, dtype = self.context.device, self.context.trainer.dtype
         return in_order(dataset, size, device, dtype, on_error=self.stream.on_error)
+
+
+def _build_data(context: RunContext) -> ImageDataset:
+    """The training images; in a dry run, black ones in place of data that is missing."""
+    settings = context.settings
+    if not (settings.dry_run and is_missing(settings.data)):
+        return context.data.build(phase="train", seed=settings.seed)
+    needs: frozenset[str] = MODELS[str(settings.model.get("name"))].needs
+    labelled = "label" in needs or (settings.data.get("mode") == "torchvision" and settings.data["dataset"] != "CelebA")
+    return StandIn(settings.data, needs - {"label"} or frozenset({"image"}), labelled=labelled)
 
 
 def prepare_model(model: GAN, settings: TrainerSettings, device: torch.device) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -35,8 +35,13 @@ class _Trial(Updates):
     discriminator = generator
 
 
-def describe(model: GAN, update: Updates, stream: BatchStream, settings: TrainerSettings) -> str:
-    """A table of networks (shapes, parameters), the memory of a step, and the steps per epoch."""
+def describe(
+    model: GAN, update: Updates, stream: BatchStream, settings: TrainerSettings, *, missing: str | None = None
+) -> str:
+    """A table of networks (shapes, parameters), the memory of a step, and the steps per epoch.
+
+    ``missing`` is the folder of the data if it does not exist, so that the number of images is unknown.
+    """
     names = {module: name for name, module in model.named_modules()}
     networks = [*model.generators(), *model.discriminators()]
     shapes: dict[nn.Module, tuple[str, str]] = {}
@@ -69,28 +74,32 @@ def describe(model: GAN, update: Updates, stream: BatchStream, settings: Trainer
     for handle in handles:
         handle.remove()
 
-    rows = [("network", "input", "output", "parameters")]
-    for network in networks:
-        count = sum(parameter.numel() for parameter in network.parameters())
-        rows.append((names[network], *shapes.get(network, ("not called", "")), f"{count:,}"))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
     weights = sum(p.numel() * p.element_size() for network in networks for p in network.parameters())
     activations = trial.peak * stream.batch_size / TRIAL_IMAGES / update.draws.world_size
     per_step = drawn * stream.batch_size
     images = ", ".join(f"{key} {_shape(first[key])}" for key in IMAGE_KEYS if key in first)
+    count = f"{stream.size:,} in an epoch" if missing is None else f"as configured: there is no data in {missing} yet"
     return "\n".join(
         [
-            *table,
+            *_table({names[network]: network for network in networks}, shapes),
             "",
-            f"images      {images}, {stream.size:,} in an epoch",
+            f"images      {images}, {count}",
             f"memory      about {4 * weights / 2**20:.0f} MiB for weights, gradients and optimizers, "
             f"{activations / 2**20:.0f} MiB for the activations of a batch of {stream.batch_size}",
-            f"epoch       {stream.size / per_step:.1f} steps of {per_step} images",
+            f"epoch       {'?' if missing else f'{stream.size / per_step:.1f}'} steps of {per_step} images",
             "length      " + ", ".join(f"{key}={value}" for key, value in settings.length.items() if value is not None),
         ]
     )
+
+
+def _table(networks: Mapping[str, nn.Module], shapes: Mapping[nn.Module, tuple[str, str]]) -> list[str]:
+    """Lines with the shapes and the number of parameters of each network."""
+    rows = [("network", "input", "output", "parameters")]
+    for name, network in networks.items():
+        count = sum(parameter.numel() for parameter in network.parameters())
+        rows.append((name, *shapes.get(network, ("not called", "")), f"{count:,}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _shape(tensor: Tensor) -> str:

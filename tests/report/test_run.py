@@ -45,7 +45,7 @@ def test_the_progress_bar_shows_noticeable_waiting(share: float, shown: str | No
     assert drive.report._bar.postfix == "loss=1.000"  # The first line has no speed yet.
     drive.line(10.0, share)
     postfix = drive.report._bar.postfix.split(", ")
-    assert postfix == ["img/s=100", *([shown] if shown else []), "loss=1.000"]
+    assert postfix == [*([shown] if shown else []), "loss=1.000", "img/s=100"]
 
 
 def test_speed_and_waiting_are_logged_line_by_line(monkeypatch) -> None:

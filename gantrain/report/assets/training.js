@@ -62,6 +62,7 @@
         groups.get(title).push({ name, key: name, lines });
       }
     };
+    curves.mark((known.segments ?? []).filter(({ step }) => step > 0).map(({ step, changes }) => ({ step, text: changes.join("\n") })));
     collect(rows("losses"), (name) => TITLES[name.split("_")[0]] ?? name);
     const titles = { images_per_second: "images per second", data_wait: "waiting for data (fraction of the time)" };
     collect(rows("speed"), (name) => titles[name] ?? name);

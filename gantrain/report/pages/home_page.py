@@ -7,17 +7,20 @@ from typing import Any
 
 from dominate import tags
 
+from gantrain.config.naming import RUNS
 from gantrain.report.pages import page
 
 LEFTOVER_AGE = 60.0  # Seconds after which an incomplete file is not being written any more.
 
 
 def write_home(folder: Path) -> None:
-    """Write the page of all runs, the subfolders of ``folder`` with a ``config.yaml``, from one small file of each.
+    """Write the page of all runs in ``folder``, alone or in a sweep, from one small file of each.
+
+    A run is a folder with a ``config.yaml``.
 
     The page reads the status of runs that are training from their run folders.
     """
-    runs = [_card(path.parent) for path in folder.glob("*/config.yaml")]
+    runs = [_card(path.parent, folder) for place in RUNS for path in folder.glob(f"{place}/config.yaml")]
     runs.sort(key=lambda run: run["opened"], reverse=True)
     sweeps = sorted(folder.glob(f"sweeps/*/{page.PAGE}"), key=lambda path: path.stat().st_mtime, reverse=True)
     document, body = page.new_document("Runs", scripts=("home",))
@@ -32,8 +35,8 @@ def write_home(folder: Path) -> None:
     page.write_document(folder / page.PAGE, document)
 
 
-def _card(run: Path) -> dict[str, Any]:
+def _card(run: Path, home: Path) -> dict[str, Any]:
     status = page.read_status(run)
     if not isinstance(status.get("opened"), (int, float)):  # Written by an incompatible version.
         status = {"state": "unknown", "opened": (run / "config.yaml").stat().st_mtime}
-    return {**status, "name": page.as_text(run.name), "folder": page.address(run, run.parent)}
+    return {**status, "name": page.as_text(run.name), "folder": page.address(run, home)}

@@ -87,7 +87,9 @@ class TrainingPage:
             write_home(self.home)
 
     def _document(self) -> tags.html_tag:
-        back = {} if self.home is None else {"all runs": f"../{page.PAGE}"}
+        back = {} if self.home is None else {"all runs": page.address(self.home / page.PAGE, self.folder)}
+        if self.home is not None and self.home != self.folder.parent:
+            back = {"sweep": f"../{page.PAGE}", **back}
         document, body = page.new_document(self.folder.name, scripts=("curves", "training"), back=back)
         state, reason = self._status["state"], self._status["reason"]
         bar = tags.progress(value="0", max="1", id="progress", aria_label="progress")
@@ -104,6 +106,9 @@ class TrainingPage:
             about += [tags.h3("Environment"), page.facts_list(self.facts)]
         if self.networks:
             about += [tags.h3("Networks"), _network_table(self.networks)]
+        later = [each for each in self._status.get("segments", ()) if each["step"]]
+        lines = (tags.li(f"from step {each['step']:,}: ", tags.code(each["command"])) for each in later)
+        about[:0] = [tags.h3("Continued with other settings"), tags.ol(*lines)] if later else []
         body.add(page.command_section(self.command, *about, heading="This run"))
         return document
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from browsing import NARROW, Browser
-from run_pages import READY, RUNS, run
+from pages import HOSTILE
+from run_pages import READY, RUNS, run, train_on
 
 
 def test_curves_can_be_zoomed_smoothed_and_hidden(browser: Browser) -> None:
@@ -135,3 +136,33 @@ def test_a_curve_of_one_value_is_visible(browser: Browser) -> None:
     )
     assert coloured
     assert all(coloured)
+
+
+def test_the_beginning_of_a_segment_is_marked_with_what_changed(browser: Browser) -> None:
+    changes = {"optimizer.lr": [0.1, "<b>1</b>"], "trainer.steps": [60, 200]}
+    segments = [
+        {"step": 0, "command": "gantrain train model=pix2pix", "changes": {}},
+        {"step": 60, "command": f"gantrain train resume={HOSTILE}", "changes": changes},
+    ]
+    report = run(steps=60)
+    report.open(60, done=60, total=200, unit="step", segments=segments)
+    train_on(report, 60, 100)
+    report.close("done", 100)
+    browser.open(RUNS / "run" / "index.html")
+    browser.until(READY)
+    assert browser.find("#curves .marks").text == "from step 60: optimizer.lr: 0.1 → <b>1</b>, trainer.steps: 60 → 200"
+    assert "gantrain train resume=" in browser.find("main").text
+    browser.run(
+        """window.texts = []; const draw = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+            window.texts.push(text);
+            return draw.call(this, text, ...place);
+        }"""
+    )
+    for axis in ("kimg", "step"):
+        browser.run(
+            "window.texts.length = 0; const chosen = document.querySelector('#curves select');"
+            f"chosen.value = '{axis}'; chosen.dispatchEvent(new Event('change'))"
+        )
+        browser.until("window.texts.includes('trainer.steps: 60 → 200')")
+    browser.check()
