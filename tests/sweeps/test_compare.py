@@ -10,10 +10,11 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from page_data import read_data
 from run_folders import job, make_run
 
 from gantrain.cli.main import main
-from gantrain.report.pages.page import read_data, write_data
+from gantrain.report.pages.page import write_data
 from gantrain.sweeps.compare import differing
 from gantrain.sweeps.summary import Run, read_run
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from page_data import read_data
 
-from gantrain.report.pages.page import DATA, address, read_data, write_data
+from gantrain.report.pages.page import DATA, address, write_data
 
 
 def test_a_failed_write_leaves_the_old_data_and_nothing_else(monkeypatch) -> None:
