@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from page_data import read_data
 
 from gantrain.report import Report, run
 from gantrain.report.pages.home_page import write_home
-from gantrain.report.pages.page import DATA, read_data
-from gantrain.report.run import DataStallMonitor
+from gantrain.report.pages.page import DATA
+from gantrain.report.stalls import DataStallMonitor, PauseMonitor
 
 ADVICE = "data.num_workers=4 (now 1; this process may use 4 cores)"
 HINT = f"set {ADVICE}"
@@ -158,3 +160,14 @@ def test_a_resumed_run_removes_incomplete_files(train) -> None:
     assert not [path for path in (*left, old) if path.exists()]
     assert young.exists()  # another process may be writing it
     assert (run / "mine.tmp").exists()
+
+
+def test_a_pause_of_the_process_is_no_slow_step(monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    pauses = PauseMonitor()
+    found = []
+    for seconds in (3.0, 0.5, 2.0, 0.5, 60.0, 0.5, 15.0, 60.0):  # The first is no step; after 15 s, 60 s are possible.
+        now[0] += seconds
+        found.append(pauses.since_last_step())
+    assert found == [0.0, 0.0, 0.0, 0.0, 58.0, 0.0, 0.0, 0.0]

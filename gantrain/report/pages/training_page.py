@@ -42,10 +42,12 @@ class TrainingPage:
     def open(self, tables: Mapping[str, Iterable[Any]], **status: Any) -> None:
         """Start the page, or restart it at an earlier step, with all lines so far by table; see ``update``."""
         now = round(time.time(), 6)  # Precise enough to order runs that start together.
-        started = page.read_status(self.folder).get("started", now)
+        before = page.read_status(self.folder)
+        started, ran = before.get("started", now), round(page.seconds_of(before), 1)
         choices = {"model": "name", "data": "mode"}
         names = {group: (self.config.get(group) or {}).get(key) for group, key in choices.items()}
-        self._status = {"name": self.folder.name, **names, "started": started, "opened": now, "silence": 0.0}
+        self._status = {"name": self.folder.name, **names, "started": started, "ran": ran}
+        self._status |= {"opened": now, "paused": 0.0, "silence": 0.0}
         page.make_folder(self.folder, page.DATA)
         self._log.replace((table, line) for table, lines in tables.items() for line in lines)
         list_results(self.folder)
@@ -69,8 +71,10 @@ class TrainingPage:
         self._status |= {**status, "time": round(time.time(), 1), "files": self._log.files, "lines": self._log.written}
         page.write_data(self.folder, "status", self._status)
 
-    def heartbeat(self, **status: Any) -> None:
-        """Call ``update`` if the last update was some time ago."""
+    def heartbeat(self, *, pause: float = 0.0, **status: Any) -> None:
+        """Call ``update`` if the last update was some time ago; ``pause`` are seconds in which nothing was trained."""
+        self._status["paused"] = round(self._status.get("paused", 0.0) + pause, 1)
+        self._written += pause
         if time.monotonic() - self._written >= HEARTBEAT:
             self.update(**status)
 
@@ -98,13 +102,13 @@ class TrainingPage:
         samples, curves = page.section("Samples", id="samples", hidden=True), page.section("Curves", id="curves")
         body.add(tags.div(samples, curves, cls="columns"))
         body.add(page.section("Samples over time", id="through", hidden=True))
-        body.add(page.section("Configuration", *configuration(self.config, self.defaults)))
         about: list[tags.html_tag] = []
         if self.facts:
             about += [tags.h3("Environment"), page.facts_list(self.facts)]
         if self.networks:
             about += [tags.h3("Networks"), _network_table(self.networks)]
         body.add(page.command_section(self.command, *about, heading="This run"))
+        body.add(page.section("Configuration", *configuration(self.config, self.defaults)))
         return document
 
 
