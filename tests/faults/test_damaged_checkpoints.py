@@ -6,6 +6,7 @@ import errno
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkpoint_states import state_at

@@ -209,8 +209,8 @@ def test_two_processes_resume_bit_identically_after_any_end(warm: Warm, workplac
     run.release()
     for rank in ranks:
         run.wait_for(lambda rank=rank: not is_running(rank))
-    assert run.saved()[-1] == 10
-    (run.folder / "checkpoints/run/step_10.pt").unlink()
+    assert run.saved()[-1] == 11
+    (run.folder / "checkpoints/run/step_11.pt").unlink()
 
     run.start()
     assert run.end() == 0

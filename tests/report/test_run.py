@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from page_data import read_data
+from pages import data_of
 
 from gantrain.report import Report, run
 from gantrain.report.pages.home_page import write_home
@@ -123,7 +123,7 @@ def test_the_status_of_another_version_is_unknown(status: str) -> None:
     (folder / "config.yaml").touch()
     (folder / DATA / "status.js").write_text(f'gantrain.data("status", {status});')
     write_home(folder.parent)
-    (card,) = read_data(folder.parent, "runs")
+    (card,) = data_of(folder.parent, "runs")
     assert (card["name"], card["state"]) == ("old", "unknown")
 
 
@@ -137,10 +137,10 @@ def test_finish_finds_a_moved_run_and_restores_a_lost_page() -> None:
     length: dict[str, Any] = {"total": 10, "unit": "step"}
     report("one").open(0, done=0, **length)
     report("one").finish(10, done=10, **length)
-    (before,) = read_data(Path("checkpoints"), "runs")
+    (before,) = data_of(Path("checkpoints"), "runs")
     Path("checkpoints/one").rename("checkpoints/two")
     report("two").finish(10, done=10, **length)
-    (card,) = read_data(Path("checkpoints"), "runs")
+    (card,) = data_of(Path("checkpoints"), "runs")
     assert (card["folder"], card["opened"]) == ("two", before["opened"])
     Path("checkpoints/two/index.html").unlink()
     report("two").finish(10, done=10, **length)

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from page_data import read_data
+from pages import data_of
 from run_folders import job, make_run
 
 from gantrain.cli.main import main
@@ -87,7 +87,7 @@ def test_the_table_the_record_and_the_page_agree(capsys) -> None:
     assert record["differ"] == ["optimizer.lr"]
     assert [run["metrics"]["g"]["best"] for run in record["runs"]] == [1.0, 4.0]
     assert "gantrain compare checkpoints/one two out=side" in Path("side/index.html").read_text()
-    shown = read_data(Path("side"), "comparison")
+    shown = data_of(Path("side"), "comparison")
     assert [(run["folder"], run["has_page"]) for run in shown["runs"]] == [
         ("../checkpoints/one", True),
         ("../checkpoints/two", True),
@@ -101,7 +101,7 @@ def test_a_sweep_is_compared_in_its_folder_with_crashed_runs(capsys) -> None:
     job("gone", "seed=1", status="crashed", message="no <b>data</b> & no hope")
     assert main(["compare", "checkpoints/sweeps/mine"]) == 0
     assert "gantrain train -m ..." in Path("checkpoints/sweeps/mine/index.html").read_text()
-    gone, one = read_data(Path("checkpoints/sweeps/mine"), "comparison")["runs"]
+    gone, one = data_of(Path("checkpoints/sweeps/mine"), "comparison")["runs"]
     assert (gone["message"], gone["has_page"]) == ("no <b>data</b> & no hope", False)
     assert (one["folder"], one["has_page"]) == ("../../one", True)
     record = json.loads(Path("checkpoints/sweeps/mine/runs.json").read_text())
@@ -116,7 +116,7 @@ def test_names_are_escaped_and_linked() -> None:
         if "/" not in name:
             make_run(name)
     assert main(["compare", *(f"checkpoints/{name}" for name in names if "/" not in name)]) == 0
-    shown = read_data(Path("comparison"), "comparison")["runs"]
+    shown = data_of(Path("comparison"), "comparison")["runs"]
     assert {run["name"] for run in shown} == {name for name in names if "/" not in name}
     for run in shown:
         assert (Path("comparison") / unquote(run["folder"]) / "index.html").exists()
@@ -164,7 +164,7 @@ def test_each_run_is_compared_once_under_a_unique_name(capsys) -> None:
     assert main(["compare", "run", "elsewhere/run", f"{one}/"]) == 0
     record = json.loads(Path("comparison/runs.json").read_text())
     assert [run["run"] for run in record["runs"]] == ["checkpoints/run", "elsewhere/run"]
-    shown = read_data(Path("comparison"), "comparison")["runs"]
+    shown = data_of(Path("comparison"), "comparison")["runs"]
     assert [run["curves"]["g"]["value"] for run in shown] == [[1.0], [2.0]]
     assert [run["name"] for run in shown] == ["checkpoints/run", "elsewhere/run"]
     assert main(["compare", "run", "checkpoints/run", "out=again"]) == 2

@@ -19,6 +19,12 @@ from gantrain.report.pages.home_page import write_home
 from gantrain.report.pages.results_page import list_results
 
 HEARTBEAT = 5.0  # Seconds between updates of the status while nothing is logged.
+ABOUT = {  # What ``rebuild`` needs besides the configuration, stored in the data of the page.
+    "command": str,
+    "defaults": dict[str, Any] | None,
+    "facts": dict[str, str],
+    "networks": dict[str, int],
+}
 LINES_PER_FILE = 500  # An open page loads only the last file of the log again.
 
 
@@ -49,10 +55,20 @@ class TrainingPage:
         self._status = {"name": self.folder.name, **names, "started": started, "ran": ran}
         self._status |= {"opened": now, "paused": 0.0, "silence": 0.0}
         page.make_folder(self.folder, page.DATA)
+        page.write_data(self.folder, "about", {key: getattr(self, key) for key in ABOUT})
         self._log.replace((table, line) for table, lines in tables.items() for line in lines)
         list_results(self.folder)
         self._written = time.monotonic()
         self.write("running", **status)
+
+    def rebuild(self, tables: Mapping[str, Iterable[Any]]) -> None:
+        """Write the page of a run that has ended anew, with all its lines by table."""
+        self._status = {"state": "unknown", "reason": None, **page.read_status(self.folder), "name": self.folder.name}
+        self._log.replace((table, line) for table, lines in tables.items() for line in lines)
+        list_results(self.folder)
+        page.write_document(self.folder / page.PAGE, self._document())
+        self._status |= {"files": self._log.files, "lines": self._log.written}
+        page.write_data(self.folder, "status", self._status)
 
     def update(self, lines: Sequence[tuple[str, Any]] = (), **status: Any) -> None:
         """Add lines, each with its table, and update the status; an OSError means that the next call tries again.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from page_data import read_data
+from pages import data_of
 
 from gantrain.report.pages.page import DATA, address, write_data
 
@@ -20,7 +20,7 @@ def test_a_failed_write_leaves_the_old_data_and_nothing_else(monkeypatch) -> Non
         patch.setattr(Path, "replace", full)
         with pytest.raises(OSError, match="No space"):
             write_data(Path(), "status", {"step": 2})
-    assert read_data(Path(), "status") == {"step": 1}
+    assert data_of(Path(), "status") == {"step": 1}
     assert [path.name for path in Path(DATA).iterdir()] == ["status.js"]
 
 
