@@ -24,10 +24,13 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_scratch_folder_is_removed_at_the_end_even_after_an_error(temporary: Path) -> None:
-    with pytest.raises(ValueError, match="no"), scratch_folder() as folder:
+    def fail(folder: Path) -> None:
         assert folder.parent == temporary
         (folder / "inside").mkdir()
         raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"), scratch_folder() as folder:
+        fail(folder)
     assert not folder.exists()
 
 
