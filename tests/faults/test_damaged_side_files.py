@@ -116,7 +116,7 @@ def test_a_damaged_file_leaves_all_commands_working(damage: str, runs: Path, cap
         assert main(command) in allowed
     printed = capsys.readouterr().err
     assert "Traceback" not in printed
-    assert "warning: logger" not in printed
+    assert damage == "directory" or "warning: logger" not in printed
     assert data_of(Path("side"), "comparison")["runs"]
     assert time.monotonic() - started < 60
 
