@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from gantrain.report.provenance import provenance
 from gantrain.runtime import distributed
 from gantrain.runtime.launch import launch
 from gantrain.runtime.run_lock import RunLock
-from gantrain.runtime.signals import Interruption, requeue, restore_sigint, safe_stderr
+from gantrain.runtime.signals import Interruption, follow_launcher, is_orphaned, requeue, restore_sigint, safe_stderr
 from gantrain.training import failures, resume
 from gantrain.training.build import Parts
 from gantrain.training.context import Defaults, RunContext
@@ -161,6 +162,7 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
 
 def worker(path: str) -> int:
     """Train as one of the ranks that ``launch`` starts; ``path`` is a JSON file with the arguments of ``train``."""
+    follow_launcher()
     job = json.loads(Path(path).read_text())
     Path(path).with_name(f"{os.getpid()}.rank").touch()
     try:
@@ -183,6 +185,9 @@ if __name__ == "__main__":
     # After an error the atexit handlers of a rank might wait for the other ranks forever, so they are skipped.
     if status == 0:
         distributed.leave()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    if is_orphaned():
+        shutil.rmtree(Path(sys.argv[1]).parent, ignore_errors=True)
+    with suppress(OSError):  # They are closed if the launcher was killed.
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(status)

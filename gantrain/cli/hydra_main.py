@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,6 +20,7 @@ from gantrain.cli.config_files import TRUSTED, only_safe_files, refuse_shadowed
 from gantrain.cli.errors import fail, report_errors
 from gantrain.cli.hydra_errors import in_one_line, is_of_hydra
 from gantrain.errors import ConfigError
+from gantrain.runtime.scratch import scratch_folder
 from gantrain.runtime.signals import SCRATCH
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
     add_resolvers()
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     with (
-        tempfile.TemporaryDirectory(prefix="gantrain-") as scratch,  # For Hydra's own records of a sweep.
-        process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", **{SCRATCH: scratch}),
+        scratch_folder() as scratch,  # For Hydra's own records of a sweep.
+        process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", **{SCRATCH: str(scratch)}),
         only_safe_files(),
     ):
         try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gantrain import __version__
 from gantrain.cli.arguments import config_flags, is_sweep, process, refuse_sweep_keys, split
 from gantrain.cli.errors import fail, report_errors
+from gantrain.cli.home import refresh_home
 from gantrain.runtime.signals import exit_on_sigint, restore_sigint
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ gantrain trains the classic GANs from a configuration.
   gantrain resume checkpoints/NAME    resume a run; trainer.steps=5000 makes it longer
   gantrain test run=checkpoints/NAME  make images with a trained model
   gantrain compare RUN RUN ...        runs side by side on one page, or all of a folder or a sweep
+  gantrain runs                       list, remove and rename runs, and write their pages anew
   gantrain list                       what can be chosen: models, networks, data sets, experiments ...
   gantrain data download NAME         download a data set of the papers: gantrain data download horse2zebra
   gantrain data                       all other commands for images
@@ -71,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         resumes = command in ("train", "resume") and "resume=never" not in rest
         fail("interrupted" + ("; the same command resumes from the newest checkpoint, if there is one" * resumes))
         return 130
+    refresh_home(rest)
     return outcome.status
 
 
@@ -164,6 +167,12 @@ def _compare(arguments: list[str]) -> int:
     return compare(arguments)
 
 
+def _runs(arguments: list[str]) -> int:
+    from gantrain.sweeps.runs import main as runs
+
+    return runs(arguments)
+
+
 def _data(arguments: list[str]) -> int:
     from gantrain.cli.data import main as data
 
@@ -192,6 +201,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "resume": _resume,
     "test": _test,
     "compare": _compare,
+    "runs": _runs,
     "list": _list,
     "data": _data,
 }

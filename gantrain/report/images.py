@@ -13,11 +13,14 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.nn import functional as F
 
+from gantrain.config.schema import NonNegativeInt
+from gantrain.config.side_files import open_regular, parse_json, report_damage
 from gantrain.data.base import to_uint8
 from gantrain.report.pages.page import address
 
 GAP = 2  # Pixels between the images of a grid.
 LAYOUT_KEY = "gantrain"  # The text chunk of a PNG file that contains the layout as JSON.
+LAYOUT = {**dict.fromkeys(("columns", "rows", "width", "height", "gap"), NonNegativeInt), "kinds": list[str]}
 
 
 def layout(images: Tensor, columns: int) -> dict[str, int]:
@@ -49,11 +52,12 @@ def save_with_layout(path: Path, image: Image.Image, layout: dict[str, Any]) -> 
 
 
 def read_layout(path: Path) -> dict[str, Any]:
-    """The layout of a grid; empty for a file of an older version, and for one that is not an image."""
+    """The layout of a grid; empty for a file of an older version, and for a damaged one."""
     try:
-        with Image.open(path) as image:
-            return dict(json.loads(image.info.get(LAYOUT_KEY, "{}")))
-    except (OSError, ValueError):
+        with open_regular(path) as file, Image.open(file) as image:
+            return parse_json(image.info.get(LAYOUT_KEY, "{}"), LAYOUT)
+    except Exception as error:  # Pillow raises anything for arbitrary bytes.
+        report_damage(path, error, remedy="its layout is unknown")
         return {}
 
 

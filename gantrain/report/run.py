@@ -21,6 +21,7 @@ from gantrain.report.loggers import AsyncLogger, Logger, end_all
 from gantrain.report.pages.page import ASSETS, read_status, remove_leftovers
 from gantrain.report.pages.training_page import TrainingPage
 from gantrain.report.progress_bar import ProgressBar
+from gantrain.report.stalls import DataStallMonitor, PauseMonitor
 from gantrain.runtime.atomic import write_file
 from gantrain.runtime.run_lock import LostFolderError
 
@@ -69,6 +70,7 @@ class Report:
         self._loggers = [AsyncLogger(name, logger, self.say) for name, logger in loggers.items()] if active else []
         self._advice = advice
         self._stalls = DataStallMonitor()
+        self._pauses = PauseMonitor()
         self._active = active
         self._logs = {table: JsonlLog(folder / f"{table}.jsonl") for table in ("losses", "speed")}
         self._page = TrainingPage(folder, home, command, config, defaults, facts or {}, networks or {})
@@ -144,8 +146,11 @@ class Report:
     def advance(self, done: int) -> None:
         """Show the progress so far, in the unit of the run's length."""
         if self._bar is not None:
+            if pause := self._pauses.since_last_step():
+                self._bar.start_t += pause
+                self._bar.last_print_t += pause
             self._bar.update(done - self._bar.n)
-            self._attempt(self._page.heartbeat, done=done)
+            self._attempt(self._page.heartbeat, pause=pause, done=done)
 
     def log(self, *, step: int, epoch: float, images: int, losses: dict[str, float], waited: float) -> None:
         """Add a line to the logs, and update the progress bar and the page.
@@ -241,26 +246,6 @@ class Report:
             state, _, reason = status.partition(": ")
             self._attempt(self._page.write, state, reason=reason or None, step=step)
         end_all(self._loggers, status)
-
-
-class DataStallMonitor:
-    """Detects, once, that training has waited for data for more than a tenth of the time, for a minute or more."""
-
-    SHARE = 0.1
-    LINES = 6  # The minimum number of consecutive log lines.
-    SECONDS = 60.0
-
-    def __init__(self) -> None:
-        self._lines, self._seconds = 0, 0.0  # Length of the current stall.
-        self._reported = False
-
-    def is_too_long(self, share: float, seconds: float) -> bool:
-        """True once, at a log line; ``share`` of the ``seconds`` since the line before was spent waiting."""
-        slow = share > self.SHARE
-        self._lines, self._seconds = (self._lines + 1, self._seconds + seconds) if slow else (0, 0.0)
-        first = not self._reported and self._lines >= self.LINES and self._seconds >= self.SECONDS
-        self._reported |= first
-        return first
 
 
 def remove_report(folder: Path) -> None:

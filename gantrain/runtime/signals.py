@@ -22,6 +22,10 @@ SCRATCH = "GANTRAIN_SCRATCH"  # A temporary folder of the process, to be deleted
 LAUNCHER = "GANTRAIN_LAUNCHER"  # In a rank: the id of the process that started it.
 SWEEP = "GANTRAIN_SWEEP"  # In a process that runs jobs of a sweep: its own id (ranks inherit it) and the sweep's.
 
+ORPHAN_POLL = 0.5  # Seconds.
+ORPHAN_SECONDS = 50.0  # In which a rank whose launcher is gone has to save.
+_launcher: str | None = None
+
 
 class Interruption:
     """Context manager in which the first signal requests a stop (finish the step, save), and a second ends the process.
@@ -117,9 +121,31 @@ def _exit(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
+def follow_launcher() -> None:
+    """Have this rank end within a minute of the process that started it, which can't stop it if it is killed.
+
+    A run is stopped by ``is_orphaned`` and saved if its step ends in time. A rank that waits for something, such as
+    the other ranks or the store that its launcher hosted, is ended by a thread.
+    """
+    global _launcher
+    _launcher = os.environ.get(LAUNCHER, str(os.getppid()))
+    threading.Thread(target=_end_with_launcher, name="launcher", daemon=True).start()
+
+
+def _end_with_launcher() -> None:
+    while not is_orphaned():
+        time.sleep(ORPHAN_POLL)
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL and time.monotonic() < deadline:
+        time.sleep(ORPHAN_POLL)  # An ``Interruption`` is active: the run may still save.
+    with suppress(OSError):
+        os.write(2, b"gantrain: the process that started this rank is gone\n")
+    os._exit(1)
+
+
 def is_orphaned() -> bool:
     """Whether the launcher or the sweep that started this process has ended without stopping it."""
-    launcher = os.environ.get(LAUNCHER)
+    launcher = os.environ.get(LAUNCHER, _launcher)
     if launcher is None:
         own, _, sweep = os.environ.get(SWEEP, "").partition(" ")
         launcher = sweep if own == str(os.getpid()) else None

@@ -80,8 +80,8 @@ def compare_sweep(folder: Path, runs_folder: Path) -> Path:
 
     The page of all runs, in ``runs_folder``, links to it.
     """
-    newest = max(read_jobs(folder), key=lambda job: job.get("time", 0.0), default={})
-    title, command = folder.resolve().name, newest.get("command", "")
+    newest = max(read_jobs(folder), key=lambda job: job["time"], default={"command": ""})
+    title, command = folder.resolve().name, newest["command"]
     page = compare(_runs(folder), folder, title=title, command=command, home=runs_folder)
     if runs_folder.is_dir():
         write_home(runs_folder)

@@ -14,21 +14,29 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from typing import Any, Literal
 
 from gantrain.config.naming import JOBS, name_of_run
 from gantrain.config.overrides import LENGTH, differences, flatten
+from gantrain.config.side_files import is_path, read_json, read_yaml, report_damage
 from gantrain.errors import ConfigError
-from gantrain.report.pages.page import read_status
+from gantrain.report.pages.page import Moment, read_status
 from gantrain.runtime import distributed
 from gantrain.runtime.atomic import write_file
 from gantrain.runtime.gpus import claim_gpu
 from gantrain.runtime.signals import SWEEP, is_orphaned, signals_to
 from gantrain.training.objective import best_logged
+
+RECORD = {  # What such a file contains.
+    **dict.fromkeys(("run", "folder", "command", "message", "session"), str),
+    "status": Literal["running", "done", "stopped", "crashed"],
+    **dict.fromkeys(("metric", "mode"), str | None),
+    "overrides": list[str],
+    "exit": int | None,
+    "objective": float | None,
+    "time": Moment,
+}
+MISSING = {"command": "", "session": "", "metric": None, "mode": "min", "exit": None, "objective": None, "time": 0.0}
 
 
 class Sweep:
@@ -236,13 +244,15 @@ LOST = {"status": "crashed", "message": "its process was killed, or ended withou
 
 
 def read_jobs(folder: Path) -> list[dict[str, Any]]:
-    """The records of a sweep in the natural order of the run names (2 before 10); other files are skipped."""
+    """The records of a sweep in the natural order of the run names (2 before 10); damaged ones are skipped."""
     records = []
     for path in sorted((folder / JOBS).glob("*.json"), key=_natural_key):
-        with suppress(OSError, ValueError):
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(record, dict) and {"run", "status", "message", "overrides"} <= record.keys():
-                records.append(record)
+        record = read_json(path, RECORD, required=("run", "status", "message", "overrides"))
+        if record is not None:
+            if is_path(record["run"]) and is_path(record.get("folder", "")):
+                records.append({**MISSING, **record})
+            else:
+                report_damage(path, "no path of a run")
     return records
 
 
@@ -263,8 +273,4 @@ def is_done(folder: Path, config: Mapping[str, Any]) -> bool:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration of a run; empty if it can't be read."""
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    except (OSError, YAMLError, OmegaConfBaseException):
-        return {}
-    return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
+    return {str(key): value for key, value in read_yaml(folder / "config.yaml").items()}
