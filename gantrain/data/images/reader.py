@@ -84,10 +84,15 @@ class ImageReader:
 
     def subset(self, indices: Sequence[int]) -> ImageReader:
         """A reader of these images alone, none of them cached yet."""
-        subset = copy.copy(self)
-        subset._store = None
+        subset = self.uncached()
         subset._indices = [self._indices[index] for index in indices]
         return subset
+
+    def uncached(self) -> ImageReader:
+        """A reader of the same images, none of them cached yet."""
+        other = copy.copy(self)
+        other._store = None
+        return other
 
     def nominal_size(self, preprocess: Preprocess) -> tuple[int, int]:
         """Height and width of the first image as networks get it; of all images if they are cropped."""
