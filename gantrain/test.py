@@ -26,6 +26,7 @@ from gantrain.inference.settings import TestSettings
 from gantrain.inference.translate import (
     ImageFolder,
     as_input,
+    build_like_run,
     check_channels,
     translate_all,
     translated_page,
@@ -198,7 +199,7 @@ def _translate(translator: Translator, spec: ImageSpec | None, job: _Job) -> Pat
         available = " and ".join(translator.directions)
         raise ConfigError(f"direction={settings.direction}: this model only translates {available}")
     data = as_input(job.data, translator.channels, settings.direction)
-    dataset = data.build(phase=settings.phase, seed=job.policy.seed)
+    dataset = build_like_run(data, spec, settings.direction, phase=settings.phase, seed=job.policy.seed)
     directions = (settings.direction,) if settings.direction is not None else translator.directions
     if "image" in dataset.spec.channels:  # Images without a domain are translated in one direction only.
         directions = directions[:1]
@@ -242,7 +243,9 @@ def _held_out_metrics(model: GAN, spec: ImageSpec, job: _Job) -> dict[str, float
         return {}
     dataset.use_class_names(spec.class_names)
     if dataset.spec != spec:
-        raise ConfigError("data: its image size, channels or classes differ from those that the run was trained on")
+        raise ConfigError(
+            "data: its image size, channels, depth, range or classes differ from those that the run was trained on"
+        )
     dtype, policy = next(model.parameters()).dtype, job.policy
     batches = in_order(dataset, EVALUATION_BATCH, job.device, dtype, on_error=policy.on_error, left_out=policy.left_out)
     metrics = model.evaluate(batches)

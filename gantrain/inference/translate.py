@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from statistics import fmean
@@ -95,6 +97,28 @@ def as_input(data: DataSettings, channels: dict[str, int], direction: Direction 
         count = channels.get("image", channels.get(source))
         return replace(data, dataset=keys | {"channels": count, "preprocess": keys.get("preprocess") or "none"})
     return data
+
+
+def build_like_run(
+    data: DataSettings, run: ImageSpec | None, direction: Direction | None, *, phase: str, seed: int
+) -> ImageDataset:
+    """The data set of a phase, by default with the ranges of the run if its images have the depth of the run's."""
+    keys = data.dataset
+    swapped = (keys.get("direction") if "range_b" in keys else direction) == "b_to_a"
+    first, second = ("b", "a") if swapped else ("a", "b")
+    ranges, depths = (run.ranges, run.depth) if run is not None else ({}, {})
+    wanted = {"range": ranges.get(first, ranges.get("image")), "range_b": ranges.get(second)}
+    missing = {
+        key: list(pair) for key, pair in wanted.items() if key in keys and keys[key] is None and pair is not None
+    }
+    for chosen in [missing, *({key: values} for key, values in missing.items())]:
+        with suppress(ConfigError):  # Without these ranges, images of another depth can be read, or are reported.
+            dataset = replace(data, dataset=keys | chosen).build(phase=phase, seed=seed)
+            if all(dataset.spec.depth[key] == depths.get(key, depths.get(first)) for key in dataset.spec.ranges):
+                for key, values in chosen.items():
+                    print(f"data.{key}={values}, as in training", file=sys.stderr)
+                return dataset
+    return data.build(phase=phase, seed=seed)
 
 
 def check_channels(dataset: ImageDataset, direction: Direction, translator: Translator) -> None:
