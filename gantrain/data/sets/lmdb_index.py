@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from tqdm import tqdm
 
+from gantrain.data.images.sources import state_of
 from gantrain.errors import ConfigError
 from gantrain.runtime.atomic import cache_dir
 from gantrain.runtime.mapped_file import MappedFile, write_mapped_file
@@ -28,8 +29,7 @@ KEYS_AT_ONCE = 4096
 class State(NamedTuple):
     """Differs whenever a database was changed."""
 
-    size: int
-    modified: int  # In nanoseconds.
+    file: list[int]  # See ``state_of``.
     entries: int
     transaction: int
 
@@ -70,11 +70,11 @@ class Database:
 
     def state(self) -> State:
         """The current state of a database, which must not be empty."""
-        environment, file = self._open(), self._file.stat()
+        environment = self._open()
         entries = environment.stat()["entries"]
         if not entries:
             raise ConfigError(f"the LMDB {self.path} is empty")
-        return State(file.st_size, file.st_mtime_ns, entries, environment.info()["last_txnid"])
+        return State(list(state_of(self._file.stat())), entries, environment.info()["last_txnid"])
 
     def refresh(self) -> None:
         """Close a file that was changed or replaced after it was opened; the next read opens it again."""
@@ -82,11 +82,11 @@ class Database:
             self._close()
 
     def identity(self) -> tuple[int, ...]:
-        """Device, inode, size and modification time of the current file; empty if there is none."""
+        """Device, inode and state of the current file; empty if there is none."""
         if not self._file.is_file():
             return ()
         status = self._file.stat()
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        return status.st_dev, status.st_ino, *state_of(status)
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:

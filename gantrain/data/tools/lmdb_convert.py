@@ -25,6 +25,7 @@ from gantrain.data.sets.listing import HEADER
 from gantrain.data.sets.lmdb_index import COMMIT_BYTES, KeyIndex, map_size, open_for_writing
 from gantrain.data.sets.lsun import LmdbSource, class_ranges, open_source
 from gantrain.data.sets.single import classes_in
+from gantrain.data.tools.folder_writer import changed
 from gantrain.errors import ConfigError
 from gantrain.runtime.directories import resumable_dir
 from gantrain.runtime.parallel import in_parallel
@@ -113,8 +114,7 @@ def _put(transaction: Any, keys: Iterator[bytes], files: Mapping[bytes, Path], l
     for key in keys:
         status = files[key].stat()
         stored = transaction.get(key)
-        changed = max(status.st_mtime_ns, status.st_ctime_ns)  # The latter if an older file has replaced it.
-        if stored is None or len(stored) != status.st_size or changed > last:
+        if stored is None or len(stored) != status.st_size or changed(files[key]) > last:
             transaction.put(key, files[key].read_bytes())
             size += status.st_size
         bar.update()
