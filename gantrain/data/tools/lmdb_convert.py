@@ -7,6 +7,7 @@ import csv
 import hashlib
 import os
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +23,7 @@ from gantrain.data.images.finding import find_images
 from gantrain.data.images.formats import EXTENSIONS
 from gantrain.data.sets.layout import divided
 from gantrain.data.sets.listing import HEADER
-from gantrain.data.sets.lmdb_index import COMMIT_BYTES, KeyIndex, map_size, open_for_writing
+from gantrain.data.sets.lmdb_index import COMMIT_BYTES, KeyIndex, map_size, open_database, open_for_writing
 from gantrain.data.sets.lsun import LmdbSource, class_ranges, open_source
 from gantrain.data.sets.single import classes_in
 from gantrain.data.tools.folder_writer import changed
@@ -95,6 +96,8 @@ def fill(database: Path, files: Mapping[bytes, Path], *, label: str) -> None:
     """
     data = database / "data.mdb"
     last = data.stat().st_mtime_ns if data.exists() else 0
+    if last and data.stat().st_size:
+        deque(open_database(database).keys(), maxlen=0)  # A damaged page would end the process.
     size = map_size(path.stat().st_size for path in files.values())
     keys = iter(sorted(files))
     bar = tqdm(total=len(files), desc=label, leave=False, disable=None)
