@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import random
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,7 +74,6 @@ def read_all(contents: list[bytes], folder: Path) -> None:
             except ConfigError as error:
                 line = str(error)
             print(line, file=log, flush=True)
-            shutil.rmtree(path)
 
 
 @pytest.mark.parametrize("kind", ["cut", "zeros", "ones", "noise", "a bit", "another page"])
@@ -87,11 +85,8 @@ def test_no_damage_ends_the_process(whole: bytes, kind: str, tmp_path: Path) -> 
     lines = (tmp_path / "log").read_text().split("\n")[:-1]
     assert child.exitcode == 0, f"{kind}: died of {child.exitcode} after {lines[-1:]}"
     assert len(lines) == len(contents)
-    for number, line in enumerate(lines):
-        damage = (
-            r"is truncated: .*copy it again|is corrupt \(.*\): copy, download or write it again|it is corrupt \(.*\)"
-        )
-        # Of the two headers, one is older.
+    damage = r"is truncated: .*copy it again|is corrupt \(.*\): copy, .* again|it is corrupt \(.*\)|or an empty one\)"
+    for number, line in enumerate(lines):  # Of the two headers, one is older: its damage does no harm.
         assert line == "read 900" or re.search(rf"{tmp_path}/db{number}\b.* ({damage})$", line), line
 
 
