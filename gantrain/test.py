@@ -20,11 +20,11 @@ from gantrain.data.errors import OnError
 from gantrain.data.settings import DataSettings
 from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError
+from gantrain.inference.image_folder import ImageFolder
 from gantrain.inference.load import ReadPolicy, load_generator, read_run, rebuild, takes_average
 from gantrain.inference.sample import save_samples, wanted_labels
 from gantrain.inference.settings import TestSettings
 from gantrain.inference.translate import (
-    ImageFolder,
     as_input,
     build_like_run,
     check_channels,
