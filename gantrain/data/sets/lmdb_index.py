@@ -17,9 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from gantrain.data.images.sources import state_of
-from gantrain.data.sets.lmdb_pages import DamagedError, read_header, verified_keys
 from gantrain.errors import ConfigError
 from gantrain.runtime.atomic import cache_dir
+from gantrain.runtime.lmdb_pages import DamagedError, read_header, verified_keys
 from gantrain.runtime.mapped_file import MappedFile, write_mapped_file
 from gantrain.runtime.storage import explain
 

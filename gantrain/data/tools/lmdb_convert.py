@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from gantrain.config.schema import Fraction
 from gantrain.data.base import drawn
-from gantrain.data.images.decoding import NPY_MAGIC, TIFF_MAGIC
+from gantrain.data.images import tiff
 from gantrain.data.images.finding import find_images
 from gantrain.data.images.formats import EXTENSIONS
+from gantrain.data.images.opening import NPY_MAGIC
 from gantrain.data.sets.layout import divided
 from gantrain.data.sets.listing import HEADER
 from gantrain.data.sets.lmdb_index import COMMIT_BYTES, KeyIndex, map_size, open_database, open_for_writing
@@ -42,7 +43,7 @@ MAGIC = {
     b"\x89PNG\r\n\x1a\n": ".png",
     b"BM": ".bmp",
     NPY_MAGIC: ".npy",
-    **dict.fromkeys(TIFF_MAGIC, ".tif"),
+    **dict.fromkeys(tiff.MAGIC, ".tif"),
 }
 
 

@@ -46,7 +46,9 @@ def test_a_corrupt_page_is_reported_in_one_line(tmp_path: Path) -> None:
     data.write_bytes(pages[:8192] + bytes(len(pages) - 8192))  # Only the two meta pages remain.
     database = open_database(tmp_path / "db")
     for read in (lambda: database.get(key_of(0)), lambda: [*database.keys()], lambda: key_index(database)):
-        with pytest.raises(ConfigError, match=rf"^the LMDB {tmp_path}/db is corrupt \([^\n]*\): copy, download or write it again$"):
+        with pytest.raises(
+            ConfigError, match=rf"^the LMDB {tmp_path}/db is corrupt \([^\n]*\): copy, download or write it again$"
+        ):
             read()
     assert [path.name for path in tmp_path.iterdir()] == ["db"]
 

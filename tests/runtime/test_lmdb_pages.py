@@ -15,9 +15,9 @@ from lmdb_files import classes, fill, write
 
 from gantrain.cli.main import main
 from gantrain.data.sets.lmdb_index import key_index, open_database
-from gantrain.data.sets.lmdb_pages import BRANCH, LEAF, PAGE, read_header
 from gantrain.data.tools.lmdb_convert import fill as resume
 from gantrain.errors import ConfigError
+from gantrain.runtime.lmdb_pages import BRANCH, LEAF, PAGE, read_header
 
 SIZE = 4096
 
