@@ -5,7 +5,7 @@ from __future__ import annotations
 from gantrain.runtime.memory import free_memory
 
 USUAL_PIXELS, USUAL_BYTES = 178_956_970, 2_863_311_520  # Pillow's limit, and that many pixels of 16 bytes.
-COPIES = {1: 5}  # By bytes per value: how many times an image exists while it is decoded, converted and scaled.
+COPIES = {1: 8}  # By bytes per value: how many times an image exists while it is decoded, converted and scaled.
 DEEP_COPIES = 12  # Values of more bytes are converted to float64 on the way.
 MAX_SHARE = 0.8  # The fraction of the free memory that an image may take.
 MAX_RATIO = 250  # Of decoded to stored bytes; photographs and scans have at most a tenth of it.

@@ -26,7 +26,7 @@ from gantrain.errors import ConfigError
     [
         (USUAL_PIXELS, 3, 1, 1000, 0, False),  # As in Pillow.
         (2 * USUAL_PIXELS, 3, 1, 10**8, 10**11, True),
-        (2 * USUAL_PIXELS, 3, 1, 10**8, 6 * 10**9, "take about 5.37 GB to decode, and 4.8 GB"),
+        (2 * USUAL_PIXELS, 3, 1, 10**8, 6 * 10**9, "take about 8.59 GB to decode, and 4.8 GB"),
         (2 * USUAL_PIXELS, 1, 2, 10**8, 10**10, "take about 8.59 GB to decode"),
         (2 * USUAL_PIXELS, 3, 1, 10**6, 10**11, "could be an attack"),
         (1000, 10**8, 1, 10**6, 10**12, "could be an attack"),  # Few pixels of many channels.
