@@ -252,11 +252,11 @@ def in_order(
 ) -> Iterator[Batch]:
     """Yield every item once, in order, with a seed of its index: for previews, metrics and tests.
 
-    A batch ends early where the size of images changes. With ``skip``, unreadable items are left out, and their errors
-    added to ``left_out``.
+    Images are not augmented. A batch ends early where the size of images changes. With ``skip``, unreadable items are
+    left out, and their errors added to ``left_out``.
     """
     items: list[Batch] = []
-    for item in _each(dataset, on_error, set() if left_out is None else left_out):
+    for item in _each(dataset.unaugmented(), on_error, set() if left_out is None else left_out):
         if items and (len(items) == batch_size or image_shapes(item) != image_shapes(items[0])):
             yield to_device(collate(items), device=device, dtype=dtype)
             items = []

@@ -78,8 +78,8 @@ def image_entries(run: Path) -> list[dict[str, Any]]:
 
 
 def to_image(image: Tensor) -> Image.Image:
-    """A gray or colour image from (1 or 3, H, W) in [-1, 1]."""
-    pixels = to_uint8(image.detach()).cpu()
+    """A gray or colour image of the ``viewable`` channels of (C, H, W) in [-1, 1]."""
+    pixels = to_uint8(viewable(image.detach()[None])[0]).cpu()
     return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy())
 
 
@@ -97,7 +97,8 @@ def side_by_side(columns: list[Tensor]) -> Tensor:
 
 
 def grid(images: Tensor, columns: int) -> Image.Image:
-    """(N, 1 or 3, H, W) in [-1, 1] as one image, row by row, on black."""
+    """(N, C, H, W) in [-1, 1] as one image of the ``viewable`` channels, row by row, on black."""
+    images = viewable(images)
     missing = -len(images) % columns
     cells = F.pad(images.detach().float().cpu(), (GAP, 0, GAP, 0, 0, 0, 0, missing), value=-1.0)
     rows = cells.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)

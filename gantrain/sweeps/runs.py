@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gantrain.config.naming import JOBS
 from gantrain.config.side_files import is_path
 from gantrain.errors import ConfigError, nearest
 from gantrain.report.images import image_entries
@@ -21,7 +22,7 @@ from gantrain.report.pages.training_page import ABOUT, TrainingPage
 from gantrain.runtime.atomic import write_file
 from gantrain.runtime.run_lock import is_locked
 from gantrain.sweeps.compare import compare_sweep
-from gantrain.sweeps.sweep import JOBS, read_config, read_jobs
+from gantrain.sweeps.sweep import read_config, read_jobs
 
 USAGE = """\
 gantrain runs                       lists all runs
