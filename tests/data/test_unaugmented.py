@@ -62,10 +62,10 @@ def make(mode: str) -> Path:
         for number in range(2):
             red_and_blue(Path("made") / folder / f"{number}.png")
     if mode == "lsun":
-        write(Path("db"), {b"%d" % seed: encoded(seed=seed, size=50) for seed in range(2)})
+        write(Path("db"), {b"%d" % seed: encoded(seed=seed, height=50, width=50) for seed in range(2)})
         return Path("db")
     if mode == "shards":
-        pack(Path("s/0.tar"), [(f"{n}.png", encoded(seed=n, size=50)) for n in range(2)])
+        pack(Path("s/0.tar"), [(f"{n}.png", encoded(seed=n, height=50, width=50)) for n in range(2)])
         return Path("s")
     return Path("made")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import warnings
 from contextlib import ExitStack, suppress
@@ -67,7 +68,7 @@ def open_image(encoded: EncodedImage, stack: ExitStack, channels: int) -> list[O
         found = [_open_page(page, encoded, stack, by_pillow=image is not None) for page in pages]
     else:
         found = [image]
-    stored = encoded.stat().st_size if isinstance(encoded, Path) else len(encoded)
+    stored = os.fstat(file.fileno()).st_size if isinstance(encoded, Path) else len(encoded)
     if check_size(*_extent(found), stored):
         stack.enter_context(ONE_LARGE_IMAGE)
     return found
