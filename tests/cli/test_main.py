@@ -91,7 +91,11 @@ def test_a_sweep_creates_a_folder_of_each_run_that_test_accepts() -> None:
         assert (run / "results" / "test_2" / "index.html").exists()
         config = newest(run.name)["config"]
         model, lr = config["model"]["name"], config["optimizer"]["lr"]
-        assert run.name == run_name(f"{model}_digits", [*typed, f"optimizer.lr={lr:.0e}"])  # 1e-04
+        assert run.name == run_name(
+            f"{model}_digits",
+            [*typed, f"optimizer.lr={lr:.0e}"],
+            first=["optimizer.lr"],  # 1e-04
+        )
         made.add((model, lr))
     assert made == {(model, lr) for model in ("dcgan", "wgan", "cgan") for lr in (1e-4, 2e-4)}
 
