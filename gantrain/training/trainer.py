@@ -243,6 +243,8 @@ class Trainer:
         self.load_state_dict(at_new_segment(state, changes))
         rest = Plan(self.unit, self.done, self.total)
         self.plan = next_plan(self.plan, changes, self.constants["config"]["schedule"], rest)
+        if not self.update.schedule.depends_on_length:
+            self.plan = Plan(self.unit, 0, self.total)
         self.segments.append({"step": self.step, "command": command, "changes": changes})
 
 

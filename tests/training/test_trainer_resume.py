@@ -129,6 +129,7 @@ def test_a_finished_run_is_extended_under_a_constant_schedule(train, capsys) -> 
 
 def test_another_length_under_a_decaying_schedule_must_be_meant(train, capsys) -> None:
     train("decayed", "schedule=linear", "trainer.steps=3")
+    capsys.readouterr()
     assert main(["train", *TINY, "name=decayed", "schedule=linear", "trainer.steps=5"]) == 2
     first, *others = capsys.readouterr().err.splitlines()
     assert "trainer.steps=3" in first
@@ -142,6 +143,7 @@ def test_another_length_under_a_decaying_schedule_must_be_meant(train, capsys) -
 
 def test_other_hyper_parameters_are_refused_with_working_commands(train, capsys) -> None:
     train("run", "trainer.steps=2", "optimizer.lr=1e-3", "model.ema=0")
+    capsys.readouterr()
     typed = ["train", *TINY, "name=run", "trainer.steps=2", "optimizer.lr=2e-3", "model.ema=0.5"]
     assert main(typed) == 2
     lines = capsys.readouterr().err.splitlines()
@@ -159,6 +161,7 @@ def test_other_hyper_parameters_are_refused_with_working_commands(train, capsys)
 
 def test_at_most_five_differences_are_listed(train, capsys) -> None:
     train("run", "trainer.steps=1")
+    capsys.readouterr()
     assert main(["train", *TINY, "name=run", "model=wgan", "trainer.steps=1"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].endswith("gantrain resume checkpoints/run")
