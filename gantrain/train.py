@@ -67,6 +67,8 @@ def _train_here(context: RunContext) -> int:
             with closing(parts.stream):
                 missing = str(context.settings.data["root"]) if isinstance(parts.dataset, StandIn) else None
                 print(describe(parts.model, parts.update, parts.stream, context.trainer, missing=missing))
+                for line in [] if missing else parts.expectations():
+                    print(f"usual       {line}")
             return 0
         restore_sigint()  # Every library is imported by now.
         lock = RunLock(context.folder) if distributed.rank() == 0 else None  # Rank 0 writes for all.
@@ -127,6 +129,7 @@ def introduction(parts: Parts, context: RunContext) -> list[str]:
     return [
         f"Data: {data.get('root') or data['mode']}: {images}",
         f"Device: {device}{name}, {threads}" + (f" in each of {ranks} processes" if ranks > 1 else ""),
+        *(f"Note: {line}" for line in parts.expectations()),
         f"Run folder: {context.folder}",
     ]
 
@@ -144,7 +147,11 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
         active=distributed.rank() == 0,
         home=context.settings.home,
         defaults=context.defaults(),
-        facts={"seed": str(context.settings.seed), **provenance(context.device)},
+        facts={
+            "seed": str(context.settings.seed),
+            **provenance(context.device),
+            **({"length": "; ".join(notes)} if (notes := parts.expectations()) else {}),
+        },
         networks=network_sizes(parts.model),
     )
     claim = lock.renew if lock is not None else lambda: None

@@ -35,6 +35,7 @@ from gantrain.runtime import distributed
 from gantrain.runtime.seeding import StepRandom
 from gantrain.training.context import RunContext
 from gantrain.training.effects import refuse_without_effect
+from gantrain.training.expectations import expectations
 from gantrain.training.objective import Objective, ObjectiveSettings
 from gantrain.training.save_timer import SaveTimer
 
@@ -108,6 +109,11 @@ class Parts:
     def advice(self) -> str:
         """What to change if training waits for data; may be empty."""
         return advice(self.context.settings.data, self.dataset, self.stream.num_workers)
+
+    def expectations(self) -> list[str]:
+        """What this run lacks in comparison with usual ones."""
+        context = self.context
+        return expectations(self.model, self.stream, context.trainer, mode=context.settings.data["mode"])
 
     def cache_images(self) -> None:
         """Decode the training images into the cache, if there is one."""
