@@ -82,9 +82,8 @@ def _find(run: str, checkpoints_dir: str) -> Path:
         if any(folder.glob("*.pt")):
             return folder if folder.name not in ("", "..") else Path(os.path.abspath(folder))
     known = sorted({path.parent.as_posix() for place in RUNS for path in home.glob(f"{place}/*.pt")})
-    raise ConfigError(
-        f"resume={run}: expected 'auto', 'never', or the folder of a run with a checkpoint; {nearest(run, known)}"
-    )
+    expected = "expected 'auto', 'never', or the folder of a run with a checkpoint"
+    raise ConfigError(f"resume={run}: {expected}, not '{run}'; {nearest(run, known)}")
 
 
 def with_overrides(state: Mapping[str, Any], typed: Sequence[str]) -> dict[str, Any]:
