@@ -9,8 +9,8 @@ from gantrain.models.base import GAN, LatentGAN
 BUILT_IN = ("digits", "digits_lmdb", "digits2stripes", "edges2digits")  # Data whose runs are long enough as shipped.
 LATE_STEP = 10**6  # After every warm-up of a critic.
 
-# A round number between two measurements: with 64 pixels and 400 images, dcgan makes gray noise after 19 thousand images
-# and blobs after 96 thousand; on CIFAR-10 it is best after 5,376 thousand (configs/experiment/dcgan_cifar10.yaml).
+# A round number between two measurements: with 64 pixels and 400 images, dcgan makes gray noise after 19 thousand
+# images, and blobs after 96 thousand; on CIFAR-10 it is best after 5,376 (configs/experiment/dcgan_cifar10.yaml).
 KIMG_FROM_NOISE = 1000
 # With few images the discriminator memorises them: Karras et al. 2020, arXiv:2006.06676.
 IMAGES_FROM_NOISE = 5000
