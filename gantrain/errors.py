@@ -14,16 +14,25 @@ class ConfigError(Exception):
     """
 
     def __str__(self) -> str:
-        return "\n".join(map(_printable, self.args))
+        return "\n".join(_cut(printable(line)) for line in self.args)
 
 
 LONGEST_LINE = 2000  # Characters of a message.
 
 
-def _printable(line: str) -> str:
-    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+def printable(line: str) -> str:
+    """The line with escapes for control, bidirectional and other format characters, and for undecodable bytes.
+
+    In a name of a file they could send commands to the terminal, or show it as another name.
+    """
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+
+
+def _cut(line: str) -> str:
     half = LONGEST_LINE // 2
-    return shown if len(shown) <= LONGEST_LINE else f"{shown[:half]} [...] {shown[-half:]}"
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +35,7 @@ from gantrain.registry import import_plugins
 from gantrain.report.pages.page import PAGE
 from gantrain.report.pages.results_page import list_results, results_page
 from gantrain.report.pages.staging import staging_folder
+from gantrain.runtime import console
 from gantrain.training.build import EVALUATION_BATCH
 
 SAMPLES = 64  # The default number of samples.
@@ -87,7 +87,7 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
         page = _test_run(run, settings, data, data_name, device, command)
         with suppress(OSError):  # The run folder may be read-only.
             list_results(run)
-    print(f"Page: {page}", file=sys.stderr)
+    console.err(f"Page: {page}")
     return 0
 
 
@@ -236,7 +236,7 @@ def _held_out_metrics(model: GAN, spec: ImageSpec, job: _Job) -> dict[str, float
     except ConfigError as error:
         if not own:
             raise
-        print(f"no metrics on held-out data: {error}", file=sys.stderr)
+        console.err(f"no metrics on held-out data: {error}")
         return {}
     if own and not dataset.held_out:
         return {}

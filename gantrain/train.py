@@ -20,7 +20,7 @@ from gantrain.errors import ConfigError
 from gantrain.models.base import network_sizes
 from gantrain.report import Report
 from gantrain.report.provenance import provenance
-from gantrain.runtime import distributed
+from gantrain.runtime import console, distributed
 from gantrain.runtime.launch import launch
 from gantrain.runtime.run_lock import RunLock
 from gantrain.runtime.signals import Interruption, requeue, restore_sigint, safe_stderr
@@ -62,7 +62,7 @@ def _train_here(context: RunContext) -> int:
             from gantrain.training.dry_run import describe
 
             with closing(parts.stream):
-                print(describe(parts.model, parts.update, parts.stream, context.trainer))
+                console.out(*describe(parts.model, parts.update, parts.stream, context.trainer))
             return 0
         restore_sigint()  # Every library is imported by now.
         lock = RunLock(context.folder) if distributed.rank() == 0 else None  # Rank 0 writes for all.
@@ -155,7 +155,7 @@ if __name__ == "__main__":
     try:
         status = worker(sys.argv[1])
     except BaseException:
-        traceback.print_exc()
+        console.err(*traceback.format_exc().splitlines())
         status = 1
     # After an error the atexit handlers of a rank might wait for the other ranks forever, so they are skipped.
     if status == 0:

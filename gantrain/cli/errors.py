@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gantrain.errors import ConfigError
+from gantrain.runtime import console
 
 
 @dataclass
@@ -26,7 +26,7 @@ def fail(message: str | ConfigError) -> int:
 
         distributed.print_fatal_once(f"gantrain: {error}")
     else:
-        print(f"gantrain: {error}", file=sys.stderr)
+        console.err(*f"gantrain: {error}".split("\n"))
     return 2
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,8 +17,10 @@ from gantrain.cli.compose import Composed, add_resolvers
 from gantrain.cli.config_files import only_safe_files
 from gantrain.cli.errors import fail, report_errors
 from gantrain.cli.hydra_errors import in_one_line, is_of_hydra
+from gantrain.config.overrides import flatten
 from gantrain.errors import ConfigError
-from gantrain.runtime.signals import SCRATCH
+from gantrain.runtime import console
+from gantrain.runtime.signals import SCRATCH, scratch_folder
 
 if TYPE_CHECKING:
     from gantrain.sweeps.sweep import Sweep
@@ -43,16 +44,16 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
 
     def task(config: DictConfig) -> float | None:
         runtime = HydraConfig.get()
+        os.chdir(runtime.runtime.cwd)  # Paths are relative to it, also with hydra.job.chdir=true or in other processes.
         if sweep and not sweep.prepare(runtime.job.num, judged="optuna" in str(runtime.sweeper.get("_target_"))):
             return None
         try:
-            composed = Composed.of(config, runtime)
-        except (OmegaConfBaseException, RecursionError) as error:
-            message = in_one_line(error, command, typed)
-            statuses.append(fail(message))
+            composed = _resolved(config, runtime, command, typed)
+        except ConfigError as error:
+            statuses.append(fail(error))
             if sweep is not None:
                 overrides = cast(list[str], OmegaConf.to_container(runtime.overrides.task, resolve=False))
-                sweep.record_failure(overrides, dict(runtime.runtime.choices), message)
+                sweep.record_failure(overrides, dict(runtime.runtime.choices), str(error))
             return None
         try:
             with report_errors() as outcome:
@@ -68,7 +69,8 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
     add_resolvers()
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     with (
-        tempfile.TemporaryDirectory(prefix="gantrain-") as scratch,  # For Hydra's own records of a sweep.
+        scratch_folder() as scratch,  # For Hydra's own records of a sweep.
+        console.escaped_stdout(),
         process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", **{SCRATCH: scratch}),
         only_safe_files(),
     ):
@@ -86,3 +88,22 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
             message = in_one_line(error, command, typed) if is_composition else f"the sweep has ended early: {error!r}"
             statuses.append(fail(message))
     return max(statuses, default=0)
+
+
+def _resolved(config: DictConfig, runtime: Any, command: str, typed: list[str]) -> Composed:
+    """The composed configuration; ``runtime`` is Hydra's own.
+
+    Raises:
+        ConfigError: A value can't be resolved, or it names the temporary folder, which is deleted with its content.
+    """
+    try:
+        composed = Composed.of(config, runtime)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise ConfigError(in_one_line(error, command, typed)) from None
+    if runtime.job.chdir and (OmegaConf.is_missing(runtime.job, "num") or runtime.job.num == 0):
+        console.err("hydra.job.chdir=true has no effect: paths stay relative; checkpoints_dir=FOLDER moves the runs")
+    scratch = os.environ.get(SCRATCH)  # Not on another machine.
+    for key, value in flatten(composed.config).items():
+        if scratch and scratch in str(value):
+            raise ConfigError(f"{key}={value} is in a temporary folder of this command: give a folder of your own")
+    return composed

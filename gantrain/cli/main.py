@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from gantrain import __version__
 from gantrain.cli.arguments import config_flags, is_sweep, process, split
 from gantrain.cli.errors import fail, report_errors
+from gantrain.errors import ConfigError, nearest
+from gantrain.runtime import console
 from gantrain.runtime.signals import exit_on_sigint, restore_sigint
 
 if TYPE_CHECKING:
@@ -49,29 +51,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, 1, or 2 for mistakes, 128 + signal after an interruption.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if "-sc" in arguments or "--shell-completion" in arguments:
-        with report_errors() as outcome:
-            outcome.status = _complete(arguments)
-        return outcome.status
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0
-    if arguments[0] == "--version":
-        print(f"gantrain {__version__}")
-        return 0
-    command, *rest = arguments
-    if command not in COMMANDS:
-        from gantrain.errors import nearest
-
-        return fail(f"no command '{command}'; {nearest(command, COMMANDS)}")
+    training = arguments[:1] == ["train"]
     try:
-        with exit_on_sigint() if command in ("train", "test") else nullcontext(), report_errors() as outcome:
-            outcome.status = COMMANDS[command](rest)
+        with exit_on_sigint() if training or arguments[:1] == ["test"] else nullcontext(), report_errors() as outcome:
+            outcome.status = _run(arguments)
     except KeyboardInterrupt:
-        resumes = command == "train" and "resume=never" not in rest
+        resumes = training and "resume=never" not in arguments
         fail("interrupted" + ("; the same command resumes from the newest checkpoint, if there is one" * resumes))
         return 130
     return outcome.status
+
+
+def _run(arguments: list[str]) -> int:
+    if "-sc" in arguments or "--shell-completion" in arguments:
+        return _complete(arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        console.out(*HELP.splitlines())
+        return 0
+    if arguments[0] == "--version":
+        console.out(f"gantrain {__version__}")
+        return 0
+    command, *rest = arguments
+    if command not in COMMANDS:
+        raise ConfigError(f"no command '{command}'; {nearest(command, COMMANDS)}")
+    return COMMANDS[command](rest)
 
 
 def _train(arguments: list[str]) -> int:
@@ -136,16 +139,16 @@ def _list(arguments: list[str]) -> int:
     from gantrain.registry import REGISTRIES, import_plugins
 
     if any(word.startswith("-") for word in arguments):
-        print(HELP, end="")
+        console.out(*HELP.splitlines())
         return 0
     listed = [re.fullmatch(r"plugins=\[(.*)\]", word) for word in arguments]
     if None in listed:
         return fail(f"{arguments[listed.index(None)]}: gantrain list takes nothing but plugins=[MODULE,...]")
     import_plugins([name for found in listed if found for name in found[1].split(",")])
     for registry in REGISTRIES:
-        print(f"{registry.kind} ({registry.key}.{registry.choose_by})")
+        console.out(f"{registry.kind} ({registry.key}.{registry.choose_by})")
         for name in registry:
-            print(f"  {name:<12} {(registry[name].__doc__ or '').strip().splitlines()[0]}")
+            console.out(f"  {name:<12} {(registry[name].__doc__ or '').strip().splitlines()[0]}")
     return 0
 
 
@@ -153,7 +156,7 @@ def _compare(arguments: list[str]) -> int:
     from gantrain.sweeps.compare import main as compare
 
     if not arguments or {"-h", "--help"}.intersection(arguments):
-        print(
+        console.out(
             "gantrain compare RUN... | FOLDER [out=FOLDER] [checkpoints_dir=checkpoints]: compares runs, or all those "
             "of a folder or sweep, on a page and in runs.csv and runs.json"
         )
@@ -203,7 +206,7 @@ def _complete(arguments: list[str]) -> int:
     if "query" not in " ".join(rest):
         return run_hydra("train", rest, lambda _: 0)
     if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
-        print(" ".join(command for command in COMMANDS if command.startswith(words[1] if len(words) > 1 else "")))
+        console.out(" ".join(command for command in COMMANDS if command.startswith(words[1] if len(words) > 1 else "")))
         return 0
     program, command, *typed = words
     if command not in ("train", "test"):

@@ -7,7 +7,6 @@ from pathlib import Path, PurePosixPath
 from statistics import fmean
 
 from torch import Tensor
-from tqdm import tqdm
 
 from gantrain.data.base import ImageDataset, ImageSpec
 from gantrain.data.images.convert import write_image
@@ -19,6 +18,7 @@ from gantrain.inference.similarity import l1_distance, psnr, ssim
 from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.report.images import to_image, viewable
 from gantrain.report.pages.results_page import Row, results_page
+from gantrain.runtime import console
 
 # Label and unit of the mean of each per-image metric on the page.
 MEANS = {
@@ -145,7 +145,7 @@ def translate_all(
         images, batch_size, weights.device, weights.dtype, on_error=policy.on_error, left_out=policy.left_out
     )
     rows: list[Row] = []
-    with tqdm(total=total, desc=direction, unit="image", dynamic_ncols=True) as bar:
+    with console.bar(direction, total=total, unit="image", dynamic_ncols=True) as bar:
         for batch in batches:
             if "image" in batch and "image" not in translator.needs:
                 batch = {source if key == "image" else key: value for key, value in batch.items()}

@@ -20,6 +20,7 @@ from gantrain.report.log import CLOCK, LR_PREFIX, JsonlLog
 from gantrain.report.loggers import AsyncLogger, Logger, end_all
 from gantrain.report.pages.page import ASSETS, read_status, remove_leftovers
 from gantrain.report.pages.training_page import TrainingPage
+from gantrain.runtime import console
 from gantrain.runtime.atomic import write_file
 from gantrain.runtime.run_lock import LostFolderError
 
@@ -98,11 +99,11 @@ class Report:
             logger.begin(step, flatten(self._config), lines)
         if self._bar is not None:  # The run resumes from an earlier step.
             self._bar.close()
-        self._bar = tqdm(
+        self._bar = console.bar(
+            self.folder.name,
             total=math.ceil(total),
             initial=done,
             unit=unit,
-            desc=self.folder.name,
             dynamic_ncols=True,
             mininterval=0.1 if sys.stderr.isatty() else 30,  # Seconds; fewer lines in a log file.
         )
@@ -188,8 +189,8 @@ class Report:
 
     def say(self, lines: Iterable[str]) -> None:
         """Print lines above the progress bar."""
-        for line in lines if self._active else ():
-            tqdm.write(line, file=sys.stderr)
+        if self._active:
+            console.above_bars(*lines)
 
     def images(self, step: int, visuals: dict[str, Tensor]) -> None:
         """Save the model's visuals at ``step``, (N, C, H, W) in [-1, 1] by name, and add them to the page."""

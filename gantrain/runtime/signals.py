@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,9 +19,11 @@ from typing import Any, TextIO, cast
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 HANG_UPS = [getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name)]
 # Environment variables.
-SCRATCH = "GANTRAIN_SCRATCH"  # A temporary folder of the process, to be deleted.
+SCRATCH = "GANTRAIN_SCRATCH"  # For Hydra: the folder of ``scratch_folder``.
 LAUNCHER = "GANTRAIN_LAUNCHER"  # In a rank: the id of the process that started it.
 SWEEP = "GANTRAIN_SWEEP"  # In a process that runs jobs of a sweep: its own id (ranks inherit it) and the sweep's.
+
+_scratch: list[str] = []  # Not read from the environment, where a user could name a folder of their own.
 
 
 class Interruption:
@@ -96,6 +99,17 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
+@contextmanager
+def scratch_folder() -> Iterator[str]:
+    """A temporary folder, which is deleted at the end, or when Ctrl-C exits the process."""
+    with tempfile.TemporaryDirectory(prefix="gantrain-") as folder:
+        _scratch.append(folder)
+        try:
+            yield folder
+        finally:
+            _scratch.remove(folder)
+
+
 def exit_on_sigint() -> AbstractContextManager[None]:
     """Have Ctrl-C exit the process inside, until ``restore_sigint``.
 
@@ -112,8 +126,8 @@ def restore_sigint() -> None:
 
 def _exit(number: int, frame: FrameType | None) -> None:
     os.write(2, b"gantrain: interrupted during setup\n")
-    if SCRATCH in os.environ:
-        shutil.rmtree(os.environ[SCRATCH], ignore_errors=True)
+    for folder in _scratch:
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(128 + number)
 
 

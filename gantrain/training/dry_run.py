@@ -35,8 +35,8 @@ class _Trial(Updates):
     discriminator = generator
 
 
-def describe(model: GAN, update: Updates, stream: BatchStream, settings: TrainerSettings) -> str:
-    """A table of networks (shapes, parameters), the memory of a step, and the steps per epoch."""
+def describe(model: GAN, update: Updates, stream: BatchStream, settings: TrainerSettings) -> list[str]:
+    """The lines of a table of networks (shapes, parameters), the memory of a step, and the steps per epoch."""
     names = {module: name for name, module in model.named_modules()}
     networks = [*model.generators(), *model.discriminators()]
     shapes: dict[nn.Module, tuple[str, str]] = {}
@@ -80,17 +80,15 @@ def describe(model: GAN, update: Updates, stream: BatchStream, settings: Trainer
     activations = trial.peak * stream.batch_size / TRIAL_IMAGES / update.draws.world_size
     per_step = drawn * stream.batch_size
     images = ", ".join(f"{key} {_shape(first[key])}" for key in IMAGE_KEYS if key in first)
-    return "\n".join(
-        [
-            *table,
-            "",
-            f"images      {images}, {stream.size:,} in an epoch",
-            f"memory      about {4 * weights / 2**20:.0f} MiB for weights, gradients and optimizers, "
-            f"{activations / 2**20:.0f} MiB for the activations of a batch of {stream.batch_size}",
-            f"epoch       {stream.size / per_step:.1f} steps of {per_step} images",
-            "length      " + ", ".join(f"{key}={value}" for key, value in settings.length.items() if value is not None),
-        ]
-    )
+    return [
+        *table,
+        "",
+        f"images      {images}, {stream.size:,} in an epoch",
+        f"memory      about {4 * weights / 2**20:.0f} MiB for weights, gradients and optimizers, "
+        f"{activations / 2**20:.0f} MiB for the activations of a batch of {stream.batch_size}",
+        f"epoch       {stream.size / per_step:.1f} steps of {per_step} images",
+        "length      " + ", ".join(f"{key}={value}" for key, value in settings.length.items() if value is not None),
+    ]
 
 
 def _shape(tensor: Tensor) -> str:

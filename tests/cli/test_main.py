@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY, newest
+from PIL import Image
 from warm import Warm
 
 from gantrain.cli.main import main
@@ -141,6 +142,25 @@ def test_an_experiment_with_other_choices_is_another_run() -> None:
 def test_a_refused_sweep_leaves_no_files() -> None:
     assert main(["train", "-m", "data=single", "data.root=nowhere,nothing"]) == 2
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["hydra.job.chdir=true", "hydra.run.dir=out"],
+        ["hydra.job.chdir=true", "hydra.run.dir='${oc.env:GANTRAIN_SCRATCH}'"],
+        ["hydra.run.dir=out", "hydra.output_subdir=x"],
+    ],
+)
+def test_paths_of_a_run_are_relative_to_where_it_was_typed(typed: list[str]) -> None:
+    Path("images").mkdir()
+    for number in range(4):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(f"images/{number}.png")
+    data = ["data=single", "data.root=images", "data.crop_size=16", "name=x", "checkpoints_dir=here/runs"]
+    assert main(["train", *TINY, "trainer.steps=1", *data, *typed]) == 0
+    assert Path("here/runs/x/step_1.pt").is_file()
+    assert main(["test", "run=here/runs/x", "num=4", "out=made", *typed]) == 0
+    assert Path("made/index.html").is_file()
 
 
 def test_names_need_no_quoting_and_do_not_collide() -> None:

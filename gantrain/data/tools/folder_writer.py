@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from gantrain.data.sets.layout import differ_in_suffix, images_in, stems_of
+from gantrain.runtime import console
 from gantrain.runtime.directories import resumable_dir
 from gantrain.runtime.parallel import in_parallel
 
@@ -63,7 +64,7 @@ def write_folder(
         for path in folder.rglob("*"):
             if path not in complete and not path.is_dir():  # Its source has been removed since the interruption.
                 path.unlink()
-    print(f"{out}: {len(complete):,} images")
+    console.out(f"{out}: {len(complete):,} images")
 
 
 def by_stem(folder: Path) -> dict[str, Path]:

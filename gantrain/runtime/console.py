@@ -1,0 +1,77 @@
+"""Everything that is printed: lines, and progress bars. Names in them can't send commands to the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from gantrain.errors import printable
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+CLOSED_PIPE = 128 + 13  # The exit status that a shell reports for a tool whose reader has gone (SIGPIPE is 13).
+
+
+def out(*lines: str) -> None:
+    """Print lines on stdout; a closed pipe ends the process silently."""
+    _write(sys.stdout, *lines)
+
+
+def err(*lines: str) -> None:
+    """Print lines on stderr; a closed pipe ends the process silently."""
+    _write(sys.stderr, *lines)
+
+
+def bar(label: str, **options: Any) -> tqdm[Any]:
+    """A progress bar with a label; for the options see ``tqdm``."""
+    from tqdm import tqdm  # Help and completion do without it.
+
+    return tqdm(desc=printable(label), **options)
+
+
+def above_bars(*lines: str) -> None:
+    """Print lines on stderr, above the progress bars."""
+    from tqdm import tqdm
+
+    for line in lines:
+        tqdm.write(_encodable(printable(line), sys.stderr), file=sys.stderr)
+
+
+@contextmanager
+def escaped_stdout() -> Iterator[None]:
+    """Inside, what a library prints on stdout passes ``out``."""
+    with redirect_stdout(cast(TextIO, _Escaped(sys.stdout))):
+        yield
+
+
+class _Escaped:
+    """A text stream whose lines are printed by ``out``."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        _write(self._stream, *text.split("\n"), end="")
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _write(stream: TextIO, *lines: str, end: str = "\n") -> None:
+    try:
+        print(_encodable("\n".join(map(printable, lines)), stream), file=stream, end=end, flush=True)
+    except BrokenPipeError:
+        with suppress(OSError):  # The interpreter flushes the stream at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise SystemExit(CLOSED_PIPE) from None
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """The text, with escapes for the characters that the terminal's encoding lacks."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
