@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from bisect import bisect
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 
 class ConfigError(Exception):
@@ -18,6 +20,7 @@ class ConfigError(Exception):
 
 
 LONGEST_LINE = 2000  # Characters of a message.
+LONGEST_LIST = 400  # Characters of the choices or names in it.
 
 
 def printable(line: str) -> str:
@@ -41,4 +44,11 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, choices, n=1)
     if close:
         return f"did you mean '{close[0]}'?"
-    return f"there are: {', '.join(choices)}" if choices else "there are none"
+    return f"there are: {listed(choices)}" if choices else "there are none"
+
+
+def listed(words: Sequence[str]) -> str:
+    """The words in a line, as many as fit into ``LONGEST_LIST`` characters, and the number of the others."""
+    count = bisect(list(accumulate(len(word) + 2 for word in words)), LONGEST_LIST)
+    more = f", and {len(words) - count} more" if count < len(words) else ""
+    return ", ".join(words[:count]) + more

@@ -18,7 +18,7 @@ from gantrain.data.base import ImageSpec
 from gantrain.data.errors import OnError
 from gantrain.data.settings import DataSettings
 from gantrain.data.stream import in_order
-from gantrain.errors import ConfigError
+from gantrain.errors import ConfigError, listed
 from gantrain.inference.load import ReadPolicy, load_generator, read_run, rebuild, takes_average
 from gantrain.inference.sample import save_samples, wanted_labels
 from gantrain.inference.settings import TestSettings
@@ -101,7 +101,7 @@ def _check_used(settings: TestSettings) -> None:
     """Refuse settings that are missing, or that would have no effect."""
     if (settings.run is None) == (settings.weights is None):
         folder = Path(settings.checkpoints_dir).expanduser()
-        runs = ", ".join(sorted(str(path.parent) for path in folder.glob("*/config.yaml"))) or "none yet"
+        runs = listed(sorted(str(path.parent) for path in folder.glob("*/config.yaml"))) or "none yet"
         problem = "run is missing" if settings.run is None else "run and weights exclude each other"
         raise ConfigError(f"{problem}: give run={folder / 'NAME'} (available: {runs}) or weights=FILE.pth")
     if settings.run is not None and settings.dropout is not None:

@@ -22,7 +22,7 @@ from gantrain.runtime import console
 
 BOOLEANS = {"true": True, "false": False}
 OWN_FILES = {PAGE, ASSETS, "images"}
-SHOWN = 10  # Images of each warning on the terminal; the page has more.
+SHOWN = 10  # Images of each finding on the terminal; the page has more.
 
 
 def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], command: str) -> int:
@@ -97,9 +97,9 @@ def _print(
         console.out(f"classes, {title}: {few}" + (", ... (all on the page)" if len(counts) > SHOWN else ""))
     for finding in findings:
         console.out(f"{'would stop training' if finding.stops else 'warning'}: {finding.text}")
-        for item in finding.items if finding.stops else islice(finding.items, SHOWN):
+        for item in islice(finding.items, SHOWN):
             console.out(f"  {item}")
-        if not finding.stops and len(finding.items) > SHOWN:
+        if len(finding.items) > SHOWN:
             console.out("  ... (more on the page)")
 
 

@@ -30,6 +30,7 @@ from gantrain.runtime.signals import restore_sigint
 from gantrain.sweeps.sweep import Sweep
 
 MAX_MESSAGE = 400  # Characters of a run's error message in the summary.
+MAX_RUNS = 10  # Runs with an error in the summary.
 
 
 def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> int:
@@ -130,9 +131,11 @@ def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     done = [record for record in records if record["status"] == "done"]
     reported = [record for record in records if record["status"] != "done" or record["message"]]
     yield f"{len(done)} of {len(records)} runs are done" + (":" if reported else "")
-    for record in reported:
+    for record in reported[:MAX_RUNS]:
         message = " ".join(record["message"].split())[:MAX_MESSAGE]
         yield f"  {record['run']} {record['status']}" + (f": {message}" if message else "")
+    if len(reported) > MAX_RUNS:
+        yield f"  ... and {len(reported) - MAX_RUNS} more (all on the page)"
     measured = [record for record in done if record["objective"] is not None]
     if measured:
         best = (max if measured[0]["mode"] == "max" else min)(measured, key=lambda record: record["objective"])

@@ -65,10 +65,12 @@ class _Escaped:
 def _write(stream: TextIO, *lines: str, end: str = "\n") -> None:
     try:
         print(_encodable("\n".join(map(printable, lines)), stream), file=stream, end=end, flush=True)
-    except BrokenPipeError:
-        with suppress(OSError):  # The interpreter flushes the stream at its end.
+    except OSError as error:
+        with suppress(OSError):  # The interpreter flushes the stream again at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        raise SystemExit(CLOSED_PIPE) from None
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(CLOSED_PIPE) from None
+        raise
 
 
 def _encodable(text: str, stream: TextIO) -> str:

@@ -82,6 +82,49 @@ def test_completion_is_installed_by_the_line_in_the_help(capsys) -> None:
     assert capsys.readouterr().out.strip().endswith("hydra_bash_completion gantrain")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["train", "--cfg", "job"],
+        ["test", "--help"],
+        ["list"],
+        ["data"],
+        ["data", "lmdb", "--help"],
+        ["data", "check", "data=digits", "quick=true"],
+        ["compare"],
+        ["train", *TINY, "dry_run=true"],
+    ],
+    ids=" ".join,
+)
+def test_a_closed_pipe_ends_the_command_silently_as_other_tools(arguments: list[str], monkeypatch, capfd) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        with pytest.raises(SystemExit) as ended:
+            sys.exit(main(arguments))
+    assert ended.value.code == 141  # As a shell reports a tool that SIGPIPE has ended.
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("words", ["--help", "train --info config", "list"])
+def test_head_ends_a_long_output(words: str) -> None:
+    line = f"{shlex.quote(sys.executable)} -m gantrain {words} | head -n 1; echo status ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert ended.stderr == ""
+    assert ended.stdout.splitlines()[-1] in ("status 141", "status 0")  # It may have written all before.
+
+
+def test_a_full_disk_is_reported_in_one_line(capsys, monkeypatch) -> None:
+    with Path("/dev/full").open("w") as full, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        assert main(["--help"]) == 1
+    assert re.fullmatch("gantrain: .*No space left on device\n", capsys.readouterr().err)
+
+
 def test_list_prints_every_registry_with_a_line_for_each_name(capsys) -> None:
     assert main(["list"]) == 0
     out = capsys.readouterr().out

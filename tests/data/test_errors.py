@@ -241,3 +241,13 @@ def test_a_run_may_go_on_with_the_other_setting() -> None:
 def test_what_to_do_is_one_of_two_words() -> None:
     with pytest.raises(ConfigError, match=r"^data\.on_error: expected one of 'raise', 'skip', got 'ignore'$"):
         stream(on_error="ignore")
+
+
+def test_of_many_new_errors_the_first_are_named_and_the_rest_counted() -> None:
+    faults = Faults(1000, counted=True)
+    faults.add([f"image {number:02}"] for number in range(25))
+    lines = faults.news()
+    assert lines[0] == "warning: left out: image 00"
+    assert lines[-1] == "warning: left out: 15 more images"
+    assert len(lines) == 11
+    assert faults.news() == []
