@@ -27,6 +27,7 @@ from gantrain.runtime.signals import Interruption, requeue, restore_sigint, safe
 from gantrain.training import failures, resume
 from gantrain.training.build import Parts
 from gantrain.training.context import RunContext
+from gantrain.training.footprint import check_memory
 from gantrain.training.trainer import Trainer
 
 
@@ -62,8 +63,9 @@ def _train_here(context: RunContext) -> int:
             from gantrain.training.dry_run import describe
 
             with closing(parts.stream):
-                console.out(*describe(parts.model, parts.update, parts.stream, context.trainer))
+                console.out(*describe(parts))
             return 0
+        check_memory(parts)
         restore_sigint()  # Every library is imported by now.
         lock = RunLock(context.folder) if distributed.rank() == 0 else None  # Rank 0 writes for all.
         with safe_stderr(), lock or nullcontext(), interruption, closing(parts.stream):
