@@ -22,7 +22,7 @@ FLAGS: dict[str, tuple[str, ...] | None] = {
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Hydra's flags with their values, and the overrides, which Hydra expects in one block.
+    """Hydra's flags with their values, and the overrides, which Hydra expects in one block, with its quotes.
 
     Raises:
         ConfigError: A flag is unknown, given twice, or has a wrong value.
@@ -30,9 +30,12 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     flags: list[str] = []
     overrides: list[str] = []
     rest = iter(arguments)
+    sweeps = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(arguments)
     for word in rest:
         if not word.startswith("-"):
-            overrides.append(word)
+            from gantrain.cli.quoting import quoted  # Hydra takes time that help needs not.
+
+            overrides.append(quoted(word, sweeps=sweeps))
             continue
         name, equals, value = word.partition("=")
         if name not in FLAGS:

@@ -42,6 +42,9 @@ def report_errors() -> Iterator[Outcome]:
         fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         outcome.status = 1
     except (MemoryError, RuntimeError) as error:
+        if "home directory" in str(error):  # Of ``Path.expanduser``.
+            outcome.status = fail("a path starts with ~, and there is no home folder for that name; give it in full")
+            return
         texts = ("out of memory", "allocate memory", "Storage size calculation overflowed")  # NumPy's and torch's.
         if isinstance(error, RuntimeError) and not any(text in str(error) for text in texts):
             raise

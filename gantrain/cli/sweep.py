@@ -61,7 +61,7 @@ def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> i
     status, interrupted = 0, False
     try:
         restore_sigint()  # An interrupted sweep still reports its runs.
-        status = run_hydra("train", [*demo_data(typed, flags), *folder, *arguments], job, sweep)
+        status = run_hydra("train", [*demo_data(typed, flags), *arguments, *folder], job, sweep)
         interrupted = status > 128
     except KeyboardInterrupt:
         interrupted = True
@@ -93,7 +93,7 @@ def plan(arguments: Sequence[str], flags: Sequence[str], typed: Sequence[str]) -
         # Each run has reported its error by itself.
         logging.getLogger("hydra_plugins.hydra_optuna_sweeper").setLevel(logging.CRITICAL)
     quoted = str(sweep.folder).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
-    return sweep, [] if given else [f"hydra.sweep.dir='{quoted}'"]
+    return sweep, [] if given and given[-1][:1] != "~" else [f"hydra.sweep.dir='{quoted}'"]
 
 
 def _runs_folder(flags: Sequence[str], fixed: Sequence[str]) -> Path:
