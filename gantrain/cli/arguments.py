@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from gantrain.cli.guesses import guess
 from gantrain.errors import ConfigError, nearest
 from gantrain.runtime.signals import environment
 
@@ -39,8 +40,9 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             continue
         name, equals, value = word.partition("=")
         if name not in FLAGS:
-            other = "a setting is typed KEY=VALUE, as in data.root=FOLDER"
-            raise ConfigError(f"no flag {name}; {close if (close := nearest(name, FLAGS))[:3] == 'did' else other}")
+            close = nearest(name, FLAGS)
+            other = close if close[:3] == "did" else "a setting is typed KEY=VALUE, as in data.root=FOLDER"
+            raise ConfigError(f"no flag {name}; {guess(name, 'train') or guess(name, 'test') or other}")
         if name in flags or any(flag.startswith(f"{name}=") for flag in flags):
             raise ConfigError(f"{name} is given twice")
         flags += [word] if equals or FLAGS[name] is None else [word, *itertools.islice(rest, 1)]

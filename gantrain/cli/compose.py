@@ -23,7 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gantrain.cli.arguments import config_flags
 from gantrain.cli.config_files import only_safe_files
-from gantrain.cli.hydra_errors import group_options, in_one_line
+from gantrain.cli.guesses import group_options, typed_choice
+from gantrain.cli.hydra_errors import in_one_line
 from gantrain.config.naming import name_of_run
 from gantrain.config.overrides import LENGTH, split_override
 from gantrain.errors import ConfigError
@@ -155,6 +156,9 @@ def complete(composed: Composed) -> dict[str, Any]:
     from gantrain.training.init_from import adopt_architecture
 
     config = {key: value for key, value in composed.config.items() if key not in COMPOSITION_ONLY}
+    for side, value in config["network"].items():
+        if isinstance(value, str) and (meant := typed_choice(f"network.{side}", value)):
+            raise ConfigError(f"network.{side}={value}: a network is chosen as a group; {meant}")
     if config["name"] is None:
         config["name"] = name_of_run(composed.overrides, composed.choices)
     typed = {split_override(override)[0] for override in composed.overrides}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from gantrain import __version__
 from gantrain.cli.arguments import config_flags, is_sweep, process, split
 from gantrain.cli.errors import fail, report_errors
+from gantrain.cli.guesses import guess_path
 from gantrain.errors import ConfigError, nearest
 from gantrain.runtime import console
 from gantrain.runtime.signals import exit_on_sigint, restore_sigint
@@ -113,6 +114,8 @@ def _test(arguments: list[str]) -> int:
     flags, typed = split(arguments)
 
     def test_composed(composed: Composed) -> int:
+        if meant := guess_path(str(composed.config["run"])):
+            raise ConfigError(f"run={composed.config['run']}: a file, and run is a folder; {meant}")
         from gantrain.test import test
 
         restore_sigint()
