@@ -99,7 +99,7 @@ def refuse_open_braces(typed: list[str]) -> None:
     if len(shards) > 1:
         raise ConfigError(
             f"data.root is given {len(shards)} times, from {shards[0]} to {shards[-1]}: if the shell has expanded a "
-            "pattern, quote it twice: \"data.root='shards/{000..012}.tar'\""
+            "pattern, quote it: 'data.root=shards/{000..012}.tar'"
         )
 
 
