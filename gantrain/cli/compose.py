@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gantrain.cli.arguments import config_flags
 from gantrain.cli.config_files import only_safe_files
+from gantrain.cli.early import check_values
 from gantrain.cli.guesses import group_options, typed_choice
 from gantrain.cli.hydra_errors import in_one_line
 from gantrain.config.naming import name_of_run
@@ -153,8 +154,6 @@ def complete(composed: Composed) -> dict[str, Any]:
 
     This is the only function that changes a configuration after Hydra has composed it.
     """
-    from gantrain.training.init_from import adopt_architecture
-
     config = {key: value for key, value in composed.config.items() if key not in COMPOSITION_ONLY}
     for side, value in config["network"].items():
         if isinstance(value, str) and (meant := typed_choice(f"network.{side}", value)):
@@ -164,6 +163,9 @@ def complete(composed: Composed) -> dict[str, Any]:
     typed = {split_override(override)[0] for override in composed.overrides}
     if typed.intersection(LENGTH):  # It replaces the length in the file of the data set, in any unit.
         config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in typed}
+    check_values(config)
+    from gantrain.training.init_from import adopt_architecture  # It imports torch.
+
     return adopt_architecture(config, composed.overrides)
 
 
