@@ -38,6 +38,15 @@ def _cut(line: str) -> str:
     return line if len(line) <= LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
 
 
+LONGEST_REASON = 300  # Characters of the text of a library.
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of a library's error, cut; its type if it has no text."""
+    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]} [...]"
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A suggestion for a mistyped word: the closest choice, or else the list of all."""
     choices = sorted(set(choices) - {word})

@@ -73,7 +73,14 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
         ConfigError: The configuration is wrong, or the run can't be tested.
     """
     # The configuration of a data set may also contain how to train on it.
-    keys = {"data": None, **{key: value for key, value in config.items() if key not in ("trainer", "network", "model")}}
+    keys = {
+        "data": None,
+        **{
+            key: value
+            for key, value in config.items()
+            if key not in ("trainer", "network", "network_defaults", "model")
+        },
+    }
     settings = construct(TestSettings, keys, key="")
     import_plugins(settings.plugins)
     device = choose_device(settings.accelerator)
@@ -240,6 +247,7 @@ def _held_out_metrics(model: GAN, spec: ImageSpec, job: _Job) -> dict[str, float
         return {}
     if own and not dataset.held_out:
         return {}
+    dataset.use_class_names(spec.class_names)
     if dataset.spec != spec:
         raise ConfigError("data: its image size, channels or classes differ from those that the run was trained on")
     dtype, policy = next(model.parameters()).dtype, job.policy

@@ -26,12 +26,12 @@ from gantrain.runtime.run_lock import RunLock
 from gantrain.runtime.signals import Interruption, requeue, restore_sigint, safe_stderr
 from gantrain.training import failures, resume
 from gantrain.training.build import Parts
-from gantrain.training.context import RunContext
+from gantrain.training.context import Defaults, RunContext
 from gantrain.training.footprint import check_memory
 from gantrain.training.trainer import Trainer
 
 
-def train(config: dict[str, Any], overrides: list[str] | None = None, defaults: dict[str, Any] | None = None) -> int:
+def train(config: dict[str, Any], overrides: list[str] | None = None, defaults: Defaults = lambda: None) -> int:
     """Train as configured, in this process or in several; ``RunContext`` describes the arguments.
 
     Returns:
@@ -47,7 +47,7 @@ def train(config: dict[str, Any], overrides: list[str] | None = None, defaults: 
     # A wrong configuration is reported once, before any rank starts.
     Parts.build(replace(context, device=torch.device("cpu")), world_size=processes)
     restore_sigint()
-    job = {"config": context.config, "overrides": context.overrides, "defaults": context.defaults}
+    job = {"config": context.config, "overrides": context.overrides, "defaults": context.defaults()}
     return launch("gantrain.train", job, processes)
 
 
@@ -122,7 +122,7 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
         advice=parts.advice,
         active=distributed.rank() == 0,
         home=context.settings.runs_folder,
-        defaults=context.defaults,
+        defaults=context.defaults(),
         facts={"seed": str(context.settings.seed), **provenance(context.device)},
         networks=network_sizes(parts.model),
     )
@@ -143,7 +143,7 @@ def worker(path: str) -> int:
     job = json.loads(Path(path).read_text())
     Path(path).with_name(f"{os.getpid()}.rank").touch()
     try:
-        return train(job["config"], job["overrides"], job["defaults"])
+        return train(job["config"], job["overrides"], lambda: job["defaults"])
     except distributed.LostRankError:
         return distributed.LOST
     except (ConfigError, OSError) as error:

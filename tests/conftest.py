@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.spawn
 import os
 import shutil
 import signal
@@ -21,10 +22,12 @@ from translated import RESNET, SIZES, image, inside, layout
 from warm import Warm
 
 from gantrain.checkpoints.store import Checkpoints
+from gantrain.cli.compose import add_resolvers
 from gantrain.cli.main import main
 from gantrain.runtime.signals import Interruption
 
-pytest_plugins = ["browsing"]
+pytest_plugins = ["browsing", "checkpoint_states"]
+add_resolvers()  # For tests that compose configurations by Hydra alone.
 
 TINY = ["data.load_size=16", "data.batch_size=4", "network.width=4", "trainer.accelerator=cpu"]
 MODELS = ["gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan"]
@@ -69,8 +72,9 @@ def warm() -> Iterator[Warm]:
 
 @pytest.fixture
 def warm_python(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes that libraries start as ``sys.executable`` are forked by the server."""
+    """Processes that libraries start as ``sys.executable``, or spawn, are forked by the server."""
     monkeypatch.setattr(sys, "executable", warm.python)
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(warm.python))
 
 
 @pytest.fixture
@@ -120,6 +124,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def newest(name: str) -> dict:
     """The newest checkpoint of a run."""
     return Checkpoints(Path("checkpoints") / name).load()
+
+
+def assert_mentions(message: str, *parts: object) -> None:
+    """Assert that a message contains each part: keys, values and the remedy, in any wording."""
+    missing = [str(part) for part in parts if str(part) not in message]
+    assert not missing, f"{missing} not in: {message}"
 
 
 def assert_same_bits(one: object, other: object, place: str = "") -> None:

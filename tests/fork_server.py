@@ -90,7 +90,7 @@ def run_python(argv: list[str]) -> int:
 
 
 def parent_through(proxy: int) -> Callable[[], int]:
-    """``os.getppid`` for this process: the parent of the one that stands in for it."""
+    """``os.getppid`` for this process: the parent of the process that it replaces."""
     this, getppid, status = os.getpid(), os.getppid, Path(f"/proc/{proxy}/status")
 
     def parent() -> int:

@@ -1,4 +1,4 @@
-"""Stands in for ``python``: lets the fork server of ``warm`` run the command, and ends as that ends.
+"""Replaces ``python``: lets the fork server of ``warm`` run the command, and exits with its status.
 
 It gets the path of the server's socket, that of the executable that it is started as, and the arguments of ``python``.
 """

@@ -1,4 +1,4 @@
-"""What tests have other processes do. It is a module of its own, since a spawned process can't import a test module."""
+"""Functions that tests run in spawned processes, which cannot import a test module."""
 
 from __future__ import annotations
 

@@ -15,9 +15,10 @@ from PIL import Image
 from gantrain.data.sets.lmdb_index import open_database
 
 
-def encoded(kind: str = "PNG", seed: int = 0, size: int = 8) -> bytes:
+def encoded(kind: str = "PNG", seed: int = 0, height: int = 8, width: int = 8) -> bytes:
+    """An image file of noise."""
     file = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(file, kind)
     return file.getvalue()
 
@@ -35,10 +36,22 @@ def classes(count: int = 6) -> dict[str, bytes]:
 
 
 def write(path: Path, values: dict[bytes, bytes]) -> Path:
+    """Put values into an LMDB, new or not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with lmdb.open(str(path), map_size=1 << 26) as environment, environment.begin(write=True) as transaction:
         for key, value in values.items():
             transaction.put(key, value)
     return path
+
+
+def numbered(path: Path, count: int = 10_000) -> Path:
+    """An LMDB whose value number n is n in decimal."""
+    return write(path, {key_of(number): b"%d" % number for number in range(count)})
+
+
+def key_of(number: int) -> bytes:
+    """Its key in ``numbered``: 40 hexadecimal digits."""
+    return b"%040x" % (number * 7919)
 
 
 def content(path: Path) -> dict[bytes, bytes]:

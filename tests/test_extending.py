@@ -1,4 +1,4 @@
-"""EXTENDING.md as it is printed: its files are written to the paths they name, its commands are run, in order."""
+"""EXTENDING.md: its files are written to the paths that they name, and its commands are run in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import gantrain.training.build  # noqa: F401 - registers gantrain's own classes, which stay
+import gantrain.training.build  # noqa: F401 - registers gantrain's own classes first
 from gantrain.cli.main import main
 from gantrain.registry import REGISTRIES
 
@@ -29,7 +29,7 @@ def section(title: str) -> list[tuple[str, str]]:
 
 @pytest.fixture(autouse=True)
 def no_plugin_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Registries, modules and the search path are as before once the test is over."""
+    """Restore registries, modules and the search path after the test."""
     classes = [dict(registry._classes) for registry in REGISTRIES]
     modules = set(sys.modules)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -44,7 +44,7 @@ def no_plugin_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def install(folder: Path) -> None:
-    """What ``pip install`` does with a pure package, without its half minute: files and metadata on the path."""
+    """Put the files and metadata of a pure package on the path, as ``pip install`` does in half a minute."""
     tomllib = pytest.importorskip("tomllib")  # Python 3.11
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     metadata = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
@@ -59,7 +59,7 @@ def install(folder: Path) -> None:
 
 
 def follow(title: str) -> None:
-    """Do what a section says: write its files, run its commands."""
+    """Write the files of a section and run its commands."""
     blocks = section(title)
     assert blocks
     for language, text in blocks:
@@ -135,7 +135,7 @@ def test_the_packaged_plugin_is_found_by_its_entry_point(capsys) -> None:
     assert logged(f"square_{RUN}")["step"] == 4
 
 
-def test_every_code_block_of_the_page_is_followed() -> None:
+def test_every_code_block_of_the_page_is_run() -> None:
     titles = ["A model", "A network", "A data mode", "An optimizer", "A logger", "Packaging a plug-in"]
     assert sum(len(section(title)) for title in titles) == len(BLOCK.findall(EXTENDING.read_text(encoding="utf-8")))
 

@@ -40,9 +40,7 @@ FLOORS = [
     ["__init__", "__main__"],
 ]
 LEVEL = {room: number for number, floor in enumerate(FLOORS) for room in floor}
-
-
-# Words that a user of PyTorch would not expect; the field has better ones.
+# Words that a user of PyTorch would not expect.
 UNWANTED_WORDS = [
     *("told", "nobody", "whoever", "sight", "from memory", "to the same bits", "what there is", "is had", "let go"),
     *("lost touch", "without a word"),
@@ -167,7 +165,7 @@ def test_everything_public_has_a_docstring_of_its_own_or_inherits_one() -> None:
     assert not missing
 
 
-def test_the_package_speaks_the_language_of_the_field() -> None:
+def test_no_file_contains_an_unwanted_word() -> None:
     unwanted = re.compile(rf"\b({'|'.join(UNWANTED_WORDS)})\b", re.IGNORECASE)
     texts = [*files(), *(ROOT / "configs").rglob("*.yaml")]
     texts += [path for path in (PACKAGE / "report/assets").glob("*") if path.suffix in (".css", ".html", ".js")]
@@ -232,7 +230,8 @@ def test_the_command_works_in_a_clone_without_an_installation_of_it() -> None:
     assert "name: dcgan" in result.stdout
 
 
-# ---- the distributions
+# ---- distributions
+
 
 BUILD = """
 import os, sys, tarfile

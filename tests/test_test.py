@@ -1,4 +1,4 @@
-"""``gantrain test`` and ``gantrain.load``, which need nothing but the folder of a run."""
+"""``gantrain test`` and ``gantrain.load``, which need only the folder of a run."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_without_labels_every_class_is_a_row(trained) -> None:
     assert Image.open("mine/grid.png").size == (3 * 18 + 2, 10 * 18 + 2)
 
 
-def test_a_call_that_fails_leaves_the_samples_of_the_last_one(trained, monkeypatch, capsys) -> None:
+def test_a_failed_call_does_not_change_earlier_samples(trained, monkeypatch, capsys) -> None:
     test = ["test", f"run={trained('dcgan')}", "out=mine"]
     assert main([*test, "num=3"]) == 0
     before = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
@@ -116,7 +116,7 @@ def test_other_data_adds_its_name_to_the_folder(trained) -> None:
     assert (run / "results/test_1/index.html").exists()
 
 
-def test_load_gives_the_generator_as_trained_or_averaged(train) -> None:
+def test_load_returns_the_trained_or_the_averaged_generator(train) -> None:
     state = train("run", "trainer.steps=3", "model.ema=0.5")
     last = gantrain.load("checkpoints/run", network_weights="last")
     average = gantrain.load("checkpoints/run")
@@ -141,13 +141,13 @@ def test_the_images_on_the_page_are_those_of_the_loaded_model(train) -> None:
     assert on_page.tobytes() == again.tobytes()
 
 
-def test_load_names_the_steps_that_are_there(train) -> None:
+def test_load_reports_the_steps_that_exist(train) -> None:
     train("run", "trainer.steps=4", "trainer.save_every=2")
     with pytest.raises(ConfigError, match=r"no step 3 in checkpoints/run \(found: step_2, step_4\)"):
         gantrain.load("checkpoints/run", step=3)
 
 
-def test_a_checkpoint_that_carries_code_is_refused(trained, capsys) -> None:
+def test_a_checkpoint_with_code_is_refused(trained, capsys) -> None:
     run = trained("dcgan")
 
     class Evil:
@@ -178,7 +178,7 @@ def images_of(model: Any) -> torch.Tensor:
     return model.translate(ramps, "b_to_a", seeds=range(10))
 
 
-def test_a_checkpoint_of_every_format_still_makes_its_images() -> None:
+def test_a_checkpoint_of_every_format_generates_the_same_images() -> None:
     formats = sorted((Path(__file__).parent / "checkpoints").glob("format_*"))
     assert [path.name for path in formats] == ["format_1", "format_2", "format_3"]
     for run in formats:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
+from tiny_keys import (
+    CONV_KEYS,
+    DCGAN_KEYS,
+    IMAGES,
+    LATENT_KEYS,
+    MLP_KEYS,
+    PAIRS,
+    RESNET_KEYS,
+    SPEC,
+    TRANSLATION_KEYS,
+    UNET_KEYS,
+)
 from torch import Tensor, nn
 
 from gantrain import models  # noqa: F401 - registers the models
@@ -26,102 +38,6 @@ from gantrain.registry import MODELS
 from gantrain.runtime.seeding import StepRandom
 
 CPU = torch.device("cpu")
-SPEC = ImageSpec(height=4, width=4, channels={"image": 1}, depth={"image": "uint8"}, class_names=("zero", "one", "two"))
-LATENT_KEYS = {
-    "latent_dim": 3,
-    "noise": "normal",
-    "loss": "logistic",
-    "critic_steps": 1,
-    "label_smoothing": 0.0,
-    "gradient_penalty": 0.0,
-    "r1": 0.0,
-    "pool_size": 0,
-    "ema": 0.0,
-}
-MLP_KEYS = {
-    "num_classes": 0,
-    "hidden": 5,
-    "num_layers": 1,
-    "doubling": True,
-    "label_dim": 2,
-    "dropout": 0.0,
-    "norm": "none",
-    "init": "default",
-    "init_gain": 1.0,
-}
-DCGAN_KEYS = {
-    "num_classes": 0,
-    "width": 2,
-    "extra_layers": 0,
-    "norm": "batch",
-    "order": "conv_norm_act",
-    "init": "normal",
-    "init_gain": 0.02,
-}
-
-# of models that translate: pairs of images, and colour images
-PAIRS = ImageSpec(height=32, width=32, channels={"a": 2, "b": 2}, depth={"a": "uint8", "b": "uint8"})
-IMAGES = ImageSpec(height=32, width=32, channels={"image": 3}, depth={"image": "uint8"})
-PIX2PIX_KEYS = {"loss": "logistic", "lambda_l1": 100.0, "label_smoothing": 0.0, "gradient_penalty": 0.0, "ema": 0.0}
-TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
-    "pix2pix": PIX2PIX_KEYS,
-    "colorization": PIX2PIX_KEYS,
-    "cyclegan": {
-        "loss": "least_squares",
-        "lambda_a": 10.0,
-        "lambda_b": 7.0,  # unlike the other, so that one can't pass for the other
-        "lambda_identity": 0.5,
-        "cycle_loss": "l1",
-        "pool_size": 0,
-        "label_smoothing": 0.0,
-        "gradient_penalty": 0.0,
-        "ema": 0.0,
-    },
-}
-CONV_KEYS = {"width": 4, "norm": "instance", "init": "default", "init_gain": 1.0}
-RESNET_KEYS = {
-    **CONV_KEYS,
-    "blocks": 1,
-    "downsamplings": 2,
-    "kernel": 3,
-    "stem": 7,
-    "padding": "reflection",
-    "dropout": 0.0,
-    "upsample": "transposed",
-}
-UNET_KEYS = {**CONV_KEYS, "depth": None, "dropout": 0.0, "skips": True, "upsample": "transposed"}
-
-# Of every registered network, without the runtime arguments.
-NETWORK_KEYS: dict[str, dict[str, dict[str, Any]]] = {
-    "generator": {
-        "dcgan": {key: value for key, value in DCGAN_KEYS.items() if key != "num_classes"} | {"label_dim": 2},
-        "mlp": {key: value for key, value in MLP_KEYS.items() if key != "num_classes"},
-        "resnet": RESNET_KEYS,
-        "unet": UNET_KEYS,
-        "unet_resize": {**CONV_KEYS, "depth": 2, "dropout": 0.0},
-    },
-    "discriminator": {
-        "dcgan": {key: value for key, value in DCGAN_KEYS.items() if key != "num_classes"} | {"dropout": 0.0},
-        "mlp": {key: value for key, value in MLP_KEYS.items() if key != "num_classes"},
-        "patchgan": {**CONV_KEYS, "layers": 2},
-        "patchgan_textbook": CONV_KEYS,
-        "pixelgan": CONV_KEYS,
-    },
-}
-# Of every registered model from noise, beside ``LATENT_KEYS``.
-WGAN_KEYS = {"loss": "wasserstein", "clip": 0.3, "warmup_critic_steps": 0, "warmup_steps": 0, "warmup_every": 0}
-OWN_KEYS: dict[str, dict[str, Any]] = {
-    "gan": {},
-    "dcgan": {},
-    "lsgan": {"loss": "least_squares"},
-    "wgan": WGAN_KEYS,
-    "wgan_gp": {"loss": "wasserstein", "gradient_penalty": 10.0},
-    "cgan": {},
-    "acgan": {"lambda_class": 0.5},
-    "sgan": {},
-    "infogan": {"categories": 3, "continuous": 2, "lambda_categorical": 0.5, "lambda_continuous": 0.1},
-}
-LABELLED = ["cgan", "acgan", "sgan"]
 
 
 def mlp_generator(**keys: Any) -> MLPGenerator:
@@ -260,31 +176,31 @@ def adam_updates(model: GAN, lr: float = 2e-4) -> Updates:
 
 
 class AdamByHand:
-    """Algorithm 1 of Kingma and Ba 2015 (arXiv:1412.6980), line by line, with betas of 0.5 and 0.999."""
+    """Algorithm 1 of Kingma and Ba 2015 (arXiv:1412.6980), line by line."""
 
-    def __init__(self, *networks: nn.Module, lr: float = 2e-4) -> None:
-        self.lr = lr
-        self.weights = [parameter for network in networks for parameter in network.parameters()]
+    def __init__(self, weights: Iterable[Tensor], *, lr: float = 2e-4, betas: tuple[float, float] = (0.5, 0.999)):
+        self.lr, self.betas = lr, betas
+        self.weights = list(weights)
         self.means = [torch.zeros_like(weight) for weight in self.weights]
         self.squares = [torch.zeros_like(weight) for weight in self.weights]
         self.number = 0
 
     def step(self, loss: Tensor) -> None:
-        slopes = torch.autograd.grad(loss, self.weights)
+        (beta1, beta2), slopes = self.betas, torch.autograd.grad(loss, self.weights)
         self.number += 1
         with torch.no_grad():
             for place, (weight, slope) in enumerate(zip(self.weights, slopes, strict=True)):
-                self.means[place] = 0.5 * self.means[place] + 0.5 * slope
-                self.squares[place] = 0.999 * self.squares[place] + 0.001 * slope**2
-                mean = self.means[place] / (1 - 0.5**self.number)
-                square = self.squares[place] / (1 - 0.999**self.number)
+                self.means[place] = beta1 * self.means[place] + (1 - beta1) * slope
+                self.squares[place] = beta2 * self.squares[place] + (1 - beta2) * slope**2
+                mean = self.means[place] / (1 - beta1**self.number)
+                square = self.squares[place] / (1 - beta2**self.number)
                 weight -= self.lr * mean / (square.sqrt() + 1e-8)
 
 
 def play(
     model: GAN, batches: Iterator[Batch], update: Updates, steps: int = 10, *, start: int = 0
 ) -> list[dict[str, float]]:
-    """What so many steps log, of which the first has the number ``start``."""
+    """The logged values of so many steps, the first of which has the number ``start``."""
     logged = []
     for step in range(start, start + steps):
         update.begin(step, 0.0)
@@ -293,10 +209,10 @@ def play(
 
 
 class Watched(Updates):
-    """Updates by plain gradient descent that write down the loss of each and who moved.
+    """Updates by plain gradient descent that record the loss of each and the parameters that changed.
 
     Attributes:
-        log: The side and the names of the parameters that moved, per update.
+        log: The side and the names of the parameters that changed, per update.
         losses: The side and the loss that it was given, per update.
     """
 
@@ -335,7 +251,7 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
 
 
 def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    """The names of the parameters that are not bitwise what they were."""
+    """The names of the parameters that are not bit-identical."""
     return {name for name, value in before.items() if not torch.equal(value, after[name])}
 
 

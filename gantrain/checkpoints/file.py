@@ -65,17 +65,19 @@ def read(path: Path) -> dict[str, Any]:
     """The state in a file, with tensors on the CPU, upgraded to the newest format.
 
     Raises:
-        CorruptCheckpointError: The file is truncated or changed.
+        CorruptCheckpointError: The file is truncated or changed, or the disk can't read it.
         ConfigError: It is not a checkpoint, contains pickled code, or was written by a newer gantrain.
     """
     try:
+        if path.exists() and not path.is_file():  # Opening a named pipe would wait for a writer.
+            raise CorruptCheckpointError(f"can't read {path}: it is not a regular file")
         with path.open("rb") as file:
             verified = _verify_checksum(file, path)
             if not verified:
                 _verify_archive(file, path)
             state = _load(file, path, verified=verified)
     except OSError as error:
-        raise ConfigError(f"can't read {path}: {error.strerror or error}") from None
+        raise CorruptCheckpointError(f"can't read {path}: {error.strerror or error}") from None
     version = state.get("format") if isinstance(state, dict) else None
     if not isinstance(version, int):
         raise ConfigError(f"{path} is not a checkpoint of gantrain")

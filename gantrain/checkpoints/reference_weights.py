@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gantrain.errors import ConfigError
 from gantrain.networks.common import Norm
 from gantrain.registry import DISCRIMINATORS, GENERATORS
+from gantrain.runtime.storage import explain
 
 State: TypeAlias = dict[str, Tensor]
 REFERENCE = "pytorch-CycleGAN-and-pix2pix"
@@ -91,7 +92,7 @@ def _load(path: Path, run_key: str) -> State:
         with path.open("rb") as file:
             start = file.read(4)
     except OSError as error:
-        raise ConfigError(f"can't read {path}: {error.strerror}") from None
+        raise ConfigError(explain(error, f"read {path}")) from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about what is then refused.

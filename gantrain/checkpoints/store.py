@@ -136,7 +136,9 @@ class Checkpoints:
                 return checkpoint_file.read(path)
             except CorruptCheckpointError as error:
                 distributed.print_rank_zero(f"warning: {error}; trying the previous checkpoint")
-        raise ConfigError(f"all checkpoints in {self.folder} are corrupt; give resume=never to start over")
+        raise ConfigError(
+            f"all checkpoints in {self.folder} are corrupt or unreadable; give resume=never to start over"
+        )
 
     def remove_all(self) -> None:
         """Delete every checkpoint of the folder."""

@@ -30,8 +30,12 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     flags: list[str] = []
     overrides: list[str] = []
-    rest = iter(arguments)
     sweeps = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(arguments)
+    words = [*arguments]
+    for place, (word, after) in enumerate(itertools.zip_longest(arguments, arguments[1:])):
+        if word in ("--info", "-i") and after not in (FLAGS[word] or ()):
+            words[place] = "--info=all"  # Hydra's default, which may be followed by an override.
+    rest = iter(words)
     for word in rest:
         if not word.startswith("-"):
             from gantrain.cli.quoting import quoted  # Hydra takes time that help needs not.
@@ -53,6 +57,9 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         elif value in ("", name) or value not in (choices or (value,)):
             wanted = ", ".join(choices) if choices else "a value"
             raise ConfigError(f"{name} needs {wanted}" + (f", not {value}" if value not in ("", name) else ""))
+    names = {flag.partition("=")[0] for flag in flags}
+    if names & {"--package", "-p"} and not names & {"--cfg", "-c"}:
+        raise ConfigError("--package shows a part of what --cfg shows: give both, as in --cfg job --package model")
     return flags, overrides
 
 
@@ -67,9 +74,27 @@ def config_flags(flags: Sequence[str]) -> list[str]:
 
 def is_sweep(flags: Sequence[str], typed: Sequence[str]) -> bool:
     """Whether a sweep is requested, and no help."""
-    shown = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}
     asked = {"-m", "--multirun"}.intersection(flags) or "hydra.mode=MULTIRUN" in typed
-    return bool(asked) and not shown.intersection(flag.split("=")[0] for flag in flags)
+    return bool(asked) and not shows_only(flags)
+
+
+def shows_only(flags: Sequence[str]) -> bool:
+    """Whether Hydra is to show something instead of running."""
+    shown = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i"}
+    return not shown.isdisjoint(flag.split("=")[0] for flag in flags)
+
+
+def of_sweeps(override: str) -> bool:
+    """Whether an override only matters to a sweep: how its runs are launched, which there are, and its folder."""
+    keys = ("launcher=", "sweeper=", "sweep.", "hydra/launcher=", "hydra/sweeper=")
+    return override.lstrip("+").startswith((*keys, "hydra.launcher.", "hydra.sweeper.", "hydra.sweep."))
+
+
+def refuse_sweep_keys(flags: Sequence[str], typed: Sequence[str]) -> None:
+    """Refuse keys that have no effect on a single run."""
+    ignored = [word for word in typed if of_sweeps(word) and not word.endswith("=null")]
+    if ignored and not shows_only(flags):
+        raise ConfigError(f"{ignored[0]} has no effect on a single run; add --multirun (-m) for a sweep, or omit it")
 
 
 @contextmanager

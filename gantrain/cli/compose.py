@@ -22,16 +22,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gantrain.cli.arguments import config_flags
-from gantrain.cli.config_files import only_safe_files
+from gantrain.cli.config_files import only_safe_files, refuse_shadowed
 from gantrain.cli.early import check_values
 from gantrain.cli.guesses import group_options, typed_choice
 from gantrain.cli.hydra_errors import in_one_line
+from gantrain.cli.shared_keys import DEFAULTS, add_shared_resolver, refuse_unread, unread
 from gantrain.config.naming import name_of_run
 from gantrain.config.overrides import LENGTH, split_override
 from gantrain.errors import ConfigError
 
 CONFIGS = "gantrain.configs"
-COMPOSITION_ONLY = ("demo", "discriminator_defaults", "sweep")  # Keys that no class reads.
+COMPOSITION_ONLY = (*DEFAULTS, "sweep")  # Keys that no class reads.
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,14 @@ class Composed:
     config: dict[str, Any]  # Plain values.
     overrides: list[str]  # Without those of Hydra's own keys.
     choices: dict[str, Any]  # The option that was chosen from each group.
+    unread: dict[str, list[str]]  # The keys directly under ``network`` that would have no effect.
 
     @classmethod
     def of(cls, config: DictConfig, hydra: Any) -> Composed:
         """Resolve a composed configuration; ``hydra`` is Hydra's own configuration."""
+        add_shared_resolver()  # A launcher may have started this process.
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-        return cls(plain, list(hydra.overrides.task), dict(hydra.runtime.choices))
+        return cls(plain, list(hydra.overrides.task), dict(hydra.runtime.choices), unread(config))
 
 
 def is_plain(flags: Sequence[str], typed: Sequence[str]) -> bool:
@@ -80,6 +83,7 @@ def hydra_settings(flags: Sequence[str]) -> Iterator[list[str]]:
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir {folder}: no such folder")
+    refuse_shadowed(folders)
     GlobalHydra.instance().clear()
     add_resolvers()
     paths = ",".join(f"'file://{folder.absolute()}'" for folder in folders)
@@ -154,6 +158,7 @@ def complete(composed: Composed) -> dict[str, Any]:
 
     This is the only function that changes a configuration after Hydra has composed it.
     """
+    refuse_unread(composed.overrides, composed.unread, composed.config["network"])
     config = {key: value for key, value in composed.config.items() if key not in COMPOSITION_ONLY}
     for side, value in config["network"].items():
         if isinstance(value, str) and (meant := typed_choice(f"network.{side}", value)):
@@ -194,10 +199,11 @@ def check_plugins(typed: Sequence[str]) -> None:
 
 
 def add_resolvers() -> None:
-    """Register the resolvers that the files of launchers and sweepers use.
+    """Register the resolvers that the files of launchers, sweepers and networks use.
 
     ``${gpus:N}`` is the number of GPUs, or N if there is none; ``${direction:MODE}`` is Optuna's word for a mode.
     """
+    add_shared_resolver()
 
     def count_gpus(otherwise: int) -> int:
         from gantrain.runtime.gpus import visible_gpus

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
 from io import StringIO
@@ -44,6 +44,18 @@ def only_safe_files() -> Iterator[None]:
         yield
     finally:
         setattr(OmegaConf, method, staticmethod(load))
+
+
+def refuse_shadowed(folders: Sequence[Path]) -> None:
+    """Refuse folders with a file that has the name of one of gantrain's: Hydra would read gantrain's instead."""
+    for own in sorted(TRUSTED[-1].rglob("*.yaml")):
+        name = own.relative_to(TRUSTED[-1])
+        for path in (folder / name for folder in folders):
+            if path.is_file() and path.read_bytes() != own.read_bytes():
+                raise ConfigError(
+                    f"{path}: gantrain has its own {name}, which would be read instead; give yours another name, "
+                    f"as in {name.with_name(f'my_{name.name}')}"
+                )
 
 
 def _check(text: str, name: str) -> None:

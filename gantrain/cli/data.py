@@ -19,6 +19,7 @@ from typing import Any
 from gantrain.config.schema import checked, construct
 from gantrain.errors import ConfigError, nearest
 from gantrain.runtime import console
+from gantrain.runtime.storage import storage_errors
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def main(arguments: list[str]) -> int:
         console.out(*command.usage(name).splitlines())
         return 0
     try:
-        return _call(name, command, words) or 0
+        with storage_errors(f"complete gantrain data {name}"):
+            return _call(name, command, words) or 0
     except KeyboardInterrupt:
         console.err(f"gantrain: interrupted; {command.interrupted}")
         return 130

@@ -19,6 +19,7 @@ from gantrain.registry import import_plugins
 from gantrain.report.pages.data_page import data_page
 from gantrain.report.pages.page import ASSETS, PAGE
 from gantrain.runtime import console
+from gantrain.runtime.storage import storage_errors
 
 BOOLEANS = {"true": True, "false": False}
 OWN_FILES = {PAGE, ASSETS, "images"}
@@ -61,15 +62,16 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
     columns = {summary.part.title: summary.row() for summary in summaries}
     classes = {summary.part.title: summary.classes for summary in summaries if summary.classes}
     _print(columns, classes, findings)
-    data_page(
-        folder,
-        name=f"{name}: {configured['root']}" if configured.get("root") else name,
-        command=command,
-        columns=columns,
-        findings=[(finding.text, finding.stops, finding.items) for finding in findings],
-        classes=classes,
-        sheets=_sheets(folder, summaries),
-    )
+    with storage_errors(f"write the page in {folder}"):
+        data_page(
+            folder,
+            name=f"{name}: {configured['root']}" if configured.get("root") else name,
+            command=command,
+            columns=columns,
+            findings=[(finding.text, finding.stops, finding.items) for finding in findings],
+            classes=classes,
+            sheets=_sheets(folder, summaries),
+        )
     console.out(f"page: {folder / PAGE}")
     return int(any(finding.stops for finding in findings))
 

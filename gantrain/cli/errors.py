@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gantrain.errors import ConfigError
 from gantrain.runtime import console
+from gantrain.runtime.storage import explain
 
 
 @dataclass
@@ -39,7 +40,7 @@ def report_errors() -> Iterator[Outcome]:
     except ConfigError as error:
         outcome.status = fail(error)
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        fail(explain(error, f"use {error.filename}" if error.filename else "complete the command"))
         outcome.status = 1
     except (MemoryError, RuntimeError) as error:
         if "home directory" in str(error):  # Of ``Path.expanduser``.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import hydra
@@ -13,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gantrain.cli.arguments import process, split
-from gantrain.cli.compose import Composed, add_resolvers
-from gantrain.cli.config_files import only_safe_files
+from gantrain.cli.compose import Composed, add_resolvers, config_folders
+from gantrain.cli.config_files import TRUSTED, only_safe_files, refuse_shadowed
 from gantrain.cli.errors import fail, report_errors
 from gantrain.cli.hydra_errors import in_one_line, is_of_hydra
 from gantrain.config.overrides import flatten
@@ -28,6 +30,16 @@ if TYPE_CHECKING:
 Job: TypeAlias = Callable[[Composed], int]
 
 
+def _prepare(flags: list[str], typed: list[str]) -> None:
+    """Refuse files that Hydra would not read, and with ``--info``, print where gantrain's own are."""
+    add_resolvers()  # The files refer to them.
+    values = " ".join(word.partition("=")[2] for word in typed if word.startswith("hydra.searchpath="))
+    searched = re.findall(r"(?:file://)?([^][,'\" ]+)", values)
+    refuse_shadowed([*config_folders(flags), *map(Path, searched)])
+    if any(flag.startswith(("--info", "-i")) for flag in flags):
+        console.out(f"gantrain's own configuration files: {TRUSTED[-1]}")
+
+
 def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = None) -> int:
     """Compose ``configs/<command>.yaml`` by ``hydra.main``, which handles its own flags, and run the job on it.
 
@@ -39,6 +51,7 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
         The highest exit status.
     """
     flags, typed = split(arguments)
+    _prepare(flags, typed)
     statuses: list[int] = []
     errors: list[Exception] = []  # Of jobs, in this process.
 
@@ -66,7 +79,6 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
             raise SystemExit(outcome.status)  # After an interruption the remaining runs are not wanted either.
         return sweep.value if sweep else None
 
-    add_resolvers()
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     with (
         scratch_folder() as scratch,  # For Hydra's own records of a sweep.

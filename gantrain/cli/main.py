@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from gantrain import __version__
-from gantrain.cli.arguments import config_flags, is_sweep, process, split
+from gantrain.cli.arguments import config_flags, is_sweep, process, refuse_sweep_keys, split
 from gantrain.cli.errors import fail, report_errors
 from gantrain.cli.guesses import guess_path
 from gantrain.errors import ConfigError, nearest
@@ -86,6 +86,7 @@ def _train(arguments: list[str]) -> int:
         return train_all(arguments, flags, typed)
     from gantrain.cli.compose import complete, compose_once, defaults_of, demo_data, is_plain, refuse_open_braces
 
+    refuse_sweep_keys(flags, typed)
     refuse_open_braces(typed)
     typed = [*demo_data(typed, flags), *typed]
     if not is_plain(flags, typed):
@@ -94,10 +95,10 @@ def _train(arguments: list[str]) -> int:
         return run_hydra("train", [*flags, *typed], lambda composed: _train_composed(composed, flags))
     composed = compose_once("train", flags, typed)
     config = complete(composed)
-    defaults = defaults_of(composed.choices, config["name"], flags)
     from gantrain.train import train
 
-    return train(config, [*config_flags(flags), *composed.overrides], defaults)
+    overrides = [*config_flags(flags), *composed.overrides]
+    return train(config, overrides, lambda: defaults_of(composed.choices, config["name"], flags))
 
 
 def _train_composed(composed: Composed, flags: Sequence[str]) -> int:
@@ -106,8 +107,8 @@ def _train_composed(composed: Composed, flags: Sequence[str]) -> int:
     from gantrain.train import train
 
     config = complete(composed)
-    defaults = defaults_of(composed.choices, config["name"])
-    return train(config, [*config_flags(flags), *composed.overrides], defaults)
+    overrides = [*config_flags(flags), *composed.overrides]
+    return train(config, overrides, lambda: defaults_of(composed.choices, config["name"]))
 
 
 def _test(arguments: list[str]) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gantrain.cli.arguments import config_flags
+from gantrain.cli.arguments import config_flags, of_sweeps
 from gantrain.cli.compose import (
     Composed,
     check_plugins,
@@ -53,10 +53,14 @@ def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> i
         except ConfigError as error:
             sweep.record_failure(composed.overrides, composed.choices, str(error))
             raise
-        overrides = [*config_flags(flags), *composed.overrides]
-        defaults = defaults_of(composed.choices, config["name"])
+        # The run's own command is that of a single run.
+        overrides = [*config_flags(flags), *(word for word in composed.overrides if not of_sweeps(word))]
+
+        def train_job() -> int:
+            return train(config, overrides, lambda: defaults_of(composed.choices, config["name"]))
+
         skip_done = composed.config["sweep"]["skip_done"]
-        return sweep.run_job(config, overrides, skip_done=skip_done, train=lambda: train(config, overrides, defaults))
+        return sweep.run_job(config, overrides, skip_done=skip_done, train=train_job)
 
     status, interrupted = 0, False
     try:

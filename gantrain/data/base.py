@@ -62,6 +62,7 @@ class ImageDataset(Dataset[Batch], ABC):
     Attributes:
         spec: Sizes, channels and classes.
         labels: One class number per item, or None.
+        unlabelled: Why there are no labels though there seem to be classes; or empty.
         in_memory: Whether items are so cheap to read, in memory or in a cache, that worker processes slow it down.
         held_out: Whether the test phase has other images than the training phase.
         fingerprint: Differs between sets of as many other images; empty where the configuration determines the images.
@@ -71,6 +72,7 @@ class ImageDataset(Dataset[Batch], ABC):
 
     spec: ImageSpec
     labels: Sequence[int] | None = None
+    unlabelled: str = ""
     in_memory: bool = False
     held_out: bool = True
     fingerprint: str = ""
@@ -101,6 +103,12 @@ class ImageDataset(Dataset[Batch], ABC):
         """The data set restricted to a random fraction of each domain, at least one image, in the same order."""
         return Selection(self, drawn(len(self), fraction, seed))
 
+    def use_class_names(self, names: Sequence[str]) -> None:
+        """Number the classes in the order of ``names``, those of a run, if they are the same classes.
+
+        Data sets that always number their classes in the same order need not override it.
+        """
+
     keep = RenamedMethod("use_cache")
 
     def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
@@ -127,15 +135,18 @@ class Selection(ImageDataset):
     """
 
     def __init__(self, dataset: ImageDataset, indices: Sequence[int], known: Sequence[int] | None = None) -> None:
-        for name in ("spec", "in_memory", "held_out", "fingerprint", "shuffled", "paired"):
+        for name in ("spec", "unlabelled", "in_memory", "held_out", "fingerprint", "shuffled", "paired"):
             setattr(self, name, getattr(dataset, name))
         self._dataset = dataset
         self._known = None if known is None else frozenset(known)
         self._indices = list(indices)
         if known:
             self._indices += list(known) * max(0, round(len(indices) / len(known)) - 1)
-        if dataset.labels is not None:
-            labels = dataset.labels
+        self._select_labels()
+
+    def _select_labels(self) -> None:
+        if self._dataset.labels is not None:
+            labels = self._dataset.labels
             self.labels = [-1 if self._hides(index) else labels[index] for index in self._indices]
 
     def __len__(self) -> int:
@@ -160,6 +171,11 @@ class Selection(ImageDataset):
         below = self._indices if indices is None else [self._indices[index] for index in indices]
         self._dataset.use_cache(cache, below)
         self.in_memory = self._dataset.in_memory
+
+    def use_class_names(self, names: Sequence[str]) -> None:
+        self._dataset.use_class_names(names)
+        self.spec = self._dataset.spec
+        self._select_labels()
 
     def of_domain(self, domain: str) -> ImageDataset:
         below = self._dataset.of_domain(domain)

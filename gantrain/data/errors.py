@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 from gantrain.data.base import Batch, ImageDataset
-from gantrain.errors import ConfigError
+from gantrain.errors import ConfigError, reason_of
 from gantrain.runtime import distributed
 
 OnError: TypeAlias = Literal["raise", "skip"]
@@ -28,8 +28,8 @@ def as_config_error(action: str) -> Iterator[None]:
         raise
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        reason = (str(error).strip().splitlines() or [""])[0]
-        description = f"{type(error).__name__}{': ' * bool(reason)}{reason} ({frame.filename}:{frame.lineno})"
+        reason = f": {reason_of(error)}" if str(error).strip() else ""
+        description = f"{type(error).__name__}{reason} ({frame.filename}:{frame.lineno})"
         raise ConfigError(f"can't {action}: {description}") from error
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from gantrain.config.schema import Fraction, PositiveInt, checked, construct
 from gantrain.data.base import ImageDataset, Selection, first_of_each_class, is_held_out
 from gantrain.data.images.cache import Cache
+from gantrain.data.names import phase_of
 from gantrain.data.stream import BatchStream
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
@@ -59,16 +60,19 @@ class DataSettings:
         )
 
     def build(self, *, phase: str, seed: int = 0) -> ImageDataset:
-        """The selected items of the data set of a phase, ``train``, ``test`` or any other that it has.
+        """The selected items of the data set of a phase: ``train``, ``test`` or any other that it has.
+
+        Other usual names of a phase (``SPELLINGS``) mean the same.
 
         Raises:
             ConfigError: The data set can't be built, or ``data.labelled`` is given and it has no labels.
         """
         also = (*STREAM_KEYS, *SELECTION_KEYS, *CACHE_KEYS)
+        phase = phase_of(phase)
         dataset: ImageDataset = DATASETS.build(self.dataset, also=also, phase=phase)
         selection = self.selection
         if selection.labelled is not None and dataset.labels is None:
-            raise ConfigError(f"data.labelled={selection.labelled}: this data set has no labels")
+            raise ConfigError(f"data.labelled={selection.labelled}: this data set has no labels{because(dataset)}")
         if selection.fraction is not None:
             dataset = dataset.sample(selection.fraction, seed)
         if selection.max_size is not None:
@@ -91,6 +95,11 @@ class DataSettings:
             "images are held out"
         )
         return None
+
+
+def because(dataset: ImageDataset) -> str:
+    """The end of a message that a data set has no labels: why, if that is known."""
+    return f" ({dataset.unlabelled})" if dataset.unlabelled else ""
 
 
 def build_dataset(data: Mapping[str, Any], *, phase: str, seed: int = 0) -> ImageDataset:

@@ -124,7 +124,13 @@ class BatchStream(Iterator[Batch]):
         return [process.exitcode for process in self._workers if process.exitcode is not None]
 
     def go_to(self, position: int, *, rollbacks: int) -> None:
-        """Continue with global batch ``position``, in the order of a run with that many rollbacks."""
+        """Continue with global batch ``position``, in the order of a run with that many rollbacks.
+
+        Raises:
+            ValueError: One of them is negative.
+        """
+        if position < 0 or rollbacks < 0:
+            raise ValueError(f"position {position} in the data after {rollbacks} rollbacks")
         self.close()
         self.position, self.rollbacks = position, rollbacks
 

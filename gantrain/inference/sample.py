@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gantrain.errors import ConfigError
+from gantrain.data.names import nfc
+from gantrain.errors import ConfigError, nearest
 from gantrain.models.base import COLUMNS, LatentGAN
 from gantrain.report.images import grid, layout, to_image
 from gantrain.report.pages.results_page import Interpolation, Row
+from gantrain.runtime import console
 
 INTERPOLATIONS = 5  # Rows of the interpolation grid.
 BATCH_SIZE = 100
@@ -29,20 +31,39 @@ class Samples:
     images: dict[str, Path]  # Further grids by caption.
 
 
-def wanted_labels(model: LatentGAN, labels: Sequence[int] | None, num: int) -> Tensor | None:
+def wanted_labels(model: LatentGAN, labels: int | str | Sequence[int | str] | None, num: int) -> Tensor | None:
     """At least ``num`` labels, (N,), with equally many of each class; None for an unconditional model.
 
+    ``labels`` are class numbers or names.
+
     Raises:
-        ConfigError: The model has no labels, or none of these numbers.
+        ConfigError: The model has no labels, or no such class.
     """
     if not model.uses_labels:
         if labels is not None:
             raise ConfigError(f"labels={labels}: this model has no labels")
         return None
-    classes = labels if labels is not None else list(range(model.spec.num_classes))
-    if not classes or max(classes) >= model.spec.num_classes:
-        raise ConfigError(f"labels={labels}: expected classes from 0 to {model.spec.num_classes - 1}")
+    names = model.spec.class_names
+    typed = range(len(names)) if labels is None else [labels] if isinstance(labels, (int, str)) else labels
+    classes = [_class_number(label, names) for label in typed]
+    if not classes:
+        raise ConfigError(f"labels={labels}: give class numbers from 0 to {len(names) - 1}, or names")
     return torch.tensor(classes).repeat_interleave(math.ceil(num / len(classes)))
+
+
+def _class_number(label: int | str, names: Sequence[str]) -> int:
+    """The number of a class that is given by its number or its name."""
+    known = [nfc(name) for name in names]
+    if isinstance(label, str) and nfc(label) in known:
+        return known.index(nfc(label))
+    if isinstance(label, str) or label >= len(names):
+        hint = nearest(str(label), names)
+        raise ConfigError(f"labels=[{label}]: expected class numbers from 0 to {len(names) - 1}, or names; {hint}")
+    if str(label) in names and names[label] != str(label):
+        console.err(
+            f"labels: {label} is the number of the class {names[label]}; '{label}' in quotation marks is a name",
+        )
+    return label
 
 
 def save_samples(model: LatentGAN, folder: Path, *, num: int, labels: Tensor | None, seed: int) -> Samples:

@@ -25,7 +25,8 @@ class TestSettings:
     out: str | None
     # Number of samples, rounded up to equally many of each class; or number of images to translate, None for all.
     num: PositiveInt | None
-    labels: list[NonNegativeInt] | None  # The class numbers to generate; None for all.
+    # The classes to generate, by number or by name; None for all.
+    labels: NonNegativeInt | str | list[NonNegativeInt | str] | None
     seed: NonNegativeInt  # The seed of the noise.
     direction: Direction | None  # The direction to translate in; None for every direction of the model.
     phase: str  # The phase of the data that is translated.

@@ -16,7 +16,7 @@ from gantrain.errors import ConfigError
 from gantrain.models.inputs import check_labels, check_latents
 from gantrain.models.losses import adversarial_loss, gradient_penalty, r1_penalty
 from gantrain.models.pool import ImagePool
-from gantrain.networks.common import full_precision
+from gantrain.networks.common import full_precision, is_spectral
 from gantrain.optim.updates import Updates
 from gantrain.runtime.seeding import StepRandom
 
@@ -82,11 +82,16 @@ class AdversarialGAN(GAN):
         ema: UnitFloat,
     ) -> None:
         super().__init__()
+        self.without_effect: dict[str, str] = {}  # Keys that change nothing because of others, each with the reason.
         self.spec = spec
         self.loss = adversarial_loss(loss, label_smoothing=label_smoothing)
         self.label_smoothing = label_smoothing
         self.gradient_penalty = gradient_penalty
         self.ema = ema
+
+    def bounds_critic(self) -> bool:
+        """Whether penalties, or spectral norm in all layers, bound the critic's slope; overridden for other ways."""
+        return bool(self.gradient_penalty or self.r1 or all(map(is_spectral, self.discriminators())))
 
     def adversarial_terms(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The discriminator's adversarial loss and its two terms."""

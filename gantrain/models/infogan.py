@@ -43,6 +43,8 @@ class InfoGAN(LatentGAN):
         self.codes = (categories, continuous)
         self.weights = (lambda_categorical, lambda_continuous)
         super().__init__(**others)
+        if not continuous:
+            self.without_effect["lambda_continuous"] = "continuous=0 leaves no code to recover"
 
     @property
     def latent_size(self) -> int:

@@ -37,7 +37,8 @@ class WGAN(LatentGAN):
     """Wasserstein GAN with clipped weights: Arjovsky et al. 2017, arXiv:1701.07875, Algorithm 1.
 
     Args:
-        clip: The critic's weights are clipped to [-clip, clip] after each of its updates; 0 is off.
+        clip: The critic's weights are clipped to [-clip, clip] before and after each of its updates; 0 is off. (Batch
+            norm's initial scales near 1 would cause gradients that RMSprop does not forget for hundreds of updates.)
         warmup_critic_steps: Critic updates before each warm-up step (100 in the authors' code); 0 is off.
         warmup_steps: Number of warm-up steps, which are generator updates, at the start (25 there).
         warmup_every: Period, in generator updates, of further warm-up steps (500 there); 0 is off.
@@ -57,6 +58,8 @@ class WGAN(LatentGAN):
         self.warmup_critic_steps = warmup_critic_steps
         self.warmup_steps = warmup_steps
         self.warmup_every = warmup_every
+        if not warmup_critic_steps:
+            self.without_effect |= dict.fromkeys(["warmup_steps", "warmup_every"], "warmup_critic_steps is 0")
 
     def critic_steps_at(self, step: int) -> int:
         warmup = step < self.warmup_steps or (self.warmup_every and step % self.warmup_every == 0)
@@ -65,12 +68,19 @@ class WGAN(LatentGAN):
     def update_discriminator(
         self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None, update: Updates
     ) -> dict[str, Tensor]:
+        self._clip_critic()  # New weights, or those of another run, may be outside.
         parts = super().update_discriminator(real, fake, latent, labels, update)
-        if self.clip:
-            with torch.no_grad():
-                for parameter in self.discriminator.parameters():
-                    parameter.clamp_(-self.clip, self.clip)
+        self._clip_critic()
         return parts
+
+    def bounds_critic(self) -> bool:
+        return bool(self.clip) or super().bounds_critic()
+
+    @torch.no_grad()
+    def _clip_critic(self) -> None:
+        if self.clip:
+            for parameter in self.discriminator.parameters():
+                parameter.clamp_(-self.clip, self.clip)
 
 
 @MODELS.register("wgan_gp")

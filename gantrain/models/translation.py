@@ -113,14 +113,9 @@ class TranslationGAN(Translator, AdversarialGAN):
     columns: ClassVar[int | None] = None
     fitting = RenamedMethod("check_sizes")
 
-    def __init__(self, *, loss: str, **others: Any) -> None:
-        super().__init__(loss=loss, **others)
+    def __init__(self, **others: Any) -> None:
+        super().__init__(**others)
         self.channels = self.spec.channels
-        if loss == "wasserstein" and not self.gradient_penalty:
-            raise ConfigError(
-                "model.loss=wasserstein needs a Lipschitz critic: give model.gradient_penalty (10 in its paper) and "
-                "network.norm=instance"
-            )
 
     def discriminator_loss(
         self, discriminator: nn.Module, real: Tensor, fake: Tensor, draws: StepRandom

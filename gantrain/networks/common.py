@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from gantrain.config.renamed import renamed
 from gantrain.config.schema import NonNegativeFloat, PositiveInt, UnitFloat
@@ -19,6 +20,7 @@ Norm: TypeAlias = Literal["batch", "instance", "none", "spectral"]
 Order: TypeAlias = Literal["conv_norm_act", "conv_act_norm"]
 Init: TypeAlias = Literal["default", "normal", "xavier", "kaiming", "orthogonal"]
 ImageShape: TypeAlias = tuple[int, int, int]  # Channels, height, width.
+NO_LABELS = "this network is not conditioned on labels"  # Why its ``label_dim`` has no effect.
 
 
 class Network(nn.Module):
@@ -33,10 +35,17 @@ class Network(nn.Module):
         init: ``normal`` is N(0, ``init_gain``), and N(1, ``init_gain``) for the scales of norm layers (Radford et al.
             2016, arXiv:1511.06434); ``default`` is that of torch.
         init_gain: Standard deviation for ``normal``, gain for ``xavier`` and ``orthogonal``.
+
+    Attributes:
+        without_effect: Keys that change nothing in this network because of its other arguments, each with the reason.
+            A subclass adds its own; a typed override of such a key is refused.
     """
 
     def __init__(self, *, norm: Norm, init: Init, init_gain: NonNegativeFloat) -> None:
         super().__init__()
+        self.without_effect: dict[str, str] = {}
+        if init in ("default", "kaiming"):
+            self.without_effect["init_gain"] = f"init={init} has no gain; normal, xavier and orthogonal have"
         self._init: dict[str, Any] = {"norm": norm, "init": init, "init_gain": init_gain}
 
     def init_weights(self) -> None:
@@ -71,6 +80,12 @@ _INITIALISERS: dict[str, Callable[[Tensor, float], Any]] = {
 
 
 # ---- normalisation
+
+
+def is_spectral(network: nn.Module) -> bool:
+    """Whether every layer of a network is divided by its largest singular value."""
+    layers = [module for module in network.modules() if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
+    return bool(layers) and all(is_parametrized(layer, "weight") for layer in layers)
 
 
 def needs_bias(norm: Norm) -> bool:

@@ -8,8 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.config.schema import NonNegativeInt, PositiveInt, RepeatCountOrZero, UnitFloat
-from gantrain.networks.common import ImageShape, Network, Norm, Order, doublings, needs_bias, norm_2d
+from gantrain.networks.common import NO_LABELS, ImageShape, Network, Norm, Order, doublings, needs_bias, norm_2d
 from gantrain.registry import DISCRIMINATORS, GENERATORS
+
+
+def _without_effect(norm: Norm, num_classes: int) -> dict[str, str]:
+    """The keys of these networks that would change nothing, each with the reason; see ``Network``."""
+    reasons = {} if norm in ("batch", "instance") else {"order": f"norm={norm} adds no layers that could be ordered"}
+    return reasons if num_classes else reasons | {"label_dim": NO_LABELS}
 
 
 def _block(layer: nn.Module, norm: list[nn.Module], activation: nn.Module, order: Order) -> list[nn.Module]:
@@ -42,6 +48,7 @@ class DCGANGenerator(Network):
         **init: Any,
     ) -> None:
         super().__init__(norm=norm, **init)
+        self.without_effect |= _without_effect(norm, num_classes)
         bias = needs_bias(norm)
         channels = width * 2 ** (doublings(shape, "dcgan") - 1)
         self.label = nn.Embedding(num_classes, label_dim) if num_classes else None
@@ -93,6 +100,7 @@ class DCGANDiscriminator(Network):
         **init: Any,
     ) -> None:
         super().__init__(norm=norm, **init)
+        self.without_effect |= _without_effect(norm, num_classes)
         bias = needs_bias(norm)
         self.shape = shape
         self.label = nn.Embedding(num_classes, shape[1] * shape[2]) if num_classes else None

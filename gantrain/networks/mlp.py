@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gantrain.config.schema import NonNegativeInt, PositiveInt, RepeatCountOrZero, UnitFloat
 from gantrain.errors import ConfigError
-from gantrain.networks.common import ImageShape, Network, Norm, needs_bias
+from gantrain.networks.common import NO_LABELS, ImageShape, Network, Norm, needs_bias
 from gantrain.registry import DISCRIMINATORS, GENERATORS
 
 
@@ -41,6 +41,12 @@ class MLP(Network):
         super().__init__(norm=norm, **init)
         if norm == "instance":
             raise ConfigError("norm=instance is undefined for a fully connected network; use batch, none or spectral")
+        if not num_classes:
+            self.without_effect["label_dim"] = NO_LABELS
+        if num_layers < 2:
+            self.without_effect["doubling"] = f"there is no second hidden layer with num_layers={num_layers}"
+        if num_layers == 0:
+            self.without_effect |= dict.fromkeys(["hidden", "norm", "dropout"], "num_layers=0 leaves no hidden layer")
         self.norm = norm
         self.dropout = dropout
         self.label = nn.Embedding(num_classes, label_dim) if num_classes else None

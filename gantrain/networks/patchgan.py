@@ -32,7 +32,8 @@ class PatchGANDiscriminator(Network):
     def __init__(self, *, shape: ImageShape, width: PositiveInt, layers: RepeatCount, norm: Norm, **init: Any) -> None:
         super().__init__(norm=norm, **init)
         self.smallest = 3 * 2**layers  # The last two layers each reduce the sides by a pixel.
-        check_sides(shape, "patchgan", smallest=self.smallest)
+        fewer = " or lower network.discriminator.layers" if layers > 1 else ""
+        check_sides(shape, "patchgan", smallest=self.smallest, or_else=fewer)
         channels = [width * 2 ** min(number, 3) for number in range(layers + 1)]
         first: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         hidden: list[nn.Module] = []

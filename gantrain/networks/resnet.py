@@ -82,6 +82,8 @@ class ResnetGenerator(ImageToImage):
         # Reflection and norms need at least two pixels per side at the lowest resolution.
         multiple = 2**downsamplings
         self.limit_sides("resnet", multiple=multiple, smallest=max(2 * multiple, stem // 2 + 1))
+        if not downsamplings:
+            self.without_effect |= dict.fromkeys(["kernel", "upsample"], "downsamplings=0 leaves no layer for it")
         bias = reference_bias(norm)
 
         def block(convolution: list[nn.Module], channels: int) -> list[nn.Module]:

@@ -70,6 +70,10 @@ class UNetGenerator(ImageToImage):
         levels = depth or max(halvings, LEAST_DEPTH)
         shallower = " or choose network.generator.depth=null"
         self.limit_sides("unet", multiple=2**levels, or_else=shallower if levels > LEAST_DEPTH else "")
+        if levels <= LEAST_DEPTH:
+            self.without_effect["dropout"] = (
+                f"a U-Net that halves images {levels} times has no layers for it; sides of 64 pixels allow 6 halvings"
+            )
         channels = [width * 2 ** min(level, 3) for level in range(levels)]
         bias = reference_bias(norm)
         joined = 2 if skips else 1  # Skip connections double the channels of the upward layers.

@@ -11,6 +11,9 @@ from tempfile import TemporaryDirectory
 
 from gantrain.errors import ConfigError
 from gantrain.runtime.atomic import file_lock
+from gantrain.runtime.storage import storage_errors
+
+NOTE = "made_by"  # The file with the signature of unfinished work.
 
 
 @contextmanager
@@ -19,18 +22,22 @@ def atomic_dir(target: Path) -> Iterator[Path]:
 
     A ``target`` that another process has created in the meantime is not replaced. Anything else that is written to the
     parent of the yielded path is removed in any case.
+
+    Raises:
+        ConfigError: It can't be written.
     """
     new = [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-            folder = Path(scratch) / target.name
-            yield folder
-            try:
-                folder.rename(target)
-            except OSError:
-                if not target.is_dir():
-                    raise
+        with storage_errors(f"write {target}"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+                folder = Path(scratch) / target.name
+                yield folder
+                try:
+                    folder.rename(target)
+                except OSError:
+                    if not target.is_dir():
+                        raise
     except BaseException:
         _remove_empty(new)
         raise
@@ -49,38 +56,62 @@ def resumable_dir(out: Path, inputs: Sequence[Path], signature: str) -> Iterator
         signature: Identifies what is written, and from which inputs.
 
     Raises:
-        ConfigError: ``out`` is not empty or inside an input, or another process or another command is writing it.
+        ConfigError: ``out`` is not empty or inside an input, another process or another command is writing it, or the
+            disk can't store it.
     """
+    with storage_errors(f"write {out}"):
+        check_output(out, inputs)
+        scratch = _scratch(out)
+        new = [folder for folder in scratch.parents if not folder.exists()]
+        scratch.mkdir(parents=True, exist_ok=True)
+        whole, note = scratch / "whole", scratch / NOTE
+        with file_lock(whole, wait=lambda: _refuse_to_wait(out)):
+            own = {note, whole.with_suffix(".lock")}
+            check_output(out, inputs)  # Another process may have completed it just now.
+            _sign(note, signature, others=set(scratch.iterdir()) - own)
+            whole.mkdir(exist_ok=True)
+            for left in scratch.glob("tmp*"):  # Temporary directories of killed processes.
+                shutil.rmtree(left, ignore_errors=True)
+            try:
+                yield scratch
+                whole.replace(out)
+            except BaseException:
+                if not any(path.is_file() for path in set(scratch.rglob("*")) - own):
+                    shutil.rmtree(scratch, ignore_errors=True)
+                    _remove_empty(new)
+                raise
+            shutil.rmtree(scratch, ignore_errors=True)
 
-    def wait() -> None:
-        raise ConfigError(f"another process is writing {out}: wait for it, or give another folder")
 
-    check_output(out, inputs)
-    scratch = out.with_name(f".{out.name}-unfinished")
-    new = [folder for folder in scratch.parents if not folder.exists()]
-    scratch.mkdir(parents=True, exist_ok=True)
-    whole, note, encoded = scratch / "whole", scratch / "made_by", signature.encode("utf-8", "surrogateescape")
-    with file_lock(whole, wait=wait):
-        own = {note, whole.with_suffix(".lock")}
-        check_output(out, inputs)  # Another process may have completed it just now.
-        if not note.is_file() or note.read_bytes() != encoded:
-            if set(scratch.iterdir()) - own:
-                raise ConfigError(
-                    f"{scratch} contains the unfinished work of another command: finish that, or remove it"
-                )
-            note.write_bytes(encoded)
-        whole.mkdir(exist_ok=True)
-        for left in scratch.glob("tmp*"):  # Temporary directories of killed processes.
-            shutil.rmtree(left, ignore_errors=True)
-        try:
-            yield scratch
-        except BaseException:
-            if not any(path.is_file() for path in set(scratch.rglob("*")) - own):
-                shutil.rmtree(scratch, ignore_errors=True)
-                _remove_empty(new)
-            raise
-        whole.replace(out)
-        shutil.rmtree(scratch, ignore_errors=True)
+def is_complete(out: Path, signature: str) -> bool:
+    """Whether a process of this signature has completed ``out`` and was killed before it removed its other files."""
+    scratch = _scratch(out)
+    note = scratch / NOTE
+    if not out.is_dir() or (scratch / "whole").exists() or not note.is_file() or note.read_bytes() != _bytes(signature):
+        return False
+    shutil.rmtree(scratch, ignore_errors=True)
+    return True
+
+
+def _scratch(out: Path) -> Path:
+    return out.with_name(f".{out.name}-unfinished")
+
+
+def _bytes(signature: str) -> bytes:
+    return signature.encode("utf-8", "surrogateescape")
+
+
+def _sign(note: Path, signature: str, *, others: set[Path]) -> None:
+    """Write the signature, unless it is there; refuse the ``others``, files of another signature."""
+    if note.is_file() and note.read_bytes() == _bytes(signature):
+        return
+    if others:
+        raise ConfigError(f"{note.parent} contains the unfinished work of another command: finish that, or remove it")
+    note.write_bytes(_bytes(signature))
+
+
+def _refuse_to_wait(out: Path) -> None:
+    raise ConfigError(f"another process is writing {out}: wait for it, or give another folder")
 
 
 def check_output(out: Path, inputs: Sequence[Path]) -> None:

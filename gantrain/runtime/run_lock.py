@@ -13,6 +13,7 @@ from typing import IO
 
 from gantrain.errors import ConfigError
 from gantrain.runtime import console
+from gantrain.runtime.storage import explain
 
 if sys.platform != "win32":
     import fcntl
@@ -79,7 +80,7 @@ class RunLock:
             self._folder_stat = folder.stat()
         except OSError as error:
             self._remove_empty_folders()
-            raise ConfigError(f"can't write to {folder}: {error.strerror or error}") from None
+            raise ConfigError(explain(error, f"write to {folder}")) from None
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,13 +14,16 @@ import gantrain.data.sets
 import gantrain.models
 import gantrain.networks
 import gantrain.optim  # noqa: F401 - these four register their classes
+from gantrain.checkpoints.store import Checkpoints
 from gantrain.config.schema import NonNegativeFloat, checked, construct
 from gantrain.config.settings import NetworkSettings, TrainerSettings
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
+from gantrain.data.settings import because
 from gantrain.data.stream import BatchStream, in_order
 from gantrain.data.workers import advice
 from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
+from gantrain.models.critics import check_critic
 from gantrain.networks.common import set_precision
 from gantrain.optim.ema import EMA
 from gantrain.optim.monitor import RunMonitor
@@ -30,6 +33,7 @@ from gantrain.report.loggers import Logger, build_loggers
 from gantrain.runtime import distributed
 from gantrain.runtime.seeding import StepRandom
 from gantrain.training.context import RunContext
+from gantrain.training.effects import refuse_without_effect
 from gantrain.training.objective import Objective, ObjectiveSettings
 from gantrain.training.save_timer import SaveTimer
 
@@ -80,6 +84,12 @@ class Parts:
             rank=distributed.rank(),
             world_size=world_size,
         )
+        if settings.resume == "never" or not Checkpoints(context.folder).steps():  # Runs of earlier versions resume.
+            refuse_without_effect(context.overrides, model, dataset)
+            for warning in check_critic(
+                model, loss=settings.model.get("loss"), batch_size=stream.batch_size // world_size
+            ):
+                distributed.print_rank_zero(warning)
         save_timer = SaveTimer(context.folder, context.trainer.save_minutes)
         monitor = RunMonitor(device, wants_stop=context.wants_stop, wants_save=save_timer.is_due)
         return cls(
@@ -102,6 +112,12 @@ class Parts:
         """Decode the training images into the cache, if there is one."""
         context, skips = self.context, self.stream.on_error == "skip"
         self.dataset.use_cache(replace(context.data.cache, skips=skips, stop=context.wants_stop))
+
+    def use_class_names(self, names: Sequence[str]) -> None:
+        """Number the classes of the data in the order of ``names``, those of a run, if they are the same classes."""
+        for dataset in (self.dataset, self.test_set):
+            if dataset is not None:
+                dataset.use_class_names(names)
 
     def held_out(self) -> Iterable[Batch]:
         """The batches of the test phase, in order; none if its images are those of training."""
@@ -151,6 +167,7 @@ def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
             f"model={name} needs {', '.join(sorted(missing))}, and data={source} only has "
             + ", ".join(sorted(dataset.keys))
             + "".join(hint for key, hint in MISSING.items() if key in missing)
+            + because(dataset)
         )
     if model.needs_pairs and not dataset.paired:
         raise ConfigError(

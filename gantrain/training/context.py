@@ -15,6 +15,9 @@ from gantrain.config.settings import RunSettings, TrainerSettings, choose_device
 from gantrain.data.settings import DataSettings
 from gantrain.runtime import distributed
 
+# Composes the configuration of the model and the data alone, for the page; its result is None if it is unknown.
+Defaults = Callable[[], dict[str, Any] | None]
+
 
 @dataclass(frozen=True)
 class RunContext:
@@ -22,7 +25,7 @@ class RunContext:
 
     config: dict[str, Any]  # The final configuration, plain values, as checkpoints store it.
     overrides: list[str]  # As typed, for the record and for messages.
-    defaults: dict[str, Any] | None  # The configuration of the model and the data alone, for the page; None if unknown.
+    defaults: Defaults
     settings: RunSettings  # The top level of ``config``.
     trainer: TrainerSettings  # ``config["trainer"]``.
     data: DataSettings  # ``config["data"]``.
@@ -31,7 +34,7 @@ class RunContext:
 
     @classmethod
     def create(
-        cls, config: dict[str, Any], overrides: list[str] | None = None, defaults: dict[str, Any] | None = None
+        cls, config: dict[str, Any], overrides: list[str] | None = None, defaults: Defaults = lambda: None
     ) -> RunContext:
         """Check a configuration and choose the device of this process.
 

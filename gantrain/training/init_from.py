@@ -50,7 +50,7 @@ def adopt_architecture(config: dict[str, Any], overrides: Sequence[str] = ()) ->
     return {**config, "network": {**config["network"], **networks}}
 
 
-def load_networks(model: GAN, source: Path, config: dict[str, Any] | None = None) -> None:
+def load_networks(model: GAN, source: Path, config: dict[str, Any] | None = None) -> Sequence[str]:
     """Load the networks, and nothing else, of ``source`` into ``model``.
 
     Args:
@@ -58,12 +58,14 @@ def load_networks(model: GAN, source: Path, config: dict[str, Any] | None = None
         source: A run folder, or a ``.pth`` file; those of the other networks beside it are loaded too.
         config: The configuration of this run, to report how the other run differs.
 
+    Returns:
+        The class names of the other run, in the order of its networks; none for files.
+
     Raises:
         ConfigError: The networks do not exist, or do not fit.
     """
     if source.suffix != ".pth":
-        _load_run(model, source, config)
-        return
+        return _load_run(model, source, config)
     has_pairs = len(model.generators()) > 1
     files = _read_files(source, config or {}, has_pairs=has_pairs)
     for name, file in files.items():
@@ -75,6 +77,7 @@ def load_networks(model: GAN, source: Path, config: dict[str, Any] | None = None
         path = source if len(files) == 1 else source.with_name(re.sub(r"(_net_).*", r"\1*.pth", source.name))
         networks_by_side = {file.side: _summary(file.config) for file in files.values()}
         console.err(f"init_from: {', '.join(files)} of {path}: {'; '.join(networks_by_side.values())}")
+    return ()
 
 
 def _load_state(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
@@ -170,7 +173,7 @@ def _summary(network: dict[str, Any]) -> str:
 # ---- runs
 
 
-def _load_run(model: GAN, run: Path, config: dict[str, Any] | None) -> None:
+def _load_run(model: GAN, run: Path, config: dict[str, Any] | None) -> Sequence[str]:
     state = _read_run(run)
     networks = {name: module for name, module in model.named_children() if any(True for _ in module.parameters())}
     states = {
@@ -187,6 +190,8 @@ def _load_run(model: GAN, run: Path, config: dict[str, Any] | None) -> None:
         found = ", ".join(f"{key}={theirs} (here {ours})" for key, (theirs, ours) in different.items())
         remedy = " ".join(f"{key}={theirs}" for key, (theirs, _) in different.items())
         raise ConfigError(f"init_from={run}: that run has {found}: give {remedy}") from None
+    names: Sequence[str] = state.get("spec", {}).get("class_names", ())
+    return names
 
 
 def _read_run(run: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -39,7 +39,8 @@ def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -
         distributed.print_rank_zero(f"Resuming {checkpoints.folder} at step {trainer.step}")
         return
     if context.settings.init_from is not None:
-        load_networks(trainer.model, Path(context.settings.init_from).expanduser(), context.config)
+        names = load_networks(trainer.model, Path(context.settings.init_from).expanduser(), context.config)
+        _use_class_names(trainer, names)
         if trainer.update.ema is not None:
             trainer.update.ema.restart()
     ready()
@@ -61,6 +62,7 @@ def _resume(trainer: Trainer, context: RunContext) -> None:
     checkpoints = trainer.checkpoints
     state = checkpoints.load()
     with explain_mismatch(state, checkpoints.folder):
+        _use_class_names(trainer, state["spec"]["class_names"])
         check_compatible(
             state,
             trainer.constants,
@@ -73,6 +75,12 @@ def _resume(trainer: Trainer, context: RunContext) -> None:
             f"warning: saved by {len(state['ranks'])} processes, resumed by {distributed.world_size()}: "
             "the result will not be bit-identical"
         )
+
+
+def _use_class_names(trainer: Trainer, names: Sequence[str]) -> None:
+    """Number the classes as in the loaded networks, which an older version may have numbered in another order."""
+    trainer.parts.use_class_names(names)
+    trainer.constants["spec"] = trainer.parts.dataset.spec.to_dict()
 
 
 def fit(trainer: Trainer, context: RunContext) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from checkpoint_states import state_at
 from conftest import assert_same_bits
 
 from gantrain.checkpoints import file as checkpoint_file
@@ -19,39 +20,15 @@ from gantrain.checkpoints.store import Checkpoints
 from gantrain.errors import ConfigError
 
 
-def state_at(step: int) -> dict[str, Any]:
-    """The smallest thing that passes for a run's state."""
-    return {
-        "step": step,
-        "position": 3 * step,
-        "rollbacks": 0,
-        "images": 7,
-        "fingerprint": "f",
-        "overrides": ["seed=1"],
-        "ranks": [{"means": {}}],
-        "config": {"name": "run"},
-        "spec": {},
-        "model": {"weight": torch.full((2, 5), float(step)), "number": torch.tensor(step)},
-        "updates": {"averages": None, "lists": [[torch.ones(2, dtype=torch.bfloat16)]]},
-        "objective": {"metric": None},
-    }
+def test_a_checkpoint_is_read_as_it_was_written(run_folder: Path) -> None:
+    checkpoint_file.write(state_at(4), run_folder / "step_4.pt")
+    assert_same_bits(checkpoint_file.read(run_folder / "step_4.pt"), {"format": 3, **state_at(4)})
+    assert [path.name for path in run_folder.iterdir()] == ["step_4.pt"]
+    # torch.load can read it too.
+    assert torch.load(run_folder / "step_4.pt", weights_only=True)["step"] == 4
 
 
-@pytest.fixture
-def run() -> Path:
-    Path("run").mkdir()
-    return Path("run")
-
-
-def test_what_is_read_is_what_was_written(run: Path) -> None:
-    checkpoint_file.write(state_at(4), run / "step_4.pt")
-    assert_same_bits(checkpoint_file.read(run / "step_4.pt"), {"format": 3, **state_at(4)})
-    assert [path.name for path in run.iterdir()] == ["step_4.pt"]
-    # torch alone reads it too
-    assert torch.load(run / "step_4.pt", weights_only=True)["step"] == 4
-
-
-def test_a_file_is_on_the_disk_before_it_is_renamed(run: Path, monkeypatch) -> None:
+def test_a_file_is_on_the_disk_before_it_is_renamed(run_folder: Path, monkeypatch) -> None:
     done = []
     fsync, replace = os.fsync, Path.replace
 
@@ -67,28 +44,30 @@ def test_a_file_is_on_the_disk_before_it_is_renamed(run: Path, monkeypatch) -> N
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(Path, "replace", noted_replace)
-    checkpoint_file.write(state_at(1), run / "step_1.pt")
+    checkpoint_file.write(state_at(1), run_folder / "step_1.pt")
     assert done == [("step_1.tmp", True), ("step_1.tmp", "step_1.pt"), ("run", True)]
 
 
-def test_the_logs_are_on_the_disk_before_a_checkpoint_is(run: Path, monkeypatch) -> None:
+def test_the_logs_are_on_the_disk_before_a_checkpoint_is(run_folder: Path, monkeypatch) -> None:
     fsync, done = os.fsync, []
 
     def noted(number: int) -> None:
         done.append(Path(os.readlink(f"/proc/self/fd/{number}")).name)
         fsync(number)
 
-    (run / "losses.jsonl").touch()
+    (run_folder / "losses.jsonl").touch()
     monkeypatch.setattr(os, "fsync", noted)
-    with closing(Checkpoints(run)) as checkpoints:
+    with closing(Checkpoints(run_folder)) as checkpoints:
         checkpoints.save(state_at(1))
     assert done.index("losses.jsonl") < done.index("step_1.tmp") < done.index("run")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_a_write_that_fails_says_path_and_size_and_leaves_what_was_there(run: Path, number: int, monkeypatch) -> None:
-    checkpoint_file.write(state_at(1), run / "step_1.pt")
-    before = (run / "step_1.pt").read_bytes()
+def test_a_failed_write_reports_path_and_size_and_leaves_the_old_file(
+    run_folder: Path, number: int, monkeypatch
+) -> None:
+    checkpoint_file.write(state_at(1), run_folder / "step_1.pt")
+    before = (run_folder / "step_1.pt").read_bytes()
 
     def fail(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
@@ -96,9 +75,9 @@ def test_a_write_that_fails_says_path_and_size_and_leaves_what_was_there(run: Pa
     monkeypatch.setattr(os, "fsync", fail)
     wanted = rf"can't write run/step_1.pt: {os.strerror(number)}; {len(before) / 1000:.1f} kB needed, .* free"
     with pytest.raises(ConfigError, match=wanted):
-        checkpoint_file.write(state_at(2), run / "step_1.pt")
-    assert (run / "step_1.pt").read_bytes() == before
-    assert [path.name for path in run.iterdir()] == ["step_1.pt"]
+        checkpoint_file.write(state_at(2), run_folder / "step_1.pt")
+    assert (run_folder / "step_1.pt").read_bytes() == before
+    assert [path.name for path in run_folder.iterdir()] == ["step_1.pt"]
 
 
 def with_checksum(content: Any, path: Path) -> None:
@@ -126,35 +105,35 @@ class Evil:
         ({"format": 4}, r"newer gantrain \(format 4, this one reads 3\): upgrade gantrain"),
     ],
 )
-def test_what_is_foreign_is_refused_and_not_passed_over(run: Path, write: Any, content: Any, message: str) -> None:
-    checkpoint_file.write(state_at(1), run / "step_1.pt")
-    write(content, run / "step_9.pt")
+def test_a_foreign_file_is_refused_and_not_skipped(run_folder: Path, write: Any, content: Any, message: str) -> None:
+    checkpoint_file.write(state_at(1), run_folder / "step_1.pt")
+    write(content, run_folder / "step_9.pt")
     with pytest.raises(ConfigError, match=message) as refused:
-        Checkpoints(run).load()
+        Checkpoints(run_folder).load()
     assert "run/step_9.pt" in str(refused.value)
     assert not isinstance(refused.value, CorruptCheckpointError)
     assert not Path("owned").exists()
 
 
 @pytest.mark.parametrize("key", state_at(1))
-def test_a_valid_file_that_lacks_a_key_is_refused(run: Path, key: str) -> None:
+def test_a_valid_file_that_lacks_a_key_is_refused(run_folder: Path, key: str) -> None:
     state = {"format": 3, **state_at(1)}
-    with_checksum(state, run / "step_1.pt")
-    assert checkpoint_file.read(run / "step_1.pt")["step"] == 1
+    with_checksum(state, run_folder / "step_1.pt")
+    assert checkpoint_file.read(run_folder / "step_1.pt")["step"] == 1
     del state[key]
-    with_checksum(state, run / "step_1.pt")
+    with_checksum(state, run_folder / "step_1.pt")
     with pytest.raises(ConfigError, match=f"is not a checkpoint of gantrain: it has no {key}"):
-        checkpoint_file.read(run / "step_1.pt")
+        checkpoint_file.read(run_folder / "step_1.pt")
 
 
-def test_running_out_of_memory_while_reading_is_no_corruption(run: Path, monkeypatch) -> None:
+def test_running_out_of_memory_while_reading_is_not_reported_as_corruption(run_folder: Path, monkeypatch) -> None:
     for step in (1, 2):
-        checkpoint_file.write(state_at(step), run / f"step_{step}.pt")
+        checkpoint_file.write(state_at(step), run_folder / f"step_{step}.pt")
 
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(torch, "load", fail)
     with pytest.raises(ConfigError, match="step_2.pt: DefaultCPUAllocator: can't allocate memory") as refused:
-        Checkpoints(run).load()
+        Checkpoints(run_folder).load()
     assert not isinstance(refused.value, CorruptCheckpointError)

@@ -15,7 +15,7 @@ from gantrain.cli.main import main
 FORMATS = sorted(Path(__file__).parent.glob("format_*"))
 
 
-def test_missing_keys_get_the_values_that_were_fixed_then() -> None:
+def test_missing_keys_get_the_values_that_old_versions_had() -> None:
     config = {"network": {"width": 8}, "data": {"mode": "single", "root": "x"}}
     state = {"format": 1, "config": config, "spec": {"height": 16}, "step": 3}
     new = upgraded(state)
@@ -35,27 +35,27 @@ def test_missing_keys_get_the_values_that_were_fixed_then() -> None:
     assert new["step"] == 3
     assert new["rollbacks"] == 0
     assert new["objective"]["best"] is None
-    assert config == {"network": {"width": 8}, "data": {"mode": "single", "root": "x"}}  # the old one is left alone
+    assert config == {"network": {"width": 8}, "data": {"mode": "single", "root": "x"}}  # The old file is not changed.
 
 
-def test_a_checkpoint_of_the_newest_format_stays_as_it_is() -> None:
+def test_a_checkpoint_of_the_newest_format_is_not_changed() -> None:
     state = {"format": FORMAT, "config": {}}
     assert upgraded(state) is state
 
 
 @pytest.mark.parametrize("mode", ["edges2digits", "digits2stripes", "aligned", "unaligned"])
-def test_images_were_always_decoded_exactly(mode: str) -> None:
+def test_images_of_old_formats_were_decoded_exactly(mode: str) -> None:
     state = {"format": 2, "config": {"network": {}, "data": {"mode": mode}}, "spec": {}}
     assert upgraded(state)["config"]["data"] == {"mode": mode, "fraction": None, "decoder": "exact"}
 
 
-def test_a_checkpoint_of_every_format_is_kept() -> None:
+def test_a_checkpoint_of_every_format_is_stored_here() -> None:
     formats = [torch.load(folder / "step_2.pt", weights_only=True)["format"] for folder in FORMATS]
     assert formats == list(range(1, FORMAT + 1))
 
 
 @pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
-def test_a_run_of_every_format_goes_on_by_its_own_command(folder: Path, capsys) -> None:
+def test_a_run_of_every_format_resumes_by_its_own_command(folder: Path, capsys) -> None:
     overrides = torch.load(folder / "step_2.pt", weights_only=True)["overrides"]
     name = next(override for override in overrides if override.startswith("name=")).removeprefix("name=")
     shutil.copytree(folder, Path("checkpoints") / name)

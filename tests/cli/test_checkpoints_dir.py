@@ -20,7 +20,7 @@ def runs() -> Path:
     return Path("there/runs")
 
 
-def test_a_run_and_the_page_of_all_runs_are_there(runs: Path) -> None:
+def test_runs_and_the_page_of_all_runs_are_in_the_folder(runs: Path) -> None:
     assert (runs / "one" / "step_1.pt").is_file()
     data = "".join(path.read_text() for path in (runs / "index_files" / "data").glob("*.js"))
     assert '"one"' in data
@@ -33,7 +33,9 @@ def test_the_same_command_resumes(runs: Path, capsys: pytest.CaptureFixture[str]
     assert (runs / "one" / "step_2.pt").is_file()
 
 
-def test_other_settings_are_refused_with_commands_for_there(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_settings_are_refused_with_commands_for_the_folder(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["train", *HERE, "name=one", "optimizer.lr=1"]) == 2
     error = capsys.readouterr().err
     assert f"{runs / 'one'} was trained with other settings" in error
@@ -53,7 +55,7 @@ def test_a_test_takes_the_name_of_a_run(runs: Path) -> None:
     assert (runs / "one" / "results" / "test_1" / "index.html").is_file()
 
 
-def test_a_missing_run_lists_those_that_are_there(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_run_is_refused_with_the_existing_ones(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test", "checkpoints_dir=there/runs"]) == 2
     error = capsys.readouterr().err
     assert "run is missing" in error
@@ -65,7 +67,7 @@ def test_a_comparison_finds_runs_by_name(runs: Path) -> None:
     assert (Path("both") / "index.html").is_file()
 
 
-def test_a_sweep_is_stored_there_and_can_be_compared(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_is_stored_in_the_folder_and_can_be_compared(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "-m", *HERE, "seed=0,1"]) == 0
     (folder,) = Path("there/runs/sweeps").iterdir()
     assert (folder / "index.html").is_file()

@@ -34,7 +34,7 @@ def compositions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_a_run_is_composed_once_and_its_defaults_once(
     typed: list[str], compositions: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gantrain.train, "train", lambda *_: 0)
+    monkeypatch.setattr(gantrain.train, "train", lambda config, overrides, defaults: int(defaults() is None))
     assert main(["train", *typed]) == 0
     assert len(compositions) == 2
 

@@ -15,7 +15,7 @@ from PIL import Image
 from gantrain.cli.main import main
 
 
-def test_warnings_are_cut_on_the_terminal_and_listed_on_the_page() -> None:
+def test_warnings_are_abbreviated_on_the_terminal_not_on_the_page() -> None:
     for number in range(15):
         save(f"set/{number:02}.png", number, size=(6, 6))
     _, printed = check("data=single", "data.root=set", *SMALL)
@@ -81,19 +81,21 @@ def test_keys_are_composed_and_checked_as_in_training() -> None:
     assert any("data.crop_size (16) must not exceed data.load_size (8)" in line for line in findings(printed))
 
 
-def test_the_page_is_not_written_among_other_files() -> None:
+def test_the_page_needs_a_folder_of_its_own() -> None:
     two_domains()
     mine = save("mine/images/thumbnail_0_0.png", 99)
     Path("mine/notes.txt").touch()
     words = ["data=unaligned", "data.root=set", *SMALL]
     for out, complaint in (
-        ("set/page", "out=set/page is inside data.root (set): give out=FOLDER outside"),
-        ("set", "out=set is inside data.root (set): give out=FOLDER outside"),
-        ("mine", "out=mine contains other files: give another folder"),
-        ("mine/notes.txt", "out=mine/notes.txt contains other files: give another folder"),
+        ("set/page", "data.root (set): give out=FOLDER outside"),
+        ("set", "data.root (set): give out=FOLDER outside"),
+        ("mine", "other files: give another folder"),
+        ("mine/notes.txt", "other files: give another folder"),
     ):
         status, printed = check(*words, f"out={out}")
-        assert (status, printed) == (2, f"gantrain: {complaint}\n")
+        assert status == 2
+        assert printed.startswith(f"gantrain: out={out} ")
+        assert printed.endswith(f"{complaint}\n")
     assert mine.is_file()
     assert check(*words, "out=page")[0] == check(*words, "out=page")[0] == 0
 
@@ -110,7 +112,7 @@ def test_undecodable_names_are_printed_escaped(
     assert rb"  can't read the image set/a\nb\x1b[31m\udcff.png: the file is empty" in out.splitlines()
 
 
-def test_nothing_is_changed_in_the_data_set() -> None:
+def test_the_data_set_is_left_unchanged() -> None:
     two_domains()
     before = {path: path.stat().st_mtime_ns for path in Path("set").rglob("*")}
     check("data=unaligned", "data.root=set", *SMALL)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gantrain.cli.main import main
 
-LONGEST = 600  # characters of a message: enough for a list of choices, too few for a whole configuration
+LONGEST = 600  # The longest message: enough for a list of choices, too short for a whole configuration.
 TINY_WITHOUT_SIZE = [typed for typed in TINY if "load_size" not in typed]
 CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="it is available here")
 MPS = pytest.mark.skipif(torch.backends.mps.is_available(), reason="it is available here")
@@ -43,7 +43,7 @@ def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return shown.err
 
 
-UNKNOWN = [  # what is typed, and what the message must contain
+UNKNOWN = [  # Arguments, and parts of the message
     ("oops=1", ["oops=1", "seed", "model"]),
     ("sed=1", ["sed=1", "'seed'"]),
     ("modle=dcgan", ["modle=dcgan", "'model'"]),
@@ -144,7 +144,7 @@ MISTAKES = [*UNKNOWN, *WRONG_TYPE, *OUT_OF_RANGE, *DO_NOT_FIT, *BROKEN]
 
 
 @pytest.mark.parametrize(("typed", "expected"), MISTAKES, ids=[typed for typed, _ in MISTAKES])
-def test_a_mistake_is_refused_in_one_line_that_names_it_and_leaves_nothing(
+def test_a_mistake_is_refused_in_one_line_and_leaves_no_files(
     typed: str, expected: list[str], folders: dict[str, Path], capsys
 ) -> None:
     # A mistake that is accepted trains one step at most, and is found by its status.
@@ -155,7 +155,7 @@ def test_a_mistake_is_refused_in_one_line_that_names_it_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("accelerator", [pytest.param("cuda", marks=CUDA), pytest.param("mps", marks=MPS)])
-def test_a_missing_accelerator_is_refused_with_those_that_exist(accelerator: str, capsys) -> None:
+def test_a_missing_accelerator_is_refused_with_the_existing_ones(accelerator: str, capsys) -> None:
     message = refusal(["train", f"trainer.accelerator={accelerator}"], capsys)
     assert f"trainer.accelerator={accelerator}" in message
     assert "cpu" in message
@@ -167,7 +167,7 @@ def test_train_and_test_do_not_suggest_keys_of_each_other(capsys) -> None:
 
 
 @pytest.mark.parametrize("text", ["model: [1, 2\n", "\tmodel: 1\n", "model: a: b\n"])
-def test_a_broken_yaml_file_is_refused_by_its_name(text: str, capsys) -> None:
+def test_an_invalid_yaml_file_is_refused_by_its_name(text: str, capsys) -> None:
     Path("mine/model").mkdir(parents=True)
     Path("mine/model/broken.yaml").write_text(text)
     assert "broken.yaml" in refusal(["train", "--config-dir", "mine", "model=broken"], capsys)
@@ -193,12 +193,12 @@ def test_a_file_that_overrides_a_missing_group_is_refused(capsys) -> None:
         (["test", "run=."], ["checkpoint"]),
         (["test", "rnu=x"], ["rnu=x", "'run'"]),
         (["test", "+foo=1"], ["foo=1", "run"]),
-        (["test", "run=x", "labels=[a]"], ["labels", "['a']"]),
+        (["test", "run=x", "labels=[1.5]"], ["labels", "[1.5]"]),
         (["list", "plugins=[nope]"], ["'nope'"]),
         (["list", "models"], ["models", "plugins=[MODULE,...]"]),
     ],
 )
-def test_other_commands_refuse_mistakes_in_the_same_way(typed: list[str], expected: list[str], capsys) -> None:
+def test_other_commands_refuse_mistakes_in_one_line(typed: list[str], expected: list[str], capsys) -> None:
     message = refusal(typed, capsys)
     for words in expected:
         assert words in message
@@ -209,6 +209,7 @@ def test_other_commands_refuse_mistakes_in_the_same_way(typed: list[str], expect
     [
         ("dcgan", "labels=[1]", ["labels=[1]", "has no labels"]),
         ("cgan", "labels=[10]", ["labels=[10]", "0 to 9"]),
+        ("cgan", "labels=[a]", ["labels=[a]", "0 to 9", "names"]),
         ("cgan", "labels=[]", ["labels"]),
         ("dcgan", "step=7", ["step 7", "step_1"]),
         ("dcgan", "num=0", ["num", "got 0"]),
@@ -216,7 +217,9 @@ def test_other_commands_refuse_mistakes_in_the_same_way(typed: list[str], expect
         ("dcgan", "network_weights=best", ["network_weights", "'best'", "'last'"]),
     ],
 )
-def test_test_refuses_what_the_run_does_not_have(model: str, typed: str, expected: list[str], trained, capsys) -> None:
+def test_test_refuses_arguments_that_do_not_suit_the_run(
+    model: str, typed: str, expected: list[str], trained, capsys
+) -> None:
     run = trained(model)
     capsys.readouterr()
     message = refusal(["test", f"run={run}", "accelerator=cpu", typed], capsys)
@@ -224,7 +227,7 @@ def test_test_refuses_what_the_run_does_not_have(model: str, typed: str, expecte
         assert words in message
 
 
-def test_a_missing_run_is_answered_with_those_that_exist(trained, capsys) -> None:
+def test_a_missing_run_is_refused_with_the_existing_ones(trained, capsys) -> None:
     runs = [trained("cgan"), trained("dcgan")]
     capsys.readouterr()
     assert f"{runs[0]}, {runs[1]}" in refusal(["test"], capsys)

@@ -1,4 +1,4 @@
-"""The command as users type it."""
+"""The command line: help, completion, names of runs, sweeps, and plugins."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         (["--version"], "gantrain 0."),
     ],
 )
-def test_help_and_version_answer_without_torch(arguments: list[str], shown: str) -> None:
+def test_help_and_version_do_not_import_torch(arguments: list[str], shown: str) -> None:
     result = command(*arguments)
     assert result.returncode == 0, result.stderr
     assert shown in result.stdout
@@ -68,7 +68,7 @@ def test_help_and_version_answer_without_torch(arguments: list[str], shown: str)
         ("gantrain list x", []),
     ],
 )
-def test_completion_knows_the_sub_command(line: str, completed: list[str]) -> None:
+def test_completion_depends_on_the_sub_command(line: str, completed: list[str]) -> None:
     Path("mine/model").mkdir(parents=True)
     Path("mine/model/mine.yaml").write_text("defaults: [dcgan]\n")
     result = command("-sc", "query=bash", COMP_LINE=line)
@@ -134,7 +134,7 @@ def test_list_prints_every_registry_with_a_line_for_each_name(capsys) -> None:
         assert all(len(line.split()) > 3 for line in lines)
 
 
-def test_a_sweep_creates_a_folder_for_each_job_that_test_accepts() -> None:
+def test_a_sweep_creates_a_folder_of_each_run_that_test_accepts() -> None:
     typed = [*TINY, "trainer.steps=2"]
     assert main(["train", "-m", *typed, "model=dcgan,wgan,cgan", "optimizer.lr=1e-4,2e-4"]) == 0
     made = set()
@@ -149,7 +149,7 @@ def test_a_sweep_creates_a_folder_for_each_job_that_test_accepts() -> None:
     assert made == {(model, lr) for model in ("dcgan", "wgan", "cgan") for lr in (1e-4, 2e-4)}
 
 
-def test_a_job_that_fails_does_not_stop_the_sweep_and_the_status_says_so(capsys) -> None:
+def test_a_failing_run_sets_the_exit_status_but_does_not_stop_a_sweep(capsys) -> None:
     assert main(["train", "-m", *TINY, "trainer.steps=1", "model.loss=nonsense,hinge"]) == 2
     assert "model.loss" in capsys.readouterr().err
     (run,) = Path("checkpoints").glob("*/index.html")
@@ -166,7 +166,7 @@ def test_a_job_that_fails_does_not_stop_the_sweep_and_the_status_says_so(capsys)
         (["network/generator=mlp"], "dcgan_digits_network_generator-mlp"),
     ],
 )
-def test_a_run_is_named_by_what_changes_the_mathematics(overrides: list[str], name: str) -> None:
+def test_a_run_is_named_after_settings_that_change_the_result(overrides: list[str], name: str) -> None:
     assert run_name("dcgan_digits", overrides) == name
 
 
@@ -175,7 +175,7 @@ def test_the_order_of_the_overrides_does_not_change_the_name() -> None:
     assert len({run_name("dcgan_digits", order) for order in permutations(overrides)}) == 1
 
 
-def test_an_experiment_with_other_choices_is_another_run() -> None:
+def test_an_experiment_with_other_choices_has_another_name() -> None:
     names = [
         run_name("dcgan_cifar10", ["experiment=dcgan_cifar10", *more]) for more in ([], ["model=lsgan"], ["data=x"])
     ]
@@ -226,16 +226,16 @@ def test_names_need_no_quoting_and_do_not_collide() -> None:
         assert len(name) < 140
 
 
-def test_a_typed_length_replaces_the_data_sets_in_any_unit() -> None:
+def test_a_typed_length_in_any_unit_replaces_the_default() -> None:
     assert main(["train", *TINY, "trainer.kimg=0.01", "name=short"]) == 0
     state = newest("short")
-    assert state["step"] == 3  # the first step that has drawn 10 images, four at a time
+    assert state["step"] == 3  # The third batch of four contains the tenth image.
     assert state["config"]["trainer"]["steps"] is None
     assert main(["train", *TINY, "trainer.epochs=0.002", "name=short2"]) == 0
-    assert newest("short2")["step"] == 3  # 9 images
+    assert newest("short2")["step"] == 3  # 9 of 4,500 images
 
 
-def test_logs_are_the_same_on_every_repetition_and_carry_the_clock(train) -> None:
+def test_logs_are_reproducible_and_contain_step_epoch_and_kimg(train) -> None:
     train("one", "trainer.steps=5", "trainer.log_every=2")
     train("two", "trainer.steps=5", "trainer.log_every=2")
     logs = [Path(f"checkpoints/{name}/losses.jsonl").read_text() for name in ("one", "two")]
@@ -251,14 +251,14 @@ def test_logs_are_the_same_on_every_repetition_and_carry_the_clock(train) -> Non
 def test_dry_run_prints_sizes_and_leaves_no_files(capsys) -> None:
     assert main(["train", "dry_run=true", "model=infogan", "model.latent_dim=62", "data.batch_size=64"]) == 0
     out = capsys.readouterr().out
-    assert "(N, 74)" in out  # 62 of noise, 10 categories, 2 continuous codes
+    assert "(N, 74)" in out  # 62 noise dimensions, 10 categories, 2 continuous codes
     assert "(N, 1, 32, 32)" in out
     assert "steps of 64 images" in out
     assert "MiB" in out
     assert list(Path().iterdir()) == []
 
 
-def test_dry_run_counts_the_parameters_that_the_checkpoint_holds(train, capsys) -> None:
+def test_dry_run_counts_the_parameters_of_the_checkpoint(train, capsys) -> None:
     state = train("run", "trainer.steps=1")
     count = sum(v.numel() for k, v in state["model"].items() if k.startswith("generator.") and k.endswith("weight"))
     count += sum(v.numel() for k, v in state["model"].items() if k.startswith("generator.") and k.endswith("bias"))
@@ -276,9 +276,9 @@ def test_every_precision_trains(precision: str, train) -> None:
     assert weight.isfinite().all()
 
 
-def test_a_model_from_outside_trains_resumes_and_tests_through_plugins(warm: Warm) -> None:
+def test_a_model_of_a_plugin_trains_resumes_and_is_tested(warm: Warm) -> None:
     def gantrain(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        return warm.run(["-m", "gantrain", *arguments])  # what a plugin registers must not stay in this process
+        return warm.run(["-m", "gantrain", *arguments])  # A plugin must not be registered in this process.
 
     Path("my_models.py").write_text(
         "from gantrain.models.base import LatentGAN\n"

@@ -26,7 +26,7 @@ def test_an_old_name_is_the_new_one(module: str, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize("module", sorted({module for module, *_ in OLD}))
-def test_a_name_that_never_was_is_an_attribute_error(module: str) -> None:
+def test_an_unknown_name_is_an_attribute_error(module: str) -> None:
     with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'nothing'"):
         _ = importlib.import_module(module).nothing
 

@@ -1,4 +1,4 @@
-"""What a configuration may say to a constructor, and how values are checked."""
+"""Keys of constructors and types of values are checked."""
 
 from __future__ import annotations
 
@@ -6,24 +6,14 @@ import re
 from typing import Annotated, Any, Literal
 
 import pytest
+from constructors import Child, Parent
 
 from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, Range, UnitFloat, checked, construct
 from gantrain.errors import ConfigError
 
 
-class Parent:
-    def __init__(self, *, spec: str, width: int, rate: float) -> None:
-        self.spec, self.width, self.rate = spec, width, rate
-
-
-class Child(Parent):
-    def __init__(self, *, depth: int, **others: Any) -> None:
-        super().__init__(**others)
-        self.depth = depth
-
-
 class Stranger(Parent):
-    """Its constructor does not pass keys on, so the parent's are not its own."""
+    """Its constructor does not accept the keys of its parent."""
 
     def __init__(self, *, depth: int) -> None:
         super().__init__(spec="", width=depth, rate=0.0)
@@ -34,13 +24,13 @@ class Grandchild(Child):
         super().__init__(width=int(width), **others)
 
 
-def test_a_constructor_without_others_does_not_inherit_its_parents_keys() -> None:
+def test_only_constructors_with_others_inherit_keys() -> None:
     assert construct(Stranger, {"depth": 4}, key="model").width == 4
     with pytest.raises(ConfigError, match=re.escape("model.rate=1.0: unknown key; there are: depth")):
         construct(Stranger, {"depth": 4, "rate": 1.0}, key="model")
 
 
-def test_keys_are_inherited_and_the_nearest_annotation_counts() -> None:
+def test_an_inherited_key_may_have_another_type() -> None:
     made = construct(Grandchild, {"width": True, "depth": 2, "rate": 1}, key="model", spec="s")
     assert (made.width, made.depth, made.rate) == (1, 2, 1.0)
     with pytest.raises(ConfigError, match=re.escape("model.width: expected true or false, got 3")):
@@ -91,7 +81,7 @@ BETAS = "a list of 2 (a number at least 0 and below 1 each)"
         ("anything", Any, "anything"),
     ],
 )
-def test_a_fitting_value_becomes_the_annotated_type(value: Any, annotation: Any, expected: Any) -> None:
+def test_a_valid_value_is_converted_to_the_annotated_type(value: Any, annotation: Any, expected: Any) -> None:
     result = checked(value, annotation, "key")
     assert result == expected
     assert type(result) is type(expected)
@@ -143,7 +133,7 @@ def test_a_fitting_value_becomes_the_annotated_type(value: Any, annotation: Any,
         (0.5, tuple[UnitFloat, UnitFloat] | None, f"expected {BETAS} or null, got 0.5"),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused(value: Any, annotation: Any, text: str) -> None:
+def test_an_invalid_value_is_refused(value: Any, annotation: Any, text: str) -> None:
     with pytest.raises(ConfigError, match=f"^group.key: {re.escape(text)}$"):
         checked(value, annotation, "group.key")
 
@@ -160,7 +150,7 @@ def test_a_value_that_does_not_fit_is_refused(value: Any, annotation: Any, text:
     ],
     ids=str,
 )
-def test_a_range_holds_what_its_text_says_and_no_more(
+def test_a_range_contains_the_values_that_its_text_describes(
     bounds: Range, inside: list[float], outside: list[float], text: str
 ) -> None:
     assert str(bounds) == text

@@ -1,4 +1,4 @@
-"""Images that can't be read: the run ends with a name, or the next image takes their place, always the same one."""
+"""Corrupt images end the run with their name, or are replaced by the next image, reproducibly."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import batches
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,6 @@ from conftest import newest
 from PIL import Image
 
 from gantrain.cli.main import main
-from gantrain.config.schema import construct
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.data.errors import Faults
 from gantrain.data.images.convert import write_pixels
@@ -28,8 +28,8 @@ from gantrain.runtime.seeding import derive_seed
 CPU = torch.device("cpu")
 
 
-class Torn(ImageDataset):
-    """Items that tell their number and seed, some of which can't be read."""
+class Corrupt(ImageDataset):
+    """Items whose names contain their number and seed; some can't be read."""
 
     def __init__(self, size: int = 40, bad: Iterable[int] = (4, 5, 39)) -> None:
         self.size = size
@@ -41,29 +41,26 @@ class Torn(ImageDataset):
 
     def item(self, index: int, seed: int) -> Batch:
         if index in self.bad:
-            raise ConfigError(f"can't read the image {index}.png: torn")
+            raise ConfigError(f"can't read the image {index}.png: truncated")
         return {"image": torch.zeros(1, 2, 2, dtype=torch.uint8), "label": index, "name": f"{index} by {seed}"}
 
 
 def stream(dataset: ImageDataset | None = None, on_error: str = "skip", **keys: Any) -> BatchStream:
-    config = {"batch_size": 4, "num_workers": 0, "on_error": on_error}
-    config = {key: keys.pop(key, value) for key, value in config.items()}
-    runtime = {"seed": 3, "device": CPU, "dtype": torch.float32, "channels_last": False, **keys}
-    return construct(BatchStream, config, key="data", dataset=dataset or Torn(), **runtime)
+    return batches.stream(dataset or Corrupt(), on_error=on_error, **keys)
 
 
-def names(batches: Iterable[Batch], count: int) -> list[str]:
-    return [name for batch in islice(batches, count) for name in batch["name"]]
+def names(opened: Iterable[Batch], count: int) -> list[str]:
+    return [name for batch in islice(opened, count) for name in batch["name"]]
 
 
-def test_the_next_readable_item_stands_in_with_its_own_seed() -> None:
-    intact = names(stream(Torn(bad=[])), 20)
-    instead = {4: 6, 5: 6, 39: 0}  # the first comes after the last
+def test_the_next_readable_item_replaces_it_with_its_own_seed() -> None:
+    intact = names(stream(Corrupt(bad=[])), 20)
+    replacements = {4: 6, 5: 6, 39: 0}  # The first item follows the last.
     expected = []
     for place, name in enumerate(intact):
         index = int(name.split()[0])
-        there = instead.get(index, index)
-        expected.append(f"{there} by {derive_seed(3, 'item', place // 40, there)}")
+        index = replacements.get(index, index)
+        expected.append(f"{index} by {derive_seed(3, 'item', place // 40, index)}")
     assert names(stream(), 20) == expected
 
 
@@ -82,82 +79,83 @@ def test_replacements_do_not_depend_on_workers_ranks_or_resumption(position: int
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_each_bad_image_is_named_once_and_all_are_counted(workers: int) -> None:
-    batches = stream(num_workers=workers)
-    assert batches.faults.summary() == []
-    list(islice(batches, 10))
-    named = [f"warning: left out: can't read the image {index}.png: torn" for index in (39, 4, 5)]
-    assert batches.faults.news() == named
-    list(islice(batches, 10))
-    assert batches.faults.news() == []
-    assert batches.faults.summary() == [
-        "warning: bad images left out: 3; items replaced by their neighbours: 6"  # three in each of two epochs
+    opened = stream(num_workers=workers)
+    assert opened.faults.summary() == []
+    list(islice(opened, 10))
+    named = [f"warning: left out: can't read the image {index}.png: truncated" for index in (39, 4, 5)]
+    assert opened.faults.news() == named
+    list(islice(opened, 10))
+    assert opened.faults.news() == []
+    assert opened.faults.summary() == [
+        "warning: bad images left out: 3; items replaced by their neighbours: 6"  # Three in each of two epochs.
     ]
 
 
-def test_batches_keep_no_trace_of_it() -> None:
+def test_batches_have_no_other_keys() -> None:
     keys = {"image", "label", "name"}
     assert all(batch.keys() == keys for batch in islice(stream(), 10))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_by_default_the_run_ends_with_the_images_name(workers: int) -> None:
-    batches = stream(on_error="raise", num_workers=workers)
-    with closing(batches), pytest.raises(ConfigError, match=r"^can't read the image (4|5|39)\.png: torn$"):
-        list(islice(batches, 10))
-    assert batches.faults.summary() == []
+    opened = stream(on_error="raise", num_workers=workers)
+    with closing(opened), pytest.raises(ConfigError, match=r"^can't read the image (4|5|39)\.png: truncated$"):
+        list(islice(opened, 10))
+    assert opened.faults.summary() == []
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_hundred_bad_images_on_end_are_another_mistake(workers: int) -> None:
-    text = r"^data\.on_error=skip: 100 items in a row can't be read; the last: can't read the image \d+\.png: torn"
-    batches = stream(Torn(size=1000, bad=range(1000)), num_workers=workers)
-    with closing(batches), pytest.raises(ConfigError, match=text):
-        next(batches)
-    nearly = Torn(size=1000, bad=range(1, 100))  # 99
+def test_a_hundred_consecutive_bad_images_are_an_error(workers: int) -> None:
+    text = r"^data\.on_error=skip: 100 .*: can't read the image \d+\.png: truncated"
+    opened = stream(Corrupt(size=1000, bad=range(1000)), num_workers=workers)
+    with closing(opened), pytest.raises(ConfigError, match=text):
+        next(opened)
+    nearly = Corrupt(size=1000, bad=range(1, 100))  # 99 images
     assert {int(name.split()[0]) for name in names(stream(nearly, num_workers=workers), 250)}.isdisjoint(nearly.bad)
 
 
-def test_more_than_a_tenth_of_all_items_are_too_many() -> None:
-    list(islice(stream(Torn(size=40, bad=range(0, 40, 10))), 30))
-    limit = r"^data\.on_error=skip: 5 of 40 images can't be read, and at most 4 are skipped; the last: .* data check"
+def test_more_than_a_tenth_of_bad_images_are_an_error() -> None:
+    list(islice(stream(Corrupt(size=40, bad=range(0, 40, 10))), 30))
+    limit = r"^data\.on_error=skip: 5 of 40 images .* at most 4 .* data check"
     with pytest.raises(ConfigError, match=limit):
-        list(islice(stream(Torn(size=40, bad=range(0, 40, 8))), 10))
+        list(islice(stream(Corrupt(size=40, bad=range(0, 40, 8))), 10))
 
 
-def test_one_bad_image_is_never_too_many() -> None:
-    assert names(stream(Torn(size=3, bad=[1])), 1)
+def test_one_bad_image_is_allowed_in_the_smallest_data_set() -> None:
+    assert names(stream(Corrupt(size=3, bad=[1])), 1)
 
 
-def test_what_several_ranks_met_is_named_once(monkeypatch) -> None:
+def test_bad_images_of_all_ranks_are_named_once(monkeypatch) -> None:
     faults = Faults(100, counted=True)
     faults.add([["b"], ["a", "b"]])
     others = {"list": ["b", "c"], "int": 3}
     monkeypatch.setattr("gantrain.runtime.distributed.gather_object", lambda item: [item, others[type(item).__name__]])
     assert faults.news() == [f"warning: left out: {image}" for image in "abc"]
     assert faults.summary() == ["warning: bad images left out: 3; items replaced by their neighbours: 5"]
-    monkeypatch.setattr("gantrain.runtime.distributed.gather_object", lambda item: None)  # on another rank than 0
+    monkeypatch.setattr("gantrain.runtime.distributed.gather_object", lambda item: None)  # A rank other than 0.
     assert faults.summary() == []
 
 
-def test_in_order_bad_images_are_an_error_or_missing() -> None:
-    def labels(dataset: Torn, on_error: str) -> list[int]:
-        batches = in_order(dataset, 6, CPU, torch.float32, on_error=on_error)
-        return [label for batch in batches for label in batch["label"].tolist()]
+def test_in_order_bad_images_are_an_error_or_left_out() -> None:
+    def labels(dataset: Corrupt, on_error: str) -> list[int]:
+        opened = in_order(dataset, 6, CPU, torch.float32, on_error=on_error)
+        return [label for batch in opened for label in batch["label"].tolist()]
 
-    assert labels(Torn(), "skip") == [index for index in range(40) if index not in (4, 5, 39)]
-    with pytest.raises(ConfigError, match=r"^can't read the image 4\.png: torn$"):
-        labels(Torn(), "raise")
-    with pytest.raises(ConfigError, match=r"^can't read the image 2\.png: torn$"):  # rather than no batch at all
-        labels(Torn(size=3, bad=range(3)), "skip")
+    assert labels(Corrupt(), "skip") == [index for index in range(40) if index not in (4, 5, 39)]
+    with pytest.raises(ConfigError, match=r"^can't read the image 4\.png: truncated$"):
+        labels(Corrupt(), "raise")
+    with pytest.raises(ConfigError, match=r"^can't read the image 2\.png: truncated$"):  # There would be no batch.
+        labels(Corrupt(size=3, bad=range(3)), "skip")
 
 
-def images(folder: Path, count: int, torn: int | None) -> None:
+def images(folder: Path, count: int, truncated: int | None) -> None:
+    """Create images of which one is truncated."""
     folder.mkdir()
     for number in range(count):
         pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number:02}.png")
-    if torn is not None:
-        path = folder / f"{torn:02}.png"
+    if truncated is not None:
+        path = folder / f"{truncated:02}.png"
         path.write_bytes(path.read_bytes()[:100])
 
 
@@ -167,16 +165,16 @@ def train(*typed: str) -> int:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_run_goes_past_a_torn_image_and_says_so_at_once(workers: int, capfd) -> None:
-    images(Path("photos"), 12, torn=1)  # all of which are drawn in three steps
+def test_a_run_skips_a_truncated_image_and_reports_it_at_once(workers: int, capfd) -> None:
+    images(Path("photos"), 12, truncated=1)  # Three steps read all images.
     typed = [f"data.num_workers={workers}", "trainer.steps=7"]
     assert train(*typed) == 2
     assert capfd.readouterr().err.strip().splitlines()[-1].startswith("gantrain: can't read the image photos/01.png")
     assert train(*typed, "data.on_error=skip") == 0
-    said = capfd.readouterr().err
-    assert said.count("\rwarning: left out: can't read the image photos/01.png: ") == 1
-    assert said.index("left out") < said.index(" 4/7 ")
-    assert re.search(r"\rwarning: bad images left out: 1; items replaced by their neighbours: [23]\n", said)
+    printed = capfd.readouterr().err
+    assert printed.count("\rwarning: left out: can't read the image photos/01.png: ") == 1
+    assert printed.index("left out") < printed.index(" 4/7 ")
+    assert re.search(r"\rwarning: bad images left out: 1; items replaced by their neighbours: [23]\n", printed)
     assert newest("run")["step"] == 7
 
 
@@ -191,55 +189,55 @@ def read(mode: str, preprocess: str = "scale_width") -> ImageDataset:
 
 @pytest.mark.parametrize("left", [0, 100])
 @pytest.mark.parametrize("mode", ["single", "aligned", "unaligned"])
-def test_the_first_image_may_be_torn(mode: str, left: int) -> None:
+def test_the_first_image_may_be_truncated(mode: str, left: int) -> None:
     deep = np.random.default_rng(0).integers(0, 65536, (30, 40, 1), dtype=np.uint16)
     for folder in ("photos/trainA", "photos/trainB"):
         for number in range(3):
             write_pixels(Path(folder) / f"{number}.png", deep)
         first = Path(folder) / "0.png"
-        first.write_bytes(first.read_bytes()[:left])  # of which 60 would be its header
+        first.write_bytes(first.read_bytes()[:left])  # The header has 60 bytes.
     dataset = read(mode)
     assert set(dataset.spec.depth.values()) == {"uint16"}
     assert (dataset.spec.height, dataset.spec.width) == (16, 20)
     with pytest.raises(ConfigError, match=r"^can't read the image photos/trainA/0\.png: "):
         dataset.item(0, 0)
-    batches = list(islice(stream(dataset, batch_size=1), 3))
-    assert not any(name.endswith("0.png") for batch in batches for name in batch["name"])
+    opened = list(islice(stream(dataset, batch_size=1), 3))
+    assert not any(name.endswith("0.png") for batch in opened for name in batch["name"])
 
 
-def test_a_name_of_two_lines_is_said_in_one() -> None:
-    images(Path("photos"), 2, torn=None)
+def test_a_name_of_two_lines_is_escaped_into_one() -> None:
+    images(Path("photos"), 2, truncated=None)
     Path("photos/two\nlines\udcff.png").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"^can't read the image photos/two\\nlines\\udcff\.png: the file is "):
         read("single", "crop").item(2, 0)
 
 
 @pytest.mark.parametrize("preprocess", ["scale_width", "crop"])
-def test_where_no_image_can_be_read_the_first_is_named(preprocess: str) -> None:
-    images(Path("photos"), 3, torn=None)
+def test_if_no_image_can_be_read_the_first_is_named(preprocess: str) -> None:
+    images(Path("photos"), 3, truncated=None)
     for path in Path("photos").iterdir():
         path.write_bytes(b"")
     with pytest.raises(ConfigError, match=r"^can't read the image photos/00\.png: the file is empty$"):
         read("single", preprocess)
 
 
-def test_a_page_of_training_images_does_without_the_torn_one() -> None:
-    images(Path("photos"), 6, torn=1)
+def test_previews_of_training_images_skip_a_truncated_one() -> None:
+    images(Path("photos"), 6, truncated=1)
     typed = ["model=colorization", "network/generator=unet_resize", "data.on_error=skip", "trainer.steps=1"]
     typed += ["data.preprocess=null", "data.crop_size=32"]
     assert train(*typed, "data.num_workers=0") == 0
     assert list(Path("checkpoints/run/images").glob("step_1_*.png"))
 
 
-def test_a_run_may_go_on_with_the_other_setting() -> None:
-    images(Path("photos"), 6, torn=None)
+def test_a_run_may_resume_with_another_on_error() -> None:
+    images(Path("photos"), 6, truncated=None)
     assert train("trainer.steps=1", "data.num_workers=0") == 0
     assert train("trainer.steps=2", "data.num_workers=0", "data.on_error=skip") == 0
     assert newest("run")["step"] == 2
 
 
-def test_what_to_do_is_one_of_two_words() -> None:
-    with pytest.raises(ConfigError, match=r"^data\.on_error: expected one of 'raise', 'skip', got 'ignore'$"):
+def test_other_values_of_on_error_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^data\.on_error: .* 'raise', 'skip', got 'ignore'$"):
         stream(on_error="ignore")
 
 

@@ -1,4 +1,4 @@
-"""A data mode that ignores the phase is noticed."""
+"""Data modes that ignore the phase are detected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gantrain.data.base import Batch, ImageDataset, ImageSpec, is_held_out
 
 
 class Numbered(ImageDataset):
-    """Gray images of one pixel, whose values are given."""
+    """Gray images of one pixel with these values."""
 
     def __init__(self, *values: int, fingerprint: str = "") -> None:
         self.spec = ImageSpec(1, 1, {"image": 1}, {"image": "uint8"})

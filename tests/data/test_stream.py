@@ -1,4 +1,4 @@
-"""The stream of batches: a function of the seed and of the batch's number alone."""
+"""Batches depend only on the seed and on their number."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
+import batches
 import pytest
 import torch
 
-from gantrain.config.schema import construct
 from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, collate
 from gantrain.data.stream import BatchStream, in_order
 from gantrain.errors import ConfigError
@@ -19,8 +19,8 @@ from gantrain.runtime.seeding import derive_seed
 CPU = torch.device("cpu")
 
 
-class Telling(ImageDataset):
-    """Items that tell their number and the seed they were asked for."""
+class Numbered(ImageDataset):
+    """Items whose names contain their number and seed."""
 
     def __init__(self, size: int = 10, stored: torch.dtype = torch.uint8, in_memory: bool = True) -> None:
         self.size = size
@@ -40,26 +40,24 @@ class Telling(ImageDataset):
 
 
 def stream(dataset: ImageDataset | None = None, **keys: Any) -> BatchStream:
-    config = {key: keys.pop(key, default) for key, default in {"batch_size": 4, "num_workers": 0}.items()}
-    runtime = {"seed": 3, "device": CPU, "dtype": torch.float32, "channels_last": False, **keys}
-    return construct(BatchStream, config, key="data", dataset=dataset or Telling(), **runtime)
+    return batches.stream(dataset or Numbered(), **keys)
 
 
-def names(batches: Iterable[Batch], count: int) -> list[list[str]]:
-    return [batch["name"] for batch in islice(batches, count)]
+def names(opened: Iterable[Batch], count: int) -> list[list[str]]:
+    return [batch["name"] for batch in islice(opened, count)]
 
 
-def numbers(batches: Iterable[Batch], count: int) -> list[int]:
-    return [label for batch in islice(batches, count) for label in batch["label"].tolist()]
+def numbers(opened: Iterable[Batch], count: int) -> list[int]:
+    return [label for batch in islice(opened, count) for label in batch["label"].tolist()]
 
 
-def test_the_same_batches_come_with_and_without_workers() -> None:
+def test_batches_do_not_depend_on_workers() -> None:
     assert names(stream(num_workers=2), 12) == names(stream(num_workers=0), 12)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("position", [1, 4, 7])
-def test_a_stream_set_to_a_position_goes_on_as_if_it_had_come_there(position: int, workers: int) -> None:
+def test_a_stream_resumes_at_any_position(position: int, workers: int) -> None:
     later = stream(num_workers=workers)
     later.position = position
     assert names(later, 5) == names(stream(), position + 5)[position:]
@@ -74,22 +72,22 @@ def test_the_slices_of_all_ranks_make_up_the_global_batch(world_size: int) -> No
     assert {len(share) for rank in ranks for share in rank} == {4 // world_size}
 
 
-def test_every_item_comes_once_an_epoch_and_each_epoch_in_another_order() -> None:
-    drawn = numbers(stream(), 10)  # 40 images: four epochs of ten, whose ends fall within batches
+def test_an_epoch_has_every_item_once_in_an_order_of_its_own() -> None:
+    drawn = numbers(stream(), 10)  # 40 images: four epochs of ten, which end within opened.
     epochs = [drawn[start : start + 10] for start in range(0, 40, 10)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
 
 
-def test_no_batch_is_short_even_where_the_data_is_smaller_than_a_batch() -> None:
+def test_batches_are_full_even_if_the_data_set_is_smaller() -> None:
     assert {len(batch["label"]) for batch in islice(stream(), 10)} == {4}
-    drawn = numbers(stream(Telling(size=3), batch_size=8), 3)
+    drawn = numbers(stream(Numbered(size=3), batch_size=8), 3)
     assert len(drawn) == 24
     assert all(sorted(drawn[start : start + 3]) == [0, 1, 2] for start in range(0, 24, 3))
 
 
-def test_an_items_seed_depends_on_the_runs_seed_the_epoch_and_the_item() -> None:
-    drawn = [name for batch in names(stream(), 5) for name in batch]  # two epochs
+def test_the_seed_of_an_item_depends_on_run_epoch_and_item() -> None:
+    drawn = [name for batch in names(stream(), 5) for name in batch]  # Two epochs.
     expected = {f"{index} by {derive_seed(3, 'item', epoch, index)}" for epoch in (0, 1) for index in range(10)}
     assert set(drawn) == expected
     assert len(expected) == 20
@@ -99,12 +97,12 @@ def test_the_order_does_not_depend_on_the_size_of_the_batch() -> None:
     assert numbers(stream(batch_size=2), 10) == numbers(stream(batch_size=5), 4)
 
 
-def test_another_seed_is_another_order() -> None:
+def test_the_order_depends_on_the_seed() -> None:
     assert numbers(stream(seed=4), 5) != numbers(stream(seed=3), 5)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_torchs_own_numbers_are_left_alone(workers: int) -> None:
+def test_the_global_generator_of_torch_is_not_used(workers: int) -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     names(stream(num_workers=workers), 3)
@@ -112,20 +110,20 @@ def test_torchs_own_numbers_are_left_alone(workers: int) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_position_is_what_was_handed_out_not_what_was_prepared(workers: int) -> None:
-    batches = stream(num_workers=workers)
-    assert (batches.position, batches.images, batches.epoch) == (0, 0, 0.0)
+def test_the_position_counts_returned_batches_not_prepared_ones(workers: int) -> None:
+    opened = stream(num_workers=workers)
+    assert (opened.position, opened.images, opened.epoch) == (0, 0, 0.0)
     for expected in (1, 2, 3):
-        next(batches)
-        assert (batches.position, batches.images, batches.epoch) == (expected, 4 * expected, 4 * expected / 10)
+        next(opened)
+        assert (opened.position, opened.images, opened.epoch) == (expected, 4 * expected, 4 * expected / 10)
 
 
 def test_time_spent_waiting_is_added_up() -> None:
-    batches = stream()
-    waited = [batches.seconds_waited]
+    opened = stream()
+    waited = [opened.seconds_waited]
     for _ in range(3):
-        next(batches)
-        waited.append(batches.seconds_waited)
+        next(opened)
+        waited.append(opened.seconds_waited)
     assert waited[0] == 0
     assert waited == sorted(waited)
     assert waited[-1] > 0
@@ -140,7 +138,7 @@ def test_time_spent_waiting_is_added_up() -> None:
         ({"num_workers": -1}, "num_workers: expected a whole number at least 0 and at most 1,000 or null, got -1"),
     ],
 )
-def test_a_batch_that_cannot_be_made_is_refused(keys: dict[str, int], text: str) -> None:
+def test_an_impossible_batch_size_is_refused(keys: dict[str, int], text: str) -> None:
     with pytest.raises(ConfigError, match=rf"^data\.{text}$"):
         stream(**keys)
 
@@ -148,10 +146,10 @@ def test_a_batch_that_cannot_be_made_is_refused(keys: dict[str, int], text: str)
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("stored", [torch.uint8, torch.uint16])
-def test_images_arrive_from_minus_one_to_one_in_the_type_asked_for(
+def test_images_are_in_minus_1_to_1_in_the_requested_type(
     stored: torch.dtype, dtype: torch.dtype, workers: int
 ) -> None:
-    batch = next(stream(Telling(stored=stored), dtype=dtype, num_workers=workers))
+    batch = next(stream(Numbered(stored=stored), dtype=dtype, num_workers=workers))
     assert batch["image"].dtype == dtype
     assert batch["image"].shape == (4, 2, 2, 3)
     assert torch.equal(batch["image"][:, 0], -torch.ones(4, 2, 3, dtype=dtype))
@@ -160,25 +158,25 @@ def test_images_arrive_from_minus_one_to_one_in_the_type_asked_for(
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_images_are_laid_out_as_asked(channels_last: bool) -> None:
+def test_images_have_the_requested_memory_format(channels_last: bool) -> None:
     image = next(stream(channels_last=channels_last))["image"]
     assert image.is_contiguous(memory_format=torch.channels_last) == channels_last
     assert image.is_contiguous() == (not channels_last)
     torch.testing.assert_close(image, next(stream())["image"], atol=0, rtol=0)
 
 
-def test_workers_are_started_only_where_items_cost_something(monkeypatch) -> None:
+def test_workers_are_started_only_for_data_that_is_not_in_memory(monkeypatch) -> None:
     monkeypatch.setattr("gantrain.data.workers.available_cores", lambda: 3)
     counts = []
     for in_memory in (True, False):
-        made = stream(Telling(size=1000, in_memory=in_memory), num_workers=None)
+        made = stream(Numbered(size=1000, in_memory=in_memory), num_workers=None)
         assert next(made)["image"].shape[0] == 4
         counts.append((made.num_workers, len(getattr(made._loader, "_workers", []))))
     assert counts == [(0, 0), (2, 2)]
 
 
-class AtOnce(Telling):
-    """The same in whole batches, each of which is one read."""
+class AtOnce(Numbered):
+    """Items that are read in whole batches; the reads are counted."""
 
     def __init__(self, **keys: Any) -> None:
         super().__init__(**keys)
@@ -196,7 +194,7 @@ def test_a_batch_is_one_read_of_the_data_set() -> None:
 
 
 @pytest.mark.parametrize("known", [None, [2, 3]])
-def test_a_selection_reads_whole_batches_too(known: list[int] | None) -> None:
+def test_a_selection_reads_whole_batches(known: list[int] | None) -> None:
     dataset = AtOnce()
     part = Selection(dataset, [1, 2, 3, 5, 8], known)
     batch = part.items([4, 0, 1], [7, 7, 9])
@@ -208,23 +206,23 @@ def test_a_selection_reads_whole_batches_too(known: list[int] | None) -> None:
 
 
 def test_workers_end_with_the_last_reference_to_their_stream() -> None:
-    batches = stream(num_workers=2)
-    next(batches)
-    workers = list(batches._loader._workers)
+    opened = stream(num_workers=2)
+    next(opened)
+    workers = list(opened._loader._workers)
     assert all(worker.is_alive() for worker in workers)
-    gc.disable()  # which would find them too late to tell them
+    gc.disable()  # Reference counting alone has to end them.
     try:
-        del batches
+        del opened
         assert not any(worker.is_alive() for worker in workers)
     finally:
         gc.enable()
 
 
-def test_in_order_every_item_comes_once_and_the_last_batch_is_what_is_left() -> None:
-    def batches() -> list[Batch]:
-        return list(in_order(Telling(), 4, CPU, torch.float64))
+def test_in_order_every_item_comes_once_and_the_last_batch_is_short() -> None:
+    def read() -> list[Batch]:
+        return list(in_order(Numbered(), 4, CPU, torch.float64))
 
-    assert [batch["label"].tolist() for batch in batches()] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert [batch["name"] for batch in batches()] == [batch["name"] for batch in batches()]
-    assert {batch["image"].dtype for batch in batches()} == {torch.float64}
-    assert batches()[0]["image"][0, 1, 0, 0] == 1
+    assert [batch["label"].tolist() for batch in read()] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [batch["name"] for batch in read()] == [batch["name"] for batch in read()]
+    assert {batch["image"].dtype for batch in read()} == {torch.float64}
+    assert read()[0]["image"][0, 1, 0, 0] == 1

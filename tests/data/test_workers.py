@@ -1,4 +1,4 @@
-"""How many processes decode, and what is advised where they are too slow."""
+"""The number of processes that decode, and recommended settings if they are too slow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from batches import stream
 from PIL import Image
 
 from gantrain.data import workers
@@ -14,12 +14,11 @@ from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.data.images.cache import Cache
 from gantrain.data.sets.digits import Digits
 from gantrain.data.settings import build_dataset
-from gantrain.data.stream import BatchStream
 from gantrain.data.workers import advice, available_cores, batches_ahead, good_number_of_workers
 
 
 class Sized(ImageDataset):
-    """So many items of so many pixels."""
+    """A data set of this many items and pixels."""
 
     def __init__(self, size: int, side: int, in_memory: bool = False) -> None:
         self.size = size
@@ -30,7 +29,7 @@ class Sized(ImageDataset):
         return self.size
 
     def item(self, index: int, seed: int) -> Batch:
-        raise AssertionError("no image is to be read for this")
+        raise AssertionError("an image was read")
 
 
 @pytest.fixture
@@ -61,12 +60,14 @@ def test_each_rank_has_a_worker_per_core_but_one(cores: int, ranks: int, expecte
         (10, 256, False, True),
     ],
 )
-def test_tiny_sets_and_those_in_memory_need_none(size: int, side: int, in_memory: bool, some: bool, machine) -> None:
+def test_small_data_sets_and_those_in_memory_need_no_workers(
+    size: int, side: int, in_memory: bool, some: bool, machine
+) -> None:
     machine(4)
     assert bool(good_number_of_workers(Sized(size, side, in_memory))) == some
 
 
-def test_only_the_cores_that_the_process_may_use_count(monkeypatch) -> None:
+def test_only_cores_that_the_process_may_use_are_counted(monkeypatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {1, 5, 7}, raising=False)
     assert available_cores() == 3
     monkeypatch.delattr("os.sched_getaffinity")
@@ -88,26 +89,26 @@ FAST = "data.decoder=fast, which scales images in a third of the time"
     ("data", "now", "expected"),
     [
         ({"cache": "off", "decoder": "exact"}, 1, f"{MORE}, or {DISK}, or {FAST}"),
-        ({"cache": False, "decoder": "draft"}, 4, DISK),  # as YAML reads off
+        ({"cache": False, "decoder": "draft"}, 4, DISK),  # YAML reads off as false.
         ({"cache": "auto", "decoder": "fast"}, 4, DISK_IF),
         ({"cache": "auto", "decoder": "exact"}, 8, f"{DISK_IF}, or {FAST}"),
         ({"cache": "disk", "decoder": "fast"}, 4, ""),
-        ({"load_size": 64}, 1, MORE),  # of torchvision, say, without a cache
+        ({"load_size": 64}, 1, MORE),  # A data set without a cache, as of torchvision.
         ({"load_size": 64}, 4, ""),
     ],
 )
-def test_only_what_would_help_is_advised(data: dict[str, Any], now: int, expected: str, machine) -> None:
+def test_only_effective_settings_are_recommended(data: dict[str, Any], now: int, expected: str, machine) -> None:
     machine(4)
     assert advice(data, Sized(5000, 256), now) == expected
 
 
-def test_for_data_in_memory_there_is_no_advice(machine) -> None:
+def test_nothing_is_recommended_for_data_in_memory(machine) -> None:
     machine(4)
     assert advice({"load_size": 32}, Digits(load_size=32, phase="test"), 0) == ""
 
 
 @pytest.mark.parametrize("mode", ["single", "aligned", "unaligned"])
-def test_a_cache_does_without_workers(mode: str, machine) -> None:
+def test_a_cache_in_memory_needs_no_workers(mode: str, machine) -> None:
     machine(4)
     for number in range(3):
         for folder in ("photos/trainA", "photos/trainB"):
@@ -123,15 +124,7 @@ def test_a_cache_does_without_workers(mode: str, machine) -> None:
         keys["serial"] = False
     dataset = build_dataset(keys, phase="train")
     part = dataset.first(2)
-    stream = BatchStream(
-        part,
-        batch_size=2,
-        seed=0,
-        num_workers=None,
-        device=torch.device("cpu"),
-        dtype=torch.float32,
-        channels_last=False,
-    )
-    assert stream.num_workers == 3
+    opened = stream(part, num_workers=None)
+    assert opened.num_workers == 3
     part.use_cache(Cache(cache="memory"))
-    assert stream.num_workers == 0
+    assert opened.num_workers == 0

@@ -20,7 +20,13 @@ SMALL = ["data.load_size=16", "trainer.steps=20"]
 SETTINGS = {
     "dcgan": ["model=dcgan", *SMALL],
     "wgan_gp": ["model=wgan_gp", *SMALL],
-    "cyclegan": ["model=cyclegan", "model.pool_size=6", "data.load_size=24", "trainer.steps=14"],
+    "cyclegan": [
+        "model=cyclegan",
+        "model.pool_size=6",
+        "network.generator.blocks=1",
+        "data.load_size=24",
+        "trainer.steps=14",
+    ],
 }
 
 

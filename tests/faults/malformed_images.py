@@ -1,6 +1,6 @@
 """Malformed images, and a script that reads them as training does: ``python malformed_images.py FOLDER``.
 
-It is a separate process with limited memory and time, since what it reads may kill it.
+It is a separate process with limited memory and time, since an image may crash it.
 """
 
 from __future__ import annotations
@@ -94,14 +94,14 @@ def flipped() -> Iterator[tuple[str, bytes]]:
 
 
 def renamed() -> Iterator[tuple[str, bytes]]:
-    """Whole, under the name of another kind."""
+    """Intact, with the suffix of another kind."""
     names = list(good())
     for name, other in zip(names, [*names[4:], *names[:4]], strict=True):
         yield f"renamed_{name.replace('.', '_')}{Path(other).suffix}", good()[name]
 
 
 def with_dimensions(content: bytes, name: str, height: int, width: int) -> bytes:
-    """The same with another size in its header."""
+    """The same file with another size in its header."""
     kind = Path(name).suffix
     changed = bytearray(content)
     if kind == ".png":
@@ -116,7 +116,7 @@ def with_dimensions(content: bytes, name: str, height: int, width: int) -> bytes
         changed[6:10] = struct.pack("<HH", min(width, 65535), min(height, 65535))
         start = content.index(b"\x2c", 13 + 3 * 2 ** ((content[10] & 7) + 1))
         changed[start + 5 : start + 9] = struct.pack("<HH", min(width, 65535), min(height, 65535))
-    elif name == "plain.webp":  # 14 bits each, less one
+    elif name == "plain.webp":  # 14 bits each, minus one.
         size = ((width - 1) & 0x3FFF) | ((height - 1) & 0x3FFF) << 14
         changed[21:25] = struct.pack("<I", size | struct.unpack("<I", content[21:25])[0] & 0xF0000000)
     elif kind == ".tif":
@@ -169,7 +169,7 @@ def many_channels() -> bytes:
 
 
 def odd_shapes() -> Iterator[tuple[str, bytes]]:
-    """Whole, and to be read."""
+    """Intact images that must be read."""
     for kind, suffix in (
         ("JPEG", "jpg"),
         ("PNG", "png"),
@@ -199,7 +199,7 @@ BAD_EXIF = {
 
 
 def bad_exif() -> Iterator[tuple[str, bytes]]:
-    """Whole but for what says which way is up."""
+    """Intact images with corrupt EXIF orientation."""
     image = plain_image()
     for what, exif in BAD_EXIF.items():
         yield f"exif_{what}_plain.jpg", saved(image, "JPEG", quality=90, exif=exif)
@@ -208,7 +208,7 @@ def bad_exif() -> Iterator[tuple[str, bytes]]:
 
 
 def foreign() -> Iterator[tuple[str, bytes]]:
-    """What Pillow knows, and no folder of images has: an EPS would be run by another program."""
+    """Formats that Pillow reads but gantrain refuses: an EPS would be run by Ghostscript."""
     yield "foreign_eps.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) print showpage\n"
     yield "foreign_svg.png", b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
     yield "foreign_pdf.jpg", b"%PDF-1.4\n%%EOF"
@@ -221,7 +221,7 @@ MAKERS: tuple[Callable[[], Iterator[tuple[str, bytes]]], ...] = (
 
 
 def make(folder: Path) -> list[str]:
-    """All of them; their names."""
+    """Write all images, and return their names."""
     folder.mkdir()
     files = {name: content for maker in MAKERS for name, content in maker()}
     for name, content in files.items():
@@ -230,7 +230,7 @@ def make(folder: Path) -> list[str]:
 
 
 def keys_for(name: str, decoder: str) -> dict[str, Any]:
-    """The keys of a user who knows the image."""
+    """The keys that fit the image."""
     side = 256 if name.startswith("thin") else 16
     range_ = (0.0, 1.0) if "float" in name else None
     depth = "float32" if "float" in name else "uint16" if "deep" in name or "16" in name else "uint8"
@@ -249,7 +249,7 @@ def keys_for(name: str, decoder: str) -> dict[str, Any]:
 
 
 def limit() -> None:
-    """Limit memory and time of this process from here on."""
+    """Limit memory and time of this process from now on."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))

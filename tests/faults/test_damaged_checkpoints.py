@@ -1,13 +1,12 @@
-"""A checkpoint of which any byte is another, or any part is gone: seen every time, and named."""
+"""Checkpoints with changed, missing or added bytes: each is detected and named."""
 
 from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
+from checkpoint_states import state_at
 from conftest import assert_same_bits
 
 from gantrain.checkpoints import file as checkpoint_file
@@ -19,28 +18,9 @@ FORMATS = Path(__file__).parent.parent / "checkpoints"
 PATH = Path("run/step_2.pt")
 
 
-def state_at(step: int) -> dict[str, Any]:
-    """The smallest thing that passes for a run's state, with tensors of several types."""
-    numbers = torch.arange(5) + step
-    return {
-        "step": step,
-        "position": step,
-        "rollbacks": 0,
-        "images": 7,
-        "fingerprint": "f",
-        "overrides": ["seed=1"],
-        "ranks": [{"means": {}}],
-        "config": {"name": "run"},
-        "spec": {},
-        "model": {"weight": numbers.float(), "half": numbers.bfloat16(), "none": numbers[:0]},
-        "updates": {"averages": None, "bytes": numbers.byte()},
-        "objective": {"metric": None},
-    }
-
-
 @pytest.fixture
 def content() -> bytes:
-    """The bytes of step 2, beside a whole step 1."""
+    """The bytes of step 2; step 1 is valid."""
     Path("run").mkdir()
     for step in (1, 2):
         checkpoint_file.write(state_at(step), Path(f"run/step_{step}.pt"))
@@ -49,17 +29,17 @@ def content() -> bytes:
 
 def refused(damaged: bytes) -> None:
     PATH.write_bytes(damaged)
-    with pytest.raises(CorruptCheckpointError) as told:
+    with pytest.raises(CorruptCheckpointError) as error:
         checkpoint_file.read(PATH)
-    assert str(told.value).startswith(f"can't read {PATH}: corrupt (")
-    assert "\n" not in str(told.value)
+    assert str(error.value).startswith(f"can't read {PATH}: corrupt (")
+    assert "\n" not in str(error.value)
 
 
 def changed(content: bytes, place: int, change: int) -> bytes:
     return content[:place] + bytes([content[place] ^ change]) + content[place + 1 :]
 
 
-def test_every_byte_is_watched(content: bytes) -> None:
+def test_a_change_of_any_byte_is_detected(content: bytes) -> None:
     assert 2000 < len(content) < 8000  # headers, directory, pickle, tensors, checksum
     for place in range(len(content)):
         refused(changed(content, place, 1 << place % 8))
@@ -70,12 +50,12 @@ def test_every_byte_is_watched(content: bytes) -> None:
             refused(changed(content, place, change))
 
 
-def test_every_cut_is_seen(content: bytes) -> None:
+def test_every_truncation_is_detected(content: bytes) -> None:
     for length in (*range(0, len(content), 3), *range(len(content) - 150, len(content))):
         refused(content[:length])
 
 
-def test_what_is_zeroed_inserted_lost_doubled_or_added_is_seen(content: bytes) -> None:
+def test_zeroed_inserted_lost_doubled_and_added_bytes_are_detected(content: bytes) -> None:
     draw = random.Random(1)
     for _ in range(100):
         start = draw.randrange(len(content))
@@ -91,14 +71,14 @@ def test_what_is_zeroed_inserted_lost_doubled_or_added_is_seen(content: bytes) -
     refused(bytes(len(content)))
 
 
-def test_the_checksum_of_another_file_or_none_is_refused(content: bytes) -> None:
+def test_a_wrong_or_missing_checksum_is_detected(content: bytes) -> None:
     other = PATH.with_name("step_1.pt").read_bytes()
     assert len(other) == len(content)
     refused(content[:-DIGEST_BYTES] + other[-DIGEST_BYTES:])
-    refused(content[: -len(MARK) - DIGEST_BYTES - 2] + b"\x00\x00")  # as if it had never had one
+    refused(content[: -len(MARK) - DIGEST_BYTES - 2] + b"\x00\x00")  # As if it had none.
 
 
-def test_after_damage_of_any_kind_the_one_before_is_taken(content: bytes, capsys) -> None:
+def test_after_corruption_of_any_kind_the_previous_checkpoint_is_loaded(content: bytes, capsys) -> None:
     for place in random.Random(2).sample(range(len(content)), 20):
         for damaged in (content[:place], changed(content, place, 0x55)):
             PATH.write_bytes(damaged)
@@ -109,8 +89,8 @@ def test_after_damage_of_any_kind_the_one_before_is_taken(content: bytes, capsys
 
 
 @pytest.mark.parametrize("version", ["format_1", "format_2"])
-def test_an_old_format_without_a_checksum_is_never_misread(version: str) -> None:
-    """Any zip archive has a checksum of each of its parts, if not of every byte of their headers."""
+def test_a_corrupt_file_of_an_old_format_is_never_misread(version: str) -> None:
+    """Any zip archive has a checksum of each of its parts, if not of every byte of the headers."""
     content = (FORMATS / version / "step_2.pt").read_bytes()
     whole = checkpoint_file.read(FORMATS / version / "step_2.pt")
     Path("run").mkdir()

@@ -1,4 +1,4 @@
-"""Disks that fill up, become read-only or vanish under a run: one line, the last good checkpoint, and on from there."""
+"""Disks that fill up, become read-only or disappear during a run: one line, and the run resumes from its checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import TINY, assert_same_bits, newest
+from conftest import TINY, assert_mentions, assert_same_bits, newest
 
 from gantrain.checkpoints.store import Checkpoints
 from gantrain.cli.main import main
@@ -43,7 +43,7 @@ def mounted(*arguments: object) -> Iterator[None]:
 
 @pytest.fixture
 def disk(workplace: Path) -> Iterator[Path]:
-    """A small disk of its own for the runs, with 64 MiB."""
+    """A file system of 64 MiB for the runs."""
     if shutil.which("mount") is None:
         pytest.skip("there is no mount")
     folder = workplace / "checkpoints"
@@ -61,7 +61,7 @@ def fill(disk: Path, *, free: int) -> Path:
 
 
 def saved(step: int) -> None:
-    """Wait until a checkpoint is there."""
+    """Wait until a checkpoint exists."""
     patience = 6000
     while not (RUN / f"step_{step}.pt").exists():
         time.sleep(0.01)
@@ -70,7 +70,7 @@ def saved(step: int) -> None:
 
 
 def during(acts: dict[int, Callable[[], object]], patch: pytest.MonkeyPatch) -> None:
-    """The next run does these things after these steps, before anything is logged or saved of them."""
+    """Make the next run call these after these steps, before it logs or saves."""
     advance = Report.advance
 
     def acting(self: Report, done: int) -> None:
@@ -82,29 +82,28 @@ def during(acts: dict[int, Callable[[], object]], patch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def whole(train) -> dict:
-    """The newest checkpoint of a run that nothing came in the way of, with its ``losses.jsonl``, its size in bytes, and
-    the bytes on the disk of all that lies beside the checkpoints."""
+    """The newest checkpoint of an uninterrupted run, its losses, its size, and that of all other files (bytes)."""
     state = train("whole", *EVERY, "trainer.steps=6")
     folder = Path("checkpoints/whole")
     size = (folder / "step_6.pt").stat().st_size
-    beside = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.suffix != ".pt")
-    found = {"state": state, "lines": (folder / "losses.jsonl").read_text(), "size": size, "beside": beside}
+    others = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.suffix != ".pt")
+    found = {"state": state, "lines": (folder / "losses.jsonl").read_text(), "size": size, "others": others}
     shutil.rmtree(folder)
     return found
 
 
-def told_by(errors: str) -> tuple[list[str], list[str]]:
+def messages_of(errors: str) -> tuple[list[str], list[str]]:
     """The warnings, and the lines after the progress bar."""
     lines = [line for line in errors.replace("\r", "\n").splitlines() if line.strip() and "step/s" not in line]
     warnings = [line for line in lines if line.startswith("warning")]
     return warnings, [line for line in lines if line not in warnings]
 
 
-def goes_on(whole: dict) -> None:
-    """The same command, after which all is as if nothing had been."""
+def assert_resumes(whole: dict) -> None:
+    """The same command resumes, and the run ends like an uninterrupted one."""
     assert main(COMMAND) == 0
     for key, value in newest("run").items():
-        if key not in ("config", "overrides"):  # which have the name
+        if key not in ("config", "overrides"):  # These contain the name.
             assert_same_bits(value, whole["state"][key])
     assert (RUN / "losses.jsonl").read_text() == whole["lines"]
     assert sorted(path.name for path in RUN.iterdir() if path.suffix in (".tmp", ".pt") or path.name == ".lock") == [
@@ -116,32 +115,35 @@ def goes_on(whole: dict) -> None:
 
 @pytest.mark.usefixtures("warm_python")
 def test_a_full_disk_stops_the_run_and_the_same_command_resumes(disk: Path, whole: dict) -> None:
-    ballast = fill(disk, free=5 * whole["size"] // 2 + whole["beside"])  # two checkpoints, and what lies beside them
+    ballast = fill(disk, free=5 * whole["size"] // 2 + whole["others"])  # Two checkpoints and all other files.
     process = subprocess.run([sys.executable, "-m", "gantrain", *COMMAND], capture_output=True, text=True, check=False)
     assert process.returncode == 2
-    warnings, lines = told_by(process.stderr)
+    warnings, lines = messages_of(process.stderr)
     assert len(warnings) <= 1
     assert len(lines) == 1
-    told = re.fullmatch(
+    found = re.fullmatch(
         r"gantrain: can't write checkpoints/run/step_6.pt: No space left on device; "
         r"([\d.]+) kB needed, ([\d.]+) kB free",
         lines[0],
     )
-    assert float(told[1]) * 1000 == pytest.approx(whole["size"], rel=1e-3)
-    assert 0 < float(told[2]) < float(told[1])
+    assert float(found[1]) * 1000 == pytest.approx(whole["size"], rel=1e-3)
+    assert 0 < float(found[2]) < float(found[1])
     assert sorted(path.name for path in RUN.glob("*.pt")) == ["step_2.pt", "step_4.pt"]
     assert not [path for path in RUN.rglob("*") if path.suffix == ".tmp" or path.name == ".lock"]
     assert Checkpoints(RUN).load()["step"] == 4
     ballast.unlink()
-    goes_on(whole)
+    assert_resumes(whole)
 
 
-def test_logs_and_pages_wait_for_room_and_cost_one_warning(disk: Path, whole: dict, monkeypatch, capsys) -> None:
+def test_logs_and_pages_are_written_when_there_is_space_after_one_warning(
+    disk: Path, whole: dict, monkeypatch, capsys
+) -> None:
     during({2: lambda: fill(disk, free=0), 5: (disk / "ballast").unlink}, monkeypatch)
     save_once = [word for word in COMMAND if "save_every" not in word]
     assert main([*save_once, "trainer.save_every=6"]) == 0
-    warnings, lines = told_by(capsys.readouterr().err)
-    assert warnings == [f"warning: can't write {RUN}: No space left on device; training continues"]
+    warnings, lines = messages_of(capsys.readouterr().err)
+    (warning,) = warnings
+    assert_mentions(warning, f"can't write {RUN}", "No space left on device", "training continues")
     assert lines == [f"Page: {RUN}/index.html"]
     assert (RUN / "losses.jsonl").read_text() == whole["lines"]
     assert len((RUN / "speed.jsonl").read_text().splitlines()) >= 5
@@ -150,21 +152,21 @@ def test_logs_and_pages_wait_for_room_and_cost_one_warning(disk: Path, whole: di
     assert_same_bits(newest("run")["model"], whole["state"]["model"])
 
 
-def test_messages_that_nobody_takes_any_more_stop_no_run(whole: dict, monkeypatch) -> None:
-    """As where the terminal is closed, or the disk of the file that they go to is full."""
+def test_a_closed_stderr_does_not_stop_a_run(whole: dict, monkeypatch) -> None:
+    """As after the terminal is closed, or when the disk of a redirected stderr is full."""
     reading, writing = os.pipe()
-    told = open(writing, "w", buffering=1)  # noqa: SIM115 - it can't be closed without an error
-    monkeypatch.setattr(sys, "stderr", told)
+    stderr = open(writing, "w", buffering=1)  # noqa: SIM115 - it can't be closed without an error
+    monkeypatch.setattr(sys, "stderr", stderr)
     during({3: lambda: os.close(reading)}, monkeypatch)
     assert main(COMMAND) == 0
     with pytest.raises(BrokenPipeError):
-        told.close()
+        stderr.close()
     assert_same_bits(newest("run")["model"], whole["state"]["model"])
     assert (RUN / "losses.jsonl").read_text() == whole["lines"]
 
 
 def test_a_log_that_was_not_written_is_completed_when_the_run_stops(disk: Path, whole: dict, monkeypatch) -> None:
-    """It is stopped by a checkpoint that can't be written; the last lines find room, since it is gone then."""
+    """A failed checkpoint stops it; its temporary file is removed, which leaves space for the last lines."""
     with monkeypatch.context() as patch:
         during({1: lambda: fill(disk, free=0), 2: lambda: fill_again(disk)}, patch)
         assert main(COMMAND) == 2
@@ -172,7 +174,7 @@ def test_a_log_that_was_not_written_is_completed_when_the_run_stops(disk: Path, 
     assert whole["lines"].startswith(log)
     assert log.count("\n") >= 2
     (disk / "ballast").unlink()
-    goes_on(whole)
+    assert_resumes(whole)
 
 
 def fill_again(disk: Path) -> None:
@@ -190,17 +192,17 @@ def no_file_larger_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_limit_on_files_is_as_a_full_disk(whole: dict, monkeypatch, capsys) -> None:
+def test_a_limit_on_file_sizes_is_handled_like_a_full_disk(whole: dict, monkeypatch, capsys) -> None:
     with monkeypatch.context() as patch:
         limit = (whole["size"] // 2, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
         during({3: lambda: (saved(2), resource.setrlimit(resource.RLIMIT_FSIZE, limit))}, patch)
         with no_file_larger_than(resource.RLIM_INFINITY):
             assert main(COMMAND) == 2
-    _, lines = told_by(capsys.readouterr().err)
+    _, lines = messages_of(capsys.readouterr().err)
     assert len(lines) == 1
     assert lines[0].startswith(f"gantrain: can't write {RUN}/step_4.pt: {os.strerror(errno.EFBIG)}; ")
     assert Checkpoints(RUN).steps() == [2]
-    goes_on(whole)
+    assert_resumes(whole)
 
 
 def test_a_folder_that_becomes_read_only_stops_the_run(disk: Path, whole: dict, monkeypatch, capsys) -> None:
@@ -215,19 +217,20 @@ def test_a_folder_that_becomes_read_only_stops_the_run(disk: Path, whole: dict, 
             assert main(COMMAND) == 2
         finally:
             subprocess.run(["umount", "--lazy", str(RUN)], check=True)
-    warnings, lines = told_by(capsys.readouterr().err)
-    assert warnings == [f"warning: can't write {RUN}/losses.jsonl: Read-only file system; training continues"]
+    warnings, lines = messages_of(capsys.readouterr().err)
+    (warning,) = warnings
+    assert_mentions(warning, f"can't write {RUN}/losses.jsonl", "Read-only file system", "training continues")
     assert len(lines) == 1
     assert lines[0].startswith(f"gantrain: can't write {RUN}/step_4.pt: Read-only file system; ")
     assert Checkpoints(RUN).steps() == [2]
-    assert (RUN / ".lock").exists()  # it could not be removed, and is in nobody's way
-    goes_on(whole)
+    assert (RUN / ".lock").exists()  # It could not be removed, and does no harm.
+    assert_resumes(whole)
 
 
 def test_nothing_starts_in_a_read_only_folder(disk: Path, capsys) -> None:
     mount("-o", "remount,ro", disk)
     assert main(COMMAND) == 2
-    assert capsys.readouterr().err == f"gantrain: can't write to {RUN}: Read-only file system\n"
+    assert_mentions(capsys.readouterr().err, f"gantrain: can't write to {RUN}: ", "Read-only file system")
     assert list(disk.iterdir()) == []
 
 
@@ -235,8 +238,8 @@ def test_nothing_starts_in_a_read_only_folder(disk: Path, capsys) -> None:
 def test_a_folder_that_is_deleted_stops_the_run_and_stays_deleted(folder: Path, monkeypatch, capsys) -> None:
     during({3: lambda: (saved(2), shutil.rmtree(folder))}, monkeypatch)
     assert main(COMMAND) == 2
-    warnings, lines = told_by(capsys.readouterr().err)
-    assert warnings == []  # that training continues, for one
+    warnings, lines = messages_of(capsys.readouterr().err)
+    assert warnings == []  # In particular not that training continues.
     assert len(lines) == 1
     assert re.fullmatch(rf"gantrain: can't write {RUN}/step_3.pt: No such file or directory.*", lines[0])
     assert not RUN.exists()

@@ -1,4 +1,4 @@
-"""Generators on their own, as pytorch-CycleGAN-and-pix2pix keeps them, and the colours that they find."""
+"""Generators without a run, in the format of pytorch-CycleGAN-and-pix2pix, and colorization."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ from gantrain.networks.unet import UNetGenerator
 @pytest.mark.parametrize(
     ("network", "norm"), [("resnet", "instance"), ("resnet", "batch"), ("unet", "batch"), ("unet", "instance")]
 )
-def test_bare_weights_compute_what_they_computed_where_they_come_from(
-    network: str, norm: str, mode: str, scale: int
-) -> None:
+def test_bare_weights_compute_the_original_function(network: str, norm: str, mode: str, scale: int) -> None:
     state = weights_file("latest_net_G.pth", network, norm, inputs=2, outputs=3)
     Path("arrays").mkdir()
     torch.manual_seed(1)
@@ -66,13 +64,13 @@ def test_bare_weights_compute_what_they_computed_where_they_come_from(
         fake, real = (np.load(results / f"{kind}/{name}.npy") for kind in ("fake_b", "real_a"))
         assert fake.dtype == real.dtype == np.float32
         assert wanted.std() > 0.05
-        # and in the scale of the data
+        # Results are in the range of the data.
         for made, values in ((fake, wanted), (real, array)):
             found = torch.from_numpy(made).permute(2, 0, 1)[None] / scale
             torch.testing.assert_close(found, values, atol=1e-5, rtol=0)
 
 
-def test_the_dropout_of_a_bare_unet_is_half_unless_told_otherwise() -> None:
+def test_the_default_dropout_of_a_bare_unet_is_one_half() -> None:
     torch.manual_seed(0)
     sizes = {"input_shape": (3, 64, 64), "shape": (3, 64, 64)}
     torch.save(UNetGenerator(**sizes, **DEEP | {"depth": 6}, norm="batch").state_dict(), "G.pth")
@@ -87,7 +85,7 @@ def test_the_dropout_of_a_bare_unet_is_half_unless_told_otherwise() -> None:
     assert len(set(made.values())) == 3
 
 
-def test_bare_weights_take_the_other_direction_and_other_data() -> None:
+def test_bare_weights_translate_in_both_directions() -> None:
     layout(Path("made"), testA=2, testB=3)
     weights_file("monet.pth", "resnet", "instance")
     test = ["test", "weights=monet.pth", "accelerator=cpu"]
@@ -98,15 +96,15 @@ def test_bare_weights_take_the_other_direction_and_other_data() -> None:
     assert main([*test, *unaligned]) == 0
     assert files("results/monet") == expected({("real_a", "fake_b"): ["n65_0", "n65_1"]})
     fakes = bits("mine")["fake_a/n66_1.png"]
-    # as an image of its own it is made the same
+    # The result does not depend on the data mode.
     assert main([*test, "data=single", "data.root=made/testB/n66_1.jpg", "out=one"]) == 0
     assert bits("one")["fake_b/n66_1.png"] == fakes
-    # and so is it from Python
+    # Python gives the same result.
     made = gantrain.load("monet.pth").translate(unit("made/testB/n66_1.jpg").float())
     assert np.abs(pixels("one/fake_b/n66_1.png").astype(int) - rounded(made)).max() <= 1
 
 
-def test_bare_weights_of_unlike_channels_say_what_the_data_is_read_as() -> None:
+def test_the_channels_of_bare_weights_determine_those_of_the_data() -> None:
     weights_file("colour.pth", "unet", "batch", inputs=1, outputs=3)
     image("pairs/test/1.png", 32, 64)
     pairs = ["data=aligned", "data.root=pairs", "data.load_size=32", "data.crop_size=32", "accelerator=cpu"]
@@ -120,7 +118,7 @@ def test_bare_weights_of_unlike_channels_say_what_the_data_is_read_as() -> None:
     assert [Image.open(f"back/{kind}/test/1.png").mode for kind in ("real_b", "fake_a")] == ["L", "RGB"]
 
 
-def test_what_is_no_bare_generator_is_refused_in_one_line(trained, capsys) -> None:
+def test_files_without_a_generator_are_refused_in_one_line(trained, capsys) -> None:
     run = trained("cyclegan")
     image("photo.png", 32, 32)
     data = ["data=single", "data.root=photo.png"]
@@ -128,13 +126,13 @@ def test_what_is_no_bare_generator_is_refused_in_one_line(trained, capsys) -> No
     torch.save(judge.state_dict(), "latest_net_D.pth")
     Path("text.pth").write_text("hello\n")
     weights_file("G.pth", "resnet", "instance")
-    for weights, said in {
+    for weights, message in {
         "latest_net_D.pth": "latest_net_D.pth contains a discriminator: give the file of the generator",
         "text.pth": "can't read text.pth: it is not a PyTorch file of weights",
         f"{run}/step_2.pt": "give run=checkpoints/cyclegan instead",
         "nowhere.pth": "can't read nowhere.pth: No such file",
     }.items():
-        assert said in refused(capsys, "test", f"weights={weights}", *data)
+        assert message in refused(capsys, "test", f"weights={weights}", *data)
     assert "run is missing: give run=" in refused(capsys, "test", *data)
     assert "exclude each other" in refused(capsys, "test", f"run={run}", "weights=G.pth", *data)
     assert "data=single data.root=FOLDER" in refused(capsys, "test", "weights=G.pth")
@@ -146,7 +144,7 @@ def test_what_is_no_bare_generator_is_refused_in_one_line(trained, capsys) -> No
 # ---- colorization
 
 
-def test_colorization_learns_from_colour_and_is_tested_on_gray_and_colour() -> None:
+def test_colorization_is_tested_on_gray_and_colour_images() -> None:
     for number in range(3):
         image(f"colour/{number}.png", 40, 40)
     command = ["model=colorization", "data=single", "data.root=colour", *COLOUR]
@@ -158,15 +156,15 @@ def test_colorization_learns_from_colour_and_is_tested_on_gray_and_colour() -> N
     assert files("mine") == linked("mine") == expected({("real_a", "fake_b_rgb", "real_b_rgb"): ["colour", "gray"]})
     gray = np.asarray(Image.open("photos/gray.png").convert("RGB")).astype(int)
     assert np.array_equal(pixels("mine/real_b_rgb/gray.png"), gray)
-    assert np.abs(pixels("mine/real_a/gray.png") - gray).max() <= 2  # its own lightness is all there is of it
+    assert np.abs(pixels("mine/real_a/gray.png") - gray).max() <= 2  # A gray image equals its lightness.
     assert np.array_equal(pixels("mine/real_b_rgb/colour.png"), pixels("photos/colour.png"))
     lightness = pixels("mine/real_a/colour.png").astype(int)
     assert np.ptp(lightness, axis=2).max() <= 2
     assert np.ptp(lightness) > 50
-    assert np.ptp(pixels("mine/fake_b_rgb/gray.png").astype(int), axis=2).max() > 2  # now it has colour
+    assert np.ptp(pixels("mine/fake_b_rgb/gray.png").astype(int), axis=2).max() > 2  # The result has colour.
 
 
-def test_a_bare_generator_of_colorization_shows_what_its_run_shows() -> None:
+def test_a_bare_colorization_generator_shows_input_output_and_target() -> None:
     for name, mode in (("gray", "L"), ("colour", "RGB")):
         image(f"photos/{name}.png", 33, 47, mode)
     state = weights_file("latest_net_G.pth", "unet", "batch", inputs=1, outputs=2)
@@ -183,12 +181,12 @@ def test_a_bare_generator_of_colorization_shows_what_its_run_shows() -> None:
     assert "real_a is the input, fake_b_rgb the output, real_b_rgb the target" in Path("mine/index.html").read_text()
 
 
-def test_a_bare_generator_of_colorization_goes_one_way(capsys) -> None:
+def test_a_bare_colorization_generator_translates_only_a_to_b(capsys) -> None:
     image("photos/1.png", 32, 32)
     layout(Path("made"), testA=1, testB=1)
     weights_file("G.pth", "unet", "batch", inputs=1, outputs=2)
     test = ["test", "weights=G.pth", "accelerator=cpu"]
-    said = refused(capsys, *test, "data=single", "data.root=photos", "direction=b_to_a")
-    assert "direction=b_to_a" in said
-    assert "only translates a_to_b" in said
+    message = refused(capsys, *test, "data=single", "data.root=photos", "direction=b_to_a")
+    assert "direction=b_to_a" in message
+    assert "only translates a_to_b" in message
     assert "takes single images" in refused(capsys, *test, "data=unaligned", "data.root=made")

@@ -1,9 +1,8 @@
-"""``gantrain test`` of models that translate: all that was made of the images of a data set."""
+"""``gantrain test`` of models that translate: the images that it makes, and refused arguments."""
 
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,29 +25,24 @@ from translated import (
     expected,
     files,
     image,
-    inside,
     layout,
     linked,
     pixels,
     refused,
     resnet_by_hand,
     rounded,
-    squeezed,
     unet_by_hand,
     unit,
-    weights_file,
 )
 
 import gantrain
 from gantrain.cli.main import main
 from gantrain.networks.resnet import ResnetGenerator
 
-# ---- a CycleGAN
-
 
 def test_cyclegan_trains_on_folders_and_resumes_bit_identically(monkeypatch) -> None:
     layout(Path("made"), 256, trainA=5, trainB=3, testA=2, testB=3)
-    # a pool that is full from the third step on, so that chance decides what the discriminators see
+    # The pool is full from the third step on, after which it returns random images.
     command = ["train", "model=cyclegan", "data=horse2zebra", "data.root=made", *SIZES, *RESNET, "model.pool_size=2"]
     command += ["trainer.steps=4", "trainer.image_every=2"]
     assert main([*command, "name=whole"]) == 0
@@ -64,11 +58,11 @@ def test_cyclegan_trains_on_folders_and_resumes_bit_identically(monkeypatch) -> 
     run = Path("checkpoints/whole")
     shown = lines_of(run, "images")
     assert [line["step"] for line in shown] == [2, 4]
-    assert lines_of("checkpoints/cut", "images") == shown  # cut and gone on
+    assert lines_of("checkpoints/cut", "images") == shown  # The interrupted run logged the same images.
     for line in shown:
         assert line["kinds"] == Path(line["url"]).stem.split("_", 2)[2].split("-")
         preview = Image.open(run / line["url"])
-        assert preview.size == (8 * 34 + 2, 3 * 34 + 2)  # eight kinds; three items, as of the larger test set
+        assert preview.size == (8 * 34 + 2, 3 * 34 + 2)  # Eight kinds of three items each, as in the larger test set.
         tiles = [preview.crop((2 + 34 * x, 2, 34 + 34 * x, 34)) for x in range(8)]
         assert all(low < high for tile in tiles for low, high in tile.getextrema())
 
@@ -82,7 +76,7 @@ def test_cyclegan_translates_every_image_in_both_directions(trained) -> None:
     assert files(results) == linked(results) == expected(names)
     page = Reader(results / "index.html").words
     assert "5 a_to_b, 3 b_to_a" in page
-    assert "mean absolute error" not in page  # without pairs there is none
+    assert "mean absolute error" not in page  # There are no pairs.
     gan = gantrain.load(run)
     for source, target, name in (("a", "b", "n65_4"), ("b", "a", "n66_2")):
         original = Image.open(root / f"test{source.upper()}/{name}.jpg")
@@ -94,82 +88,6 @@ def test_cyclegan_translates_every_image_in_both_directions(trained) -> None:
         made[f"idt_{target}"] = back(real)
         for kind, result in made.items():
             assert np.abs(pixels(results / kind / f"{name}.png").astype(int) - rounded(result)).max() <= 1, kind
-
-
-def test_a_call_takes_away_what_the_last_one_wrote_and_nothing_else(trained) -> None:
-    test = ["test", f"run={trained('cyclegan')}", "accelerator=cpu", "out=mine"]
-    for kept in ("mine/real_a/kept.png", "mine/notes/kept.txt", "mine/fake_b/n65_9.png"):
-        Path(kept).parent.mkdir(parents=True, exist_ok=True)
-        Path(kept).write_text("mine")
-    own = files("mine")
-    assert main(test) == 0
-    assert len(files("mine")) == len(own) + 4 * 5 + 4 * 3
-    assert main([*test, "direction=b_to_a"]) == 0
-    assert files("mine") == sorted(own + expected({KINDS_B: ["n66_0", "n66_1", "n66_2"]}))
-    assert linked("mine") == expected({KINDS_B: ["n66_0", "n66_1", "n66_2"]})
-    assert main([*test, "num=2"]) == 0
-    both = expected({KINDS_A: ["n65_0", "n65_1"], KINDS_B: ["n66_0", "n66_1"]})
-    assert (files("mine"), linked("mine")) == (sorted(own + both), both)
-    assert main([*test, "num=3", "batch_size=2", "direction=a_to_b"]) == 0
-    assert linked("mine") == expected({KINDS_A: ["n65_0", "n65_1", "n65_2"]})
-    assert all(Path("mine", name).read_text() == "mine" for name in own)
-
-
-def test_a_call_that_fails_leaves_the_results_of_the_last_one(trained, capsys) -> None:
-    test = ["test", f"run={trained('cyclegan')}", "accelerator=cpu", "out=mine", "direction=a_to_b", "batch_size=1"]
-    for name in "abd":
-        image(f"photos/{name}.png", 40, 40)
-    photos = ["data=single", "data.root=photos"]
-    assert main([*test, *photos]) == 0
-    before, page = bits("mine"), Path("mine/index.html").read_bytes()
-    refused(capsys, *test[:-2], *photos, "direction=c")
-    refused(capsys, *test, "data=single", "data.root=nowhere")
-    Path("photos/c.png").write_bytes(b"")
-    assert "photos/c.png" in refused(capsys, *test, *photos)
-    assert bits("mine") == before
-    assert Path("mine/index.html").read_bytes() == page
-    assert not Path("mine.part").exists()
-    Path("photos/b.png").unlink()
-    Path("photos/c.png").unlink()
-    assert main([*test, *photos]) == 0
-    assert files("mine") == linked("mine") == expected({KINDS_A: ["a", "d"]})
-
-
-def test_only_what_a_killed_call_left_is_removed(trained, capsys) -> None:
-    image("photos/a.png", 40, 40)
-    test = ["test", f"run={trained('cyclegan')}", "accelerator=cpu", "out=mine", "direction=a_to_b"]
-    test += ["data=single", "data.root=photos"]
-    Path("mine.part").mkdir()
-    Path("mine.part/notes.txt").write_text("mine")
-    assert "mine.part exists" in refused(capsys, *test)
-    assert Path("mine.part/notes.txt").read_text() == "mine"
-    Path("mine.part/notes.txt").rename("mine.part/files.txt")  # by which a call marks its own
-    assert main(test) == 0
-    assert not Path("mine.part").exists()
-    assert files("mine") == expected({KINDS_A: ["a"]})
-    # a folder that is empty now is not in the way of a file
-    Path("photos/a.png").unlink()
-    image("photos/a.png/1.jpg", 40, 40)
-    assert main(test) == 0
-    assert files("mine") == expected({KINDS_A: ["a.png/1"]})
-    shutil.rmtree("photos")
-    image("photos/a.png", 40, 40)
-    assert main(test) == 0
-    assert files("mine") == expected({KINDS_A: ["a"]})
-
-
-def test_results_of_other_weights_are_not_replaced_without_a_word(capsys) -> None:
-    image("photo.png", 32, 32)
-    photo = ["data=single", "data.root=photo.png", "accelerator=cpu"]
-    for folder in ("one", "two"):
-        Path(folder).mkdir()
-        weights_file(f"{folder}/latest_net_G.pth", "resnet", "instance")
-    assert main(["test", "weights=one/latest_net_G.pth", *photo]) == 0
-    assert main(["test", "weights=one/latest_net_G.pth", *photo]) == 0
-    assert "replacing" not in capsys.readouterr().err
-    assert main(["test", "weights=two/latest_net_G.pth", *photo]) == 0
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("replacing")]
-    assert said == [f"replacing the results of: gantrain test weights=one/latest_net_G.pth {' '.join(photo)}"]
 
 
 @pytest.mark.parametrize(("mode", "together"), [("train", {1}), ("eval", {3, 2})])
@@ -186,34 +104,6 @@ def test_images_are_translated_one_by_one_in_train_mode(mode: str, together: set
     assert found == together
 
 
-def test_the_page_says_what_its_columns_are(trained) -> None:
-    assert main(["test", f"run={trained('cyclegan')}", "num=1", "out=cycle", "accelerator=cpu"]) == 0
-    words = squeezed(Path("cycle/index.html"))
-    also = "idt_b the other generator's output for the same input"
-    assert f"a_to_b real_a is the input, fake_b the output, rec_a fake_b translated back, {also}" in words
-    assert main(["test", f"run={trained('pix2pix')}", "num=1", "out=pix", "accelerator=cpu"]) == 0
-    assert "a_to_b real_a is the input, fake_b the output, real_b the target" in squeezed(Path("pix/index.html"))
-
-
-def test_folders_of_images_have_results_of_their_own(trained) -> None:
-    test = ["test", f"run={trained('cyclegan')}", "data=single", "direction=a_to_b", "accelerator=cpu"]
-    for folder in ("some/photos", "other images"):
-        image(f"{folder}/1.jpg", 20, 20)
-    names = {
-        "some/photos": "photos",
-        "some/photos/": "photos",
-        "some/../some/photos/1.jpg": "1.jpg",
-        "some/*/*.jpg": "some_.jpg",
-        "'other images'": "other_images",
-    }
-    for root, name in names.items():
-        assert main([*test, f"data.root={root}"]) == 0
-        assert Path(f"checkpoints/cyclegan/results/test_2_single_{name}/index.html").exists(), root
-    with inside(Path("some/photos")):
-        assert main([*test[:1], "run=../../checkpoints/cyclegan", *test[2:], "data.root=."]) == 0
-    assert len(list(Path("checkpoints/cyclegan/results").iterdir())) == 4
-
-
 def test_load_translates_images_of_any_size_both_ways(trained) -> None:
     gan = gantrain.load(trained("cyclegan"))
     assert not gan.training
@@ -227,25 +117,25 @@ def test_load_translates_images_of_any_size_both_ways(trained) -> None:
             assert 0.05 < result.abs().max() <= 1
             assert not result.requires_grad
         assert not torch.equal(made["a_to_b"], made["b_to_a"])
-    # mirrored up to multiples of four, and cut back
+    # Images are padded by mirroring to multiples of four, and results are cropped.
     image = torch.rand(1, 3, 33, 46) * 2 - 1
     whole = torch.from_numpy(np.pad(image.numpy(), ((0, 0), (0, 0), (0, 3), (0, 2)), mode="symmetric"))
     torch.testing.assert_close(gan.translate(image, "b_to_a"), gan.generator_ba(whole)[..., :33, :46])
 
 
-def test_averages_are_what_an_averaged_run_translates_with() -> None:
+def test_a_run_with_averages_translates_with_them() -> None:
     layout(Path("made"), trainA=2, trainB=2)
     command = ["model=cyclegan", "data=unaligned", "data.root=made", *SIZES, *RESNET, "model.ema=0.5", "name=run"]
     assert main(["train", *command, "trainer.steps=2"]) == 0
-    kept, run = newest("run")["updates"]["averages"], "checkpoints/run"
+    averages, run = newest("run")["updates"]["averages"], "checkpoints/run"
     for number, way in enumerate(("a_to_b", "b_to_a")):
         average = gantrain.load(run).generator_of(way).state_dict()
         last = gantrain.load(run, network_weights="last").generator_of(way).state_dict()
         for key in ("model.1.weight", "model.18.weight"):
-            assert torch.equal(average[key], kept[f"{number}.{key}"])
+            assert torch.equal(average[key], averages[f"{number}.{key}"])
             assert not torch.equal(average[key], last[key])
             assert torch.equal(last[key], newest("run")["model"][f"generator_{way.replace('_to_', '')}.{key}"])
-    # and the images come from them too, with and without
+    # Images are translated by either network.
     image("photo.png", 32, 32)
     for choice in ("average", "last"):
         photo = ["data=single", "data.root=photo.png", "direction=a_to_b", f"network_weights={choice}"]
@@ -256,10 +146,7 @@ def test_averages_are_what_an_averaged_run_translates_with() -> None:
     assert "moving average" in Path("average/index.html").read_text()
 
 
-# ---- pix2pix
-
-
-def test_pix2pix_shows_input_output_and_target_and_measures_their_distance(trained) -> None:
+def test_pix2pix_shows_and_measures_output_and_target(trained) -> None:
     run = trained("pix2pix")
     state = newest("pix2pix")
     assert main(["test", f"run={run}", "accelerator=cpu", "network_mode=eval"]) == 0
@@ -273,7 +160,7 @@ def test_pix2pix_shows_input_output_and_target_and_measures_their_distance(train
     for name in names:
         pair = unit(Path(state["config"]["data"]["root"]) / f"test/{name}.png").float()
         left, right = pair[..., :32], pair[..., 32:]
-        # direction=b_to_a: the input is what lies on the right
+        # direction=b_to_a: the input is the right half.
         assert np.array_equal(pixels(results / f"real_a/{name}.png"), rounded(right))
         assert np.array_equal(pixels(results / f"real_b/{name}.png"), rounded(left))
         fake = resnet_by_hand(generator, right, blocks=1, training=False)
@@ -294,7 +181,7 @@ def test_dropout_noise_depends_only_on_the_name_of_an_image(trained) -> None:
     assert bits("five") == one
     assert {name for name in one if one[name] != calm[name]} == {f"fake_b/{n}.png" for n in range(7)}
     assert "train: dropout and batch norm as in training" in Reader(Path("one/index.html")).words
-    # the same image under two names, and again under one of them among others
+    # The same image under three names, and again under one of these among other names.
     for name in ("z", "y", "sub/z"):
         image(f"photos/{name}.png", 32, 32, seed=1)
     photos = ["data=single", "data.root=photos"]
@@ -306,12 +193,12 @@ def test_dropout_noise_depends_only_on_the_name_of_an_image(trained) -> None:
     assert bits("renamed")["fake_b/z.png"] == named["fake_b/z.png"]
 
 
-def test_pix2pix_on_two_folders_with_a_unet_of_batch_norm_and_dropout() -> None:
+def test_pix2pix_translates_pairs_of_two_folders_by_a_unet() -> None:
     for part, count in (("train", 2), ("test", 3)):
         for number in range(count):
             image(f"pairs/{part}A/{number}.jpg", 64, 64)
             image(f"pairs/{part}B/{number}.png", 64, 64)
-    # six halvings, of which the fifth has dropout
+    # Six levels, of which the fifth has dropout.
     command = ["model=pix2pix", "data=aligned", "data.root=pairs", "data.load_size=64", "data.crop_size=64", *CPU]
     command += ["network.width=2", *SPREAD, "name=run", "trainer.steps=1"]
     assert main(["train", *command]) == 0
@@ -324,19 +211,16 @@ def test_pix2pix_on_two_folders_with_a_unet_of_batch_norm_and_dropout() -> None:
     for number in range(3):
         assert np.array_equal(pixels(f"one/real_a/{number}.png"), pixels(f"pairs/testA/{number}.jpg"))
         assert np.array_equal(pixels(f"one/real_b/{number}.png"), pixels(f"pairs/testB/{number}.png"))
-    # as the network stands, from its weights alone
+    # Compare with a forward pass computed from the weights.
     state = {k.removeprefix("generator."): v for k, v in newest("run")["model"].items()}
     by_hand = unet_by_hand(state, unit("pairs/testA/1.jpg").float(), training=False)
     assert np.abs(pixels("calm/fake_b/1.png").astype(int) - rounded(by_hand)).max() <= 1
 
 
-# ---- commands that don't fit
-
-
-def test_commands_that_do_not_fit_are_refused_with_the_remedy(trained, capsys) -> None:
+def test_unsuitable_arguments_are_refused_with_the_remedy(trained, capsys) -> None:
     run, pairs = trained("cyclegan"), trained("pix2pix")
     test = ["test", f"run={run}", "accelerator=cpu"]
-    assert "direction: expected one of 'a_to_b', 'b_to_a' or null, got 'a2b'" in refused(capsys, *test, "direction=a2b")
+    assert re.search("direction: .* 'a_to_b', 'b_to_a' or null, got 'a2b'", refused(capsys, *test, "direction=a2b"))
     assert "valA + valB" in refused(capsys, *test, "phase=val")
     assert "labels=[1]: this model translates images" in refused(capsys, *test, "labels=[1]")
     assert "network_mode=eval turns it off" in refused(capsys, *test, "dropout=0.2")
@@ -349,24 +233,14 @@ def test_commands_that_do_not_fit_are_refused_with_the_remedy(trained, capsys) -
     assert not any((each / "results").exists() for each in (run, pairs))
 
 
-def test_other_kinds_of_models_are_told_apart(capsys) -> None:
+def test_arguments_of_other_kinds_of_models_are_refused(capsys) -> None:
     assert main(["train", "data.load_size=16", "network.width=2", *CPU, "trainer.steps=1", "name=noise"]) == 0
-    said = refused(capsys, "test", "run=checkpoints/noise", "direction=a_to_b")
-    assert "direction=a_to_b: DCGAN generates images from noise" in said
+    message = refused(capsys, "test", "run=checkpoints/noise", "direction=a_to_b")
+    assert "direction=a_to_b: DCGAN generates images from noise" in message
     image("colour/1.png", 40, 40)
     layout(Path("made"), testA=1, testB=1)
     command = ["model=colorization", "data=single", "data.root=colour", *COLOUR]
     assert main(["train", *command, *CPU, "name=run", "trainer.steps=1"]) == 0
-    said = refused(capsys, "test", "run=checkpoints/run", "data=unaligned", "data.root=made")
-    assert "data=single data.root=FOLDER" in said
+    message = refused(capsys, "test", "run=checkpoints/run", "data=unaligned", "data.root=made")
+    assert "data=single data.root=FOLDER" in message
     assert "only translates a_to_b" in refused(capsys, "test", "run=checkpoints/run", "direction=b_to_a")
-
-
-def test_images_without_names_are_numbered() -> None:
-    for folder in ("trainA", "trainB"):
-        image(f"made/{folder}/1.png", 32, 32, "L")
-    command = ["model=cyclegan", "data=unaligned", "data.root=made", "data.channels=1", *SIZES, *RESNET]
-    assert main(["train", *command, "name=run", "trainer.steps=1"]) == 0
-    digits = ["data=digits", "data.load_size=32", "num=3", "batch_size=2", "direction=a_to_b", "accelerator=cpu"]
-    assert main(["test", "run=checkpoints/run", *digits, "out=mine"]) == 0
-    assert files("mine") == linked("mine") == expected({KINDS_A: ["00000", "00001", "00002"]})

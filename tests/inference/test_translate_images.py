@@ -1,4 +1,4 @@
-"""``gantrain test`` of models that translate, as people use it: images of their own in, translated ones out."""
+"""``gantrain test`` translates users' images of any size, depth, mode and name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from gantrain.cli.main import main
 from gantrain.data.base import drawn as sample
 
 
-def test_a_folder_of_any_sizes_comes_out_in_its_own_sizes(trained) -> None:
+def test_images_of_any_size_are_translated_in_their_size(trained) -> None:
     sizes = {"wide": (32, 355), "tall": (355, 32), "large": (700, 1100), "odd": (33, 47), "dot": (1, 1)}
     for name, size in sizes.items():
         image(f"photos/{name}.png", *size)
@@ -42,12 +42,12 @@ def test_a_folder_of_any_sizes_comes_out_in_its_own_sizes(trained) -> None:
         for kind in KINDS_B:
             assert Image.open(f"mine/{kind}/{name}.png").size == (width, height)
         assert np.array_equal(pixels(f"mine/real_b/{name}.png"), pixels(f"photos/{name}.png"))
-    # where nobody says which way, the first, and the folder is called after the data
+    # The default direction is a_to_b, and the folder is named after the data.
     assert main([*test, "num=2"]) == 0
     assert files("checkpoints/cyclegan/results/test_2_single_photos") == expected({KINDS_A: ["dot", "large"]})
 
 
-def test_one_image_and_a_pattern_will_do(trained) -> None:
+def test_the_root_may_be_an_image_or_a_pattern(trained) -> None:
     for name in ("a/1.jpg", "a/2.png", "b/3.jpg"):
         image(f"photos/{name}", 32, 32)
     test = ["test", f"run={trained('cyclegan')}", "data=single", "accelerator=cpu", "out=mine"]
@@ -61,7 +61,7 @@ def test_one_image_and_a_pattern_will_do(trained) -> None:
         assert files("mine") == linked("mine") == expected({KINDS_A: names}), root
 
 
-def test_no_two_images_end_in_one_file(trained) -> None:
+def test_every_image_has_its_own_result(trained) -> None:
     names = {
         "x.jpg": "x",
         "x.png": "x_png",
@@ -69,7 +69,7 @@ def test_no_two_images_end_in_one_file(trained) -> None:
         "x.webp": "x_webp",
         "x_png.png": "x_png_png",
         "Y.png": "Y",
-        "y.bmp": "y_bmp",  # some file systems know no capitals
+        "y.bmp": "y_bmp",  # Some file systems ignore case.
         "sub/x.jpg": "sub/x",
         "other/x.jpg": "other/x",
         "v1.2.jpg": "v1.2",
@@ -87,12 +87,12 @@ def test_no_two_images_end_in_one_file(trained) -> None:
     assert sorted(rows) == sorted(names)
     assert len(set(found)) == len(found) == len(names)
     for name, made in zip(rows, found, strict=True):
-        if not name.endswith("webp"):  # which is not kept to the bit
+        if not name.endswith("webp"):  # It is not stored without loss.
             assert np.array_equal(pixels(f"mine/{made}"), pixels(f"photos/{name}")), name
     assert dict(zip(rows, found, strict=True)) == {name: f"real_a/{made}.png" for name, made in names.items()}
 
 
-def test_sixteen_bits_in_are_sixteen_bits_out() -> None:
+def test_16_bit_images_have_16_bit_results() -> None:
     for folder in ("trainA", "trainB", "testA", "testB"):
         deep(f"made/{folder}/1.png", 36, 36)
     command = ["model=cyclegan", "data=unaligned", "data.root=made", "data.channels=1", *SIZES, *RESNET]
@@ -107,10 +107,10 @@ def test_sixteen_bits_in_are_sixteen_bits_out() -> None:
         assert Image.open(f"mine/{kind}/1.png").mode == "I;16"
     assert np.array_equal(pixels("mine/real_a/1.png"), original)
     assert np.abs(pixels("mine/fake_b/1.png") - values).max() <= 1
-    assert len(np.unique(pixels("mine/fake_b/1.png"))) > 300  # more than 8 bits could hold
+    assert len(np.unique(pixels("mine/fake_b/1.png"))) > 300  # 8 bits have only 256 values.
 
 
-def test_gray_transparent_printed_and_indexed_images_become_colour(trained) -> None:
+def test_images_of_every_mode_become_colour_images(trained) -> None:
     image("photos/gray.png", 20, 24, "L")
     image("photos/clear.png", 20, 24, "RGBA")
     transparent = Image.open("photos/clear.png")
@@ -133,7 +133,7 @@ def test_gray_transparent_printed_and_indexed_images_become_colour(trained) -> N
 
 @pytest.mark.parametrize("place", ["a", "z"])
 @pytest.mark.parametrize("content", [b"", b"not an image\n"])
-def test_a_file_that_is_no_image_is_named_in_one_line(content: bytes, place: str, trained, capsys) -> None:
+def test_a_corrupt_image_is_named_in_one_line(content: bytes, place: str, trained, capsys) -> None:
     image("photos/m.jpg", 20, 20)
     Path(f"photos/{place}.jpg").write_bytes(content)
     photos = ["data=single", "data.root=photos", "accelerator=cpu"]
@@ -159,11 +159,11 @@ HOSTILE = [
 ]
 
 
-def test_a_name_of_any_characters_is_linked_and_injects_nothing(trained) -> None:
+def test_names_of_any_characters_are_linked_and_escaped(trained) -> None:
     for name in HOSTILE:
         image(f"photos/{name}.png", 20, 20)
         image(f"photos/sub #{name}/1.png", 20, 20)
-    strange = "no text \udcff"  # bytes that are no UTF-8
+    strange = "no text \udcff"  # invalid UTF-8
     Image.new("RGB", (20, 20)).save(f"photos/{strange}.png")
     photos = ["data=single", "data.root=photos", "direction=a_to_b", "out='<i>my results'", "accelerator=cpu"]
     assert main(["test", f"run={trained('cyclegan')}", *photos]) == 0
@@ -175,7 +175,7 @@ def test_a_name_of_any_characters_is_linked_and_injects_nothing(trained) -> None
     assert not {key for key in page.attributes if key.startswith("on") or key in ("quoted", "twice")}
     names = {name for name, *_ in data_of("<i>my results", "results")["tables"][0]["rows"]}
     assert {f"{name}.png" for name in HOSTILE} < names
-    # and the next call finds them all again
+    # The next command removes all of them.
     image("photo.png", 20, 20)
     photos[1] = "data.root=photo.png"
     assert main(["test", "run=checkpoints/cyclegan", *photos]) == 0
@@ -186,7 +186,7 @@ SMALL = ["model=cyclegan", "data=unaligned", "data.root=made", *SIZES, *RESNET, 
 TEST = ["test", "run=checkpoints/run", "accelerator=cpu"]
 
 
-def test_the_fraction_is_the_one_that_the_run_drew(workplace: Path) -> None:
+def test_test_images_are_the_fraction_of_the_run(workplace: Path) -> None:
     layout(Path("made"), trainA=1, trainB=1, testA=12, testB=2)
     assert main(["train", *SMALL, "data.fraction=0.3", "seed=5"]) == 0
     assert main([*TEST, "direction=a_to_b", "out=mine"]) == 0
@@ -198,8 +198,8 @@ def test_the_fraction_is_the_one_that_the_run_drew(workplace: Path) -> None:
 
 def test_bad_images_are_skipped_and_counted(workplace: Path, capfd) -> None:
     layout(Path("made"), trainA=1, trainB=1, testA=3, testB=2)
-    torn = Path("made/testA/n65_1.jpg")
-    torn.write_bytes(torn.read_bytes()[:50])
+    truncated = Path("made/testA/n65_1.jpg")
+    truncated.write_bytes(truncated.read_bytes()[:50])
     assert main(["train", *SMALL, "data.on_error=skip"]) == 0
     capfd.readouterr()
     assert main([*TEST, "out=mine"]) == 0
@@ -207,7 +207,7 @@ def test_bad_images_are_skipped_and_counted(workplace: Path, capfd) -> None:
     warning = r"warning: .*skipped: 1; one: can't read the image made/testA/n65_1\.jpg"
     assert len(re.findall(warning, capfd.readouterr().err)) == 1
     assert "1 unreadable images" in " ".join(Reader(Path("mine/index.html")).words.split())
-    # other data are read as the run's, unless they say otherwise
+    # Other data has the on_error of the run unless it is overridden.
     other = [*TEST, "data=single", "data.root=made/testA", "direction=a_to_b", "out=other"]
     assert main(other) == 0
     assert main([*other, "+data.on_error=raise"]) == 2

@@ -1,4 +1,4 @@
-"""What a model may leave out, what it may override, and the networks that it can be combined with."""
+"""What a model may leave out and what it may override."""
 
 from __future__ import annotations
 
@@ -10,22 +10,14 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY
+from foreign_models import LABELLED_IMAGES, add, batches_of, config, networks, updates_for
 from tiny import (
     CPU,
-    IMAGES,
-    LABELLED,
-    LATENT_KEYS,
-    NETWORK_KEYS,
-    OWN_KEYS,
-    PAIRS,
-    TRANSLATION_KEYS,
     Watched,
     build,
     build_translator,
     image_batches,
     play,
-    translation_batches,
-    updates_of,
 )
 from torch import Tensor, nn
 
@@ -33,162 +25,11 @@ from gantrain.cli.main import main
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.errors import ConfigError
 from gantrain.models.base import GAN, LatentGAN
-from gantrain.optim.optimizers import SGD
 from gantrain.optim.updates import Updates
-from gantrain.registry import DISCRIMINATORS, GENERATORS, MODELS, REGISTRIES, Registry
+from gantrain.registry import MODELS, REGISTRIES
 from gantrain.training.build import build_model, build_optimizer
 
-LABELLED_IMAGES = ImageSpec(32, 32, {"image": 3}, {"image": "uint8"}, class_names=("zero", "one", "two"))
-MODEL_KEYS = {**{name: {**LATENT_KEYS, **keys} for name, keys in OWN_KEYS.items()}, **TRANSLATION_KEYS}
-
-
-def config(model: dict[str, Any], generator: dict[str, Any], discriminator: dict[str, Any]) -> dict[str, Any]:
-    sides = {"generator": generator, "discriminator": discriminator}
-    return {"model": model, "network": {**sides, "width": 4, "norm": "none", "dropout": 0.0}}
-
-
-def networks(side: str) -> list[dict[str, Any]]:
-    return [{"name": name, **keys} for name, keys in NETWORK_KEYS[side].items()]
-
-
-def spec_of(model: str) -> ImageSpec:
-    return LABELLED_IMAGES if model in OWN_KEYS else IMAGES if model == "colorization" else PAIRS
-
-
-def batches_of(model: str) -> Iterator[Batch]:
-    for batch in translation_batches(2, spec=spec_of(model)):
-        batch |= {"label": torch.tensor([0, 2])} if model in LABELLED else {}
-        yield {
-            key: value.float() if isinstance(value, Tensor) and key != "label" else value
-            for key, value in batch.items()
-        }
-
-
-def updates_for(model: GAN) -> Updates:
-    sides = (model.generators(), model.discriminators())
-    optimizers = [
-        SGD(
-            params=[weight for network in side for weight in network.parameters()],
-            fused=False,
-            lr=1e-4,
-            momentum=0.0,
-            weight_decay=0.0,
-        )
-        for side in sides
-    ]
-    return updates_of(*optimizers)
-
-
-# ---- every model with every network
-
-
-def test_the_table_has_all_models_and_networks() -> None:
-    tables = {MODELS: MODEL_KEYS, GENERATORS: NETWORK_KEYS["generator"], DISCRIMINATORS: NETWORK_KEYS["discriminator"]}
-    for registry, table in tables.items():
-        assert list(registry) == sorted(table)
-
-
-def lacking(model: str, generator: str, discriminator: str) -> tuple[str, str, str] | None:
-    """The network, the argument that it lacks, and the networks that have it."""
-    latent = model in OWN_KEYS
-    if latent != (generator in ("dcgan", "mlp")):
-        argument, able = ("latent_dim", "dcgan, mlp") if latent else ("input_shape", "resnet, unet, unet_resize")
-        return f"network/generator={generator}", argument, able
-    wants = {"cgan": "num_classes", "acgan": "num_outputs", "sgan": "num_outputs", "infogan": "num_outputs"}
-    if model in wants and discriminator not in ("dcgan", "mlp"):
-        return f"network/discriminator={discriminator}", wants[model], "dcgan, mlp"
-    return None
-
-
-@pytest.mark.parametrize("model", sorted(MODEL_KEYS))
-def test_each_combination_of_networks_trains_or_is_refused_by_name(model: str) -> None:
-    trained = refused = 0
-    for generator in networks("generator"):
-        for discriminator in networks("discriminator"):
-            whole = config({"name": model, **MODEL_KEYS[model]}, generator, discriminator)
-            names = generator["name"], discriminator["name"]
-            reason = lacking(model, *names)
-            if reason is None:
-                built = build_model(whole, spec_of(model))
-                (losses,) = play(built, batches_of(model), updates_for(built), steps=1)
-                assert all(value == value for value in losses.values()), names
-                trained += 1
-                continue
-            with pytest.raises(ConfigError) as error:
-                build_model(whole, spec_of(model))
-            network, argument, able = reason
-            message = str(error.value)
-            assert message.startswith(f"{network}: model={model} needs a ")
-            assert f" takes {argument} " in message
-            assert message.endswith(f"; these do: {able}")
-            refused += 1
-    assert trained + refused == 25
-    assert trained >= 4
-
-
-class Fixed(nn.Module):
-    """A foreign network that has no key but its own, and takes no labels."""
-
-    def __init__(self, *, shape: tuple[int, int, int], scale: float) -> None:
-        super().__init__()
-        self.scale = scale
-        self.linear = nn.Linear(shape[0] * shape[1] * shape[2], 1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.scale * self.linear(image.flatten(1))
-
-
-class FixedGenerator(nn.Module):
-    """The same as a generator."""
-
-    def __init__(self, *, latent_dim: int, shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.shape = shape
-        self.linear = nn.Linear(latent_dim, shape[0] * shape[1] * shape[2])
-
-    def forward(self, latent: Tensor) -> Tensor:
-        return self.linear(latent).tanh().view(-1, *self.shape)
-
-
-@pytest.fixture
-def foreign(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Registers both under the name ``fixed``."""
-    add(monkeypatch, DISCRIMINATORS, "fixed", Fixed)
-    add(monkeypatch, GENERATORS, "fixed", FixedGenerator)
-
-
-def add(monkeypatch: pytest.MonkeyPatch, registry: Registry[Any], name: str, cls: type) -> None:
-    monkeypatch.setattr(registry, "_classes", {**registry._classes, name: cls})
-
-
-@pytest.mark.parametrize("model", sorted(OWN_KEYS))
-@pytest.mark.usefixtures("foreign")
-def test_networks_from_outside_train_or_are_refused_by_name(model: str) -> None:
-    whole = config({"name": model, **MODEL_KEYS[model]}, {"name": "fixed"}, {"name": "fixed", "scale": 0.5})
-    if model in LABELLED:
-        with pytest.raises(
-            ConfigError, match=f"^network/generator=fixed: model={model} .* num_classes .*: dcgan, mlp$"
-        ):
-            build_model(whole, spec_of(model))
-    elif model == "infogan":
-        with pytest.raises(
-            ConfigError, match="^network/discriminator=fixed: model=infogan .* num_outputs .*: dcgan, mlp$"
-        ):
-            build_model(whole, spec_of(model))
-    else:
-        built = build_model(whole, spec_of(model))
-        assert len(play(built, batches_of(model), updates_for(built), steps=2)) == 2
-        assert built.visuals({})["samples"].shape == (100, 3, 32, 32)
-
-
-@pytest.mark.usefixtures("foreign")
-def test_a_typed_key_that_a_network_lacks_is_refused_as_typed() -> None:
-    whole = config({"name": "gan", **MODEL_KEYS["gan"]}, {"name": "fixed"}, {"name": "fixed", "scale": 1, "dropout": 0})
-    with pytest.raises(ConfigError, match="^network.discriminator.dropout=0: unknown key"):
-        build_model(whole, spec_of("gan"))
-
-
-# ---- a bare model
+# ---- a minimal model
 
 
 class Bare(GAN):
@@ -223,7 +64,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, cls: type) -> GAN:
     )
 
 
-def test_a_bare_model_trains_and_has_no_images(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_minimal_model_trains_and_has_no_images(monkeypatch: pytest.MonkeyPatch) -> None:
     model = bare(monkeypatch, Bare)
     assert (model.ema, model.needs, model.previews, model.evaluate([])) == (0, frozenset(), 0, {})
     assert model.generators() == [model.generator]
@@ -279,7 +120,7 @@ class Mine(GAN):
 
 @pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Modules in the working directory can be imported as plug-ins, and leave nothing behind."""
+    """Modules in the working directory can be imported as plug-ins, and are unregistered after the test."""
     for registry in REGISTRIES:
         monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -308,8 +149,6 @@ def test_a_plugins_model_network_and_optimizer_train_from_yaml_files(capsys) -> 
 
 
 # ---- optimizers
-
-
 def test_an_optimizer_without_a_discriminators_rate_uses_one_for_both() -> None:
     keys = {"name": "sgd", "lr": 0.25, "momentum": 0.0, "weight_decay": 0.0}
     side = build_optimizer(keys, [nn.Linear(2, 2)], CPU, "discriminator_lr", scaled=False)
@@ -321,8 +160,6 @@ def test_an_optimizer_without_a_discriminators_rate_uses_one_for_both() -> None:
 
 
 # ---- penalties
-
-
 def test_a_penalty_is_added_by_overriding_one_method(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = build("gan", r1=3.0)
     added = build("gan", r1=3.0)

@@ -1,4 +1,4 @@
-"""GANs whose discriminator also classifies, against cross entropies found in other ways."""
+"""GANs whose discriminator also classifies, compared with cross entropies computed by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_LATENT = torch.zeros(0)
 
 
 def reading(name: str, **keys: Any) -> Any:
-    """The model, its discriminator's logits being the first pixels."""
+    """The model with a discriminator whose logits are the first pixels."""
     model = build(name, **keys)
     model.discriminator = ReadOff(model.num_outputs)
     return model
@@ -45,7 +45,7 @@ def test_the_acgan_discriminator_classifies_real_and_generated_images() -> None:
     close(loss, log(3) / 2 + log(8) / 2 + 0.5 * (log(24 / 5) + log(12)) / 2)
 
 
-def test_the_acgan_generator_asks_for_real_and_for_the_class() -> None:
+def test_the_acgan_generator_minimises_the_real_and_the_class_loss() -> None:
     loss, parts = reading("acgan", lambda_class=0.5).generator_loss(ACGAN_FAKE, NO_LATENT, FAKE_LABELS)
     close(parts["g"], log(4 / 3 * 2) / 2)  # -(ln 3/4 + ln 1/2) / 2
     close(parts["g_class"], log(3 * 4) / 2)  # -(ln 1/3 + ln 2/8) / 2
@@ -54,7 +54,7 @@ def test_the_acgan_generator_asks_for_real_and_for_the_class() -> None:
 
 def test_the_class_loss_counts_known_labels_and_divides_by_all() -> None:
     logits = torch.tensor([[0.0, LN2, LN5], [0.0, 0.0, 0.0], [9.0, 9.0, 1.0]], dtype=torch.float64)
-    # -(ln 5/8 + ln 1/3) / 3, the third being unknown
+    # -(ln 5/8 + ln 1/3) / 3; the third label is unknown
     close(class_loss(logits, torch.tensor([2, 0, -1])), log(8 / 5 * 3) / 3)
 
 
@@ -75,7 +75,7 @@ def k_plus_one(count: int, seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2, 2, 0, 1], [-1, 1, -1, 2, 0, -1], [-1] * 6], ids=["all", "some", "none"])
-def test_the_sgan_critic_has_the_cross_entropy_over_the_classes_and_fake(labels: list[int]) -> None:
+def test_the_sgan_critic_minimises_cross_entropy_over_classes_and_fake(labels: list[int]) -> None:
     """Salimans et al. 2016, arXiv:1606.03498, section 5."""
     real, fake = k_plus_one(6, 0), k_plus_one(6, 1)
     # a known label: -log p(y); an unknown one: -log(1 - p(fake)); generated: -log p(fake)
@@ -91,7 +91,7 @@ def test_the_sgan_critic_has_the_cross_entropy_over_the_classes_and_fake(labels:
     close(parts["d_fake"], -of_fake[:, 3].mean())
 
 
-def test_the_sgan_generator_asks_for_its_label_among_the_classes_and_fake() -> None:
+def test_the_sgan_generator_minimises_the_cross_entropy_of_its_label() -> None:
     fake, labels = k_plus_one(6, 1), torch.tensor([0, 1, 2, 2, 0, 1])
     loss, parts = reading("sgan").generator_loss(written(fake), NO_LATENT, labels)
     logs = fake.log_softmax(dim=1)
@@ -99,7 +99,7 @@ def test_the_sgan_generator_asks_for_its_label_among_the_classes_and_fake() -> N
     close(parts["g"], -(1 - logs[:, 3].exp()).log().mean())
 
 
-def test_a_label_that_is_unknown_does_not_stop_training() -> None:
+def test_unknown_labels_do_not_stop_training() -> None:
     model = build("sgan")
     batch = next(image_batches(labels=True))
     batch["label"][::2] = -1
@@ -107,11 +107,11 @@ def test_a_label_that_is_unknown_does_not_stop_training() -> None:
     assert all(value.isfinite() for value in losses.values())
 
 
-def test_accuracy_is_the_share_of_all_images_whose_largest_class_is_right() -> None:
+def test_accuracy_is_the_fraction_of_images_whose_largest_logit_is_right() -> None:
     def batch(logits: list[list[float]], labels: list[int]) -> dict[str, Tensor]:
         return {"image": written(logits), "label": torch.tensor(labels)}
 
-    # the last logit is "fake" and no answer
+    # The last logit is "fake", which is not a class.
     batches = [
         batch([[3.0, 1.0, 1.0, 9.0], [0.0, 1.0, 0.0, 0.0], [0.0, 1.0, 2.0, 5.0]], [0, 1, 2]),
         batch([[0.0, 1.0, 0.0, 0.0]], [0]),

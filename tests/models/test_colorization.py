@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import (
-    IMAGES,
-    PAIRS,
-    Counted,
-    adam_updates,
-    build_translator,
-    play,
-    translation_batches,
-    weights,
-)
+from tiny import Counted, adam_updates, build_translator, play, translation_batches, weights
+from tiny_keys import IMAGES, PAIRS
 from torch import Tensor
 
 from gantrain.data.base import ImageSpec, to_signed_range, to_uint8
 from gantrain.errors import ConfigError
 from gantrain.models.colorization import lab_to_rgb, lightness_and_colour, rgb_to_lab
 
-# sRGB under D65 in Lab, as tables of colours have it
+# Published Lab values of sRGB primaries under D65.
 PUBLISHED = {
     (255, 0, 0): (53.24, 80.09, 67.20),
     (0, 255, 0): (87.73, -86.18, 83.18),
@@ -32,7 +24,7 @@ PUBLISHED = {
 
 
 def colours(step: int = 17) -> Tensor:
-    """(1, 3, H, W), 8 bits: every so many-th of each primary, with all others."""
+    """(1, 3, H, W), 8 bits: a regular grid of colours."""
     values = torch.arange(0, 256, step, dtype=torch.uint8)
     return torch.cartesian_prod(values, values, values).T.reshape(1, 3, len(values), -1)
 
@@ -42,7 +34,7 @@ def unit(images: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("rgb", PUBLISHED)
-def test_primaries_are_where_tables_have_them(rgb: tuple[int, int, int]) -> None:
+def test_primary_colours_have_the_published_lab_values(rgb: tuple[int, int, int]) -> None:
     colour = torch.tensor(rgb, dtype=torch.uint8).view(1, 3, 1, 1)
     # the rounded white and matrix of the standard differ in the fifth digit: white has (a, b) of 0.005 and -0.01
     torch.testing.assert_close(
@@ -50,20 +42,20 @@ def test_primaries_are_where_tables_have_them(rgb: tuple[int, int, int]) -> None
     )
 
 
-def test_lab_is_that_of_scikit_image() -> None:
+def test_lab_agrees_with_scikit_image() -> None:
     color = pytest.importorskip("skimage.color")
     images = colours()
     by_hand = color.rgb2lab(images.permute(0, 2, 3, 1).numpy())
-    # it takes rounded constants for the line below the knee
+    # scikit-image uses rounded constants in the linear segment.
     torch.testing.assert_close(
         rgb_to_lab(unit(images)).permute(0, 2, 3, 1), torch.from_numpy(by_hand), atol=1e-3, rtol=0
     )
 
 
-def test_every_colour_of_a_screen_comes_back() -> None:
+def test_every_srgb_colour_survives_the_round_trip() -> None:
     rgb = unit(colours(step=15))
     torch.testing.assert_close(lab_to_rgb(rgb_to_lab(rgb)), rgb, atol=1e-6, rtol=0)
-    images = colours(step=5)  # in single precision to the last bit of eight
+    images = colours(step=5)  # In single precision, 8-bit values are exact.
     assert torch.equal(to_uint8(lab_to_rgb(rgb_to_lab(to_signed_range(images, torch.float32)))), images)
 
 
@@ -77,7 +69,7 @@ def test_both_domains_are_in_range_and_are_lightness_and_colour() -> None:
     torch.testing.assert_close(torch.cat([(batch["a"] + 1) * 50, batch["b"] * 110], 1), lab)
 
 
-def test_colours_that_no_screen_shows_are_clipped() -> None:
+def test_colours_outside_srgb_are_clipped() -> None:
     lab = torch.tensor([[50.0, 110, 110], [50, -110, 110], [99, 0, -110], [1, 110, 0]]).double().view(4, 3, 1, 1)
     rgb = lab_to_rgb(lab)
     torch.testing.assert_close((rgb.min().item(), rgb.max().item()), (-1.0, 1.0))
@@ -87,7 +79,7 @@ def test_colours_that_no_screen_shows_are_clipped() -> None:
 # ---- the model
 
 
-def test_a_step_is_pix2pixs_on_lightness_and_colour_of_one_batch() -> None:
+def test_a_step_is_that_of_pix2pix_on_lightness_and_colour() -> None:
     domains = ImageSpec(height=32, width=32, channels={"a": 1, "b": 2}, depth={"a": "uint8", "b": "uint8"})
     model, pix2pix = build_translator("colorization"), build_translator("pix2pix", spec=domains)
     batches = Counted({"image": batch["image"]} for batch in translation_batches(2, spec=IMAGES))
@@ -108,9 +100,9 @@ def test_images_without_colour_are_refused() -> None:
     assert build_translator("pix2pix", spec=PAIRS)
 
 
-def test_results_are_the_image_in_gray_in_the_colours_found_and_in_its_own() -> None:
+def test_results_are_the_gray_the_generated_and_the_real_image() -> None:
     model = build_translator("colorization").eval()
-    model.generator.model[-2].weight.data *= 0.1  # so that all its colours can be shown,
+    model.generator.model[-2].weight.data *= 0.1  # All its colours are inside sRGB.
     model.generator.model[-2].bias.data *= 0.1
     batch = next(translation_batches(2, spec=IMAGES))
     batch["image"] = batch["image"] / 2  # neither on black nor on white
@@ -126,11 +118,11 @@ def test_results_are_the_image_in_gray_in_the_colours_found_and_in_its_own() -> 
         torch.testing.assert_close(lab["fake_b_rgb"][:, 1:], found, atol=1e-6, rtol=0)
         assert found.abs().max() > 1
         assert lab["real_a"][:, 1:].abs().max() < 1e-6
-        # gray: the channels are equal, but for the fifth digit of the standard's white
+        # Gray: the channels are equal up to the fifth digit of the standard's white.
         torch.testing.assert_close(made["real_a"], made["real_a"][:, :1].expand(-1, 3, -1, -1), atol=1e-3, rtol=0)
 
 
-def test_dropout_goes_by_the_name_and_there_is_none_in_eval_mode() -> None:
+def test_dropout_is_seeded_by_name_and_off_in_eval_mode() -> None:
     model = build_translator("colorization", dropout=0.5).eval()
     image = next(translation_batches(1, spec=IMAGES))["image"].repeat(2, 1, 1, 1)
     in_training = model.results({"image": image, "name": ["x", "y"]}, "a_to_b")["fake_b_rgb"]

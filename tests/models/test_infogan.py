@@ -1,4 +1,4 @@
-"""InfoGAN's codes: how they are drawn, how badly they are recovered, how they are shown."""
+"""InfoGAN's codes: their distribution, the information loss, and the preview grid."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_generator_lowers_the_information_loss_with_its_weights() -> None:
     close(loss, log(3) / 2 + 0.5 * CATEGORICAL + 0.25 * CONTINUOUS)
 
 
-def test_the_discriminator_recovers_the_codes_of_generated_images_alone() -> None:
+def test_the_discriminator_recovers_only_the_codes_of_generated_images() -> None:
     real = {"image": written([[LN2, 5, 6, 7, 8, 9], [0, 9, 8, 7, 6, 5]])}
     loss, parts = reading().discriminator_loss(real, written(LOGITS), LATENT, None)
     close(parts["d_real"], log(3 / 2 * 2) / 2)  # -(ln 2/3 + ln 1/2) / 2
@@ -77,7 +77,7 @@ def test_a_latent_vector_is_noise_and_codes() -> None:
     torch.testing.assert_close(noise.std().item(), 1.0, atol=0.03, rtol=0)
     assert set(category.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(category.sum(dim=1), torch.ones(9_000, dtype=torch.float64))
-    # standard error of a share: 0.005
+    # standard error of a fraction: 0.005
     torch.testing.assert_close(category.mean(dim=0), torch.full((3,), 1 / 3).double(), atol=0.025, rtol=0)
     assert -1 <= continuous.min() < -0.99
     assert 0.99 < continuous.max() <= 1
@@ -101,7 +101,7 @@ def test_each_row_of_the_grid_varies_exactly_one_code(categories: int, continuou
             number = int(moving[0].split()[1])
             torch.testing.assert_close(values[:, number], torch.linspace(-1, 1, 10).double(), check_dtype=False)
         varied.append(moving[0])
-    assert varied == sorted(varied)  # the categorical code's rows come first
+    assert varied == sorted(varied)  # The rows of the categorical code are first.
     assert set(varied) == {"categorical", *(f"continuous {number}" for number in range(continuous))}
     assert len(torch.unique(model.preview_latent.view(10, 10, -1)[:, 0, :3], dim=0)) == 10
 
@@ -121,7 +121,7 @@ def test_penalties_take_the_gradient_of_the_adversarial_logit() -> None:
 
 
 @pytest.mark.parametrize(("key", "least"), [("categories", 2), ("continuous", 0)])
-def test_codes_that_say_nothing_are_refused(key: str, least: int) -> None:
-    text = rf"^model\.{key}: expected a whole number at least {least}, got {least - 1}$"
+def test_codes_without_information_are_refused(key: str, least: int) -> None:
+    text = rf"model\.{key}\b.* at least {least}, got {least - 1}$"
     with pytest.raises(ConfigError, match=text):
         infogan(**{key: least - 1})

@@ -1,4 +1,4 @@
-"""pix2pix against the game of its paper, written out."""
+"""pix2pix, compared with the algorithm of its paper written out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gantrain.runtime.seeding import StepRandom
 
 UNLIKE = ImageSpec(height=32, width=32, channels={"a": 1, "b": 3}, depth={"a": "uint8", "b": "uint8"})
 
-Criterion = Callable[[Tensor, bool], Tensor]  # logits, and whether they are to say that the images are real
+Criterion = Callable[[Tensor, bool], Tensor]  # The logits, and whether the target is "real".
 CRITERIA: dict[str, Criterion] = {
     "logistic": lambda x, real: F.binary_cross_entropy_with_logits(x, torch.full_like(x, float(real))),
     "least_squares": lambda x, real: F.mse_loss(x, torch.full_like(x, float(real))),
@@ -38,8 +38,8 @@ CRITERIA: dict[str, Criterion] = {
 def play_by_hand(
     generator: nn.Module, discriminator: nn.Module, batches: Iterator[Batch], criterion: Criterion, steps: int = 10
 ) -> list[dict[str, float]]:
-    """Isola et al. 2017, arXiv:1611.07004, section 3: the networks are changed, the losses of each step returned."""
-    of_g, of_d = AdamByHand(generator), AdamByHand(discriminator)
+    """Isola et al. 2017, arXiv:1611.07004, section 3: changes the networks, and returns the losses of each step."""
+    of_g, of_d = AdamByHand(generator.parameters()), AdamByHand(discriminator.parameters())
     logged = []
     for _ in range(steps):
         batch = next(batches)
@@ -67,9 +67,9 @@ def test_ten_steps_are_those_of_the_paper(size: int, loss: str, norm: str) -> No
     expected = play_by_hand(generator, discriminator, translation_batches(size, spec=UNLIKE), CRITERIA[loss])
     logged = play(model, translation_batches(size, spec=UNLIKE), adam_updates(model))
     torch.testing.assert_close(logged, expected, atol=1e-9, rtol=0)
-    assert (model.generator(a) - first).abs().max() > 0.01  # or the next lines would say nothing
+    assert (model.generator(a) - first).abs().max() > 0.01  # Otherwise the next lines would test nothing.
     torch.testing.assert_close(model.generator(a), generator(a), atol=1e-6, rtol=0)
-    # biases before an instance norm do nothing: their gradients are rounding errors
+    # Biases before an instance norm have no effect: their gradients are rounding errors.
     torch.testing.assert_close(weights(model.discriminator), weights(discriminator), atol=1e-6, rtol=0)
 
 
@@ -99,7 +99,7 @@ def test_the_discriminator_gets_real_pairs_then_generated_ones_twice() -> None:
 
 
 def d_loss(**keys: float | str) -> tuple[Tensor, nn.Module, Tensor, Tensor]:
-    """The discriminator's loss of the first step, the discriminator before it, and the pairs that it judged."""
+    """The discriminator's loss of the first step, the discriminator before it, and its input pairs."""
     model = build_translator("pix2pix", **keys)
     before = deepcopy(model)
     batch = next(translation_batches(2))
@@ -109,7 +109,7 @@ def d_loss(**keys: float | str) -> tuple[Tensor, nn.Module, Tensor, Tensor]:
     return update.losses[0][1], before.discriminator, torch.cat([a, batch["b"]], 1), torch.cat([a, fake], 1)
 
 
-def test_label_smoothing_moves_the_target_of_real_pairs_alone() -> None:
+def test_label_smoothing_changes_only_the_target_of_real_pairs() -> None:
     off, discriminator, real, _ = d_loss()
     logits = discriminator(real).detach()
     # softplus(-x) + s x against softplus(-x), and half of it
@@ -130,7 +130,7 @@ def test_the_gradient_penalty_is_of_points_between_pairs_and_is_not_halved() -> 
     torch.testing.assert_close(off, (discriminator(fake).mean() - discriminator(real).mean()).detach() / 2)
 
 
-def test_what_it_shows_are_input_output_and_target() -> None:
+def test_visuals_are_input_output_and_target() -> None:
     model = build_translator("pix2pix", spec=UNLIKE)
     batch = next(translation_batches(2, spec=UNLIKE))
     made = model.generator(batch["a"]).detach()

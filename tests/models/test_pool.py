@@ -10,7 +10,7 @@ from gantrain.models.pool import ImagePool
 
 
 def numbered(start: int, count: int) -> Tensor:
-    """Images (count, 1, 2, 2), each full of its number."""
+    """Images (count, 1, 2, 2), each filled with its number."""
     return torch.arange(start, start + count, dtype=torch.float64).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).clone()
 
 
@@ -19,18 +19,18 @@ def numbers(images: Tensor) -> list[int]:
     return images[:, 0, 0, 0].int().tolist()
 
 
-def kept(pool: ImagePool) -> list[int]:
+def stored(pool: ImagePool) -> list[int]:
     return [int(row[0][0, 0, 0]) for row in pool.get_extra_state()]
 
 
-def test_the_pool_fills_first_and_passes_images_through() -> None:
+def test_a_pool_that_is_not_full_stores_and_returns_its_input() -> None:
     pool = ImagePool(5)
     assert numbers(pool(numbered(0, 3))[0]) == [0, 1, 2]
     assert numbers(pool(numbered(3, 2))[0]) == [3, 4]
-    assert kept(pool) == [0, 1, 2, 3, 4]
+    assert stored(pool) == [0, 1, 2, 3, 4]
 
 
-def test_once_full_about_half_of_the_images_are_exchanged_for_kept_ones() -> None:
+def test_a_full_pool_exchanges_about_half_of_the_images() -> None:
     torch.manual_seed(0)
     pool = ImagePool(50)
     pool(numbered(0, 50))
@@ -43,26 +43,26 @@ def test_once_full_about_half_of_the_images_are_exchanged_for_kept_ones() -> Non
                 inside.remove(shown)
                 inside.add(number)
                 exchanged += 1
-    assert sorted(kept(pool)) == sorted(inside)
-    # standard error of a share of 4000: 0.008
+    assert sorted(stored(pool)) == sorted(inside)
+    # standard error of a fraction of 4000: 0.008
     assert exchanged / 4000 == pytest.approx(0.5, abs=0.04)
 
 
-def test_every_place_of_the_pool_is_exchanged_alike() -> None:
+def test_all_places_of_the_pool_are_exchanged_equally_often() -> None:
     torch.manual_seed(0)
     pool = ImagePool(4)
     pool(numbered(0, 4))
     places = [0] * 4
     for number in range(4, 4004):
-        before = kept(pool)
+        before = stored(pool)
         pool(numbered(number, 1))
-        for place, (old, new) in enumerate(zip(before, kept(pool), strict=True)):
+        for place, (old, new) in enumerate(zip(before, stored(pool), strict=True)):
             places[place] += old != new
     # 2000 exchanges, a quarter each: standard error sqrt(4000 / 8 * 7 / 8) = 21
     assert places == pytest.approx([500] * 4, abs=105)
 
 
-def test_companions_stay_with_their_images() -> None:
+def test_companions_are_exchanged_with_their_images() -> None:
     torch.manual_seed(0)
     pool = ImagePool(4)
     for start in range(0, 60, 6):
@@ -76,37 +76,37 @@ def test_companions_stay_with_their_images() -> None:
     assert labels.tolist() != list(range(54, 60))
 
 
-def test_none_stays_none() -> None:
+def test_none_is_returned_as_none() -> None:
     images, labels, latent = ImagePool(2)(numbered(0, 3), None, torch.arange(3))
     assert labels is None
     assert latent.tolist() == numbers(images)
 
 
 @pytest.mark.parametrize("size", [0, 3])
-def test_what_comes_out_carries_no_gradient(size: int) -> None:
+def test_images_from_the_pool_have_no_gradient(size: int) -> None:
     given = numbered(0, 2).requires_grad_()
     images, latent = ImagePool(size)(given, given * 2)
     assert not images.requires_grad
     assert not latent.requires_grad
 
 
-def test_a_pool_of_size_zero_passes_everything_through_and_keeps_nothing() -> None:
+def test_a_pool_of_size_zero_returns_its_input_and_stores_nothing() -> None:
     pool = ImagePool(0)
     for start in range(0, 40, 4):
         assert numbers(pool(numbered(start, 4))[0]) == list(range(start, start + 4))
     assert pool.get_extra_state() == []
 
 
-def test_what_is_kept_does_not_change_with_what_was_given() -> None:
+def test_stored_images_do_not_change_with_the_input() -> None:
     pool = ImagePool(3)
     given = numbered(0, 3)
     pool(given)
     given.zero_()
-    assert kept(pool) == [0, 1, 2]
+    assert stored(pool) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("already", [2, 6, 30])
-def test_a_pool_taken_up_again_goes_on_alike(already: int) -> None:
+def test_a_restored_pool_continues_identically(already: int) -> None:
     torch.manual_seed(0)
     pool = ImagePool(8)
     pool(numbered(0, already), torch.arange(already))
@@ -119,13 +119,13 @@ def test_a_pool_taken_up_again_goes_on_alike(already: int) -> None:
     torch.testing.assert_close(outcomes[1], outcomes[0], atol=0, rtol=0)
 
 
-def test_a_saved_pool_does_not_change_when_the_run_goes_on() -> None:
+def test_a_saved_pool_does_not_change_when_the_run_continues() -> None:
     torch.manual_seed(0)
     pool = ImagePool(3)
     pool(numbered(0, 3))
     state = pool.state_dict()
     pool(numbered(3, 20))
-    assert kept(pool) != [0, 1, 2]
+    assert stored(pool) != [0, 1, 2]
     resumed = ImagePool(3)
     resumed.load_state_dict(state)
-    assert kept(resumed) == [0, 1, 2]
+    assert stored(resumed) == [0, 1, 2]

@@ -96,7 +96,7 @@ def test_spectral_norm_makes_every_largest_singular_value_one(make: Any, init: s
     torch.manual_seed(0)
     network = make(norm="spectral", init=init).double()
     with torch.no_grad():
-        for parameter in network.parameters():  # far from where the singular vectors were first found
+        for parameter in network.parameters():  # Far from the weights of the first power iteration.
             parameter.copy_(5 * torch.randn_like(parameter))
         for _ in range(150):
             network(inputs_of(network))
@@ -106,7 +106,7 @@ def test_spectral_norm_makes_every_largest_singular_value_one(make: Any, init: s
     assert values == pytest.approx([1.0] * len(values), abs=1e-2)
 
 
-def test_without_spectral_norm_singular_values_are_what_they_are() -> None:
+def test_without_spectral_norm_singular_values_differ_from_one() -> None:
     torch.manual_seed(0)
     plain = dcgan_discriminator(norm="none", init="normal", init_gain=0.5)
     assert min(largest_singular_values(plain)) > 1.1
@@ -126,7 +126,7 @@ def test_under_bfloat16_the_output_is_float32_and_close(make: Any) -> None:
     output = network(x)
     assert output.dtype == torch.float32
     torch.testing.assert_close(output, expected, atol=0.05, rtol=0)
-    assert not torch.equal(output, expected)  # it did compute in less
+    assert not torch.equal(output, expected)  # It did compute in lower precision.
     assert not torch.is_autocast_enabled("cpu")
 
 
@@ -159,7 +159,7 @@ class Trunk(nn.Module):
         return self.features(x)
 
 
-def test_a_layer_that_is_called_directly_keeps_the_precision() -> None:
+def test_a_layer_called_directly_computes_in_the_same_precision() -> None:
     network = Trunk()
     set_precision(network, device=CPU, autocast=torch.bfloat16, compiled=False)
     x = torch.randn(2, 3)
@@ -236,7 +236,7 @@ def test_a_penalty_of_an_autocast_critic_is_that_of_the_plain_one() -> None:
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("make", MAKERS)
-def test_the_keys_of_the_state_stay_as_they_are(make: Any, compiled: bool) -> None:
+def test_the_keys_of_the_state_dict_do_not_change(make: Any, compiled: bool) -> None:
     network = make()
     before = copy.deepcopy(network.state_dict())
     set_precision(network, device=CPU, autocast=torch.bfloat16, compiled=compiled)

@@ -31,14 +31,14 @@ def assert_gradients_reach_every_weight(network: nn.Module, *inputs: Any) -> Non
     assert without == []
 
 
-def test_the_counts_are_those_of_the_dcgan_in_pytorch_examples() -> None:
+def test_parameter_counts_equal_those_of_the_dcgan_in_pytorch_examples() -> None:
     generator = dcgan_generator(latent_dim=100, shape=(3, 64, 64), width=64)
     discriminator = dcgan_discriminator(shape=(3, 64, 64), width=64)
     assert parameters_of(generator) == 3_576_704
     assert parameters_of(discriminator) == 2_765_568
 
 
-def test_the_layers_are_those_of_the_dcgan_in_pytorch_examples() -> None:
+def test_the_layers_equal_those_of_the_dcgan_in_pytorch_examples() -> None:
     up = ["ConvTranspose2d", "BatchNorm2d", "ReLU"]
     down = ["Conv2d", "BatchNorm2d", "LeakyReLU"]
     assert layers_of(dcgan_generator(shape=(3, 64, 64))) == [*up * 4, "ConvTranspose2d", "Tanh"]
@@ -48,7 +48,7 @@ def test_the_layers_are_those_of_the_dcgan_in_pytorch_examples() -> None:
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("size", SIZES)
-def test_every_size_norm_and_order_fits_and_learns_in_every_weight(size: int, norm: str, order: str) -> None:
+def test_every_size_norm_and_order_fits_and_trains_every_weight(size: int, norm: str, order: str) -> None:
     torch.manual_seed(0)
     keys = {"shape": (3, size, size), "norm": norm, "order": order, "init": "default", "width": 4}
     generator, discriminator = dcgan_generator(**keys), dcgan_discriminator(**keys)
@@ -63,7 +63,7 @@ def test_every_size_norm_and_order_fits_and_learns_in_every_weight(size: int, no
 @pytest.mark.parametrize(
     ("norm", "layer"), [("batch", "BatchNorm2d"), ("instance", "InstanceNorm2d"), ("none", None), ("spectral", None)]
 )
-def test_the_order_is_that_of_the_layers(norm: str, layer: str | None) -> None:
+def test_order_sets_the_order_of_the_layers(norm: str, layer: str | None) -> None:
     between = [layer] if layer else []
     norm_first = dcgan_generator(norm=norm, order="conv_norm_act")
     norm_last = dcgan_generator(norm=norm, order="conv_act_norm")
@@ -89,7 +89,7 @@ def test_channels_double_away_from_the_image() -> None:
 
 
 @pytest.mark.parametrize("extra", [1, 2])
-def test_extra_layers_stand_at_the_resolution_next_to_the_image(extra: int) -> None:
+def test_extra_layers_have_the_resolution_next_to_the_image(extra: int) -> None:
     generator, discriminator = dcgan_generator(extra_layers=extra), dcgan_discriminator(extra_layers=extra)
     sizes: list[tuple[int, int]] = []
     for network in (generator, discriminator):
@@ -113,7 +113,7 @@ def test_images_may_have_any_number_of_channels(channels: int) -> None:
     assert dcgan_discriminator(shape=(channels, 16, 16), num_outputs=7)(images).shape == (2, 7)
 
 
-def test_labels_change_what_is_made_and_how_it_is_judged() -> None:
+def test_labels_change_the_outputs_of_both_networks() -> None:
     torch.manual_seed(0)
     keys = {"num_classes": 3, "init": "default", "norm": "none"}
     generator, discriminator = dcgan_generator(**keys), dcgan_discriminator(**keys)
@@ -142,14 +142,14 @@ def test_dropout_follows_every_activation_and_is_off_in_evaluation() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (8, 8), (512, 512), (64, 32), (48, 48), (4, 4)])
-def test_another_size_is_refused_with_those_that_work(height: int, width: int) -> None:
+def test_an_unsupported_size_is_refused_with_the_supported_ones(height: int, width: int) -> None:
     text = rf"^the network 'dcgan' takes square images of 16, 32, 64, 128 or 256 pixels, not {height} x {width}: "
     for make in (dcgan_generator, dcgan_discriminator):
         with pytest.raises(ConfigError, match=text + r"set data\.load_size .*"):
             make(shape=(3, height, width))
 
 
-def test_the_generator_is_what_its_formula_says() -> None:
+def test_the_generator_computes_its_formula() -> None:
     """One generator of 16 pixels, written out layer by layer."""
     torch.manual_seed(0)
     generator = dcgan_generator(norm="none", init="default").double()
@@ -163,7 +163,7 @@ def test_the_generator_is_what_its_formula_says() -> None:
     torch.testing.assert_close(generator(latent).detach(), x.tanh(), atol=1e-12, rtol=1e-12)
 
 
-def test_the_discriminator_is_what_its_formula_says() -> None:
+def test_the_discriminator_computes_its_formula() -> None:
     """One discriminator of 16 pixels, written out layer by layer."""
     torch.manual_seed(0)
     discriminator = dcgan_discriminator(norm="none", init="default").double()

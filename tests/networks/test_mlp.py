@@ -31,7 +31,7 @@ def without_gradient(network: nn.Module, *inputs: Any) -> list[str]:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 16, 16), (3, 5, 9)])
 @pytest.mark.parametrize("layers", [1, 3])
-def test_images_of_any_shape_are_made_and_judged_and_every_weight_learns(
+def test_both_networks_fit_any_shape_and_train_every_weight(
     shape: tuple[int, int, int], norm: str, layers: int
 ) -> None:
     torch.manual_seed(0)
@@ -53,7 +53,7 @@ def test_layers_double_toward_the_image_and_halve_away_from_it() -> None:
     assert widths(mlp_discriminator(doubling=False, **keys)) == [(16, 5), (5, 5), (5, 5), (5, 1)]
 
 
-def test_the_counts_are_those_of_the_layers() -> None:
+def test_parameter_counts_are_those_of_the_layers() -> None:
     keys = {"shape": (1, 28, 28), "hidden": 64, "num_layers": 2}
     # (100 + 1) 64 + (64 + 1) 128 + (128 + 1) 784
     assert parameters_of(mlp_generator(latent_dim=100, **keys)) == 6464 + 8320 + 101_136
@@ -63,7 +63,7 @@ def test_the_counts_are_those_of_the_layers() -> None:
     assert parameters_of(mlp_generator(latent_dim=100, norm="batch", **keys)) == 6528 + 8448 + 101_136
 
 
-def test_both_networks_are_what_their_formula_says() -> None:
+def test_both_networks_compute_their_formula() -> None:
     torch.manual_seed(0)
     generator, discriminator = mlp_generator().double(), mlp_discriminator().double()
     latent = torch.randn(4, 3, dtype=torch.float64)
@@ -78,7 +78,7 @@ def test_both_networks_are_what_their_formula_says() -> None:
     torch.testing.assert_close(discriminator(images).detach(), two_layers(discriminator, images.flatten(1)))
 
 
-def test_labels_change_what_is_made_and_how_it_is_judged() -> None:
+def test_labels_change_the_outputs_of_both_networks() -> None:
     torch.manual_seed(0)
     generator, discriminator = mlp_generator(num_classes=3), mlp_discriminator(num_classes=3)
     labels = torch.tensor([0, 1, 2, 0])
@@ -107,6 +107,6 @@ def test_dropout_follows_every_activation_and_is_off_in_evaluation() -> None:
 
 
 @pytest.mark.parametrize("make", [mlp_generator, mlp_discriminator])
-def test_instance_norm_is_refused_with_what_works(make: Any) -> None:
+def test_instance_norm_is_refused_with_the_supported_norms(make: Any) -> None:
     with pytest.raises(ConfigError, match="norm=instance .*; use batch, none or spectral$"):
         make(norm="instance")

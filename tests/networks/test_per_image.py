@@ -1,4 +1,4 @@
-"""Networks as in training, each image on its own."""
+"""Networks in training mode, applied to each image separately."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def alone(network: nn.Module, image: Tensor, seeds: list[int]) -> Tensor:
 
 @pytest.mark.parametrize("make", TRANSLATORS)
 @pytest.mark.parametrize("norm", ["batch", "instance", "none", "spectral"])
-def test_a_batch_gives_the_results_of_its_images_alone(make, norm: str) -> None:
+def test_a_batch_gives_the_same_results_as_its_images_one_by_one(make, norm: str) -> None:
     network, batch, seeds = translator(make, norm=norm), images(5), [3, 1, 4, 1, 5]
     together = alone(network, batch, seeds)
     singly = torch.cat([alone(network, batch[i : i + 1], seeds[i : i + 1]) for i in range(5)])
@@ -51,30 +51,30 @@ def test_a_batch_gives_the_results_of_its_images_alone(make, norm: str) -> None:
 
 
 @pytest.mark.parametrize("make", TRANSLATORS)
-def test_without_dropout_it_is_the_network_in_training_on_a_batch_of_one(make) -> None:
+def test_without_dropout_it_equals_training_mode_on_a_batch_of_one(make) -> None:
     network, batch = translator(make, dropout=0.0), images(3)
     singly = torch.cat([deepcopy(network).train()(image[None]) for image in batch])
     torch.testing.assert_close(alone(network, batch, [0, 0, 0]), singly.detach(), atol=1e-12, rtol=0)
-    assert not torch.allclose(network.eval()(batch), singly)  # where the running statistics speak
-    assert not torch.allclose(deepcopy(network).train()(batch), singly)  # and those of the batch
+    assert not torch.allclose(network.eval()(batch), singly)  # With running statistics.
+    assert not torch.allclose(deepcopy(network).train()(batch), singly)  # With statistics of the batch.
 
 
-def test_a_share_of_the_features_is_dropped_and_the_others_make_up_for_it() -> None:
+def test_a_fraction_of_features_is_dropped_and_the_others_are_scaled_up() -> None:
     dropout = nn.Sequential(nn.Dropout(0.3))
     found = alone(dropout, torch.ones(4, 5, 100, 100), [1, 2, 3, 4])
     torch.testing.assert_close(found.unique(), torch.tensor([0.0, 1 / 0.7]))
-    # standard error of the share of 50,000: 0.002
+    # standard error of the fraction of 50,000: 0.002
     torch.testing.assert_close(
         (found == 0).double().mean(dim=(1, 2, 3)), torch.full((4,), 0.3).double(), atol=0.01, rtol=0
     )
-    kept = (found > 0).flatten(1).double()
-    # of two independent masks 0.49 + 0.09 agree
-    assert abs((kept[0] == kept[1]).double().mean() - 0.58) < 0.015
+    remaining = (found > 0).flatten(1).double()
+    # Two independent masks agree in 0.49 + 0.09 of all places.
+    assert abs((remaining[0] == remaining[1]).double().mean() - 0.58) < 0.015
 
 
-def test_every_dropout_and_every_pass_draws_anew_from_one_seed() -> None:
+def test_every_dropout_layer_and_every_pass_draws_different_masks() -> None:
     two = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5)))
-    # of two masks a quarter stays, were they the same it would be half
+    # Two different masks leave a quarter; equal masks would leave half.
     share = (alone(two, torch.ones(1, 1, 200, 200), [1]) > 0).double().mean()
     assert abs(share - 0.25) < 0.015
     with as_in_training(two, [1]):
@@ -83,7 +83,7 @@ def test_every_dropout_and_every_pass_draws_anew_from_one_seed() -> None:
     assert torch.equal(alone(two, torch.ones(1, 1, 20, 20), [1]), first)
 
 
-def test_dropout_depends_on_the_seed_and_on_nothing_else() -> None:
+def test_dropout_depends_only_on_the_seed() -> None:
     network, batch = translator(), images(2)
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -94,17 +94,17 @@ def test_dropout_depends_on_the_seed_and_on_nothing_else() -> None:
     other = alone(network, batch, [8, 7])
     torch.testing.assert_close(other[0], first[0], atol=1e-12, rtol=0)
     assert not torch.allclose(other[1], first[1], atol=0.01)
-    # one seed, one mask: in half the precision it is the same image
+    # One seed gives one mask, so a lower precision gives nearly the same image.
     torch.testing.assert_close(alone(network.float(), batch.float(), [8, 9]).double(), first, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance", "spectral"])
 @pytest.mark.parametrize("training", [True, False])
-def test_the_networks_own_mode_does_not_matter_and_nothing_in_it_changes(training: bool, norm: str) -> None:
+def test_the_networks_mode_has_no_effect_and_its_state_does_not_change(training: bool, norm: str) -> None:
     network, batch = translator(norm=norm), images(3)
     expected = alone(deepcopy(network).eval(), batch, [1, 2, 3])
     network.train(training)
-    network.model.model[1].eval()  # some may be in another mode than the rest
+    network.model.model[1].eval()  # Some layers may be in another mode than the rest.
     modes = [module.training for module in network.modules()]
     state = deepcopy(dict(network.state_dict()))
     assert torch.equal(alone(network, batch, [1, 2, 3]), expected)
@@ -113,7 +113,7 @@ def test_the_networks_own_mode_does_not_matter_and_nothing_in_it_changes(trainin
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_every_layer_is_itself_again_after_even_if_something_went_wrong(fails: bool) -> None:
+def test_every_layer_is_restored_even_after_an_error(fails: bool) -> None:
     network, batch = translator(), images(2)
     expected = deepcopy(network).eval()(batch)
     if fails:
@@ -126,7 +126,7 @@ def test_every_layer_is_itself_again_after_even_if_something_went_wrong(fails: b
     assert network.train()(batch).shape == expected.shape
 
 
-def test_gradients_flow_as_in_training() -> None:
+def test_gradients_are_those_of_training_mode() -> None:
     network, image = translator(dropout=0.0), images(1)
     in_training = deepcopy(network).train()
     in_training(image).sum().backward()

@@ -1,4 +1,4 @@
-"""Moving averages against their formula."""
+"""Moving averages, compared with their formula."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def followed(norm: str = "batch", decay: float = 0.9) -> tuple[nn.Module, EMA]:
 
 
 def wander(network: nn.Module, averages: EMA, steps: int) -> list[dict[str, Tensor]]:
-    """Move the weights and buffers about; what the parameters were at the start and after each step."""
+    """Change weights and buffers at random; returns the parameters before and after each step."""
     seen = [weights(network)]
     for _ in range(steps):
-        network(torch.randn(8, 3, dtype=torch.float64))  # moves the running statistics
+        network(torch.randn(8, 3, dtype=torch.float64))  # Changes the running statistics.
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(torch.randn_like(parameter))
@@ -74,7 +74,7 @@ def test_training_continues_with_the_networks_own_weights() -> None:
     network, averages = followed("none")
     wander(network, averages, 2)
     side = SideOptimizer(sgd([network], lr=0.1), CPU, scaled=False)
-    kept, before = copy.deepcopy(averages.state_dict()), weights(network)
+    saved, before = copy.deepcopy(averages.state_dict()), weights(network)
     with averages.swapped_in():
         pass
     side.update(
@@ -82,7 +82,7 @@ def test_training_continues_with_the_networks_own_weights() -> None:
     )  # of gradient 1
     for name, value in network.named_parameters():
         torch.testing.assert_close(value.detach(), before[name] - 0.1)
-    torch.testing.assert_close(averages.state_dict(), kept, atol=0, rtol=0)
+    torch.testing.assert_close(averages.state_dict(), saved, atol=0, rtol=0)
 
 
 def test_spectrally_normalised_networks_average_their_raw_weights() -> None:
@@ -103,13 +103,13 @@ def test_spectrally_normalised_networks_average_their_raw_weights() -> None:
     torch.testing.assert_close(network(latent), own, atol=0, rtol=0)
 
 
-def test_restored_averages_continue_alike() -> None:
+def test_restored_averages_continue_identically() -> None:
     network, averages = followed()
     wander(network, averages, 2)
     twin = copy.deepcopy(network)
     resumed = EMA([twin], 0.9)
     resumed.load_state_dict(copy.deepcopy(averages.state_dict()))
-    for modules, kept in ((network, averages), (twin, resumed)):
+    for modules, ema in ((network, averages), (twin, resumed)):
         torch.manual_seed(1)
-        wander(modules, kept, 2)
+        wander(modules, ema, 2)
     torch.testing.assert_close(resumed.state_dict(), averages.state_dict(), atol=0, rtol=0)

@@ -1,4 +1,4 @@
-"""Divergence and requests to stop and to save, agreed on by all ranks."""
+"""Divergence and requests to stop and to save, on which all ranks agree."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_divergence_is_known_one_step_later_or_after_a_sync(bad: dict[str, float
     assert monitor.poll(sync=True) == StepStatus(diverged=10)
 
 
-def test_of_two_steps_the_first_is_named() -> None:
+def test_the_first_of_two_diverged_steps_is_reported() -> None:
     monitor = RunMonitor(CPU)
     step(monitor, 1, loss=NAN)
     monitor.poll(sync=False)
@@ -89,7 +89,7 @@ def test_reset_discards_pending_flags_and_norms() -> None:
     assert monitor.poll(sync=True) == StepStatus()
 
 
-def test_the_last_norms_are_remembered() -> None:
+def test_the_last_norms_are_stored() -> None:
     monitor = RunMonitor(CPU)
     for number in range(1, MAX_NORMS + 3):
         monitor.begin(number - 1)
@@ -112,7 +112,7 @@ def test_the_last_norms_are_remembered() -> None:
 
 
 class Ranks:
-    """Monitors of several ranks in one process, whose messages are averaged as theirs would be."""
+    """Monitors of several ranks in one process, whose messages are averaged as between processes."""
 
     def __init__(self, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(distributed, "world_size", lambda: count)

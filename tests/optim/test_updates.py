@@ -1,4 +1,4 @@
-"""Updates: whose gradients move whose weights, the randomness of a step, and restored states."""
+"""Updates: which weights they change, the randomness of a step, and restored states."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def gradients(network: nn.Module) -> list[Tensor | None]:
     return [None if p.grad is None else p.grad.clone() for p in network.parameters()]
 
 
-def test_an_update_moves_its_own_side_by_its_own_gradient_alone() -> None:
+def test_an_update_changes_only_its_own_side() -> None:
     generator, discriminator = two_sides()
     update = updates_of(sgd([generator], lr=0.5), sgd([discriminator], lr=0.25))
     noise = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
@@ -43,7 +43,7 @@ def test_an_update_moves_its_own_side_by_its_own_gradient_alone() -> None:
         assert all(torch.equal(weights(other)[name], value) for name, value in others.items())
 
 
-def test_an_update_leaves_the_other_sides_gradients_as_they_were() -> None:
+def test_an_update_does_not_change_the_other_sides_gradients() -> None:
     generator, discriminator = two_sides()
     update = updates_of(sgd([generator]), sgd([discriminator]))
     noise = torch.ones(1, 2, dtype=torch.float64)
@@ -56,7 +56,7 @@ def test_an_update_leaves_the_other_sides_gradients_as_they_were() -> None:
     assert not torch.equal(gradients(generator)[0], kept_generator[0])
 
 
-def test_gradients_do_not_pile_up_from_update_to_update() -> None:
+def test_gradients_do_not_accumulate_over_updates() -> None:
     weight = nn.Parameter(torch.zeros(1))
     side = SideOptimizer(torch.optim.SGD([weight], lr=1.0), CPU, scaled=False)
     for expected in (-1.0, -2.0, -3.0):
@@ -64,7 +64,7 @@ def test_gradients_do_not_pile_up_from_update_to_update() -> None:
         torch.testing.assert_close(weight.detach(), torch.tensor([expected]))
 
 
-def test_a_weight_that_the_loss_does_not_reach_stays() -> None:
+def test_a_weight_without_a_gradient_does_not_change() -> None:
     used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     adam = SideOptimizer(torch.optim.Adam([used, unused]), CPU, scaled=False)
     adam.update(used.sum(), MONITOR, "generator")
@@ -72,7 +72,7 @@ def test_a_weight_that_the_loss_does_not_reach_stays() -> None:
     assert not torch.equal(used, torch.ones(2))
 
 
-# ---- a step's beginning
+# ---- the beginning of a step
 
 
 def test_a_step_begins_with_random_numbers_of_its_own() -> None:
@@ -90,7 +90,7 @@ def test_a_step_begins_with_random_numbers_of_its_own() -> None:
     assert update.step == 0
 
 
-def test_ranks_share_their_draws_but_not_torchs_own_numbers() -> None:
+def test_ranks_share_their_draws_but_not_torchs_random_state() -> None:
     sides = two_sides()
     seen = []
     for rank in (0, 1):
@@ -117,7 +117,7 @@ def test_only_generator_updates_move_the_averages() -> None:
     torch.testing.assert_close(generator.bias.detach(), first - 1)
 
 
-def test_without_averages_the_networks_are_used_as_they_are() -> None:
+def test_without_averages_the_networks_own_weights_are_used() -> None:
     generator, discriminator = two_sides()
     update = updates_of(sgd([generator]), sgd([discriminator]))
     before = weights(generator)
@@ -126,7 +126,7 @@ def test_without_averages_the_networks_are_used_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("ema", [False, True])
-def test_restored_updates_continue_alike(ema: bool) -> None:
+def test_restored_updates_continue_identically(ema: bool) -> None:
     def made(generator: nn.Module, discriminator: nn.Module) -> Any:
         sides = [torch.optim.Adam(network.parameters(), lr=0.1) for network in (generator, discriminator)]
         return updates_of(sides[0], sides[1], ema=EMA([generator], 0.9) if ema else None)

@@ -1,4 +1,4 @@
-"""Logs of lines in growing files: truncated, and complete again after a write that failed."""
+"""Logs of lines in growing files: truncated, and completed after a failed write."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def text(*steps: int) -> str:
 
 @pytest.fixture
 def full(monkeypatch) -> Callable[[bool], None]:
-    """Sets whether the disk is full; then only half of what is written gets there."""
+    """Sets whether the disk is full; then only half of each write succeeds."""
     state = {"full": False}
     opened = Path.open
 

@@ -70,7 +70,7 @@ def hints(capfd) -> int:
         ([(10.0, 0.2)] * 5 + [(10.0, 0.05)] + [(10.0, 0.2)] * 5, 0),  # interrupted
         ([(30.0, 0.2)] * 3 + [(30.0, 0.05)] + [(30.0, 0.2)] * 3, 0),
         ([(10.0, 0.2)] * 5 + [(10.0, 0.05)] + [(10.0, 0.2)] * 6, 1),
-        ([(10.0, 0.2)] * 20 + [(10.0, 0.0)] + [(10.0, 0.2)] * 20, 1),  # once is enough
+        ([(10.0, 0.2)] * 20 + [(10.0, 0.0)] + [(10.0, 0.2)] * 20, 1),  # It is reported once.
     ],
 )
 def test_long_waiting_gets_one_hint(lines: list[tuple[float, float]], expected: int, monkeypatch, capfd) -> None:
@@ -80,7 +80,7 @@ def test_long_waiting_gets_one_hint(lines: list[tuple[float, float]], expected: 
     assert hints(capfd) == expected
 
 
-def test_the_hint_says_how_much_and_what_to_change(monkeypatch, capfd) -> None:
+def test_the_hint_reports_the_waiting_time_and_what_to_change(monkeypatch, capfd) -> None:
     drive = Drive(monkeypatch)
     for _ in range(6):
         drive.line(10.0, 0.34)
@@ -94,9 +94,9 @@ def test_no_hint_without_advice_or_on_other_ranks(keys: dict[str, Any], monkeypa
     for _ in range(10):
         drive.line(10.0, 0.5)
     drive.report.say(["warning"] if "active" in keys else [])
-    said = capfd.readouterr().err
-    assert "waits for data" not in said
-    assert "warning" not in said
+    output = capfd.readouterr().err
+    assert "waits for data" not in output
+    assert "warning" not in output
 
 
 def test_a_data_stall_is_reported_once() -> None:

@@ -50,7 +50,7 @@ def writer(path: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_file_is_there_when_it_is_complete_and_not_before() -> None:
+def test_a_file_appears_only_when_it_is_complete() -> None:
     with atomic_write(Path("file")) as file:
         file.write(b"whole")
         assert not Path("file").exists()
@@ -62,7 +62,7 @@ def test_a_file_is_there_when_it_is_complete_and_not_before() -> None:
     assert os.listdir() == ["file"]
 
 
-def test_leftovers_of_killed_writers_are_removed_and_no_others() -> None:
+def test_only_leftovers_of_killed_writers_are_removed() -> None:
     killed = writer(Path("file"))
     killed.send_signal(signal.SIGKILL)
     killed.wait()
@@ -106,13 +106,13 @@ def test_without_locks_files_are_written_and_nothing_is_removed() -> None:
     assert sorted(os.listdir()) == ["file", "file.1.tmp"]
 
 
-def test_the_cache_of_a_user_without_home_folder_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_home_folder_has_a_temporary_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_user(uid: int) -> None:
         raise KeyError(uid)
 
     monkeypatch.delenv("GANTRAIN_CACHE")
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert cache_dir() == Path("/home/somebody/.cache/gantrain")
+    monkeypatch.setenv("HOME", "/home/user")
+    assert cache_dir() == Path("/home/user/.cache/gantrain")
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(pwd, "getpwuid", no_user)
     assert cache_dir() == Path(tempfile.gettempdir()) / f"gantrain-{os.getuid()}"

@@ -1,4 +1,4 @@
-"""Several processes train as one."""
+"""Several processes train one model."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from gantrain.cli.main import main
 
 pytestmark = pytest.mark.usefixtures("warm_python")
 
-# without batch norm and dropout a batch may be cut anywhere
+# Without batch norm and dropout, the update does not depend on how a batch is divided.
 EXACT = ["trainer.precision=float64", "network.generator.norm=none", "network.discriminator.norm=none"]
 
-# Both ranks write down what they end with, and rank 1 whether it wrote anything else.
+# Both ranks save their final state and the sums of the images that they have read.
 SPY = """
 import os, pathlib, torch
 from gantrain.data.stream import BatchStream
@@ -64,13 +64,13 @@ def test_two_ranks_make_the_update_of_one_rank_with_the_same_global_batch(train)
             if isinstance(value, torch.Tensor):
                 torch.testing.assert_close(two["model"][key], value, rtol=0, atol=1e-9)
         logs = [Path(f"checkpoints/{n}_{model}/losses.jsonl").read_text().splitlines() for n in ("one", "two")]
-        assert len(logs[0]) == len(logs[1]) == 2  # rank 0 alone has written
+        assert len(logs[0]) == len(logs[1]) == 2  # Only rank 0 writes.
         for first, second in zip(*logs, strict=True):
             for key, value in json.loads(first).items():
                 assert abs(json.loads(second)[key] - value) < 1e-9
 
 
-def test_ranks_stay_equal_see_different_images_and_resume_to_the_same_bits() -> None:
+def test_ranks_stay_equal_read_different_images_and_resume() -> None:
     Path("spy.py").write_text(SPY)
     settings = ["model=cgan", "plugins=[spy]", "model.pool_size=4", "model.r1=0.1", "model.ema=0.9", "trainer.steps=6"]
     settings += ["trainer.precision=bfloat16", "trainer.save_every=3", "trainer.keep=0"]
@@ -84,9 +84,9 @@ def test_ranks_stay_equal_see_different_images_and_resume_to_the_same_bits() -> 
         assert torch.equal(ranks[0]["model"][key], ranks[1]["model"][key]), key
     seen = [Path(f"seen_{rank}.txt").read_text().split() for rank in (0, 1)]
     assert len(seen[0]) >= 12
-    assert not set(seen[0]) & set(seen[1])  # each rank has its own shard
+    assert not set(seen[0]) & set(seen[1])  # Each rank has its own part of a batch.
 
-    # as if both had died after step 3
+    # As if both had been killed after step 3.
     whole = newest("whole")
     Path("checkpoints/whole/step_6.pt").unlink()
     assert two_ranks(*settings, "name=whole").returncode == 0
@@ -96,7 +96,7 @@ def test_ranks_stay_equal_see_different_images_and_resume_to_the_same_bits() -> 
     assert len(whole["ranks"]) == 2
 
 
-def test_another_number_of_ranks_goes_on_with_a_warning(train, capsys) -> None:
+def test_another_number_of_ranks_resumes_with_a_warning(train, capsys) -> None:
     result = two_ranks("trainer.steps=2", "name=run")
     assert result.returncode == 0, result.stderr
     train("run", "trainer.steps=3")
@@ -104,35 +104,38 @@ def test_another_number_of_ranks_goes_on_with_a_warning(train, capsys) -> None:
     assert newest("run")["step"] == 3
 
 
-def test_a_mistake_is_told_once_and_without_a_trace(capsys) -> None:
-    assert main(["train", *TINY, "trainer.devices=3"]) == 2  # a batch of 4
-    assert capsys.readouterr().err == ("gantrain: data.batch_size (4) must be a multiple of trainer.devices (3)\n")
+def test_a_mistake_is_reported_once_and_without_a_trace(capsys) -> None:
+    assert main(["train", *TINY, "trainer.devices=3"]) == 2
+    message = capsys.readouterr().err
+    for part in ("data.batch_size (4)", "multiple of trainer.devices (3)"):
+        assert part in message
+    assert message.count("\n") == 1
     assert list(Path().iterdir()) == []
 
 
-def torn_image(*, drawn_by: int) -> list[str]:
-    """Eight images, of which one can't be read that this rank draws first; the settings that read them."""
+def corrupt_image(*, drawn_by: int) -> list[str]:
+    """Create eight images of which the first that this rank reads is corrupt; return the settings that read them."""
     from gantrain.data.stream import _permutation
 
     Path("photos").mkdir()
     for number in range(8):
         Image.new("RGB", (16, 16), (30 * number, 0, 0)).save(f"photos/{number}.png")
-    torn = int(_permutation(8, 0, 0)[2 * drawn_by])  # a batch of four is two for each
-    Path(f"photos/{torn}.png").write_bytes(b"")
+    corrupt = int(_permutation(8, 0, 0)[2 * drawn_by])  # Each rank reads two images of a batch.
+    Path(f"photos/{corrupt}.png").write_bytes(b"")
     return ["data=single", "data.root=photos", "data.num_workers=0", "trainer.steps=3"]
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_what_one_rank_cannot_read_is_said_in_one_line(rank: int) -> None:
-    result = two_ranks(*torn_image(drawn_by=rank), "data.cache=off")
+def test_a_corrupt_image_of_one_rank_is_reported_in_one_line(rank: int) -> None:
+    result = two_ranks(*corrupt_image(drawn_by=rank), "data.cache=off")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
     assert re.fullmatch(r"gantrain: can't read the image photos/\d\.png: the file is empty", line)
     assert not Path("checkpoints").exists()
 
 
-def test_a_cache_that_cannot_be_made_ends_all_ranks_with_one_line() -> None:
-    result = two_ranks(*torn_image(drawn_by=1), "data.cache=disk", torchrun=True)
+def test_a_cache_that_cannot_be_built_ends_all_ranks_with_one_line() -> None:
+    result = two_ranks(*corrupt_image(drawn_by=1), "data.cache=disk", torchrun=True)
     assert result.returncode != 0
     assert result.stderr.count("gantrain: ") == result.stderr.count("gantrain: can't read the image photos/") == 1
-    assert "[rank" not in result.stderr  # as torch begins the lines of a trace
+    assert "[rank" not in result.stderr  # Lines of torch's traces begin with it.

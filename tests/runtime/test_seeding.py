@@ -1,4 +1,4 @@
-"""Random numbers are functions of what they are for."""
+"""Random numbers depend only on the seed, the step and their purpose."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def draw_all(draws: StepRandom, count: int) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 4])
-def test_the_slices_of_all_ranks_make_up_what_one_rank_would_have_drawn(world_size: int) -> None:
+def test_draws_of_all_ranks_together_are_those_of_one_rank(world_size: int) -> None:
     alone = StepRandom(5, CPU)
     ranks = [StepRandom(5, CPU, rank=rank, world_size=world_size) for rank in range(world_size)]
     for step in (0, 3):
@@ -28,7 +28,7 @@ def test_the_slices_of_all_ranks_make_up_what_one_rank_would_have_drawn(world_si
             assert torch.equal(torch.cat(parts), expected)
 
 
-def test_a_step_draws_the_same_whatever_was_drawn_before() -> None:
+def test_draws_of_a_step_do_not_depend_on_earlier_draws() -> None:
     fresh, used = StepRandom(5, CPU), StepRandom(5, CPU)
     used.normal(100)
     for draws in (fresh, used):
@@ -44,16 +44,16 @@ def test_steps_and_seeds_draw_differently() -> None:
     assert not torch.equal(StepRandom(6, CPU).normal(4), first)
 
 
-def test_nothing_is_taken_from_torchs_own_generator() -> None:
+def test_the_global_generator_of_torch_is_not_used() -> None:
     before = torch.get_rng_state()
     draw_all(StepRandom(5, CPU), 4)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_draws_have_the_distributions_they_are_named_for() -> None:
+def test_draws_have_the_named_distributions() -> None:
     draws = StepRandom(5, CPU)
     normal, uniform, integers = draws.normal(40_000), draws.uniform(40_000), draws.integers(40_000, 4)
-    # standard errors: 1 / sqrt(40000) = 0.005 of a mean, about 0.004 of a standard deviation
+    # Standard errors: 1 / sqrt(40000) = 0.005 of a mean, about 0.004 of a standard deviation.
     torch.testing.assert_close(normal.mean(), torch.tensor(0.0), atol=0.025, rtol=0)
     torch.testing.assert_close(normal.std(), torch.tensor(1.0), atol=0.02, rtol=0)
     assert uniform.min() >= 0
@@ -77,7 +77,7 @@ def test_a_derived_seed_depends_on_every_part_and_on_their_order() -> None:
 
 
 def test_a_derived_seed_is_the_same_in_every_process_and_fits_torch() -> None:
-    # blake2b of "(1, 'order', 2)", 8 bytes, little endian, halved: runs of older versions depend on it
+    # Runs of older versions depend on it: blake2b of "(1, 'order', 2)", 8 bytes, little endian, halved.
     assert derive_seed(1, "order", 2) == 1671847539343688486
     for number in range(200):
         assert 0 <= derive_seed(number) < 2**63

@@ -1,4 +1,4 @@
-"""Signals: the first lets a run save, the second ends it; what a run leaves and how it goes on."""
+"""At the first signal a run saves and stops, at the second it ends; it resumes bit-identically."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RUN = ["train", *TINY, "name=run", "trainer.steps=6", "trainer.log_every=2"]
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Every test leaves the handlers as they were."""
+    """Every test restores the handlers."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     now = {number: signal.getsignal(number) for number in SIGNALS}
@@ -37,7 +37,7 @@ def handlers() -> Iterator[None]:
 
 @pytest.fixture
 def during(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
-    """``during(step, action)`` has something happen in the midst of that step (from 1) of a run."""
+    """``during(step, action)`` calls ``action`` within that step (from 1) of a run."""
 
     def plan(step: int, action: Callable[[], None]) -> None:
         begin = Updates.begin
@@ -57,7 +57,7 @@ def send(name: str) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_first_signal_is_taken_and_the_second_is_the_systems(name: str) -> None:
+def test_the_second_signal_has_its_default_effect(name: str) -> None:
     with Interruption(None) as stop:
         assert not stop.is_asked_for()
         send(name)()
@@ -67,8 +67,8 @@ def test_the_first_signal_is_taken_and_the_second_is_the_systems(name: str) -> N
         assert [signal.getsignal(number) for number in SIGNALS] == [signal.SIG_DFL] * 3
 
 
-def test_what_a_process_was_started_to_pass_over_it_passes_over() -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a script
+def test_signals_that_are_ignored_at_start_stay_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Shells start background jobs like this.
     with Interruption(None) as stop:
         send("SIGINT")()
         assert not stop.is_asked_for()
@@ -78,7 +78,7 @@ def test_what_a_process_was_started_to_pass_over_it_passes_over() -> None:
     signal.signal(signal.SIGINT, before)
 
 
-def test_another_thread_may_train_too() -> None:
+def test_a_thread_other_than_the_main_one_may_train() -> None:
     asked: list[bool] = []
 
     def work() -> None:
@@ -91,7 +91,7 @@ def test_another_thread_may_train_too() -> None:
     assert asked == [False]
 
 
-def test_time_that_is_up_is_a_wish_to_stop(monkeypatch) -> None:
+def test_a_run_stops_after_max_minutes(monkeypatch) -> None:
     now = [100.0]
     monkeypatch.setattr(interruption.time, "monotonic", lambda: now[0])
     stop = Interruption(2)
@@ -103,7 +103,7 @@ def test_time_that_is_up_is_a_wish_to_stop(monkeypatch) -> None:
     assert not Interruption(None).is_asked_for()
 
 
-def test_a_rank_without_the_process_that_started_it_is_to_stop(monkeypatch) -> None:
+def test_a_rank_stops_if_its_launcher_has_ended(monkeypatch) -> None:
     assert not is_orphaned()
     monkeypatch.setenv("GANTRAIN_LAUNCHER", str(os.getppid()))
     assert not is_orphaned()
@@ -113,7 +113,7 @@ def test_a_rank_without_the_process_that_started_it_is_to_stop(monkeypatch) -> N
     assert Interruption(None).reason(0) == "the process that started it is gone"
 
 
-def test_a_process_of_the_run_outlives_what_the_group_is_sent() -> None:
+def test_a_worker_ignores_the_first_signal_to_its_group() -> None:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -127,7 +127,7 @@ def test_a_process_of_the_run_outlives_what_the_group_is_sent() -> None:
     while signal_pending(pid, signal.SIGTERM):
         pass
     assert os.waitpid(pid, os.WNOHANG) == (0, 0)
-    while os.waitpid(pid, os.WNOHANG) == (0, 0):  # obeyed once the first has been seen
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):  # The second SIGTERM ends it.
         os.kill(pid, signal.SIGTERM)
 
 
@@ -144,8 +144,8 @@ def test_a_run_resumes_bit_identically_after_a_signal(name: str, during, train, 
     assert main(RUN) == 128 + getattr(signal, name)
     assert newest("run")["step"] == 3
     assert re.search(rf"Stopped at step 3 and saved \({name}\).*: gantrain train ", capsys.readouterr().err)
-    told = read_status(Path("checkpoints/run"))
-    assert (told["state"], told["reason"]) == ("stopped", name)  # the state is one that the pages know
+    status = read_status(Path("checkpoints/run"))
+    assert (status["state"], status["reason"]) == ("stopped", name)
     during(0, send(name))
     assert main(RUN) == 0
     again = newest("run")
@@ -155,7 +155,7 @@ def test_a_run_resumes_bit_identically_after_a_signal(name: str, during, train, 
     assert "stopped" not in Path("checkpoints/run/index.html").read_text()
 
 
-def test_a_run_that_was_to_start_over_is_told_how_it_goes_on_instead(during, capsys) -> None:
+def test_the_command_to_resume_does_not_start_over(during, capsys) -> None:
     during(3, send("SIGTERM"))
     assert main([*RUN, "resume=never"]) == 143
     typed = re.search(r"Stopped at step 3 and saved \(SIGTERM\).*: gantrain (.*)", capsys.readouterr().err)[1]
@@ -164,31 +164,31 @@ def test_a_run_that_was_to_start_over_is_told_how_it_goes_on_instead(during, cap
     assert "Resuming checkpoints/run at step 3" in capsys.readouterr().err
 
 
-def test_a_signal_in_the_last_step_changes_nothing_of_the_run_but_is_told(during, train) -> None:
+def test_a_signal_in_the_last_step_changes_only_the_exit_status(during, train) -> None:
     whole = train("whole", "trainer.steps=6", "trainer.log_every=2")
     during(6, send("SIGTERM"))
-    assert main(RUN) == 143  # as with several processes, whose first has passed it on
+    assert main(RUN) == 143
     assert_same_bits(newest("run")["model"], whole["model"])
     assert "done" in Path("checkpoints/run/index.html").read_text()
 
 
-def test_time_that_is_up_saves_and_is_no_failure(capsys) -> None:
+def test_max_minutes_saves_and_exits_with_status_0(capsys) -> None:
     assert main([*RUN, "trainer.max_minutes=1e-9"]) == 0
     assert newest("run")["step"] == 1
     assert "Stopped at step 1 and saved (trainer.max_minutes reached)" in capsys.readouterr().err
-    told = read_status(Path("checkpoints/run"))
-    assert (told["state"], told["reason"]) == ("stopped", "trainer.max_minutes reached")
+    status = read_status(Path("checkpoints/run"))
+    assert (status["state"], status["reason"]) == ("stopped", "trainer.max_minutes reached")
 
 
 @pytest.mark.parametrize("step", [2, 3])
-def test_a_sweep_ends_with_the_run_that_was_interrupted(step: int, during) -> None:
+def test_a_sweep_ends_with_the_interrupted_run(step: int, during) -> None:
     during(step, send("SIGTERM"))
     assert main(["train", "-m", *TINY, "trainer.steps=3", "seed=1,2"]) == 143
     assert len(list(Path("checkpoints").glob("*/index.html"))) == 1
 
 
 @pytest.mark.parametrize("restarts", [0, 1])
-def test_a_job_that_slurm_starts_again_never_starts_over(restarts: int, train, monkeypatch, capsys) -> None:
+def test_a_requeued_slurm_job_resumes_in_spite_of_resume_never(restarts: int, train, monkeypatch, capsys) -> None:
     train("run", "trainer.steps=3")
     monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
     assert main([*RUN, "resume=never"]) == 0
@@ -197,44 +197,44 @@ def test_a_job_that_slurm_starts_again_never_starts_over(restarts: int, train, m
 
 @pytest.fixture
 def scontrol(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
-    """``scontrol(status)`` puts a command of that name on the path; the file returned holds its arguments."""
+    """``scontrol(status)`` puts a command of that name on the path; the returned file will contain its arguments."""
 
     def make(status: int) -> Path:
         Path("bin").mkdir()
-        command, told = Path("bin/scontrol"), Path("asked.txt")
-        command.write_text(f'#!/bin/sh\necho "$@" > {told.absolute()}\necho "no such job" >&2\nexit {status}\n')
+        command, arguments = Path("bin/scontrol"), Path("asked.txt")
+        command.write_text(f'#!/bin/sh\necho "$@" > {arguments.absolute()}\necho "no such job" >&2\nexit {status}\n')
         command.chmod(0o755)
         monkeypatch.setenv("PATH", f"{command.parent.absolute()}:{os.environ['PATH']}")
         monkeypatch.setenv("SLURM_JOB_ID", "4711")
-        return told
+        return arguments
 
     return make
 
 
-def test_under_slurm_its_warning_asks_for_another_start_which_goes_on(during, scontrol, capsys) -> None:
+def test_slurms_warning_requeues_the_job_which_resumes(during, scontrol, capsys) -> None:
     asked = scontrol(0)
     during(3, send("SIGUSR1"))
     assert main(RUN) == 138
     assert asked.read_text() == "requeue 4711\n"
     assert "SLURM requeued job 4711" in capsys.readouterr().err
     during(0, send("SIGUSR1"))
-    assert main(RUN) == 0  # what the batch script then runs
+    assert main(RUN) == 0  # SLURM runs the same batch script again.
     assert "Resuming checkpoints/run at step 3" in capsys.readouterr().err
 
 
-def test_slurm_is_not_asked_where_a_run_is_ended_for_good(during, scontrol) -> None:
+def test_sigterm_does_not_requeue_a_slurm_job(during, scontrol) -> None:
     asked = scontrol(0)
     during(3, send("SIGTERM"))
     assert main(RUN) == 143
     assert not asked.exists()
 
 
-def test_where_slurm_refuses_that_is_told(scontrol) -> None:
+def test_a_refusal_by_slurm_is_reported(scontrol) -> None:
     scontrol(1)
-    assert requeue() == "warning: SLURM did not requeue job 4711: no such job"
+    assert re.fullmatch("warning: .* job 4711: no such job", requeue())
 
 
-def test_without_slurm_nobody_is_asked(monkeypatch, scontrol) -> None:
+def test_without_slurm_nothing_is_requeued(monkeypatch, scontrol) -> None:
     asked = scontrol(0)
     monkeypatch.delenv("SLURM_JOB_ID")
     assert requeue() == ""
@@ -247,26 +247,23 @@ def test_without_slurm_nobody_is_asked(monkeypatch, scontrol) -> None:
 def test_a_signal_while_images_are_decoded_stops_before_the_first_step(monkeypatch, capsys) -> None:
     from gantrain.data.sets.digits import Digits
 
-    def keep(self: Digits, cache, indices=None) -> None:
+    def use_cache(self: Digits, cache, indices=None) -> None:
         send("SIGTERM")()
         if cache.stop():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Digits, "use_cache", keep)
+    monkeypatch.setattr(Digits, "use_cache", use_cache)
     assert main(RUN) == 143
     assert "Stopped before the first step (SIGTERM); run again: gantrain train" in capsys.readouterr().err
     assert list(Path().iterdir()) == []
 
 
-# ---- before a run
-
-
 def interrupted_at(place: str) -> subprocess.CompletedProcess[str]:
-    """The command, which is sent Ctrl-C where a library calls ``place`` and passes over whatever is raised there."""
+    """The command, which gets Ctrl-C inside a library call that ignores every exception."""
     code = (
         "import os, signal, sys, tempfile\n"
         "from gantrain.cli.main import main\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a background job passes over
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # Background jobs ignore it.
         "def swallow(make):\n"
         "    def called(*of, **named):\n"
         "        try: os.kill(os.getpid(), signal.SIGINT)\n"

@@ -27,7 +27,7 @@ def runs(*settings: dict[str, Any], typed: list[dict[str, str]] | None = None) -
     ]
 
 
-def test_settings_that_follow_from_a_choice_are_listed_apart() -> None:
+def test_settings_that_follow_from_a_choice_are_listed_separately() -> None:
     both = {"model.loss": "logistic", "trainer.steps": 5}
     some = runs(
         {"optimizer.lr": 1e-4, "model.name": "dcgan", "model.clip": 0, "seed": 0, **both},
@@ -55,7 +55,7 @@ def test_the_typed_settings_of_a_sweep_are_the_main_ones() -> None:
     assert further == {"optimizer.discriminator_lr": [1e-4, 2e-4, None], "model.clip": [0, 1, None]}
 
 
-def test_settings_typed_for_some_runs_are_looked_up_for_others() -> None:
+def test_settings_typed_for_some_runs_are_compared_in_all() -> None:
     some = runs(
         {"seed": 0, "model.name": "dcgan"},
         {"seed": 1, "model.name": "wgan"},
@@ -106,10 +106,10 @@ def test_a_sweep_is_compared_in_its_folder_with_crashed_runs(capsys) -> None:
     record = json.loads(Path("checkpoints/sweeps/mine/runs.json").read_text())
     assert [(run["run"], run["status"]) for run in record["runs"]] == [("gone", "crashed"), ("one", "done")]
     assert main(["compare", "mine", "one", "out=more"]) == 0
-    assert len(json.loads(Path("more/runs.json").read_text())["runs"]) == 2  # "one" is in the sweep
+    assert len(json.loads(Path("more/runs.json").read_text())["runs"]) == 2  # The sweep contains "one".
 
 
-def test_names_are_text_and_their_links_work() -> None:
+def test_names_are_escaped_and_linked() -> None:
     names = ["a b", "a#b%20", "<script>alert(1)</script>", "ü'\"&", "l\nn"]
     for name in names:
         if "/" not in name:
@@ -122,7 +122,7 @@ def test_names_are_text_and_their_links_work() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "parts"),
     [
         (["nowhere"], ["nowhere", "no run and no sweep", "checkpoints/one"]),
         (["checkpoints/on"], ["did you mean 'checkpoints/one'?"]),
@@ -132,7 +132,7 @@ def test_names_are_text_and_their_links_work() -> None:
         (["one", "two", "out=full"], ["out=full", "other files"]),
     ],
 )
-def test_a_mistake_is_an_error_of_one_line(typed: list[str], said: list[str], capsys) -> None:
+def test_a_mistake_is_refused_in_one_line(typed: list[str], parts: list[str], capsys) -> None:
     make_run("one")
     make_run("two")
     Path("full").mkdir()
@@ -140,7 +140,7 @@ def test_a_mistake_is_an_error_of_one_line(typed: list[str], said: list[str], ca
     assert main(["compare", *typed]) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    for words in said:
+    for words in parts:
         assert words in message
 
 

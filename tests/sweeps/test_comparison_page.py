@@ -1,4 +1,4 @@
-"""The page of several runs, in a browser: what it shows, and that it can be used."""
+"""The page that compares runs, in a browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTINGS = ["model", "optimizer.lr", "seed"]
 
 
 def page(folder: Path = Path("out"), *, objective: str | None = "fid", count: int = 4, **others: Any) -> Path:
-    """Of runs that differ in three settings, the last of which has crashed; each has an image at two steps."""
+    """Runs that differ in three settings and have images at two steps; the last one has crashed."""
     rows: list[dict[str, Any]] = []
     runs: list[Run] = []
     for number in range(count):
@@ -74,7 +74,7 @@ def column(browser: Browser, number: int) -> list[str]:
 
 @pytest.mark.parametrize("size", [WIDE, NARROW])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_broken_on_any_screen(size: tuple[int, int], scheme: str, browser: Browser) -> None:
+def test_the_layout_suits_every_screen(size: tuple[int, int], scheme: str, browser: Browser) -> None:
     browser.open(page(), size=size, scheme=scheme)
     browser.until("document.querySelectorAll('#samples img').length === 4")
     browser.check()
@@ -130,7 +130,7 @@ def test_curves_of_all_runs_share_charts_and_zoom(browser: Browser) -> None:
     browser.open(page())
     browser.until("document.querySelectorAll('#curves .u-over').length === 2")
     names = [row.text.split(":")[0] for row in browser.find_all("#curves .chart:first-of-type .u-series th")]
-    assert len([name for name in names if name.startswith("model")]) == 3  # the crashed run has none
+    assert len([name for name in names if name.startswith("model")]) == 3  # The crashed run has none.
     over = browser.find("#curves .u-over")
     reset = browser.find("[aria-label='zoom out to the whole run']")
     assert not reset.is_enabled()
@@ -157,7 +157,7 @@ def test_samples_are_of_the_same_step_and_can_be_enlarged(browser: Browser) -> N
     browser.find("#samples button.image").click()
     browser.until("document.querySelector('dialog[open] img').complete")
     first = browser.find("dialog .title").text
-    browser.keys("\ue014")  # right
+    browser.keys("\ue014")  # arrow right
     assert browser.find("dialog .title").text != first
     browser.keys("\ue00c")  # escape
     browser.until("!document.querySelector('dialog[open]')")
@@ -173,7 +173,7 @@ def test_each_run_is_a_line_through_its_settings_and_a_metric(browser: Browser) 
     names = [element.text for element in browser.find_all("#parallel .name")]
     assert names == [*SETTINGS, "best fid"]
     points = [line.get_attribute("points").split() for line in browser.find_all("#parallel polyline")]
-    assert [len(each) for each in points] == [4, 4, 4, 3]  # the crashed run has no metric
+    assert [len(each) for each in points] == [4, 4, 4, 3]  # The crashed run has no metric.
     heights = [float(each[3].split(",")[1]) for each in points[:3]]
     assert heights[0] < heights[1] < heights[2]  # 49.5, 39.5, 29.5, from above
     assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1], abs=0.2)
@@ -228,7 +228,7 @@ def test_kinds_that_models_share_are_cut_out_of_their_images(browser: Browser) -
     sets = [["real_a", "fake_b"], ["real_a", "rec_a", "fake_b"]]
     record = data_of("out", "comparison")
     for run, kinds in zip(record["runs"], sets, strict=True):
-        # each image in a colour of its own: the kind, and which preview
+        # Each image has its own colour, for its kind and its number.
         colours = {kind: [(40 * row, 60 * number, 250) for row in (1, 2)] for number, kind in enumerate(kinds, 1)}
         made = Image.new("RGB", (len(kinds) * 18 + 2, 2 * 18 + 2))
         for number, kind in enumerate(kinds):
@@ -264,7 +264,7 @@ def test_runs_are_labelled_by_their_settings(browser: Browser) -> None:
     assert browser.find("#samples figcaption").text.startswith("model m0, lr 0.01, seed 0, generator unet, data a:")
 
 
-def test_it_works_from_a_server_too(browser: Browser, serve: Any) -> None:
+def test_the_page_works_from_a_server(browser: Browser, serve: Any) -> None:
     page()
     address = serve(Path())
     browser.open(f"{address}/out/index.html")

@@ -1,4 +1,4 @@
-"""What is read from the folder of a run, and its metrics."""
+"""Run folders are read: state, metrics, images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_run_is_read_from_its_small_files() -> None:
     run = read_run(make_run("one", **{"optimizer.lr": 1e-3}))
     assert (run.name, run.status, run.message, run.step) == ("one", "done", "", 30)
     assert run.settings["optimizer.lr"] == 1e-3
-    assert run.seconds == 30.0  # 3,000 images, 100 a second
+    assert run.seconds == 30.0  # 3,000 images at 100 per second
     assert [image["step"] for image in run.images] == [10, 20, 30]
     assert run.typed is None
 
@@ -50,14 +50,14 @@ def test_runs_of_a_sweep_are_in_natural_order() -> None:
     assert [record["run"] for record in read_jobs(Path("checkpoints/sweeps/mine"))] == names
 
 
-def test_the_later_status_of_a_run_counts() -> None:
+def test_the_latest_status_of_a_run_is_used() -> None:
     folder = make_run("one")
-    crashed = job("one", status="crashed", message="a fuse")
-    assert (read_run(folder, crashed).status, read_run(folder, crashed).message) == ("crashed", "a fuse")
+    crashed = job("one", status="crashed", message="a failure")
+    assert (read_run(folder, crashed).status, read_run(folder, crashed).message) == ("crashed", "a failure")
     assert read_run(folder, {**crashed, "time": 99.0}).status == "done"  # It was resumed since.
 
 
-def test_a_killed_run_is_told_from_a_running_one() -> None:
+def test_a_killed_run_is_distinguished_from_a_running_one() -> None:
     folder = make_run("one", state="running")
     assert (read_run(folder).status, read_run(folder).message) == (LOST["status"], LOST["message"])
     code = (

@@ -1,4 +1,4 @@
-"""What is fixed about a run before anything is built."""
+"""The configuration of a run before any object is built."""
 
 from __future__ import annotations
 
@@ -46,8 +46,7 @@ def test_data_is_split_by_what_reads_it(context: RunContext) -> None:
 @pytest.mark.usefixtures("_switches")
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_deterministic_runs_sum_gradients_in_one_thread(deterministic: bool) -> None:
-    # On a GPU the order in which gradients of a gradient penalty are summed depends on it, as seen there: a resumed run
-    # was not bit-identical.
+    # On a GPU, the order in which gradients are summed depends on the number of threads.
     typed = [*TYPED, f"trainer.deterministic={str(deterministic).lower()}"]
     context = RunContext.create(complete(compose_once("train", [], typed)))
     set_up_torch(context.trainer, context.device)

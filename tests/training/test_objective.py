@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, assert_same_bits, newest
+from conftest import TINY, assert_mentions, assert_same_bits, newest
 
 import gantrain
 from gantrain.checkpoints.store import Checkpoints
@@ -24,7 +24,7 @@ def objective(metric: str | None = "fid", mode: str = "min") -> Objective:
     return Objective(ObjectiveSettings(metric=metric, mode=mode))
 
 
-def judged(of: Objective, *values: float) -> list[bool]:
+def is_best(of: Objective, *values: float) -> list[bool]:
     """Whether each value, logged and followed by a save, is the best so far."""
     found = []
     for value in values:
@@ -33,24 +33,24 @@ def judged(of: Objective, *values: float) -> list[bool]:
     return found
 
 
-def test_the_best_is_the_first_of_the_lowest_or_of_the_highest() -> None:
-    assert judged(objective(), 3, 3, 2, 5, 1.5, 1.5) == [True, False, True, False, True, False]
-    assert judged(objective(mode="max"), 3, 3, 2, 5, 1.5, 6) == [True, False, False, True, False, True]
-    assert judged(objective(metric="other"), 3, 2, 5) == [True, False, True]
-    assert judged(objective(metric=None), 3, 2) == [False, False]
+def test_the_best_value_is_the_first_of_the_lowest_or_highest() -> None:
+    assert is_best(objective(), 3, 3, 2, 5, 1.5, 1.5) == [True, False, True, False, True, False]
+    assert is_best(objective(mode="max"), 3, 3, 2, 5, 1.5, 6) == [True, False, False, True, False, True]
+    assert is_best(objective(metric="other"), 3, 2, 5) == [True, False, True]
+    assert is_best(objective(metric=None), 3, 2) == [False, False]
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_what_is_no_number_is_never_the_best(mode: str) -> None:
+def test_a_value_that_is_not_finite_is_never_the_best(mode: str) -> None:
     of = objective(mode=mode)
-    assert judged(of, math.nan, math.inf, -math.inf) == [False, False, False]
+    assert is_best(of, math.nan, math.inf, -math.inf) == [False, False, False]
     assert of.best is None
-    assert judged(of, 2) == [True]
-    assert judged(of, math.nan, math.inf, -math.inf) == [False, False, False]
+    assert is_best(of, 2) == [True]
+    assert is_best(of, math.nan, math.inf, -math.inf) == [False, False, False]
     assert of.best == 2
 
 
-def test_a_value_counts_for_one_save() -> None:
+def test_a_value_is_compared_at_one_save_only() -> None:
     of = objective()
     assert not of.is_best()
     of.record("metrics", {"fid": 4})
@@ -58,14 +58,14 @@ def test_a_value_counts_for_one_save() -> None:
     assert of.is_best()
     assert not of.is_best()
     of.record("metrics", {"fid": 1})
-    of.record("metrics", {"fid": 3})  # the last before the save
+    of.record("metrics", {"fid": 3})  # The last one before a save counts.
     assert of.is_best()
     assert of.best == 3
 
 
-def test_state_goes_on_for_the_same_objective_and_for_no_other() -> None:
+def test_the_state_is_restored_only_for_the_same_objective() -> None:
     of = objective()
-    judged(of, 3, 2)
+    is_best(of, 3, 2)
     of.record("metrics", {"fid": 1})
     again = objective()
     again.load_state_dict(of.state_dict())
@@ -74,23 +74,22 @@ def test_state_goes_on_for_the_same_objective_and_for_no_other() -> None:
     for other in (objective(mode="max"), objective(metric="other")):
         other.load_state_dict(of.state_dict())
         assert other.best is None
-        assert judged(other, 9) == [True]
+        assert is_best(other, 9) == [True]
 
 
 def test_a_warning_once_that_the_metric_is_never_logged() -> None:
     of = objective()
     assert of.missing_metric_warning() == []
     of.record("losses", {"g": 1, "d": 2})
-    assert of.missing_metric_warning() == []  # a metric may have it
+    assert of.missing_metric_warning() == []  # Metrics may still contain it.
     of.record("metrics", {"accuracy": 1})
-    assert of.missing_metric_warning() == [
-        "warning: objective.metric=fid is not logged, so there is no best.pt; logged: accuracy, d, g"
-    ]
+    (warning,) = of.missing_metric_warning()
+    assert_mentions(warning, "warning: ", "objective.metric=fid", "best.pt", "accuracy, d, g")
     assert of.missing_metric_warning() == []
 
 
 @pytest.mark.parametrize("metric", ["fid", "g", None])
-def test_no_warning_where_the_metric_is_logged(metric: str | None) -> None:
+def test_there_is_no_warning_if_the_metric_is_logged(metric: str | None) -> None:
     of = objective(metric=metric)
     of.record("losses", {"g": 1})
     of.record("metrics", {"fid": 1})
@@ -111,25 +110,24 @@ def test_the_best_checkpoint_of_a_run_is_the_one_with_the_best_loss(mode: str, b
     values = {step: line["d_fake"] for step, line in logged().items() if step % 2 == 0 or step == 9}
     assert len(set(values.values())) == 5
     step = best(values, key=values.get)
-    kept = Checkpoints(RUN).load("best")
-    assert kept["step"] == step
+    best_state = Checkpoints(RUN).load("best")
+    assert best_state["step"] == step
     expected = {"metric": "d_fake", "mode": mode, "value": values[step], "best": values[step], "fresh": False}
-    assert kept["objective"].items() >= expected.items()
+    assert best_state["objective"].items() >= expected.items()
     assert state["objective"]["best"] == values[step]
     assert sorted(path.name for path in RUN.glob("*.pt")) == ["best.pt", "step_9.pt"]
     assert "warning" not in capsys.readouterr().err
-    # for use, too
     model = gantrain.load(RUN, step="best", network_weights="last")
-    assert torch.equal(model.generator.layers[0].weight, kept["model"]["generator.layers.0.weight"])
+    assert torch.equal(model.generator.layers[0].weight, best_state["model"]["generator.layers.0.weight"])
     assert main(["test", f"run={RUN}", "step=best", "num=2"]) == 0
     assert (RUN / f"results/test_{step}/index.html").exists()
 
 
-def test_a_best_that_is_not_there_is_said_with_what_is(train, capsys) -> None:
+def test_a_missing_best_checkpoint_is_reported_with_those_that_exist(train, capsys) -> None:
     train("run", "trainer.steps=1")
     capsys.readouterr()
     assert main(["test", f"run={RUN}", "step=best"]) == 2
-    assert capsys.readouterr().err == "gantrain: no best.pt in checkpoints/run (found: step_1)\n"
+    assert_mentions(capsys.readouterr().err, "gantrain: ", "no best.pt in checkpoints/run", "step_1")
     assert main(["test", f"run={RUN}", "step=bets"]) == 2
     assert "step" in capsys.readouterr().err
 
@@ -155,19 +153,16 @@ def test_a_checkpoint_is_compared_by_its_own_value(metric: str, train) -> None:
         assert Checkpoints(RUN).load(step)["objective"]["value"] == values[step]
 
 
-def test_a_run_says_once_that_its_objective_is_never_logged(train, capsys) -> None:
+def test_a_run_warns_once_that_its_objective_is_never_logged(train, capsys) -> None:
     every = ["trainer.log_every=2", "trainer.image_every=3", "trainer.save_every=1", "trainer.keep=0"]
     train("run", "trainer.steps=6", *every, "objective.metric=fid")
-    told = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    assert told == [
-        "warning: objective.metric=fid is not logged, so there is no best.pt; logged: "
-        "d_fake, d_real, g, lr_discriminator, lr_generator"
-    ]
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert_mentions(warning, "objective.metric=fid", "best.pt", "d_fake, d_real, g, lr_discriminator, lr_generator")
     assert not (RUN / "best.pt").exists()
 
 
 @pytest.mark.parametrize(("stop", "mode"), [(1, "max"), (4, "min")])  # g falls
-def test_the_best_does_not_depend_on_where_the_run_was_stopped(stop: int, mode: str, train, monkeypatch) -> None:
+def test_the_best_checkpoint_does_not_depend_on_interruptions(stop: int, mode: str, train, monkeypatch) -> None:
     settings = ["trainer.steps=6", "trainer.log_every=1", "trainer.save_every=3"]
     settings += ["objective.metric=g", f"objective.mode={mode}"]
     train("whole", *settings)
@@ -188,7 +183,7 @@ def test_the_best_does_not_depend_on_where_the_run_was_stopped(stop: int, mode: 
         assert_same_bits(cut["model"], whole["model"])
 
 
-def test_starting_over_forgets_the_best(train) -> None:
+def test_restarting_resets_the_best_value(train) -> None:
     settings = ["trainer.steps=2", "trainer.log_every=1", "objective.metric=g"]
     train("run", *settings)
     assert (RUN / "best.pt").exists()

@@ -1,4 +1,4 @@
-"""A run goes on to the same bits, whatever interrupted it; under other mathematics it does not go on."""
+"""An interrupted run resumes bit-identically; with other hyper-parameters or images it is refused."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import MODELS, TINY, assert_same_bits, newest, stop_after
+from PIL import Image
 
 from gantrain.cli.main import main
+from gantrain.data.sets import single
 
 STATE = ("step", "position", "model", "updates", "ranks")
 EVERYTHING_ON = ["model.ema=0.9", "model.pool_size=6", "model.r1=0.1"]
@@ -46,17 +48,18 @@ def test_every_model_resumes_bit_identically(model: str, train, monkeypatch) -> 
     assert losses("cut") == losses("whole")
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
-def test_it_does_not_matter_at_which_step_a_run_is_stopped(stop: int, train, monkeypatch) -> None:
+def test_a_run_stopped_at_any_step_resumes_bit_identically(train, monkeypatch) -> None:
     settings = ["model=cgan", *EVERYTHING_ON, "trainer.steps=6", "trainer.log_every=4", "schedule=cosine"]
     settings += ["network/generator=mlp", "network/discriminator=mlp", "network.discriminator.dropout=0.3"]
     whole = train("whole", *settings)
-    with monkeypatch.context() as patch:
-        stop_after(stop, patch)
-        assert main(["train", *TINY, *settings, "name=cut"]) == 130
-    assert main(["train", *TINY, *settings, "name=cut"]) == 0
-    assert_same_bits(state_of(newest("cut")), state_of(whole))
-    assert losses("cut") == losses("whole")
+    for stop in (1, 2, 3, 4, 5):
+        command = ["train", *TINY, *settings, f"name=cut_{stop}"]
+        with monkeypatch.context() as patch:
+            stop_after(stop, patch)
+            assert main(command) == 130
+        assert main(command) == 0
+        assert_same_bits(state_of(newest(f"cut_{stop}")), state_of(whole), f"stopped after step {stop}")
+        assert losses(f"cut_{stop}") == losses("whole")
 
 
 def test_plateau_and_float16_state_survive_a_stop(train, monkeypatch) -> None:
@@ -71,7 +74,7 @@ def test_plateau_and_float16_state_survive_a_stop(train, monkeypatch) -> None:
     assert_same_bits(state_of(newest("cut")), state_of(whole))
 
 
-def test_two_runs_of_one_command_are_equal_whatever_the_number_of_workers(train) -> None:
+def test_runs_are_bit_identical_for_any_number_of_workers(train) -> None:
     folder = Path("images")
     make_images(folder, 10)
     settings = ["data=single", f"data.root={folder}", "data.crop_size=16", "data.load_size=20", "trainer.steps=4"]
@@ -82,11 +85,11 @@ def test_two_runs_of_one_command_are_equal_whatever_the_number_of_workers(train)
     assert not torch.equal(first["model"]["generator.layers.0.weight"], other["model"]["generator.layers.0.weight"])
 
 
-def test_a_kill_after_a_checkpoint_loses_nothing_but_time(train) -> None:
+def test_a_run_killed_after_a_checkpoint_resumes_bit_identically(train) -> None:
     settings = ["trainer.steps=6", "trainer.save_every=2", "trainer.log_every=1", "trainer.keep=0"]
     whole = train("whole", *settings)
     train("cut", *settings)
-    # as if the process had died in step 6: the newest checkpoint is of step 4, the log has half of a line more
+    # As after a kill in step 6: the newest checkpoint is of step 4, and the log ends with half a line.
     folder = Path("checkpoints/cut")
     (folder / "step_6.pt").unlink()
     (folder / "step_6.tmp").write_bytes(b"half a checkp")
@@ -98,14 +101,14 @@ def test_a_kill_after_a_checkpoint_loses_nothing_but_time(train) -> None:
 
 @pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize("workers", [0, 2])
-def test_ctrl_c_saves_and_the_same_command_goes_on(workers: int) -> None:
+def test_ctrl_c_saves_and_the_same_command_resumes(workers: int) -> None:
     command = [sys.executable, "-m", "gantrain", "train", *TINY, "trainer.steps=100000", "name=long"]
     command += ["trainer.log_every=1", f"data.num_workers={workers}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     log = Path("checkpoints/long/losses.jsonl")
     while process.poll() is None and not (log.exists() and log.read_text().count("\n") > 3):
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    os.killpg(process.pid, signal.SIGINT)  # A terminal sends it to the workers too.
     _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
@@ -148,17 +151,17 @@ def test_other_hyper_parameters_are_refused_with_working_commands(train, capsys)
     for command in commands:
         assert main(shlex.split(command)[1:]) == 0, command
     assert newest("run_2")["config"]["optimizer"]["lr"] == 2e-3
-    assert newest("run")["config"]["optimizer"]["lr"] == 2e-3  # started over last
+    assert newest("run")["config"]["optimizer"]["lr"] == 2e-3  # This was the last command.
 
 
-def test_what_does_not_change_the_mathematics_may_change(train) -> None:
+def test_keys_that_do_not_affect_the_result_may_change(train) -> None:
     whole = train("whole", "trainer.steps=4")
     train("moved", "trainer.steps=2")
     resumed = train("moved", "trainer.steps=4", "trainer.log_every=1", "data.num_workers=1", "trainer.keep=5")
     assert_same_bits(resumed["model"], whole["model"])
 
 
-def test_other_images_are_other_mathematics(train, capsys) -> None:
+def test_a_run_with_other_images_is_refused(train, capsys) -> None:
     make_images(Path("few"), 5)
     make_images(Path("many"), 6)
     make_images(Path("others"), 5)
@@ -173,7 +176,7 @@ def test_other_images_are_other_mathematics(train, capsys) -> None:
     train("run", "data=single", "trainer.steps=3", "data.root=moved")
 
 
-def test_resume_never_starts_over_and_says_what_it_overwrites(train, capsys) -> None:
+def test_resume_never_restarts_and_reports_what_it_overwrites(train, capsys) -> None:
     first = train("run", "trainer.steps=4", "trainer.save_every=1", "trainer.keep=0")
     again = train("run", "trainer.steps=2", "resume=never")
     assert "overwriting checkpoints/run, which was at step 4" in capsys.readouterr().err
@@ -182,7 +185,7 @@ def test_resume_never_starts_over_and_says_what_it_overwrites(train, capsys) -> 
     assert first["step"] == 4
 
 
-def test_init_from_takes_the_networks_and_nothing_else(train, monkeypatch) -> None:
+def test_init_from_loads_only_the_networks(train, monkeypatch) -> None:
     first = train("first", "trainer.steps=3")
     with monkeypatch.context() as patch:
         stop_after(1, patch)
@@ -192,12 +195,12 @@ def test_init_from_takes_the_networks_and_nothing_else(train, monkeypatch) -> No
     weights = {k: v for k, v in second["model"].items() if k.endswith("weight") and "layers" in k}
     assert len(weights) > 5
     for key, weight in weights.items():
-        assert torch.equal(weight, first["model"][key]), key  # at rates of 0 they have not moved
+        assert torch.equal(weight, first["model"][key]), key  # A learning rate of 0 does not change them.
     assert second["step"] == 1
     assert second["updates"]["players"][0]["optimizer"]["state"][0]["step"] == 1
 
 
-def test_init_from_starts_the_averages_from_the_networks_too(train) -> None:
+def test_init_from_also_initialises_the_averages(train) -> None:
     first = train("first", "trainer.steps=2")
     still = ["optimizer.lr=0", "optimizer.discriminator_lr=0", "seed=5", "model.ema=0.9"]
     second = train("second", "init_from=checkpoints/first", *still, "trainer.steps=2")
@@ -206,24 +209,24 @@ def test_init_from_starts_the_averages_from_the_networks_too(train) -> None:
             torch.testing.assert_close(value, first["model"][f"generator.{key[2:]}"])
 
 
-def test_a_refusal_after_resume_never_leaves_the_old_run(train, capsys) -> None:
+def test_a_refusal_after_resume_never_leaves_the_old_run_unchanged(train, capsys) -> None:
     before = train("run", "trainer.steps=2")
     assert main(["train", *TINY, "name=run", "resume=never", "init_from=checkpoints/nothing"]) == 2
     assert "overwriting" not in capsys.readouterr().err
     assert_same_bits(newest("run")["model"], before["model"])
-    # a run may even start over from its own networks
+    # A run may also restart from its own networks.
     again = train("run", "resume=never", "init_from=checkpoints/run", "optimizer.lr=0", "trainer.steps=1")
     key = "generator.layers.0.weight"
     assert torch.equal(again["model"][key], before["model"][key])
 
 
-def test_a_mistake_that_only_the_first_step_shows_leaves_nothing(capsys) -> None:
+def test_an_error_in_the_first_step_leaves_no_files(capsys) -> None:
     assert main(["train", *TINY, "name=run", "schedule=plateau", "schedule.metric=nonsense"]) == 2
     assert "schedule.metric" in capsys.readouterr().err
     assert not Path("checkpoints").exists()
 
 
-def test_only_the_newest_checkpoints_are_kept(train) -> None:
+def test_only_the_newest_checkpoints_are_stored(train) -> None:
     train("run", "trainer.steps=5", "trainer.save_every=1", "trainer.keep=2")
     assert sorted(path.name for path in Path("checkpoints/run").glob("step_*")) == ["step_4.pt", "step_5.pt"]
 
@@ -237,3 +240,29 @@ def make_images(folder: Path, count: int) -> None:
     for number in range(count):
         pixels = torch.randint(256, (24, 30, 3), generator=generator, dtype=torch.uint8)
         Image.fromarray(pixels.numpy()).save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize("more", [[], ["data.labelled=12"], ["data.max_size=20"]])
+def test_a_run_keeps_its_numbers_of_classes(more: list[str], train, monkeypatch, capsys) -> None:
+    """Earlier versions numbered folders by the order of their characters: 0, 1, 10, 11, 2 ..."""
+    for number in range(24):
+        path = Path(f"set/{number % 12}/{number}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (16, 16), number * 10).save(path)
+    settings = [f"model={'sgan' if more == ['data.labelled=12'] else 'cgan'}", "data=single", "data.root=set", *more]
+    settings += ["data.channels=1", "data.num_workers=0"]
+    with monkeypatch.context() as older:
+        older.setattr(single, "in_order", lambda names: sorted(set(names)))
+        whole = train("whole", *settings, "trainer.steps=4")
+        train("cut", *settings, "trainer.steps=2")
+    train("cut", *settings, "trainer.steps=4")
+    assert_same_bits(state_of(newest("cut")), state_of(whole))
+    assert newest("cut")["spec"] == whole["spec"]
+    assert whole["spec"]["class_names"][2] == "10"
+    assert main(["test", "run=cut", "num=1", "labels=[2]", "out=two"]) == 0
+    assert list(Path("two/samples").iterdir())[0].stem.endswith("_10")
+    assert main(["test", "run=cut", "num=1", "labels=['2']", "out=two"]) == 0
+    assert list(Path("two/samples").iterdir())[0].stem.endswith("_2")
+    begun = train("begun", *settings, "trainer.steps=1", "init_from=checkpoints/whole")
+    assert begun["spec"]["class_names"] == whole["spec"]["class_names"]
+    assert train("new", *settings, "trainer.steps=1")["spec"]["class_names"][2] == "2"

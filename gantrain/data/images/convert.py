@@ -1,10 +1,9 @@
-"""Finding, reading and writing images of 8, 16 and 32 bits."""
+"""Reading and writing images of 8, 16 and 32 bits."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -20,38 +19,10 @@ from gantrain.errors import ConfigError
 
 ValueRange: TypeAlias = tuple[float, float]  # The stored values that become -1 and 1.
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".npy"})
 DEPTHS = ("uint8", "uint16", "float32")  # In ascending order.
 LARGEST = {"uint8": 255, "uint16": 65535}
 # The weights of ITU-R BT.601, 0.299, 0.587 and 0.114, in units of 2^-16, as in Pillow.
 LUMA = (19595, 38470, 7471)
-
-
-def is_image(path: Path) -> bool:
-    """Whether this is a file with the extension of an image, in any case."""
-    return path.suffix.lower() in EXTENSIONS and path.is_file()
-
-
-def images_under(root: Path) -> Iterator[Path]:
-    """All images in a folder and its sub-folders, without hidden files and folders, which systems create."""
-    depth = len(root.parts)
-    for path in root.rglob("*"):
-        if not any(part.startswith(".") for part in path.parts[depth:]) and is_image(path):
-            yield path
-
-
-def find_images(root: Path, key: str = "data.root: ") -> list[Path]:
-    """All images in a folder and its sub-folders, sorted, without hidden ones.
-
-    Raises:
-        ConfigError: The folder is missing, or contains no image; the message begins with ``key``.
-    """
-    if not root.is_dir():
-        raise ConfigError(f"{key}there is no folder {root}")
-    found = sorted(images_under(root))
-    if not found:
-        raise ConfigError(f"{key}no image in {root} (looked for {', '.join(sorted(EXTENSIONS))})")
-    return found
 
 
 @dataclass(frozen=True)

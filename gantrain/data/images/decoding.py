@@ -16,14 +16,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from gantrain.data.images.formats import FORMATS, from_deep_ppm, is_deep_ppm
 from gantrain.data.images.sources import EncodedImage
 from gantrain.data.images.store import Pixels
-from gantrain.errors import ConfigError
+from gantrain.errors import ConfigError, reason_of
 
 # Maps the height and width of an upright image to the factor, 1, 2, 4 or 8, by which both may be divided in decoding.
 Shrink: TypeAlias = Callable[[int, int], int]
 
 NPY_MAGIC = b"\x93NUMPY"
+LONGEST_NPY_HEADER = 10_000  # Bytes; NumPy refuses longer ones, but only after reading them.
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # The last two are for BigTIFF.
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277  # Tags of TIFF.
 ORIENTATION = 274  # The tag of EXIF and TIFF.
@@ -31,9 +33,6 @@ TURNED = (5, 6, 7, 8)  # Orientations that exchange rows and columns.
 WHITE_IS_ZERO = 0
 PLAIN_PHOTOMETRICS = (WHITE_IS_ZERO, 1, 2, 5)  # Gray, gray, RGB and inks; others would have to be converted.
 DEEP_PNG = ("LA;16B", "RGB;16B", "RGBA;16B")  # Pillow's raw modes that it reduces to 8 bits.
-
-# The formats that Pillow may open; for some others it starts external programs, as Ghostscript for EPS.
-FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # Errors are raised, not logged.
@@ -72,6 +71,8 @@ def decode(encoded: EncodedImage, channels: int, location: str | None = None, sh
             return _from_tifffile(source)
         if is_deep_png(source):
             return _from_deep_png(source)
+        if is_deep_ppm(source):
+            return Decoded(from_deep_ppm(source))
         if source.mode.startswith(("I", "F")):
             return _from_deep_gray(source)
         reduction = _reduce(source, shrink) if shrink is not None and isinstance(source, JpegImageFile) else None
@@ -104,7 +105,7 @@ def image_errors(encoded: EncodedImage, location: str | None) -> Iterator[None]:
         elif "imagecodecs" in str(error):
             reason = "its compression needs another package: pip install imagecodecs"
         else:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            reason = reason_of(error)
         raise ConfigError(f"can't read the image {location_of(encoded, location)}: {reason}") from None
 
 
@@ -134,6 +135,10 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def _open_npy(encoded: EncodedImage, file: IO[bytes]) -> Pixels:
+    version = file.read(8)[6]
+    if int.from_bytes(file.read(2 if version == 1 else 4), "little") > LONGEST_NPY_HEADER:
+        raise ValueError("its header is too long")
+    file.seek(0)
     mapped = isinstance(encoded, Path)  # A memory map also detects that values are missing.
     values: Pixels = np.load(encoded if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
     if values.ndim not in (2, 3) or not values.size:
@@ -228,7 +233,7 @@ def _from_deep_gray(image: Image.Image) -> Decoded:
     pixels = np.asarray(image)[..., None]
     pixels = pixels.astype(pixels.dtype.newbyteorder("="))
     stored = depth_of(pixels.dtype)
-    if image.format == "PNG":
+    if image.format == "PNG" or (image.format, image.mode) == ("PPM", "I"):
         return _with_transparent_colour(pixels.astype(np.uint16), image.info.get("transparency"))
     if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO and stored == "uint16":
         pixels = (1 << max(image.tag_v2[BITS_PER_SAMPLE])) - 1 - pixels

@@ -17,6 +17,7 @@ from gantrain.data.images.decoding import (
     open_image,
     orientation_of,
 )
+from gantrain.data.images.formats import is_deep_ppm
 from gantrain.data.images.sources import EncodedImage
 
 
@@ -61,6 +62,8 @@ def read_header(encoded: EncodedImage, channels: int, location: str | None = Non
 
 def _depth_in_pillow(image: Image.Image) -> str:
     # Up to Pillow 10, the mode of gray PNG files of 16 bits is I.
-    if image.mode.startswith("I;16") or is_deep_png(image) or (image.mode, image.format) == ("I", "PNG"):
+    if image.mode.startswith("I;16") or is_deep_png(image) or is_deep_ppm(image):
+        return "uint16"
+    if image.mode == "I" and image.format in ("PNG", "PPM"):
         return "uint16"
     return "float32" if image.mode in ("I", "F") else "uint8"

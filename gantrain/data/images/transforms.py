@@ -61,6 +61,7 @@ class Preprocess:
         crop_size: [height, width].
         cuts: Whether all images are cropped to that.
         scaling: Everything except the image that the values of a scaled image depend on.
+        without_effect: Keys that change nothing because of the other arguments, each with the reason.
     """
 
     def __init__(
@@ -89,6 +90,11 @@ class Preprocess:
             raise ConfigError(
                 f"data.crop_size ({_typed(crop_size)}) must not exceed data.load_size ({_typed(load_size)})"
             )
+        self.without_effect: dict[str, str] = {}
+        if preprocess in ("crop", "none") and load_size != crop_size:  # It may be what crop_size refers to.
+            self.without_effect["load_size"] = f"preprocess={preprocess} does not scale images to it"
+        if not self.cuts:
+            self.without_effect["crop"] = f"preprocess={preprocess} does not crop images"
         self._training = training
         self._random_crop = training and crop == "random"
         self._flip = training and flip

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from gantrain.data.base import ImageSpec
-from gantrain.data.images.convert import find_images, images_under, is_image
+from gantrain.data.images.finding import contents, existing, find_images, images_under, is_image
 from gantrain.data.images.reader import ImageReader
 from gantrain.data.images.sources import FolderSource, Source
+from gantrain.data.names import SPELLINGS, nfc, plain
 from gantrain.data.sets.catalog import BY_REQUEST, NAMES
 from gantrain.errors import ConfigError
 
 Direction: TypeAlias = Literal["a_to_b", "b_to_a"]
 
-# Paths below the root, for a phase; "A" may also be "a".
+# Paths below the root, for a phase; see ``SubFolders`` for other spellings.
 PAIRS = ("{phase}A + {phase}B", "A/{phase} + B/{phase}", "{phase}/A + {phase}/B")
 PHASES = ("train", "test", "val")
 NAMED = 5  # Images listed in a message.
@@ -56,24 +58,63 @@ class Layout:
     held_out: bool  # Whether the test phase has other images than the training phase.
 
 
+class SubFolders:
+    """The sub-folders of a folder by phase and domain, in any usual spelling; each folder is listed at most once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._found: dict[Path, SubFolders] = {}
+
+    @cached_property
+    def _listed(self) -> list[Path]:
+        return contents(self.path).folders
+
+    def find(self, phase: str = "", domain: str = "") -> SubFolders | None:
+        """The folder ``PhaseDomain``: ``trainA``, or ``Training_a`` if there is no other; None if there is none.
+
+        Raises:
+            ConfigError: There are several, and none has the first spelling.
+        """
+        exact = self.path / f"{phase}{domain}"
+        spellings = {spelling + domain.lower() for spelling in SPELLINGS.get(phase, (plain(phase),))}
+        found = sorted(folder for folder in self._listed if plain(folder.name) in spellings)
+        if len(found) > 1 and exact not in found:
+            raise ConfigError(
+                f"data.root: {found[0]} and {found[1]} are both named as the folder {exact.name}: rename one of them"
+            )
+        path = exact if exact in found else next(iter(found), None)
+        return None if path is None else self._found.setdefault(path, SubFolders(path))
+
+    def pair(self, phase: str = "") -> tuple[Path, Path] | None:
+        """The folders of the domains A and B, if there are both."""
+        a, b = (self.find(phase, domain) for domain in "AB")
+        return (a.path, b.path) if a and b else None
+
+
 def find_layout(root: str, phase: str, *, side_by_side: bool) -> Layout:
     """The folders of a phase. ``val`` replaces a missing ``test``; a root without phases is used for all of them.
 
     With ``side_by_side``, a single folder of files that contain both domains is accepted.
     """
-    folder = Path(root).expanduser()
+    folder = root_path(root)
     if not folder.is_dir():
         raise no_folder(folder)
-    found = {each: phase_folders(folder, each, side_by_side) for each in dict.fromkeys((phase, *PHASES))}
+    folders = SubFolders(folder)
+    found = {each: phase_folders(folders, each, side_by_side) for each in dict.fromkeys((phase, *PHASES))}
     pair = found[phase] or (found["val"] if phase == "test" else None)
     if pair:
         return Layout(*pair, held_out=bool(found["test"] or found["val"]))
-    whole = _all_folders(folder, side_by_side)
+    whole = _all_folders(folders, side_by_side)
     if whole and not any(found.values()):
         return Layout(*whole, held_out=False)
     ways = [f"{phase} (each image A left, B right)"] if side_by_side else []
     ways += [pair.format(phase=phase) for pair in PAIRS]
     raise ConfigError(f"data.root: nothing for the phase {phase} in {folder} (looked for {'; '.join(ways)})")
+
+
+def root_path(root: str) -> Path:
+    """``data.root`` as a path."""
+    return existing(Path(root).expanduser())
 
 
 def no_folder(folder: Path) -> ConfigError:
@@ -83,48 +124,47 @@ def no_folder(folder: Path) -> ConfigError:
     return ConfigError(f"data.root: there is no folder {folder}{hint}")
 
 
-def phase_folders(root: Path, phase: str, side_by_side: bool) -> tuple[Path, Path | None] | None:
+def phase_folders(root: SubFolders, phase: str, side_by_side: bool) -> tuple[Path, Path | None] | None:
     """The folders of A and B, or with ``side_by_side``, of both and None; None if there are none for the phase."""
-    pairs = [two_folders(root, pair.format(phase=phase)) for pair in PAIRS]
+    whole, *domains = root.find(phase), root.find(domain="A"), root.find(domain="B")
+    inside = whole.pair() if whole else None
     # In ROOT/train/A + ROOT/train/B, no images are side by side.
-    if side_by_side and not pairs[-1] and any(True for _ in images_under(root / phase)):
-        return root / phase, None
-    return next((pair for pair in pairs if pair), None)
+    if side_by_side and whole and not inside and any(True for _ in images_under(whole.path)):
+        return whole.path, None
+    a, b = (domain and domain.find(phase) for domain in domains)
+    return root.pair(phase) or ((a.path, b.path) if a and b else inside)
 
 
-def _all_folders(root: Path, side_by_side: bool) -> tuple[Path, Path | None] | None:
+def _all_folders(root: SubFolders, side_by_side: bool) -> tuple[Path, Path | None] | None:
     """``phase_folders`` without phases; images must then be in the root itself, not in an unrelated sub-folder."""
-    pair = two_folders(root, "A + B")
+    pair = root.pair()
     if pair or not side_by_side:
         return pair
-    return (root, None) if any(is_image(path) for path in root.glob("[!.]*")) else None
+    return (root.path, None) if any(map(is_image, contents(root.path).files)) else None
 
 
-def divided(root: Path) -> list[str]:
-    """The phases that have a folder; none unless there is a folder for training and another one."""
-    there = [phase for phase in PHASES if (root / phase).is_dir()]
-    return there if "train" in there and len(there) > 1 else []
+def divided(root: Path) -> dict[str, Path]:
+    """The folders of phases, by phase; none unless there is a folder for training and another one."""
+    folders = SubFolders(root) if root.is_dir() else None
+    found = {phase: folder.path for phase in PHASES if (folder := folders and folders.find(phase))}
+    return found if "train" in found and len(found) > 1 else {}
 
 
 def of_phase(root: Path, phase: str) -> Path | None:
     """The folder of a phase, ``val`` replacing a missing ``test``; None for a root without phases."""
-    there = divided(root)
-    return root / ("val" if phase == "test" and "test" not in there else phase) if there else None
-
-
-def two_folders(root: Path, names: str) -> tuple[Path, Path] | None:
-    """Two folders, if both exist, with upper or lower case letters for the domains."""
-    for spelling in (names, names.replace("A", "a").replace("B", "b")):
-        a, b = (root / name for name in spelling.split(" + "))
-        if a.is_dir() and b.is_dir():
-            return a, b
-    return None
+    folders = divided(root)
+    if phase == "test" and phase not in folders:
+        phase = "val"
+    if not folders or phase in folders:
+        return folders.get(phase)
+    other = SubFolders(root).find(phase)
+    return other.path if other else root / phase
 
 
 class Matches(NamedTuple):
-    """The images of two folders, matched by relative path without suffix."""
+    """The images of two folders, matched by relative path without suffix, in any Unicode form."""
 
-    pairs: dict[str, tuple[Path, Path]]  # The keys are these paths.
+    pairs: dict[str, tuple[Path, Path]]  # The keys are the paths in the first folder.
     alone: list[list[Path]]  # The images of either folder without a partner.
     ambiguous: list[tuple[Path, Path]]  # Images of one folder that differ only in their suffixes.
 
@@ -132,8 +172,11 @@ class Matches(NamedTuple):
 def match(a: FolderSource, b: FolderSource) -> Matches:
     """Match the images of two folders."""
     (of_a, twice_a), (of_b, twice_b) = stems_of(a), stems_of(b)
-    pairs = {stem: (path, of_b[stem]) for stem, path in of_a.items() if stem in of_b}
-    alone = [[path for stem, path in each.items() if stem not in pairs] for each in (of_a, of_b)]
+    others = {nfc(stem): path for stem, path in of_b.items() if stem not in of_a}  # Perhaps in another Unicode form.
+    found = ((stem, path, of_b.get(stem) or others.pop(nfc(stem), None)) for stem, path in of_a.items())
+    pairs = {stem: (path, partner) for stem, path, partner in found if partner is not None}
+    taken = {path for pair in pairs.values() for path in pair}
+    alone = [[path for path in each.values() if path not in taken] for each in (of_a, of_b)]
     return Matches(pairs, alone, twice_a + twice_b)
 
 
@@ -176,8 +219,8 @@ def labels_of(source: Source, classes: Sequence[str], names: Iterable[str]) -> l
     Raises:
         ConfigError: An image is in none of the classes.
     """
-    numbers = {name: number for number, name in enumerate(classes)}
-    labels = [numbers.get(name, -1) for name in names]
+    numbers = {nfc(name): number for number, name in enumerate(classes)}
+    labels = [numbers.get(nfc(name), -1) for name in names]
     stray = labels.index(-1) if -1 in labels else len(labels)
     if stray < len(source):
         location = source.location(stray)

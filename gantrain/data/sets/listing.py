@@ -7,8 +7,10 @@ from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gantrain.data.images.convert import EXTENSIONS
+from gantrain.data.images.finding import existing
+from gantrain.data.images.formats import EXTENSIONS
 from gantrain.data.images.sources import FileSource
+from gantrain.data.names import in_order, nfc
 from gantrain.errors import ConfigError
 
 HEADER = ["path", "label"]
@@ -50,14 +52,14 @@ class ListedSource(FileSource):
         return self._names[index]
 
     def open(self, index: int) -> Path:
-        return self.folder / self.name(index)
+        return existing(self.folder / self.name(index))
 
 
 def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[int] | None]:
     """The images, class names and class indices that a CSV file lists.
 
     Each row contains a path relative to ``folder``; either all rows have a label in a second column or none. A first
-    row ``path,label``, in any case, is a header. Classes are sorted by name, or by number if all are whole numbers.
+    row ``path,label``, in any case, is a header. Classes are in natural order.
 
     Args:
         folder: ``data.root``.
@@ -65,11 +67,12 @@ def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[in
     """
     if not folder.is_dir():
         raise ConfigError(f"data.root: there is no folder {folder} (the paths in data.list are relative to it)")
-    file = next((each for each in (folder / path, Path(path).expanduser()) if each.is_file()), None)
+    file = next((each for each in map(existing, (folder / path, Path(path).expanduser())) if each.is_file()), None)
     if file is None:
         raise ConfigError(f"data.list={path}: there is neither {folder / path} nor a file {path}")
     names = Names()
-    found: dict[str, int] = {}  # The classes in order of appearance.
+    found: dict[str, int] = {}  # The classes in order of appearance, in the composed form of Unicode.
+    spelled: dict[str, str] = {}  # The names that were listed.
     labels = array("q")
     for number, row in _rows(file):
         name, label = row[0], row[1].strip() if len(row) == 2 else ""
@@ -78,21 +81,21 @@ def read_list(folder: Path, path: str) -> tuple[ListedSource, list[str], list[in
                 f"data.list: {file}, line {number}: expected 'path' or 'path,label', got {','.join(row)!r}"
             )
         # Otherwise, a header with other words would be taken for an image and a class.
-        if not names and Path(name).suffix.lower() not in EXTENSIONS and not (folder / name).is_file():
+        if not names and Path(name).suffix.lower() not in EXTENSIONS and not existing(folder / name).is_file():
             raise ConfigError(
                 f"data.list: {file}, line {number}: there is no image {folder / name} (a header must be 'path' or "
                 "'path,label')"
             )
         names.append(name)
         if label:
-            labels.append(found.setdefault(label, len(found)))
+            labels.append(found.setdefault(nfc(label), len(found)))
+            spelled.setdefault(nfc(label), label)
         if len(labels) not in (0, len(names)):
             raise ConfigError(f"data.list: {file}, line {number}: either all images have a label or none")
     if not names:
         raise ConfigError(f"data.list: {file} lists no images")
-    numeric = all(label.isdecimal() for label in found)
-    classes = sorted(found, key=lambda label: (int(label) if numeric else 0, label))
-    ranks = {found[label]: rank for rank, label in enumerate(classes)}
+    classes = in_order(spelled.values())
+    ranks = {found[nfc(label)]: rank for rank, label in enumerate(classes)}
     return ListedSource(folder, names), classes, [ranks[label] for label in labels] if labels else None
 
 

@@ -19,6 +19,7 @@ from gantrain.errors import ConfigError
 from gantrain.runtime import console
 from gantrain.runtime.atomic import cache_dir
 from gantrain.runtime.mapped_file import MappedFile, write_mapped_file
+from gantrain.runtime.storage import explain
 
 KIND = "keys of an LMDB"
 KEYS_AT_ONCE = 4096
@@ -262,4 +263,4 @@ def open_for_writing(database: Path, size: int) -> Iterator[Any]:
             os.truncate(data, pages * page_size)
         (database / "lock.mdb").unlink(missing_ok=True)
     except lmdb.Error as error:
-        raise ConfigError(f"can't write the LMDB {database}: {error}") from None
+        raise ConfigError(explain(error, f"write the LMDB {database}")) from None

@@ -6,19 +6,22 @@ import bisect
 import hashlib
 import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from gantrain.data.images.finding import contents
 from gantrain.data.images.sources import Source
+from gantrain.data.names import SPELLINGS, in_order, nfc, phase_of
 from gantrain.data.sets.catalog import NAMES
-from gantrain.data.sets.layout import labels_of
+from gantrain.data.sets.layout import labels_of, root_path
 from gantrain.data.sets.lmdb_index import Database, KeyIndex, is_database, key_index, open_database
 from gantrain.data.sets.single import Found, Images
 from gantrain.errors import ConfigError, nearest
 from gantrain.registry import DATASETS
 from gantrain.runtime import distributed
 
-NAME = re.compile(r"(?P<category>.+)_(?P<phase>train|val|test)_lmdb")
+NAME = re.compile(rf"(?P<category>.+)_(?P<phase>{'|'.join(chain(*SPELLINGS.values()))})_lmdb", re.IGNORECASE)
 
 
 class LmdbSource(Source):
@@ -64,7 +67,7 @@ class Lsun(Images):
         super().__init__(root=root, **others)
 
     def _find(self, root: str, phase: str) -> Found:
-        phases = find_databases(Path(root).expanduser(), self._category)
+        phases = find_databases(root_path(root), self._category)
         held_out = "test" in phases or "val" in phases
         if phase == "test":
             phase = next((each for each in ("test", "val") if each in phases), "train")
@@ -72,10 +75,11 @@ class Lsun(Images):
             found = ", ".join(path.name for path in phases.values())
             raise ConfigError(f"data.root: no database for the phase {phase} (found: {found})")
         train, source = (open_source(phases[each]) for each in ("train", phase))
-        classes = sorted(name for name, _ in class_ranges(train.index))
+        classes = in_order(name for name, _ in class_ranges(train.index))
         names = (name for name, keys in class_ranges(source.index) for _ in keys)
         labels = labels_of(source, classes, names) if classes else None
-        return Found(source, source.index.digest, classes, labels, held_out)
+        reason = "" if classes else _why_unlabelled(train.index)
+        return Found(source, source.index.digest, classes, labels, held_out, reason)
 
 
 def find_databases(root: Path, category: str | None) -> dict[str, Path]:
@@ -86,17 +90,18 @@ def find_databases(root: Path, category: str | None) -> dict[str, Path]:
                 f"data.category={category}: data.root ({root}) is one database: give the folder that contains it"
             )
         found = NAME.fullmatch(root.resolve().name)
-        if not found or found["phase"] != "train":
+        if not found or phase_of(found["phase"]) != "train":
             return {"train": root}
         return {**_phases(root.resolve().parent, found["category"]), "train": root}
     if not root.is_dir():
         raise ConfigError(f"data.root: there is no folder {root}{_how_to_get(category)}")
-    categories = sorted({found["category"] for path in root.iterdir() if (found := NAME.fullmatch(path.name))})
+    names = (NAME.fullmatch(path.name) for path in contents(root).folders)
+    categories = sorted({nfc(found["category"]) for found in names if found})
     if not categories:
         raise ConfigError(f"data.root: {root} neither is nor contains an LMDB (such as bedroom_train_lmdb)")
     if category is None and len(categories) > 1:
         raise ConfigError(f"data.category is missing: {root} contains {', '.join(categories)}")
-    category = category or categories[0]
+    category = nfc(category or categories[0])
     phases = _phases(root, category)
     if "train" not in phases:
         hint = _how_to_get(category) or (f"; {nearest(category, categories)}" if category not in categories else "")
@@ -127,9 +132,28 @@ def class_ranges(index: KeyIndex) -> list[tuple[str, range]]:
     return ranges if len(ranges) > 1 else []
 
 
+def _why_unlabelled(index: KeyIndex) -> str:
+    """Why keys of the form CLASS/NAME are no labels: another key has no class; empty if none is found quickly."""
+    ends = [index[number].decode("utf-8", "surrogateescape") for number in {0, len(index) - 1}]
+    stray = next((key for key in ends if "/" not in key), None)
+    return (
+        f"the key {stray} is in no class, others are" if stray is not None and any("/" in key for key in ends) else ""
+    )
+
+
 def _phases(folder: Path, category: str) -> dict[str, Path]:
-    paths = {phase: folder / f"{category}_{phase}_lmdb" for phase in ("train", "val", "test")}
-    return {phase: path for phase, path in paths.items() if path.is_dir()}
+    """The databases of a category by phase, in any usual spelling."""
+    phases: dict[str, Path] = {}
+    for path in sorted(contents(folder).folders):
+        found = NAME.fullmatch(path.name)
+        if found is None or nfc(found["category"]) != nfc(category):
+            continue
+        phase = phase_of(found["phase"])
+        if found["phase"] == phase:  # The first spelling.
+            phases[phase] = path
+        elif (other := phases.setdefault(phase, path)) != path and not other.name.endswith(f"_{phase}_lmdb"):
+            raise ConfigError(f"data.root: {other} and {path} are both named as the database of the phase {phase}")
+    return phases
 
 
 def _how_to_get(category: str | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gantrain.data.images.convert import EXTENSIONS
+from gantrain.data.images.formats import EXTENSIONS
 from gantrain.data.sets.tar_samples import LABEL, Sample, Shard, samples
 from gantrain.errors import ConfigError
 from gantrain.runtime import console
@@ -73,10 +73,10 @@ class ShardIndex:
 def shard_index(shards: Sequence[Shard]) -> ShardIndex:
     """The index of these shards, from ``cache_dir``, where it is built if it is missing.
 
-    Its name is a digest of their paths, sizes and times, so that changed shards get another file: replacing one that a
-    process reads would end that process on many network file systems.
+    Its name is a digest of their paths, sizes and times, and of the suffixes of images, so that changed shards get
+    another file: replacing one that a process reads would end that process on many network file systems.
     """
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(" ".join(sorted(EXTENSIONS)).encode(), digest_size=16)
     for shard in shards:
         digest.update(shard.identity)
     path = cache_dir() / "shards" / f"{digest.hexdigest()}{SUFFIX}"

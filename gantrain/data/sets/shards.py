@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 import numpy as np
 from braceexpand import braceexpand
 
+from gantrain.data.images.finding import contents, counted, matching, report_once
 from gantrain.data.images.sources import Source
-from gantrain.data.sets.layout import no_folder, of_phase
-from gantrain.data.sets.shard_index import ShardIndex, shard_index
+from gantrain.data.sets.layout import no_folder, of_phase, root_path
+from gantrain.data.sets.shard_index import ShardIndex, label, shard_index
 from gantrain.data.sets.single import Found, Images
 from gantrain.data.sets.tar_samples import LABEL, SUFFIXES, Shard, compressed
 from gantrain.errors import ConfigError
@@ -113,8 +115,7 @@ class Shards(Images):
     """
 
     def _find(self, root: str, phase: str) -> Found:
-        folder = Path(root).expanduser()
-        of_train, own = (of_phase(folder, each) for each in ("train", phase))
+        of_train, own = (of_phase(root_path(root), each) for each in ("train", phase))
         train = open_source(find_shards(str(of_train or root)))
         source = train if own == of_train else open_source(find_shards(str(own)))
         classes = _classes(train)
@@ -125,14 +126,18 @@ class Shards(Images):
 def open_source(shards: Sequence[Shard]) -> ShardSource:
     """The images in shards, which are indexed if necessary."""
     with distributed.rank_zero_first():
-        return ShardSource(shards, shard_index(shards))
+        index = shard_index(shards)
+    if index.unread:
+        number, kinds = sum(index.unread.values()), counted(Counter(index.unread))
+        report_once(f"{label(shards)}: {number:,} files are not read, because of their suffixes: {kinds}")
+    return ShardSource(shards, index)
 
 
 def find_shards(root: str) -> list[Shard]:
     """The shards of a root, at least one; see ``Shards``."""
     if re.match(r"\w+://|pipe:", root):
         raise ConfigError(f"data.root={root}: shards are read as files: copy them, or mount the storage")
-    path = Path(root).expanduser()
+    path = root_path(root)
     if path.is_dir():
         paths = _tars(path)
         if not paths:
@@ -162,7 +167,7 @@ def _matching(pattern: str) -> list[Path]:
         return [path]
     if not glob.has_magic(pattern):
         raise ConfigError(f"data.root: there is no shard {path}") if path.suffix else no_folder(path)
-    paths = sorted(found for found in map(Path, glob.glob(pattern, recursive=True)) if found.is_file())
+    paths = matching(pattern)
     if not paths:
         raise ConfigError(f"data.root: no shard matches {pattern}")
     return paths
@@ -170,11 +175,7 @@ def _matching(pattern: str) -> list[Path]:
 
 def _tars(folder: Path, suffixes: Sequence[str] = (".tar",)) -> list[Path]:
     """The files with these suffixes, sorted, without hidden ones."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    )
+    return sorted(path for path in contents(folder).files if path.suffix.lower() in suffixes)
 
 
 def _no_tar(folder: Path) -> ConfigError:
@@ -182,7 +183,7 @@ def _no_tar(folder: Path) -> ConfigError:
     packed = _tars(folder, SUFFIXES)
     if packed:
         return compressed(packed[0])
-    below = [path for path in sorted(folder.iterdir()) if path.is_dir() and _tars(path)]
+    below = [path for path in sorted(contents(folder).folders) if _tars(path)]
     hint = f"; there are some in {', '.join(map(str, below))}" if below else " (data=single reads images)"
     return ConfigError(f"data.root: there are no .tar files in {folder}{hint}")
 

@@ -5,19 +5,31 @@ from __future__ import annotations
 import glob
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from gantrain.config.schema import PositiveInt
 from gantrain.data.base import Batch, ImageDataset
-from gantrain.data.images.convert import ValueRange, find_images, is_image
+from gantrain.data.images.convert import ValueRange
+from gantrain.data.images.finding import is_image, matching
 from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource, Source
 from gantrain.data.images.store import ImageCache
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
-from gantrain.data.sets.layout import fingerprint_of, images_in, labels_of, no_folder, of_phase, spec_of
+from gantrain.data.names import in_order, nfc
+from gantrain.data.sets.layout import (
+    NAMED,
+    fingerprint_of,
+    images_in,
+    labels_of,
+    no_folder,
+    of_phase,
+    root_path,
+    some_of,
+    spec_of,
+)
 from gantrain.data.sets.listing import read_list
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
@@ -32,6 +44,7 @@ class Found:
     class_names: Sequence[str] = ()
     labels: Sequence[int] | None = None
     held_out: bool = False
+    unlabelled: str = ""
 
 
 class Images(ImageDataset):
@@ -78,7 +91,8 @@ class Images(ImageDataset):
             decoder=decoder,
         )
         found = self._find(root, phase)
-        self.held_out, self.fingerprint, self.labels = found.held_out, found.fingerprint, found.labels
+        self.held_out, self.fingerprint = found.held_out, found.fingerprint
+        self.labels, self.unlabelled = found.labels, found.unlabelled
         self._reader = ImageReader(found.source, channels=channels, depth=depth, value_range=range)
         self.readers = {"image": self._reader}
         self.spec = spec_of(self.readers, self._reader.nominal_size(self.preprocess), found.class_names)
@@ -98,6 +112,14 @@ class Images(ImageDataset):
             item["label"] = self.labels[index]
         return item
 
+    def use_class_names(self, names: Sequence[str]) -> None:
+        before = [nfc(name) for name in self.spec.class_names]
+        numbers = {nfc(name): number for number, name in enumerate(names)}
+        differ = tuple(names) != self.spec.class_names
+        if self.labels is not None and differ and sorted(numbers) == sorted(before):
+            self.labels = [numbers[before[label]] for label in self.labels]
+            self.spec = replace(self.spec, class_names=tuple(names))
+
     def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
         self._reader.use_cache(cache, self.preprocess, indices)
         self.in_memory = self._reader.is_cached
@@ -108,8 +130,9 @@ class SingleFolder(Images):
     """A folder of images, searched recursively. If its sub-folders contain every image, they are the classes.
 
     Args:
-        root: The folder. If it contains the folders ``train`` and ``test``, each phase reads its own; ``val`` replaces
-            a missing ``test``. Or the path of one image, or a pattern (``photos/*.jpg``, ``photos/**/*_left.png``).
+        root: The folder. If it contains the folders ``train`` and ``test``, or others of their usual names
+            (``SPELLINGS``), each phase reads its own; ``val`` replaces a missing ``test``. Or the path of one image, or
+            a pattern (``photos/*.jpg``, ``photos/**/*_left.png``).
         list: Path of a CSV file, relative to the folder or to the working directory, that lists the images, so that
             no folder is searched; see ``read_list``. Every phase reads all of them.
         others: The arguments of ``Images``.
@@ -121,39 +144,49 @@ class SingleFolder(Images):
 
     def _find(self, root: str, phase: str) -> Found:
         if self._list is not None:
-            listed, class_names, labels = read_list(Path(root).expanduser(), self._list)
+            listed, class_names, labels = read_list(root_path(root), self._list)
             names: Iterable[str] = map(listed.name, range(len(listed)))
             identity = chain(names, [""], (class_names[label] for label in labels)) if labels else names
             return Found(listed, fingerprint_of(identity), class_names, labels)
-        folder, paths = _search(root)
-        own = of_phase(folder, phase) if folder == Path(root).expanduser() else None
-        train = source = FolderSource(folder, paths)
-        if own is not None:
-            train, source = images_in(folder / "train"), images_in(own)
+        of_train, own = (of_phase(root_path(root), each) for each in ("train", phase))
+        if of_train is not None and own is not None:
+            train, source = images_in(of_train), images_in(own)
+        else:
+            train = source = _search(root)
         names = [source.name(index) for index in range(len(source))]
         classes = classes_in(train.folder, train.paths)
         labels = labels_of(source, classes, (name.partition("/")[0] for name in names)) if classes else None
-        return Found(source, fingerprint_of(names), classes, labels, held_out=own is not None)
+        reason = "" if classes else why_unlabelled(train.folder, train.paths)
+        return Found(source, fingerprint_of(names), classes, labels, held_out=own is not None, unlabelled=reason)
 
 
-def _search(root: str) -> tuple[Path, list[Path]]:
-    """The folder that image names are relative to, and the paths of the images that ``root`` refers to."""
-    path = Path(root).expanduser()
+def _search(root: str) -> FolderSource:
+    """The images that ``root`` refers to: a folder, a file or a pattern."""
+    path = root_path(root)
     if path.is_dir():
-        return path, find_images(path)
+        return images_in(path)
     if path.exists():
-        return path.parent, [path]
+        return FolderSource(path.parent, [path])
     if not glob.has_magic(root):
         raise no_folder(path)
-    paths = sorted(filter(is_image, map(Path, glob.glob(str(path), recursive=True))))
+    paths = list(filter(is_image, matching(str(path))))
     if not paths:
         raise ConfigError(f"data.root: no image matches {root}")
     fixed = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
-    return fixed, paths
+    return FolderSource(fixed, paths)
 
 
 def classes_in(folder: Path, images: Sequence[Path]) -> list[str]:
-    """The sub-folders that contain all images of the folder, sorted; none if there are fewer than two."""
+    """The sub-folders that contain all images of the folder, in natural order; none if there are fewer than two."""
     parts = [path.relative_to(folder).parts for path in images]
-    names = sorted({part[0] for part in parts})
+    names = in_order({part[0]: None for part in parts})
     return names if all(len(part) > 1 for part in parts) and len(names) > 1 else []
+
+
+def why_unlabelled(folder: Path, images: Sequence[Path]) -> str:
+    """Why images in sub-folders have no labels: others are beside these folders; empty if that is not so."""
+    stray = [path for path in images if path.parent == folder]
+    folders = in_order({path.relative_to(folder).parts[0]: None for path in images if path.parent != folder})
+    if not stray or len(folders) < 2:
+        return ""
+    return f"images beside the folders {' and '.join(folders[:NAMED])}: {some_of(stray)}; move them into one of these"

@@ -8,15 +8,19 @@ import re
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
-from gantrain.data.images.convert import EXTENSIONS
-from gantrain.errors import ConfigError
+from gantrain.data.images.formats import EXTENSIONS
+from gantrain.data.names import IGNORED
+from gantrain.errors import ConfigError, reason_of
 
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"(\xb5/\xfd")  # The first bytes of compressed files.
 SUFFIXES = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".tzst")
 LABEL = ".cls"
 NUMBER = re.compile(rb"\s*(\d{1,9})\s*")
+LONGEST_HEADER = 1 << 20  # In bytes.
+# Raised for corrupt headers; RecursionError for thousands of headers of one file.
+TAR_ERRORS = (tarfile.TarError, ValueError, OverflowError, RecursionError)
 MAX_LABEL_SIZE = 32  # In bytes, with white space.
 
 
@@ -40,6 +44,27 @@ class Shard(NamedTuple):
     def identity(self) -> bytes:
         """The resolved path, size and modification time; the same for every link to the file."""
         return f"{os.path.realpath(self.path)} {self.size} {self.modified}\n".encode("utf-8", "surrogateescape")
+
+
+class HeaderReader:
+    """A file from which tarfile can't read more than ``LONGEST_HEADER`` bytes at once.
+
+    It reads the content of some headers in one piece, and their sizes may be any number.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes.
+
+        Raises:
+            ValueError: The size can't be that of a header.
+        """
+        if not 0 <= size <= LONGEST_HEADER:
+            raise ValueError(f"it has a header of {size:.6g} bytes")
+        return self._file.read(size)
 
 
 class Sample(NamedTuple):
@@ -127,7 +152,7 @@ def _files(shard: Shard, tar: IO[bytes]) -> Iterator[TarFile]:
         folder, slash, last = name.rpartition("/")
         stem, dot, kind = last.partition(".")
         file = TarFile(name, folder + slash + stem, (dot + kind).lower(), member.offset_data, member.size)
-        if not stem or member.isdir():
+        if not stem or member.isdir() or IGNORED.intersection(name.lower().split("/")):
             continue
         if member.isreg() and not member.issparse():
             yield file
@@ -145,12 +170,14 @@ def _members(shard: Shard, tar: IO[bytes]) -> Iterator[tarfile.TarInfo]:
         raise compressed(shard.path)
     tar.seek(0)
     try:
-        archive = tarfile.TarFile(fileobj=tar, encoding="utf-8", errors="surrogateescape")
-    except (tarfile.TarError, ValueError, OverflowError) as error:
-        raise ConfigError(f"data.root: {shard.path} is not a tar file ({error})") from None
+        archive = tarfile.TarFile(
+            fileobj=cast(IO[bytes], HeaderReader(tar)), encoding="utf-8", errors="surrogateescape"
+        )
+    except TAR_ERRORS as error:
+        raise ConfigError(f"data.root: {shard.path} is not a tar file ({reason_of(error)})") from None
     offset = 0
     while True:
-        tar.seek(offset)
+        tar.seek(min(offset, shard.size))  # A corrupt size may be any number.
         block = tar.read(tarfile.BLOCKSIZE)
         if block == bytes(tarfile.BLOCKSIZE):
             while rest := tar.read(tarfile.RECORDSIZE):
@@ -170,7 +197,9 @@ def _members(shard: Shard, tar: IO[bytes]) -> Iterator[tarfile.TarInfo]:
             member = tarfile.TarInfo.fromtarfile(archive)
             if member.size < 0 or archive.offset <= offset or "\0" in member.name:
                 raise ValueError("invalid size or name")
-        except (tarfile.TarError, ValueError, OverflowError) as error:
-            raise ConfigError(f"data.root: the shard {shard.path} is corrupt at byte {offset:,} ({error})") from None
+        except TAR_ERRORS as error:
+            raise ConfigError(
+                f"data.root: the shard {shard.path} is corrupt at byte {offset:,} ({reason_of(error)})"
+            ) from None
         yield member
         offset = archive.offset

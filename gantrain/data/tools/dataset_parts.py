@@ -16,7 +16,8 @@ import numpy as np
 
 from gantrain.config.schema import PositiveInt, checked
 from gantrain.data.base import IMAGE_KEYS, ImageDataset, drawn
-from gantrain.data.images.convert import EXTENSIONS, ValueRange, needs_range
+from gantrain.data.images.convert import ValueRange, needs_range
+from gantrain.data.images.finding import is_image, suffix_of, walk
 from gantrain.data.images.headers import read_header
 from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource, Source
@@ -107,6 +108,8 @@ def _parts_of_phase(data: Mapping[str, Any], phase: str) -> tuple[list[Part], li
     else:
         parts, findings, held_out = _parts_of(dataset, phase), [], dataset.held_out
         auto = auto and hasattr(dataset, "readers")
+        if dataset.unlabelled:
+            findings.append(Finding(f"{phase}: the images have no labels: {dataset.unlabelled}", False))
     for number, part in enumerate(parts if auto else ()):
         readers, missing = zip(*map(_with_stored_depth, part.readers), strict=True)
         parts[number] = replace(part, readers=readers)
@@ -213,11 +216,9 @@ def _unread_files(data: Mapping[str, Any], parts: Sequence[Part]) -> list[Findin
         # With a pattern, other files are left out on purpose.
         elif isinstance(source, FolderSource) and Path(str(data.get("root", ""))).expanduser().is_dir():
             folders.add(source.folder)
-    for path in (path for folder in sorted(folders) for path in sorted(folder.rglob("*"))):
-        if path.is_symlink() and not path.exists():
-            broken.append(str(path))
-        elif path.suffix.lower() not in EXTENSIONS and not path.name.startswith(".") and path.is_file():
-            kinds[path.suffix or path.name] += 1
+    for found in (found for folder in sorted(folders) for found in walk(folder)):
+        broken += map(str, found.broken)
+        kinds.update(suffix_of(path) for path in found.files if not is_image(path))
     counts = ", ".join(f"{kind} ({count:,})" for kind, count in kinds.most_common())
     findings = [Finding(f"files that are not read because of their extensions: {counts}", False)] if kinds else []
-    return findings + ([Finding(f"broken links: {len(broken):,}", False, broken)] if broken else [])
+    return findings + ([Finding(f"broken links: {len(broken):,}", False, sorted(broken))] if broken else [])

@@ -18,11 +18,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PureWindowsPath
 from tempfile import TemporaryDirectory
+from typing import IO, cast
 
-from gantrain.data.images.convert import EXTENSIONS
+from gantrain.data.images.finding import contents, images_under
 from gantrain.data.sets.catalog import BY_REQUEST, NAMES, PAIRED_NAMES
 from gantrain.data.sets.lmdb_index import open_database
-from gantrain.errors import ConfigError, nearest
+from gantrain.data.sets.tar_samples import HeaderReader
+from gantrain.errors import ConfigError, nearest, reason_of
 from gantrain.runtime import console
 from gantrain.runtime.directories import resumable_dir
 
@@ -31,7 +33,7 @@ CHUNK = 1 << 20  # In bytes.
 # Raised for corrupt and encrypted archives, and for unknown compression.
 ARCHIVE_ERRORS = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
-    *(EOFError, RuntimeError, ValueError, OSError),
+    *(EOFError, RuntimeError, ValueError, OverflowError, OSError),
 )
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -59,22 +61,19 @@ def _download_archive(address: str, target: Path, check: Callable[[Path, str], s
     if target.exists():
         console.out(f"{target} already exists")
         return
-    try:
-        with resumable_dir(target, (), f"{address}\n") as scratch, TemporaryDirectory(dir=scratch) as unpacked:
-            fetched, whole = scratch / "fetched", scratch / "whole"
-            try:
-                folder = _unpack(_fetch(address, fetched, label=target.name), Path(unpacked), address)
-                contents = check(folder, address)
-            except BaseException as error:
-                if isinstance(error, BadArchiveError) or not _version(fetched):
-                    shutil.rmtree(fetched, ignore_errors=True)  # Nothing can be resumed.
-                raise
-            shutil.rmtree(whole)
-            folder.replace(whole)
-            shutil.rmtree(fetched)
-    except OSError as error:
-        raise ConfigError(f"can't write {target}: {error.strerror or error}") from None
-    console.out(f"{target}: {contents}")
+    with resumable_dir(target, (), f"{address}\n") as scratch, TemporaryDirectory(dir=scratch) as unpacked:
+        fetched, whole = scratch / "fetched", scratch / "whole"
+        try:
+            folder = _unpack(_fetch(address, fetched, label=target.name), Path(unpacked), address)
+            found = check(folder, address)
+        except BaseException as error:
+            if isinstance(error, BadArchiveError) or not _version(fetched):
+                shutil.rmtree(fetched, ignore_errors=True)  # Nothing can be resumed.
+            raise
+        shutil.rmtree(whole)
+        folder.replace(whole)
+        shutil.rmtree(fetched)
+    console.out(f"{target}: {found}")
 
 
 def _fetch(address: str, folder: Path, *, label: str) -> Path:
@@ -155,7 +154,7 @@ def _unpack(archive: Path, folder: Path, address: str) -> Path:
     except ARCHIVE_ERRORS as error:
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(reason_of(error).split())
         raise BadArchiveError(f"{address}: the archive is corrupt ({reason}); try again") from None
     top = folder / address.rpartition("/")[2].partition(".")[0]
     return top if top.is_dir() else folder
@@ -175,7 +174,7 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
 
 def _unpack_tar(archive: Path, folder: Path) -> None:
     with gzip.open(archive) as stream:
-        with tarfile.open(fileobj=stream) as opened:
+        with tarfile.open(fileobj=cast(IO[bytes], HeaderReader(cast(IO[bytes], stream))), mode="r:") as opened:
             opened.extractall(folder, filter=_plain)
         while stream.read(CHUNK):  # The checksum follows the end of the tar file.
             pass
@@ -190,11 +189,7 @@ def _plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
 
 def _images_of_phases(folder: Path, address: str, *, name: str) -> str:
     """The number of images of each phase; a required folder that is missing or empty is a ``BadArchiveError``."""
-    images = {
-        part.name: sum(path.suffix.lower() in EXTENSIONS for path in part.rglob("*"))
-        for part in sorted(folder.iterdir())
-        if part.is_dir()
-    }
+    images = {part.name: sum(1 for _ in images_under(part)) for part in sorted(contents(folder).folders)}
     if name in PAIRED_NAMES:
         needed = ["train", "val" if "val" in images else "test"]
     elif name == "ae_photos":  # It has no training images.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from gantrain.data.sets.layout import differ_in_suffix, images_in, stems_of
 from gantrain.runtime import console
-from gantrain.runtime.directories import resumable_dir
+from gantrain.runtime.directories import is_complete, resumable_dir
 from gantrain.runtime.parallel import in_parallel
 
 PIXEL_SUFFIXES = (".png", ".npy")  # Suffixes that ``write_pixels`` adds.
@@ -44,7 +44,9 @@ def write_folder(
         suffixes: Suffixes that tasks may add.
     """
     numbers = count()
-    signature = f"{[str(folder.resolve()) for folder in inputs]} {dict(options)}\n"
+    if already_written(out, inputs=inputs, options=options):
+        return
+    signature = _signature(inputs, options)
     with resumable_dir(out, inputs, signature) as scratch, TemporaryDirectory(dir=scratch) as parts:
         folder = scratch / "whole"
 
@@ -65,6 +67,18 @@ def write_folder(
             if path not in complete and not path.is_dir():  # Its source has been removed since the interruption.
                 path.unlink()
     console.out(f"{out}: {len(complete):,} images")
+
+
+def already_written(out: Path, *, inputs: Sequence[Path], options: Mapping[str, object]) -> bool:
+    """Whether a killed call of ``write_folder`` had completed ``out``; if so, print that."""
+    if not is_complete(out, _signature(inputs, options)):
+        return False
+    console.out(f"{out} is complete")
+    return True
+
+
+def _signature(inputs: Sequence[Path], options: Mapping[str, object]) -> str:
+    return f"{[str(folder.resolve()) for folder in inputs]} {dict(options)}\n"
 
 
 def by_stem(folder: Path) -> dict[str, Path]:

@@ -15,8 +15,9 @@ from urllib.parse import quote
 
 from gantrain.config.schema import Fraction
 from gantrain.data.base import drawn
-from gantrain.data.images.convert import EXTENSIONS, find_images
 from gantrain.data.images.decoding import NPY_MAGIC, TIFF_MAGIC
+from gantrain.data.images.finding import find_images
+from gantrain.data.images.formats import EXTENSIONS
 from gantrain.data.sets.layout import divided
 from gantrain.data.sets.listing import HEADER
 from gantrain.data.sets.lmdb_index import COMMIT_BYTES, KeyIndex, map_size, open_for_writing
@@ -51,8 +52,9 @@ def write_lmdb(folder: Path, out: Path) -> None:
     if _is_complete(out, signature):
         return
     if phases := divided(folder):
+        names = " and ".join(path.name for path in phases.values())
         raise ConfigError(
-            f"{folder} contains the folders {' and '.join(phases)}: write an LMDB of each, "
+            f"{folder} contains the folders {names}: write an LMDB of each, "
             f"{' and '.join(f'{out}_{phase}_lmdb' for phase in phases)}; "
             f"data=lsun data.root={out.parent} data.category={out.name} then reads them"
         )

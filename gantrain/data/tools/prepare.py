@@ -18,7 +18,7 @@ from gantrain.data.images.convert import LARGEST, ImageFormat, read_image, write
 from gantrain.data.images.decoding import decode, depth_of
 from gantrain.data.images.store import Pixels
 from gantrain.data.images.transforms import Size, as_pair, resize
-from gantrain.data.sets.layout import PHASES, images_in, pairs_of
+from gantrain.data.sets.layout import PHASES, SubFolders, images_in, pairs_of
 from gantrain.data.tools.folder_writer import FileTask, by_stem, write_folder
 from gantrain.errors import ConfigError
 
@@ -39,9 +39,11 @@ def split_pairs(folder: Path, out: Path) -> None:
     Halves of images outside the folder of a phase are written to ``out/A`` and ``out/B``.
     """
     tasks: dict[str, FileTask] = {}
-    for stem, path in by_stem(folder).items():
+    images, folders = by_stem(folder), SubFolders(folder)
+    phases = {found.path.name: phase for phase in PHASES if (found := folders.find(phase))}
+    for stem, path in images.items():
         first, _, rest = stem.partition("/")
-        phase, name = (first, rest) if rest and first in PHASES else ("", stem)
+        phase, name = (phases[first], rest) if rest and first in phases else ("", stem)
         tasks |= {f"{phase}{side}/{name}": FileTask((path,), partial(_write_half, path, side)) for side in "AB"}
     write_folder(out, tasks, inputs=(folder,), options={"kind": "split_pairs"})
 

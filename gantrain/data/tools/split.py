@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from gantrain.config.schema import Range
-from gantrain.data.images.convert import find_images
-from gantrain.data.sets.layout import PHASES, images_in, match, phase_folders, some_of, two_folders
+from gantrain.data.images.finding import find_images
+from gantrain.data.names import nfc
+from gantrain.data.sets.layout import PHASES, SubFolders, images_in, match, phase_folders, some_of
 from gantrain.data.sets.single import classes_in
-from gantrain.data.tools.folder_writer import FileTask, write_folder
+from gantrain.data.tools.folder_writer import FileTask, already_written, write_folder
 from gantrain.errors import ConfigError
 from gantrain.runtime.directories import check_output
 from gantrain.runtime.parallel import in_parallel
@@ -62,6 +63,9 @@ def split(
     fractions = {phase: fraction for phase, fraction in fractions.items() if fraction}
     if abs(sum(fractions.values()) - 1) > 1e-6:
         raise ConfigError(f"train={train:g} val={val:g} test={test:g}: the three must add up to 1")
+    options = {"kind": "split", "shares": fractions, "seed": seed, "links": links}
+    if already_written(out, inputs=(folder,), options=options):
+        return
     check_output(out, [folder])
     units = _units(folder)
     duplicates = _group_by_content(units)
@@ -78,7 +82,6 @@ def split(
         for unit, phase in zip(units, phases, strict=True)
         for domain, name, path in unit.files
     }
-    options = {"kind": "split", "shares": fractions, "seed": seed, "links": links}
     write_folder(out, tasks, inputs=(folder,), options=options, suffixes=("",))
 
 
@@ -99,15 +102,16 @@ def _units(folder: Path) -> list[Unit]:
         if not any(alone) and not ambiguous:
             return [Unit("all", (files[a], files[b])) for a, b in pairs.values()]
     has_classes = len(sources) == 1 and classes_in(sources[0].folder, sources[0].paths)
-    return [Unit(file[1].partition("/")[0] if has_classes else file[0], (file,)) for file in files.values()]
+    return [Unit(nfc(file[1].partition("/")[0]) if has_classes else file[0], (file,)) for file in files.values()]
 
 
 def _domains(folder: Path) -> dict[str, Path]:
     """The folders of the domains A and B, or under an empty name, that of all images."""
-    phases = {phase: found for phase in PHASES if (found := phase_folders(folder, phase, side_by_side=True))}
+    folders = SubFolders(folder)
+    phases = {phase: found for phase in PHASES if (found := phase_folders(folders, phase, side_by_side=True))}
     if len(phases) > 1:
         raise ConfigError(f"{folder} is split already, into {' and '.join(phases)}: give one of these folders")
-    a, b = next(iter(phases.values()), None) or two_folders(folder, "A + B") or (folder, None)
+    a, b = next(iter(phases.values()), None) or folders.pair() or (folder, None)
     if b is None:
         return {"": a}
     beside = not phases and any({a, b}.isdisjoint(path.parents) for path in find_images(folder, key=""))

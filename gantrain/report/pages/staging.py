@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote_to_bytes
 
 from gantrain.errors import ConfigError
 from gantrain.report.pages.page import PAGE, quoted
 from gantrain.runtime import console
+from gantrain.runtime.storage import storage_errors
 
 RECORD = "files.txt"  # In a results folder: the command, and the files that it wrote, one per line, quoted for a URL.
 
@@ -25,16 +26,17 @@ def staging_folder(folder: Path, *, command: str) -> Iterator[Path]:
     ``command``, this is reported on standard error.
 
     Raises:
-        ConfigError: ``<folder>.part`` exists, and was not left by a killed call.
+        ConfigError: ``<folder>.part`` exists, and was not left by a killed call; or the disk can't store the results.
     """
     target = folder.resolve()  # Resolved, because "." has no name.
     part = target.with_name(f"{target.name}.part")
     if part.exists() and not (part / RECORD).exists():
         raise ConfigError(f"{part} exists and was not created by gantrain: move it, or give another out=FOLDER")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     line = "# " + " ".join(command.split())
-    try:
+    with storage_errors(f"write the results to {folder}"), ExitStack() as cleanup:
+        part.mkdir(parents=True)
+        cleanup.callback(shutil.rmtree, part, ignore_errors=True)
         _write_record(part, line, [])
         yield part
         written = [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()]
@@ -48,8 +50,6 @@ def staging_folder(folder: Path, *, command: str) -> Iterator[Path]:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(part / name, target / name)
         _write_record(target, line, written)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _write_record(folder: Path, command: str, names: Sequence[str]) -> None:

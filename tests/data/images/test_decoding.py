@@ -1,4 +1,4 @@
-"""How far faster ways to decode and to scale may be from Pillow's values, and that they are placed alike."""
+"""Faster decoding and scaling stay close to Pillow's values and do not shift the image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BICUBIC = Image.Resampling.BICUBIC
 
 
 def photo(height: int, width: int) -> np.ndarray:
-    """A photograph of that size; (H, W, 3)."""
+    """A photograph (H, W, 3) of this size."""
     return np.asarray(Image.fromarray(photographs.astronaut()).resize((width, height), BICUBIC))
 
 
@@ -35,14 +35,14 @@ def scaled(path: Path, decoder: str, columns: int = 1, **keys) -> list[np.ndarra
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [(286, 286), (64, 64), (300, 200), (427, 640)])
-def test_a_fast_scaling_is_within_one_grey_level_of_pillows(size: tuple[int, int], channels: int) -> None:
+def test_fast_scaling_is_within_one_gray_level_of_pillow(size: tuple[int, int], channels: int) -> None:
     pixels = np.concatenate([photo(256, 300), photo(256, 300)], axis=2)[..., :channels]
     difference = np.abs(resize(pixels, *size, fast=True).astype(int) - resize(pixels, *size))
     assert difference.max() <= 1
     assert difference.mean() < 0.01
 
 
-def test_in_noise_a_few_values_differ_by_two() -> None:
+def test_fast_scaling_of_noise_is_within_two_gray_levels() -> None:
     pixels = np.random.default_rng(0).integers(0, 2, (256, 256, 3), dtype=np.uint8) * 255
     difference = np.abs(resize(pixels, 286, 286, fast=True).astype(int) - resize(pixels, 286, 286))
     assert difference.max() <= 2
@@ -50,12 +50,12 @@ def test_in_noise_a_few_values_differ_by_two() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
-def test_other_depths_are_scaled_as_ever(dtype: type) -> None:
+def test_other_depths_are_scaled_exactly(dtype: type) -> None:
     pixels = (photo(40, 50) / 255 * (65535 if dtype == np.uint16 else 1)).astype(dtype)
     assert np.array_equal(resize(pixels, 30, 20, fast=True), resize(pixels, 30, 20))
 
 
-def test_a_image_that_is_not_to_be_written_to_stays_as_it_is(recwarn) -> None:
+def test_a_read_only_image_is_not_changed(recwarn) -> None:
     pixels = photo(40, 50)
     pixels.setflags(write=False)
     before = pixels.copy()
@@ -66,7 +66,7 @@ def test_a_image_that_is_not_to_be_written_to_stays_as_it_is(recwarn) -> None:
 
 
 @pytest.mark.parametrize("decoder", ["exact", "fast"])
-def test_jpegs_are_decoded_whole_unless_draft_is_asked_for(decoder: str, tmp_path: Path, monkeypatch) -> None:
+def test_jpegs_are_decoded_in_full_size_unless_decoder_is_draft(decoder: str, tmp_path: Path, monkeypatch) -> None:
     Image.fromarray(photo(512, 512)).save(tmp_path / "1.jpg")
     monkeypatch.setattr(JpegImageFile, "draft", lambda *_: pytest.fail("reduced"))
     wanted = np.asarray(Image.open(tmp_path / "1.jpg").resize((64, 64), BICUBIC)).astype(int)
@@ -74,7 +74,7 @@ def test_jpegs_are_decoded_whole_unless_draft_is_asked_for(decoder: str, tmp_pat
     assert np.abs(found - wanted).max() <= (0 if decoder == "exact" else 1)
 
 
-# (height, width) of the file, size wanted, and the factor by which it is reduced
+# (height, width) of the file, the requested size, and the factor of the reduction.
 REDUCED = [
     ((512, 512), 256, 2),
     ((511, 512), 256, 1),
@@ -89,7 +89,7 @@ REDUCED = [
 @pytest.mark.parametrize("turn", [1, 6])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("file", "size", "factor"), REDUCED)
-def test_a_reduced_jpeg_shows_the_same_at_the_same_place(
+def test_a_reduced_jpeg_is_not_shifted(
     file: tuple[int, int],
     size: int | tuple[int, int],
     factor: int,
@@ -117,17 +117,17 @@ def test_a_reduced_jpeg_shows_the_same_at_the_same_place(
     turned_unevenly = turn == 6 and (file[0] % factor or file[1] % factor)
     assert factors == ([] if factor == 1 or turned_unevenly else [factor])
     assert np.abs(found - exact).mean() < 2.5
-    # a shift by a quarter of a pixel would show: the difference goes neither with the slope nor against it
+    # The difference is not correlated with the slope, as it would be after a shift by a quarter of a pixel.
     for axis in (0, 1):
         slope = np.gradient(exact.astype(float), axis=axis)
         assert abs((slope * (found - exact)).sum() / (slope**2).sum()) < 0.05
 
 
 @pytest.mark.parametrize(("depth", "value_range"), [("uint16", None), ("float32", (0, 255)), ("uint8", (0, 200))])
-def test_jpegs_are_not_reduced_where_other_values_are_made_of_theirs(
+def test_jpegs_are_not_reduced_if_their_values_are_converted(
     depth: str, value_range: tuple[float, float] | None, tmp_path: Path
 ) -> None:
-    Image.fromarray(photo(255, 513)).save(tmp_path / "1.jpg", quality=95)  # whose eighth is no whole number
+    Image.fromarray(photo(255, 513)).save(tmp_path / "1.jpg", quality=95)  # Neither size is divisible by 8.
     keys = {"preprocess": "resize_and_crop", "load_size": 32, "crop_size": 32, "flip": False, "training": True}
     source = FolderSource(tmp_path, [tmp_path / "1.jpg"])
     exact, found = (
@@ -141,14 +141,14 @@ def test_jpegs_are_not_reduced_where_other_values_are_made_of_theirs(
 
 
 @pytest.mark.parametrize(("width", "reduced"), [(512, True), (516, True), (514, False)])
-def test_both_halves_of_a_reduced_pair_begin_where_they_did(width: int, reduced: bool, tmp_path: Path) -> None:
+def test_both_halves_of_a_reduced_pair_stay_separate(width: int, reduced: bool, tmp_path: Path) -> None:
     left, right = photo(256, width // 2), np.full((256, width // 2, 3), 255, dtype=np.uint8)
     Image.fromarray(np.hstack([left, right])).save(tmp_path / "1.jpg", quality=95, subsampling=0)
     exact, found = (scaled(tmp_path / "1.jpg", decoder, columns=2) for decoder in ("exact", "draft"))
     assert not np.array_equal(found[0], exact[0])
     assert found[0].shape == found[1].shape == (64, 64, 3)
     assert all(np.abs(one - other).mean() < 2.5 for one, other in zip(found, exact, strict=True))
-    assert found[1][:, 2:].min() > 240  # nothing of the left half
+    assert found[1][:, 2:].min() > 240  # It contains nothing of the left half.
 
 
 @pytest.mark.parametrize("name", ["1.png", "1.webp"])
@@ -158,14 +158,14 @@ def test_only_jpegs_are_reduced(name: str, tmp_path: Path) -> None:
     assert np.array_equal(fast, draft)
 
 
-def test_modes_that_do_not_scale_reduce_nothing(tmp_path: Path) -> None:
+def test_jpegs_are_not_reduced_without_scaling(tmp_path: Path) -> None:
     Image.fromarray(photo(512, 512)).save(tmp_path / "1.jpg")
     for mode in ("none", "crop"):
         (exact,), (draft,) = (scaled(tmp_path / "1.jpg", decoder, preprocess=mode) for decoder in ("exact", "draft"))
         assert np.array_equal(exact, draft)
 
 
-def test_threads_change_nothing() -> None:
+def test_the_number_of_threads_does_not_change_the_result() -> None:
     pixels = photo(256, 300)
     before = torch.get_num_threads()
     try:

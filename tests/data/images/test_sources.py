@@ -1,4 +1,4 @@
-"""Where encoded images come from: what a source says of them, and that files and their bytes read alike."""
+"""Sources of encoded images: names and stamps, and bytes are read like files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def files(folder: Path, *names: str) -> FolderSource:
-    """Small images under these names, in this order."""
+    """Small images with these names, in this order."""
     paths = [folder / name for name in names]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,14 +27,14 @@ def files(folder: Path, *names: str) -> FolderSource:
     return FolderSource(folder, paths)
 
 
-def test_names_are_paths_below_the_folder_and_places_are_whole_paths(tmp_path: Path) -> None:
+def test_names_are_relative_paths_and_locations_full_paths(tmp_path: Path) -> None:
     source = files(tmp_path, "1.png", "sub/2.png")
     assert len(source) == 2
     assert [source.name(index) for index in range(2)] == ["1.png", "sub/2.png"]
     assert source.location(1) == str(source.open(1)) == str(tmp_path / "sub" / "2.png")
 
 
-def test_the_stamp_changes_exactly_when_images_do(tmp_path: Path) -> None:
+def test_the_stamp_changes_only_with_the_images(tmp_path: Path) -> None:
     source = files(tmp_path, "1.png", "2.png")
     stamp = source.stamp([0, 1])
     assert FolderSource(tmp_path, list(source.paths)).stamp([0, 1]) == stamp
@@ -48,13 +48,13 @@ def test_the_stamp_changes_exactly_when_images_do(tmp_path: Path) -> None:
     others.add(source.stamp([0, 1]))
     (tmp_path / "2.png").rename(tmp_path / "3.png")
     others.add(FolderSource(tmp_path, [source.paths[0], tmp_path / "3.png"]).stamp([0, 1]))
-    others.add(source.stamp([0, 1]))  # the second is missing
+    others.add(source.stamp([0, 1]))  # The second file is missing.
     assert len(others) == 6
     assert stamp not in others
 
 
 def write(path: Path) -> Path:
-    """An image of 16 bits for a TIFF and an array, else of 8."""
+    """An image with 16 bits if it is a TIFF or an array, else with 8."""
     deep = RANDOM.integers(0, 65536, (7, 9, 3), dtype=np.uint16)
     if path.suffix == ".npy":
         np.save(path, deep)
@@ -66,7 +66,7 @@ def write(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif", "npy"])
-def test_bytes_read_as_the_file_that_holds_them(tmp_path: Path, suffix: str) -> None:
+def test_bytes_are_read_like_a_file(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"1.{suffix}")
     depth = read_header(path, 3).depth
     assert read_header(path.read_bytes(), 3).depth == depth == ("uint16" if suffix in ("tif", "npy") else "uint8")

@@ -1,4 +1,4 @@
-"""Scaling, cutting and mirroring images."""
+"""Images are scaled, cropped and flipped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DTYPES = [np.uint8, np.uint16, np.float32]
 
 
 def smooth(height: int, width: int, channels: int = 3) -> Pixels:
-    """(H, W, C) uint8: waves and noise, from black to white."""
+    """Waves and noise from black to white; (H, W, C), uint8."""
     generator = np.random.default_rng(0)
     y, x, channel = np.ogrid[:height, :width, :channels]
     waves = 127.5 + 100 * np.sin(x / 5 + channel) * np.cos(y / 7)
@@ -28,7 +28,7 @@ def smooth(height: int, width: int, channels: int = 3) -> Pixels:
 
 
 def stored(pixels: Pixels, dtype: Any) -> Pixels:
-    """The same in another type."""
+    """The same image in another type."""
     if dtype == np.float32:
         return (pixels / 127.5 - 1).astype(np.float32)
     return pixels.astype(np.uint16) * 257 if dtype == np.uint16 else pixels
@@ -53,7 +53,7 @@ SIZES = [(40, 60, 20, 20), (355, 32, 64, 64), (70, 110, 286, 286), (9, 9, 40, 7)
 
 @pytest.mark.parametrize(("height", "width", "to_height", "to_width"), SIZES)
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
-def test_8_bits_are_resized_as_by_pillow_to_the_bit(
+def test_8_bit_images_are_resized_bit_identically_to_pillow(
     height: int, width: int, to_height: int, to_width: int, channels: int
 ) -> None:
     pixels = smooth(height, width, channels)
@@ -68,10 +68,10 @@ def test_8_bits_are_resized_as_by_pillow_to_the_bit(
 @pytest.mark.parametrize(("height", "width", "to_height", "to_width"), SIZES)
 @pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
-def test_deeper_images_are_resized_as_those_of_8_bits(
+def test_deeper_images_are_resized_like_8_bit_images(
     height: int, width: int, to_height: int, to_width: int, channels: int, dtype: Any
 ) -> None:
-    pixels = smooth(height, width, channels) // 2 + 64  # Pillow also clips between rows and columns, at 0 and 255
+    pixels = smooth(height, width, channels) // 2 + 64  # Pillow also clips after the first axis.
     result = resize(stored(pixels, dtype), to_height, to_width)
     assert (result.shape, result.dtype) == ((to_height, to_width, channels), dtype)
     in_8_bits = result / 257 if dtype == np.uint16 else (result.astype(float) + 1) * 127.5
@@ -79,21 +79,21 @@ def test_deeper_images_are_resized_as_those_of_8_bits(
 
 
 @pytest.mark.parametrize(("dtype", "low", "high"), [(np.uint16, 0, 65535), (np.float32, -1, 1)])
-def test_what_the_filter_shoots_over_the_ends_is_clipped(dtype: Any, low: float, high: float) -> None:
+def test_overshoots_of_the_filter_are_clipped(dtype: Any, low: float, high: float) -> None:
     edge = np.full((16, 16, 1), low, dtype)
     edge[:, 8:] = high
     row = resize(edge, 64, 64)[0, :, 0].astype(float)
     assert (row.min(), row.max()) == (low, high)
-    assert np.diff(row).min() > -1e-6  # and does not begin anew at the other end
+    assert np.diff(row).min() > -1e-6  # No value wraps around.
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_image_of_the_right_size_keeps_every_value(dtype: Any) -> None:
+def test_an_image_of_the_requested_size_is_not_changed(dtype: Any) -> None:
     pixels = stored(smooth(9, 11), dtype)
     np.testing.assert_array_equal(resize(pixels, 9, 11), pixels)
 
 
-def test_16_bits_are_not_resized_in_8() -> None:
+def test_16_bit_images_are_not_resized_in_8_bits() -> None:
     ramp = np.arange(40_000, 40_064, dtype=np.uint16).reshape(1, 64, 1).repeat(8, axis=0)
     assert len(np.unique(resize(ramp, 8, 32))) == 32
 
@@ -101,15 +101,16 @@ def test_16_bits_are_not_resized_in_8() -> None:
 # ---- sizes
 
 
-SCALED = [  # mode, (height, width), in training, otherwise; load [16, 20], crop [12, 14]
+# Mode, (height, width), size in training, size in testing; load_size [16, 20], crop_size [12, 14].
+SCALED = [
     ("resize_and_crop", (40, 60), (16, 20), (12, 14)),
     ("crop", (40, 60), (40, 60), (40, 60)),
     ("none", (41, 63), (40, 64), (41, 63)),
     ("none", (1, 1), (4, 4), (1, 1)),
-    ("scale_width", (41, 60), (16, 20), (14, 20)),  # 41 * 20 / 60 is 13.7
-    ("scale_width", (10, 60), (12, 20), (12, 20)),  # 3.3 would be lower than the window
-    ("scale_width", (45, 30), (32, 20), (30, 20)),  # 30 / 4 is 7.5, which rounds to even
-    ("scale_width_and_crop", (40, 60), (13, 20), (12, 14)),  # 40 * 20 / 60; 40 * 14 / 60 is 9.3
+    ("scale_width", (41, 60), (16, 20), (14, 20)),  # 41 * 20 / 60 = 13.7
+    ("scale_width", (10, 60), (12, 20), (12, 20)),  # 3.3 would be lower than the crop.
+    ("scale_width", (45, 30), (32, 20), (30, 20)),  # 30 / 4 = 7.5, rounded to even
+    ("scale_width_and_crop", (40, 60), (13, 20), (12, 14)),  # 40 * 20 / 60; 40 * 14 / 60 = 9.3
     ("scale_width_and_crop", (60, 20), (60, 20), (42, 14)),
     ("scale_shortside_and_crop", (40, 60), (16, 24), (12, 18)),
     ("scale_shortside_and_crop", (40, 40), (20, 20), (14, 14)),
@@ -118,7 +119,7 @@ SCALED = [  # mode, (height, width), in training, otherwise; load [16, 20], crop
 
 
 @pytest.mark.parametrize(("mode", "size", "in_training", "otherwise"), SCALED)
-def test_what_a_image_is_scaled_to(mode: Mode, size: Any, in_training: Any, otherwise: Any) -> None:
+def test_the_size_that_an_image_is_scaled_to(mode: Mode, size: Any, in_training: Any, otherwise: Any) -> None:
     for training, expected in ((True, in_training), (False, otherwise)):
         step = preprocess(mode, (16, 20), (12, 14), training=training)
         assert step.scaled_size(*size) == expected
@@ -134,7 +135,7 @@ def test_all_modes_are_tested() -> None:
 @pytest.mark.parametrize("size", [(24, 16), (16, 24), (50, 31), (7, 9), (16, 16), (300, 20), (355, 32), (700, 1100)])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("mode", ["resize_and_crop", "scale_width_and_crop", "scale_shortside_and_crop"])
-def test_any_image_comes_out_in_one_size_in_its_own_type(mode: Mode, size: tuple[int, int], dtype: Any) -> None:
+def test_every_image_gets_the_crop_size_and_keeps_its_type(mode: Mode, size: tuple[int, int], dtype: Any) -> None:
     for training in (True, False):
         image = preprocess(mode, training=training, flip=True)(stored(smooth(*size), dtype), 3)
         assert image.shape == (3, 12, 12)
@@ -143,9 +144,9 @@ def test_any_image_comes_out_in_one_size_in_its_own_type(mode: Mode, size: tuple
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_the_image_does_not_share_memory_with_the_image(channels: int) -> None:
+def test_the_result_does_not_share_memory_with_the_image(channels: int) -> None:
     pixels = smooth(12, 12, channels)
-    pixels.flags.writeable = False  # as arrays from Pillow are
+    pixels.flags.writeable = False  # Arrays from Pillow are read-only.
     image = preprocess("none")(pixels, 0)
     assert torch.equal(image, as_image(pixels))
     image.zero_()
@@ -167,7 +168,7 @@ def test_the_image_does_not_share_memory_with_the_image(channels: int) -> None:
         ("none", 16, 17, True),
     ],
 )
-def test_a_window_larger_than_the_scaled_image_is_refused(mode: Mode, load: Size, crop: Size, fits: bool) -> None:
+def test_a_crop_larger_than_the_scaled_image_is_refused(mode: Mode, load: Size, crop: Size, fits: bool) -> None:
     if fits:
         preprocess(mode, load, crop)
         return
@@ -177,7 +178,7 @@ def test_a_window_larger_than_the_scaled_image_is_refused(mode: Mode, load: Size
     assert str(caught.value) == f"data.crop_size ({crop}) must not exceed data.load_size ({load})"
 
 
-def test_an_image_smaller_than_the_window_is_refused_with_the_remedy() -> None:
+def test_an_image_smaller_than_the_crop_is_refused_with_the_remedy() -> None:
     for training in (True, False):
         for size in ((11, 40), (40, 11)):
             with pytest.raises(
@@ -208,24 +209,24 @@ def windows(step: Preprocess, pixels: Pixels, count: int) -> list[Tensor]:
 
 
 def place_of(window: Tensor, whole: Tensor) -> tuple[int, int]:
-    """Row and column at which ``window`` stands in ``whole``, the only place."""
+    """The only row and column at which ``whole`` contains ``window``."""
     height, width = window.shape[1:]
     places = whole.unfold(1, height, 1).unfold(2, width, 1)
     ((row, column),) = (places == window[:, None, None]).flatten(3).all(dim=3).all(dim=0).nonzero().tolist()
     return row, column
 
 
-def test_the_window_comes_from_every_place_alike() -> None:
+def test_crops_are_uniformly_distributed() -> None:
     pixels = smooth(14, 16)
     step = preprocess("crop", crop=(12, 13))
     places = Counter(place_of(window, as_image(pixels)) for window in windows(step, pixels, 1200))
     assert set(places) == {(row, column) for row in range(3) for column in range(4)}
-    # 100 expected at each of 12 places, standard deviation 10
+    # 100 are expected at each of 12 positions, with a standard deviation of 10.
     assert min(places.values()) > 60
     assert max(places.values()) < 140
 
 
-def test_half_are_mirrored_whatever_their_window() -> None:
+def test_half_are_flipped_independently_of_the_crop() -> None:
     pixels = smooth(14, 12)
     plain, flipped = preprocess("crop"), preprocess("crop", flip=True)
     outcomes: Counter[tuple[int, bool]] = Counter()
@@ -233,16 +234,16 @@ def test_half_are_mirrored_whatever_their_window() -> None:
         window, mirrored = plain(pixels, seed), flipped(pixels, seed)
         assert torch.equal(mirrored, window) or torch.equal(mirrored, window.flip(-1))
         outcomes[place_of(window, as_image(pixels))[0], torch.equal(mirrored, window)] += 1
-    # 100 expected of each of 6, standard deviation 9
+    # 100 are expected of each of 6, with a standard deviation of 9.
     assert len(outcomes) == 6
     assert min(outcomes.values()) > 60
 
 
-def test_one_seed_does_the_same_to_any_two_images_of_one_size() -> None:
+def test_the_same_seed_crops_and_flips_images_of_one_size_alike() -> None:
     pixels = smooth(20, 30)
     step = preprocess("resize_and_crop", flip=True)
     for seed in range(100):
-        # gray is shown by 16 bits and one channel, its negative by 8 and three
+        # The image has 16 bits and one channel, its negative 8 bits and three.
         first, second = step(stored(pixels[..., :1], np.uint16), seed), step(255 - pixels, seed)
         difference = first.float()[0] / 257 - (255 - second.float()[0])
         assert difference.abs().max() <= 1
@@ -250,7 +251,7 @@ def test_one_seed_does_the_same_to_any_two_images_of_one_size() -> None:
 
 
 @pytest.mark.parametrize("mode", get_args(Mode))
-def test_otherwise_the_middle_is_cut_and_nothing_is_mirrored(mode: Mode) -> None:
+def test_in_testing_the_center_is_cropped_without_flips(mode: Mode) -> None:
     pixels = smooth(22, 31)
     step = preprocess(mode, training=False, flip=True)
     expected = as_image(resize(pixels, *step.scaled_size(22, 31)))
@@ -260,7 +261,7 @@ def test_otherwise_the_middle_is_cut_and_nothing_is_mirrored(mode: Mode) -> None
     assert all(torch.equal(image, expected) for image in windows(step, pixels, 20))
 
 
-def test_the_window_can_be_the_middle_in_training_too() -> None:
+def test_the_center_can_be_cropped_in_training_too() -> None:
     pixels = smooth(22, 31)
     whole = as_image(resize(pixels, 16, 23))
     images = windows(preprocess("scale_shortside_and_crop"), pixels, 40)
@@ -271,7 +272,7 @@ def test_the_window_can_be_the_middle_in_training_too() -> None:
     assert {place_of(image, whole) for image in windows(middle, pixels, 20)} == {(2, 5)}
 
 
-def test_torchs_own_numbers_are_left_alone() -> None:
+def test_the_global_generator_of_torch_is_not_used() -> None:
     before = torch.get_rng_state()
     windows(preprocess("resize_and_crop", flip=True), smooth(20, 20), 3)
     assert torch.equal(torch.get_rng_state(), before)

@@ -74,14 +74,13 @@ def test_images_without_partner_are_counted_and_named(tmp_path: Path) -> None:
         pairs(tmp_path)
     a, b = tmp_path / "trainA", tmp_path / "trainB"
     listed = [*(str(a / f"{number}.png") for number in range(4)), str(b / "6.png")]
-    assert str(caught.value) == (
-        f"data.root: images are matched by name, ignoring suffixes, and 4 in {a} and 4 in {b} have no partner: "
-        + ", ".join(listed)
-        + " and 3 more"
-    )
+    message = str(caught.value)
+    assert message.startswith("data.root: ")
+    assert f"4 in {a} and 4 in {b}" in message
+    assert message.endswith(f"{', '.join(listed)} and 3 more")
 
 
-def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_images_that_differ_only_in_suffix_are_refused(tmp_path: Path) -> None:
     for name in ("trainA/1.png", "trainA/1.jpg", "trainB/1.png"):
         save(tmp_path / name, noise())
     text = rf"^data\.root: {tmp_path}/trainA/1\.jpg and {tmp_path}/trainA/1\.png differ only in their suffixes"
@@ -171,7 +170,7 @@ def test_each_domain_has_its_range(tmp_path: Path) -> None:
         pairs(tmp_path, **keys, range=[0])
 
 
-def test_channels_that_do_not_fit_are_named_with_their_own_key(tmp_path: Path) -> None:
+def test_other_channels_are_refused_with_the_key_of_their_domain(tmp_path: Path) -> None:
     save(tmp_path / "trainA/1.npy", noise())
     save(tmp_path / "trainB/1.npy", noise(channels=2))
     with pytest.raises(ConfigError, match=r"trainB/1\.npy has 2 channels.*data\.channels_b=2"):
@@ -184,7 +183,7 @@ def test_an_image_smaller_than_the_crop_is_named(tmp_path: Path) -> None:
         pairs(tmp_path, preprocess="crop").item(0, 0)
 
 
-def test_other_names_are_another_fingerprint(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_names(tmp_path: Path) -> None:
     save_pair(tmp_path / "train/1.png")
     before = pairs(tmp_path).fingerprint
     assert pairs(tmp_path, direction="b_to_a").fingerprint == before

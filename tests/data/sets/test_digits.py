@@ -20,7 +20,7 @@ def images(dataset: Digits, count: int) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [16, 28, 32, 64, 128])
-def test_digits_come_in_any_size_white_on_black(size: int) -> None:
+def test_digits_of_any_size_are_white_on_black(size: int) -> None:
     digits = Digits(load_size=size, phase="test")
     some = images(digits, 100)
     assert some.shape == (100, 1, size, size)
@@ -36,13 +36,13 @@ def test_digits_come_in_any_size_white_on_black(size: int) -> None:
     torch.testing.assert_close(some.float().mean() * share, in_32, atol=1.0, rtol=0)
 
 
-def test_the_image_of_32_pixels_is_that_of_28_with_a_border_of_2() -> None:
+def test_32_pixels_are_28_with_a_border_of_2() -> None:
     small, padded = (images(Digits(load_size=size, phase="train"), 50) for size in (28, 32))
     assert torch.equal(padded[..., 2:-2, 2:-2], small)
     assert padded.sum() == small.sum()
 
 
-def test_4500_are_for_training_and_500_others_for_testing() -> None:
+def test_4500_digits_are_for_training_and_500_others_for_testing() -> None:
     train, test = Digits(load_size=28, phase="train"), Digits(load_size=28, phase="test")
     assert (len(train), len(test)) == (4500, 500)
     assert (len(train.labels), len(test.labels)) == (4500, 500)
@@ -51,7 +51,7 @@ def test_4500_are_for_training_and_500_others_for_testing() -> None:
 
 
 @pytest.mark.parametrize("phase", ["train", "test"])
-def test_every_class_is_there_about_as_often(phase: str) -> None:
+def test_classes_are_about_equally_frequent(phase: str) -> None:
     digits = Digits(load_size=28, phase=phase)
     counts = Counter(digits.labels)
     assert set(counts) == set(range(10))
@@ -60,12 +60,12 @@ def test_every_class_is_there_about_as_often(phase: str) -> None:
     assert digits.keys == {"image", "label"}
 
 
-def test_nothing_depends_on_the_items_seed() -> None:
+def test_items_do_not_depend_on_their_seed() -> None:
     digits = Digits(load_size=16, phase="train")
     assert torch.equal(digits.item(3, 1)["image"], digits.item(3, 2)["image"])
 
 
-def test_a_size_that_shows_no_digit_is_refused() -> None:
+def test_a_size_too_small_for_digits_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^data\.load_size: expected a whole number at least 8 .*, got 7$"):
         DATASETS.build({"mode": "digits", "load_size": 7}, phase="train")
 

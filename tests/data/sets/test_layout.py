@@ -62,7 +62,7 @@ def test_val_replaces_a_missing_test_and_no_other_phase(tmp_path: Path, layout: 
 
 
 @pytest.mark.parametrize("in_folders", [False, True])
-def test_a_root_without_phases_serves_them_all(tmp_path: Path, in_folders: bool) -> None:
+def test_a_root_without_phases_is_read_in_every_phase(tmp_path: Path, in_folders: bool) -> None:
     if in_folders:
         save(tmp_path / "A/1.png", noise())
         save(tmp_path / "B/1.jpg", noise())
@@ -75,7 +75,7 @@ def test_a_root_without_phases_serves_them_all(tmp_path: Path, in_folders: bool)
         assert not dataset.held_out
 
 
-def test_images_side_by_side_come_before_two_folders(tmp_path: Path) -> None:
+def test_images_side_by_side_are_preferred_to_two_folders(tmp_path: Path) -> None:
     lay(tmp_path, "trainA", "train", "folders.png", 0)
     (tmp_path / "train").mkdir()  # Ignored while it is empty.
     assert names(pairs(tmp_path)) == ["folders.png"]
@@ -99,7 +99,7 @@ def test_the_error_lists_the_expected_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "hint"), [("nowhere", ""), ("facades", "; gantrain data download facades fetches it")]
 )
-def test_a_missing_root_is_named_with_the_way_to_get_it(tmp_path: Path, name: str, hint: str) -> None:
+def test_a_missing_root_is_refused_with_the_download_command(tmp_path: Path, name: str, hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         pairs(tmp_path / name)
     assert str(caught.value) == f"data.root: there is no folder {tmp_path / name}{hint}"

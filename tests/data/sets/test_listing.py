@@ -11,7 +11,7 @@ from PIL import Image
 
 from gantrain.cli.main import main
 from gantrain.data.images.cache import Cache
-from gantrain.data.sets import single
+from gantrain.data.sets import layout
 from gantrain.data.sets.listing import read_list
 from gantrain.data.sets.single import SingleFolder
 from gantrain.errors import ConfigError
@@ -26,7 +26,7 @@ def paint(*names: str, root: str = "photos") -> None:
 
 
 def listed(text: str, *, phase: str = "train", **keys: Any) -> SingleFolder:
-    """The images of a list that holds this text."""
+    """The images of a list with this content."""
     Path("list.csv").write_text(text, encoding="utf-8")
     config = {"mode": "single", "root": "photos", "list": "list.csv", "channels": 1, "load_size": 16, "crop_size": 16}
     plain = {"preprocess": None, "range": None, "depth": "auto", "decoder": "exact"}
@@ -39,9 +39,9 @@ def shades(dataset: SingleFolder) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("heading", ["", "path\n", "\ufeffpath\r\n"])
-def test_the_images_are_those_of_the_list_in_its_order(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_read_in_the_order_of_the_list(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
     paint("a.png", "deep/er/b.png", "c, d.png", "é.png")
-    monkeypatch.setattr(single, "find_images", None)  # No folder is searched.
+    monkeypatch.setattr(layout, "find_images", None)  # No folder is searched.
     found = listed(f'{heading}é.png\ndeep/er/b.png\n\n"c, d.png"\n')
     assert shades(found) == [("é.png", 3), ("deep/er/b.png", 1), ("c, d.png", 2)]
     assert found.labels is None
@@ -61,20 +61,19 @@ def test_a_second_column_gives_labels() -> None:
 
 
 @pytest.mark.parametrize("heading", ["Path,Label", " path , LABEL", "PATH"])
-def test_a_heading_may_be_spelt_otherwise(heading: str) -> None:
+def test_a_header_may_have_capitals_and_spaces(heading: str) -> None:
     paint("1.png", "2.png")
     assert shades(listed(f"{heading}\n1.png,a\n2.png,b\n")) == [("1.png", 0), ("2.png", 1)]
 
 
 @pytest.mark.parametrize("heading", ["file,label", "filename,class", "image"])
-def test_a_heading_of_other_words_is_no_image(heading: str) -> None:
+def test_another_header_is_refused_with_the_valid_ones(heading: str) -> None:
     paint("1.png", "2.png")
     with pytest.raises(ConfigError) as error:
         listed(f"{heading}\n1.png,a\n2.png,b\n")
     name = heading.partition(",")[0]
-    assert str(error.value) == (
-        f"data.list: list.csv, line 1: there is no image photos/{name} (a header must be 'path' or 'path,label')"
-    )
+    for part in ("data.list: list.csv, line 1", f"no image photos/{name}", "'path' or 'path,label'"):
+        assert part in str(error.value)
 
 
 def test_the_first_image_may_have_no_suffix() -> None:
@@ -83,10 +82,10 @@ def test_the_first_image_may_have_no_suffix() -> None:
     assert shades(listed("1\n")) == [("1", 0)]
 
 
-def test_labels_that_are_numbers_are_sorted_by_number() -> None:
+def test_labels_are_in_natural_order() -> None:
     paint("1.png", "2.png", "3.png")
     assert listed("1.png,10\n2.png,9\n3.png,010").spec.class_names == ("9", "010", "10")
-    assert listed("1.png,10\n2.png,9\n3.png,x").spec.class_names == ("10", "9", "x")
+    assert listed("1.png,10\n2.png,9\n3.png,x").spec.class_names == ("9", "10", "x")
 
 
 def test_every_phase_reads_all_listed_images() -> None:
@@ -94,7 +93,7 @@ def test_every_phase_reads_all_listed_images() -> None:
     assert shades(listed("train/1.png\ntest/2.png", phase="test")) == shades(listed("train/1.png\ntest/2.png"))
 
 
-def test_the_list_is_looked_for_in_the_folder_first() -> None:
+def test_a_list_in_the_folder_comes_first() -> None:
     paint("1.png", "2.png")
     Path("photos/list.csv").write_text("2.png\n")
     assert shades(listed("1.png\n")) == [("2.png", 1)]
@@ -102,20 +101,20 @@ def test_the_list_is_looked_for_in_the_folder_first() -> None:
     assert shades(listed("1.png\n")) == [("1.png", 0)]
 
 
-def test_other_images_have_another_fingerprint() -> None:
+def test_the_fingerprint_depends_on_the_images() -> None:
     paint("1.png", "2.png")
     one = listed("1.png\n2.png").fingerprint
     assert one == listed("path\n1.png\n2.png\n").fingerprint != listed("2.png\n1.png").fingerprint
 
 
-def test_other_labels_have_another_fingerprint() -> None:
+def test_the_fingerprint_depends_on_the_labels() -> None:
     paint("1.png", "2.png")
     one = listed("1.png,cat\n2.png,dog\n").fingerprint
     assert one == listed("path,label\n1.png, cat\n2.png, dog\n").fingerprint  # Spaces are not part of a label.
     assert len({one, listed("1.png,dog\n2.png,cat\n").fingerprint, listed("1.png\n2.png\n").fingerprint}) == 3
 
 
-def test_the_stamp_tells_of_changed_files() -> None:
+def test_the_stamp_changes_with_the_files() -> None:
     paint("1.png", "2.png")
     source = listed("1.png\n2.png").readers["image"].source
     stamps = [source.stamp([0, 1]), source.stamp([0, 1])]
@@ -128,7 +127,7 @@ def test_the_stamp_tells_of_changed_files() -> None:
 
 
 @pytest.mark.parametrize("cache", ["off", "auto"])
-def test_files_that_no_epoch_reads_are_not_even_looked_at(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_no_epoch_reads_are_not_checked(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     paint("1.png", "2.png")
     found = listed("".join(f"{number}.png\n" for number in range(1, 100))).first(2)
     asked: list[str] = []
@@ -138,7 +137,7 @@ def test_files_that_no_epoch_reads_are_not_even_looked_at(cache: str, monkeypatc
     assert sorted(name for name in asked if name.endswith(".png")) == {"off": [], "auto": ["1.png", "2.png"]}[cache]
 
 
-def test_a_million_names_are_one_object_to_a_worker() -> None:
+def test_the_names_are_a_single_object_for_workers() -> None:
     Path("photos").mkdir()
     Path("list.csv").write_text("".join(f"{number:08}.png\n" for number in range(100_000)))
     source, _, _ = read_list(Path("photos"), "list.csv")
@@ -167,7 +166,7 @@ def test_a_missing_file_is_named_when_it_is_read() -> None:
         ("1.png,\n2.png,a\n", "line 2: either all images have a label or none"),
     ],
 )
-def test_a_row_that_is_none_is_named_by_its_line(text: str, reason: str) -> None:
+def test_an_invalid_row_is_named_by_its_line(text: str, reason: str) -> None:
     paint("1.png", "2.png")
     with pytest.raises(ConfigError) as error:
         listed(text)

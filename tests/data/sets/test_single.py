@@ -27,7 +27,7 @@ def test_images_are_found_at_any_depth_in_the_order_of_their_paths(tmp_path: Pat
 
 
 @pytest.mark.parametrize("extension", FORMATS)
-def test_every_format_is_read_whatever_the_case_of_its_extension(tmp_path: Path, extension: str) -> None:
+def test_every_format_is_read_with_extensions_of_any_case(tmp_path: Path, extension: str) -> None:
     paint(tmp_path / f"image.{extension}")
     found = folder(tmp_path)
     assert len(found) == 1
@@ -37,7 +37,7 @@ def test_every_format_is_read_whatever_the_case_of_its_extension(tmp_path: Path,
     assert colour(pixels) == pytest.approx([10, 120, 240], abs=4)  # JPEG and WebP are lossy.
 
 
-def test_sub_folders_that_hold_every_image_are_the_classes(tmp_path: Path) -> None:
+def test_sub_folders_are_classes_if_they_contain_every_image(tmp_path: Path) -> None:
     for name in ("dog/1.png", "cat/2.png", "cat/kittens/3.png", "dog/0.png"):
         paint(tmp_path / name)
     found = folder(tmp_path)
@@ -54,7 +54,7 @@ def test_sub_folders_that_hold_every_image_are_the_classes(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("names", [("cat/1.png", "dog/2.png", "3.png"), ("cat/1.png", "cat/2.png")])
-def test_one_sub_folder_or_an_image_outside_makes_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_one_sub_folder_or_an_image_outside_gives_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         paint(tmp_path / name)
     assert folder(tmp_path).labels is None
@@ -120,7 +120,7 @@ def test_a_test_image_of_an_unknown_class_is_refused_by_name(tmp_path: Path, str
         folder(tmp_path, phase="test")
 
 
-def test_classes_of_test_images_alone_are_none(tmp_path: Path) -> None:
+def test_classes_of_test_images_alone_are_ignored(tmp_path: Path) -> None:
     for name in ("train/1.png", "test/cat/2.png", "test/dog/3.png"):
         paint(tmp_path / name)
     assert folder(tmp_path, phase="test").labels is None
@@ -131,14 +131,16 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         folder(tmp_path / "nowhere")
 
 
-def test_a_folder_without_images_is_named_with_what_was_looked_for(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused_with_the_formats(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(ConfigError, match=rf"^data\.root: no image in {tmp_path} \(looked for .*\.png.*\.webp\)$"):
+    with pytest.raises(
+        ConfigError, match=rf"^data\.root: no image in {tmp_path} \(looked for .*\.png.*; found: \.txt \(1\)\)$"
+    ):
         folder(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"this is no image", b"", "half"])
-def test_a_broken_image_is_named(tmp_path: Path, content: bytes | str) -> None:
+def test_a_corrupt_image_is_named(tmp_path: Path, content: bytes | str) -> None:
     path = tmp_path / "broken.png"
     if content == "half":
         save(path, noise(32, 32))

@@ -16,7 +16,7 @@ from torch import Tensor
 from gantrain.errors import ConfigError
 
 
-def test_gray_and_colour_images_become_what_is_asked_for(tmp_path: Path) -> None:
+def test_images_get_the_requested_channels(tmp_path: Path) -> None:
     paint(tmp_path / "colour.png", (10, 120, 240))
     paint(tmp_path / "gray.png", 77, mode="L")
     paint(tmp_path / "palette.png", 3, mode="P")
@@ -32,7 +32,7 @@ def test_gray_and_colour_images_become_what_is_asked_for(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("extension", ["png", "tif"])
-def test_16_bit_gray_asked_for_in_8_bits_is_scaled_not_clipped(tmp_path: Path, extension: str) -> None:
+def test_16_bit_gray_is_scaled_to_8_bits_not_clipped(tmp_path: Path, extension: str) -> None:
     values = torch.tensor([0, 257, 257 * 100, 257 * 100 + 100, 257 * 254, 65535], dtype=torch.int32)
     pixels = values.to(torch.uint16).repeat_interleave(4)[None].expand(16, -1)
     Image.fromarray(np.ascontiguousarray(pixels.numpy())).save(tmp_path / f"deep.{extension}")
@@ -41,7 +41,7 @@ def test_16_bit_gray_asked_for_in_8_bits_is_scaled_not_clipped(tmp_path: Path, e
     assert row[8] == 100
 
 
-def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
+def test_transparent_images_get_a_white_background(tmp_path: Path) -> None:
     paint(tmp_path / "a_clear.png", (0, 0, 0, 0), mode="RGBA")
     paint(tmp_path / "b_half.png", (0, 0, 200, 128), mode="RGBA")
     paint(tmp_path / "c_solid.png", (10, 20, 30, 255), mode="RGBA")
@@ -95,7 +95,7 @@ def test_the_shorter_side_becomes_load_size_and_the_center_is_cropped(tmp_path: 
         ({"channels": 0}, r"data\.channels: expected a whole number at least 1, got 0"),
     ],
 )
-def test_a_size_that_does_not_fit_is_refused(tmp_path: Path, keys: dict[str, Any], text: str) -> None:
+def test_an_invalid_size_is_refused(tmp_path: Path, keys: dict[str, Any], text: str) -> None:
     paint(tmp_path / "1.png")
     with pytest.raises(ConfigError, match=f"^{text}$"):
         folder(tmp_path, **keys)
@@ -110,7 +110,7 @@ def place_of(crop: Tensor, whole: Tensor) -> tuple[int, int]:
     return row, column
 
 
-def test_a_random_crop_depends_on_the_seed_alone_and_reaches_every_place(tmp_path: Path) -> None:
+def test_a_random_crop_depends_only_on_the_seed(tmp_path: Path) -> None:
     save(tmp_path / "image.png", noise(8, 10))
     whole = noise(8, 10).permute(2, 0, 1)
     found = folder(tmp_path, load_size=8, crop_size=6, crop="random")
@@ -122,7 +122,7 @@ def test_a_random_crop_depends_on_the_seed_alone_and_reaches_every_place(tmp_pat
     assert places == {(row, column) for row in range(3) for column in range(5)}
 
 
-def test_about_half_of_the_images_are_mirrored_by_the_seed_alone(tmp_path: Path) -> None:
+def test_half_of_the_images_are_flipped_by_the_seed_alone(tmp_path: Path) -> None:
     save(tmp_path / "image.png", noise(8, 8))
     plain = noise(8, 8).permute(2, 0, 1)
     found = folder(tmp_path, load_size=8, crop_size=8, flip=True)
@@ -148,21 +148,21 @@ def test_flip_and_crop_are_independent(tmp_path: Path) -> None:
     assert len(outcomes) == 8
 
 
-def test_nothing_is_taken_from_torchs_own_numbers(tmp_path: Path) -> None:
+def test_the_global_generator_of_torch_is_not_used(tmp_path: Path) -> None:
     save(tmp_path / "image.png", noise(8, 8))
     before = torch.get_rng_state()
     image(folder(tmp_path, load_size=8, crop_size=6, crop="random", flip=True), seed=4)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_in_testing_the_middle_is_cut_and_nothing_is_mirrored(tmp_path: Path) -> None:
+def test_in_testing_the_center_is_cropped_without_flips(tmp_path: Path) -> None:
     save(tmp_path / "image.png", noise(8, 10))
     found = folder(tmp_path, phase="test", load_size=8, crop_size=6, crop="random", flip=True)
     expected = noise(8, 10).permute(2, 0, 1)[:, 1:7, 2:8]
     assert all(torch.equal(image(found, seed=seed), expected) for seed in range(20))
 
 
-def test_a_named_way_of_preprocessing_takes_the_place_of_the_usual_one(tmp_path: Path) -> None:
+def test_preprocess_replaces_the_default(tmp_path: Path) -> None:
     save(tmp_path / "1.png", noise(20, 30))
     original = Image.open(tmp_path / "1.png")
     keys = {"preprocess": "resize_and_crop", "load_size": [12, 16], "crop_size": [10, 14]}
@@ -185,7 +185,7 @@ def test_testing_scales_as_training_unless_preprocess_is_given(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("phase", ["train", "test"])
-def test_16_bits_stay_16_bits(tmp_path: Path, phase: str) -> None:
+def test_16_bit_images_stay_16_bit(tmp_path: Path, phase: str) -> None:
     pixels = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257 + 1
     Image.fromarray(pixels).save(tmp_path / "1.png")
     dataset = folder(tmp_path, channels=1, phase=phase)
@@ -205,7 +205,7 @@ def test_arrays_of_floats_are_read_by_their_range(tmp_path: Path) -> None:
         folder(tmp_path, channels=5)
 
 
-def test_four_channels_are_taken_as_they_are_stored(tmp_path: Path) -> None:
+def test_four_channels_are_not_converted(tmp_path: Path) -> None:
     four = torch.cat([noise(16, 16), noise(16, 16, 1)[..., :1]], dim=2)
     save(tmp_path / "1.png", four)
     assert torch.equal(image(folder(tmp_path, channels=4)), four.permute(2, 0, 1))

@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,7 @@ from sharded import Members, digits, made, names, names_in, pack, png, refusal, 
 from gantrain.errors import ConfigError
 from gantrain.inference.translate import ImageFolder
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of indices, which does not exist yet."""
-    place = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("GANTRAIN_CACHE", str(place))
-    return place / "shards"
+pytestmark = pytest.mark.usefixtures("shard_indices")
 
 
 # ---- samples
@@ -68,7 +63,7 @@ def test_files_of_a_sample_share_the_name_up_to_the_first_dot(tmp_path: Path) ->
     assert whole.readers["image"].source.index.unread == {".json": 1, ".seg.png": 1, ".npy": 1, "README": 1}
 
 
-def test_an_array_is_an_image_if_there_is_no_other(tmp_path: Path) -> None:
+def test_an_array_is_an_image_if_the_sample_has_no_other(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
     file = io.BytesIO()
     np.save(file, pixels)
@@ -87,7 +82,7 @@ def test_every_format_of_tar_and_every_name_is_read(tmp_path: Path, format: int)
 
 
 @pytest.mark.parametrize("options", [[], ["--format=ustar"], ["--format=v7"], ["--format=oldgnu"], ["-b", "1"]])
-def test_what_the_program_tar_writes_is_read(tmp_path: Path, options: list[str]) -> None:
+def test_archives_of_gnu_tar_are_read(tmp_path: Path, options: list[str]) -> None:
     for number in range(9):
         path = tmp_path / f"in/{number % 2}/{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +95,7 @@ def test_what_the_program_tar_writes_is_read(tmp_path: Path, options: list[str])
     assert whole.labels == [0, 2, 1, 0, 2, 1, 0, 2, 1]
 
 
-def test_names_outside_the_folder_write_nothing_there(tmp_path: Path) -> None:
+def test_names_outside_the_folder_create_no_files(tmp_path: Path) -> None:
     odd = ["../../1.png", "/1.png", "1.png", "a/../../1.png", "a//1.png", ".../1.png", "\udcff.png"]
     root = pack(tmp_path / "deep/x.tar", [(name, png(number)) for number, name in enumerate(odd)])
     whole = shards(root, crop_size=28, flip=False)
@@ -164,7 +159,7 @@ def test_invalid_samples_are_named(tmp_path: Path, members: Members, reason: str
         ("sparse", "is a sparse file: pack the shard without"),
     ],
 )
-def test_members_without_content_of_their_own_are_refused(tmp_path: Path, kind: str, reason: str) -> None:
+def test_links_and_sparse_files_are_refused(tmp_path: Path, kind: str, reason: str) -> None:
     (tmp_path / "1.png").write_bytes(png(0))
     if kind == "sym":
         (tmp_path / "2.png").symlink_to("1.png")
@@ -189,17 +184,17 @@ def test_tars_joined_to_one_file_are_refused(tmp_path: Path) -> None:
     joined.parent.mkdir()
     joined.write_bytes(b"".join(parts))
     where = len(parts[0].rstrip(b"\0")) // 512 * 512 + 512
-    said = refusal(joined)
-    assert said.startswith(f"data.root: the shard {joined} continues after its end mark at byte {where:,}")
-    assert "keep each in a separate file" in said
-    joined.write_bytes(parts[0] + bytes(1 << 20))  # zeros, as tar -b adds them
+    message = refusal(joined)
+    for part in ("data.root: ", f"{joined} continues after its end mark", f"byte {where:,}", "separate file"):
+        assert part in message
+    joined.write_bytes(parts[0] + bytes(1 << 20))  # tar -b appends zeros.
     assert len(shards(joined)) == 4
 
 
 # ---- corrupt shards
 
 
-def test_a_truncated_shard_is_refused(tmp_path: Path, folder: Path) -> None:
+def test_a_truncated_shard_is_refused(tmp_path: Path, shard_indices: Path) -> None:
     whole = pack(tmp_path / "x.tar", samples(range(3))).read_bytes()
     end = len(whole.rstrip(b"\0"))
     end += -end % 512  # from there on, there are zeros: 1024 of them are the end mark, the first of which is needed
@@ -207,7 +202,7 @@ def test_a_truncated_shard_is_refused(tmp_path: Path, folder: Path) -> None:
         (tmp_path / "x.tar").write_bytes(whole[:size])
         found = refusal(tmp_path)
         assert re.search(rf"x\.tar is (truncated, .* missing after {size:,} bytes$|not a tar file)", found)
-    assert [*folder.iterdir()] == []
+    assert [*shard_indices.iterdir()] == []
     (tmp_path / "x.tar").write_bytes(whole[: end + 512])
     assert len(shards(tmp_path)) == 3
 
@@ -227,7 +222,7 @@ def test_a_corrupt_header_is_refused(tmp_path: Path) -> None:
 
 def test_invalid_sizes_and_names_are_refused(tmp_path: Path) -> None:
     path = pack(tmp_path / "x.tar", samples([0, 1]))
-    for size in (-1, -512, -1024, -2048):  # some of which point back
+    for size in (-1, -512, -1024, -2048):  # Some of these point back.
         damaged = bytearray(path.read_bytes())
         damaged[1024 + 124 : 1024 + 136] = (256**12 + size).to_bytes(12, "big")
         damaged[1024 + 148 : 1024 + 156] = b" " * 8
@@ -253,7 +248,7 @@ def test_any_garbage_is_refused_in_one_line_or_read(tmp_path: Path) -> None:
         start = 512 * random.integers(0, 4)
         places = random.integers(start, start + 512, random.integers(1, 8))
         garbled[places] = random.integers(0, 256, len(places))
-        for header in range(0, 2048, 512):  # else hardly any garbage came through
+        for header in range(0, 2048, 512):  # Otherwise, hardly any garbage would be read.
             block = garbled[header : header + 512]
             block[148:156] = 32
             block[148:156] = np.frombuffer(b"%06o\0 " % block.sum(), np.uint8)
@@ -266,3 +261,54 @@ def test_any_garbage_is_refused_in_one_line_or_read(tmp_path: Path) -> None:
     assert len(read) > 2
     assert not [reason for reason in refused if "\n" in reason or not reason.startswith("data.root: ")]
     assert max(map(len, read)) <= 3
+
+
+def header(kind: bytes, size: int, name: str = "1.png") -> bytes:
+    """A header block of any type and size."""
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    block = bytearray(member.tobuf(tarfile.GNU_FORMAT)[:512])
+    block[124:136] = b"%011o\0" % size if size < 8**11 else b"\x80" + size.to_bytes(11, "big")
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def pax(**fields: str) -> bytes:
+    """A pax header with its records."""
+    records = b""
+    for key, value in fields.items():
+        text = f" {key}={value}\n"
+        length = next(n for n in range(len(text), len(text) + 9) if n == len(f"{n}{text}"))
+        records += f"{length}{text}".encode()
+    return header(tarfile.XHDTYPE, len(records)) + records + bytes(-len(records) % 512)
+
+
+HOSTILE = {
+    **{f"a pax size of {size:.3g}": pax(size=str(size)) + header(b"0", 0) for size in (2**40, 2**63, 2**64, 10**30)},
+    "a pax size of 5000 digits": pax(size="9" * 5000) + header(b"0", 3) + b"abc" + bytes(509),
+    "a size of 2^80": header(b"0", 2**80),
+    **{f"8 GB of holes of type {kind.decode()}": header(kind, 8 << 30) for kind in (b"L", b"K", b"x", b"g", b"X")},
+    "a chain of long names": header(b"L", 0) * 4000,
+    "a chain of pax headers": pax(comment="x") * 4000,
+    "a chain of global headers": header(b"g", 0) * 4000,
+    "a sparse map without an end": header(b"S", 0) + b"\xff" * 4096,
+    "a sparse map of 10^9": pax(**{"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}) + header(b"0", 512) + b"9" * 512,
+}
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_headers_are_refused_in_a_short_line(tmp_path: Path, content: bytes, first: bool) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes((b"" if first else header(b"0", 0, "0.txt")) + content)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + (9 << 30))
+    tracemalloc.start()
+    try:
+        message = refusal(path)
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
+    assert str(path) in message
+    assert len(message) < 700

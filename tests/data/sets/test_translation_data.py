@@ -24,7 +24,7 @@ def paint(path: Path, size: tuple[int, int], seed: int = 0) -> None:
 
 @pytest.fixture
 def two_folders(workplace: Path) -> list[str]:
-    """Images of 64 x 64 in the layout of unpaired data, and the overrides that lead there."""
+    """Images of 64 x 64 in the layout of unpaired data, and the overrides that select them."""
     for number, folder in enumerate(("trainA", "trainB", "testA", "testB")):
         for image in range(2):
             paint(workplace / "two" / folder / f"{image}.png", (64, 64), seed=10 * number + image)
@@ -33,7 +33,7 @@ def two_folders(workplace: Path) -> list[str]:
 
 @pytest.fixture
 def pairs(workplace: Path) -> list[str]:
-    """Pairs side by side, 64 wide and 64, 72 and 80 high, and the overrides that lead there."""
+    """Pairs side by side, 64 wide and 64, 72 and 80 high, and the overrides that select them."""
     for number in range(3):
         paint(workplace / "pairs/train" / f"{number}.png", (128, 64 + 8 * number), seed=number)
     return ["data=aligned", "data.root=pairs"]
@@ -47,7 +47,7 @@ def refusal(capsys, *typed: str) -> str:
     return message.strip().splitlines()[-1]
 
 
-def test_a_model_of_pairs_refuses_images_without(two_folders: list[str], capsys) -> None:
+def test_a_model_of_pairs_refuses_unpaired_images(two_folders: list[str], capsys) -> None:
     small = ["data.load_size=32", "data.crop_size=32"]
     message = refusal(capsys, "model=pix2pix", *two_folders, *small)
     assert "needs pairs" in message
@@ -57,7 +57,7 @@ def test_a_model_of_pairs_refuses_images_without(two_folders: list[str], capsys)
     assert main(["train", "model=pix2pix", *two_folders, *small, "data.serial=true", *TYPED]) == 0
 
 
-def test_images_that_are_not_cut_size_the_networks_by_the_first_of_them(two_folders: list[str]) -> None:
+def test_uncropped_images_size_the_networks_by_the_first_image(two_folders: list[str]) -> None:
     typed = ["model=cyclegan", *two_folders, "data.preprocess=none", "network.generator.blocks=1"]
     assert main(["train", *typed, *TYPED, "data.crop_size=31"]) == 0  # Nothing is cropped to 31.
     assert (newest("run")["spec"]["height"], newest("run")["spec"]["width"]) == (64, 64)
@@ -77,13 +77,13 @@ def test_images_of_different_sizes_in_one_batch_are_named(pairs: list[str], caps
     assert "(80 x 64 and 80 x 64)" in message
 
 
-def test_colorization_of_ones_own_images_has_the_sizes_of_the_reference(capsys) -> None:
+def test_colorization_has_the_image_sizes_of_the_reference(capsys) -> None:
     assert main(["train", "model=colorization", "data=single", "data.root=x", "--cfg", "job"]) == 0
     data = OmegaConf.create(capsys.readouterr().out).data
     assert (data.preprocess, data.load_size, data.crop_size) == ("resize_and_crop", 286, 256)
 
 
-def test_options_in_the_style_of_other_programs_are_answered_with_ours(capsys) -> None:
+def test_options_in_other_styles_are_refused_with_the_valid_key(capsys) -> None:
     assert main(["train", "--dataroot", "x"]) == 2
     assert "data.root=FOLDER" in capsys.readouterr().err
     assert main(["train", "--multrun"]) == 2

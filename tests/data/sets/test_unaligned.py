@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from batches import batches
 from PIL import Image
 
 from gantrain.data.sets.unaligned import Unaligned
-from gantrain.data.stream import BatchStream
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
 
 
 def save(path: Path, value: int = 0, size: int = 8) -> None:
-    """A gray image, its left half of that value."""
+    """A gray image whose left half has this value."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.full((size, size), 255, np.uint8)
     pixels[:, : size // 2] = value
@@ -59,7 +58,7 @@ def numbers(dataset: Any, key: str, *, seed: int = 0) -> list[int]:
 
 @pytest.mark.parametrize(("count_a", "count_b"), [(3, 5), (5, 3), (4, 4)])
 @pytest.mark.parametrize("phase", ["train", "test"])
-def test_an_epoch_goes_through_the_larger_set(tmp_path: Path, count_a: int, count_b: int, phase: str) -> None:
+def test_an_epoch_has_the_size_of_the_larger_domain(tmp_path: Path, count_a: int, count_b: int, phase: str) -> None:
     fill(tmp_path, count_a, count_b, phase)
     dataset = domains(tmp_path, phase=phase)
     assert len(dataset) == max(count_a, count_b)
@@ -68,7 +67,7 @@ def test_an_epoch_goes_through_the_larger_set(tmp_path: Path, count_a: int, coun
 
 
 @pytest.mark.parametrize(("count_a", "count_b"), [(3, 5), (5, 3)])
-def test_outside_training_images_of_the_same_number_meet(tmp_path: Path, count_a: int, count_b: int) -> None:
+def test_test_images_are_paired_by_number(tmp_path: Path, count_a: int, count_b: int) -> None:
     for phase in ("test", "val"):
         fill(tmp_path, count_a, count_b, phase)
         for seed in (0, 1):
@@ -106,26 +105,16 @@ def test_serial_training_pairs_by_number_and_keeps_the_order(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("serial", [False, True])
-def test_a_stream_goes_through_all_images_of_the_larger_set(tmp_path: Path, serial: bool) -> None:
+def test_an_epoch_reads_all_images_of_the_larger_domain(tmp_path: Path, serial: bool) -> None:
     fill(tmp_path, 5, 3)
-    device = torch.device("cpu")
-    stream = BatchStream(
-        domains(tmp_path, serial=serial),
-        batch_size=5,
-        seed=0,
-        num_workers=0,
-        device=device,
-        dtype=torch.float32,
-        channels_last=False,
-    )
-    epochs = [batch["name"] for batch in islice(stream, 4)]
+    epochs = [batch["name"] for batch in batches(domains(tmp_path, serial=serial), count=4)]
     in_order = [f"{number}.png" for number in range(5)]
     assert all(sorted(epoch) == in_order for epoch in epochs)
     assert all(epoch == in_order for epoch in epochs) == serial
 
 
 @pytest.mark.parametrize("phase", ["train", "test"])
-def test_of_a_domain_every_image_comes_exactly_once(tmp_path: Path, phase: str) -> None:
+def test_a_single_domain_has_every_image_once(tmp_path: Path, phase: str) -> None:
     fill(tmp_path, 3, 5, phase)
     whole = domains(tmp_path, phase=phase)
     for key, count in (("a", 3), ("b", 5)):
@@ -141,14 +130,14 @@ def test_of_a_domain_every_image_comes_exactly_once(tmp_path: Path, phase: str) 
     assert whole.of_domain("a").fingerprint != whole.of_domain("b").fingerprint
 
 
-def test_one_domain_has_the_images_of_both(tmp_path: Path) -> None:
+def test_items_of_one_domain_equal_those_of_the_pairs(tmp_path: Path) -> None:
     fill(tmp_path, 3, 5, "test")
     whole = domains(tmp_path, phase="test", crop_size=5, load_size=6)
     for key in ("a", "b"):
         assert torch.equal(whole.of_domain(key).item(2, 0)[key], whole.item(2, 7)[key])
 
 
-def test_the_two_images_are_cut_and_mirrored_each_for_itself(tmp_path: Path) -> None:
+def test_both_images_are_cropped_and_flipped_independently(tmp_path: Path) -> None:
     ramp = np.arange(8 * 8, dtype=np.uint8).reshape(8, 8)
     for name in ("trainA/1.png", "trainB/1.png"):
         (tmp_path / name).parent.mkdir()
@@ -194,7 +183,7 @@ def test_every_layout_is_found_and_val_replaces_a_missing_test(tmp_path: Path, l
     assert numbers(domains(tmp_path, phase="test"), "b") == [3]
 
 
-def test_two_folders_without_phases_serve_them_all(tmp_path: Path) -> None:
+def test_two_folders_without_phases_are_read_in_every_phase(tmp_path: Path) -> None:
     save(tmp_path / "A/1.png", 1)
     save(tmp_path / "B/2.png", 2)
     for phase in ("train", "test"):
@@ -209,10 +198,8 @@ def test_the_error_lists_the_expected_folders(tmp_path: Path) -> None:
     save(tmp_path / "1.png")
     with pytest.raises(ConfigError) as caught:
         domains(tmp_path)
-    assert str(caught.value) == (
-        f"data.root: nothing for the phase train in {tmp_path} "
-        "(looked for trainA + trainB; A/train + B/train; train/A + train/B)"
-    )
+    for part in ("data.root: ", "train", f"{tmp_path}", "trainA + trainB; A/train + B/train; train/A + train/B"):
+        assert part in str(caught.value)
     with pytest.raises(ConfigError, match=r"/horse2zebra; gantrain data download horse2zebra fetches it$"):
         domains(tmp_path / "horse2zebra")
     (tmp_path / "trainB").mkdir()
@@ -220,7 +207,7 @@ def test_the_error_lists_the_expected_folders(tmp_path: Path) -> None:
         domains(tmp_path)
 
 
-def test_other_names_in_either_domain_are_another_fingerprint(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_names_of_both_domains(tmp_path: Path) -> None:
     fill(tmp_path, 2, 2)
     prints = {domains(tmp_path).fingerprint}
     (tmp_path / "trainB/sub/0.png").rename(tmp_path / "trainB/sub/9.png")
@@ -230,7 +217,7 @@ def test_other_names_in_either_domain_are_another_fingerprint(tmp_path: Path) ->
     assert len(prints) == 3
 
 
-def test_max_size_takes_the_first_images_of_both_sets(tmp_path: Path) -> None:
+def test_max_size_selects_the_first_images_of_both_domains(tmp_path: Path) -> None:
     fill(tmp_path, 12, 11)
     first = domains(tmp_path).first(3)
     # Sorted by name: 0, 1, 10, ...
@@ -240,7 +227,7 @@ def test_max_size_takes_the_first_images_of_both_sets(tmp_path: Path) -> None:
     assert len(domains(tmp_path).first(99)) == 12
 
 
-def test_a_fraction_is_drawn_from_either_set(tmp_path: Path) -> None:
+def test_a_fraction_is_drawn_from_each_domain(tmp_path: Path) -> None:
     fill(tmp_path, 12, 6)
     part = domains(tmp_path).sample(0.5, seed=1)
     of = {domain: numbers(part.of_domain(domain), domain) for domain in ("a", "b")}

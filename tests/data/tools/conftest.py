@@ -47,12 +47,12 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
-    def answer(name: str, body: bytes | None, *, says: int | None = -1, tag: str = "", part: float = 1.0) -> str:
+    def answer(name: str, body: bytes | None, *, length: int | None = -1, tag: str = "", part: float = 1.0) -> str:
         path = "/" + NAMES[name].rpartition("/")[2]
         address = f"http://127.0.0.1:{server.server_port}{path}"
         monkeypatch.setitem(NAMES, name, address)
         if body is not None:
-            answers[path] = body, len(body) if says == -1 else says, tag, part
+            answers[path] = body, len(body) if length == -1 else length, tag, part
         return address
 
     yield answer

@@ -34,7 +34,7 @@ def test_a_valid_data_set_is_counted_and_measured() -> None:
     assert printed.endswith("page: results/data_unaligned/index.html\n")
 
 
-def test_of_what_is_cached_each_mode_and_depth_has_its_size() -> None:
+def test_the_size_of_a_cache_depends_on_mode_and_depth() -> None:
     for number in range(2):
         save(f"gray/{number}.png", number, size=(16, 24), channels=1, depth=np.uint16)
     # A shorter side of 8 gives 8 x 12 values of two bytes.
@@ -53,7 +53,7 @@ def test_of_what_is_cached_each_mode_and_depth_has_its_size() -> None:
     assert row(printed, "cached, disk or memory") == ["512 B"]
 
 
-def test_images_left_out_by_training_do_not_stop_it_if_they_are_few() -> None:
+def test_few_bad_images_that_training_skips_do_not_stop_it() -> None:
     for number in range(20):
         save(f"set/{number}.png", number)
     Path("set/broken.png").write_bytes(b"")
@@ -89,7 +89,7 @@ def test_too_many_consecutive_bad_images_stop_training(monkeypatch: pytest.Monke
         assert check(*words)[0] == status
 
 
-def test_bad_test_images_are_left_out_as_long_as_one_is_good() -> None:
+def test_bad_test_images_are_skipped_if_any_is_good() -> None:
     two_domains()
     words = ["data=unaligned", "data.root=set", "data.on_error=skip", *SMALL]
     for number, status in ((0, 0), (1, 0), (2, 1)):
@@ -97,7 +97,7 @@ def test_bad_test_images_are_left_out_as_long_as_one_is_good() -> None:
         assert check(*words)[0] == status
 
 
-def test_pairs_that_would_come_out_at_different_sizes_are_named() -> None:
+def test_pairs_that_would_get_different_sizes_are_named() -> None:
     for number in range(3):
         save(f"set/A/{number}.png", number)
         save(f"set/B/{number}.png", 10 + number, size=(10, 12 + 6 * (number == 1)))
@@ -121,7 +121,8 @@ def test_images_smaller_than_the_crop_stop_training_unless_scaled_up() -> None:
     status, printed = check(*words, "data.preprocess=crop")
     assert status == 1
     (complaint,) = findings(printed)["would stop training: train: images that can't be cropped: 1"]
-    assert complaint.startswith("set/1.png ([6, 12] pixels) is smaller than data.crop_size ([8, 8])")
+    for part in ("set/1.png ([6, 12] pixels)", "data.crop_size ([8, 8])"):
+        assert part in complaint
     status, printed = check(*words)
     assert status == 0
     line = "warning: train: images smaller than data.crop_size, which are scaled up: 1"
@@ -146,7 +147,7 @@ def test_images_of_different_sizes_need_a_batch_size_of_1() -> None:
 
 
 @pytest.mark.parametrize("data", ["single", "unaligned"])
-def test_a_cache_beyond_its_limit_stops_training_if_it_was_asked_for(data: str) -> None:
+def test_a_requested_cache_beyond_its_limit_stops_training(data: str) -> None:
     two_domains()  # 8 x 8 x 3 bytes each
     words = [f"data={data}", "data.root=" + ("set/trainA" if data == "single" else "set"), *SMALL, "data.batch_size=1"]
     words += ["data.preprocess=resize_and_crop"]
@@ -185,7 +186,7 @@ def test_duplicates_are_found_within_and_between_parts() -> None:
     }
 
 
-def test_classes_are_counted_and_a_rare_one_is_mentioned() -> None:
+def test_classes_are_counted_and_a_rare_one_is_reported() -> None:
     for phase, counts in (("train", {"cat": 20, "dog": 2}), ("test", {"cat": 1, "dog": 2})):
         for name, count in counts.items():
             for number in range(count):

@@ -72,7 +72,7 @@ def test_images_that_differ_only_in_their_suffixes_are_named() -> None:
     assert findings(printed)[line] == ["set/A/1.bmp and set/A/1.png"]
 
 
-def test_depths_that_do_not_fit_and_a_missing_range_are_found() -> None:
+def test_unsuitable_depths_and_a_missing_range_are_found() -> None:
     save("set/0.png", 0, channels=1)
     save("set/1.png", 1, channels=1, depth=np.uint16)
     words = ["data=single", "data.root=set", "data.channels=1", *SMALL]
@@ -121,16 +121,16 @@ def test_an_empty_phase_stops_training() -> None:
     assert printed.startswith("gantrain: data.root: no image in empty")
 
 
-def test_missing_test_images_and_files_of_other_kinds_are_mentioned() -> None:
+def test_missing_test_images_and_other_files_are_reported() -> None:
     save("set/A/1.png", 1)
     save("set/B/1.png", 2)
-    for name in ("A/1.gif", "A/2.gif", "B/notes.txt", "B/.hidden"):
+    for name in ("A/1.xcf", "A/2.xcf", "B/notes.txt", "B/.hidden"):
         Path(f"set/{name}").write_bytes(b"x")
     status, printed = check("data=unaligned", "data.root=set", *SMALL)
     assert status == 0
     assert list(findings(printed)) == [
         "warning: there are no other images to test on: pages will show training images",
-        "warning: files that are not read because of their extensions: .gif (2), .txt (1)",
+        "warning: files that are not read because of their extensions: .xcf (2), .txt (1)",
     ]
 
 

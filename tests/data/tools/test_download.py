@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,26 +51,26 @@ def test_domains_named_like_pairs_have_a_separate_folder(serve) -> None:
     assert files(Path("datasets")) == {name.replace("maps", "maps_unaligned") for name in names}
 
 
-def test_an_archive_without_a_folder_around_its_phases_is_taken_too(serve) -> None:
+def test_an_archive_may_have_its_phases_at_the_top(serve) -> None:
     serve("horse2zebra", zipped({name.removeprefix("horse2zebra/") for name in UNPAIRED}))
     download("horse2zebra", Path("datasets"))
     assert files(Path("datasets")) == UNPAIRED
 
 
-def test_a_server_that_does_not_say_how_much_there_is_is_believed(serve) -> None:
-    serve("horse2zebra", zipped(UNPAIRED), says=None)
+def test_a_server_may_give_no_length(serve) -> None:
+    serve("horse2zebra", zipped(UNPAIRED), length=None)
     download("horse2zebra", Path("datasets"))
     assert files(Path("datasets")) == UNPAIRED
 
 
-def test_what_is_there_is_left_alone(capsys) -> None:
+def test_an_existing_data_set_is_left_unchanged(capsys) -> None:
     Path("datasets/facades").mkdir(parents=True)
     assert main(["data", "download", "facades"]) == 0
     assert capsys.readouterr().out == "datasets/facades already exists\n"
     assert files(Path("datasets")) == set()
 
 
-def test_the_addresses_are_those_that_the_authors_publish() -> None:
+def test_addresses_are_those_of_the_authors() -> None:
     assert len(NAMES) == 26
     for name, address in NAMES.items():
         if name.startswith("lsun_"):
@@ -79,35 +80,33 @@ def test_the_addresses_are_those_that_the_authors_publish() -> None:
         assert file == name.removesuffix("_unaligned") + {"cyclegan": ".zip", "pix2pix": ".tar.gz"}[collection]
 
 
-def test_a_category_of_lsun_comes_in_two_archives_and_can_be_trained_on(serve_lsun, capsys) -> None:
+def test_both_archives_of_an_lsun_category_are_downloaded(serve_lsun, capsys) -> None:
     serve_lsun(zipped_lmdb("tower_train_lmdb", 5), zipped_lmdb("tower_val_lmdb", 2))
     assert main(["data", "download", "lsun_tower"]) == 0
-    assert capsys.readouterr().out == (
-        "datasets/lsun/tower_val_lmdb: 2 images\ndatasets/lsun/tower_train_lmdb: 5 images\n"
-    )
+    out = capsys.readouterr().out
+    assert "tower_val_lmdb: 2 images" in out
+    assert "tower_train_lmdb: 5 images" in out
     assert {path.name for path in Path("datasets/lsun").iterdir()} == {"tower_train_lmdb", "tower_val_lmdb"}
     assert main(["train", "data=lsun_tower", "trainer.accelerator=cpu", "dry_run=true"]) == 0
     assert "image (N, 3, 64, 64), 5 in an epoch" in capsys.readouterr().out
 
 
-def test_a_category_of_which_one_archive_came_is_completed(serve_lsun, capsys) -> None:
+def test_a_category_with_one_archive_is_completed(serve_lsun, capsys) -> None:
     serve_lsun(zipped_lmdb("tower_train_lmdb", 5)[:-200], zipped_lmdb("tower_val_lmdb", 2))
     assert main(["data", "download", "lsun_tower"]) == 2
     assert "the archive is corrupt" in capsys.readouterr().err
     assert {path.name for path in Path("datasets/lsun").iterdir()} == {"tower_val_lmdb"}
     serve_lsun(zipped_lmdb("tower_train_lmdb", 5), None)
     assert main(["data", "download", "lsun_tower"]) == 0
-    assert capsys.readouterr().out == (
-        "datasets/lsun/tower_val_lmdb already exists\ndatasets/lsun/tower_train_lmdb: 5 images\n"
-    )
+    out = capsys.readouterr().out
+    assert "tower_val_lmdb already exists" in out
+    assert "tower_train_lmdb: 5 images" in out
 
 
 @pytest.mark.parametrize(("count", "part"), [(0, 1), (5, 0.5), (5, 0)])
 def test_an_archive_without_a_complete_database_is_refused(serve_lsun, capsys, count: int, part: float) -> None:
     address = serve_lsun(None, zipped_lmdb("tower_val_lmdb", count, part)).replace("_train_", "_val_")
-    assert refused("lsun_tower", capsys) == (
-        f"gantrain: {address}: the archive contains no LMDB, or an empty or corrupt one\n"
-    )
+    assert re.search(f"{address}: .* no LMDB, or an empty or corrupt one", refused("lsun_tower", capsys))
 
 
 @pytest.mark.parametrize("arguments", [["download", "--help"], ["download", "-h"], ["download", "maps", "--help"]])
@@ -131,7 +130,7 @@ def test_the_help_lists_every_name(arguments: list[str], capsys) -> None:
         (["download", "cityscapes"], "requested from cityscapes-dataset.com; datasets/cityscapes/train and "),
     ],
 )
-def test_a_mistake_is_answered_with_what_would_work(arguments: list[str], answer: str, capsys) -> None:
+def test_invalid_arguments_are_refused_with_the_remedy(arguments: list[str], answer: str, capsys) -> None:
     assert main(["data", *arguments]) == 2
     err = capsys.readouterr().err
     assert answer in err
@@ -139,7 +138,7 @@ def test_a_mistake_is_answered_with_what_would_work(arguments: list[str], answer
     assert list(Path().iterdir()) == []
 
 
-def test_the_script_is_the_command() -> None:
+def test_the_script_runs_the_command() -> None:
     script = Path(__file__).parents[3] / "scripts/download_dataset.sh"
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     result = subprocess.run([script, "cityscape"], capture_output=True, text=True, check=False, env=environment)

@@ -21,17 +21,17 @@ from gantrain.runtime.directories import resumable_dir
 
 def test_a_connection_that_ends_early_is_detected_by_the_length(serve, capsys) -> None:
     body = zipped(UNPAIRED)
-    address = serve("horse2zebra", body[:-100], says=len(body))
-    assert refused("horse2zebra", capsys) == (
-        f"gantrain: {address}: the connection ended after {len(body) - 100:,} of {len(body):,} bytes; try again\n"
-    )
+    address = serve("horse2zebra", body[:-100], length=len(body))
+    message = refused("horse2zebra", capsys)
+    for part in (f"{address}: ", f"{len(body) - 100:,} of {len(body):,} bytes", "try again"):
+        assert part in message
 
 
 @pytest.mark.parametrize(("name", "archive"), [("horse2zebra", zipped(UNPAIRED)), ("facades", tarred(PAIRED))])
 @pytest.mark.parametrize("part", [0, 0.5, 0.99])
-def test_a_part_of_an_archive_is_refused(serve, capsys, name: str, archive: bytes, part: float) -> None:
+def test_a_truncated_archive_is_refused(serve, capsys, name: str, archive: bytes, part: float) -> None:
     address = serve(name, archive[: int(len(archive) * part)])
-    assert refused(name, capsys).startswith(f"gantrain: {address}: the archive is corrupt (")
+    assert f"{address}: the archive is corrupt (" in refused(name, capsys)
 
 
 def test_a_page_instead_of_an_archive_is_refused(serve, capsys) -> None:
@@ -59,7 +59,7 @@ def test_a_wrong_checksum_at_the_end_of_a_tar_gz_is_found(serve, capsys) -> None
 @pytest.mark.parametrize(
     "member", ["../evil.jpg", "horse2zebra/../../evil.jpg", "/evil.jpg", "C:\\evil.jpg", "..\\e.jpg"]
 )
-def test_a_zip_that_would_write_elsewhere_is_refused_by_name(serve, capsys, member: str) -> None:
+def test_a_zip_that_would_write_outside_the_folder_is_refused(serve, capsys, member: str) -> None:
     serve("horse2zebra", zipped(UNPAIRED | {member}))
     assert f"it contains a path outside its folder: {member}" in refused("horse2zebra", capsys)
 
@@ -69,12 +69,20 @@ def test_a_link_in_a_zip_is_refused(serve, capsys) -> None:
     assert "it contains a path outside its folder: horse2zebra/trainA/etc" in refused("horse2zebra", capsys)
 
 
-def test_a_tar_that_would_write_elsewhere_is_refused(serve, capsys) -> None:
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_header_of_any_size_is_refused_before_it_is_read(serve, capsys, kind: bytes) -> None:
+    member = tarfile.TarInfo("facades/1.jpg")
+    member.type, member.size = kind, 7 << 30
+    serve("facades", tarred(PAIRED, member))
+    assert "the archive is corrupt (it has a header of 7.51619e+09 bytes)" in refused("facades", capsys)
+
+
+def test_a_tar_that_would_write_outside_the_folder_is_refused(serve, capsys) -> None:
     serve("facades", tarred(PAIRED | {"../evil.jpg"}))
     assert "../evil.jpg" in refused("facades", capsys)
 
 
-def test_a_link_in_a_tar_that_leads_elsewhere_is_refused(serve, capsys) -> None:
+def test_a_link_in_a_tar_to_outside_the_folder_is_refused(serve, capsys) -> None:
     serve("facades", tarred(PAIRED, link("facades/train/etc", tarfile.TarInfo)))
     assert "facades/train/etc" in refused("facades", capsys)
 
@@ -90,22 +98,22 @@ def test_an_absolute_name_in_a_tar_stays_below_the_folder(serve, tmp_path: Path)
 def test_an_archive_without_images_of_a_phase_is_refused(serve, capsys, missing: str) -> None:
     names = {name for name in UNPAIRED if missing not in name} | {f"horse2zebra/{missing}/notes.txt"}
     address = serve("horse2zebra", zipped(names))
-    assert refused("horse2zebra", capsys) == f"gantrain: {address}: the archive contains no images in {missing}\n"
+    message = refused("horse2zebra", capsys)
+    assert f"{address}: " in message
+    assert message.endswith(f"no images in {missing}\n")
 
 
-def test_an_archive_that_the_server_does_not_have_is_named(serve, capsys) -> None:
+def test_an_archive_that_is_missing_on_the_server_is_named(serve, capsys) -> None:
     address = serve("horse2zebra", None)
-    assert refused("horse2zebra", capsys) == (
-        f"gantrain: can't download {address}: the server returns 404 (Not Found)\n"
-    )
+    message = refused("horse2zebra", capsys)
+    assert f"can't download {address}: " in message
+    assert "404 (Not Found)" in message
 
 
 def test_a_refused_connection_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setitem(NAMES, "horse2zebra", "http://127.0.0.1:1/horse2zebra.zip")
-    assert refused("horse2zebra", capsys) == (
-        "gantrain: can't reach http://127.0.0.1:1/horse2zebra.zip: Connection refused\n"
-    )
+    assert "http://127.0.0.1:1/horse2zebra.zip: Connection refused" in refused("horse2zebra", capsys)
 
 
 def test_an_encrypted_archive_is_refused(serve, capsys) -> None:
@@ -117,7 +125,7 @@ def test_an_encrypted_archive_is_refused(serve, capsys) -> None:
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
-def test_broken_compressed_members_are_refused(serve, capsys, compression: int) -> None:
+def test_corrupt_compressed_members_are_refused(serve, capsys, compression: int) -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as archive:
         archive.writestr("horse2zebra/trainA/1.jpg", image() * 10)
@@ -128,7 +136,7 @@ def test_broken_compressed_members_are_refused(serve, capsys, compression: int) 
 
 
 @pytest.mark.parametrize("name", ["horse2zebra", "facades"])
-def test_a_full_disk_is_one_line(serve, monkeypatch: pytest.MonkeyPatch, capsys, name: str) -> None:
+def test_a_full_disk_is_reported_in_one_line(serve, monkeypatch: pytest.MonkeyPatch, capsys, name: str) -> None:
     serve(name, zipped(UNPAIRED) if name == "horse2zebra" else tarred(PAIRED))
 
     def full(*_: object) -> None:
@@ -136,16 +144,16 @@ def test_a_full_disk_is_one_line(serve, monkeypatch: pytest.MonkeyPatch, capsys,
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
     monkeypatch.setattr(tarfile, "copyfileobj", full)
-    assert refused(name, capsys) == f"gantrain: can't write datasets/{name}: No space left on device\n"
+    assert f"datasets/{name}: No space left on device; free some space" in refused(name, capsys)
 
 
-def test_what_is_larger_than_the_disk_is_not_begun(serve, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_an_archive_larger_than_the_free_space_is_refused(serve, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     body = zipped(UNPAIRED)
     address = serve("horse2zebra", body)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    assert refused("horse2zebra", capsys) == (
-        f"gantrain: {address} takes {len(body):,} bytes, and only 1,000 are free in datasets\n"
-    )
+    message = refused("horse2zebra", capsys)
+    for part in (address, f"{len(body):,} bytes", "1,000 are free in datasets"):
+        assert part in message
 
 
 def begun(serve, capsys: pytest.CaptureFixture[str], body: bytes) -> None:
@@ -169,7 +177,7 @@ def test_a_download_is_resumed(serve, capsys) -> None:
     assert files(Path("datasets")) == {name.replace("testA/1", "testA/9") for name in UNPAIRED}
 
 
-def test_another_archive_by_now_is_fetched_from_its_beginning(serve, capsys) -> None:
+def test_a_changed_archive_is_downloaded_from_its_beginning(serve, capsys) -> None:
     begun(serve, capsys, zipped(UNPAIRED))
     serve("horse2zebra", zipped(UNPAIRED | {"horse2zebra/trainA/new.jpg"}), tag='"2"')
     assert main(["data", "download", "horse2zebra"]) == 0
@@ -185,7 +193,7 @@ def test_a_complete_archive_is_not_downloaded_again(serve, monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         patch.setattr(module, "_images_of_phases", interrupted)
         assert main(["data", "download", "horse2zebra"]) == 130
-    assert capsys.readouterr().err == "gantrain: interrupted; the same command resumes\n"
+    assert "the same command resumes" in capsys.readouterr().err
     assert not Path("datasets/horse2zebra").exists()
     assert not any(path.name == "1.jpg" for path in Path().rglob("*"))
     assert main(["data", "download", "horse2zebra"]) == 0
@@ -201,11 +209,11 @@ def test_a_corrupt_archive_is_not_resumed(serve, capsys) -> None:
     assert list(Path("datasets").iterdir()) == []
 
 
-def test_only_one_process_at_a_time_fetches_an_archive(serve, capsys) -> None:
+def test_only_one_process_at_a_time_downloads_an_archive(serve, capsys) -> None:
     address = serve("horse2zebra", zipped(UNPAIRED))
     with resumable_dir(Path("datasets/horse2zebra"), (), f"{address}\n"):
         Path("datasets/.horse2zebra-unfinished/fetched").mkdir()
         assert main(["data", "download", "horse2zebra"]) == 2
-        assert capsys.readouterr().err == (
-            "gantrain: another process is writing datasets/horse2zebra: wait for it, or give another folder\n"
-        )
+        message = capsys.readouterr().err
+        for part in ("another process", "datasets/horse2zebra", "wait for it, or give another folder"):
+            assert part in message

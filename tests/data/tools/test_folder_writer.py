@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from image_folders import contents, files, no_leftovers, noise, prepare, save
+from warm import Warm
 
 from gantrain.cli.main import main
 from gantrain.data.tools import prepare as module
@@ -28,7 +27,7 @@ def test_an_interrupted_command_resumes(monkeypatch: pytest.MonkeyPatch, capsys:
     def write(path: Path, image: np.ndarray) -> Path:
         written.append(path.name)
         if len(written) == 25:
-            path.write_bytes(b"half a pict")
+            path.write_bytes(b"half an image")
             raise KeyboardInterrupt
         return real(path, image)
 
@@ -79,44 +78,43 @@ def test_another_command_does_not_resume_unfinished_work(
     capsys.readouterr()
     for other in (["resize", "in", "out", "size=5"], ["edges", "in", "out"]):
         assert prepare(*other) == 2
-        error = capsys.readouterr().err
-        assert error == (
-            "gantrain: .out-unfinished contains the unfinished work of another command: finish that, or remove it\n"
-        )
+        message = capsys.readouterr().err
+        for part in (".out-unfinished", "another command", "finish that, or remove it"):
+            assert part in message
     assert prepare("resize", "in", "out", "size=4") == 0
 
 
-def test_only_one_process_at_a_time_makes_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_one_process_at_a_time_writes_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     save("in/0.png", noise(0))
     with resumable_dir(Path("out"), [Path("in")], "something else"):
         made = Path(".out-unfinished/whole/0.png")
         save(made, noise(1))
         assert prepare("resize", "in", "out", "size=4") == 2
-        assert capsys.readouterr().err == (
-            "gantrain: another process is writing out: wait for it, or give another folder\n"
-        )
+        message = capsys.readouterr().err
+        for part in ("another process", "out: ", "wait for it, or give another folder"):
+            assert part in message
         assert made.is_file()
     assert files("out") == {"0.png"}
     assert no_leftovers()
 
 
-def test_a_killed_command_resumes() -> None:
+def test_a_killed_command_resumes(warm: Warm) -> None:
     for number in range(200):
         save(f"in/{number:03}.png", noise(number, 64, 64))
     assert prepare("resize", "in", "expected", "size=32") == 0
     words = ["data", "prepare", "resize", "in", "out", "size=32"]
-    process = subprocess.Popen([sys.executable, "-m", "gantrain", *words])
+    process = warm.popen(["-m", "gantrain", *words])
     while process.poll() is None and not any(Path(".out-unfinished").glob("whole/1*.png")):
         time.sleep(0.001)
     process.kill()
-    process.wait()
+    process.communicate()
     if not Path("out").exists():
         assert main(words) == 0
     assert contents("out") == contents("expected")
     assert no_leftovers()
 
 
-def test_a_folder_of_that_name_that_is_not_ours_stays_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_folder_with_this_temporary_name_is_left_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     save("in/0.png", noise(0))
     save(".out-unfinished/mine.png", noise(1))
     assert prepare("resize", "in", "out", "size=4") == 2
@@ -137,13 +135,11 @@ def test_a_link_is_not_replaced_by_a_folder(capsys: pytest.CaptureFixture[str]) 
     for name, goal in (("link", "empty"), ("dangling", "nowhere")):
         Path(name).symlink_to(goal)
         assert prepare("resize", "in", name, "size=4") == 2
-        assert capsys.readouterr().err == (
-            f"gantrain: {name} already exists: give another folder, or remove it first\n"
-        )
+        assert f"{name} already exists: give another folder, or remove it" in capsys.readouterr().err
     assert no_leftovers()
 
 
-def test_a_folder_that_holds_something_is_never_written_to(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_an_empty_folder_is_written_to(capsys: pytest.CaptureFixture[str]) -> None:
     save("in/0.png", noise(0))
     save("out/mine.png", noise(1))
     Path("empty").mkdir()
@@ -158,14 +154,14 @@ def test_a_folder_that_holds_something_is_never_written_to(capsys: pytest.Captur
     assert no_leftovers()
 
 
-def test_nothing_is_written_among_what_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_output_must_not_be_inside_the_input(capsys: pytest.CaptureFixture[str]) -> None:
     save("in/0.png", noise(0))
     assert prepare("resize", "in", "in/small") == 2
     assert "in/small is inside in, which is read" in capsys.readouterr().err
     assert files("in") == {"0.png"}
 
 
-def test_inputs_stay_as_they_are() -> None:
+def test_inputs_are_left_unchanged() -> None:
     for number in range(10):
         save(f"in/{number}.png", noise(number))
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path("in").iterdir()}
@@ -176,7 +172,7 @@ def test_inputs_stay_as_they_are() -> None:
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path("in").iterdir()} == before
 
 
-def test_unreadable_images_and_missing_folders_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_images_and_missing_folders_are_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in").mkdir()
     assert prepare("resize", "in", "out") == 2
     assert prepare("resize", "nowhere", "out") == 2
@@ -185,6 +181,6 @@ def test_unreadable_images_and_missing_folders_are_one_line(capsys: pytest.Captu
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert "no image in in (looked for" in lines[0]
-    assert lines[1] == "gantrain: there is no folder nowhere"
+    assert "no folder nowhere" in lines[1]
     assert lines[2].startswith("gantrain: can't read the image in/broken.png: ")
     assert not Path("out").exists()

@@ -107,7 +107,7 @@ class Endless(Source):
         return ""
 
 
-def test_memory_grows_by_few_bytes_with_every_image(tmp_path: Path) -> None:
+def test_memory_per_image_is_small(tmp_path: Path) -> None:
     path = save(tmp_path / "1.png", size=(64, 64))
 
     def peak(size: int) -> int:

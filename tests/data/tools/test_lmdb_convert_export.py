@@ -12,17 +12,17 @@ from gantrain.data.tools.lmdb_convert import export, write_lmdb
 
 
 @pytest.mark.parametrize("other", [["layout=tree"], ["fraction=0.5"], ["fraction=0.5", "seed=1"], ["other"]])
-def test_files_of_another_export_are_not_taken_for_it(other: list[str], tmp_path: Path, capsys) -> None:
+def test_files_of_another_export_are_refused(other: list[str], tmp_path: Path, capsys) -> None:
     for name in ("db", "other"):
         lsun(tmp_path / name, 6)
     assert main(["data", "export", "db", "out", *(["fraction=0.5"] if "seed=1" in other else [])]) == 0
     capsys.readouterr()
     typed = ["other", "out"] if other == ["other"] else ["db", "out", *other]
     assert main(["data", "export", *typed]) == 2
-    assert capsys.readouterr().err == "gantrain: out already exists: give another folder, or remove it first\n"
+    assert "out already exists: give another folder, or remove it" in capsys.readouterr().err
 
 
-def test_out_and_in_again_gives_the_same_files(tmp_path: Path) -> None:
+def test_exporting_and_importing_gives_the_same_files(tmp_path: Path) -> None:
     made = fill(tmp_path / "in", classes())
     write_lmdb(Path("in"), Path("db"))
     assert main(["data", "export", "db", "out"]) == 0
@@ -93,7 +93,7 @@ def test_a_fraction_is_drawn_by_seed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", [b"../up", b"/root", b"a//b", b"..", b"a\\b", b"nul\0", b"x" * 400, b"\xff" * 200])
-def test_no_key_leads_out_of_the_folder(tmp_path: Path, key: bytes) -> None:
+def test_no_key_leads_outside_the_folder(tmp_path: Path, key: bytes) -> None:
     write(tmp_path / "db", {key: encoded(), b"good": encoded()})
     for layout in ("flat", "tree"):
         export(Path("db"), Path(layout), layout=layout)
@@ -125,7 +125,7 @@ def test_an_interrupted_export_resumes(tmp_path: Path, monkeypatch: pytest.Monke
     assert capsys.readouterr().out == "out already exists\n"
 
 
-def test_what_an_interrupted_export_of_others_left_is_not_taken_for_ours(
+def test_an_unfinished_export_of_another_database_is_not_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     lsun(tmp_path / "db", 40)
@@ -145,7 +145,7 @@ def test_what_an_interrupted_export_of_others_left_is_not_taken_for_ours(
         (["db", "out", "layout=deep"], "layout: expected one of 'flat', 'tree', got 'deep'"),
     ],
 )
-def test_what_can_not_be_exported_is_refused_in_one_line(arguments: list[str], answer: str, capsys) -> None:
+def test_impossible_exports_are_refused_in_one_line(arguments: list[str], answer: str, capsys) -> None:
     lsun(Path("db"), 2)
     fill(Path("full"), {"x.txt": b"x"})
     assert main(["data", "export", *arguments]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from gantrain.cli.main import main
 from gantrain.data.tools.prepare import load
 
 
-def test_alone_it_lists_the_kinds_with_their_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_arguments_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "prepare"]) == 0
     listed = capsys.readouterr().out
     for line in ("pairs A B OUT", "split_pairs FOLDER OUT", "edges FOLDER OUT", "resize FOLDER OUT [size=256]"):
@@ -24,10 +25,10 @@ def test_alone_it_lists_the_kinds_with_their_arguments(capsys: pytest.CaptureFix
     assert "split FOLDER OUT [train=0.8 val=0.1 test=0.1 seed=0 links=false]" in listed
     assert "download" not in listed
     assert main(["data", "prepare", "edgs"]) == 2
-    assert capsys.readouterr().err == "gantrain: no command 'data prepare edgs'; did you mean 'prepare edges'?\n"
+    assert re.search("'data prepare edgs'.* did you mean 'prepare edges'", capsys.readouterr().err)
 
 
-def test_pairs_are_put_side_by_side_and_cut_apart_again_without_loss(capsys: pytest.CaptureFixture[str]) -> None:
+def test_pairs_are_joined_and_split_again_without_loss(capsys: pytest.CaptureFixture[str]) -> None:
     for seed, name in enumerate(["train/x", "train/sub/y", "test/z"]):
         save(f"a/{name}.png", noise(seed))
         save(f"b/{name}.bmp", noise(seed + 10))
@@ -44,7 +45,7 @@ def test_pairs_are_put_side_by_side_and_cut_apart_again_without_loss(capsys: pyt
     assert no_leftovers()
 
 
-def test_halves_of_images_in_no_phase_come_to_a_and_b() -> None:
+def test_halves_of_images_without_phases_are_written_to_a_and_b() -> None:
     save("ab/1.png", noise(0))
     save("ab/other/2.png", noise(1))
     assert prepare("split_pairs", "ab", "out") == 0
@@ -52,7 +53,7 @@ def test_halves_of_images_in_no_phase_come_to_a_and_b() -> None:
     np.testing.assert_array_equal(pixels("out/B/1.png"), noise(0)[:, 4:])
 
 
-def test_gray_joins_colour_and_8_bits_join_16() -> None:
+def test_pairs_may_differ_in_channels_and_depth() -> None:
     save("a/1.png", noise(0, channels=1))
     save("b/1.png", noise(1))
     save("a/2.png", noise(2, channels=1, dtype=np.uint16))
@@ -61,7 +62,7 @@ def test_gray_joins_colour_and_8_bits_join_16() -> None:
     gray = np.repeat(noise(0, channels=1)[..., None], 3, axis=2)
     np.testing.assert_array_equal(pixels("ab/1.png"), np.hstack([gray, noise(1)]))
     deep = np.repeat(noise(2, channels=1, dtype=np.uint16)[..., None], 3, axis=2)
-    # 257 * 255 is 65535
+    # 255 * 257 = 65535
     np.testing.assert_array_equal(pixels("ab/2.png"), np.hstack([deep, noise(3).astype(np.uint16) * 257]))
 
 
@@ -71,11 +72,9 @@ def test_images_without_partner_are_named_and_nothing_is_written(capsys: pytest.
     for name in ("both", "b1"):
         save(f"b/{name}.png", noise(0))
     assert prepare("pairs", "a", "b", "ab") == 2
-    error = capsys.readouterr().err
-    assert error == (
-        "gantrain: images are matched by name, ignoring suffixes, and 12 in a and 1 in b have no partner: "
-        f"{', '.join(f'a/a{number:02}.png' for number in range(5))} and 8 more\n"
-    )
+    message = capsys.readouterr().err
+    assert "12 in a and 1 in b" in message
+    assert message.endswith(f"{', '.join(f'a/a{number:02}.png' for number in range(5))} and 8 more\n")
     assert no_leftovers()
     assert not Path("ab").exists()
 
@@ -91,23 +90,19 @@ def test_pairs_of_different_sizes_and_odd_halves_are_refused_by_name(capsys: pyt
     assert not Path("out").exists()
 
 
-def test_channels_that_do_not_go_together_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_pairs_of_incompatible_channels_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     save("a/1.npy", noise(0, channels=5))
     save("b/1.png", noise(1))
     assert prepare("pairs", "a", "b", "ab") == 2
-    assert capsys.readouterr().err == (
-        "gantrain: a/1.npy and b/1.png have 5 and 3 channels, which can't be joined in one image\n"
-    )
+    assert "a/1.npy and b/1.png have 5 and 3 channels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["resize", "edges"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_that_nothing_can_be_computed_of_are_refused(
-    kind: str, value: float, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nan_and_infinite_values_are_refused(kind: str, value: float, capsys: pytest.CaptureFixture[str]) -> None:
     save("in/1.npy", np.full((4, 4), value, np.float32))
     assert prepare(kind, "in", "out") == 2
-    assert capsys.readouterr().err == ("gantrain: can't read the image in/1.npy: some values are NaN or infinite\n")
+    assert "in/1.npy: some values are NaN or infinite" in capsys.readouterr().err
 
 
 def test_two_images_that_would_become_one_file_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +113,7 @@ def test_two_images_that_would_become_one_file_are_refused(capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(("height", "width", "window"), [(20, 40, np.s_[:, 10:30]), (41, 20, np.s_[10:30, :])])
-def test_resize_cuts_the_middle_and_scales_as_pillow_does(height: int, width: int, window: Any) -> None:
+def test_resize_crops_the_center_and_scales_as_pillow(height: int, width: int, window: Any) -> None:
     image = noise(0, height, width)
     save("in/sub/1.png", image)
     assert prepare("resize", "in", "out", "size=10") == 0
@@ -151,7 +146,7 @@ def test_resize_keeps_the_depth_and_the_range_of_values() -> None:
     assert pixels("out/chw.png").dtype == np.uint16
 
 
-def test_transparency_is_laid_on_white() -> None:
+def test_transparent_images_get_a_white_background() -> None:
     clear = np.zeros((4, 4, 4), np.uint8)
     clear[:2, :, 3] = 255
     save("in/1.png", clear)
@@ -218,11 +213,11 @@ def test_without_scikit_image_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "skimage.feature", None)
     save("in/1.png", noise(0))
     assert prepare("edges", "in", "out") == 2
-    assert capsys.readouterr().err == "gantrain: prepare edges needs scikit-image: pip install 'gantrain[prepare]'\n"
+    assert re.search(r"scikit-image: pip install 'gantrain\[prepare\]'$", capsys.readouterr().err.strip())
     assert not Path("out").exists()
 
 
-def test_edges_of_files_are_black_on_white_or_the_other_way_round(capsys: pytest.CaptureFixture[str]) -> None:
+def test_edges_are_black_on_white_or_inverted(capsys: pytest.CaptureFixture[str]) -> None:
     save("in/1.png", (blobs(0) * 255).astype(np.uint8))
     assert prepare("edges", "in", "out") == 0
     assert prepare("edges", "in", "inverted", "invert=true") == 0
@@ -232,7 +227,7 @@ def test_edges_of_files_are_black_on_white_or_the_other_way_round(capsys: pytest
     assert drawn.mean() > 200
     np.testing.assert_array_equal(drawn, 255 - inverted)
     assert prepare("edges", "in", "none", "low=0.3") == 2
-    assert capsys.readouterr().err == "gantrain: low (0.3) must not exceed high (0.2)\n"
+    assert "low (0.3) must not exceed high (0.2)" in capsys.readouterr().err
     assert prepare("edges", "in", "none", "sigma=1e9") == 2
     assert "sigma: expected a number above 0 and at most 100" in capsys.readouterr().err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def phases_of(folder: str) -> dict[str, set[str]]:
     return {top.name: files(top) for top in Path(folder).iterdir()}
 
 
-def test_split_divides_by_seed_into_copies_of_which_none_is_in_two(capsys: pytest.CaptureFixture[str]) -> None:
+def test_split_copies_every_image_into_one_phase_by_seed(capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(30):
         save(f"in/{number}.png", noise(number))
     for out, seed in (("one", 0), ("same", 0), ("other", 1)):
@@ -29,7 +30,7 @@ def test_split_divides_by_seed_into_copies_of_which_none_is_in_two(capsys: pytes
     assert not any(path.is_symlink() for path in Path("one").rglob("*"))
 
 
-def test_another_file_leaves_most_of_a_split_as_it_was() -> None:
+def test_an_added_file_changes_little_of_a_split() -> None:
     for number in range(30):
         save(f"in/{number}.png", noise(number))
     assert prepare("split", "in", "before") == 0
@@ -39,14 +40,14 @@ def test_another_file_leaves_most_of_a_split_as_it_was() -> None:
     assert len(before["test"] & after["test"]) >= len(before["test"]) - 1
 
 
-def test_hidden_files_are_not_divided() -> None:
+def test_hidden_files_are_not_split() -> None:
     for number, name in enumerate(("1", "2", "3", "4", "._1", ".hidden/5")):
         save(f"in/{name}.png", noise(number))
     assert prepare("split", "in", "out", "train=0.5", "val=0", "test=0.5") == 0
     assert sorted(path.stem for path in Path("out").rglob("*.png")) == ["1", "2", "3", "4"]
 
 
-def test_every_class_is_divided_in_the_same_proportions() -> None:
+def test_every_class_is_split_in_the_same_proportions() -> None:
     for name, count in (("cat", 20), ("dog", 10)):
         for number in range(count):
             save(f"in/{name}/{number}.png", noise(100 * count + number))
@@ -75,7 +76,7 @@ def test_pairs_in_two_folders_stay_together(folders: str) -> None:
         }
 
 
-def test_two_domains_without_pairs_are_divided_each_for_itself() -> None:
+def test_two_domains_without_pairs_are_split_independently() -> None:
     for number in range(10):
         save(f"in/A/{number}.png", noise(number))
     for number in range(20):
@@ -94,7 +95,7 @@ def test_folders_named_a_and_b_beside_others_are_classes() -> None:
     assert "C" in {name.split("/")[0] for name in phases_of("out")["test"]}
 
 
-def test_files_of_equal_content_never_come_to_two_sides() -> None:
+def test_files_of_equal_content_stay_in_one_phase() -> None:
     for number in range(10):
         for copy in range(3):
             save(f"in/{number}_{copy}.png", noise(number))
@@ -127,8 +128,9 @@ def test_copies_that_leave_a_phase_empty_are_named(capsys: pytest.CaptureFixture
         save(f"in/{number}.png", noise(1))
     assert prepare("split", "in", "other", "train=0.5", "val=0", "test=0.5") == 2
     named = ", ".join(f"in/{number}.png" for number in range(5))
-    complaint = f"test=0.5 is too small for the 6 items in in; 6 are identical and stay together: {named} and 1 more"
-    assert capsys.readouterr().err == f"gantrain: {complaint}\n"
+    message = capsys.readouterr().err
+    assert message.startswith("gantrain: test=0.5 is too small for the 6 items in in; 6 are identical")
+    assert message.endswith(f"{named} and 1 more\n")
 
 
 def test_links_point_to_the_images() -> None:
@@ -143,19 +145,17 @@ def test_links_point_to_the_images() -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["train=0.5"], "train=0.5 val=0.1 test=0.1: the three must add up to 1"),
-        (["train=1.5"], "train: expected a number at least 0 and at most 1, got 1.5"),
-        (["train=0.98", "val=0.01", "test=0.01"], "val=0.01 is too small for the 3 items in in"),
-        (["sed=1"], "sed=1: unknown key; did you mean 'seed'?"),
+        (["train=0.5"], "train=0.5 val=0.1 test=0.1: .* add up to 1"),
+        (["train=1.5"], "train: .* at least 0 and at most 1, got 1.5"),
+        (["train=0.98", "val=0.01", "test=0.01"], "val=0.01 is too small for the 3 items in in.*"),
+        (["sed=1"], "sed=1: .* did you mean 'seed'.*"),
     ],
 )
-def test_splits_that_cannot_be_are_refused(
-    words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_impossible_splits_are_refused(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(3):
         save(f"in/{number}.png", noise(number))
     assert prepare("split", "in", "out", *words) == 2
-    assert capsys.readouterr().err == f"gantrain: {complaint}\n"
+    assert re.fullmatch(f"gantrain: {complaint}\n", capsys.readouterr().err)
     assert not Path("out").exists()
     assert no_leftovers()
 

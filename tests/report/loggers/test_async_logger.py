@@ -19,7 +19,7 @@ OFTEN = ["trainer.log_every=2", "trainer.image_every=4"]
 
 
 class Recorder(Logger):
-    """Remembers what it is told; waits or fails where it is told to."""
+    """Records its calls; waits or fails in a chosen one."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -61,8 +61,13 @@ MINE = "+logger.mine={name: mine}"
 
 def test_a_logger_receives_a_run_in_order(recorder, train) -> None:
     train("run", MINE, "trainer.steps=4", *OFTEN)
-    told = [call[:2] for call in recorder.calls]
-    assert told == [("begin", 0), ("scalars", 2), ("scalars", 4), ("image", 4), ("end", "done")]
+    assert [call[:2] for call in recorder.calls] == [
+        ("begin", 0),
+        ("scalars", 2),
+        ("scalars", 4),
+        ("image", 4),
+        ("end", "done"),
+    ]
     recorder.calls.clear()
     train("run", MINE, "trainer.steps=6", *OFTEN)
     assert recorder.calls[0] == ("begin", 4, logged_lines("run")[:2])
@@ -72,7 +77,7 @@ def test_a_logger_receives_a_run_in_order(recorder, train) -> None:
 def test_a_failing_logger_costs_one_warning(recorder, train, capsys) -> None:
     recorder.fails = True
     assert train("run", MINE, "trainer.steps=6", *OFTEN)["step"] == 6
-    assert recorder.calls[-1] == ("end", "done")  # it is given every chance
+    assert recorder.calls[-1] == ("end", "done")  # It has had enough time.
     shown = capsys.readouterr().err
     assert shown.count("warning") == 1
     assert "warning: logger mine: no; training continues" in shown
@@ -99,7 +104,7 @@ def test_loggers_end_at_the_same_time() -> None:
     for post, _ in posts:
         post.begin(0, {}, [])
     end_all([post for post, _ in posts], "done")
-    assert [said for _, said in posts] == [[], []]
+    assert [warnings for _, warnings in posts] == [[], []]
 
 
 def test_loggers_receive_the_reason_of_a_crash(recorder, capsys) -> None:
@@ -111,8 +116,8 @@ def test_loggers_receive_the_reason_of_a_crash(recorder, capsys) -> None:
 
 
 def served(logger: Logger) -> tuple[AsyncLogger, list[str]]:
-    said: list[str] = []
-    return AsyncLogger("mine", logger, said.extend), said
+    warnings: list[str] = []
+    return AsyncLogger("mine", logger, warnings.extend), warnings
 
 
 def test_a_logger_that_exits_its_thread_costs_one_warning() -> None:
@@ -121,26 +126,26 @@ def test_a_logger_that_exits_its_thread_costs_one_warning() -> None:
             raise SystemExit("no key")
 
     recorder = Exits()
-    post, said = served(recorder)
+    post, warnings = served(recorder)
     post.begin(0, {}, [])
     post.scalars(1, {"g": 1.0})
     post.end("done")
     assert recorder.calls[-1] == ("end", "done")
-    assert said == ["warning: logger mine: no key; training continues"]
+    assert warnings == ["warning: logger mine: no key; training continues"]
 
 
 def test_the_number_of_waiting_images_is_limited() -> None:
     recorder = Recorder()
     recorder.may_go_on.clear()
-    post, said = served(recorder)
+    post, warnings = served(recorder)
     post.begin(0, {}, [])
     for step in range(50):
         post.image(step, "samples", Image.new("L", (1, 1)))
     recorder.may_go_on.set()
     post.end("done")
     assert [call[1] for call in recorder.calls if call[0] == "image"] == list(range(async_logger.MAX_IMAGES))
-    assert len(said) == 1
-    post.begin(0, {}, [])  # as many again, now that those are through
+    assert len(warnings) == 1
+    post.begin(0, {}, [])  # The same number again, after those were processed.
     post.image(50, "samples", Image.new("L", (1, 1)))
     post.end("done")
     assert recorder.calls[-2] == ("image", 50, "samples")
@@ -149,17 +154,17 @@ def test_the_number_of_waiting_images_is_limited() -> None:
 def test_the_queue_is_cleared_when_a_run_returns_to_an_earlier_step() -> None:
     recorder = Recorder()
     recorder.may_go_on.clear()
-    post, said = served(recorder)
+    post, warnings = served(recorder)
     post.begin(0, {}, [])
     recorder.was_called.wait()
     post.image(4, "samples", Image.new("L", (1, 1)))
     post.image(8, "samples", Image.new("L", (1, 1)))
-    for step in range(1, 2000):  # more than may wait
+    for step in range(1, 2000):  # More than the queue holds.
         post.scalars(step, {"g": 1.0})
     post.begin(5, {}, [{"step": 5, "g": 1.0}])
     post.scalars(6, {"g": 2.0})
     recorder.may_go_on.set()
     post.end("done")
-    told = [("begin", 0), ("begin", 5), ("image", 4), ("scalars", 6), ("end", "done")]
-    assert [call[:2] for call in recorder.calls] == told
-    assert len(said) == 1
+    expected = [("begin", 0), ("begin", 5), ("image", 4), ("scalars", 6), ("end", "done")]
+    assert [call[:2] for call in recorder.calls] == expected
+    assert len(warnings) == 1

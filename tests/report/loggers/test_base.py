@@ -29,7 +29,7 @@ def test_a_missing_package_is_an_error_with_the_install_command(name: str, capsy
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         ("logger=cvs", ["logger=cvs", "'csv'"]),
         ("logger=[csv,mlfow]", ["logger=[mlfow]", "'mlflow'"]),
@@ -41,12 +41,12 @@ def test_a_missing_package_is_an_error_with_the_install_command(name: str, capsy
         ("logger=csv +logger.csv.folder=x", ["logger.csv.folder"]),
     ],
 )
-def test_a_wrong_choice_is_an_error_of_one_line(typed: str, said: list[str], capsys) -> None:
+def test_a_wrong_choice_is_an_error_of_one_line(typed: str, message: list[str], capsys) -> None:
     words = typed.replace("{{", "{").replace("}}", "}").split(" ", 1 if "{" not in typed else 0)
     assert main(["train", *TINY, "trainer.steps=1", *words]) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    for part in said:
+    for part in message:
         assert part in message
 
 
@@ -65,9 +65,9 @@ def test_a_failing_constructor_is_an_error_of_one_line(monkeypatch, capsys) -> N
 
     monkeypatch.setattr(CsvLogger, "__init__", fail)
     assert main(["train", *TINY, "logger=csv"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("gantrain: logger.csv can't be created: RuntimeError: no server")
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("gantrain: logger.csv can't be created: RuntimeError: no server")
+    assert message.count("\n") == 1
     assert not Path("checkpoints").exists()
 
 

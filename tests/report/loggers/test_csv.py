@@ -23,7 +23,7 @@ def test_csv_has_the_log_of_a_resumed_run(train) -> None:
     train("run", "logger=csv", "trainer.steps=8", *OFTEN)
     assert [row["step"] for row in table("run")] == [2, 4, 6, 8]
     train("late", "trainer.steps=4", *OFTEN)
-    train("late", "logger=csv", "trainer.steps=6", *OFTEN)  # what went before is there too
+    train("late", "logger=csv", "trainer.steps=6", *OFTEN)  # Earlier lines are included.
     assert table("late") == logged_lines("late")
     train("late", "logger=none", "trainer.steps=2", "resume=never")
     assert not Path("checkpoints/late/losses.csv").exists()
@@ -36,7 +36,7 @@ def test_csv_has_one_row_for_each_step() -> None:
     assert table("run") == []
     logger.scalars(1, {"a": 1.0})
     logger.scalars(2, {"a": 2.0})
-    logger.scalars(2, {"b": 3.0})  # a column more
+    logger.scalars(2, {"b": 3.0})  # One more column.
     logger.scalars(3, {"a": 4.0})
     logger.scalars(3, {"b": 5.0})
     logger.scalars(4, {"b": 6.0})

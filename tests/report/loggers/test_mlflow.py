@@ -23,7 +23,7 @@ def package(name: str, monkeypatch: pytest.MonkeyPatch, **contents: Any) -> None
 
 
 class FakeMlflow:
-    """The client of an MLflow server, as far as it is used."""
+    """The methods of an MLflow client that are used."""
 
     def __init__(self) -> None:
         self.experiments: dict[str, str] = {}
@@ -54,7 +54,7 @@ class FakeMlflow:
         return [SimpleNamespace(step=step) for metric, step, _ in self.runs[key].points if metric == name]
 
     def log_param(self, key: str, name: str, value: str) -> None:
-        assert name not in self.runs[key].params  # MLflow takes no other value
+        assert name not in self.runs[key].params  # MLflow accepts no other value.
         assert len(value) <= 500
         self.runs[key].params[name] = value
 

@@ -1,4 +1,4 @@
-"""The visdom logger with a real server, on this machine alone."""
+"""The visdom logger with a real server on this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gantrain.report.loggers import visdom as visdom_logger
 from gantrain.report.loggers.visdom import VisdomLogger
 
 # What `python -m visdom.server -bind_local` does once it has downloaded its page's scripts, in a process that dies with
-# this one; a server that was killed is started again in no time.
+# this one; a server that was killed is restarted quickly.
 SERVE = """
 import os, signal, sys
 from visdom.server.run_server import start_server
@@ -36,7 +36,7 @@ for line in sys.stdin:
 
 
 class Server:
-    """A visdom server that can be killed and started again, with nothing left of what it knew."""
+    """A visdom server that can be killed and restarted without its state."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as free:
@@ -48,7 +48,7 @@ class Server:
         self.process = 0
 
     def start(self) -> None:
-        """Start it, unless it is there."""
+        """Start it, unless it runs."""
         if not self.process:
             print("start", file=self.starter.stdin, flush=True)
             self.process = int(self.starter.stdout.readline())
@@ -61,7 +61,7 @@ class Server:
                 time.sleep(0.02)
 
     def kill(self) -> None:
-        """Kill it, if it is there."""
+        """Kill it, if it runs."""
         if self.process:
             os.kill(self.process, signal.SIGKILL)
         self.process = 0
@@ -71,7 +71,7 @@ class Server:
         self.starter.communicate()
 
     def windows(self, run: str) -> dict[str, Any]:
-        """What the environment of a run shows, by window."""
+        """The contents of the environment of a run, by window."""
         import requests
 
         request = {"win": None, "eid": run}
@@ -93,7 +93,7 @@ def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def server(one_server: Server) -> Server:
-    """A server that is there."""
+    """A running server."""
     one_server.start()
     return one_server
 
@@ -121,7 +121,7 @@ def test_curves_and_images_are_in_an_environment_of_the_run(server, train) -> No
 
 def test_a_resumed_or_restarted_run_has_no_point_twice(server, train) -> None:
     train("again", *options(server), "trainer.steps=6", "trainer.save_every=4", "trainer.keep=0")
-    Path("checkpoints/again/step_6.pt").unlink()  # as if it had been killed before it was written
+    Path("checkpoints/again/step_6.pt").unlink()  # As after a kill before it was written.
     train("again", *options(server), "trainer.steps=8")
     assert server.curve("again", "g") == logged("again", "g")
     assert len(logged("again", "g")) == 8
@@ -131,7 +131,7 @@ def test_a_resumed_or_restarted_run_has_no_point_twice(server, train) -> None:
 
 
 def at_step(step: int, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have something happen in the middle of a run."""
+    """Do something in the middle of a run."""
     log = Report.log
 
     def acting(self: Report, **line: Any) -> None:
@@ -146,11 +146,11 @@ def test_a_server_that_dies_costs_one_warning(server, train, monkeypatch, capfd)
     at_step(3, server.kill, monkeypatch)
     state = train("dies", *options(server), "trainer.steps=20", "trainer.image_every=5")
     assert state["step"] == 20
-    said = capfd.readouterr()
-    assert said.err.count("warning") == 1
-    assert f"warning: logger visdom: http://127.0.0.1:{server.port} can't be reached; training continues" in said.err
+    output = capfd.readouterr()
+    assert output.err.count("warning") == 1
+    assert f"warning: logger visdom: http://127.0.0.1:{server.port} can't be reached; training continues" in output.err
     for noise in ("Traceback", "Error connecting", "Exception", "Setting up"):
-        assert noise not in said.out + said.err
+        assert noise not in output.out + output.err
 
 
 def test_a_restarted_server_gets_what_it_has_missed(server, train, monkeypatch, capfd) -> None:
@@ -196,7 +196,7 @@ def test_a_server_that_does_not_answer_does_not_delay_the_run(train, capfd, monk
 
 
 class Forgetful:
-    """A server whose answers get lost on the way, though it has drawn what it was sent."""
+    """A server that draws what it receives, but whose answers are lost."""
 
     def __init__(self) -> None:
         self.points: list[tuple[int, float]] = []

@@ -20,7 +20,7 @@ def package(name: str, monkeypatch: pytest.MonkeyPatch, **contents: Any) -> None
 
 
 class FakeRun:
-    """A run of wandb's: takes no step that is lower than its last."""
+    """A fake run of wandb, which ignores steps below the last one."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options

@@ -1,4 +1,4 @@
-"""The page of results, in a browser: filtered, sorted, compared, enlarged; quick with very many images."""
+"""The page of results, in a browser: filtered, sorted, compared, enlarged, and fast with very many images."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_before_and_after_are_compared_by_mouse_and_keys(browser: Browser) -> No
     assert len(browser.find_all(".compare")) == 3
 
     def seam(element: object) -> float:
-        """Where the light image begins, as a share of the width."""
+        """The position at which the light image begins, as a fraction of the width."""
         shot = Image.open(BytesIO(element.screenshot_as_png)).convert("L")
         row = [shot.getpixel((x, shot.height - 8)) for x in range(shot.width)]
         assert set(row[4:12] + row[-12:-4]) <= {0, 100}

@@ -1,0 +1,41 @@
+"""Combinations of losses, penalties and critics that do not fit together."""
+
+from __future__ import annotations
+
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gantrain.errors import ConfigError
+from gantrain.models.base import GAN, AdversarialGAN
+
+
+def check_critic(model: GAN, *, loss: object, batch_size: int) -> list[str]:
+    """Refuse an unbounded critic under the Wasserstein loss, and a gradient penalty that sees a whole batch.
+
+    A penalty on the gradient of each image assumes that no other image influences its logits (Gulrajani et al. 2017,
+    arXiv:1704.00028, section 4), which batch norm does unless a batch is a single image.
+
+    Args:
+        model: A model; only those with adversarial losses are checked.
+        loss: ``model.loss``.
+        batch_size: Images per process.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        ConfigError: The combination does not work.
+    """
+    if not isinstance(model, AdversarialGAN):
+        return []
+    if loss == "wasserstein" and not model.bounds_critic():
+        raise ConfigError(
+            "model.loss=wasserstein needs a critic whose slope is bounded: give model.gradient_penalty=10 with "
+            "network.discriminator.norm=none (or instance), or network.discriminator.norm=spectral, or model=wgan"
+        )
+    if batch_size == 1 or not any(isinstance(m, _BatchNorm) for d in model.discriminators() for m in d.modules()):
+        return []
+    why = "assumes that images are judged one by one, but batch norm mixes those of a batch: "
+    remedy = "give network.discriminator.norm=none (or instance, or spectral)"
+    if model.gradient_penalty:
+        raise ConfigError(f"model.gradient_penalty={model.gradient_penalty:g} {why}{remedy}")
+    return [f"warning: model.r1={model.r1:g} {why}{remedy}"] if model.r1 else []

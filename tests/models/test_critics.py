@@ -1,0 +1,68 @@
+"""Losses and penalties are refused over critics for which they are wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tiny import build, build_translator, mlp_discriminator
+from tiny_keys import LATENT_KEYS, OWN_KEYS, TRANSLATION_KEYS
+from torch import nn
+
+from gantrain.errors import ConfigError
+from gantrain.models.critics import check_critic
+
+TRANSLATORS = list(TRANSLATION_KEYS)
+NOISE = list(OWN_KEYS)
+
+
+def model_of(name: str, *, norm: str = "none", **keys: Any) -> Any:
+    """The model of that name whose critics have that norm."""
+    if name in TRANSLATORS:
+        return build_translator(name, norm=norm, **keys)
+    model = build(name, **OWN_KEYS[name] | keys)
+    model.discriminator = mlp_discriminator(norm=norm)
+    return model
+
+
+def check(name: str, *, batch_size: int = 4, **keys: Any) -> list[str]:
+    loss = ({**LATENT_KEYS, **OWN_KEYS.get(name, {}), **TRANSLATION_KEYS.get(name, {})} | keys)["loss"]
+    return check_critic(model_of(name, **keys), loss=loss, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("name", [*NOISE, *TRANSLATORS])
+def test_a_gradient_penalty_is_refused_over_batch_norm_alone(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"model\.gradient_penalty=3 .*batch norm.*network\.discriminator\.norm=none"):
+        check(name, norm="batch", gradient_penalty=3.0)
+    assert check(name, norm="batch", gradient_penalty=3.0, batch_size=1) == []  # Nothing is mixed.
+    assert check(name, norm="batch", loss="logistic", gradient_penalty=0.0) == []
+    for norm in ("none", "spectral", *(["instance"] if name in TRANSLATORS else [])):
+        assert check(name, norm=norm, gradient_penalty=3.0) == []
+
+
+@pytest.mark.parametrize("name", NOISE)
+def test_r1_over_batch_norm_is_warned_of(name: str) -> None:
+    (warning,) = check(name, norm="batch", loss="logistic", gradient_penalty=0.0, r1=2.0)
+    assert "model.r1=2 " in warning
+    assert "network.discriminator.norm=none" in warning
+    assert check(name, norm="none", loss="logistic", gradient_penalty=0.0, r1=2.0) == []
+
+
+@pytest.mark.parametrize("name", [*NOISE, *TRANSLATORS])
+def test_a_wasserstein_critic_has_to_be_bounded(name: str) -> None:
+    off = {"loss": "wasserstein", "gradient_penalty": 0.0} | ({"clip": 0.0} if name == "wgan" else {})
+    for norm in ("none", "batch"):
+        with pytest.raises(ConfigError, match=r"model\.loss=wasserstein .*model\.gradient_penalty=10 .*norm=spectral"):
+            check(name, norm=norm, **off)
+    bounded: list[dict[str, Any]] = [{"norm": "spectral"}, {"gradient_penalty": 10.0}]
+    bounded += [{"r1": 1.0}] if name in NOISE else []
+    bounded += [{"clip": 0.01, "norm": "batch"}] if name == "wgan" else []
+    for keys in bounded:
+        assert check(name, **off | keys) == []
+
+
+def test_one_layer_without_spectral_norm_leaves_the_critic_unbounded() -> None:
+    model = model_of("dcgan", norm="spectral", loss="wasserstein")
+    model.discriminator.layers.append(nn.Linear(1, 1))
+    with pytest.raises(ConfigError, match=r"model\.loss=wasserstein"):
+        check_critic(model, loss="wasserstein", batch_size=4)

@@ -1,0 +1,73 @@
+"""Models that translate, on two ranks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import assert_same_bits
+from tiny import (
+    CPU,
+    adam_updates,
+    build_translator,
+    play,
+    unet,
+)
+from translation_batches import batches_for, noise, part
+
+from gantrain.runtime import distributed
+from gantrain.runtime.seeding import StepRandom
+
+HERE = Path(__file__).parent
+GAMES: dict[str, dict[str, Any]] = {
+    "pix2pix": {"generator": unet},
+    "pix2pix with a penalty": {"generator": unet, "gradient_penalty": 10.0},
+    "cyclegan": {},
+    "cyclegan with a penalty": {"loss": "wasserstein", "gradient_penalty": 10.0},
+}
+
+
+def three_steps(game: str, *, rank: int = 0, world_size: int = 1) -> dict[str, Any]:
+    """The networks after three steps on a global batch of two, and what this rank logs."""
+    name = game.split()[0]
+    model = build_translator(name, **GAMES[game])
+    update = adam_updates(model)
+    update.draws = StepRandom(7, CPU, rank=rank, world_size=world_size)
+    share = range(rank, 2, world_size)
+    logged = play(model, (part(batch, share) for batch in batches_for(name)), update, steps=3)
+    # Without biases, which have no effect before an instance norm: Adam amplifies their rounding errors.
+    weights = {key: value for key, value in model.state_dict().items() if key.endswith("weight")}
+    networks = [*model.generators(), *model.discriminators()]
+    outputs = [n(noise(1, next(n.parameters()).size(1), 32, 32)).detach() for n in networks]
+    return {"weights": weights, "outputs": outputs, "logged": logged}
+
+
+def work() -> None:
+    """What each of the processes does."""
+    distributed.join(CPU)
+    rank = distributed.rank()
+    torch.save({game: three_steps(game, rank=rank, world_size=2) for game in GAMES}, f"rank_{rank}.pt")
+
+
+@pytest.mark.usefixtures("warm_python")
+def test_two_ranks_make_the_same_updates_as_one_rank() -> None:
+    Path("work.py").write_text("from test_translation_ranks import work\nwork()\n")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "work.py"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    ranks = [torch.load(f"rank_{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for game in GAMES:
+        one, two, other = three_steps(game), ranks[0][game], ranks[1][game]
+        for key in ("weights", "outputs"):
+            assert_same_bits(two[key], other[key])
+            torch.testing.assert_close(two[key], one[key], atol=1e-9, rtol=0)
+        for whole, *halves in zip(one["logged"], two["logged"], other["logged"], strict=True):
+            assert halves[0] != halves[1]  # Each rank has its own image.
+            for key, value in whole.items():
+                assert (halves[0][key] + halves[1][key]) / 2 == pytest.approx(value, abs=1e-9)

@@ -1,0 +1,50 @@
+"""The page that lists all runs."""
+
+from __future__ import annotations
+
+import pytest
+from browsing import NARROW, WIDE, Browser
+from pages import HOSTILE
+from run_pages import READY, RUNS, run, train_on
+
+
+def test_the_home_page_shows_every_run_newest_first(browser: Browser, serve) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    run("first").close("done", 100)
+    strange = HOSTILE.replace("/", "_")
+    (RUNS / "first").rename(RUNS / strange)
+    with pytest.raises(ValueError, match="no"), run("second") as second:
+        raise ValueError("no <b>luck</b>")
+    (RUNS / "sweeps" / strange).mkdir(parents=True)
+    (RUNS / "sweeps" / strange / "index.html").write_text("<link rel=icon href=data:,><title>a sweep</title>")
+    second = run("third", config={"model": {"name": "dcgan"}, "data": {"mode": "digits"}})
+    address = serve(RUNS)
+    for page in (RUNS / "index.html", f"{address}/index.html"):
+        for size in (WIDE, NARROW):
+            browser.open(page, size=size, scheme="dark" if size == NARROW else "light")
+            browser.until("document.querySelectorAll('.run').length === 3")
+            browser.check(host=address.removeprefix("http://") if isinstance(page, str) else "")
+    names = "[...document.querySelectorAll('.run:not([hidden]) a')].map((link) => link.textContent)"
+    assert browser.run(f"return {names}") == ["third", "second", strange]
+    assert [pill.text for pill in browser.find_all(".run .pill")] == ["running", "crashed", "done"]
+    assert "no <b>luck</b>" in browser.find_all(".run")[1].text
+    assert "dcgan · digits" in browser.find(".run").text
+    browser.until("[...document.querySelectorAll('.run img')].every((image) => image.naturalWidth)")
+    train_on(second, 100, 140)
+    browser.until("document.querySelector('.run').textContent.includes('step 140')")
+    browser.find("input[type=search]").send_keys("DCGAN")
+    assert browser.run(f"return {names}") == ["third"]
+    browser.find("input[type=search]").send_keys(*[Keys.BACKSPACE] * 5)
+    browser.run("const s = document.querySelector('select'); s.value = 'done'; s.dispatchEvent(new Event('change'))")
+    assert browser.run(f"return {names}") == [strange]
+    browser.find("summary").click()
+    browser.find("details a").click()
+    browser.until("document.title === 'a sweep'")
+    browser.driver.back()
+    browser.until("document.querySelectorAll('.run').length === 3")
+    browser.run("const s = document.querySelector('select'); s.value = 'done'; s.dispatchEvent(new Event('change'))")
+    browser.find(".run:not([hidden]) a").click()
+    browser.until(f"document.querySelector('#pill') && {READY}")
+    browser.check(host=address.removeprefix("http://"))
+    second.close("done", 140)
