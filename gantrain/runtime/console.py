@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -44,8 +45,13 @@ def above_bars(*lines: str) -> None:
 @contextmanager
 def escaped_stdout() -> Iterator[None]:
     """Inside, what a library prints on stdout passes ``out``."""
-    with redirect_stdout(cast(TextIO, _Escaped(sys.stdout))):
-        yield
+    stream = _Escaped(sys.stdout)
+    try:
+        with redirect_stdout(cast(TextIO, stream)):
+            yield
+    finally:
+        for handler in [each for each in logging.root.handlers if getattr(each, "stream", None) is stream]:
+            logging.root.removeHandler(handler)  # Hydra's, which would print later messages of any library.
 
 
 class _Escaped:
