@@ -19,12 +19,13 @@ from gantrain.data.errors import OnError
 from gantrain.data.settings import DataSettings
 from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError, listed
+from gantrain.inference.image_folder import ImageFolder
 from gantrain.inference.load import ReadPolicy, load_generator, read_run, rebuild, takes_average
 from gantrain.inference.sample import save_samples, wanted_labels
 from gantrain.inference.settings import TestSettings
 from gantrain.inference.translate import (
-    ImageFolder,
     as_input,
+    build_like_run,
     check_channels,
     translate_all,
     translated_page,
@@ -205,7 +206,7 @@ def _translate(translator: Translator, spec: ImageSpec | None, job: _Job) -> Pat
         available = " and ".join(translator.directions)
         raise ConfigError(f"direction={settings.direction}: this model only translates {available}")
     data = as_input(job.data, translator.channels, settings.direction)
-    dataset = data.build(phase=settings.phase, seed=job.policy.seed)
+    dataset = build_like_run(data, spec, settings.direction, phase=settings.phase, seed=job.policy.seed)
     directions = (settings.direction,) if settings.direction is not None else translator.directions
     if "image" in dataset.spec.channels:  # Images without a domain are translated in one direction only.
         directions = directions[:1]
@@ -249,7 +250,9 @@ def _held_out_metrics(model: GAN, spec: ImageSpec, job: _Job) -> dict[str, float
         return {}
     dataset.use_class_names(spec.class_names)
     if dataset.spec != spec:
-        raise ConfigError("data: its image size, channels or classes differ from those that the run was trained on")
+        raise ConfigError(
+            "data: its image size, channels, depth, range or classes differ from those that the run was trained on"
+        )
     dtype, policy = next(model.parameters()).dtype, job.policy
     batches = in_order(dataset, EVALUATION_BATCH, job.device, dtype, on_error=policy.on_error, left_out=policy.left_out)
     metrics = model.evaluate(batches)

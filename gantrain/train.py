@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 import torch
 
 from gantrain.checkpoints.store import Checkpoints
+from gantrain.config.overrides import command_line
 from gantrain.config.settings import count_processes, set_up_torch
+from gantrain.data.stand_in import StandIn
 from gantrain.errors import ConfigError
 from gantrain.models.base import network_sizes
 from gantrain.report import Report
@@ -23,7 +26,7 @@ from gantrain.report.provenance import provenance
 from gantrain.runtime import console, distributed
 from gantrain.runtime.launch import launch
 from gantrain.runtime.run_lock import RunLock
-from gantrain.runtime.signals import Interruption, requeue, restore_sigint, safe_stderr
+from gantrain.runtime.signals import Interruption, follow_launcher, is_orphaned, requeue, restore_sigint, safe_stderr
 from gantrain.training import failures, resume
 from gantrain.training.build import Parts
 from gantrain.training.context import Defaults, RunContext
@@ -63,7 +66,9 @@ def _train_here(context: RunContext) -> int:
             from gantrain.training.dry_run import describe
 
             with closing(parts.stream):
-                console.out(*describe(parts))
+                missing = str(context.settings.data["root"]) if isinstance(parts.dataset, StandIn) else None
+                console.out(*describe(parts, missing=missing))
+                console.out(*(f"usual       {line}" for line in ([] if missing else parts.expectations())))
             return 0
         check_memory(parts)
         restore_sigint()  # Every library is imported by now.
@@ -85,14 +90,17 @@ def _run(parts: Parts, context: RunContext, interruption: Interruption, lock: Ru
         distributed.print_rank_zero(f"Stopped before the first step ({reason}); run again: {again}")
         return 128 + interruption.signal if interruption.signal else 0
     if trainer.progress >= 1:
-        report.finish(trainer.step, done=trainer.done, total=trainer.total, unit=trainer.unit)
-        length = next(key for key, value in context.trainer.length.items() if value is not None)
+        report.finish(trainer.step, **trainer.extent)
+        key, length = next((key, value) for key, value in context.trainer.length.items() if value is not None)
+        longer = command_line("train", [f"resume={checkpoints.folder}", f"{key}={2 * length:g}"])
         distributed.print_rank_zero(
-            f"{checkpoints.folder} is finished at step {trainer.step}: raise {length} to train longer, "
-            "or pass resume=never to start over"
+            f"{checkpoints.folder} is finished at step {trainer.step}; to train longer: {longer} "
+            "(or pass resume=never to start over)"
         )
         distributed.print_rank_zero(f"Page: {report.page}")
         return 0
+    for line in (*introduction(parts, context), f"Page: {report.page}"):
+        distributed.print_rank_zero(line)
     with closing(checkpoints), report:
         done = resume.fit(trainer, context)
         number = max(distributed.all_gather_object(interruption.signal))  # The same on all ranks, and rank 0 has saved.
@@ -105,9 +113,26 @@ def _run(parts: Parts, context: RunContext, interruption: Interruption, lock: Ru
     distributed.print_rank_zero(
         f"Stopped at step {trainer.step} and saved ({interruption.reason(number)}); {command}: {again}"
     )
+    distributed.print_rank_zero(f"Page: {report.page}")
     if number == getattr(signal, "SIGUSR1", None) and distributed.rank() == 0 and (message := requeue()):
         distributed.print_rank_zero(message)
     return 128 + number if number else 0
+
+
+def introduction(parts: Parts, context: RunContext) -> list[str]:
+    """What is about to be trained, on what and where, in a few lines."""
+    data, spec, device, ranks = context.settings.data, parts.dataset.spec, context.device, distributed.world_size()
+    channels = " and ".join(dict.fromkeys(f"{n} channel{'s' * (n > 1)}" for n in spec.channels.values()))
+    classes = f", {spec.num_classes} classes" if spec.num_classes else ""
+    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+    images = f"{parts.stream.size:,} images of {spec.height} x {spec.width} pixels, {channels}{classes}"
+    return [
+        f"Data: {data.get('root') or data['mode']}: {images}",
+        f"Device: {device}{name}, {threads}" + (f" in each of {ranks} processes" if ranks > 1 else ""),
+        *(f"Note: {line}" for line in parts.expectations()),
+        f"Run folder: {context.folder}",
+    ]
 
 
 def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Trainer:
@@ -121,9 +146,13 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
         loggers=parts.loggers,
         advice=parts.advice,
         active=distributed.rank() == 0,
-        home=context.settings.runs_folder,
+        home=context.settings.home,
         defaults=context.defaults(),
-        facts={"seed": str(context.settings.seed), **provenance(context.device)},
+        facts={
+            "seed": str(context.settings.seed),
+            **provenance(context.device),
+            **({"length": "; ".join(notes)} if (notes := parts.expectations()) else {}),
+        },
         networks=network_sizes(parts.model),
     )
     claim = lock.renew if lock is not None else lambda: None
@@ -131,6 +160,7 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
     constants = {
         "config": context.config,
         "overrides": context.overrides,
+        "working_folder": os.getcwd(),
         "spec": parts.dataset.spec.to_dict(),
         "images": parts.stream.size,
         "fingerprint": parts.dataset.fingerprint,
@@ -140,6 +170,7 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
 
 def worker(path: str) -> int:
     """Train as one of the ranks that ``launch`` starts; ``path`` is a JSON file with the arguments of ``train``."""
+    follow_launcher()
     job = json.loads(Path(path).read_text())
     Path(path).with_name(f"{os.getpid()}.rank").touch()
     try:
@@ -162,6 +193,9 @@ if __name__ == "__main__":
     # After an error the atexit handlers of a rank might wait for the other ranks forever, so they are skipped.
     if status == 0:
         distributed.leave()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    if is_orphaned():
+        shutil.rmtree(Path(sys.argv[1]).parent, ignore_errors=True)
+    with suppress(OSError):  # They are closed if the launcher was killed.
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(status)

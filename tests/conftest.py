@@ -121,9 +121,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return copy_of
 
 
+def run_folder(name: str) -> Path:
+    """The folder of a run, alone or in a sweep."""
+    alone = Path("checkpoints") / name
+    return alone if alone.exists() else next(Path("checkpoints/sweeps").glob(f"*/{name}"), alone)
+
+
 def newest(name: str) -> dict:
-    """The newest checkpoint of a run."""
-    return Checkpoints(Path("checkpoints") / name).load()
+    """The newest checkpoint of a run, alone or in a sweep."""
+    return Checkpoints(run_folder(name)).load()
 
 
 def assert_mentions(message: str, *parts: object) -> None:

@@ -48,7 +48,7 @@ def run(name: str = "run", *, steps: int = 100, total: int = 200, every: int = 2
 def train_on(report: Report, start: int, end: int, every: int = 20) -> None:
     for step in range(start + 10, end + 1, 10):
         report.advance(step)
-        losses = {"g_gan": 1 + step / 100, "g_l1": 100 / step, "d_real": 0.5, "lr_generator": 2e-4}
+        losses = {"g_gan": 1 + step / 100, "g_class": 100 / step, "d_real": 0.5, "lr_generator": 2e-4}
         report.log(step=step, epoch=step / 50, images=step * 4, losses=losses, waited=0.0)
         if step % every == 0:
             report.images(step, colours(step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
@@ -15,6 +16,7 @@ from typing import IO, Any, cast
 import torch
 
 from gantrain.checkpoints.upgrades import FORMAT, upgraded
+from gantrain.config.side_files import open_regular
 from gantrain.errors import ConfigError
 
 # The checksum is stored as the comment of the zip archive that torch writes, at the end of the file, so that torch can
@@ -27,13 +29,13 @@ CHECKSUM_SINCE = 3  # The first format with checksums.
 ENTRIES: dict[type, tuple[str, ...]] = {
     int: ("step", "position", "rollbacks", "images"),
     str: ("fingerprint",),
-    list: ("overrides", "ranks"),
-    dict: ("config", "spec", "model", "updates", "objective"),
+    list: ("overrides", "ranks", "segments"),
+    dict: ("config", "spec", "model", "updates", "objective", "origin", "plan"),
 }
 
 
 class CorruptCheckpointError(ConfigError):
-    """The bytes of a checkpoint are not those that were written."""
+    """The bytes of a checkpoint are not those that were written, or the disk fails to return them."""
 
 
 def write(state: dict[str, Any], *paths: Path) -> None:
@@ -65,19 +67,21 @@ def read(path: Path) -> dict[str, Any]:
     """The state in a file, with tensors on the CPU, upgraded to the newest format.
 
     Raises:
-        CorruptCheckpointError: The file is truncated or changed, or the disk can't read it.
-        ConfigError: It is not a checkpoint, contains pickled code, or was written by a newer gantrain.
+        CorruptCheckpointError: The file is truncated or changed, or on a damaged part of the disk.
+        ConfigError: It can't be read for another reason, is not a checkpoint, contains pickled code, or was written by
+            a newer gantrain.
     """
     try:
-        if path.exists() and not path.is_file():  # Opening a named pipe would wait for a writer.
-            raise CorruptCheckpointError(f"can't read {path}: it is not a regular file")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             verified = _verify_checksum(file, path)
             if not verified:
                 _verify_archive(file, path)
             state = _load(file, path, verified=verified)
     except OSError as error:
-        raise CorruptCheckpointError(f"can't read {path}: {error.strerror or error}") from None
+        message = f"can't read {path}: {error.strerror or error}"
+        if error.errno in (errno.EIO, errno.ENOENT, errno.ELOOP, None):  # The disk fails, or there is no file.
+            raise CorruptCheckpointError(message) from None
+        raise ConfigError(f"{message}; make it readable, or remove it") from None
     version = state.get("format") if isinstance(state, dict) else None
     if not isinstance(version, int):
         raise ConfigError(f"{path} is not a checkpoint of gantrain")
@@ -154,7 +158,7 @@ def _hard_link(source: Path, path: Path) -> bool:
 def fsync_path(path: Path) -> None:
     """Flush a file, or the entries of a folder, to the disk where the system supports that."""
     with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # A named pipe would block.
         try:
             os.fsync(descriptor)
         finally:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-FORMAT = 3
+from gantrain.config.overrides import command_line
+
+FORMAT = 4
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
@@ -36,4 +38,26 @@ def _to_format_3(state: dict[str, Any]) -> dict[str, Any]:
     return {"objective": objective, "rollbacks": 0, **state, "config": {**state["config"], "data": data}}
 
 
-UPGRADES = (_to_format_2, _to_format_3)
+def _to_format_4(state: dict[str, Any]) -> dict[str, Any]:
+    """Segments: a run had one, and its schedule ran over all of it. Several loggers, each under its own name."""
+    logger = state["config"].get("logger", {})
+    if "name" in logger:
+        logger = {} if logger["name"] == "none" else {logger["name"]: logger}
+    trainer, step = state["config"]["trainer"], state["step"]
+    images = state["position"] * state["config"]["data"]["batch_size"]
+    unit, done, total = "step", step, trainer.get("steps")
+    if total is None:
+        epochs, kimg = trainer.get("epochs"), trainer.get("kimg")
+        unit, done, total = "image", images, epochs * state["images"] if epochs is not None else kimg * 1000
+    last = max(0.0, (done - done / step) / total) if step else 0.0  # The progress before the newest step.
+    return {
+        "origin": {"number": 0, "images": 0, "epochs": 0.0},
+        "plan": {"unit": unit, "start": 0, "end": total, "last": last},
+        "segments": [{"step": 0, "command": command_line("train", state["overrides"]), "changes": {}}],
+        "working_folder": None,
+        **state,
+        "config": {**state["config"], "logger": logger},
+    }
+
+
+UPGRADES = (_to_format_2, _to_format_3, _to_format_4)

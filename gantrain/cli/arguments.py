@@ -33,7 +33,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     sweeps = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(arguments)
     words = [*arguments]
     for place, (word, after) in enumerate(itertools.zip_longest(arguments, arguments[1:])):
-        if word in ("--info", "-i") and after not in (FLAGS[word] or ()):
+        if word in ("--info", "-i") and (after is None or after.startswith("-") or "=" in after):
             words[place] = "--info=all"  # Hydra's default, which may be followed by an override.
     rest = iter(words)
     for word in rest:

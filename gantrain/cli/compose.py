@@ -112,7 +112,7 @@ def demo_data(typed: list[str], flags: Sequence[str]) -> list[str]:
     """The override for the data that a model's YAML file names as ``demo``, if a model was typed, but no data.
 
     Hydra's defaults list in the model's file can't select it, as it only overrides groups before its own, and data
-    comes after the model. In a sweep, all models must name the same data.
+    comes after the model. In a sweep whose models name different data, there is none: see ``with_own_demo``.
     """
     model = [word for word in typed if word.startswith("model=")]
     if not model or any(word.startswith(("data=", "experiment=")) for word in typed):
@@ -120,6 +120,26 @@ def demo_data(typed: list[str], flags: Sequence[str]) -> list[str]:
     folders = [*config_folders(flags), Path(str(resources.files(CONFIGS)))]
     demos = {_demo_of(name, folders) for name in model[-1].removeprefix("model=").split(",")}
     return [f"data={demo}" for demo in demos if demo and len(demos) == 1]
+
+
+def with_own_demo(composed: Composed, flags: Sequence[str]) -> Composed:
+    """A run of a sweep on the data of its own model, if no data was typed and the models of the sweep differ in it."""
+    demo = demo_data(composed.overrides, flags)
+    if not demo or demo == [f"data={composed.choices['data']}"]:
+        return composed
+    typed, outer = [*demo, *composed.overrides], HydraConfig.instance().cfg
+    if not GlobalHydra.instance().is_initialized():
+        return compose_once("train", flags, typed)
+    try:
+        config = compose("train", typed, return_hydra_config=True)
+        HydraConfig.instance().set_config(config)  # Values may refer to ${hydra:...}.
+        with open_dict(config):
+            own = config.pop("hydra")
+        return Composed.of(config, own)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(in_one_line(error, "train", typed)) from None
+    finally:
+        HydraConfig.instance().cfg = outer
 
 
 def _demo_of(model: str, folders: Sequence[Path]) -> str | None:
@@ -164,7 +184,8 @@ def complete(composed: Composed) -> dict[str, Any]:
         if isinstance(value, str) and (meant := typed_choice(f"network.{side}", value)):
             raise ConfigError(f"network.{side}={value}: a network is chosen as a group; {meant}")
     if config["name"] is None:
-        config["name"] = name_of_run(composed.overrides, composed.choices)
+        runs_folder = Path(str(config["checkpoints_dir"])).expanduser()
+        config["name"] = name_of_run(composed.overrides, composed.choices, runs_folder)
     typed = {split_override(override)[0] for override in composed.overrides}
     if typed.intersection(LENGTH):  # It replaces the length in the file of the data set, in any unit.
         config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in typed}

@@ -7,7 +7,7 @@ from importlib import resources
 
 SIZE = "data.load_size=64 (and data.crop_size, where the data has it)"
 ACCELERATOR = "trainer.accelerator=cuda, cpu or mps, or trainer=gpu"
-RESUME = "nothing: the same command resumes; resume=never starts over"
+RESUME = "resume=checkpoints/NAME, or the same command again, which resumes"
 FOLDER = "data=single data.root=FOLDER (pairs: data=aligned; two domains: data=unaligned)"
 RUN = "name=NAME for the folder of the run, checkpoints_dir=FOLDER for that of all runs"
 

@@ -22,7 +22,8 @@ from gantrain.cli.hydra_errors import in_one_line, is_of_hydra
 from gantrain.config.overrides import flatten
 from gantrain.errors import ConfigError
 from gantrain.runtime import console
-from gantrain.runtime.signals import SCRATCH, scratch_folder
+from gantrain.runtime.scratch import scratch_folder
+from gantrain.runtime.signals import SCRATCH
 
 if TYPE_CHECKING:
     from gantrain.sweeps.sweep import Sweep
@@ -83,7 +84,7 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
     with (
         scratch_folder() as scratch,  # For Hydra's own records of a sweep.
         console.escaped_stdout(),
-        process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", **{SCRATCH: scratch}),
+        process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", **{SCRATCH: str(scratch)}),
         only_safe_files(),
     ):
         try:

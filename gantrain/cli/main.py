@@ -6,7 +6,6 @@ Nothing heavy is imported before it is needed, so that help and completion work 
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from gantrain import __version__
 from gantrain.cli.arguments import config_flags, is_sweep, process, refuse_sweep_keys, split
 from gantrain.cli.errors import fail, report_errors
 from gantrain.cli.guesses import guess_path
+from gantrain.cli.home import refresh_home
 from gantrain.errors import ConfigError, nearest
 from gantrain.runtime import console
 from gantrain.runtime.signals import exit_on_sigint, restore_sigint
@@ -28,9 +28,11 @@ HELP = """\
 gantrain trains the classic GANs from a configuration.
 
   gantrain train [KEY=VALUE ...]      train a model: gantrain train model=wgan_gp data=single data.root=images
+  gantrain resume checkpoints/NAME    resume a run; trainer.steps=5000 makes it longer
   gantrain test run=checkpoints/NAME  make images with a trained model
   gantrain compare RUN RUN ...        runs side by side on one page, or all of a folder or a sweep
-  gantrain list                       list models, networks, data modes, optimizers and schedules
+  gantrain runs                       list, remove and rename runs, and write their pages anew
+  gantrain list                       what can be chosen: models, networks, data sets, experiments ...
   gantrain data download NAME         download a data set of the papers: gantrain data download horse2zebra
   gantrain data                       all other commands for images
 
@@ -52,14 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, 1, or 2 for mistakes, 128 + signal after an interruption.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    training = arguments[:1] == ["train"]
+    command = arguments[0] if arguments else ""
     try:
-        with exit_on_sigint() if training or arguments[:1] == ["test"] else nullcontext(), report_errors() as outcome:
+        with exit_on_sigint() if command in ("train", "resume", "test") else nullcontext(), report_errors() as outcome:
             outcome.status = _run(arguments)
     except KeyboardInterrupt:
-        resumes = training and "resume=never" not in arguments
+        resumes = command in ("train", "resume") and "resume=never" not in arguments
         fail("interrupted" + ("; the same command resumes from the newest checkpoint, if there is one" * resumes))
         return 130
+    if command in COMMANDS:
+        refresh_home(arguments[1:])
     return outcome.status
 
 
@@ -80,6 +84,10 @@ def _run(arguments: list[str]) -> int:
 
 def _train(arguments: list[str]) -> int:
     flags, typed = split(arguments)
+    from gantrain.cli.resume import named_run, resume
+
+    if (run := named_run(typed)) is not None:
+        return resume(run, flags, typed)
     if is_sweep(flags, typed):
         from gantrain.cli.sweep import train_all
 
@@ -99,6 +107,16 @@ def _train(arguments: list[str]) -> int:
 
     overrides = [*config_flags(flags), *composed.overrides]
     return train(config, overrides, lambda: defaults_of(composed.choices, config["name"], flags))
+
+
+def _resume(arguments: list[str]) -> int:
+    if not arguments or {"-h", "--help"}.intersection(arguments) or "=" in arguments[0]:
+        console.out(
+            "gantrain resume RUN [KEY=VALUE ...]: resumes a run with everything as recorded, from any folder, or with "
+            "other settings: trainer.steps=5000 makes it longer. The same as gantrain train resume=RUN"
+        )
+        return 0 if "=" not in "".join(arguments[:1]) else 2
+    return _train([f"resume={arguments[0]}", *arguments[1:]])
 
 
 def _train_composed(composed: Composed, flags: Sequence[str]) -> int:
@@ -139,21 +157,9 @@ def _run_composed(command: str, flags: list[str], typed: list[str], job: Callabl
 
 
 def _list(arguments: list[str]) -> int:
-    import gantrain.training.build  # noqa: F401 - registers every class
-    from gantrain.registry import REGISTRIES, import_plugins
+    from gantrain.cli.listing import main as list_choices
 
-    if any(word.startswith("-") for word in arguments):
-        console.out(*HELP.splitlines())
-        return 0
-    listed = [re.fullmatch(r"plugins=\[(.*)\]", word) for word in arguments]
-    if None in listed:
-        return fail(f"{arguments[listed.index(None)]}: gantrain list takes nothing but plugins=[MODULE,...]")
-    import_plugins([name for found in listed if found for name in found[1].split(",")])
-    for registry in REGISTRIES:
-        console.out(f"{registry.kind} ({registry.key}.{registry.choose_by})")
-        for name in registry:
-            console.out(f"  {name:<12} {(registry[name].__doc__ or '').strip().splitlines()[0]}")
-    return 0
+    return list_choices(arguments)
 
 
 def _compare(arguments: list[str]) -> int:
@@ -166,6 +172,12 @@ def _compare(arguments: list[str]) -> int:
         )
         return 0
     return compare(arguments)
+
+
+def _runs(arguments: list[str]) -> int:
+    from gantrain.sweeps.runs import main as runs
+
+    return runs(arguments)
 
 
 def _data(arguments: list[str]) -> int:
@@ -193,8 +205,10 @@ def _check(arguments: list[str]) -> int:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
+    "resume": _resume,
     "test": _test,
     "compare": _compare,
+    "runs": _runs,
     "list": _list,
     "data": _data,
 }

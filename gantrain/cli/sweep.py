@@ -19,9 +19,10 @@ from gantrain.cli.compose import (
     demo_data,
     refuse_open_braces,
     swept,
+    with_own_demo,
 )
 from gantrain.cli.hydra_main import run_hydra
-from gantrain.config.naming import name_of_sweep
+from gantrain.config.naming import SWEEPS, home_of, name_of_sweep
 from gantrain.config.overrides import split_override
 from gantrain.errors import ConfigError
 from gantrain.runtime import distributed
@@ -49,7 +50,9 @@ def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> i
         from gantrain.train import train
 
         try:
+            composed = with_own_demo(composed, flags)
             config = complete(composed)
+            config |= sweep.place(config, composed.overrides, composed.choices)
         except ConfigError as error:
             sweep.record_failure(composed.overrides, composed.choices, str(error))
             raise
@@ -86,9 +89,10 @@ def plan(arguments: Sequence[str], flags: Sequence[str], typed: Sequence[str]) -
     name = name_of_sweep(fixed, keys)
     runs_folder = _runs_folder(flags, fixed)
     given = [value.strip("'\"") for key, value in map(split_override, typed) if key == "hydra.sweep.dir"]
-    folder = Path(given[-1]).expanduser() if given else runs_folder / "sweeps" / name
+    folder = Path(given[-1]).expanduser() if given else runs_folder / SWEEPS / name
     command = shlex.join(["gantrain", "train", *arguments])
     sweep = Sweep(folder, runs_folder=runs_folder, command=command, gpus=visible_gpus())
+    sweep.keys = keys
     sweep.waits = not {"launcher=joblib", "hydra/launcher=joblib"}.isdisjoint(typed)
     if "sweeper=optuna" in typed:
         import optuna
@@ -121,7 +125,7 @@ def finish(sweep: Sweep, *, stopped: bool) -> int:
         return 0
     records = sweep.finalize(stopped=stopped)
     if sweep.folder.exists() and records:
-        page = compare_sweep(sweep.folder, sweep.runs_folder)
+        page = compare_sweep(sweep.folder, home_of(sweep.runs_folder) or sweep.home)
         for line in summary(records):
             distributed.print_rank_zero(line)
         if stopped:  # Each run has printed how to resume it alone.

@@ -143,6 +143,8 @@ def _converted(value: Any, annotation: Any) -> Any:
             return value
     elif origin in (list, tuple):
         return _converted_items(value, origin, arguments)
+    elif origin is dict and isinstance(value, dict):
+        return {_converted(name, arguments[0]): _converted(inside, arguments[1]) for name, inside in value.items()}
     elif annotation in (int, float):
         return _converted_number(value, annotation)
     elif inspect.isclass(origin or annotation) and isinstance(value, origin or annotation):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
+from gantrain.config.naming import JOBS, SWEEPS, home_of
 from gantrain.config.schema import NonNegativeInt, PositiveInt, Range, UnitFloat
 from gantrain.errors import ConfigError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 PositiveFloat: TypeAlias = Annotated[float, Range(above=0, at_most=1e12)]
 
-RESERVED = ("index.html", "index_files", "sweeps")  # Files and folders beside the runs.
+RESERVED = ("index.html", "index_files", "runs.csv", "runs.json", SWEEPS, JOBS)  # Files and folders beside the runs.
 LONGEST_NAME = 200  # In bytes; most file systems allow 255, and suffixes are added.
 
 
@@ -93,8 +94,9 @@ class RunSettings:
     name: str  # The name of the run folder.
     checkpoints_dir: str  # The folder that contains the run folders, the page of all runs and the sweeps.
     seed: int  # The seed of all random numbers.
-    # ``auto`` resumes from the newest checkpoint of the run folder, ``never`` starts over.
-    resume: Literal["auto", "never"]
+    # ``auto`` resumes from the newest checkpoint of the run folder, ``never`` starts over. The run folder itself also
+    # resumes, and other settings then begin a new segment of the run.
+    resume: str
     init_from: str | None  # A run folder or ``.pth`` file whose networks to start from.
     plugins: list[str]  # Modules that register classes.
     dry_run: bool  # Print sizes and stop.
@@ -118,11 +120,20 @@ class RunSettings:
             raise ConfigError(f"name={self.name}: {length} bytes long; at most {LONGEST_NAME} are allowed")
         if not self.checkpoints_dir.strip():
             raise ConfigError("checkpoints_dir is empty; give a folder, such as checkpoints_dir=checkpoints")
+        if self.resume not in ("auto", "never", str(self.folder)):
+            raise ConfigError(
+                f"resume={self.resume}: give auto, never or, on the command line, the folder of a run that resumes"
+            )
 
     @property
     def runs_folder(self) -> Path:
         """The folder of all runs."""
         return Path(self.checkpoints_dir).expanduser()
+
+    @property
+    def home(self) -> Path | None:
+        """The folder whose page lists this run: of a run of a sweep, the one above; None if the sweep is elsewhere."""
+        return home_of(self.runs_folder)
 
     @property
     def folder(self) -> Path:

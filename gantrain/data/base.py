@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -109,6 +110,13 @@ class ImageDataset(Dataset[Batch], ABC):
         Data sets that always number their classes in the same order need not override it.
         """
 
+    def unaugmented(self) -> ImageDataset:
+        """The same items as tests show them: scaled and cropped to the center, but neither at random nor mirrored.
+
+        To be overridden by data sets that augment the images of the training phase.
+        """
+        return self
+
     keep = RenamedMethod("use_cache")
 
     def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
@@ -166,6 +174,12 @@ class Selection(ImageDataset):
         if hidden:
             batch["label"][hidden] = -1
         return batch
+
+    def unaugmented(self) -> ImageDataset:
+        other = copy.copy(self)
+        other._dataset = self._dataset.unaugmented()
+        other.spec = other._dataset.spec
+        return other
 
     def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
         below = self._indices if indices is None else [self._indices[index] for index in indices]

@@ -7,6 +7,7 @@ import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -27,6 +28,15 @@ from gantrain.runtime.signals import ignore_signals_in_worker
 REPLACED = "replaced"  # The key of a batch for the errors of items that were replaced.
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where counting starts for the images that a run draws from now on, after it has drawn from another data set."""
+
+    number: int = 0  # The number of data sets before this one, which changes the order of images.
+    images: int = 0  # The number of images drawn from them.
+    epochs: float = 0.0  # The passes through them.
+
+
 class BatchStream(Iterator[Batch]):
     """Yields global batches, the k-th of which depends on the seed and k alone; each rank gets its slice of them.
 
@@ -44,7 +54,8 @@ class BatchStream(Iterator[Batch]):
         rank: The slice that this process gets, of ``world_size``.
 
     Attributes:
-        position: Number of global batches so far.
+        position: Number of global batches so far, from ``origin`` on.
+        origin: What was drawn from other data sets before, or in batches of another size.
         rollbacks: Number of rollbacks of the run; each one changes the order of images.
         seconds_waited: Total time spent waiting for data.
         faults: The images that were skipped.
@@ -67,6 +78,7 @@ class BatchStream(Iterator[Batch]):
         if batch_size % world_size:
             raise ConfigError(f"data.batch_size ({batch_size}) must be a multiple of trainer.devices ({world_size})")
         self.position = 0
+        self.origin = Origin()
         self.rollbacks = 0
         self.seconds_waited = 0.0
         self.batch_size = batch_size
@@ -87,7 +99,7 @@ class BatchStream(Iterator[Batch]):
     @property
     def images(self) -> int:
         """Number of images of all ranks so far."""
-        return self.position * self.batch_size
+        return self.origin.images + self.position * self.batch_size
 
     @property
     def num_workers(self) -> int:
@@ -97,7 +109,11 @@ class BatchStream(Iterator[Batch]):
     @property
     def epoch(self) -> float:
         """Number of passes through the data set, as a fraction."""
-        return self.images / self.size
+        return self.origin.epochs + self.position * self.batch_size / self.size
+
+    def images_after(self, epochs: float) -> float:
+        """Number of images after so many epochs of the whole run."""
+        return self.origin.images + (epochs - self.origin.epochs) * self.size
 
     def __next__(self) -> Batch:
         """The next batch: images as (N, C, H, W) in [-1, 1], labels as (N,) integers, names as a list."""
@@ -123,8 +139,8 @@ class BatchStream(Iterator[Batch]):
         """The exit codes of current or last workers that have ended; less than 0 for a signal."""
         return [process.exitcode for process in self._workers if process.exitcode is not None]
 
-    def go_to(self, position: int, *, rollbacks: int) -> None:
-        """Continue with global batch ``position``, in the order of a run with that many rollbacks.
+    def go_to(self, position: int, *, rollbacks: int, origin: Origin = Origin()) -> None:
+        """Continue with global batch ``position`` from ``origin``, in the order of a run with that many rollbacks.
 
         Raises:
             ValueError: One of them is negative.
@@ -132,7 +148,7 @@ class BatchStream(Iterator[Batch]):
         if position < 0 or rollbacks < 0:
             raise ValueError(f"position {position} in the data after {rollbacks} rollbacks")
         self.close()
-        self.position, self.rollbacks = position, rollbacks
+        self.position, self.rollbacks, self.origin = position, rollbacks, origin
 
     def close(self) -> None:
         """End the worker processes; the next batch would start new ones.
@@ -147,7 +163,8 @@ class BatchStream(Iterator[Batch]):
 
     def _open(self) -> Iterator[Batch]:
         workers = self.num_workers
-        seed = derive_seed(self._seed, "rollback", self.rollbacks) if self.rollbacks else self._seed
+        seed = derive_seed(self._seed, "origin", self.origin.number) if self.origin.number else self._seed
+        seed = derive_seed(seed, "rollback", self.rollbacks) if self.rollbacks else seed
         order = seed if self._dataset.shuffled else None
         loader = DataLoader(
             _Seeded(self._dataset, seed, self.on_error),
@@ -235,11 +252,11 @@ def in_order(
 ) -> Iterator[Batch]:
     """Yield every item once, in order, with a seed of its index: for previews, metrics and tests.
 
-    A batch ends early where the size of images changes. With ``skip``, unreadable items are left out, and their errors
-    added to ``left_out``.
+    Images are not augmented. A batch ends early where the size of images changes. With ``skip``, unreadable items are
+    left out, and their errors added to ``left_out``.
     """
     items: list[Batch] = []
-    for item in _each(dataset, on_error, set() if left_out is None else left_out):
+    for item in _each(dataset.unaugmented(), on_error, set() if left_out is None else left_out):
         if items and (len(items) == batch_size or image_shapes(item) != image_shapes(items[0])):
             yield to_device(collate(items), device=device, dtype=dtype)
             items = []

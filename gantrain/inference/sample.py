@@ -13,8 +13,9 @@ from torch import Tensor
 
 from gantrain.data.names import nfc
 from gantrain.errors import ConfigError, nearest
+from gantrain.inference.image_folder import ImageFolder
 from gantrain.models.base import COLUMNS, LatentGAN
-from gantrain.report.images import grid, layout, to_image
+from gantrain.report.images import grid, layout
 from gantrain.report.pages.results_page import Interpolation, Row
 from gantrain.runtime import console
 
@@ -67,11 +68,11 @@ def _class_number(label: int | str, names: Sequence[str]) -> int:
 
 
 def save_samples(model: LatentGAN, folder: Path, *, num: int, labels: Tensor | None, seed: int) -> Samples:
-    """Write samples of a model in evaluation mode to ``folder/samples``, and grids of them.
+    """Write samples of a model in evaluation mode to ``folder/samples``, in the depth of its data, and grids of them.
 
     One sample is generated for each of ``labels``, or ``num`` without labels; ``seed`` is the seed of the noise.
     """
-    (folder / "samples").mkdir(parents=True, exist_ok=True)
+    files = ImageFolder(folder, run=model.spec, data=None)
     device = next(model.parameters()).device
     latents = model.latents(len(labels) if labels is not None else num, seed=seed).to(device)
     samples = _sample(model, latents, labels)
@@ -79,9 +80,9 @@ def save_samples(model: LatentGAN, folder: Path, *, num: int, labels: Tensor | N
     for number, image in enumerate(samples):
         label = model.spec.class_names[int(labels[number])] if labels is not None else None
         suffix = "" if label is None else "_" + re.sub(r"[^\w.-]", "_", label)
-        path = folder / "samples" / f"{number:05}{suffix}.png"
-        to_image(image).save(path)
-        rows.append(Row(name=path.stem, images={"sample": path}, size=(image.size(-1), image.size(-2)), label=label))
+        name = f"{number:05}{suffix}"
+        path = files.write("samples", f"{name}.png", image)
+        rows.append(Row(name=name, images={"sample": path}, size=(image.size(-1), image.size(-2)), label=label))
     columns = min(COLUMNS, math.isqrt(len(samples))) if labels is None else len(labels) // len(labels.unique())
     grid(samples, columns).save(folder / "grid.png")
     between = _interpolations(model, seed, labels)

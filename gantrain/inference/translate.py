@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from statistics import fmean
 
 from torch import Tensor
 
 from gantrain.data.base import ImageDataset, ImageSpec
-from gantrain.data.images.convert import write_image
 from gantrain.data.settings import DataSettings
 from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError
+from gantrain.inference.image_folder import ImageFolder
 from gantrain.inference.load import ReadPolicy
 from gantrain.inference.similarity import l1_distance, psnr, ssim
 from gantrain.models.translation import Direction, NetworkMode, Translator
-from gantrain.report.images import to_image, viewable
 from gantrain.report.pages.results_page import Row, results_page
 from gantrain.runtime import console
 
@@ -26,60 +26,6 @@ MEANS = {
     "PSNR": ("mean PSNR", " dB"),
     "SSIM": ("mean SSIM", ""),
 }
-
-
-class ImageFolder:
-    """Writes images to ``<folder>/<kind>/<name>.png``, named after the source's path relative to the data folder.
-
-    Args:
-        folder: An empty folder.
-        run: The run's training images, whose bit depth generated images get if the run has their domain.
-        data: The test images, whose bit depth inputs and targets get.
-    """
-
-    def __init__(self, folder: Path, *, run: ImageSpec | None, data: ImageSpec) -> None:
-        self.folder = folder
-        self._run = run
-        self._data = data
-        self._names: dict[tuple[str, str], str] = {}
-        self._used: set[tuple[str, str]] = set()
-
-    def write(self, kind: str, name: str, image: Tensor) -> Path:
-        """Write an image (C, H, W) in [-1, 1]; returns the path of a version that a browser can show."""
-        depth, value_range = self._format(kind)
-        name = self._unique(kind, name)
-        path = self.folder / kind / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path = write_image(path, image, depth=depth, value_range=value_range)
-        if path.suffix == ".png":
-            return path
-        shown = self.folder / "shown" / kind / f"{name}.png"
-        shown.parent.mkdir(parents=True, exist_ok=True)
-        to_image(viewable(image[None])[0]).save(shown)
-        return shown
-
-    def _format(self, kind: str) -> tuple[str, tuple[float, float] | None]:
-        """Bit depth and value range of a kind of image (``real_a``, ``fake_b_rgb``)."""
-        origin, domain, *_ = kind.split("_")
-        for spec in (self._data, self._run) if origin == "real" else (self._run, self._data):
-            for key in (domain, "image"):
-                if spec is not None and key in spec.depth:
-                    return spec.depth[key], spec.ranges.get(key)
-        return "uint8", None
-
-    def _unique(self, kind: str, name: str) -> str:
-        """``a/1.png`` as ``a/1``, or as ``a/1_png`` if ``a/1.jpg`` has that name already."""
-        if (kind, name) not in self._names:
-            # A database or a tar file may contain ../1.png or /1.png.
-            parts = [part for part in name.split("/") if part not in ("", ".", "..")]
-            stem = PurePosixPath(*parts or ["_"]).with_suffix("")
-            # The suffix that the result will get is removed too.
-            unique = (stem.with_suffix("") if stem.suffix in (".png", ".npy") else stem).as_posix()
-            while (kind, unique.casefold()) in self._used:  # Some file systems ignore case.
-                unique += f"_{PurePosixPath(name).suffix[1:]}"
-            self._used.add((kind, unique.casefold()))
-            self._names[kind, name] = unique
-        return self._names[kind, name]
 
 
 def as_input(data: DataSettings, channels: dict[str, int], direction: Direction | None) -> DataSettings:
@@ -95,6 +41,28 @@ def as_input(data: DataSettings, channels: dict[str, int], direction: Direction 
         count = channels.get("image", channels.get(source))
         return replace(data, dataset=keys | {"channels": count, "preprocess": keys.get("preprocess") or "none"})
     return data
+
+
+def build_like_run(
+    data: DataSettings, run: ImageSpec | None, direction: Direction | None, *, phase: str, seed: int
+) -> ImageDataset:
+    """The data set of a phase, by default with the ranges of the run if its images have the depth of the run's."""
+    keys = data.dataset
+    swapped = (keys.get("direction") if "range_b" in keys else direction) == "b_to_a"
+    first, second = ("b", "a") if swapped else ("a", "b")
+    ranges, depths = (run.ranges, run.depth) if run is not None else ({}, {})
+    wanted = {"range": ranges.get(first, ranges.get("image")), "range_b": ranges.get(second)}
+    missing = {
+        key: list(pair) for key, pair in wanted.items() if key in keys and keys[key] is None and pair is not None
+    }
+    for chosen in [missing, *({key: values} for key, values in missing.items())]:
+        with suppress(ConfigError):  # Without these ranges, images of another depth can be read, or are reported.
+            dataset = replace(data, dataset=keys | chosen).build(phase=phase, seed=seed)
+            if all(dataset.spec.depth[key] == depths.get(key, depths.get(first)) for key in dataset.spec.ranges):
+                for key, values in chosen.items():
+                    console.err(f"data.{key}={values}, as in training")
+                return dataset
+    return data.build(phase=phase, seed=seed)
 
 
 def check_channels(dataset: ImageDataset, direction: Direction, translator: Translator) -> None:

@@ -20,9 +20,14 @@ from gantrain.runtime import distributed
 
 
 class Schedule(ABC):
-    """A factor for the base learning rates."""
+    """A factor for the base learning rates.
+
+    A run that is lengthened keeps the factor of the last step that was planned, or with ``extend`` runs through the
+    schedule again in what is added: see ``training.segments``.
+    """
 
     depends_on_length: ClassVar[bool] = True  # Whether the factor at a step changes when the run becomes longer.
+    extend: bool = False
 
     @abstractmethod
     def factor(self, progress: float) -> float:
@@ -55,6 +60,7 @@ class Linear(Schedule):
     """The base rate until ``start``, then linear decay to zero at the end (Zhu et al. 2017, arXiv:1703.10593)."""
 
     start: UnitFloat  # Fraction of the run after which the decay begins.
+    extend: bool
 
     def factor(self, progress: float) -> float:
         return min(1.0, (1 - progress) / (1 - self.start))
@@ -67,6 +73,7 @@ class MultiStep(Schedule):
 
     milestones: list[Annotated[float, Range(above=0, below=1)]]  # Fractions of the run.
     gamma: NonNegativeFloat
+    extend: bool
 
     def factor(self, progress: float) -> float:
         return self.gamma ** sum(progress >= milestone for milestone in self.milestones)
@@ -78,6 +85,7 @@ class Cosine(Schedule):
     """Half a cosine from the base rate down to ``final`` of it (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
 
     final: Annotated[float, Range(at_least=0, at_most=1)]  # The rate at the end as a fraction of the base rate.
+    extend: bool
 
     def factor(self, progress: float) -> float:
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2

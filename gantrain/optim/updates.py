@@ -75,9 +75,13 @@ class SideOptimizer:
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore ``state_dict``."""
+        """Restore ``state_dict``, with this optimizer's own hyper-parameters: those of the run may have changed."""
+        own = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        for group, options in zip(self.optimizer.param_groups, own, strict=True):
+            group.update(options)
+        if state["scaler"]:  # It is empty unless the run has used float16 so far.
+            self.scaler.load_state_dict(state["scaler"])
 
 
 @dataclass(kw_only=True, eq=False)
@@ -139,5 +143,7 @@ class Updates:
         """Restore ``state_dict``."""
         for side, side_state in zip(self.sides, state["players"], strict=True):
             side.load_state_dict(side_state)
-        if self.ema is not None:
+        if self.ema is not None and state["averages"] is not None:
             self.ema.load_state_dict(state["averages"])
+        elif self.ema is not None:  # The run had none so far.
+            self.ema.restart()

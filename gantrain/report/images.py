@@ -13,11 +13,14 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.nn import functional as F
 
+from gantrain.config.schema import NonNegativeInt
+from gantrain.config.side_files import open_regular, parse_json, report_damage
 from gantrain.data.base import to_uint8
 from gantrain.report.pages.page import address
 
 GAP = 2  # Pixels between the images of a grid.
 LAYOUT_KEY = "gantrain"  # The text chunk of a PNG file that contains the layout as JSON.
+LAYOUT = {**dict.fromkeys(("columns", "rows", "width", "height", "gap"), NonNegativeInt), "kinds": list[str]}
 
 
 def layout(images: Tensor, columns: int) -> dict[str, int]:
@@ -49,11 +52,12 @@ def save_with_layout(path: Path, image: Image.Image, layout: dict[str, Any]) -> 
 
 
 def read_layout(path: Path) -> dict[str, Any]:
-    """The layout of a grid; empty for a file of an older version, and for one that is not an image."""
+    """The layout of a grid; empty for a file of an older version, and for a damaged one."""
     try:
-        with Image.open(path) as image:
-            return dict(json.loads(image.info.get(LAYOUT_KEY, "{}")))
-    except (OSError, ValueError):
+        with open_regular(path) as file, Image.open(file) as image:
+            return parse_json(image.info.get(LAYOUT_KEY, "{}"), LAYOUT)
+    except Exception as error:  # Pillow raises anything for arbitrary bytes.
+        report_damage(path, error, remedy="its layout is unknown")
         return {}
 
 
@@ -74,8 +78,8 @@ def image_entries(run: Path) -> list[dict[str, Any]]:
 
 
 def to_image(image: Tensor) -> Image.Image:
-    """A gray or colour image from (1 or 3, H, W) in [-1, 1]."""
-    pixels = to_uint8(image.detach()).cpu()
+    """A gray or colour image of the ``viewable`` channels of (C, H, W) in [-1, 1]."""
+    pixels = to_uint8(viewable(image.detach()[None])[0]).cpu()
     return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy())
 
 
@@ -93,7 +97,8 @@ def side_by_side(columns: list[Tensor]) -> Tensor:
 
 
 def grid(images: Tensor, columns: int) -> Image.Image:
-    """(N, 1 or 3, H, W) in [-1, 1] as one image, row by row, on black."""
+    """(N, C, H, W) in [-1, 1] as one image of the ``viewable`` channels, row by row, on black."""
+    images = viewable(images)
     missing = -len(images) % columns
     cells = F.pad(images.detach().float().cpu(), (GAP, 0, GAP, 0, 0, 0, 0, missing), value=-1.0)
     rows = cells.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)

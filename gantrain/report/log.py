@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
+from gantrain.config.side_files import is_number, lines_of, open_regular, report_damage
 from gantrain.runtime.atomic import write_file
 
 Line: TypeAlias = dict[str, float]
@@ -84,19 +85,34 @@ class JsonlLog(AppendLog[Line]):
 
 
 def read_lines(path: Path) -> list[Line]:
-    """The lines of a log up to the first invalid one; none if the file does not exist."""
-    try:
-        texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
+    """The valid lines of a log, none if it does not exist; damaged ones are reported.
+
+    Raises:
+        OSError: The file can't be read.
+    """
     lines: list[Line] = []
-    for text in texts:
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            break
-        numeric = isinstance(line, dict) and all(isinstance(value, (int, float)) for value in line.values())
-        if not numeric or "step" not in line:
-            break
-        lines.append(line)
+    damaged, text, line = 0, b"", None
+    try:
+        with open_regular(path) as file:
+            for text in lines_of(file):
+                line = _line(text)
+                damaged += line is None
+                lines += [line] if line is not None else []
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    if line is None and text.startswith(b"{") and not text.endswith(b"\n"):
+        damaged -= 1  # A process was killed while it wrote the last line.
+    if damaged:
+        count = "1 line" if damaged == 1 else f"{damaged:,} lines"
+        report_damage(path, count, remedy=f"{'it is' if damaged == 1 else 'they are'} skipped")
     return lines
+
+
+def _line(text: bytes) -> Line | None:
+    """A line of a log; None if it is damaged."""
+    try:
+        line = json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+    valid = isinstance(line, dict) and all(map(is_number, line.values())) and type(line.get("step")) is int
+    return line if valid and line["step"] >= 0 else None

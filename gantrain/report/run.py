@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeAlias
 
 from omegaconf import OmegaConf
 from torch import Tensor
-from tqdm import tqdm
 
-from gantrain.config.overrides import flatten
+from gantrain.config.overrides import change_lines, flatten
 from gantrain.report.images import compose_grids, image_entries, image_entry, sample_images, save_with_layout
 from gantrain.report.log import CLOCK, LR_PREFIX, JsonlLog
 from gantrain.report.loggers import AsyncLogger, Logger, end_all
 from gantrain.report.pages.page import ASSETS, read_status, remove_leftovers
 from gantrain.report.pages.training_page import TrainingPage
+from gantrain.report.progress_bar import ProgressBar
+from gantrain.report.stalls import DataStallMonitor, PauseMonitor
 from gantrain.runtime import console
 from gantrain.runtime.atomic import write_file
 from gantrain.runtime.run_lock import LostFolderError
 
 P = ParamSpec("P")
+Segments: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 class Report:
@@ -68,16 +69,17 @@ class Report:
         self._loggers = [AsyncLogger(name, logger, self.say) for name, logger in loggers.items()] if active else []
         self._advice = advice
         self._stalls = DataStallMonitor()
+        self._pauses = PauseMonitor()
         self._active = active
         self._logs = {table: JsonlLog(folder / f"{table}.jsonl") for table in ("losses", "speed")}
         self._page = TrainingPage(folder, home, command, config, defaults, facts or {}, networks or {})
         self._step = 0
         self._warnings: set[str] = set()
-        self._bar: tqdm[Any] | None = None
+        self._bar: ProgressBar | None = None
         # Time, images and seconds of waiting at the last log line; -1 images before the first one.
         self._last_log = (0.0, -1, 0.0)
 
-    def open(self, step: int, *, done: int, total: float, unit: str) -> None:
+    def open(self, step: int, *, done: int, total: float, unit: str, segments: Segments = ()) -> None:
         """Create the run folder, or resume in it; log lines and images of steps after ``step`` are removed.
 
         Args:
@@ -85,13 +87,15 @@ class Report:
             done: Progress so far, in ``unit``.
             total: Length of the run, in ``unit``.
             unit: Unit of the run's length.
+            segments: The first ``step``, the ``command`` and the ``changes`` of each segment of the run; the first
+                command describes the run.
         """
         if not self._active:
             return
         self._truncate(step)
         config = OmegaConf.to_yaml(OmegaConf.create(self._config))
         self._attempt(write_file, self.folder / "config.yaml", config)
-        self._attempt(self._open_page, step, done=done, total=total, unit=unit)
+        self._attempt(self._open_page, step, done=done, total=total, unit=unit, segments=segments)
         self._step = step
         records = self._logs["losses"].records
         lines = [{name: value for name, value in line.items() if name not in CLOCK[1:]} for line in records]
@@ -99,17 +103,10 @@ class Report:
             logger.begin(step, flatten(self._config), lines)
         if self._bar is not None:  # The run resumes from an earlier step.
             self._bar.close()
-        self._bar = console.bar(
-            self.folder.name,
-            total=math.ceil(total),
-            initial=done,
-            unit=unit,
-            dynamic_ncols=True,
-            mininterval=0.1 if sys.stderr.isatty() else 30,  # Seconds; fewer lines in a log file.
-        )
+        self._bar = ProgressBar(self.folder.name, total=math.ceil(total), initial=done, unit=unit)
         self._last_log = (time.perf_counter(), -1, 0.0)
 
-    def finish(self, step: int, *, done: int, total: float, unit: str) -> None:
+    def finish(self, step: int, *, done: int, total: float, unit: str, segments: Segments = ()) -> None:
         """Complete the page of a run that was killed after its last step; for the arguments see ``open``."""
         if not self._active:
             return
@@ -118,7 +115,7 @@ class Report:
             self._attempt(self._page.write_home)  # The run may have been moved.
             return
         self._truncate(step)
-        self._attempt(self._open_page, step, done=done, total=total, unit=unit)
+        self._attempt(self._open_page, step, done=done, total=total, unit=unit, segments=segments)
         self.close("done", step)
 
     def _truncate(self, step: int) -> None:
@@ -131,19 +128,28 @@ class Report:
             if image_step > step:
                 self._attempt(path.unlink)
 
-    def _open_page(self, step: int, *, done: int, total: float, unit: str) -> None:
+    def _open_page(self, step: int, *, done: int, total: float, unit: str, segments: Segments) -> None:
         images = image_entries(self.folder)
         tables = {**{table: log.records for table, log in self._logs.items()}, "images": images}
         last = tables["losses"][-1] if tables["losses"] else {}
         status = {name: last[name] for name in CLOCK if name in last}
         status |= {"step": step, "begun": done, "done": done, "total": math.ceil(total), "unit": unit}
+        if segments:
+            self._page.command = segments[0]["command"]
+        status["segments"] = [
+            {"step": each["step"], "command": each["command"], "changes": change_lines(each["changes"], "{0} → {1}")}
+            for each in segments
+        ]
         self._page.open(tables, thumbnail=images[-1]["url"] if images else None, **status)
 
     def advance(self, done: int) -> None:
         """Show the progress so far, in the unit of the run's length."""
         if self._bar is not None:
+            if pause := self._pauses.since_last_step():
+                self._bar.start_t += pause
+                self._bar.last_print_t += pause
             self._bar.update(done - self._bar.n)
-            self._attempt(self._page.heartbeat, done=done)
+            self._attempt(self._page.heartbeat, pause=pause, done=done)
 
     def log(self, *, step: int, epoch: float, images: int, losses: dict[str, float], waited: float) -> None:
         """Add a line to the logs, and update the progress bar and the page.
@@ -168,10 +174,9 @@ class Report:
             self._attempt(self._logs[table].add, line)
         values = {name: value for name, value in losses.items() if not name.startswith(LR_PREFIX)}
         if self._bar is not None:
-            shown = {"img/s": f"{speed['images_per_second']:.0f}"} if speed else {}
-            if speed.get("data_wait", 0.0) > 0.01:
-                shown["data"] = f"{speed['data_wait']:.0%}"
-            self._bar.set_postfix({**shown, **{name: f"{value:.3f}" for name, value in values.items()}})
+            shown = {"data": f"{speed['data_wait']:.0%}"} if speed.get("data_wait", 0.0) > 0.01 else {}
+            shown |= {name: f"{value:.3f}" for name, value in values.items()}  # The last are left out first.
+            self._bar.set_postfix(shown | ({"img/s": f"{speed['images_per_second']:.0f}"} if speed else {}))
             status = {"done": self._bar.n, **clock, "values": values, **({"speed": speed} if speed else {})}
             self._attempt(self._page.update, entries, **status)
 
@@ -240,26 +245,6 @@ class Report:
             state, _, reason = status.partition(": ")
             self._attempt(self._page.write, state, reason=reason or None, step=step)
         end_all(self._loggers, status)
-
-
-class DataStallMonitor:
-    """Detects, once, that training has waited for data for more than a tenth of the time, for a minute or more."""
-
-    SHARE = 0.1
-    LINES = 6  # The minimum number of consecutive log lines.
-    SECONDS = 60.0
-
-    def __init__(self) -> None:
-        self._lines, self._seconds = 0, 0.0  # Length of the current stall.
-        self._reported = False
-
-    def is_too_long(self, share: float, seconds: float) -> bool:
-        """True once, at a log line; ``share`` of the ``seconds`` since the line before was spent waiting."""
-        slow = share > self.SHARE
-        self._lines, self._seconds = (self._lines + 1, self._seconds + seconds) if slow else (0, 0.0)
-        first = not self._reported and self._lines >= self.LINES and self._seconds >= self.SECONDS
-        self._reported |= first
-        return first
 
 
 def remove_report(folder: Path) -> None:

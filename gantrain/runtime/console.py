@@ -69,6 +69,8 @@ class _Escaped:
 
 
 def _write(stream: TextIO, *lines: str, end: str = "\n") -> None:
+    if not lines:
+        return
     try:
         print(_encodable("\n".join(map(printable, lines)), stream), file=stream, end=end, flush=True)
     except OSError as error:

@@ -19,6 +19,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from gantrain.errors import ConfigError
 from gantrain.runtime import console
+from gantrain.runtime.signals import LAUNCHER, follow_launcher
 
 LOST = 3  # Exit status of a rank that ends because another one did.
 TIMEOUT = timedelta(minutes=30)  # For one collective operation.
@@ -57,6 +58,8 @@ def join(device: torch.device) -> None:
     global _store, _runs
     _runs += 1
     if world_size() > 1 and not dist.is_initialized():
+        if "TORCHELASTIC_RUN_ID" in os.environ and LAUNCHER not in os.environ:
+            follow_launcher()  # torchrun started this process; gantrain's own launcher is followed from the start.
         backend, device_id = ("nccl", device) if device.type == "cuda" else ("gloo", None)
         _store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
         dist.init_process_group(

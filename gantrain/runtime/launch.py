@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gantrain.runtime import console
 from gantrain.runtime.distributed import LOST
+from gantrain.runtime.scratch import scratch_folder
 from gantrain.runtime.signals import HANG_UPS, LAUNCHER, SIGNALS, environment, signals_to
 
 if TYPE_CHECKING:  # Slow to import.
@@ -49,7 +49,7 @@ def launch(module: str, job: dict[str, Any], processes: int) -> int:
     def forward(number: int, frame: FrameType | None) -> None:
         nonlocal received
         received += 1
-        for path in Path(folder).glob("*.rank") if received > 1 else ():
+        for path in folder.glob("*.rank") if received > 1 else ():
             with suppress(ProcessLookupError):
                 os.kill(int(path.stem), KILL)
         raise SignalException(f"signal {number}", sigval=signal.Signals(number))  # torch then sends it to the ranks.
@@ -60,14 +60,14 @@ def launch(module: str, job: dict[str, Any], processes: int) -> int:
     log.addHandler(logging.NullHandler())
     threads = str(max(1, (os.cpu_count() or 1) // processes))
     with (
-        tempfile.TemporaryDirectory(prefix="gantrain-") as folder,
+        scratch_folder() as folder,
         environment({"OMP_NUM_THREADS": threads, **os.environ, LAUNCHER: str(os.getpid())}),
         signals_to([*SIGNALS, *HANG_UPS], forward),
     ):
-        path = Path(folder) / "job.json"
+        path = folder / "job.json"
         path.write_text(json.dumps(job))
         try:
-            elastic_launch(_launch_config(processes), sys.executable)("-m", module, str(path))
+            elastic_launch(_launch_config(processes, folder), sys.executable)("-m", module, str(path))
         except ChildFailedError as error:
             same_command = job["config"]["resume"] != "never"
             return _first_failure(error.failures, "run the same command" if same_command else "give resume=auto")
@@ -76,8 +76,9 @@ def launch(module: str, job: dict[str, Any], processes: int) -> int:
     return 0
 
 
-def _launch_config(processes: int) -> LaunchConfig:
-    """The settings of torch's launcher for processes on this machine alone, which are not restarted."""
+def _launch_config(processes: int, folder: Path) -> LaunchConfig:
+    """The settings of torch's launcher, with its files in ``folder``, for processes here that are not restarted."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.launcher.api import LaunchConfig
 
     # Some versions of torch lack these options: they may handle signals themselves or wait only 30 seconds.
@@ -91,6 +92,7 @@ def _launch_config(processes: int) -> LaunchConfig:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
+        logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
         **{name: value for name, value in optional.items() if name in known},
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from contextlib import suppress
@@ -15,24 +16,27 @@ if sys.platform != "win32":
 CGROUPS, PROC = Path("/sys/fs/cgroup"), Path("/proc")
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that this process may still take on a device; None if unknown.
+def free_memory() -> int:
+    """Bytes that this process can allocate without swapping.
 
-    On the CPU, this is the least of what the machine has, and what the limits of the process (``ulimit -v``) and of its
-    control groups (of a container or a batch job) leave.
+    This is the least of what the machine has, and what the limits of the process (``ulimit -v``) and of its control
+    groups (of a container or a batch job) leave. On other systems than Linux, half of the installed memory.
     """
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + cached
-    if device.type != "cpu" or not sys.platform.startswith("linux"):
-        return None
     with suppress(OSError, ValueError, TypeError):
         left = [1024 * _number(PROC / "meminfo", "MemAvailable:"), *_left_in_groups()]
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         if limit != resource.RLIM_INFINITY:
             left.append(limit - 1024 * _number(PROC / "self/status", "VmSize:"))
         return max(0, min(left))
-    return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def free_on(device: torch.device) -> int | None:
+    """Bytes that this process may still take on a device; None if unknown."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
+    return free_memory() if device.type == "cpu" else None
 
 
 def _left_in_groups() -> list[int]:

@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stderr, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO, cast
 
@@ -23,7 +23,11 @@ SCRATCH = "GANTRAIN_SCRATCH"  # For Hydra: the folder of ``scratch_folder``.
 LAUNCHER = "GANTRAIN_LAUNCHER"  # In a rank: the id of the process that started it.
 SWEEP = "GANTRAIN_SWEEP"  # In a process that runs jobs of a sweep: its own id (ranks inherit it) and the sweep's.
 
-_scratch: list[str] = []  # Not read from the environment, where a user could name a folder of their own.
+# Removed when Ctrl-C exits the process; not read from the environment, where a user could name their own folder.
+scratch_folders: list[Path] = []
+ORPHAN_POLL = 0.5  # Seconds.
+ORPHAN_SECONDS = 50.0  # In which a rank whose launcher is gone has to save.
+_launcher: str | None = None
 
 
 class Interruption:
@@ -99,17 +103,6 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-@contextmanager
-def scratch_folder() -> Iterator[str]:
-    """A temporary folder, which is deleted at the end, or when Ctrl-C exits the process."""
-    with tempfile.TemporaryDirectory(prefix="gantrain-") as folder:
-        _scratch.append(folder)
-        try:
-            yield folder
-        finally:
-            _scratch.remove(folder)
-
-
 def exit_on_sigint() -> AbstractContextManager[None]:
     """Have Ctrl-C exit the process inside, until ``restore_sigint``.
 
@@ -126,14 +119,36 @@ def restore_sigint() -> None:
 
 def _exit(number: int, frame: FrameType | None) -> None:
     os.write(2, b"gantrain: interrupted during setup\n")
-    for folder in _scratch:
+    for folder in scratch_folders:
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(128 + number)
 
 
+def follow_launcher() -> None:
+    """Have this rank end within a minute of the process that started it, which can't stop it if it is killed.
+
+    A run is stopped by ``is_orphaned`` and saved if its step ends in time. A rank that waits for something, such as
+    the other ranks or the store that its launcher hosted, is ended by a thread.
+    """
+    global _launcher
+    _launcher = os.environ.get(LAUNCHER, str(os.getppid()))
+    threading.Thread(target=_end_with_launcher, name="launcher", daemon=True).start()
+
+
+def _end_with_launcher() -> None:
+    while not is_orphaned():
+        time.sleep(ORPHAN_POLL)
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL and time.monotonic() < deadline:
+        time.sleep(ORPHAN_POLL)  # An ``Interruption`` is active: the run may still save.
+    with suppress(OSError):
+        os.write(2, b"gantrain: the process that started this rank is gone\n")
+    os._exit(1)
+
+
 def is_orphaned() -> bool:
     """Whether the launcher or the sweep that started this process has ended without stopping it."""
-    launcher = os.environ.get(LAUNCHER)
+    launcher = os.environ.get(LAUNCHER, _launcher)
     if launcher is None:
         own, _, sweep = os.environ.get(SWEEP, "").partition(" ")
         launcher = sweep if own == str(os.getpid()) else None

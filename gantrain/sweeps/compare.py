@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from itertools import compress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from gantrain.config.naming import JOBS, RUNS, SWEEPS
 from gantrain.errors import ConfigError, nearest
 from gantrain.report.pages.home_page import write_home
 from gantrain.report.pages.page import ASSETS
@@ -20,7 +22,7 @@ from gantrain.runtime import console
 from gantrain.runtime.atomic import write_file
 from gantrain.sweeps.comparison_page import comparison_page
 from gantrain.sweeps.summary import Run, metrics, read_run
-from gantrain.sweeps.sweep import JOBS, read_jobs
+from gantrain.sweeps.sweep import read_jobs
 
 TABLE, RECORD = "runs.csv", "runs.json"
 # Keys that do not affect what a run computes.
@@ -78,8 +80,8 @@ def compare_sweep(folder: Path, runs_folder: Path) -> Path:
 
     The page of all runs, in ``runs_folder``, links to it.
     """
-    newest = max(read_jobs(folder), key=lambda job: job.get("time", 0.0), default={})
-    title, command = folder.resolve().name, newest.get("command", "")
+    newest = max(read_jobs(folder), key=lambda job: job["time"], default={"command": ""})
+    title, command = folder.resolve().name, newest["command"]
     page = compare(_runs(folder), folder, title=title, command=command, home=runs_folder)
     if runs_folder.is_dir():
         write_home(runs_folder)
@@ -161,11 +163,12 @@ def main(arguments: Sequence[str]) -> int:
 def _find(word: str, home: Path) -> list[Path]:
     """The run or sweep at a path or with a name in ``home``, or else all inside that folder."""
     contents = ("config.yaml", "step_*.pt", f"{JOBS}/")  # A run contains one of the first two, a sweep the last one.
-    for folder in (Path(word).expanduser(), home / word, home / "sweeps" / word):
-        for folders in ([folder], sorted(folder.glob("*/"))):
+    in_sweeps = [] if os.path.isabs(word) else sorted(home.glob(f"{SWEEPS}/*/{glob.escape(word)}"))[:1]
+    for folder in (Path(word).expanduser(), home / word, home / SWEEPS / word, *in_sweeps):
+        for folders in ([folder], [each for place in RUNS for each in sorted(folder.glob(f"{place}/"))]):
             if found := [each for each in folders if any(any(each.glob(pattern)) for pattern in contents)]:
                 return found
-    known = [path.parent.as_posix() for path in home.glob("*/config.yaml")]
+    known = [path.parent.as_posix() for place in RUNS for path in home.glob(f"{place}/config.yaml")]
     raise ConfigError(f"{word}: no run and no sweep; {nearest(word, known)}")
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gantrain.config.overrides import flatten, split_override
+from gantrain.config.schema import checked
+from gantrain.config.side_files import report_damage
+from gantrain.errors import ConfigError
 from gantrain.report.images import image_entries
 from gantrain.report.log import CLOCK, LR_PREFIX, Line, read_lines
-from gantrain.report.pages.page import PAGE, address, read_data, read_status
+from gantrain.report.pages.page import DATA, PAGE, address, read_data, read_status, seconds_of
 from gantrain.runtime.run_lock import is_locked
 from gantrain.sweeps.sweep import LOST, read_config
 
+URLS = list[str | None]
 MAX_TESTED = 200  # Test images in each direction.
 # Words in the names of metrics for which higher values are better.
+_ADVERSARIAL = re.compile(r"[gd](_(a|b|gan|real|fake|old))*")  # Losses of which neither end is the better one.
 _HIGHER = {"accuracy", "psnr", "ssim", "precision", "recall", "inception"}
 
 
@@ -43,19 +49,19 @@ def read_run(folder: Path, job: Mapping[str, Any] | None = None) -> Run:
     written = status.get("time", 0.0)
     states = [(written, status.get("state", "unknown"), status.get("reason"))]
     if job is not None:
-        states.append((job.get("time", 0.0), job["status"], job["message"]))
+        states.append((job["time"], job["status"], job["message"]))
     _, state, message = max(states, key=lambda each: each[0])
     if state == "running" and not is_locked(folder):
         state, message = LOST["status"], LOST["message"]
-    lines = read_lines(folder / "losses.jsonl")
-    seconds = _training_seconds(read_lines(folder / "speed.jsonl"))
+    lines, speeds = (_read_lines(folder / f"{table}.jsonl") for table in ("losses", "speed"))
+    seconds = _training_seconds(speeds)
     return Run(
         name=folder.name,
         folder=folder,
         status=str(state),
         message=str(message or ""),
         step=int(status.get("step", lines[-1]["step"] if lines else 0)),
-        seconds=seconds or round(written - status.get("opened", written), 1),
+        seconds=seconds or round(seconds_of(status), 1),
         settings=flatten(read_config(folder)),
         typed=None if job is None else dict(split_override(word) for word in job["overrides"] if word[:1] != "-"),
         lines=lines,
@@ -64,19 +70,29 @@ def read_run(folder: Path, job: Mapping[str, Any] | None = None) -> Run:
     )
 
 
+def _read_lines(path: Path) -> list[Line]:
+    try:
+        return read_lines(path)
+    except OSError as error:
+        report_damage(path, error.strerror or error)
+        return []
+
+
 def _tested(run: Path) -> dict[str, dict[str, str]]:
     pages = sorted(run.glob(f"results/*/{PAGE}"), key=lambda page: page.stat().st_mtime)
     if not pages:
         return {}
     folder = pages[-1].parent
     tested: dict[str, dict[str, str]] = {}
+    tables = read_data(folder, "results", {"tables": list[dict[str, Any]]}).get("tables", [])
     try:
-        for table in read_data(folder, "results")["tables"]:  # One for each direction; both may have the same names.
-            for name, urls, *_ in table["rows"][:MAX_TESTED]:
-                images = zip(table["kinds"], urls, strict=True)
+        for table in tables:  # One for each direction; both may have the same names.
+            for name, urls, *_ in checked(table["rows"], list[list[Any]], "rows")[:MAX_TESTED]:
+                images = zip(checked(table["kinds"], list[str], "kinds"), checked(urls, URLS, "rows"), strict=True)
                 found = {kind: f"{address(folder, run)}/{url}" for kind, url in images if url}
-                tested.setdefault(name, {}).update(found)
-    except (OSError, ValueError, KeyError, TypeError):  # Written by an incompatible version.
+                tested.setdefault(checked(name, str, "rows"), {}).update(found)
+    except (ConfigError, ValueError, KeyError) as error:
+        report_damage(folder / DATA / "results.js", error)
         return {}
     return tested
 
@@ -85,6 +101,8 @@ def _training_seconds(speeds: Sequence[Line]) -> float:
     """Training time from the measured speeds, without the pauses between sessions."""
     seconds, kimg = 0.0, 0.0
     for line in speeds:
+        if "kimg" not in line:
+            continue
         if line.get("images_per_second"):
             seconds += 1000 * (line["kimg"] - kimg) / line["images_per_second"]
         kimg = line["kimg"]
@@ -92,7 +110,10 @@ def _training_seconds(speeds: Sequence[Line]) -> float:
 
 
 def metrics(run: Run) -> dict[str, dict[str, float]]:
-    """The ``final`` and the ``best`` value of every logged loss and metric."""
+    """The ``final`` value of every logged loss and metric, and the ``best`` one.
+
+    An adversarial loss has no best value, unless it is the objective: a low one of the generator means a weak critic.
+    """
     objective = run.settings.get("objective.metric")
     found: dict[str, dict[str, float]] = {}
     for line in run.lines:
@@ -102,6 +123,9 @@ def metrics(run: Run) -> dict[str, dict[str, float]]:
             higher = run.settings.get("objective.mode") == "max" if name == objective else higher_is_better(name)
             best = found.get(name, {"best": value})["best"]
             found[name] = {"final": value, "best": (max if higher else min)(best, value)}
+    for name, values in found.items():
+        if name != objective and _ADVERSARIAL.fullmatch(name):
+            del values["best"]
     return found
 
 

@@ -13,24 +13,30 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from gantrain.config.naming import name_of_run
+from gantrain.config.naming import JOBS, name_of_run
 from gantrain.config.overrides import LENGTH, differences, flatten
+from gantrain.config.side_files import is_path, read_json, read_yaml, report_damage
 from gantrain.errors import ConfigError
-from gantrain.report.pages.page import read_status
+from gantrain.report.pages.page import Moment, read_status
 from gantrain.runtime import console, distributed
 from gantrain.runtime.atomic import write_file
 from gantrain.runtime.gpus import claim_gpu
 from gantrain.runtime.signals import SWEEP, is_orphaned, signals_to
 from gantrain.training.objective import best_logged
 
-JOBS = "jobs"  # The subfolder of a sweep with one record file per run.
 HYDRA_RECORD = "multirun.yaml"  # Written by Hydra into the folder of a sweep.
+RECORD = {  # What such a file contains.
+    **dict.fromkeys(("run", "folder", "command", "message", "session"), str),
+    "status": Literal["running", "done", "stopped", "crashed"],
+    **dict.fromkeys(("metric", "mode"), str | None),
+    "overrides": list[str],
+    "exit": int | None,
+    "objective": float | None,
+    "time": Moment,
+}
+MISSING = {"command": "", "session": "", "metric": None, "mode": "min", "exit": None, "objective": None, "time": 0.0}
 
 
 class Sweep:
@@ -38,18 +44,20 @@ class Sweep:
 
     Args:
         folder: The folder of the sweep.
-        runs_folder: Contains the run folders; relative to the current folder.
+        runs_folder: The folder of all runs; relative to the current folder.
         command: The command, as typed.
         gpus: The GPUs of this machine, if each run should use one of them.
     """
 
     def __init__(self, folder: Path, *, runs_folder: Path, command: str, gpus: Sequence[str]) -> None:
         self.folder = folder.absolute()
-        self.runs_folder = runs_folder
+        self.home = runs_folder
+        self.runs_folder = runs_folder  # Contains the folder of the last run.
         self.command = command
         self.gpus = gpus
         self.value: float | None = None  # The best ``objective.metric`` of the last run, if it was logged.
         self.setup_failed = False  # Whether the error of a run in this process ends the whole sweep.
+        self.keys: Sequence[str] = ()  # Those in which the runs differ, which are named first.
         self.waits = False  # Whether Ctrl-C waits until the worker processes have saved their runs.
         self._needs_metric = False
         self._machine = socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -104,6 +112,22 @@ class Sweep:
         if number == 0:
             distributed.print_rank_zero(f"Sweep: {os.path.relpath(self.folder)}")
         return True
+
+    def place(
+        self, config: Mapping[str, Any], overrides: Sequence[str], choices: Mapping[str, str | None]
+    ) -> dict[str, str]:
+        """The ``name`` and ``checkpoints_dir`` of a run with this configuration: in the folder of the sweep.
+
+        A run that exists beside the sweeps stays there, and a sweep over ``checkpoints_dir`` places its runs itself.
+        """
+        name, chosen = str(config["name"]), str(config["checkpoints_dir"])
+        elsewhere = Path(chosen).expanduser() != self.home
+        if elsewhere or any((self.home / name).glob("*.pt")):
+            return {}
+        if not any(word.startswith("name=") for word in overrides):
+            name = name_of_run(overrides, choices, first=self.keys)
+        folder = self.folder if self.home.is_absolute() else os.path.relpath(self.folder)
+        return {"name": name, "checkpoints_dir": str(folder)}
 
     def run_job(
         self, config: Mapping[str, Any], overrides: Sequence[str], *, skip_done: bool, train: Callable[[], int]
@@ -172,7 +196,8 @@ class Sweep:
 
     def record_failure(self, overrides: Sequence[str], choices: Mapping[str, str | None], message: str) -> None:
         """Record a run that failed before it started."""
-        self._write_record(name_of_run(overrides, choices), overrides, status="crashed", message=message, exit=2)
+        name = name_of_run(overrides, choices, first=self.keys)
+        self._write_record(name, overrides, status="crashed", message=message, exit=2)
 
     def _write_record(self, run: str, overrides: Sequence[str], **result: Any) -> None:
         record = {
@@ -217,13 +242,15 @@ LOST = {"status": "crashed", "message": "its process was killed, or ended withou
 
 
 def read_jobs(folder: Path) -> list[dict[str, Any]]:
-    """The records of a sweep in the natural order of the run names (2 before 10); other files are skipped."""
+    """The records of a sweep in the natural order of the run names (2 before 10); damaged ones are skipped."""
     records = []
     for path in sorted((folder / JOBS).glob("*.json"), key=_natural_key):
-        with suppress(OSError, ValueError):
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(record, dict) and {"run", "status", "message", "overrides"} <= record.keys():
-                records.append(record)
+        record = read_json(path, RECORD, required=("run", "status", "message", "overrides"))
+        if record is not None:
+            if is_path(record["run"]) and is_path(record.get("folder", "")):
+                records.append({**MISSING, **record})
+            else:
+                report_damage(path, "no path of a run")
     return records
 
 
@@ -244,8 +271,4 @@ def is_done(folder: Path, config: Mapping[str, Any]) -> bool:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration of a run; empty if it can't be read."""
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    except (OSError, YAMLError, OmegaConfBaseException):
-        return {}
-    return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
+    return {str(key): value for key, value in read_yaml(folder / "config.yaml").items()}

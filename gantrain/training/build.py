@@ -19,6 +19,7 @@ from gantrain.config.schema import NonNegativeFloat, checked, construct
 from gantrain.config.settings import NetworkSettings, TrainerSettings
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.data.settings import because
+from gantrain.data.stand_in import StandIn, is_missing
 from gantrain.data.stream import BatchStream, in_order
 from gantrain.data.workers import advice
 from gantrain.errors import ConfigError
@@ -34,6 +35,7 @@ from gantrain.runtime import distributed
 from gantrain.runtime.seeding import StepRandom
 from gantrain.training.context import RunContext
 from gantrain.training.effects import refuse_without_effect
+from gantrain.training.expectations import expectations
 from gantrain.training.objective import Objective, ObjectiveSettings
 from gantrain.training.save_timer import SaveTimer
 
@@ -67,7 +69,7 @@ class Parts:
         import_plugins(settings.plugins)
         if device.type == "mps" and dtype == torch.float64:
             raise ConfigError("trainer.precision=float64: mps does not support it; give trainer.accelerator=cpu")
-        dataset = context.data.build(phase="train", seed=settings.seed)
+        dataset = _build_data(context)
         _check_needs(context.config, dataset)
         torch.manual_seed(settings.seed)
         model = build_model(context.config, dataset.spec)
@@ -108,6 +110,11 @@ class Parts:
         """What to change if training waits for data; may be empty."""
         return advice(self.context.settings.data, self.dataset, self.stream.num_workers)
 
+    def expectations(self) -> list[str]:
+        """What this run lacks in comparison with usual ones."""
+        context = self.context
+        return expectations(self.model, self.stream, context.trainer, mode=context.settings.data["mode"])
+
     def cache_images(self) -> None:
         """Decode the training images into the cache, if there is one."""
         context, skips = self.context, self.stream.on_error == "skip"
@@ -132,6 +139,16 @@ class Parts:
     def _in_order(self, dataset: ImageDataset, size: int) -> Iterable[Batch]:
         device, dtype = self.context.device, self.context.trainer.dtype
         return in_order(dataset, size, device, dtype, on_error=self.stream.on_error)
+
+
+def _build_data(context: RunContext) -> ImageDataset:
+    """The training images; in a dry run, black ones in place of data that is missing."""
+    settings = context.settings
+    if not (settings.dry_run and is_missing(settings.data)):
+        return context.data.build(phase="train", seed=settings.seed)
+    needs: frozenset[str] = MODELS[str(settings.model.get("name"))].needs
+    labelled = "label" in needs or (settings.data.get("mode") == "torchvision" and settings.data["dataset"] != "CelebA")
+    return StandIn(settings.data, needs - {"label"} or frozenset({"image"}), labelled=labelled)
 
 
 def prepare_model(model: GAN, settings: TrainerSettings, device: torch.device) -> None:

@@ -54,6 +54,11 @@ class RunContext:
         )
 
     @property
+    def is_named(self) -> bool:
+        """Whether ``resume`` names the run, which may then continue with other settings."""
+        return self.settings.resume not in ("auto", "never")
+
+    @property
     def folder(self) -> Path:
         """The run folder."""
         return self.settings.folder

@@ -16,7 +16,7 @@ from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
 from gantrain.optim.updates import Updates
 from gantrain.runtime import distributed
-from gantrain.runtime.memory import free_memory
+from gantrain.runtime.memory import free_on
 from gantrain.runtime.seeding import StepRandom, derive_seed
 from gantrain.training.build import Parts, build_model, prepare_model
 
@@ -59,7 +59,7 @@ class Footprint:
             ranks: Their number.
             ranks_here: Their number on this machine, whose memory they share on the CPU.
         """
-        free = free_memory(device)
+        free = free_on(device)
         if free is None:
             return ""
         share = free / (ranks_here if device.type == "cpu" else 1)
@@ -124,7 +124,7 @@ def check_memory(parts: Parts) -> None:
     stream, device, spec = parts.stream, parts.context.device, parts.dataset.spec
     here = distributed.local_world_size() if device.type == "cpu" else 1
     images = sum(math.prod(spec.shape(key)) for key in spec.channels) * parts.context.trainer.dtype.itemsize
-    free = free_memory(device)
+    free = free_on(device)
     if free is None or MOST_PER_IMAGE * images * stream.batch_size / distributed.world_size() * here < free:
         return
     if problem := measure(parts).problem(

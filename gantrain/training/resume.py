@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 from gantrain.checkpoints.store import explain_mismatch
-from gantrain.config.overrides import check_compatible
+from gantrain.config.overrides import (
+    LENGTH,
+    PATHS,
+    RUNTIME_ONLY_KEYS,
+    change_lines,
+    command_line,
+    flatten,
+    split_override,
+    without,
+)
 from gantrain.errors import ConfigError
 from gantrain.report.run import remove_report
 from gantrain.runtime import distributed
 from gantrain.training import failures
 from gantrain.training.context import RunContext
 from gantrain.training.init_from import load_networks
+from gantrain.training.segments import IMAGES, changed_settings, other_settings
 from gantrain.training.trainer import DivergedError, Trainer
 
 
@@ -30,13 +42,14 @@ def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -
     checkpoints = trainer.checkpoints
     existing = checkpoints.paths()
     is_requeued = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
-    if existing and (context.settings.resume == "auto" or is_requeued):
-        _resume(trainer, context)
+    if existing and (context.settings.resume != "never" or is_requeued):
+        news = _resume(trainer, context)
         if trainer.progress < 1:
             ready()
         if distributed.rank() == 0:
             checkpoints.tidy()
-        distributed.print_rank_zero(f"Resuming {checkpoints.folder} at step {trainer.step}")
+        for line in (f"Resuming {checkpoints.folder} at step {trainer.step}", *news):
+            distributed.print_rank_zero(line)
         return
     if context.settings.init_from is not None:
         names = load_networks(trainer.model, Path(context.settings.init_from).expanduser(), context.config)
@@ -57,24 +70,109 @@ def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -
             raise ConfigError(f"can't delete {error.filename}: {error.strerror or error}") from None
 
 
-def _resume(trainer: Trainer, context: RunContext) -> None:
-    """Load the newest checkpoint, if these settings may continue it."""
+def _resume(trainer: Trainer, context: RunContext) -> list[str]:
+    """Load the newest checkpoint, if these settings may continue it; returns lines about it to be printed."""
     checkpoints = trainer.checkpoints
     state = checkpoints.load()
     with explain_mismatch(state, checkpoints.folder):
         _use_class_names(trainer, state["spec"]["class_names"])
-        check_compatible(
-            state,
-            trainer.constants,
-            folder=context.folder,
-            depends_on_length=trainer.update.schedule.depends_on_length,
+        _check(state, trainer, context)
+    news = _restore(trainer, context, state)
+    if (before := len(state["ranks"])) != (now := distributed.world_size()):
+        news.append(f"warning: saved by {before} processes, resumed by {now}: the result will not be bit-identical")
+    return news
+
+
+def _restore(trainer: Trainer, context: RunContext, state: dict[str, Any]) -> list[str]:
+    """Load a checkpoint; if the settings of the run have changed since, a new segment begins there.
+
+    Returns:
+        Lines about the new segment.
+    """
+    changes = other_settings(state, trainer.constants)
+    with explain_mismatch(state, trainer.checkpoints.folder):
+        if context.is_named:
+            typed = [word for word in context.overrides if split_override(word)[0] not in RUNTIME_ONLY_KEYS - PATHS]
+            keys = [split_override(word)[0] for word in typed]
+            trainer.constants["overrides"] = [*without(state["overrides"], keys), *typed]
+        if not changes:
+            trainer.load_state_dict(state)
+            return []
+        trainer.begin_segment(state, changes, context.command())
+    if trainer.progress >= 1:
+        return []
+    news = [f"New settings: {', '.join(change_lines(changes, '{0} to {1}'))}"]
+    plan = trainer.plan
+    if plan.end < trainer.total and trainer.update.schedule.depends_on_length:
+        news.append(
+            f"schedule={context.settings.schedule['name']} ends as planned, after {plan.end:g} {plan.unit}s, and the "
+            "last learning rate is kept; schedule.extend=true decays anew"
         )
-        trainer.load_state_dict(state)
-    if len(state["ranks"]) != distributed.world_size():
-        distributed.print_rank_zero(
-            f"warning: saved by {len(state['ranks'])} processes, resumed by {distributed.world_size()}: "
-            "the result will not be bit-identical"
+    return news
+
+
+def _check(state: Mapping[str, Any], trainer: Trainer, context: RunContext) -> None:
+    """Refuse to resume from a checkpoint with settings that it does not fit, or that were not meant for it.
+
+    Raises:
+        ConfigError: There are such settings; the message lists commands that work, and the settings.
+    """
+    folder, is_named = context.folder, context.is_named
+    changes, now = changed_settings(state, trainer.constants), trainer.constants["config"]
+    longer = {key: value for key, value in other_settings(state, trainer.constants).items() if key in LENGTH}
+    unfit = {key: value for key, value in changes.items() if key in state["spec"]}
+    if "label" not in trainer.model.needs:
+        unfit.pop("class_names", None)
+    typed = [override for override in context.overrides if split_override(override)[0] != "resume"]
+    other = command_line("train", typed, f"name={folder.name}_2")
+    if is_named and unfit:
+        raise ConfigError(
+            f"{folder} was trained on images of another kind, so it can't resume with these; start a run from its "
+            f"networks: init_from={folder}",
+            *(f"  {line}" for line in change_lines(unfit, "{0} in the checkpoint, {1} now")),
         )
+    if changes and not is_named:
+        fitting = "" if unfit else _continuing(folder, state, context, changes)
+        raise ConfigError(
+            f"{folder} was trained with other settings; to resume with those, type:  {_own_command(folder, state)}",
+            *([f"Continue with these settings:  {fitting}"] if fitting else []),
+            f"Start another run:             {other}",
+            f"Start this run over:           {command_line('train', context.overrides, 'resume=never')}",
+            *(f"  {line}" for line in change_lines(changes, "{0} in the checkpoint, {1} now")),
+        )
+    extended = now["schedule"].get("extend", False)
+    if longer and not is_named and not extended and trainer.update.schedule.depends_on_length:
+        length = [f"{key}={value}" for key, (_, value) in longer.items() if value is not None]
+        raise ConfigError(
+            f"{folder} was planned for {_length(state['config'])}, on which its learning rates depend "
+            f"(schedule={now['schedule']['name']}); to train longer, type:  {_resume_with(folder, *length)}",
+            f"Let the learning rates decay anew:  {_resume_with(folder, *length, 'schedule.extend=true')}",
+            f"Finish it as planned:               {_own_command(folder, state)}",
+            f"Start another run:                  {other}",
+        )
+
+
+def _own_command(folder: Path, state: Mapping[str, Any]) -> str:
+    """The command that resumes a run with everything as recorded."""
+    plugins = state["config"].get("plugins")
+    return shlex.join(["gantrain", "resume", str(folder), *([f"plugins=[{','.join(plugins)}]"] if plugins else [])])
+
+
+def _resume_with(folder: Path, *overrides: str) -> str:
+    return shlex.join(["gantrain", "train", f"resume={folder}", *overrides])
+
+
+def _continuing(folder: Path, state: Mapping[str, Any], context: RunContext, changes: Mapping[str, Any]) -> str:
+    """The command that continues a run with the settings that were typed; empty if they can't be typed for it."""
+    typed = [(key, override) for override in context.overrides for key, _ in [split_override(override)]]
+    useful = [override for key, override in typed if key in changes or key in LENGTH or key == "data.root"]
+    known = {key for key, _ in typed} | ({IMAGES} if any(key == "data.root" for key, _ in typed) else set())
+    return _resume_with(folder, *useful) if changes.keys() <= known else ""
+
+
+def _length(config: Mapping[str, Any]) -> str:
+    flat = flatten(config)
+    return ", ".join(f"{key}={flat[key]}" for key in LENGTH if flat.get(key) is not None)
 
 
 def _use_class_names(trainer: Trainer, names: Sequence[str]) -> None:
@@ -117,7 +215,7 @@ def _roll_back(trainer: Trainer, context: RunContext, divergence: DivergedError,
     state = trainer.checkpoints.load(_untried(trainer.checkpoints.steps(), tried))
     tried.append(state["step"])
     best = trainer.objective.best
-    trainer.load_state_dict({**state, "rollbacks": rollbacks})
+    _restore(trainer, context, {**state, "rollbacks": rollbacks})
     trainer.objective.best = best  # Only a better checkpoint may replace best.pt.
     action = f"Rolling back to step {trainer.step}, with the images in another order"
     trainer.report.say([f"{message} {action} (rollback {rollbacks} of {settings.rollbacks})"])

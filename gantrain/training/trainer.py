@@ -6,13 +6,16 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from gantrain.checkpoints.store import Checkpoints, clone_to_cpu
+from gantrain.config.overrides import command_line
 from gantrain.config.settings import TrainerSettings
+from gantrain.data.stream import Origin
 from gantrain.models.base import GAN
 from gantrain.optim.monitor import StepStatus
 from gantrain.optim.updates import Updates
@@ -21,6 +24,7 @@ from gantrain.runtime import distributed
 from gantrain.training.build import Parts
 from gantrain.training.means import Means
 from gantrain.training.objective import Kind
+from gantrain.training.segments import Plan, at_new_segment, next_plan
 
 
 class DivergedError(Exception):
@@ -50,8 +54,9 @@ class Trainer:
 
     Attributes:
         step: The number of completed generator updates.
-        total: The length of the run in ``unit``; the run ends at the first step that reaches it.
         unit: ``step`` for generator updates, ``image`` for images drawn by all ranks.
+        plan: The part of the run that the learning rate schedule is spread over.
+        segments: The first ``step`` (from 0) of each segment, its ``command``, and the settings that changed there.
     """
 
     def __init__(
@@ -65,13 +70,13 @@ class Trainer:
     ) -> None:
         self.parts, self.settings = parts, settings
         self.model, self.update, self.stream, self.objective = parts.model, parts.update, parts.stream, parts.objective
-        self.unit, self.total = "step" if settings.steps is not None else "image", settings.steps or 0.0
-        if settings.epochs is not None:
-            self.total = settings.epochs * parts.stream.size
-        elif settings.kimg is not None:
-            self.total = settings.kimg * 1000
+        self.unit: Literal["step", "image"] = "step" if settings.steps is not None else "image"
         self.report, self.checkpoints, self.constants = report, checkpoints, constants
         self.step = 0
+        self.plan = Plan(self.unit, 0, self.total)
+        self.segments: list[dict[str, Any]] = [
+            {"step": 0, "command": command_line("train", constants.get("overrides", [])), "changes": {}}
+        ]
         self.means = Means()
         # Whether a step has diverged is known at the end of the next one.
         self._recent: deque[tuple[int, dict[str, Tensor], list[str]]] = deque(maxlen=3)
@@ -86,12 +91,12 @@ class Trainer:
         """
         self.model.train()
         stopped = opened = False
-        while (progress := self.progress) < 1 and not stopped:
-            self.update.begin(self.step, progress)
+        while self.progress < 1 and not stopped:
+            self.update.begin(self.step, self.plan.progress(self._done(self.plan.unit)))
             losses = self.model.train_step(self.stream, self.update)
             self.update.schedule.observe(losses)
             if not opened:  # A first step has shown that model, data and memory fit together.
-                self.report.open(self.step, done=self.done, total=self.total, unit=self.unit)
+                self.report.open(self.step, **self.extent)
                 opened = True
             self.means.add(losses)
             self.step += 1
@@ -144,9 +149,25 @@ class Trainer:
         return self.done / self.total
 
     @property
+    def total(self) -> float:
+        """The length of the run in ``unit``; the run ends at the first step that reaches it."""
+        settings = self.settings
+        if settings.epochs is not None:
+            return self.stream.images_after(settings.epochs)
+        return settings.kimg * 1000 if settings.kimg is not None else settings.steps or 0.0
+
+    @property
     def done(self) -> int:
         """The completed steps or images, in ``unit``."""
-        return self.step if self.unit == "step" else self.stream.images
+        return self._done(self.unit)
+
+    @property
+    def extent(self) -> dict[str, Any]:
+        """What the report shows of the length of the run."""
+        return {"done": self.done, "total": self.total, "unit": self.unit, "segments": self.segments}
+
+    def _done(self, unit: Literal["step", "image"]) -> int:
+        return self.step if unit == "step" else self.stream.images
 
     def _log(self, kind: Kind, values: dict[str, float]) -> None:
         stream = self.stream
@@ -186,6 +207,9 @@ class Trainer:
             **self.constants,
             "step": self.step,
             "position": self.stream.position,
+            "origin": asdict(self.stream.origin),
+            "plan": asdict(self.plan),
+            "segments": self.segments,
             "model": model,
             "updates": self.update.state_dict(),
             "objective": self.objective.state_dict(),
@@ -199,12 +223,29 @@ class Trainer:
         self._recent.clear()
         rank = state["ranks"][distributed.rank() % len(state["ranks"])]
         self.step = state["step"]
-        self.stream.go_to(state["position"], rollbacks=state["rollbacks"])
+        self.plan, self.segments = Plan(**state["plan"]), list(state["segments"])
+        self.stream.go_to(state["position"], rollbacks=state["rollbacks"], origin=Origin(**state["origin"]))
         self.objective.load_state_dict(state["objective"])
         self.model.load_state_dict({**state["model"], **rank["model"]})
         self.update.load_state_dict(state["updates"])
-        self.update.schedule.load_state_dict(rank["schedule"])
+        if rank["schedule"] is not None:
+            self.update.schedule.load_state_dict(rank["schedule"])
         self.means.load_state_dict(rank["means"])
+
+    def begin_segment(self, state: dict[str, Any], changes: dict[str, list[Any]], command: str) -> None:
+        """Resume from a checkpoint with other settings, as a new segment of the run.
+
+        Args:
+            state: The checkpoint.
+            changes: The settings that changed, with the old and the new value of each.
+            command: The command that changed them.
+        """
+        self.load_state_dict(at_new_segment(state, changes))
+        rest = Plan(self.unit, self.done, self.total)
+        self.plan = next_plan(self.plan, changes, self.constants["config"]["schedule"], rest)
+        if not self.update.schedule.depends_on_length:
+            self.plan = Plan(self.unit, 0, self.total)
+        self.segments.append({"step": self.step, "command": command, "changes": changes})
 
 
 def _worst(values: list[float]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,20 @@ FORMATS = sorted(Path(__file__).parent.glob("format_*"))
 
 
 def test_missing_keys_get_the_values_that_old_versions_had() -> None:
-    config = {"network": {"width": 8}, "data": {"mode": "single", "root": "x"}}
-    state = {"format": 1, "config": config, "spec": {"height": 16}, "step": 3}
-    new = upgraded(state)
+    config = {
+        "network": {"width": 8},
+        "data": {"mode": "single", "root": "x", "batch_size": 2},
+        "trainer": {"epochs": 2.0},
+    }
+    before = deepcopy(config)
+    state = {"format": 1, "config": config, "spec": {"height": 16}, "step": 3, "position": 6, "images": 6}
+    new = upgraded({**state, "overrides": ["model=gan"]})
     assert new["format"] == FORMAT
     assert new["config"]["network"] == {"width": 8, "norm": "batch", "dropout": 0.0}
     assert new["config"]["data"] == {
         "mode": "single",
         "root": "x",
+        "batch_size": 2,
         "list": None,
         "fraction": None,
         "preprocess": None,
@@ -35,7 +42,10 @@ def test_missing_keys_get_the_values_that_old_versions_had() -> None:
     assert new["step"] == 3
     assert new["rollbacks"] == 0
     assert new["objective"]["best"] is None
-    assert config == {"network": {"width": 8}, "data": {"mode": "single", "root": "x"}}  # The old file is not changed.
+    assert new["origin"] == {"number": 0, "images": 0, "epochs": 0.0}
+    assert new["plan"] == {"unit": "image", "start": 0, "end": 12, "last": 8 / 12}  # The last step began at image 8.
+    assert new["segments"] == [{"step": 0, "command": "gantrain train model=gan", "changes": {}}]
+    assert config == before  # The old one is left alone.
 
 
 def test_a_checkpoint_of_the_newest_format_is_not_changed() -> None:
@@ -45,8 +55,10 @@ def test_a_checkpoint_of_the_newest_format_is_not_changed() -> None:
 
 @pytest.mark.parametrize("mode", ["edges2digits", "digits2stripes", "aligned", "unaligned"])
 def test_images_of_old_formats_were_decoded_exactly(mode: str) -> None:
-    state = {"format": 2, "config": {"network": {}, "data": {"mode": mode}}, "spec": {}}
-    assert upgraded(state)["config"]["data"] == {"mode": mode, "fraction": None, "decoder": "exact"}
+    config = {"network": {}, "data": {"mode": mode, "batch_size": 1}, "trainer": {"steps": 5}}
+    state = {"format": 2, "config": config, "spec": {}, "step": 0, "position": 0, "overrides": []}
+    data = {"mode": mode, "batch_size": 1, "fraction": None, "decoder": "exact"}
+    assert upgraded(state)["config"]["data"] == data
 
 
 def test_a_checkpoint_of_every_format_is_stored_here() -> None:
@@ -61,8 +73,10 @@ def test_a_run_of_every_format_resumes_by_its_own_command(folder: Path, capsys) 
     shutil.copytree(folder, Path("checkpoints") / name)
     assert main(["train", *overrides]) == 0
     assert "is finished at step 2" in capsys.readouterr().err
-    if newest(name)["config"]["schedule"]["name"] == "constant":
-        assert main(["train", *overrides, "trainer.steps=3"]) == 0
-        assert newest(name)["step"] == 3
-        assert newest(name)["format"] == FORMAT
-        assert torch.load(f"checkpoints/{name}/step_3.pt", weights_only=True)["format"] == FORMAT
+    assert main(["resume", name, "trainer.steps=3"]) == 0
+    assert newest(name)["step"] == 3
+    assert newest(name)["format"] == FORMAT
+    assert torch.load(f"checkpoints/{name}/step_3.pt", weights_only=True)["format"] == FORMAT
+    rates = [side["optimizer"]["param_groups"][0]["lr"] for side in newest(name)["updates"]["players"]]
+    before = torch.load(folder / "step_2.pt", weights_only=True)["updates"]["players"]
+    assert rates == [side["optimizer"]["param_groups"][0]["lr"] for side in before]

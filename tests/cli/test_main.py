@@ -18,7 +18,7 @@ from PIL import Image
 from warm import Warm
 
 from gantrain.cli.main import main
-from gantrain.config.naming import run_name
+from gantrain.config.naming import name_of_run, old_run_name, run_name
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -64,7 +64,7 @@ def test_help_and_version_do_not_import_torch(arguments: list[str], shown: str) 
         ("gantrain train --config-dir mine model=min", ["model=mine"]),
         ("gantrain test ru", ["run="]),
         ("gantrain t", ["train", "test"]),
-        ("gantrain ", ["train", "test", "compare", "list", "data"]),
+        ("gantrain ", ["train", "resume", "test", "compare", "runs", "list", "data"]),
         ("gantrain list x", []),
     ],
 )
@@ -125,26 +125,18 @@ def test_a_full_disk_is_reported_in_one_line(capsys, monkeypatch) -> None:
     assert re.fullmatch("gantrain: .*No space left on device.*\n", capsys.readouterr().err)
 
 
-def test_list_prints_every_registry_with_a_line_for_each_name(capsys) -> None:
-    assert main(["list"]) == 0
-    out = capsys.readouterr().out
-    for name in ("wgan_gp", "mlp", "digits", "rmsprop", "cosine"):
-        lines = [line for line in out.splitlines() if line.split()[0] == name]
-        assert lines, name
-        assert all(len(line.split()) > 3 for line in lines)
-
-
 def test_a_sweep_creates_a_folder_of_each_run_that_test_accepts() -> None:
     typed = [*TINY, "trainer.steps=2"]
     assert main(["train", "-m", *typed, "model=dcgan,wgan,cgan", "optimizer.lr=1e-4,2e-4"]) == 0
     made = set()
-    for page in Path("checkpoints").glob("*/index.html"):
+    for page in Path("checkpoints").glob("sweeps/*/*/index.html"):
         run = page.parent
         assert main(["test", f"run={run}", "num=4"]) == 0
         assert (run / "results" / "test_2" / "index.html").exists()
         config = newest(run.name)["config"]
         model, lr = config["model"]["name"], config["optimizer"]["lr"]
-        assert run.name == run_name(f"{model}_digits", [*typed, f"optimizer.lr={lr:.0e}"])  # 1e-04
+        lr_override = f"optimizer.lr={lr:.0e}"  # 1e-04
+        assert run.name == run_name(f"{model}_digits", [*typed, lr_override], first=["optimizer.lr"])
         made.add((model, lr))
     assert made == {(model, lr) for model in ("dcgan", "wgan", "cgan") for lr in (1e-4, 2e-4)}
 
@@ -152,7 +144,7 @@ def test_a_sweep_creates_a_folder_of_each_run_that_test_accepts() -> None:
 def test_a_failing_run_sets_the_exit_status_but_does_not_stop_a_sweep(capsys) -> None:
     assert main(["train", "-m", *TINY, "trainer.steps=1", "model.loss=nonsense,hinge"]) == 2
     assert "model.loss" in capsys.readouterr().err
-    (run,) = Path("checkpoints").glob("*/index.html")
+    (run,) = Path("checkpoints").glob("sweeps/*/*/index.html")
     assert newest(run.parent.name)["config"]["model"]["loss"] == "hinge"
 
 
@@ -206,6 +198,34 @@ def test_paths_of_a_run_are_relative_to_where_it_was_typed(typed: list[str]) -> 
     assert Path("made/index.html").is_file()
 
 
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["optimizer.lr=1e-4", "network.generator.upsample=resize"], "dcgan_digits_upsample-resize_lr-0.0001"),
+        ([f"model.a{n}=1" for n in range(20)], "dcgan_digits_a0-1_a1-1_a10-1_a11-1_a12-1_a13-1_a14-1"),
+        (["data.root=/images/of/a/very/" + 70 * "x"], "dcgan_digits"),
+    ],
+)
+def test_a_long_name_is_shortened_to_whole_words(overrides: list[str], name: str) -> None:
+    found = run_name("dcgan_digits", overrides)
+    assert found[:-7] == name
+    assert re.fullmatch("_[0-9a-f]{6}", found[-7:])
+    assert len(found) < 60
+
+
+def test_a_run_with_a_name_of_an_older_version_keeps_it(tmp_path: Path) -> None:
+    overrides = [f"model.a{n}=1" for n in range(9)]
+    old = old_run_name("dcgan_digits", overrides)
+    assert old == "dcgan_digits" + "".join(f"_model.a{n}-1" for n in range(9))
+    choices = {"model": "dcgan", "data": "digits"}
+    new = name_of_run(overrides, choices, tmp_path)
+    assert new == run_name("dcgan_digits", overrides)
+    (tmp_path / old).mkdir()
+    assert name_of_run(overrides, choices, tmp_path) == old
+    (tmp_path / new).mkdir()
+    assert name_of_run(overrides, choices, tmp_path) == new
+
+
 def test_names_need_no_quoting_and_do_not_collide() -> None:
     variants = [
         ["data.root=/home/me/a b"],
@@ -223,7 +243,7 @@ def test_names_need_no_quoting_and_do_not_collide() -> None:
     assert len(set(names)) == len(names)
     for name in names:
         assert all(letter.isalnum() or letter in "._-" for letter in name), name
-        assert len(name) < 140
+        assert len(name) < 60
 
 
 def test_a_typed_length_in_any_unit_replaces_the_default() -> None:
@@ -307,7 +327,7 @@ def test_a_model_of_a_plugin_trains_resumes_and_is_tested(warm: Warm) -> None:
     tested = gantrain(["test", "run=checkpoints/mine", "num=4", "plugins=[my_models]"])
     assert tested.returncode == 0, tested.stderr
     refused = gantrain([*typed, "trainer.steps=2", "model.strength=3"])
-    commands = re.findall(r"gantrain (train .*)", refused.stderr)
+    commands = re.findall(r"gantrain ((?:train|resume) .*)", refused.stderr)
     resume = next(command for command in commands if "model.strength=3" not in command)
     assert gantrain(shlex.split(resume)).returncode == 0  # It contains --config-dir, too.
     untrusted = gantrain(["test", "run=checkpoints/mine", "num=4"])

@@ -127,6 +127,11 @@ def test_a_flag_whose_value_is_optional(typed: list[str], flags: list[str], over
     assert split(typed) == (flags, overrides)
 
 
+def test_a_wrong_value_of_info_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--info needs all, config, .* not nope"):
+        split(["--info", "nope"])
+
+
 @pytest.mark.parametrize("typed", [["-p", "model"], ["--package=model"], ["-p"], ["-p", "model", "--info"]])
 def test_a_package_is_refused_without_what_shows_it(typed: list[str]) -> None:
     with pytest.raises(ConfigError, match="-p needs a value|--cfg job --package"):

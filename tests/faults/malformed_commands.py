@@ -63,7 +63,6 @@ FLAGS = """
 --cfg=
 --cfg=job=x
 --cfg job --cfg job
---info
 --info nope
 --config-name nope
 --config-name=

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkpoint_states import state_at
@@ -106,3 +109,29 @@ def test_a_corrupt_file_of_an_old_format_is_never_misread(version: str) -> None:
     assert seen > 30
     for length in random.Random(4).sample(range(len(content)), 20):
         refused(content[:length])
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Have the disk fail in the midst of the newest checkpoint."""
+    digest = checkpoint_file._digest
+
+    def fail(file: Any, end: int) -> bytes:
+        if file.name == str(PATH):
+            raise OSError(number, os.strerror(number))
+        return digest(file, end)
+
+    monkeypatch.setattr(checkpoint_file, "_digest", fail)
+
+
+def test_a_newest_checkpoint_on_a_failing_disk_is_passed_over(content: bytes, monkeypatch, capsys) -> None:
+    failing(monkeypatch, errno.EIO)
+    assert Checkpoints(Path("run")).load()["step"] == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(PATH) in line
+    assert "previous checkpoint" in line
+
+
+def test_a_checkpoint_that_may_be_readable_later_is_not_passed_over(content: bytes, monkeypatch) -> None:
+    failing(monkeypatch, errno.EACCES)
+    with pytest.raises(ConfigError, match=r"step_2\.pt: Permission denied; make it readable, or remove it"):
+        Checkpoints(Path("run")).load()

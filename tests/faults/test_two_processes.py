@@ -201,7 +201,17 @@ def test_two_processes_resume_bit_identically_after_any_end(warm: Warm, workplac
     assert run.messages == []
     assert run.saved()[-1] == 8
 
+    # nobody stops the ranks of a launcher that is killed
+    run.start(hold={0: 10, 1: 10})
+    ranks = [run.process(rank) for rank in (0, 1)]
+    os.kill(run.launcher, signal.SIGKILL)
+    run.end()
     run.release()
+    for rank in ranks:
+        run.wait_for(lambda rank=rank: not is_running(rank))
+    assert run.saved()[-1] == 11
+    (run.folder / "checkpoints/run/step_11.pt").unlink()
+
     run.start()
     assert run.end() == 0
     assert "Resuming checkpoints/run at step 8" in run.printed

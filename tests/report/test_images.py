@@ -8,7 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from gantrain.report.images import compose_grids, image_entries, read_layout, sample_images, save_with_layout, viewable
+from gantrain.report.images import (
+    compose_grids,
+    grid,
+    image_entries,
+    read_layout,
+    sample_images,
+    save_with_layout,
+    to_image,
+    viewable,
+)
 
 
 def test_a_grid_for_each_kind_or_one_for_all() -> None:
@@ -36,6 +45,9 @@ def test_layouts_are_stored_in_the_files_and_listed_by_step() -> None:
     assert read_layout(folder / "step_x_old.png") == {}
 
 
-@pytest.mark.parametrize(("channels", "expected"), [(1, 1), (2, 1), (3, 3), (5, 3)])
+@pytest.mark.parametrize(("channels", "expected"), [(1, 1), (2, 1), (3, 3), (4, 3), (5, 3)])
 def test_images_with_other_channels_are_viewable(channels: int, expected: int) -> None:
-    assert viewable(torch.zeros(2, channels, 4, 4)).shape == (2, expected, 4, 4)
+    images = torch.zeros(2, channels, 4, 4)
+    assert viewable(images).shape == (2, expected, 4, 4)
+    mode = {1: "L", 3: "RGB"}[expected]
+    assert (to_image(images[0]).mode, grid(images, 2).mode) == (mode, mode)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gantrain.report import log as module
-from gantrain.report.log import AppendLog, JsonlLog
+from gantrain.report.log import AppendLog, JsonlLog, read_lines
 from gantrain.runtime.atomic import write_file
 
 LOG = Path("log.jsonl")
@@ -103,17 +103,37 @@ def test_truncating_without_a_file_creates_none() -> None:
         b"[1]",
         b"null",
         b'{"loss": 3}',
+        b"",
         b'{"step": "3"}',
+        b'{"step": -3}',
+        b'{"step": 1e999}',
+        b'{"step": 3, "loss": true}',
+        b'{"step": 3, "loss": 1' + b"0" * 400 + b"}",
+        b" " * (2 << 20) + b'{"step": 3, "loss": 1}',
         b'{"step": 3, "loss": [1]}',
         b"[" * 100_000,
     ],
 )
-def test_an_invalid_line_ends_a_log(end: bytes) -> None:
+def test_a_damaged_line_is_reported_and_skipped_alone(end: bytes, capsys) -> None:
     LOG.write_bytes(text(1, 2).encode() + end + b"\n" + text(4).encode())
     log = JsonlLog(LOG)
     log.truncate(9)
-    assert log.records == [line(1), line(2)]
-    assert LOG.read_text() == text(1, 2)
+    assert log.records == [line(1), line(2), line(4)]
+    assert LOG.read_text() == text(1, 2, 4)
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "log.jsonl" in warning
+    assert "1 line" in warning
+
+
+def test_a_byte_order_mark_damages_no_line() -> None:
+    LOG.write_bytes(b"\xef\xbb\xbf" + text(1, 2).encode())
+    assert read_lines(LOG) == [line(1), line(2)]
+
+
+def test_a_last_line_that_a_killed_process_left_incomplete_is_no_damage(capsys) -> None:
+    LOG.write_bytes(text(1, 2).encode() + b'{"step": 3, "lo')
+    assert read_lines(LOG) == [line(1), line(2)]
+    assert capsys.readouterr().err == ""
 
 
 def test_lines_of_failed_writes_are_written_with_the_next_line(full) -> None:

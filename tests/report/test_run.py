@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pages import data_of
 
 from gantrain.report import Report, run
 from gantrain.report.pages.home_page import write_home
-from gantrain.report.pages.page import DATA, read_data
-from gantrain.report.run import DataStallMonitor
+from gantrain.report.pages.page import DATA
+from gantrain.report.stalls import DataStallMonitor, PauseMonitor
 
 ADVICE = "data.num_workers=4 (now 1; this process may use 4 cores)"
 HINT = f"set {ADVICE}"
@@ -45,7 +47,7 @@ def test_the_progress_bar_shows_noticeable_waiting(share: float, shown: str | No
     assert drive.report._bar.postfix == "loss=1.000"  # The first line has no speed yet.
     drive.line(10.0, share)
     postfix = drive.report._bar.postfix.split(", ")
-    assert postfix == ["img/s=100", *([shown] if shown else []), "loss=1.000"]
+    assert postfix == [*([shown] if shown else []), "loss=1.000", "img/s=100"]
 
 
 def test_speed_and_waiting_are_logged_line_by_line(monkeypatch) -> None:
@@ -121,7 +123,7 @@ def test_the_status_of_another_version_is_unknown(status: str) -> None:
     (folder / "config.yaml").touch()
     (folder / DATA / "status.js").write_text(f'gantrain.data("status", {status});')
     write_home(folder.parent)
-    (card,) = read_data(folder.parent, "runs")
+    (card,) = data_of(folder.parent, "runs")
     assert (card["name"], card["state"]) == ("old", "unknown")
 
 
@@ -135,10 +137,10 @@ def test_finish_finds_a_moved_run_and_restores_a_lost_page() -> None:
     length: dict[str, Any] = {"total": 10, "unit": "step"}
     report("one").open(0, done=0, **length)
     report("one").finish(10, done=10, **length)
-    (before,) = read_data(Path("checkpoints"), "runs")
+    (before,) = data_of(Path("checkpoints"), "runs")
     Path("checkpoints/one").rename("checkpoints/two")
     report("two").finish(10, done=10, **length)
-    (card,) = read_data(Path("checkpoints"), "runs")
+    (card,) = data_of(Path("checkpoints"), "runs")
     assert (card["folder"], card["opened"]) == ("two", before["opened"])
     Path("checkpoints/two/index.html").unlink()
     report("two").finish(10, done=10, **length)
@@ -158,3 +160,14 @@ def test_a_resumed_run_removes_incomplete_files(train) -> None:
     assert not [path for path in (*left, old) if path.exists()]
     assert young.exists()  # another process may be writing it
     assert (run / "mine.tmp").exists()
+
+
+def test_a_pause_of_the_process_is_no_slow_step(monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    pauses = PauseMonitor()
+    found = []
+    for seconds in (3.0, 0.5, 2.0, 0.5, 60.0, 0.5, 15.0, 60.0):  # The first is no step; after 15 s, 60 s are possible.
+        now[0] += seconds
+        found.append(pauses.since_last_step())
+    assert found == [0.0, 0.0, 0.0, 0.0, 58.0, 0.0, 0.0, 0.0]

@@ -9,7 +9,6 @@ import torch
 
 from gantrain.runtime import memory
 
-CPU = torch.device("cpu")
 MIB = 2**20
 
 
@@ -37,14 +36,14 @@ def limit(group: str, most: str, used: int, cached: int) -> None:
 @pytest.mark.usefixtures("machine")
 def test_without_limits_it_is_what_the_machine_has() -> None:
     limit("jobs/7", "max", 5, 0)
-    assert memory.free_memory(CPU) == 1000 * MIB
+    assert memory.free_memory() == 1000 * MIB
 
 
 @pytest.mark.parametrize("group", ["jobs/7", "jobs", "."])
 @pytest.mark.usefixtures("machine")
 def test_the_limit_of_any_enclosing_group_counts_without_its_cache(group: str) -> None:
     limit(group, str(300 * MIB), 100 * MIB, 40 * MIB)
-    assert memory.free_memory(CPU) == 240 * MIB
+    assert memory.free_memory() == 240 * MIB
 
 
 @pytest.mark.usefixtures("machine")
@@ -53,13 +52,14 @@ def test_older_kernels_limits_count_too() -> None:
     write("groups/memory/job/memory.limit_in_bytes", str(200 * MIB))
     write("groups/memory/job/memory.usage_in_bytes", str(190 * MIB))
     write("groups/memory/job/memory.stat", f"total_inactive_file {50 * MIB}\n")
-    assert memory.free_memory(CPU) == 60 * MIB
+    assert memory.free_memory() == 60 * MIB
 
 
 @pytest.mark.usefixtures("machine")
 def test_a_full_group_leaves_nothing_and_unknown_devices_are_not_guessed() -> None:
     limit("jobs/7", "100", 200, 0)
-    assert memory.free_memory(CPU) == 0
-    assert memory.free_memory(torch.device("mps")) is None
+    assert memory.free_memory() == 0
+    assert memory.free_on(torch.device("mps")) is None
+    assert memory.free_on(torch.device("cpu")) == 0
     Path("proc/meminfo").unlink()
-    assert memory.free_memory(CPU) is None
+    assert memory.free_memory() > 10 * MIB  # Half of what is installed.

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import newest
+from conftest import newest, run_folder
 from needs import needs
 from sweep_records import SHORT, jobs
 from warm import Child, Warm
@@ -55,7 +55,7 @@ def test_runs_in_other_processes_are_reported_and_skipped(launcher: str, capfd) 
     assert "1 of 2 runs are done:" in capfd.readouterr().err
     assert newest(jobs(key)["latent_dim-8"]["run"])["step"] == 2
     times = jobs(key)["latent_dim-8"]["time"]
-    checkpoint = Path(f"checkpoints/{jobs(key)['latent_dim-8']['run']}/step_2.pt")
+    checkpoint = run_folder(jobs(key)["latent_dim-8"]["run"]) / "step_2.pt"
     written = checkpoint.stat().st_mtime_ns
     assert main(typed) == 2
     assert jobs(key)["latent_dim-8"]["time"] > times
@@ -82,7 +82,7 @@ def start_two_at_once(warm: Warm) -> Child:
     typed = [*SHORT, "trainer.steps=1000000", "trainer.log_every=1", "seed=1,2,3"]
     command = ["-m", "gantrain", "train", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2", *typed]
     process = warm.popen(command, executable=warm.python)
-    while len(list(Path("checkpoints").glob("*/losses.jsonl"))) < 2:
+    while len(list(Path("checkpoints").glob("sweeps/*/*/losses.jsonl"))) < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     return process

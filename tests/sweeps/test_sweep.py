@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from conftest import TINY, newest
+from conftest import TINY, newest, run_folder
 from needs import needs
 from pages import data_of
 from sweep_records import SHORT, jobs
@@ -19,6 +19,11 @@ import gantrain.train
 from gantrain.cli.main import main
 from gantrain.training.context import RunContext
 from gantrain.training.objective import best_logged
+
+
+def seeds(names: list[str]) -> list[str]:
+    """The part of the names of runs that a sweep over ``seed`` tells apart."""
+    return [re.findall("seed-[0-9]+", name)[0] for name in names]
 
 
 def test_the_same_command_repeats_only_a_crashed_run(runs, capsys) -> None:
@@ -35,7 +40,7 @@ def test_the_same_command_repeats_only_a_crashed_run(runs, capsys) -> None:
         assert main(typed) == 1
     message = capsys.readouterr().err
     assert "3 of 4 runs are done" in message
-    assert "seed-2 crashed: RuntimeError: out of order" in message
+    assert re.search("seed-2.* crashed: RuntimeError: out of order", message)
     assert "Page: checkpoints/sweeps/seed" in message
     states = {name: (record["status"], record["message"], record["exit"]) for name, record in jobs().items()}
     assert states.pop("seed-2") == ("crashed", "RuntimeError: out of order", 1)
@@ -48,7 +53,7 @@ def test_the_same_command_repeats_only_a_crashed_run(runs, capsys) -> None:
 
     runs.clear()
     assert main(typed) == 0
-    assert [name.rpartition("_")[2] for name in runs] == ["seed-2"]
+    assert seeds(runs) == ["seed-2"]
     assert "4 of 4 runs are done" in capsys.readouterr().err
     assert jobs()["seed-2"]["status"] == "done"
     assert {run["message"] for run in data_of(page.parent, "comparison")["runs"]} == {""}
@@ -57,7 +62,7 @@ def test_the_same_command_repeats_only_a_crashed_run(runs, capsys) -> None:
 def test_more_values_extend_a_sweep_in_its_folder(runs) -> None:
     assert main(["train", "-m", *SHORT, "seed=1,2"]) == 0
     assert main(["train", "-m", *SHORT, "seed=1,2,3"]) == 0
-    assert [name.rpartition("_")[2] for name in runs] == ["seed-1", "seed-2", "seed-3"]
+    assert seeds(runs) == ["seed-1", "seed-2", "seed-3"]
     assert sorted(jobs()) == ["seed-1", "seed-2", "seed-3"]
 
 
@@ -67,11 +72,11 @@ def test_unfinished_and_extended_runs_are_resumed(runs) -> None:
     assert main(["train", "-m", *SHORT, "seed=1,2", "trainer.steps=4"]) == 0
     assert len(runs) == 2
     assert {newest(name)["step"] for name in runs} == {4}
-    for path in Path(f"checkpoints/{runs[1]}").glob("step_*.pt"):
+    for path in run_folder(runs[1]).glob("step_*.pt"):
         path.unlink()
     runs.clear()
     assert main(["train", "-m", *SHORT, "seed=1,2", "trainer.steps=4"]) == 0
-    assert [name.rpartition("_")[2] for name in runs] == ["seed-2"]
+    assert seeds(runs) == ["seed-2"]
 
 
 def test_finished_runs_repeat_without_skip_done_or_with_resume_never(runs, capsys) -> None:
@@ -116,7 +121,7 @@ def test_an_interrupted_sweep_stops_and_is_resumed_later(runs, monkeypatch, caps
     monkeypatch.setattr(gantrain.train, "train", train)
     runs.clear()
     assert main(["train", "-m", *SHORT, "seed=1,2,3"]) == 0
-    assert [name.rpartition("_")[2] for name in runs] == ["seed-2", "seed-3"]
+    assert seeds(runs) == ["seed-2", "seed-3"]
 
 
 def test_the_best_run_is_named_by_its_objective(capsys) -> None:
@@ -124,13 +129,15 @@ def test_the_best_run_is_named_by_its_objective(capsys) -> None:
     assert main([*typed, "objective.mode=max"]) == 0
     values = {name: record["objective"] for name, record in jobs().items()}
     for name, record in jobs().items():
-        text = Path(f"checkpoints/{record['run']}/losses.jsonl").read_text()
+        text = (run_folder(record["run"]) / "losses.jsonl").read_text()
         logged = [json.loads(line)["g"] for line in text.splitlines()]
         assert values[name] == max(logged)
-    assert f"{max(values, key=values.__getitem__)} (g={max(values.values()):.4g})" in capsys.readouterr().err
+    best = max(values, key=values.__getitem__)
+    assert re.search(rf"Best: \S*{best}\S* \(g={values[best]:.4g}\)", capsys.readouterr().err)
     assert main(typed) == 0  # Skipped runs are compared.
     values = {name: record["objective"] for name, record in jobs().items()}
-    assert f"{min(values, key=values.__getitem__)} (g={min(values.values()):.4g})" in capsys.readouterr().err
+    best = min(values, key=values.__getitem__)
+    assert re.search(rf"Best: \S*{best}\S* \(g={values[best]:.4g}\)", capsys.readouterr().err)
 
 
 def test_the_best_logged_value_ignores_nan_and_missing_files() -> None:
@@ -164,7 +171,7 @@ def test_the_proposed_name_works(typed: list[str], capsys) -> None:
     typed = [word for word in typed if not word.startswith("name=")]
     assert main(["train", "-m", *SHORT, *typed, f"name='{proposed}'"]) == 0
     values = typed[0].partition("=")[2].split(",")
-    assert {path.name for path in Path("checkpoints").glob("x_*")} == {f"x_{value}" for value in values}
+    assert {path.name for path in Path("checkpoints").glob("sweeps/*/x_*")} == {f"x_{value}" for value in values}
 
 
 def test_the_folder_of_a_sweep_can_be_set() -> None:
@@ -213,3 +220,33 @@ def test_a_folder_that_is_about_to_be_deleted_is_refused(key: str, capsys) -> No
     assert main(["train", "-m", *SHORT, "seed=0", f"{key}='${{oc.env:GANTRAIN_SCRATCH}}/x'"]) == 2
     assert f"{key}=" in (message := capsys.readouterr().err)
     assert "folder of your own" in message
+
+
+def test_runs_live_in_the_folder_of_the_sweep_and_are_found(capsys) -> None:
+    assert main(["train", *SHORT, "seed=1"]) == 0  # As in the layout of older versions.
+    (alone,) = Path("checkpoints").glob("*/config.yaml")
+    assert main(["train", "-m", *SHORT, "seed=1,2"]) == 0
+    (sweep,) = Path("checkpoints/sweeps").iterdir()
+    (run,) = (path.parent for path in sweep.glob("*/config.yaml"))
+    assert "seed-2" in run.name
+    assert [path.parent for path in Path("checkpoints").glob("*/config.yaml")] == [alone.parent]
+    assert {record["folder"] for record in jobs().values()} == {run.name, f"../../{alone.parent.name}"}
+    cards = data_of("checkpoints", "runs")
+    assert {card["folder"] for card in cards} == {alone.parent.name, run.relative_to("checkpoints").as_posix()}
+    page = (run / "index.html").read_text()
+    assert 'href="../index.html"' in page  # The page of the sweep, and that of all runs.
+    assert 'href="../../../index.html"' in page
+    capsys.readouterr()
+    assert main(["resume", run.name, "trainer.steps=3"]) == 0
+    assert main(["compare", "checkpoints", "out=all"]) == 0
+    assert len(json.loads(Path("all/runs.json").read_text())["runs"]) == 2
+    assert main(["compare", run.name, str(alone.parent), "out=two"]) == 0
+    assert "<h1>seed" in (sweep / "index.html").read_text()  # Runs do not overwrite the page of their sweep.
+
+
+def test_each_model_of_a_sweep_has_its_own_demonstration_data() -> None:
+    small = ["network.width=2", "data.load_size=32", "data.batch_size=2", "trainer.steps=1", "trainer.accelerator=cpu"]
+    assert main(["train", "-m", *small, "model=pix2pix,cgan,cyclegan"]) == 0
+    runs = [record["run"] for record in jobs("model").values()]
+    modes = {name.split("_")[0]: newest(name)["config"]["data"]["mode"] for name in runs}
+    assert modes == {"pix2pix": "edges2digits", "cgan": "digits", "cyclegan": "digits2stripes"}

@@ -25,7 +25,6 @@ from gantrain.data.base import ImageSpec
 from gantrain.data.images.transforms import Preprocess
 from gantrain.data.settings import DataSettings
 from gantrain.errors import ConfigError
-from gantrain.models.losses import ADVERSARIAL_LOSSES
 from gantrain.registry import DATASETS, SCHEDULES
 from gantrain.registry import MODELS as REGISTERED
 from gantrain.training.build import build_model, build_optimizer
@@ -39,7 +38,7 @@ CHOICES: dict[str, list[Any]] = {  # Other values of keys that are neither numbe
     "padding": ["reflection", "replicate", "zero"],
     "upsample": ["transposed", "resize"],
     "noise": ["normal", "uniform"],
-    "loss": list(ADVERSARIAL_LOSSES),
+    "loss": ["hinge", "minimax"],
     "cycle_loss": ["l1", "l2"],
     "betas": [[0.25, 0.9]],
     "milestones": [[0.25]],
@@ -60,7 +59,7 @@ def others(key: str, value: Any) -> Iterator[Any]:
     elif isinstance(value, (int, float)):
         candidates = [value + 1 if isinstance(value, int) else value / 2 + 0.125]
     else:
-        candidates = [1, 0.5, "other", []]
+        candidates = [1, "other"]
     yield from (candidate for candidate in candidates if candidate != value)
 
 

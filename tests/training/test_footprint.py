@@ -51,7 +51,7 @@ def test_a_dry_run_reads_no_whole_batch(monkeypatch, capsys) -> None:
 
 @pytest.mark.parametrize("model", ["dcgan", "wgan_gp", "infogan", "cyclegan"])
 def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(model: str, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(footprint, "free_memory", lambda device: GIB)
+    monkeypatch.setattr(footprint, "free_on", lambda device: GIB)
     typed = [*SIZES, f"model={model}", *(LARGER if model == "cyclegan" else [])]
     with monkeypatch.context() as patch:
         patch.setattr(BatchStream, "__next__", None)  # Nothing of its size is read.
@@ -69,7 +69,7 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(model: str, mon
 
 
 def test_networks_that_do_not_fit_are_refused_without_proposing_a_batch(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(footprint, "free_memory", lambda device: 1000)
+    monkeypatch.setattr(footprint, "free_on", lambda device: 1000)
     assert main(["train", *TINY]) == 2
     message = capsys.readouterr().err
     assert "network.width" in message
@@ -77,14 +77,14 @@ def test_networks_that_do_not_fit_are_refused_without_proposing_a_batch(monkeypa
 
 
 def test_a_dry_run_says_what_does_not_fit(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(footprint, "free_memory", lambda device: GIB)
-    monkeypatch.setattr(dry_run, "free_memory", lambda device: GIB)
+    monkeypatch.setattr(footprint, "free_on", lambda device: GIB)
+    monkeypatch.setattr(dry_run, "free_on", lambda device: GIB)
     assert main(["train", *SIZES, "dry_run=true", "data.batch_size=1000000"]) == 0
     assert re.search(r"too large .*data\.batch_size=\d+ fits", capsys.readouterr().out)
 
 
 def test_ranks_share_the_memory_of_a_machine_and_the_batch(monkeypatch) -> None:
-    monkeypatch.setattr(footprint, "free_memory", lambda device: GIB)
+    monkeypatch.setattr(footprint, "free_on", lambda device: GIB)
     one = footprint.Footprint(weights=0.0, fixed=0.0, per_image=2**20, batches=1, shapes={})
     cpu = torch.device("cpu")
     assert not one.problem(1024, cpu, ranks=1, ranks_here=1)

@@ -20,7 +20,7 @@ from PIL import Image
 from gantrain.cli.main import main
 from gantrain.data.sets import single
 
-STATE = ("step", "position", "model", "updates", "ranks")
+STATE = ("step", "position", "origin", "plan", "model", "updates", "ranks")
 EVERYTHING_ON = ["model.ema=0.9", "model.pool_size=6", "model.r1=0.1"]
 
 
@@ -127,31 +127,46 @@ def test_a_finished_run_is_extended_under_a_constant_schedule(train, capsys) -> 
     assert "is finished at step 5" in capsys.readouterr().err
 
 
-def test_a_schedule_that_depends_on_the_length_forbids_another_length(train, capsys) -> None:
+def test_another_length_under_a_decaying_schedule_must_be_meant(train, capsys) -> None:
     train("decayed", "schedule=linear", "trainer.steps=3")
+    capsys.readouterr()
     assert main(["train", *TINY, "name=decayed", "schedule=linear", "trainer.steps=5"]) == 2
-    message = capsys.readouterr().err
-    assert "trainer.steps=3" in message
-    assert "trainer.steps=5" in message
-    for command in re.findall(r"gantrain train .*", message):
+    first, *others = capsys.readouterr().err.splitlines()
+    assert "trainer.steps=3" in first
+    assert first.endswith("gantrain train resume=checkpoints/decayed trainer.steps=5")
+    commands = [line[line.index("gantrain ") :] for line in (first, *others)]
+    assert len(commands) == 4
+    for command in reversed(commands):
         assert main(shlex.split(command)[1:]) == 0
-    assert newest("decayed_2")["step"] == 5
+    assert newest("decayed_2")["step"] == newest("decayed")["step"] == 5
 
 
 def test_other_hyper_parameters_are_refused_with_working_commands(train, capsys) -> None:
     train("run", "trainer.steps=2", "optimizer.lr=1e-3", "model.ema=0")
+    capsys.readouterr()
     typed = ["train", *TINY, "name=run", "trainer.steps=2", "optimizer.lr=2e-3", "model.ema=0.5"]
     assert main(typed) == 2
-    message = capsys.readouterr().err
-    assert "optimizer.lr: 0.001 in the checkpoint, 0.002 now" in message
-    assert "model.ema: 0 in the checkpoint, 0.5 now" in message
-    assert "trainer" not in message.split("Resume with")[0]
-    commands = re.findall(r"gantrain train .*", message)
-    assert len(commands) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].endswith("gantrain resume checkpoints/run")
+    assert lines[-1].strip() == "optimizer.lr: 0.001 in the checkpoint, 0.002 now"
+    assert lines[-2].strip() == "model.ema: 0 in the checkpoint, 0.5 now"
+    commands = [line[line.index("gantrain ") :] for line in lines[:-2]]
+    assert len(commands) == 4
     for command in commands:
         assert main(shlex.split(command)[1:]) == 0, command
     assert newest("run_2")["config"]["optimizer"]["lr"] == 2e-3
     assert newest("run")["config"]["optimizer"]["lr"] == 2e-3  # This was the last command.
+    assert len(newest("run")["segments"]) == 1
+
+
+def test_at_most_five_differences_are_listed(train, capsys) -> None:
+    train("run", "trainer.steps=1")
+    capsys.readouterr()
+    assert main(["train", *TINY, "name=run", "model=wgan", "trainer.steps=1"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].endswith("gantrain resume checkpoints/run")
+    assert sum(" in the checkpoint, " in line for line in lines) == 5
+    assert re.fullmatch(r"  and \d+ more", lines[-1])
 
 
 def test_keys_that_do_not_affect_the_result_may_change(train) -> None:
@@ -171,7 +186,7 @@ def test_a_run_with_other_images_is_refused(train, capsys) -> None:
     assert main(["train", *TINY, "name=run", *settings, "data.root=many"]) == 2
     assert "training images: 5 in the checkpoint, 6 now" in capsys.readouterr().err
     assert main(["train", *TINY, "name=run", *settings, "data.root=others"]) == 2
-    assert "training images: the same number, but other names" in capsys.readouterr().err
+    assert "training images: 5 in the checkpoint, 5 of other names now" in capsys.readouterr().err
     Path("few").rename("moved")
     train("run", "data=single", "trainer.steps=3", "data.root=moved")
 

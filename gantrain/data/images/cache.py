@@ -23,6 +23,7 @@ from gantrain.data.images.store import DecodeJob, FileStore, ImageCache, ImageSt
 from gantrain.errors import ConfigError
 from gantrain.runtime import console, distributed
 from gantrain.runtime.atomic import cache_dir, file_lock, remove_if_unused
+from gantrain.runtime.memory import free_memory
 from gantrain.runtime.parallel import in_parallel
 
 CacheMode: TypeAlias = Literal["auto", "disk", "memory", "off"]
@@ -73,7 +74,7 @@ class Cache(ImageCache):
     def _in_memory(self, job: DecodeJob) -> ImageStore:
         needed, _ = self._estimate(job)
         unused = self.cache_limit * GB - sum(self._bytes_in_memory)
-        available = min(unused, MAX_FREE_SHARE * _free_memory() / distributed.local_world_size())
+        available = min(unused, MAX_FREE_SHARE * free_memory() / distributed.local_world_size())
         if needed > available:
             raise ConfigError(
                 f"data.cache=memory: {job.label} needs {_gb(needed)}, and {_gb(available)} are available (the rest of "
@@ -214,15 +215,6 @@ def _single_threaded_torch() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _free_memory() -> int:
-    """Bytes that can be allocated without swapping."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):  # Other systems than Linux: half of the installed memory.
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def _gb(count: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ class ImageFormat:
     channels: int
     depth: str  # ``uint8``, ``uint16`` or ``float32``. Files of 8 bits are scaled to 16.
     # The values in that depth that become -1 and 1, to which they are clipped; None for the whole range of the type.
+    # Files whose type does not have these values are refused.
     value_range: ValueRange | None = None
     convert: bool = False  # Whether files of 16 bits may be rounded to 8; otherwise they are refused.
     suffix: str = field(default="", compare=False)  # The end of keys in messages: ``_b`` for ``data.channels_b``.
@@ -74,6 +76,8 @@ def converted(decoded: Decoded, target: ImageFormat, location: str) -> Pixels:
                 f"{location} has a depth of {stored}, the first image of {depth}: give data.depth={stored}"
             )
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # Rounded to the nearest.
+    if value_range is not None:
+        _check_fits(value_range, stored, target, location)
     if stored == "uint8" and depth == "uint16":
         pixels = pixels.astype(np.uint16) * 257
     if value_range is None and depth != "float32":
@@ -88,6 +92,12 @@ def converted(decoded: Decoded, target: ImageFormat, location: str) -> Pixels:
 def needs_range(location: str, suffix: str = "") -> ConfigError:
     """The error for floating-point images without a range."""
     return ConfigError(f"floating-point images need data.range{suffix}=[LOW,HIGH], black and white in {location}")
+
+
+def share_outside(pixels: Pixels, value_range: ValueRange) -> float:
+    """The share of stored values that a range clips."""
+    low, high = value_range
+    return float(((pixels < low) | (pixels > high)).mean())
 
 
 def write_image(path: Path, image: Tensor, *, depth: str, value_range: ValueRange | None) -> Path:
@@ -146,6 +156,20 @@ def _to_channels(decoded: Decoded, target: ImageFormat, location: str) -> Pixels
         f"{location} has {stored} channels, which can't be converted to {key}={channels}: give {key}={stored}, or "
         "convert the images"
     )
+
+
+def _check_fits(value_range: ValueRange, stored: str, target: ImageFormat, location: str) -> None:
+    """Refuse a file whose type can't have the values of the range, or would have to be scaled to have them."""
+    whole = target.depth in LARGEST and value_range == (0, LARGEST[target.depth])
+    read = min(stored, target.depth, key=DEPTHS.index)
+    scaled = (read, target.depth) == ("uint8", "uint16")
+    below = value_range[0] < 0 and target.depth in LARGEST
+    if not whole and (scaled or below or value_range[1] > LARGEST.get(read, math.inf)):
+        key = f"data.range{target.suffix}"
+        raise ConfigError(
+            f"{key}={list(value_range)} does not fit {location}, which is read as {read}, from 0 to {LARGEST[read]}: "
+            f"give {key}=null for all of these values, or a part of them, or leave the image out"
+        )
 
 
 def _on_white(pixels: Pixels, *, premultiplied: bool) -> Pixels:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import tifffile
@@ -16,26 +13,26 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from gantrain.data.images.formats import FORMATS, from_deep_ppm, is_deep_ppm
+from gantrain.data.images.formats import from_deep_ppm, is_deep_ppm
+from gantrain.data.images.opening import (
+    BITS_PER_SAMPLE,
+    ORIENTATION,
+    PHOTOMETRIC,
+    TURNED,
+    Opened,
+    is_deep_png,
+    open_image,
+    orientation_of,
+    rawmode_of,
+)
 from gantrain.data.images.sources import EncodedImage
 from gantrain.data.images.store import Pixels
 from gantrain.errors import ConfigError, reason_of
 
 # Maps the height and width of an upright image to the factor, 1, 2, 4 or 8, by which both may be divided in decoding.
 Shrink: TypeAlias = Callable[[int, int], int]
-
-NPY_MAGIC = b"\x93NUMPY"
-LONGEST_NPY_HEADER = 10_000  # Bytes; NumPy refuses longer ones, but only after reading them.
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # The last two are for BigTIFF.
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277  # Tags of TIFF.
-ORIENTATION = 274  # The tag of EXIF and TIFF.
-TURNED = (5, 6, 7, 8)  # Orientations that exchange rows and columns.
 WHITE_IS_ZERO = 0
 PLAIN_PHOTOMETRICS = (WHITE_IS_ZERO, 1, 2, 5)  # Gray, gray, RGB and inks; others would have to be converted.
-DEEP_PNG = ("LA;16B", "RGB;16B", "RGBA;16B")  # Pillow's raw modes that it reduces to 8 bits.
-
-warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # Errors are raised, not logged.
 
 
 class Reduction(NamedTuple):
@@ -64,19 +61,10 @@ def decode(encoded: EncodedImage, channels: int, location: str | None = None, sh
         shrink: By how much a JPEG may be reduced in decoding, which saves most of the work; None for not at all.
     """
     with image_errors(encoded, location), ExitStack() as stack:
-        source = open_image(encoded, stack)
-        if isinstance(source, np.ndarray):
-            return Decoded(_from_npy(source, channels))
-        if not isinstance(source, Image.Image):
-            return _from_tifffile(source)
-        if is_deep_png(source):
-            return _from_deep_png(source)
-        if is_deep_ppm(source):
-            return Decoded(from_deep_ppm(source))
-        if source.mode.startswith(("I", "F")):
-            return _from_deep_gray(source)
-        reduction = _reduce(source, shrink) if shrink is not None and isinstance(source, JpegImageFile) else None
-        return Decoded(_from_8_bits(source, channels), reduction=reduction)
+        sources = open_image(encoded, stack, channels)
+        if len(sources) == 1:
+            return _decoded(sources[0], channels, shrink)
+        return Decoded(np.concatenate([_decoded(source, 1, None).pixels for source in sources], axis=2))
 
 
 def depth_of(dtype: np.dtype[Any]) -> str:
@@ -109,71 +97,19 @@ def image_errors(encoded: EncodedImage, location: str | None) -> Iterator[None]:
         raise ConfigError(f"can't read the image {location_of(encoded, location)}: {reason}") from None
 
 
-def open_image(encoded: EncodedImage, stack: ExitStack) -> Pixels | Image.Image | tifffile.TiffPage:
-    """Open an image by its content, not its name, and read its header but no pixels."""
-    file: IO[bytes] = stack.enter_context(encoded.open("rb") if isinstance(encoded, Path) else BytesIO(encoded))
-    magic = file.read(6)
-    file.seek(0)
-    if magic == NPY_MAGIC:
-        return _open_npy(encoded, file)
-    try:
-        image = stack.enter_context(Image.open(file, formats=FORMATS))
-    except UnidentifiedImageError:
-        if magic[:4] not in TIFF_MAGIC:
-            raise
-        return _open_tiff(file, stack)
-    return image if not isinstance(image, TiffImageFile) or _pillow_reads_all_of(image) else _open_tiff(file, stack)
-
-
-def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1, upright, if it is missing or corrupt."""
-    try:
-        orientation = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # Corrupt bytes lead to errors of every kind.
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _open_npy(encoded: EncodedImage, file: IO[bytes]) -> Pixels:
-    version = file.read(8)[6]
-    if int.from_bytes(file.read(2 if version == 1 else 4), "little") > LONGEST_NPY_HEADER:
-        raise ValueError("its header is too long")
-    file.seek(0)
-    mapped = isinstance(encoded, Path)  # A memory map also detects that values are missing.
-    values: Pixels = np.load(encoded if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
-    if values.ndim not in (2, 3) or not values.size:
-        raise ValueError(f"its shape is {values.shape}, not (H, W), (H, W, C) or (C, H, W)")
-    return values
-
-
-def _open_tiff(file: IO[bytes], stack: ExitStack) -> tifffile.TiffPage:
-    file.seek(0)
-    page = cast(tifffile.TiffPage, stack.enter_context(tifffile.TiffFile(file)).pages[0])
-    pixels = page.imagewidth * page.imagelength
-    if Image.MAX_IMAGE_PIXELS and max(2 * pixels, page.nbytes / 8) > 4 * Image.MAX_IMAGE_PIXELS:
-        raise Image.DecompressionBombError(
-            f"{page.imagewidth} x {page.imagelength} pixels of {page.samplesperpixel} channels could be an attack"
-        )
-    if BITS_PER_SAMPLE not in page.tags:  # With the tag, Pillow could read it.
-        raise ValueError("the file is corrupt")
-    return page
-
-
-def _pillow_reads_all_of(image: TiffImageFile) -> bool:
-    """Whether Pillow would drop no channel and reduce no colour of more than 8 bits."""
-    bits = max(image.tag_v2.get(BITS_PER_SAMPLE, (1,)))
-    complete = image.tag_v2.get(SAMPLES_PER_PIXEL, 1) == len(image.getbands())
-    return complete and (bits <= 8 or image.mode.startswith(("I", "F")))
-
-
-def is_deep_png(image: Image.Image) -> bool:
-    """Whether this is a PNG of 16 bits that Pillow would reduce to 8."""
-    return image.format == "PNG" and _rawmode(image) in DEEP_PNG
-
-
-def _rawmode(image: Any) -> str:
-    """Pillow's name for the layout of stored pixels; empty if there are none."""
-    return str(image.tile[0][3]) if image.tile else ""
+def _decoded(source: Opened, channels: int, shrink: Shrink | None) -> Decoded:
+    if isinstance(source, np.ndarray):
+        return Decoded(_from_npy(source, channels))
+    if not isinstance(source, Image.Image):
+        return _from_tifffile(source)
+    if is_deep_png(source):
+        return _from_deep_png(source)
+    if is_deep_ppm(source):
+        return Decoded(from_deep_ppm(source))
+    if source.mode.startswith(("I", "F")):
+        return _from_deep_gray(source)
+    reduction = _reduce(source, shrink) if shrink is not None and isinstance(source, JpegImageFile) else None
+    return Decoded(_from_8_bits(source, channels), reduction=reduction)
 
 
 def _from_npy(source: Pixels, channels: int) -> Pixels:
@@ -208,7 +144,7 @@ def _from_tifffile(page: tifffile.TiffPage) -> Decoded:
 
 def _from_deep_png(image: Image.Image) -> Decoded:
     """Colour of 16 bits: Pillow decodes the high bytes, and with the raw mode of the other byte order the low ones."""
-    rawmode, file = _rawmode(image), cast(Any, image).fp
+    rawmode, file = rawmode_of(image), cast(Any, image).fp
 
     def opened(rawmode: str) -> tuple[Pixels, Image.Image]:
         file.seek(0)

@@ -8,16 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gantrain.data.images.decoding import (
-    ORIENTATION,
-    TURNED,
-    depth_of,
-    image_errors,
-    is_deep_png,
-    open_image,
-    orientation_of,
-)
+from gantrain.data.images.decoding import depth_of, image_errors
 from gantrain.data.images.formats import is_deep_ppm
+from gantrain.data.images.opening import ORIENTATION, TURNED, is_deep_png, open_image, orientation_of
 from gantrain.data.images.sources import EncodedImage
 
 
@@ -39,7 +32,8 @@ def read_header(encoded: EncodedImage, channels: int, location: str | None = Non
         location: The location of the image in messages; by default its path.
     """
     with image_errors(encoded, location), ExitStack() as stack:
-        source = open_image(encoded, stack)
+        sources = open_image(encoded, stack, channels)
+        source = sources[0]
         if isinstance(source, np.ndarray):
             height, width, stored = (*source.shape, 1)[:3]
             if source.ndim == 3 and height == channels != stored:
@@ -57,7 +51,8 @@ def read_header(encoded: EncodedImage, channels: int, location: str | None = Non
             depth = depth_of(np.dtype(source.dtype))
             tag = source.tags.get(ORIENTATION)
             orientation = tag.value if tag else 1
-        return Header(*((width, height) if orientation in TURNED else (height, width)), stored, depth)
+        height, width = (width, height) if orientation in TURNED else (height, width)
+        return Header(height, width, stored * len(sources), depth)
 
 
 def _depth_in_pillow(image: Image.Image) -> str:

@@ -13,16 +13,18 @@ import numpy as np
 from torch import Tensor
 
 from gantrain.data.errors import MAX_CONSECUTIVE_ERRORS, as_config_error
-from gantrain.data.images.convert import ImageFormat, ValueRange, converted, needs_range
+from gantrain.data.images.convert import ImageFormat, ValueRange, converted, needs_range, share_outside
 from gantrain.data.images.decoding import decode
 from gantrain.data.images.headers import read_header
 from gantrain.data.images.sources import EncodedImage, Source
 from gantrain.data.images.store import DecodeJob, ImageCache, ImageStore, Pixels
 from gantrain.data.images.transforms import Preprocess
 from gantrain.errors import ConfigError
+from gantrain.runtime import distributed
 
 T = TypeVar("T")
 MAX_PIXELS = 100_000_000  # The maximum size of an enlarged image.
+MAX_CLIPPED = 0.5  # The share of values outside data.range from which on there is a warning.
 Depth: TypeAlias = Literal["auto", "uint8", "uint16", "float32"]
 
 
@@ -65,6 +67,8 @@ class ImageReader:
             if stored == "float32" and value_range is None:
                 raise needs_range(location, suffix)
             self.format = replace(self.format, depth=stored)
+            if value_range is not None:
+                self._of_first(self._warn_of_clipping)
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -84,10 +88,15 @@ class ImageReader:
 
     def subset(self, indices: Sequence[int]) -> ImageReader:
         """A reader of these images alone, none of them cached yet."""
-        subset = copy.copy(self)
-        subset._store = None
+        subset = self.uncached()
         subset._indices = [self._indices[index] for index in indices]
         return subset
+
+    def uncached(self) -> ImageReader:
+        """A reader of the same images, none of them cached yet."""
+        other = copy.copy(self)
+        other._store = None
+        return other
 
     def nominal_size(self, preprocess: Preprocess) -> tuple[int, int]:
         """Height and width of the first image as networks get it; of all images if they are cropped."""
@@ -99,6 +108,18 @@ class ImageReader:
     def _stored_depth(self, index: int) -> tuple[str, str]:
         location = self.location(index)
         return read_header(self.source.open(index), self.format.channels, location).depth, location
+
+    def _warn_of_clipping(self, index: int) -> None:
+        """Print a warning if the range does not contain most of the values of an image."""
+        location, value_range, suffix = self.location(index), self.format.value_range, self.format.suffix
+        decoded = decode(self.open(index), self.format.channels, location)
+        converted(decoded, self.format, location)
+        if value_range is not None and (share := share_outside(decoded.pixels, value_range)) > MAX_CLIPPED:
+            least, largest = decoded.pixels.min(), decoded.pixels.max()
+            distributed.print_rank_zero(
+                f"warning: data.range{suffix}={list(value_range)}: {share:.0%} of the values of {location} are outside "
+                f"({least:g} to {largest:g}) and become black or white; data.range{suffix}=[LOW,HIGH] is another range"
+            )
 
     def _of_first(self, inspect: Callable[[int], T]) -> T:
         """What ``inspect`` returns for the first readable image: corrupt ones may be skipped, or reported later."""

@@ -13,6 +13,11 @@ from typing import TypeAlias
 EncodedImage: TypeAlias = Path | bytes  # An image file, or its content.
 
 
+def state_of(status: os.stat_result) -> tuple[int, ...]:
+    """Numbers that differ if a file was changed or replaced, whatever its size and modification time are set to."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
 class Source(ABC):
     """A sequence of encoded images."""
 
@@ -50,17 +55,15 @@ class FileSource(Source):
         return str(self.open(index))
 
     def stamp(self, indices: Sequence[int]) -> str:
-        """A digest of the folder's path, and of the names, sizes and modification times of these files.
+        """A digest of the folder's path, and of the names and states of these files.
 
-        The path counts because files of two data sets may well agree in all the rest, as BMP images do that were
-        unpacked by a program that sets their times. Missing files are reported when they are read.
+        Missing files are reported when they are read.
         """
         digest = hashlib.blake2b(os.fsencode(self.folder.resolve()) + b"\0", digest_size=16)
         for index in indices:
             known: tuple[str | int, ...] = (self.name(index),)
             with suppress(OSError):
-                status = self.open(index).stat()
-                known += (status.st_size, status.st_mtime_ns)
+                known += state_of(self.open(index).stat())
             digest.update(repr(known).encode())
         return digest.hexdigest()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+import copy
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -56,6 +57,7 @@ class Preprocess:
         flip: Whether half of the images are mirrored in training.
         training: Whether to augment images.
         crop: ``center`` crops the center in training too.
+        keeps_scale: Whether images are scaled as in training otherwise, too.
 
     Attributes:
         crop_size: [height, width].
@@ -74,12 +76,13 @@ class Preprocess:
         training: bool,
         crop: Literal["random", "center"] = "random",
         decoder: Decoder = "exact",
+        keeps_scale: bool = False,
     ) -> None:
-        self.scaling = {
+        self.scaling: dict[str, Any] = {
             "preprocess": preprocess,
             "load_size": list(as_pair(load_size)),
             "crop_size": list(as_pair(crop_size)),
-            "training": training,
+            "training": training or keeps_scale,
             "decoder": decoder,
         }
         self._decoder, self._mode = decoder, preprocess
@@ -95,9 +98,16 @@ class Preprocess:
             self.without_effect["load_size"] = f"preprocess={preprocess} does not scale images to it"
         if not self.cuts:
             self.without_effect["crop"] = f"preprocess={preprocess} does not crop images"
-        self._training = training
+        self._keeps_scale = keeps_scale
         self._random_crop = training and crop == "random"
         self._flip = training and flip
+
+    def unaugmented(self) -> Preprocess:
+        """The same outside of training."""
+        other = copy.copy(self)
+        other._random_crop = other._flip = False
+        other.scaling = {**self.scaling, "training": self._keeps_scale}
+        return other
 
     def __call__(self, pixels: Pixels, seed: int, *, name: str = "an image") -> Tensor:
         """Scale, crop and flip (H, W, C) to (C, H, W) of the same type; images of one size and seed are treated alike.
@@ -130,7 +140,8 @@ class Preprocess:
 
     def scaled_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that an image of that size is scaled to, before it is cropped."""
-        target = self._load if self._training or self._mode == "scale_width" else self.crop_size
+        training = self.scaling["training"]
+        target = self._load if training or self._mode == "scale_width" else self.crop_size
         if self._mode == "resize_and_crop":
             return target
         if self._mode == "scale_shortside_and_crop":
@@ -138,7 +149,7 @@ class Preprocess:
             return max(target[0], round(height * scale)), max(target[1], round(width * scale))
         if self._mode.startswith("scale_width"):
             height, width = max(self.crop_size[0], round(height * target[1] / width)), target[1]
-        if self._training and not self.cuts:  # For networks that halve both sides twice.
+        if training and not self.cuts:  # For networks that halve both sides twice.
             return max(4, round(height / 4) * 4), max(4, round(width / 4) * 4)
         return height, width
 

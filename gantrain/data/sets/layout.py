@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -37,6 +37,11 @@ def spec_of(readers: Mapping[str, ImageReader], size: tuple[int, int], class_nam
         class_names=tuple(class_names),
         ranges={key: each.value_range for key, each in formats.items() if each.value_range is not None},
     )
+
+
+def resized(spec: ImageSpec, size: tuple[int, int]) -> ImageSpec:
+    """The specification with images of this height and width."""
+    return replace(spec, height=size[0], width=size[1])
 
 
 def fingerprint_of(names: Iterable[str]) -> str:

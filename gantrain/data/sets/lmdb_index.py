@@ -10,14 +10,16 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
 
+from gantrain.data.images.sources import state_of
 from gantrain.errors import ConfigError
 from gantrain.runtime import console
 from gantrain.runtime.atomic import cache_dir
+from gantrain.runtime.lmdb_pages import DamagedError, read_header, verified_keys
 from gantrain.runtime.mapped_file import MappedFile, write_mapped_file
 from gantrain.runtime.storage import explain
 
@@ -28,8 +30,7 @@ KEYS_AT_ONCE = 4096
 class State(NamedTuple):
     """Differs whenever a database was changed."""
 
-    size: int
-    modified: int  # In nanoseconds.
+    file: list[int]  # See ``state_of``.
     entries: int
     transaction: int
 
@@ -45,6 +46,8 @@ class Database:
         self.path = path
         self._file = path / "data.mdb" if path.is_dir() else path
         self._environment: Any = None
+        self._data: IO[bytes] | None = None  # The file that it has mapped.
+        self._needed = 0  # The bytes that the library may read.
         self._opened_by = 0
         self._opened_as: tuple[int, ...] = ()
         self._opening = threading.Lock()
@@ -64,17 +67,20 @@ class Database:
         return value
 
     def keys(self) -> Iterator[bytes]:
-        """All keys in their order."""
-        with self._transaction() as transaction, transaction.cursor() as cursor:
-            yield from cursor.iternext(keys=True, values=False)
+        """All keys in their order; every page is verified, since a damaged one would end a process that reads it."""
+        with _checked(self.path, self._file)[0] as file:
+            try:
+                yield from verified_keys(file.fileno(), read_header(file.fileno()))
+            except DamagedError as error:
+                raise _corrupt(self.path, error) from None
 
     def state(self) -> State:
         """The current state of a database, which must not be empty."""
-        environment, file = self._open(), self._file.stat()
+        environment = self._open()
         entries = environment.stat()["entries"]
         if not entries:
             raise ConfigError(f"the LMDB {self.path} is empty")
-        return State(file.st_size, file.st_mtime_ns, entries, environment.info()["last_txnid"])
+        return State(list(state_of(self._file.stat())), entries, environment.info()["last_txnid"])
 
     def refresh(self) -> None:
         """Close a file that was changed or replaced after it was opened; the next read opens it again."""
@@ -82,26 +88,32 @@ class Database:
             self._close()
 
     def identity(self) -> tuple[int, ...]:
-        """Device, inode, size and modification time of the current file; empty if there is none."""
+        """Device, inode and state of the current file; empty if there is none."""
         if not self._file.is_file():
             return ()
         status = self._file.stat()
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        return status.st_dev, status.st_ino, *state_of(status)
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
         import lmdb
 
         try:
-            with self._open().begin() as transaction:
+            environment = self._open()
+            assert self._data is not None
+            _check_size(self._data, self._needed, self.path)  # It may have been truncated after it was opened.
+            with environment.begin() as transaction:
                 yield transaction
         except lmdb.Error as error:
-            raise ConfigError(f"the LMDB {self.path} is corrupt ({error})") from None
+            raise _corrupt(self.path, error) from None
 
     def _close(self) -> None:
         if self._environment is not None:
             self._environment.close()
             self._environment = None
+        if self._data is not None:
+            self._data.close()
+            self._data = None
 
     def _open(self) -> Any:
         if self._environment is not None and self._opened_by == os.getpid():
@@ -111,7 +123,8 @@ class Database:
                 self._close()
             if self._environment is None:
                 self._opened_as = self.identity()
-                self._environment, self._opened_by = _environment(self.path, self._file), os.getpid()
+                self._data, self._needed = _checked(self.path, self._file)
+                self._environment, self._opened_by = _environment(self.path), os.getpid()
         return self._environment
 
 
@@ -135,24 +148,44 @@ def is_database(path: Path) -> bool:
     return (path / "data.mdb").is_file()
 
 
-def _environment(path: Path, file: Path) -> Any:
-    import lmdb
-
+def _checked(path: Path, file: Path) -> tuple[IO[bytes], int]:
+    """The open file of a database, and how many bytes it needs, which it has."""
     if not file.is_file() or not file.stat().st_size:  # LMDB would create one.
         raise ConfigError(f"{path} is not an LMDB (no data.mdb, or an empty one)")
+    opened = file.open("rb")
     try:
-        environment = lmdb.open(
+        header = read_header(opened.fileno())
+        _check_size(opened, header.size, path)
+        return opened, header.size
+    except DamagedError as error:
+        opened.close()
+        raise ConfigError(f"{path} is not an LMDB, or it is corrupt ({error})") from None
+    except ConfigError:
+        opened.close()
+        raise
+
+
+def _check_size(file: IO[bytes], needed: int, path: Path) -> None:
+    """Refuse a truncated file: reading beyond its end would end the process by SIGBUS."""
+    size = os.fstat(file.fileno()).st_size
+    if size < needed:
+        raise ConfigError(f"the LMDB {path} is truncated: it has {size:,} of {needed:,} bytes; copy it again")
+
+
+def _corrupt(path: Path, reason: Exception) -> ConfigError:
+    return ConfigError(f"the LMDB {path} is corrupt ({reason}): copy, download or write it again")
+
+
+def _environment(path: Path) -> Any:
+    import lmdb
+
+    try:
+        return lmdb.open(
             str(path), subdir=path.is_dir(), readonly=True, create=False, lock=False, readahead=False, meminit=False
         )
     except lmdb.Error as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise ConfigError(f"{path} is not an LMDB, or it is corrupt ({reason})") from None
-    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-    size = file.stat().st_size
-    if size < needed:  # Reading beyond the end would kill the process by SIGBUS.
-        environment.close()
-        raise ConfigError(f"the LMDB {path} is truncated: it has {size:,} of {needed:,} bytes")
-    return environment
 
 
 class KeyIndex:

@@ -73,7 +73,7 @@ class ShardIndex:
 def shard_index(shards: Sequence[Shard]) -> ShardIndex:
     """The index of these shards, from ``cache_dir``, where it is built if it is missing.
 
-    Its name is a digest of their paths, sizes and times, and of the suffixes of images, so that changed shards get
+    Its name is a digest of their paths and states, and of the suffixes of images, so that changed shards get
     another file: replacing one that a process reads would end that process on many network file systems.
     """
     digest = hashlib.blake2b(" ".join(sorted(EXTENSIONS)).encode(), digest_size=16)

@@ -16,7 +16,7 @@ import numpy as np
 from braceexpand import braceexpand
 
 from gantrain.data.images.finding import contents, counted, matching, report_once
-from gantrain.data.images.sources import Source
+from gantrain.data.images.sources import Source, state_of
 from gantrain.data.sets.layout import no_folder, of_phase, root_path
 from gantrain.data.sets.shard_index import ShardIndex, label, shard_index
 from gantrain.data.sets.single import Found, Images
@@ -33,8 +33,7 @@ class OpenShard:
 
     def __init__(self, shard: Shard) -> None:
         self._file = os.open(shard.path, os.O_RDONLY)
-        status = os.fstat(self._file)
-        if (status.st_size, status.st_mtime_ns) != (shard.size, shard.modified):
+        if state_of(os.fstat(self._file)) != shard.state:
             raise OSError("the shard was changed after the run was started")
 
     def __del__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import glob
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,7 @@ from gantrain.data.sets.layout import (
     labels_of,
     no_folder,
     of_phase,
+    resized,
     root_path,
     some_of,
     spec_of,
@@ -80,15 +82,15 @@ class Images(ImageDataset):
         depth: Depth,
         decoder: Decoder,
     ) -> None:
-        training = phase == "train"
         self.preprocess = Preprocess(
             preprocess=preprocess or "scale_shortside_and_crop",
             load_size=load_size,
             crop_size=crop_size,
-            flip=flip and training,
-            training=training or preprocess is None,  # Otherwise, testing would scale to crop_size.
-            crop=crop if training else "center",
+            flip=flip,
+            training=phase == "train",
+            crop=crop,
             decoder=decoder,
+            keeps_scale=preprocess is None,
         )
         found = self._find(root, phase)
         self.held_out, self.fingerprint = found.held_out, found.fingerprint
@@ -119,6 +121,14 @@ class Images(ImageDataset):
         if self.labels is not None and differ and sorted(numbers) == sorted(before):
             self.labels = [numbers[before[label]] for label in self.labels]
             self.spec = replace(self.spec, class_names=tuple(names))
+
+    def unaugmented(self) -> ImageDataset:
+        other = copy.copy(self)
+        other.preprocess = self.preprocess.unaugmented()
+        other._reader = self._reader.uncached()
+        other.readers = {"image": other._reader}
+        other.spec = resized(self.spec, other._reader.nominal_size(other.preprocess))
+        return other
 
     def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
         self._reader.use_cache(cache, self.preprocess, indices)

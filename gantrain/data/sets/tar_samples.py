@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 from gantrain.data.images.formats import EXTENSIONS
+from gantrain.data.images.sources import state_of
 from gantrain.data.names import IGNORED
 from gantrain.errors import ConfigError, reason_of
 
@@ -29,7 +30,7 @@ class Shard(NamedTuple):
 
     path: Path  # Absolute.
     size: int  # In bytes.
-    modified: int  # Modification time in nanoseconds.
+    state: tuple[int, ...]  # See ``state_of``.
 
     @classmethod
     def at(cls, path: Path) -> Shard:
@@ -38,12 +39,12 @@ class Shard(NamedTuple):
             status = path.stat()
         except OSError as error:
             raise ConfigError(f"data.root: can't read the shard {path}: {error.strerror}") from None
-        return cls(path, status.st_size, status.st_mtime_ns)
+        return cls(path, status.st_size, state_of(status))
 
     @property
     def identity(self) -> bytes:
-        """The resolved path, size and modification time; the same for every link to the file."""
-        return f"{os.path.realpath(self.path)} {self.size} {self.modified}\n".encode("utf-8", "surrogateescape")
+        """The resolved path and the state; the same for every link to the file."""
+        return f"{os.path.realpath(self.path)} {self.state}\n".encode("utf-8", "surrogateescape")
 
 
 class HeaderReader:

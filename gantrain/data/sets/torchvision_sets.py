@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,9 +50,10 @@ class TorchvisionDataset(ImageDataset):
             preprocess="scale_shortside_and_crop",
             load_size=load_size,
             crop_size=crop_size,
-            flip=flip and phase == "train",
-            training=True,  # Otherwise, testing would scale to crop_size.
+            flip=flip,
+            training=phase == "train",
             crop="center",
+            keeps_scale=True,
         )
         self.readers: dict[str, ImageReader] = {}
         self._pixels = np.empty(0)
@@ -74,6 +76,11 @@ class TorchvisionDataset(ImageDataset):
 
     def __len__(self) -> int:
         return len(self.readers.get("image", self._pixels))
+
+    def unaugmented(self) -> ImageDataset:
+        other = copy.copy(self)
+        other.preprocess = self.preprocess.unaugmented()
+        return other
 
     def item(self, index: int, seed: int) -> Batch:
         """``image`` (C, H, W) uint8, and ``label`` if the data set has classes."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from gantrain.config.schema import PositiveInt
 from gantrain.data.base import ImageDataset
@@ -11,7 +12,9 @@ from gantrain.data.images.convert import ValueRange
 from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
-from gantrain.data.sets.layout import Direction, Layout, find_layout, spec_of
+from gantrain.data.sets.layout import Direction, Layout, find_layout, resized, spec_of
+
+T = TypeVar("T", bound="TwoDomains")
 
 
 class TwoDomains(ImageDataset):
@@ -77,6 +80,13 @@ class TwoDomains(ImageDataset):
     @abstractmethod
     def _find(self, layout: Layout) -> tuple[FolderSource, FolderSource]:
         """The images of the domains A and B."""
+
+    def unaugmented(self: T) -> T:
+        other = copy.copy(self)
+        other.preprocess = self.preprocess.unaugmented()
+        other.readers = {domain: reader.uncached() for domain, reader in self.readers.items()}
+        other.spec = resized(self.spec, other.reader("a").nominal_size(other.preprocess))
+        return other
 
     def reader(self, key: str) -> ImageReader:
         """The reader of the images that items contain under ``a`` or ``b``."""

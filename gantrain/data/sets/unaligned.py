@@ -49,6 +49,11 @@ class Unaligned(TwoDomains):
     def sample(self, fraction: float, seed: int) -> ImageDataset:
         return self._with(lambda size: drawn(size, fraction, seed))
 
+    def unaugmented(self) -> Unaligned:
+        other = super().unaugmented()
+        other._by_index = True
+        return other
+
     def _with(self, chosen: Callable[[int], Sequence[int]]) -> ImageDataset:
         """The same data set with only the ``chosen`` indices of each domain, given its size."""
         part = copy.copy(self)
@@ -85,12 +90,15 @@ class OneDomain(ImageDataset):
 
     def __init__(self, whole: Unaligned, key: str) -> None:
         self.held_out, self.shuffled, self.preprocess = whole.held_out, whole.shuffled, whole.preprocess
-        self._key, self._reader = key, whole.reader(key)
+        self._whole, self._key, self._reader = whole, key, whole.reader(key)
         self.fingerprint = fingerprint_of(self._reader.names)
         self.spec = spec_of({key: self._reader}, self._reader.nominal_size(self.preprocess))
 
     def __len__(self) -> int:
         return len(self._reader)
+
+    def unaugmented(self) -> ImageDataset:
+        return OneDomain(self._whole.unaugmented(), self._key)
 
     def item(self, index: int, seed: int) -> Batch:
         """``a`` or ``b`` (C, H, W), and ``name``, the path relative to its folder."""

@@ -36,6 +36,7 @@ class Summary:
     bad: array[int] = field(default_factory=lambda: array("L"))  # Indices of both.
     upscaled: array[int] = field(default_factory=lambda: array("L"))  # Indices of images smaller than the crop.
     other_colour: array[int] = field(default_factory=lambda: array("L"))  # Indices of gray in colour, or vice versa.
+    clipped: array[int] = field(default_factory=lambda: array("L"))  # Indices of those mostly outside data.range.
     stored: int = 0  # The size of all files in bytes.
     cached: int = 0  # The size of all images in a cache, in bytes.
     scaled: Pixels = field(init=False)  # (N, 2), height and width once scaled; -1 if unknown.
@@ -65,6 +66,8 @@ class Summary:
         requested = {reader.format.channels for reader in self.part.readers}
         if (image.colour is True and requested == {1}) or (image.colour is False and requested == {3}):
             self.other_colour.append(index)
+        if image.clipped:
+            self.clipped.append(index)
         if image.scaled is not None:
             self.scaled[index] = image.scaled[:2]
             self.cached += image.scaled[2]
@@ -181,6 +184,9 @@ def _warnings(summary: Summary) -> Iterator[Finding]:
         locations = [] if every else _locations(part, summary.other_colour)
         text = f"{part.title}: images {text}: {'all' if every else f'{len(summary.other_colour):,}'}"
         yield Finding(text, False, locations)
+    if summary.clipped:
+        text = f"{part.title}: images most of whose values are outside data.range: {len(summary.clipped):,}"
+        yield Finding(text, False, _locations(part, summary.clipped))
     if len(summary.depths) > 1:
         yield Finding(f"{part.title}: images of different depths: {_counted(summary.depths)}", False)
     classes = summary.classes

@@ -20,6 +20,7 @@ from pathlib import Path, PureWindowsPath
 from tempfile import TemporaryDirectory
 from typing import IO, cast
 
+from gantrain.config.side_files import read_text
 from gantrain.data.images.finding import contents, images_under
 from gantrain.data.sets.catalog import BY_REQUEST, NAMES, PAIRED_NAMES
 from gantrain.data.sets.lmdb_index import open_database
@@ -111,8 +112,8 @@ def _fetch(address: str, folder: Path, *, label: str) -> Path:
 
 def _version(folder: Path) -> str:
     """The validator (ETag or date) of the partial download in ``folder``; empty if there is none."""
-    version = folder / "version"
-    return version.read_text() if version.exists() else ""
+    version = read_text(folder / "version") or ""
+    return version if version.isprintable() and (folder / "archive").is_file() else ""
 
 
 def _request(address: str, start: int, tag: str) -> http.client.HTTPResponse | None:

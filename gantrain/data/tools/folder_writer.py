@@ -34,7 +34,7 @@ def write_folder(
     """Write the folder ``out`` within ``resumable_dir``.
 
     Files that an interrupted call with the same inputs and options has written are reused unless their sources are
-    newer.
+    newer, or were put in their place later.
 
     Args:
         out: Must not exist, or be empty.
@@ -53,8 +53,7 @@ def write_folder(
         def write(target: str) -> Path:
             path, task = folder / target, tasks[target]
             finished = next((p for suffix in suffixes if (p := path.with_name(path.name + suffix)).is_file()), None)
-            newest = max(source.stat().st_mtime_ns for source in task.sources)
-            if finished is not None and finished.stat().st_mtime_ns >= newest:
+            if finished is not None and changed(finished) >= max(map(changed, task.sources)):
                 return finished
             part = Path(parts, str(next(numbers)))
             written = task.write(part)
@@ -79,6 +78,12 @@ def already_written(out: Path, *, inputs: Sequence[Path], options: Mapping[str, 
 
 def _signature(inputs: Sequence[Path], options: Mapping[str, object]) -> str:
     return f"{[str(folder.resolve()) for folder in inputs]} {dict(options)}\n"
+
+
+def changed(path: Path) -> int:
+    """When a file was changed or put in its place, in nanoseconds."""
+    status = path.stat()
+    return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 def by_stem(folder: Path) -> dict[str, Path]:

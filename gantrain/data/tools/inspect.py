@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gantrain.data.images.convert import read_image
+from gantrain.data.images.convert import ImageFormat, read_image, share_outside
 from gantrain.data.images.decoding import decode
 from gantrain.data.images.headers import Header, read_header
-from gantrain.data.images.reader import ImageReader
+from gantrain.data.images.reader import MAX_CLIPPED, ImageReader
 from gantrain.data.images.sources import EncodedImage
 from gantrain.data.images.store import Pixels
 from gantrain.data.images.transforms import Preprocess
@@ -71,6 +71,7 @@ class Inspection(NamedTuple):
     scaled: tuple[int, int, int] | None = None  # Height, width and bytes in a cache; None if unknown.
     unreadable: str = ""  # Why it can't be read or converted.
     misfit: str = ""  # Why it can't be cropped.
+    clipped: bool = False  # Whether most of its values are outside data.range.
     thumbnail: Pixels | None = None  # (H, W, 1 or 3) uint8.
 
 
@@ -109,13 +110,20 @@ def _inspect(part: Part, encoded: EncodedImage, location: str, *, quick: bool, s
         pixels = [read_image(encoded, reader.format, location) for reader in part.distinct_readers]
         if not quick and isinstance(encoded, bytes):
             digest = hashlib.blake2b(encoded, digest_size=16).digest()
+        clipped = any(_is_clipped(encoded, reader.format, location) for reader in part.distinct_readers)
         colour = None if quick else _is_colour(encoded, header, pixels[0], location)
     except OSError as error:
         return Inspection(header, size, unreadable=f"can't read the image {location}: {error.strerror or error}")
     except ConfigError as error:
         return Inspection(header, size, unreadable=str(error))
     thumbnail = _thumbnail(pixels[0]) if shown else None
-    return Inspection(header, size, digest, colour, scaled, misfit=misfit, thumbnail=thumbnail)
+    return Inspection(header, size, digest, colour, scaled, misfit=misfit, clipped=clipped, thumbnail=thumbnail)
+
+
+def _is_clipped(encoded: EncodedImage, target: ImageFormat, location: str) -> bool:
+    if target.value_range is None:
+        return False
+    return share_outside(decode(encoded, target.channels, location).pixels, target.value_range) > MAX_CLIPPED
 
 
 def _fit(part: Part, header: Header, location: str) -> tuple[str, tuple[int, int, int] | None]:

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import os
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,14 +16,16 @@ from urllib.parse import quote
 
 from gantrain.config.schema import Fraction
 from gantrain.data.base import drawn
-from gantrain.data.images.decoding import NPY_MAGIC, TIFF_MAGIC
+from gantrain.data.images import tiff
 from gantrain.data.images.finding import find_images
 from gantrain.data.images.formats import EXTENSIONS
+from gantrain.data.images.opening import NPY_MAGIC
 from gantrain.data.sets.layout import divided
 from gantrain.data.sets.listing import HEADER
-from gantrain.data.sets.lmdb_index import COMMIT_BYTES, KeyIndex, map_size, open_for_writing
+from gantrain.data.sets.lmdb_index import COMMIT_BYTES, KeyIndex, map_size, open_database, open_for_writing
 from gantrain.data.sets.lsun import LmdbSource, class_ranges, open_source
 from gantrain.data.sets.single import classes_in
+from gantrain.data.tools.folder_writer import changed
 from gantrain.errors import ConfigError
 from gantrain.runtime import console
 from gantrain.runtime.directories import resumable_dir
@@ -39,7 +42,7 @@ MAGIC = {
     b"\x89PNG\r\n\x1a\n": ".png",
     b"BM": ".bmp",
     NPY_MAGIC: ".npy",
-    **dict.fromkeys(TIFF_MAGIC, ".tif"),
+    **dict.fromkeys(tiff.MAGIC, ".tif"),
 }
 
 
@@ -93,6 +96,8 @@ def fill(database: Path, files: Mapping[bytes, Path], *, label: str) -> None:
     """
     data = database / "data.mdb"
     last = data.stat().st_mtime_ns if data.exists() else 0
+    if last and data.stat().st_size:
+        deque(open_database(database).keys(), maxlen=0)  # A damaged page would end the process.
     size = map_size(path.stat().st_size for path in files.values())
     keys = iter(sorted(files))
     bar = console.bar(label, total=len(files), leave=False, disable=None)
@@ -112,8 +117,7 @@ def _put(transaction: Any, keys: Iterator[bytes], files: Mapping[bytes, Path], l
     for key in keys:
         status = files[key].stat()
         stored = transaction.get(key)
-        changed = max(status.st_mtime_ns, status.st_ctime_ns)  # The latter if an older file has replaced it.
-        if stored is None or len(stored) != status.st_size or changed > last:
+        if stored is None or len(stored) != status.st_size or changed(files[key]) > last:
             transaction.put(key, files[key].read_bytes())
             size += status.st_size
         bar.update()

@@ -2,7 +2,7 @@
 "use strict";
 
 (async () => {
-  const { load, make, choice, setText, number, duration, sizeOf, setSize, sortable, tile, enlarge } = gantrain;
+  const { load, make, choice, setText, labelOf, number, duration, sizeOf, setSize, sortable, tile, enlarge } = gantrain;
   const { comparison } = await load("comparison");
   const { runs, differ, follow, metrics, objective, written } = comparison;
   const byId = (id) => document.getElementById(id);
@@ -34,6 +34,9 @@
     return make("td", { class: kind, "data-value": value }, content);
   }
 
+  const has = (name, kind) => kind === "final" || runs.some((run) => run.metrics[name]?.[kind] !== undefined);
+  const columns = metrics.flatMap((name) => ["final", "best"].filter((kind) => has(name, kind)).map((kind) => [name, kind]));
+
   function row(run) {
     const status = cell(make("span", { class: "pill", "data-state": run.status }, run.status), run.status);
     if (run.message) status.append(make("p", { class: "hint" }, run.message));
@@ -45,12 +48,12 @@
       cell(number(run.step), run.step),
       cell(duration(run.seconds), run.seconds),
       ...run.settings.map((value, place) => cell(settingText(value), value === null ? "" : settingText(value), place < differ.length ? null : "follows")),
-      ...metrics.flatMap((name) => ["final", "best"].map((kind) => cell(number(run.metrics[name]?.[kind]), run.metrics[name]?.[kind] ?? "", kind))),
+      ...columns.map(([name, kind]) => cell(number(run.metrics[name]?.[kind]), run.metrics[name]?.[kind] ?? "", kind)),
     );
   }
 
   const heads = [...["run", "status", "step", "time", ...differ].map((key) => [key, null]), ...follow.map((key) => [key, "follows"])];
-  heads.push(...metrics.flatMap((name) => ["final", "best"].map((kind) => [`${kind} ${name}`, kind])));
+  heads.push(...columns.map(([name, kind]) => [`${kind} ${labelOf(name)}`, kind]));
   table.append(
     make("thead", {}, make("tr", {}, ...heads.map(([text, kind]) => make("th", { scope: "col", class: kind }, text)))),
     make("tbody", {}, ...runs.map(row)),
@@ -78,7 +81,7 @@
     // Every chart has all runs, so that a run has the same colour in all of them.
     const shown = runs.filter((run) => Object.keys(run.metrics).length);
     const titled = metrics.map((name) => ({
-      title: name,
+      title: labelOf(name),
       series: shown.map((run) => {
         const { value, ...clock } = run.curves[name];
         const lines = value.map((point, place) => ({

@@ -5,6 +5,7 @@
  * Charts in `panel`. `axes` are the keys of a log line that may be the horizontal axis.
  * Returns {show}, to be called with [{title, series: [{name, lines, key}]}] whenever there are new lines: a series is
  * line[key] of all lines that have it. Zoom, hidden series and scroll position stay as they are.
+ * mark([{step, text}]) draws a line at these steps, with the text beside it, and lists the texts.
  */
 gantrain.curves = (panel, { axes = ["step"] } = {}) => {
   const { make, choice, setText, number } = gantrain;
@@ -17,6 +18,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
   let log = false;
   let zoom = null; // [from, to] of the axis; null for the whole run.
   let wanted = [];
+  let marks = [];
 
   // ---- controls
 
@@ -47,8 +49,9 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
     ),
     make("p", { class: "hint" }, "Drag over a curve with a mouse to zoom, or press +; double-click to see the whole run. Click on a name to hide it."),
   );
+  const noted = make("ul", { class: "hint marks", hidden: true });
   const grid = make("div", { class: "charts" });
-  panel.append(grid);
+  panel.append(noted, grid);
 
   function extent() {
     let [low, high] = [Infinity, -Infinity];
@@ -119,6 +122,41 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
     return [places, ...[...(smoothing > 0 ? values.map(smoothed) : []), ...values].map(shown)];
   }
 
+  // ---- marks
+
+  /** Where a step is on the axis: at the last line up to it. */
+  function placeOf(step) {
+    let place = null;
+    for (const { series } of wanted)
+      for (const { lines } of series)
+        for (const line of lines) if (line.step <= step && !(line[axis] < place)) place = line[axis];
+    return axis === "step" ? step : place;
+  }
+
+  function drawMarks(plot) {
+    const { ctx, bbox } = plot;
+    const scale = devicePixelRatio;
+    ctx.save();
+    Object.assign(ctx, { strokeStyle: ink("--dim"), fillStyle: ink("--dim"), lineWidth: scale, font: `${11 * scale}px system-ui, sans-serif` });
+    ctx.setLineDash([4 * scale, 4 * scale]);
+    for (const { step, text } of marks) {
+      const place = placeOf(step);
+      const x = place === null ? NaN : plot.valToPos(place, "x", true);
+      if (!(x >= bbox.left && x <= bbox.left + bbox.width)) continue;
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      // Left of the line where the right has no room.
+      const lines = text.split("\n");
+      const width = Math.max(...lines.map((line) => ctx.measureText(line).width));
+      const isRight = x + width + 6 * scale <= bbox.left + bbox.width;
+      ctx.textAlign = isRight ? "left" : "right";
+      lines.forEach((line, row) => ctx.fillText(line, x + (isRight ? 4 : -4) * scale, bbox.top + (12 + 13 * row) * scale));
+    }
+    ctx.restore();
+  }
+
   // ---- charts
 
   const colour = (place) => COLOURS[place % COLOURS.length];
@@ -177,6 +215,7 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
           ...(smoothing > 0 ? lines(true) : []),
         ],
         hooks: {
+          draw: [drawMarks],
           setSelect: [
             (self) => {
               if (self.select.width < 4) return;
@@ -273,6 +312,11 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
   rebuild();
 
   return {
+    mark(now) {
+      marks = now;
+      noted.hidden = !marks.length;
+      noted.replaceChildren(...marks.map(({ step, text }) => make("li", {}, `from step ${number(step)}: ${text.replaceAll("\n", ", ")}`)));
+    },
     show(now) {
       wanted = now.filter(({ series }) => series.length > 0);
       draw();

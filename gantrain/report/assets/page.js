@@ -62,6 +62,9 @@ const gantrain = (() => {
     if (element.textContent !== text) element.textContent = text;
   }
 
+  /** The name of a metric, with its scale where that is not obvious. */
+  const labelOf = (name) => (/(^|_)l1$/.test(name) ? `${name} (values in [0, 1])` : name);
+
   /** Facts as <dt> and <dd>, updated in place. */
   function setFacts(list, facts) {
     const known = new Map([...list.children].map((row) => [row.querySelector("dt").textContent, row]));
@@ -111,6 +114,12 @@ const gantrain = (() => {
     const silent = age > Math.max(SILENT, SILENCES * (status.silence ?? 0));
     return status.state === "running" && silent ? "silent" : status.state;
   }
+
+  /** The seconds that a run has trained for in this session. */
+  const secondsOf = (status) => status.time - status.opened - (status.paused ?? 0);
+
+  /** The seconds until its end at the speed of this session; not finite if that is not known yet. */
+  const secondsLeft = (status) => ((status.total - status.done) * secondsOf(status)) / (status.done - status.begun);
 
   function pill(element, status) {
     const state = stateOf(status);
@@ -232,7 +241,7 @@ const gantrain = (() => {
   }
 
   return {
-    data, line, load, make, choice, setText, setFacts, number, duration, moment, stateOf, pill, sortable, sizeOf, setSize,
+    data, line, load, make, choice, setText, labelOf, setFacts, number, duration, moment, stateOf, secondsOf, secondsLeft, pill, sortable, sizeOf, setSize,
     tile, beforeAndAfter, enlarge,
   };
 })();

@@ -160,7 +160,7 @@
           : table.kinds.map((kind, column) =>
               row[IMAGES][column] === null
                 ? make("div", {})
-                : make("figure", {}, opener(index, image(table, row, column, true), `${kind} of ${row[NAME]}`), make("figcaption", {}, kind)));
+                : make("figure", {}, make("figcaption", {}, kind), opener(index, image(table, row, column, true), `${kind} of ${row[NAME]}`)));
       return make(
         "article",
         { class: "card" },
@@ -199,7 +199,7 @@
           const content =
             several && current.how === "slider"
               ? comparison(table, row, current, false)
-              : make("div", { class: "side" }, ...table.kinds.map((kind, column) => row[IMAGES][column] === null ? null : make("figure", {}, image(table, row, column, false), make("figcaption", {}, kind))));
+              : make("div", { class: "side" }, ...table.kinds.map((kind, column) => row[IMAGES][column] === null ? null : make("figure", {}, make("figcaption", {}, kind), image(table, row, column, false))));
           const metrics = metricsText(table, row);
           const title = [row[NAME], row[LABEL] === null ? null : `class ${row[LABEL]}`, metrics].filter(Boolean).join(" · ");
           return { title: `${title} (${(index + 1).toLocaleString("en")} of ${rows.length.toLocaleString("en")})`, content };

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { load, make, choice, setText, setFacts, number, duration, moment, stateOf, pill, sizeOf, setSize, tile, enlarge } = gantrain;
+  const { load, make, choice, setText, setFacts, number, duration, moment, stateOf, secondsOf, secondsLeft, pill, sizeOf, setSize, tile, enlarge } = gantrain;
   const EVERY = 3000; // Milliseconds between updates of a running run.
   const FRAMES = 5; // Images per second when playing.
   const COLUMNS = 24; // Steps shown of each preview image.
@@ -28,8 +28,7 @@
     setText(byId("share"), `${Math.floor((100 * Math.min(status.done, status.total)) / status.total)} %`);
     byId("reason").hidden = !status.reason;
     setText(byId("reason"), status.reason ?? "");
-    const seconds = status.time - status.opened;
-    const left = ((status.total - status.done) * seconds) / (status.done - status.begun);
+    const left = secondsLeft(status);
     setFacts(byId("facts"), {
       step: number(status.step),
       epoch: status.epoch === undefined ? null : number(status.epoch),
@@ -38,7 +37,7 @@
       "images per second": status.speed ? number(status.speed.images_per_second) : null,
       "waiting for data": status.speed ? `${Math.round(100 * status.speed.data_wait)} % of the time` : null,
       started: moment(status.started),
-      [state === "running" ? "running for" : "ran for"]: duration(seconds),
+      [state === "running" ? "running for" : "ran for"]: duration((status.ran ?? 0) + secondsOf(status)),
       ...Object.fromEntries(Object.entries(status.values ?? {}).map(([name, value]) => [name, number(value)])),
     });
     document.title = state === "running" ? `${byId("share").textContent} ${name}` : name;
@@ -46,6 +45,7 @@
 
   // ---- curves
 
+  const L1 = "L1 (values in [0, 1])";
   const TITLES = { g: "generator", d: "discriminator", lr: "learning rate", cycle: "cycle consistency", idt: "identity" };
   const NO_VALUES = new Set(["step", "epoch", "kimg", "time"]);
   let curves = null;
@@ -62,7 +62,8 @@
         groups.get(title).push({ name, key: name, lines });
       }
     };
-    collect(rows("losses"), (name) => TITLES[name.split("_")[0]] ?? name);
+    curves.mark((known.segments ?? []).filter(({ step }) => step > 0).map(({ step, changes }) => ({ step, text: changes.join("\n") })));
+    collect(rows("losses"), (name) => (/(^|_)l1$/.test(name) ? L1 : (TITLES[name.split("_")[0]] ?? name)));
     const titles = { images_per_second: "images per second", data_wait: "waiting for data (fraction of the time)" };
     collect(rows("speed"), (name) => titles[name] ?? name);
     const last = ["learning rate", ...Object.values(titles)];
@@ -116,7 +117,11 @@
         frames.append(figure);
       }
       const image = figure.querySelector("img");
-      setText(figure.firstChild, (entry.kinds ?? [entry.what]).join(" | "));
+      const kinds = entry.kinds ?? [entry.what];
+      if (figure.dataset.kinds !== kinds.join()) {
+        figure.dataset.kinds = kinds.join(); // Each caption is over its column.
+        figure.firstChild.replaceChildren(...kinds.map((kind) => make("span", {}, kind)));
+      }
       image.alt = `${entry.what} at step ${step}`;
       image.classList.toggle("small", (entry.width ?? 0) <= SMALL);
       setSize(image, sizeOf(entry));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from gantrain.config.renamed import RenamedMethod, rename_overrides
+from gantrain.config.side_files import read_text, report_damage
 from gantrain.errors import ConfigError
 from gantrain.registry import LOGGERS
 from gantrain.report.log import Line
@@ -79,10 +81,17 @@ def build_loggers(configs: Mapping[str, Any], *, run: str, folder: Path) -> dict
 
 def read_step(path: Path, *, default: int) -> int:
     """The last step that a logger received, from a file in the run folder."""
-    try:
-        return int(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return default
+    text = (read_text(path) or "").strip()
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else default
+
+
+def read_identity(path: Path) -> str | None:
+    """The name that a service gave to a run, from a file in the run folder; None if missing or damaged."""
+    text = (read_text(path) or "").strip()
+    if text and not re.fullmatch("[A-Za-z0-9_-]{1,200}", text):
+        report_damage(path, "no name of a run", remedy="the run starts again in this logger")
+        return None
+    return text or None
 
 
 def require(package: str, *, hint: str = "") -> None:

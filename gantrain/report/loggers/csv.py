@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from gantrain.registry import LOGGERS
 from gantrain.report.log import Line
 from gantrain.report.loggers.base import Logger
+from gantrain.runtime.atomic import write_file
 
 
 @LOGGERS.register("csv")
@@ -54,9 +56,10 @@ class CsvLogger(Logger):
 
     def _write_all(self) -> None:
         self._columns = list(dict.fromkeys(["step", *(name for row in self._rows for name in row)]))
-        with self._path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns)
-            writer.writeheader()
-            writer.writerows(self._rows[:-1])
-            self._last = file.tell()
-            writer.writerows(self._rows[-1:])
+        text = StringIO(newline="")
+        writer = csv.DictWriter(text, self._columns)
+        writer.writeheader()
+        writer.writerows(self._rows[:-1])
+        self._last = len(text.getvalue().encode())
+        writer.writerows(self._rows[-1:])
+        write_file(self._path, text.getvalue())

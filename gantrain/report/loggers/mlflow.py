@@ -11,7 +11,7 @@ from PIL import Image
 
 from gantrain.registry import LOGGERS
 from gantrain.report.log import Line
-from gantrain.report.loggers.base import Logger, require
+from gantrain.report.loggers.base import Logger, read_identity, require
 
 MAX_PARAMETER_LENGTH = 500  # Characters that every server accepts.
 
@@ -43,8 +43,8 @@ class MlflowLogger(Logger):
         if self._client is None:
             self._client = MlflowClient(tracking_uri=self._tracking_uri)
             identity = self._folder / "mlflow_id.txt"
-            if step > 0 and identity.exists():
-                self._id = identity.read_text(encoding="utf-8").strip()
+            if step > 0 and (known := read_identity(identity)):
+                self._id = known
                 self._client.update_run(self._id, status="RUNNING")
             else:
                 experiment = self._client.get_experiment_by_name(self._experiment)

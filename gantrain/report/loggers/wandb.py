@@ -10,7 +10,7 @@ from PIL import Image
 
 from gantrain.registry import LOGGERS
 from gantrain.report.log import Line
-from gantrain.report.loggers.base import Logger, read_step, require
+from gantrain.report.loggers.base import Logger, read_identity, read_step, require
 from gantrain.runtime.atomic import write_file
 
 
@@ -44,10 +44,9 @@ class WandbLogger(Logger):
             import wandb
 
             identity = self._folder / "wandb_id.txt"
-            known = step > 0 and identity.exists()
-            if not known:
-                identity.write_text(wandb.util.generate_id(), encoding="utf-8")
-            run_id = identity.read_text(encoding="utf-8").strip()
+            known = read_identity(identity) if step > 0 else None
+            run_id = known or wandb.util.generate_id()
+            identity.write_text(run_id, encoding="utf-8")
             self._run = wandb.init(**self._options, id=run_id, resume="allow", config=dict(settings))
             self._last = read_step(self._step_file, default=step) if known else -1
         self._log_lines(lines, after=self._last)

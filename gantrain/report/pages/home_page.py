@@ -7,17 +7,24 @@ from typing import Any
 
 from dominate import tags
 
+from gantrain.config.naming import RUNS
 from gantrain.report.pages import page
 
 LEFTOVER_AGE = 60.0  # Seconds after which an incomplete file is not being written any more.
 
 
+def run_folders(folder: Path) -> list[Path]:
+    """The run folders in the folder of all runs, those of sweeps included."""
+    return [path.parent for place in RUNS for path in folder.glob(f"{place}/config.yaml")]
+
+
 def write_home(folder: Path) -> None:
-    """Write the page of all runs, the subfolders of ``folder`` with a ``config.yaml``, from one small file of each.
+    """Write the page of all runs, the ``run_folders`` of a folder, from one small file of each.
 
     The page reads the status of runs that are training from their run folders.
     """
-    runs = [_card(path.parent) for path in folder.glob("*/config.yaml")]
+    sweep_of = _sweeps_by_run(folder)
+    runs = [_card(run, folder, sweep_of.get(run.name)) for run in run_folders(folder)]
     runs.sort(key=lambda run: run["opened"], reverse=True)
     sweeps = sorted(folder.glob(f"sweeps/*/{page.PAGE}"), key=lambda path: path.stat().st_mtime, reverse=True)
     document, body = page.new_document("Runs", scripts=("home",))
@@ -26,14 +33,25 @@ def write_home(folder: Path) -> None:
         links = (tags.li(tags.a(page.as_text(path.parent.name), href=page.address(path, folder))) for path in sweeps)
         count = tags.summary("1 sweep" if len(sweeps) == 1 else f"{len(sweeps)} sweeps")
         body.add(tags.section(tags.details(count, tags.ul(*links)), aria_label="sweeps"))
-    body.add(tags.div(id="runs"))
+    body.add(tags.section(id="chosen", aria_label="comparison", hidden=True), tags.div(id="runs"))
     page.remove_leftovers(folder, age=LEFTOVER_AGE)  # Other runs may be writing the page at the same time.
-    page.write_data(folder, "runs", runs)
     page.write_document(folder / page.PAGE, document)
+    page.write_data(folder, "runs", runs)  # After the document: its time is compared with the folder's.
 
 
-def _card(run: Path) -> dict[str, Any]:
+def _sweeps_by_run(folder: Path) -> dict[str, Path]:
+    """The folder of the newest sweep of each run, by the run's name."""
+    records = sorted(folder.glob("sweeps/*/jobs/*.json"), key=lambda path: path.stat().st_mtime)
+    return {path.stem: path.parents[1] for path in records}
+
+
+def _card(run: Path, home: Path, sweep: Path | None) -> dict[str, Any]:
     status = page.read_status(run)
-    if not isinstance(status.get("opened"), (int, float)):  # Written by an incompatible version.
+    if "opened" not in status:  # It is damaged, or was written by an incompatible version.
         status = {"state": "unknown", "opened": (run / "config.yaml").stat().st_mtime}
-    return {**status, "name": page.as_text(run.name), "folder": page.address(run, run.parent)}
+    own = {"name": page.as_text(run.name), "folder": page.address(run, home), "path": page.as_text(str(run))}
+    if sweep is not None:
+        own["sweep"] = page.as_text(sweep.name)
+        if (sweep / page.PAGE).exists():
+            own["comparison"] = page.address(sweep / page.PAGE, home)
+    return {**status, **own}

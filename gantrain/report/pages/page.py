@@ -21,12 +21,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import quote
 
 import dominate
 from dominate import tags
 
+from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, Range
+from gantrain.config.side_files import read_json
 from gantrain.runtime.atomic import is_leftover, write_file
 
 PAGE = "index.html"
@@ -34,6 +36,17 @@ ASSETS = "index_files"  # Named as browsers name the folder of a saved page.
 DATA = f"{ASSETS}/data"
 NEEDS = {"curves": ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css")}
 COPIED_TOO = {"uplot/uPlot.iife.min.js": "uplot/LICENSE"}
+MAX_DATA = 200 << 20  # Bytes of a data file that is read back.
+Moment: TypeAlias = Annotated[float, Range(at_least=0, below=1e11)]  # In seconds since 1970.
+STATUS = {  # What the status of a run contains.
+    **dict.fromkeys(("state", "unit"), str),
+    **dict.fromkeys(("name", "model", "data", "reason", "thumbnail"), str | None),
+    **dict.fromkeys(("step", "begun", "done", "total", "files", "lines"), NonNegativeInt),
+    # "ran" are the seconds of earlier sessions, "paused" those of this session in which nothing was trained.
+    **dict.fromkeys(("epoch", "kimg", "silence", "ran", "paused"), NonNegativeFloat),
+    **dict.fromkeys(("started", "opened", "time"), Moment),
+    **dict.fromkeys(("values", "speed"), dict[str, float]),
+}
 
 
 def new_document(
@@ -111,19 +124,20 @@ def write_data(folder: Path, name: str, value: Any) -> None:
     write_file(make_folder(folder, DATA) / f"{name}.js", text)
 
 
-def read_data(folder: Path, name: str) -> Any:
-    """Read what ``write_data`` wrote; raises an OSError or a ValueError if that is impossible."""
-    text = (folder / DATA / f"{name}.js").read_text(encoding="utf-8")
-    return json.loads(text[text.index(", ") + 2 : text.rindex(")")])
+def read_data(folder: Path, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Read an object that ``write_data`` wrote, whose ``fields`` are annotated; empty if missing or damaged."""
+    return read_json(folder / DATA / f"{name}.js", fields, limit=MAX_DATA) or {}
 
 
 def read_status(run: Path) -> dict[str, Any]:
-    """The status of a run from its page; empty without a page, or with one of an incompatible version."""
-    try:
-        status = read_data(run, "status")
-    except (OSError, ValueError):
-        return {}
-    return status if isinstance(status, dict) else {}
+    """The status of a run from its page; empty without a page, or with a damaged one."""
+    return read_data(run, "status", STATUS)
+
+
+def seconds_of(status: Mapping[str, Any]) -> float:
+    """The time that a run has trained for, in all its sessions."""
+    opened = status.get("opened", status.get("time", 0.0))
+    return float(status.get("ran", 0.0) + max(0.0, status.get("time", opened) - opened - status.get("paused", 0.0)))
 
 
 def make_folder(folder: Path, inside: str) -> Path:

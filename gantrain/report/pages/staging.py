@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote_to_bytes
 
+from gantrain.config.side_files import is_path, read_text
 from gantrain.errors import ConfigError
 from gantrain.report.pages.page import PAGE, quoted
 from gantrain.runtime import console
+from gantrain.runtime.atomic import write_file
 from gantrain.runtime.storage import storage_errors
 
 RECORD = "files.txt"  # In a results folder: the command, and the files that it wrote, one per line, quoted for a URL.
+MAX_RECORD = 200 << 20  # Bytes.
 
 
 @contextmanager
@@ -55,23 +58,33 @@ def staging_folder(folder: Path, *, command: str) -> Iterator[Path]:
 def _write_record(folder: Path, command: str, names: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lines = [command, *map(quoted, names)]  # Quoted, because a name may contain line breaks.
-    (folder / RECORD).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="replace")
+    write_file(folder / RECORD, "".join(f"{line}\n" for line in lines))
 
 
 def _read_record(folder: Path) -> tuple[str | None, list[str]]:
     """The line with the command, None if there is none, and the listed files that are inside the folder."""
-    record = folder / RECORD
-    lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
+    lines = (read_text(folder / RECORD, limit=MAX_RECORD) or "").splitlines()
     command = lines.pop(0) if lines and lines[0].startswith("# ") else None
     names = [os.fsdecode(unquote_to_bytes(line)) for line in lines]
-    paths = [PurePosixPath(name) for name in names]
-    return command, [path.as_posix() for path in paths if not path.is_absolute() and ".." not in path.parts]
+    paths = [PurePosixPath(name) for name in names if is_path(name)]
+    outside = {parent for parent in {path.parent for path in paths} if not _is_inside(folder / parent, folder)}
+    return command, [path.as_posix() for path in paths if path.parent not in outside and ".." not in path.parts]
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path is inside a folder, also if it leads through symbolic links."""
+    try:
+        return path.resolve().is_relative_to(folder)
+    except (OSError, RuntimeError):  # A loop of links.
+        return False
 
 
 def _remove(folder: Path, names: Sequence[str]) -> None:
     """Remove files and then empty folders; the page first, so that it never links to missing files."""
     for name in (PAGE, *names) if names else ():
-        (folder / name).unlink(missing_ok=True)
+        if not (folder / name).is_dir() or (folder / name).is_symlink():
+            with suppress(FileNotFoundError, NotADirectoryError):
+                (folder / name).unlink()
     for parent in sorted({parent for name in names for parent in PurePosixPath(name).parents}, reverse=True):
         inside = folder / parent
         if inside != folder and inside.is_dir() and not any(inside.iterdir()):

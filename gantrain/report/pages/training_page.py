@@ -19,6 +19,12 @@ from gantrain.report.pages.home_page import write_home
 from gantrain.report.pages.results_page import list_results
 
 HEARTBEAT = 5.0  # Seconds between updates of the status while nothing is logged.
+ABOUT = {  # What ``rebuild`` needs besides the configuration, stored in the data of the page.
+    "command": str,
+    "defaults": dict[str, Any] | None,
+    "facts": dict[str, str],
+    "networks": dict[str, int],
+}
 LINES_PER_FILE = 500  # An open page loads only the last file of the log again.
 
 
@@ -42,15 +48,27 @@ class TrainingPage:
     def open(self, tables: Mapping[str, Iterable[Any]], **status: Any) -> None:
         """Start the page, or restart it at an earlier step, with all lines so far by table; see ``update``."""
         now = round(time.time(), 6)  # Precise enough to order runs that start together.
-        started = page.read_status(self.folder).get("started", now)
+        before = page.read_status(self.folder)
+        started, ran = before.get("started", now), round(page.seconds_of(before), 1)
         choices = {"model": "name", "data": "mode"}
         names = {group: (self.config.get(group) or {}).get(key) for group, key in choices.items()}
-        self._status = {"name": self.folder.name, **names, "started": started, "opened": now, "silence": 0.0}
+        self._status = {"name": self.folder.name, **names, "started": started, "ran": ran}
+        self._status |= {"opened": now, "paused": 0.0, "silence": 0.0}
         page.make_folder(self.folder, page.DATA)
+        page.write_data(self.folder, "about", {key: getattr(self, key) for key in ABOUT})
         self._log.replace((table, line) for table, lines in tables.items() for line in lines)
         list_results(self.folder)
         self._written = time.monotonic()
         self.write("running", **status)
+
+    def rebuild(self, tables: Mapping[str, Iterable[Any]]) -> None:
+        """Write the page of a run that has ended anew, with all its lines by table."""
+        self._status = {"state": "unknown", "reason": None, **page.read_status(self.folder), "name": self.folder.name}
+        self._log.replace((table, line) for table, lines in tables.items() for line in lines)
+        list_results(self.folder)
+        page.write_document(self.folder / page.PAGE, self._document())
+        self._status |= {"files": self._log.files, "lines": self._log.written}
+        page.write_data(self.folder, "status", self._status)
 
     def update(self, lines: Sequence[tuple[str, Any]] = (), **status: Any) -> None:
         """Add lines, each with its table, and update the status; an OSError means that the next call tries again.
@@ -69,8 +87,10 @@ class TrainingPage:
         self._status |= {**status, "time": round(time.time(), 1), "files": self._log.files, "lines": self._log.written}
         page.write_data(self.folder, "status", self._status)
 
-    def heartbeat(self, **status: Any) -> None:
-        """Call ``update`` if the last update was some time ago."""
+    def heartbeat(self, *, pause: float = 0.0, **status: Any) -> None:
+        """Call ``update`` if the last update was some time ago; ``pause`` are seconds in which nothing was trained."""
+        self._status["paused"] = round(self._status.get("paused", 0.0) + pause, 1)
+        self._written += pause
         if time.monotonic() - self._written >= HEARTBEAT:
             self.update(**status)
 
@@ -87,7 +107,9 @@ class TrainingPage:
             write_home(self.home)
 
     def _document(self) -> tags.html_tag:
-        back = {} if self.home is None else {"all runs": f"../{page.PAGE}"}
+        back = {} if self.home is None else {"all runs": page.address(self.home / page.PAGE, self.folder)}
+        if self.home is not None and self.home != self.folder.parent:
+            back = {"sweep": f"../{page.PAGE}", **back}
         document, body = page.new_document(self.folder.name, scripts=("curves", "training"), back=back)
         state, reason = self._status["state"], self._status["reason"]
         bar = tags.progress(value="0", max="1", id="progress", aria_label="progress")
@@ -98,13 +120,16 @@ class TrainingPage:
         samples, curves = page.section("Samples", id="samples", hidden=True), page.section("Curves", id="curves")
         body.add(tags.div(samples, curves, cls="columns"))
         body.add(page.section("Samples over time", id="through", hidden=True))
-        body.add(page.section("Configuration", *configuration(self.config, self.defaults)))
         about: list[tags.html_tag] = []
         if self.facts:
             about += [tags.h3("Environment"), page.facts_list(self.facts)]
         if self.networks:
             about += [tags.h3("Networks"), _network_table(self.networks)]
+        later = [each for each in self._status.get("segments", ()) if each["step"]]
+        lines = (tags.li(f"from step {each['step']:,}: ", tags.code(each["command"])) for each in later)
+        about[:0] = [tags.h3("Continued with other settings"), tags.ol(*lines)] if later else []
         body.add(page.command_section(self.command, *about, heading="This run"))
+        body.add(page.section("Configuration", *configuration(self.config, self.defaults)))
         return document
 
 

@@ -104,11 +104,11 @@ def test_too_little_memory_is_reported_with_sizes(monkeypatch) -> None:
     for part in ("data.cache=memory", "data/0.png", "9.6e-06 GB", "9e-06 GB are available"):
         assert part in message
     assert message.endswith("set data.cache=disk or off, or a smaller data.load_size")
-    monkeypatch.setattr(cache, "_free_memory", lambda: 10_000)
+    monkeypatch.setattr(cache, "free_memory", lambda: 10_000)
     assert "8e-06 GB are available" in refusal(Cache(cache="memory"))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # Each process has its own copy.
     assert "4e-06 GB are available" in refusal(Cache(cache="memory"))
-    assert cache._free_memory() == 10_000
+    assert cache.free_memory() == 10_000
 
 
 def test_the_least_recently_used_cache_is_evicted_unless_in_use(image_cache: Path) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from lmdb_files import write as write_lmdb
 from PIL import Image
+from sharded import pack
 
+from gantrain.data.images.cache import Cache
 from gantrain.data.images.convert import ImageFormat, read_image
 from gantrain.data.images.headers import read_header
 from gantrain.data.images.sources import FolderSource
+from gantrain.data.settings import build_dataset
 from gantrain.errors import ConfigError
 
 RANDOM = np.random.default_rng(0)
@@ -83,3 +88,45 @@ def test_corrupt_bytes_are_reported_with_their_location(tmp_path: Path, suffix: 
             read_image(broken, ImageFormat(3, "uint16"), "key 7 of DB")
         assert "\n" not in str(caught.value)
         assert ("is empty" in str(caught.value)) == (not broken)
+
+
+def stored(root: Path, kind: str, value: int) -> Path:
+    """An image of one colour in a file, a shard or an LMDB, whose size is the same for every colour."""
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), (value,) * 3).save(file, "BMP")
+    root.mkdir(parents=True, exist_ok=True)
+    if kind == "shards":
+        return pack(root / "1.tar", [("1.bmp", file.getvalue())])
+    if kind == "lsun":
+        return write_lmdb(root, {b"1": file.getvalue()}) / "data.mdb"
+    (root / "1.bmp").write_bytes(file.getvalue())
+    (root / "list.csv").write_text("1.bmp\n")
+    return root / "1.bmp"
+
+
+@pytest.mark.parametrize("place", ["the same file", "another file"])
+@pytest.mark.parametrize("kind", ["single", "listed", "shards", "lsun"])
+def test_caches_notice_other_content_of_equal_size_and_time(kind: str, place: str, workplace: Path) -> None:
+    mode = "single" if kind == "listed" else kind
+    data = {"mode": mode, "root": "d", "channels": 3, "load_size": 4, "crop_size": 4, "crop": "center", "flip": False}
+    data |= {"preprocess": None, "range": None, "depth": "auto", "decoder": "exact"}
+    extra = {"single": {"list": None}, "listed": {"list": "list.csv"}, "lsun": {"category": None}, "shards": {}}[kind]
+
+    def value() -> int:
+        dataset = build_dataset({**data, **extra}, phase="train")
+        dataset.use_cache(Cache(cache="disk"))
+        return int(dataset.item(0, 0)["image"].max())
+
+    path = stored(Path("d"), kind, 10)
+    os.utime(path, (1e9, 1e9))
+    assert value() == 10
+    other = stored(Path("other"), kind, 200)
+    os.utime(other, (1e9, 1e9))
+    assert other.stat().st_size == path.stat().st_size
+    if place == "another file":
+        other.rename(path)
+    else:
+        path.write_bytes(other.read_bytes())
+        os.utime(path, (1e9, 1e9))
+    assert path.stat().st_mtime == 1e9
+    assert value() == 200

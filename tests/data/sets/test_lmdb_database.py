@@ -46,7 +46,9 @@ def test_a_corrupt_page_is_reported_in_one_line(tmp_path: Path) -> None:
     data.write_bytes(pages[:8192] + bytes(len(pages) - 8192))  # Only the two meta pages remain.
     database = open_database(tmp_path / "db")
     for read in (lambda: database.get(key_of(0)), lambda: [*database.keys()], lambda: key_index(database)):
-        with pytest.raises(ConfigError, match=rf"^the LMDB {tmp_path}/db is corrupt \(.*MDB_CORRUPTED[^\n]*\)$"):
+        with pytest.raises(
+            ConfigError, match=rf"^the LMDB {tmp_path}/db is corrupt \([^\n]*\): copy, download or write it again$"
+        ):
             read()
     assert [path.name for path in tmp_path.iterdir()] == ["db"]
 
@@ -117,7 +119,7 @@ def test_a_forked_process_opens_an_environment_of_its_own(tmp_path: Path) -> Non
         (lambda path: None, r"no LMDB {path}$"),
         (Path.mkdir, r"{path} is not an LMDB \(no data\.mdb"),
         (lambda path: path.touch(), r"{path} is not an LMDB \(no data\.mdb"),
-        (lambda path: path.write_bytes(b"hello" * 9999), r"{path} is not an LMDB.* corrupt \(MDB_INV"),
+        (lambda path: path.write_bytes(b"hello" * 9999), r"{path} is not an LMDB.* corrupt \(it has no header"),
         (lambda path: write(path, {}), r"{path} is empty$"),
     ],
 )

@@ -96,11 +96,12 @@ def test_changed_shards_get_a_new_index(tmp_path: Path, walks: list[str], change
     walks.clear()
     path = shards[1].path
     if change == "time":
-        os.utime(path, ns=(0, shards[1].modified + 1))
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
     elif change == "content":
+        times = {shard.path: shard.path.stat().st_mtime_ns for shard in shards}
         made(tmp_path / "in", 3, 20)
-        for shard in shards:
-            os.utime(shard.path, ns=(0, shard.modified))  # The time alone would not show it.
+        for path, time in times.items():
+            os.utime(path, ns=(0, time))  # a clock that stands still
     elif change == "more":
         made(tmp_path / "in", 3, 2, 1)
     elif change == "fewer":

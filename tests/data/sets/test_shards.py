@@ -146,7 +146,7 @@ def test_stamps_and_fingerprints_change_with_the_shards(tmp_path: Path) -> None:
     seen.append(of())
     shutil.move(tmp_path / "in", tmp_path / "moved")
     shutil.copytree(tmp_path / "moved", tmp_path / "in")  # This preserves the times of files.
-    assert of() == seen[-1]
+    assert of()[1] == seen[-1][1]
     stamps, fingerprints = zip(*seen, strict=True)
     assert len(set(stamps)) == 5
     assert len(set(fingerprints)) == 4

@@ -16,7 +16,7 @@ from PIL import Image
 from sharded import Members, digits, made, names, names_in, pack, png, refusal, samples, shards
 
 from gantrain.errors import ConfigError
-from gantrain.inference.translate import ImageFolder
+from gantrain.inference.image_folder import ImageFolder
 
 pytestmark = pytest.mark.usefixtures("shard_indices")
 

@@ -56,13 +56,14 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
         assert prepare(*words) == 130
 
 
-def test_files_with_newer_or_missing_sources_are_not_reused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seconds", [10, -(10**6)])
+def test_files_with_other_or_missing_sources_are_not_reused(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         save(f"in/{number}.png", noise(number))
     interrupted(monkeypatch, "resize", "in", "out", "size=4")
     Path("in/0.png").unlink()
     changed = save("in/1.png", noise(50))
-    later = changed.stat().st_mtime + 10
+    later = changed.stat().st_mtime + seconds
     os.utime(changed, (later, later))
     assert prepare("resize", "in", "out", "size=4") == 0
     assert prepare("resize", "in", "expected", "size=4") == 0

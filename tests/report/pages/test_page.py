@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pages import data_of
 
-from gantrain.report.pages.page import DATA, address, read_data, write_data
+from gantrain.report.pages.page import DATA, address, write_data
 
 
 def test_a_failed_write_leaves_the_old_data_and_nothing_else(monkeypatch) -> None:
@@ -19,7 +20,7 @@ def test_a_failed_write_leaves_the_old_data_and_nothing_else(monkeypatch) -> Non
         patch.setattr(Path, "replace", full)
         with pytest.raises(OSError, match="No space"):
             write_data(Path(), "status", {"step": 2})
-    assert read_data(Path(), "status") == {"step": 1}
+    assert data_of(Path(), "status") == {"step": 1}
     assert [path.name for path in Path(DATA).iterdir()] == ["status.js"]
 
 

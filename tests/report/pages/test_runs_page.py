@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from browsing import NARROW, WIDE, Browser
 from pages import HOSTILE
 from run_pages import READY, RUNS, run, train_on
+
+from gantrain.report.pages.home_page import write_home
 
 
 def test_the_home_page_shows_every_run_newest_first(browser: Browser, serve) -> None:
@@ -48,3 +52,31 @@ def test_the_home_page_shows_every_run_newest_first(browser: Browser, serve) -> 
     browser.until(f"document.querySelector('#pill') && {READY}")
     browser.check(host=address.removeprefix("http://"))
     second.close("done", 140)
+
+
+def test_runs_of_a_sweep_are_grouped_and_runs_chosen_for_a_comparison(browser: Browser) -> None:
+    for name in ("one", "two", "it's three"):
+        run(name).close("done", 100)
+    for name in ("one", "two"):
+        (RUNS / f"sweeps/mine/jobs/{name}.json").parent.mkdir(parents=True, exist_ok=True)
+        (RUNS / f"sweeps/mine/jobs/{name}.json").write_text("{}")
+    (RUNS / "sweeps/mine/index.html").write_text("a page")
+    write_home(RUNS)
+    browser.open(RUNS / "index.html")
+    browser.until("document.querySelectorAll('.run').length === 3")
+    assert browser.find(".group summary").text == "sweep mine: 2 runs"
+    assert browser.find(".group p a").get_attribute("href").endswith("/runs/sweeps/mine/index.html")
+    names = "[...document.querySelectorAll(arguments[0])].map((link) => link.textContent)"
+    assert browser.run(f"return {names}", ".group .run a") == ["two", "one"]
+    assert browser.run(f"return {names}", "#runs > .runs .run a") == ["it's three"]
+    boxes = {box.get_attribute("aria-label"): box for box in browser.find_all(".run input")}
+    assert not browser.find("#chosen").is_displayed()
+    boxes["compare one"].click()
+    assert "two runs or more" in browser.find("#chosen").text
+    boxes["compare it's three"].click()
+    command = browser.find("#chosen code").text
+    assert shlex.split(command) == ["gantrain", "compare", "runs/it's three", "runs/one"]
+    browser.check()
+    browser.find_all("#chosen button")[-1].click()
+    assert not browser.find("#chosen").is_displayed()
+    assert not any(box.is_selected() for box in boxes.values())

@@ -25,7 +25,7 @@ def test_the_page_opens_from_disk_and_from_a_server(size, scheme, browser: Brows
         browser.check(host=address.removeprefix("http://") if isinstance(page, str) else "")
         assert browser.find("#pill").text == "done"
         assert shown(browser, "step") == "100"
-        assert shown(browser, "g_l1") == "1"
+        assert shown(browser, "g_class") == "1"
         assert len(browser.find_all("#facts dt")) == len({dt.text for dt in browser.find_all("#facts dt")})
         titles = [caption.text for caption in browser.find_all(".chart figcaption")]
         speed = ["images per second", "waiting for data (fraction of the time)"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from browsing import NARROW, Browser
-from run_pages import READY, RUNS, run
+from pages import HOSTILE
+from run_pages import KINDS, READY, RUNS, colours, run, train_on
 
 
 def test_curves_can_be_zoomed_smoothed_and_hidden(browser: Browser) -> None:
@@ -25,7 +26,7 @@ def test_curves_can_be_zoomed_smoothed_and_hidden(browser: Browser) -> None:
         cells = "['.u-label', '.u-value'].map((cell) => row.querySelector(cell).textContent)"
         return dict(browser.run(f"return {rows}.map((row) => {cells})"))
 
-    assert values(0.0) == {"step": "10", "g_gan": "1.1", "g_l1": "10"}
+    assert values(0.0) == {"step": "10", "g_gan": "1.1", "g_class": "10"}
     assert values(0.5)["step"] in ("100", "110")
     whole = browser.find("[aria-label='zoom out to the whole run']")
     assert not whole.is_enabled()
@@ -54,10 +55,10 @@ def test_curves_can_be_zoomed_smoothed_and_hidden(browser: Browser) -> None:
         "const s = document.querySelector('#curves input[type=range]'); s.value = 0.9;"
         "s.dispatchEvent(new Event('input'))"
     )
-    assert values(0.0)["g_l1"] == "10"
-    assert float(values(0.053)["g_l1"]) == pytest.approx((0.9 * 10 + 5) / 1.9, rel=1e-3)
+    assert values(0.0)["g_class"] == "10"
+    assert float(values(0.053)["g_class"]) == pytest.approx((0.9 * 10 + 5) / 1.9, rel=1e-3)
     browser.find("#curves input[type=checkbox]").click()
-    assert values(0.0)["g_l1"] == "10"
+    assert values(0.0)["g_class"] == "10"
     browser.run(
         "const s = document.querySelector('#curves select'); s.value = 'kimg'; s.dispatchEvent(new Event('change'))"
     )
@@ -135,3 +136,57 @@ def test_a_curve_of_one_value_is_visible(browser: Browser) -> None:
     )
     assert coloured
     assert all(coloured)
+
+
+def test_the_beginning_of_a_segment_is_marked_with_what_changed(browser: Browser) -> None:
+    changes = {"optimizer.lr": [0.1, "<b>1</b>"], "trainer.steps": [60, 200]}
+    segments = [
+        {"step": 0, "command": "gantrain train model=pix2pix", "changes": {}},
+        {"step": 60, "command": f"gantrain train resume={HOSTILE}", "changes": changes},
+    ]
+    report = run(steps=60)
+    report.open(60, done=60, total=200, unit="step", segments=segments)
+    train_on(report, 60, 100)
+    report.close("done", 100)
+    browser.open(RUNS / "run" / "index.html")
+    browser.until(READY)
+    assert browser.find("#curves .marks").text == "from step 60: optimizer.lr: 0.1 → <b>1</b>, trainer.steps: 60 → 200"
+    assert "gantrain train resume=" in browser.find("main").text
+    browser.run(
+        """window.texts = []; const draw = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+            window.texts.push(text);
+            return draw.call(this, text, ...place);
+        }"""
+    )
+    for axis in ("kimg", "step"):
+        browser.run(
+            "window.texts.length = 0; const chosen = document.querySelector('#curves select');"
+            f"chosen.value = '{axis}'; chosen.dispatchEvent(new Event('change'))"
+        )
+        browser.until("window.texts.includes('trainer.steps: 60 → 200')")
+    browser.check()
+
+
+def test_a_curve_names_its_scale_and_captions_are_over_columns(browser: Browser) -> None:
+    report = run(steps=0)
+    for step, losses in ((10, {"g_l1": 0.2, "g_gan": 1.0}), (20, {"held_out_l1": 0.3})):
+        report.log(step=step, epoch=1.0, images=step, losses=losses, waited=0.0)
+    report.images(20, colours(20))
+    report.close("done", 20)
+    browser.open(RUNS / "run" / "index.html")
+    browser.until(READY)
+    charts = {chart.find_element("tag name", "figcaption").text: chart.text for chart in browser.find_all(".chart")}
+    (text,) = [text for title, text in charts.items() if title == "L1 (values in [0, 1])"]
+    assert "g_l1" in text
+    assert "held_out_l1" in text
+    places = "return [...document.querySelectorAll(arguments[0])].map((each) => each.getBoundingClientRect().toJSON())"
+    (image,) = browser.run(places, ".frames img")
+    captions = browser.run(places, ".frames figcaption span")
+    assert [caption.text for caption in browser.find_all(".frames figcaption span")] == KINDS
+    for number, caption in enumerate(captions):
+        assert caption["bottom"] <= image["top"] + 1
+        middle = (caption["left"] + caption["right"]) / 2
+        assert middle == pytest.approx(image["left"] + image["width"] * (number + 0.5) / len(KINDS), abs=3)
+    sections = [heading.text for heading in browser.find_all("h2")]
+    assert sections.index("This run") < sections.index("Configuration")

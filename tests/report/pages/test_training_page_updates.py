@@ -12,6 +12,8 @@ from browsing import Browser
 from pages import HOSTILE, data_of, lines_of
 from run_pages import READY, RUNS, run, shown, train_on
 
+from gantrain.report.pages.page import read_status, seconds_of, write_data
+
 
 def test_an_open_page_follows_the_run_and_stops_with_it(browser: Browser) -> None:
     report = run(steps=60)
@@ -143,3 +145,20 @@ def test_a_run_folder_of_any_name_can_be_moved(browser: Browser, serve) -> None:
     browser.open(Path(HOSTILE.replace("/", "_")) / "index.html")
     browser.until(READY)
     browser.check()
+
+
+def test_a_resumed_run_ran_for_all_its_sessions_without_pauses(browser: Browser, monkeypatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    for seconds in (100, 7000):
+        report = run(steps=0)
+        now[0] += seconds
+        report.close("stopped: by hand", 100)
+    status = data_of(RUNS / "run", "status")
+    data = {**status, "paused": 400.0}
+    write_data(RUNS / "run", "status", data)
+    assert read_status(RUNS / "run")["ran"] == 100.0
+    assert seconds_of(read_status(RUNS / "run")) == 6700.0
+    browser.open(RUNS / "run" / "index.html")
+    browser.until("document.querySelector('#facts dt')")
+    assert shown(browser, "ran for") == "1 h 52 min"

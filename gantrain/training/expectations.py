@@ -1,0 +1,56 @@
+"""What runs of a length on a number of images usually end in."""
+
+from __future__ import annotations
+
+from gantrain.config.settings import TrainerSettings
+from gantrain.data.stream import BatchStream
+from gantrain.models.base import GAN, LatentGAN
+
+BUILT_IN = ("digits", "digits_lmdb", "digits2stripes", "edges2digits")  # Data whose runs are long enough as shipped.
+LATE_STEP = 10**6  # After every warm-up of a critic.
+
+# A round number between two measurements: with 64 pixels and 400 images, dcgan makes gray noise after 19 thousand
+# images, and blobs after 96 thousand; on CIFAR-10 it is best after 5,376 (configs/experiment/dcgan_cifar10.yaml).
+KIMG_FROM_NOISE = 1000
+# With few images the discriminator memorises them: Karras et al. 2020, arXiv:2006.06676.
+IMAGES_FROM_NOISE = 5000
+# 200 epochs of 400 pairs, the smallest set of pix2pix: Isola et al. 2017, arXiv:1611.07004.
+KIMG_FROM_IMAGES = 80
+
+
+def expectations(model: GAN, stream: BatchStream, settings: TrainerSettings, *, mode: str) -> list[str]:
+    """What this run lacks in comparison with usual ones, and what to expect of it; empty for a usual run.
+
+    Args:
+        model: A model that starts from noise, or one that translates images.
+        stream: The training images.
+        settings: The length of the run.
+        mode: ``data.mode``.
+    """
+    if mode in BUILT_IN:
+        return []
+    from_noise = isinstance(model, LatentGAN)
+    kimg = KIMG_FROM_NOISE if from_noise else KIMG_FROM_IMAGES
+    lines = []
+    planned = _planned_images(model, stream, settings)
+    if planned < kimg * 1000:
+        result = "noise or blobs" if from_noise else "blurred results"
+        lines.append(
+            f"this run draws {planned / 1000:,.1f} thousand images, usual ones {kimg:,} thousand or more "
+            f"(trainer.kimg={kimg}): expect {result}"
+        )
+    if from_noise and stream.size < IMAGES_FROM_NOISE:
+        lines.append(
+            f"{stream.size:,} images are few for a model that starts from noise, which usually has "
+            f"{IMAGES_FROM_NOISE:,} or more: the discriminator may memorise them"
+        )
+    return lines
+
+
+def _planned_images(model: GAN, stream: BatchStream, settings: TrainerSettings) -> float:
+    if settings.epochs is not None:
+        return settings.epochs * stream.size
+    if settings.kimg is not None:
+        return settings.kimg * 1000
+    batches = model.critic_steps_at(LATE_STEP) if isinstance(model, LatentGAN) else 1
+    return (settings.steps or 0) * batches * stream.batch_size

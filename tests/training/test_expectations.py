@@ -1,0 +1,75 @@
+"""What a run lacks in comparison with usual ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+from translated import image
+
+from gantrain.cli.main import main
+
+
+@pytest.fixture
+def photos() -> Path:
+    for number in range(8):
+        image(Path(f"photos/{number}.png"), 16, 16)
+    return Path("photos")
+
+
+def dry_run(capsys: pytest.CaptureFixture[str], *overrides: str) -> list[str]:
+    assert main(["train", *TINY, "data.num_workers=0", "dry_run=true", *overrides]) == 0
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("usual")]
+
+
+@pytest.mark.parametrize(
+    ("length", "drawn"),
+    [
+        ("trainer.steps=500", "2.0 thousand"),  # Of batches of 4.
+        ("trainer.epochs=1000", "8.0 thousand"),
+        ("trainer.kimg=999", "999.0 thousand"),
+    ],
+)
+def test_a_dry_run_says_that_a_run_is_short(
+    photos: Path, capsys: pytest.CaptureFixture[str], length: str, drawn: str
+) -> None:
+    short, few = dry_run(capsys, "data=single", f"data.root={photos}", length)
+    assert drawn in short
+    assert "trainer.kimg=1000" in short
+    assert few.split()[1:3] == ["8", "images"]
+
+
+def test_each_critic_update_draws_images(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short, _ = dry_run(capsys, "model=wgan_gp", "data=single", f"data.root={photos}", "trainer.steps=500")
+    assert "10.0 thousand" in short  # Five critic updates with a batch of 4 each.
+
+
+@pytest.mark.parametrize("length", ["trainer.kimg=1000", "trainer.steps=250000", "trainer.epochs=125000"])
+def test_a_usual_length_is_not_mentioned(photos: Path, capsys: pytest.CaptureFixture[str], length: str) -> None:
+    (few,) = dry_run(capsys, "data=single", f"data.root={photos}", length)
+    assert "images are few" in few
+
+
+def test_the_data_that_comes_with_the_package_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dry_run(capsys, "trainer.steps=1") == []
+
+
+def test_a_translator_needs_fewer_images(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    colorization = [
+        "model=colorization",
+        "data=single",
+        f"data.root={photos}",
+        "data.load_size=32",
+        "data.crop_size=32",
+    ]
+    (short,) = dry_run(capsys, *colorization, "trainer.kimg=79")
+    assert "trainer.kimg=80" in short
+    assert dry_run(capsys, *colorization, "trainer.kimg=80") == []
+
+
+def test_the_start_and_the_page_of_a_run_say_so_too(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = ["data=single", f"data.root={photos}", "data.num_workers=0", "trainer.steps=1", "name=short"]
+    assert main(["train", *TINY, *overrides]) == 0
+    assert "trainer.kimg=1000" in capsys.readouterr().err
+    assert "trainer.kimg=1000" in Path("checkpoints/short/index.html").read_text()
