@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from bisect import bisect
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 
 class ConfigError(Exception):
@@ -14,16 +16,26 @@ class ConfigError(Exception):
     """
 
     def __str__(self) -> str:
-        return "\n".join(map(_printable, self.args))
+        return "\n".join(_cut(printable(line)) for line in self.args)
 
 
 LONGEST_LINE = 2000  # Characters of a message.
+LONGEST_LIST = 400  # Characters of the choices or names in it.
 
 
-def _printable(line: str) -> str:
-    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+def printable(line: str) -> str:
+    """The line with escapes for control, bidirectional and other format characters, and for undecodable bytes.
+
+    In a name of a file they could send commands to the terminal, or show it as another name.
+    """
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+
+
+def _cut(line: str) -> str:
     half = LONGEST_LINE // 2
-    return shown if len(shown) <= LONGEST_LINE else f"{shown[:half]} [...] {shown[-half:]}"
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
 
 
 LONGEST_REASON = 300  # Characters of the text of a library.
@@ -41,4 +53,11 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, choices, n=1)
     if close:
         return f"did you mean '{close[0]}'?"
-    return f"there are: {', '.join(choices)}" if choices else "there are none"
+    return f"there are: {listed(choices)}" if choices else "there are none"
+
+
+def listed(words: Sequence[str]) -> str:
+    """The words in a line, as many as fit into ``LONGEST_LIST`` characters, and the number of the others."""
+    count = bisect(list(accumulate(len(word) + 2 for word in words)), LONGEST_LIST)
+    more = f", and {len(words) - count} more" if count < len(words) else ""
+    return ", ".join(words[:count]) + more

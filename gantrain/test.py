@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from gantrain.data.base import ImageSpec
 from gantrain.data.errors import OnError
 from gantrain.data.settings import DataSettings
 from gantrain.data.stream import in_order
-from gantrain.errors import ConfigError
+from gantrain.errors import ConfigError, listed
 from gantrain.inference.image_folder import ImageFolder
 from gantrain.inference.load import ReadPolicy, load_generator, read_run, rebuild, takes_average
 from gantrain.inference.sample import save_samples, wanted_labels
@@ -37,6 +36,7 @@ from gantrain.registry import import_plugins
 from gantrain.report.pages.page import PAGE
 from gantrain.report.pages.results_page import list_results, results_page
 from gantrain.report.pages.staging import staging_folder
+from gantrain.runtime import console
 from gantrain.training.build import EVALUATION_BATCH
 
 SAMPLES = 64  # The default number of samples.
@@ -95,7 +95,7 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
         page = _test_run(run, settings, data, data_name, device, command)
         with suppress(OSError):  # The run folder may be read-only.
             list_results(run)
-    print(f"Page: {page}", file=sys.stderr)
+    console.err(f"Page: {page}")
     return 0
 
 
@@ -109,7 +109,7 @@ def _check_used(settings: TestSettings) -> None:
     """Refuse settings that are missing, or that would have no effect."""
     if (settings.run is None) == (settings.weights is None):
         folder = Path(settings.checkpoints_dir).expanduser()
-        runs = ", ".join(sorted(str(path.parent) for path in folder.glob("*/config.yaml"))) or "none yet"
+        runs = listed(sorted(str(path.parent) for path in folder.glob("*/config.yaml"))) or "none yet"
         problem = "run is missing" if settings.run is None else "run and weights exclude each other"
         raise ConfigError(f"{problem}: give run={folder / 'NAME'} (available: {runs}) or weights=FILE.pth")
     if settings.run is not None and settings.dropout is not None:
@@ -244,7 +244,7 @@ def _held_out_metrics(model: GAN, spec: ImageSpec, job: _Job) -> dict[str, float
     except ConfigError as error:
         if not own:
             raise
-        print(f"no metrics on held-out data: {error}", file=sys.stderr)
+        console.err(f"no metrics on held-out data: {error}")
         return {}
     if own and not dataset.held_out:
         return {}

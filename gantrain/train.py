@@ -23,13 +23,14 @@ from gantrain.errors import ConfigError
 from gantrain.models.base import network_sizes
 from gantrain.report import Report
 from gantrain.report.provenance import provenance
-from gantrain.runtime import distributed
+from gantrain.runtime import console, distributed
 from gantrain.runtime.launch import launch
 from gantrain.runtime.run_lock import RunLock
 from gantrain.runtime.signals import Interruption, follow_launcher, is_orphaned, requeue, restore_sigint, safe_stderr
 from gantrain.training import failures, resume
 from gantrain.training.build import Parts
 from gantrain.training.context import Defaults, RunContext
+from gantrain.training.footprint import check_memory
 from gantrain.training.trainer import Trainer
 
 
@@ -66,10 +67,10 @@ def _train_here(context: RunContext) -> int:
 
             with closing(parts.stream):
                 missing = str(context.settings.data["root"]) if isinstance(parts.dataset, StandIn) else None
-                print(describe(parts.model, parts.update, parts.stream, context.trainer, missing=missing))
-                for line in [] if missing else parts.expectations():
-                    print(f"usual       {line}")
+                console.out(*describe(parts, missing=missing))
+                console.out(*(f"usual       {line}" for line in ([] if missing else parts.expectations())))
             return 0
+        check_memory(parts)
         restore_sigint()  # Every library is imported by now.
         lock = RunLock(context.folder) if distributed.rank() == 0 else None  # Rank 0 writes for all.
         with safe_stderr(), lock or nullcontext(), interruption, closing(parts.stream):
@@ -187,7 +188,7 @@ if __name__ == "__main__":
     try:
         status = worker(sys.argv[1])
     except BaseException:
-        traceback.print_exc()
+        console.err(*traceback.format_exc().splitlines())
         status = 1
     # After an error the atexit handlers of a rank might wait for the other ranks forever, so they are skipped.
     if status == 0:

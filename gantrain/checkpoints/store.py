@@ -13,7 +13,7 @@ import torch
 
 from gantrain.checkpoints import file as checkpoint_file
 from gantrain.checkpoints.file import CorruptCheckpointError
-from gantrain.errors import ConfigError
+from gantrain.errors import ConfigError, listed
 from gantrain.runtime import distributed
 
 Step: TypeAlias = int | Literal["best"]
@@ -129,7 +129,7 @@ class Checkpoints:
         paths = self.paths()
         if step is not None or not paths:
             missing = "checkpoint" if step is None else f"{step}.pt" if step == "best" else f"step {step}"
-            found = ", ".join(path.stem for path in reversed(paths))
+            found = listed([path.stem for path in reversed(paths)])
             raise ConfigError(f"no {missing} in {self.folder} (found: {found or 'none'})")
         for path in paths:
             try:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from gantrain.cli.guesses import guess
 from gantrain.errors import ConfigError, nearest
 from gantrain.runtime.signals import environment
 
@@ -22,13 +23,14 @@ FLAGS: dict[str, tuple[str, ...] | None] = {
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Hydra's flags with their values, and the overrides, which Hydra expects in one block.
+    """Hydra's flags with their values, and the overrides, which Hydra expects in one block, with its quotes.
 
     Raises:
         ConfigError: A flag is unknown, given twice, or has a wrong value.
     """
     flags: list[str] = []
     overrides: list[str] = []
+    sweeps = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(arguments)
     words = [*arguments]
     for place, (word, after) in enumerate(itertools.zip_longest(arguments, arguments[1:])):
         if word in ("--info", "-i") and (after is None or after.startswith("-") or "=" in after):
@@ -36,12 +38,15 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     rest = iter(words)
     for word in rest:
         if not word.startswith("-"):
-            overrides.append(word)
+            from gantrain.cli.quoting import quoted  # Hydra takes time that help needs not.
+
+            overrides.append(quoted(word, sweeps=sweeps))
             continue
         name, equals, value = word.partition("=")
         if name not in FLAGS:
-            other = "a setting is typed KEY=VALUE, as in data.root=FOLDER"
-            raise ConfigError(f"no flag {name}; {close if (close := nearest(name, FLAGS))[:3] == 'did' else other}")
+            close = nearest(name, FLAGS)
+            other = close if close[:3] == "did" else "a setting is typed KEY=VALUE, as in data.root=FOLDER"
+            raise ConfigError(f"no flag {name}; {guess(name, 'train') or guess(name, 'test') or other}")
         if name in flags or any(flag.startswith(f"{name}=") for flag in flags):
             raise ConfigError(f"{name} is given twice")
         flags += [word] if equals or FLAGS[name] is None else [word, *itertools.islice(rest, 1)]

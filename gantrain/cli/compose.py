@@ -23,7 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gantrain.cli.arguments import config_flags
 from gantrain.cli.config_files import only_safe_files, refuse_shadowed
-from gantrain.cli.hydra_errors import group_options, in_one_line
+from gantrain.cli.early import check_values
+from gantrain.cli.guesses import group_options, typed_choice
+from gantrain.cli.hydra_errors import in_one_line
 from gantrain.cli.shared_keys import DEFAULTS, add_shared_resolver, refuse_unread, unread
 from gantrain.config.naming import name_of_run
 from gantrain.config.overrides import LENGTH, split_override
@@ -102,7 +104,7 @@ def refuse_open_braces(typed: list[str]) -> None:
     if len(shards) > 1:
         raise ConfigError(
             f"data.root is given {len(shards)} times, from {shards[0]} to {shards[-1]}: if the shell has expanded a "
-            "pattern, quote it twice: \"data.root='shards/{000..012}.tar'\""
+            "pattern, quote it: 'data.root=shards/{000..012}.tar'"
         )
 
 
@@ -176,16 +178,20 @@ def complete(composed: Composed) -> dict[str, Any]:
 
     This is the only function that changes a configuration after Hydra has composed it.
     """
-    from gantrain.training.init_from import adopt_architecture
-
     refuse_unread(composed.overrides, composed.unread, composed.config["network"])
     config = {key: value for key, value in composed.config.items() if key not in COMPOSITION_ONLY}
+    for side, value in config["network"].items():
+        if isinstance(value, str) and (meant := typed_choice(f"network.{side}", value)):
+            raise ConfigError(f"network.{side}={value}: a network is chosen as a group; {meant}")
     if config["name"] is None:
         runs_folder = Path(str(config["checkpoints_dir"])).expanduser()
         config["name"] = name_of_run(composed.overrides, composed.choices, runs_folder)
     typed = {split_override(override)[0] for override in composed.overrides}
     if typed.intersection(LENGTH):  # It replaces the length in the file of the data set, in any unit.
         config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in typed}
+    check_values(config)
+    from gantrain.training.init_from import adopt_architecture  # It imports torch.
+
     return adopt_architecture(config, composed.overrides)
 
 

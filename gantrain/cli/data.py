@@ -10,7 +10,6 @@ import importlib
 import inspect
 import json
 import re
-import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 
 from gantrain.config.schema import checked, construct
 from gantrain.errors import ConfigError, nearest
+from gantrain.runtime import console
 from gantrain.runtime.storage import storage_errors
 
 
@@ -63,19 +63,19 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"no command 'data {name}'; {nearest(name, COMMANDS)}")
     command = COMMANDS[name]
     if any(word in ("-h", "--help") for word in words):
-        print(command.usage(name), end="")
+        console.out(*command.usage(name).splitlines())
         return 0
     try:
         with storage_errors(f"complete gantrain data {name}"):
             return _call(name, command, words) or 0
     except KeyboardInterrupt:
-        print(f"gantrain: interrupted; {command.interrupted}", file=sys.stderr)
+        console.err(f"gantrain: interrupted; {command.interrupted}")
         return 130
 
 
 def _list(commands: Mapping[str, Command]) -> int:
     for name, command in commands.items():
-        print(f"gantrain data {name} {command.takes}\n    {command.summary}")
+        console.out(f"gantrain data {name} {command.takes}", f"    {command.summary}")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -19,11 +18,12 @@ from gantrain.errors import ConfigError
 from gantrain.registry import import_plugins
 from gantrain.report.pages.data_page import data_page
 from gantrain.report.pages.page import ASSETS, PAGE
+from gantrain.runtime import console
 from gantrain.runtime.storage import storage_errors
 
 BOOLEANS = {"true": True, "false": False}
 OWN_FILES = {PAGE, ASSETS, "images"}
-SHOWN = 10  # Images of each warning on the terminal; the page has more.
+SHOWN = 10  # Images of each finding on the terminal; the page has more.
 
 
 def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], command: str) -> int:
@@ -53,7 +53,7 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
         ]
         summaries = [summarise(part, quick=quick) for part in parts]
     except KeyboardInterrupt:
-        print("gantrain: interrupted; nothing was written", file=sys.stderr)
+        console.err("gantrain: interrupted; nothing was written")
         return 130
     if selection.labelled is not None and not any(part.labels for part in parts):
         findings.append(Finding(f"data.labelled={selection.labelled}: this data set has no labels", stops=True))
@@ -72,7 +72,7 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
             classes=classes,
             sheets=_sheets(folder, summaries),
         )
-    print(f"page: {folder / PAGE}")
+    console.out(f"page: {folder / PAGE}")
     return int(any(finding.stops for finding in findings))
 
 
@@ -93,21 +93,16 @@ def _print(
     table = [["", *columns], *([row, *(column.get(row, "") for column in columns.values())] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
-        _print_escaped("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        console.out("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     for title, counts in classes.items():
         few = ", ".join(f"{name} {count:,}" for name, count in islice(counts.items(), SHOWN))
-        _print_escaped(f"classes, {title}: {few}" + (", ... (all on the page)" if len(counts) > SHOWN else ""))
+        console.out(f"classes, {title}: {few}" + (", ... (all on the page)" if len(counts) > SHOWN else ""))
     for finding in findings:
-        _print_escaped(f"{'would stop training' if finding.stops else 'warning'}: {finding.text}")
-        for item in finding.items if finding.stops else islice(finding.items, SHOWN):
-            _print_escaped(f"  {item}")
-        if not finding.stops and len(finding.items) > SHOWN:
-            _print_escaped("  ... (more on the page)")
-
-
-def _print_escaped(line: str) -> None:
-    """Print a line without control characters and undecodable bytes, which file names may contain."""
-    print("".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line))
+        console.out(f"{'would stop training' if finding.stops else 'warning'}: {finding.text}")
+        for item in islice(finding.items, SHOWN):
+            console.out(f"  {item}")
+        if len(finding.items) > SHOWN:
+            console.out("  ... (more on the page)")
 
 
 def _sheets(folder: Path, summaries: Sequence[Summary]) -> dict[str, list[tuple[str, list[Path]]]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gantrain.errors import ConfigError
+from gantrain.runtime import console
 from gantrain.runtime.storage import explain
 
 
@@ -27,7 +27,7 @@ def fail(message: str | ConfigError) -> int:
 
         distributed.print_fatal_once(f"gantrain: {error}")
     else:
-        print(f"gantrain: {error}", file=sys.stderr)
+        console.err(*f"gantrain: {error}".split("\n"))
     return 2
 
 
@@ -43,6 +43,9 @@ def report_errors() -> Iterator[Outcome]:
         fail(explain(error, f"use {error.filename}" if error.filename else "complete the command"))
         outcome.status = 1
     except (MemoryError, RuntimeError) as error:
+        if "home directory" in str(error):  # Of ``Path.expanduser``.
+            outcome.status = fail("a path starts with ~, and there is no home folder for that name; give it in full")
+            return
         texts = ("out of memory", "allocate memory", "Storage size calculation overflowed")  # NumPy's and torch's.
         if isinstance(error, RuntimeError) and not any(text in str(error) for text in texts):
             raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from importlib import resources
 from traceback import walk_tb
 from typing import Any, cast
 
@@ -15,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
+from gantrain.cli.guesses import group_options, guess, guess_word, needs_data
 from gantrain.config.overrides import flatten
 from gantrain.errors import nearest
 
@@ -33,7 +33,7 @@ def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
     if isinstance(error, OverrideParseException):
         key, equals, _ = str(error.override).partition("=")
         if not equals:
-            return f"{key}: expected KEY=VALUE, as in {key}=..."
+            return f"{key}: expected KEY=VALUE; {guess_word(key, command) or f'as in {key}=...'}"
         return f"{error.override}: can't be parsed as KEY=VALUE; quote special characters: \"{key}='...'\""
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
@@ -62,7 +62,11 @@ def _unknown_key(found: re.Match[str], command: str, typed: list[str]) -> str:
     if key.startswith("hydra.launcher.") and not any("launcher=" in word for word in typed):
         launchers = sorted(f"launcher={name}" for name in group_options("launcher"))
         return f"{override}: no launcher is selected; available: {', '.join(launchers)}"
-    return f"{override}: unknown key or group; {_nearest_key(key, _known_keys(command, typed))}"
+    if key == "data.root" and needs_data(typed):
+        return (
+            f"{override}: the data set has no root; add data=single for a folder of images, or aligned, unaligned, ..."
+        )
+    return f"{override}: unknown key or group; {guess(key, command) or _nearest_key(key, _known_keys(command, typed))}"
 
 
 def _ambiguous_value(found: re.Match[str], command: str, typed: list[str]) -> str:
@@ -104,12 +108,6 @@ def _first_line(error: Exception, text: str) -> str:
     key = getattr(error, "full_key", None)
     cause = str(error.__cause__).splitlines()[0] if str(error.__cause__ or "") else ""
     return (f"{key}: " if key else "") + first + (f" ({cause})" if cause and cause not in first else "")
-
-
-def group_options(group: str) -> list[str]:
-    """The names of the files of a configuration group in the package."""
-    folder = resources.files("gantrain.configs").joinpath(group)
-    return [file.name.removesuffix(".yaml") for file in folder.iterdir()] if folder.is_dir() else []
 
 
 def _nearest_key(key: str, known: set[str]) -> str:

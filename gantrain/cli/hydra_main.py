@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,7 +19,9 @@ from gantrain.cli.compose import Composed, add_resolvers, config_folders
 from gantrain.cli.config_files import TRUSTED, only_safe_files, refuse_shadowed
 from gantrain.cli.errors import fail, report_errors
 from gantrain.cli.hydra_errors import in_one_line, is_of_hydra
+from gantrain.config.overrides import flatten
 from gantrain.errors import ConfigError
+from gantrain.runtime import console
 from gantrain.runtime.scratch import scratch_folder
 from gantrain.runtime.signals import SCRATCH
 
@@ -29,13 +31,14 @@ if TYPE_CHECKING:
 Job: TypeAlias = Callable[[Composed], int]
 
 
-def _check_files(flags: list[str], typed: list[str]) -> None:
+def _prepare(flags: list[str], typed: list[str]) -> None:
     """Refuse files that Hydra would not read, and with ``--info``, print where gantrain's own are."""
+    add_resolvers()  # The files refer to them.
     values = " ".join(word.partition("=")[2] for word in typed if word.startswith("hydra.searchpath="))
     searched = re.findall(r"(?:file://)?([^][,'\" ]+)", values)
     refuse_shadowed([*config_folders(flags), *map(Path, searched)])
     if any(flag.startswith(("--info", "-i")) for flag in flags):
-        print(f"gantrain's own configuration files: {TRUSTED[-1]}")
+        console.out(f"gantrain's own configuration files: {TRUSTED[-1]}")
 
 
 def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None = None) -> int:
@@ -49,22 +52,22 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
         The highest exit status.
     """
     flags, typed = split(arguments)
-    _check_files(flags, typed)
+    _prepare(flags, typed)
     statuses: list[int] = []
     errors: list[Exception] = []  # Of jobs, in this process.
 
     def task(config: DictConfig) -> float | None:
         runtime = HydraConfig.get()
+        os.chdir(runtime.runtime.cwd)  # Paths are relative to it, also with hydra.job.chdir=true or in other processes.
         if sweep and not sweep.prepare(runtime.job.num, judged="optuna" in str(runtime.sweeper.get("_target_"))):
             return None
         try:
-            composed = Composed.of(config, runtime)
-        except (OmegaConfBaseException, RecursionError) as error:
-            message = in_one_line(error, command, typed)
-            statuses.append(fail(message))
+            composed = _resolved(config, runtime, command, typed)
+        except ConfigError as error:
+            statuses.append(fail(error))
             if sweep is not None:
                 overrides = cast(list[str], OmegaConf.to_container(runtime.overrides.task, resolve=False))
-                sweep.record_failure(overrides, dict(runtime.runtime.choices), message)
+                sweep.record_failure(overrides, dict(runtime.runtime.choices), str(error))
             return None
         try:
             with report_errors() as outcome:
@@ -77,10 +80,10 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
             raise SystemExit(outcome.status)  # After an interruption the remaining runs are not wanted either.
         return sweep.value if sweep else None
 
-    add_resolvers()
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     with (
         scratch_folder() as scratch,  # For Hydra's own records of a sweep.
+        console.escaped_stdout(),
         process(["gantrain", *flags, *typed], HYDRA_FULL_ERROR="1", **{SCRATCH: str(scratch)}),
         only_safe_files(),
     ):
@@ -98,3 +101,22 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
             message = in_one_line(error, command, typed) if is_composition else f"the sweep has ended early: {error!r}"
             statuses.append(fail(message))
     return max(statuses, default=0)
+
+
+def _resolved(config: DictConfig, runtime: Any, command: str, typed: list[str]) -> Composed:
+    """The composed configuration; ``runtime`` is Hydra's own.
+
+    Raises:
+        ConfigError: A value can't be resolved, or it names the temporary folder, which is deleted with its content.
+    """
+    try:
+        composed = Composed.of(config, runtime)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise ConfigError(in_one_line(error, command, typed)) from None
+    if runtime.job.chdir and (OmegaConf.is_missing(runtime.job, "num") or runtime.job.num == 0):
+        console.err("hydra.job.chdir=true has no effect: paths stay relative; checkpoints_dir=FOLDER moves the runs")
+    scratch = os.environ.get(SCRATCH)  # Not on another machine.
+    for key, value in flatten(composed.config).items():
+        if scratch and scratch in str(value):
+            raise ConfigError(f"{key}={value} is in a temporary folder of this command: give a folder of your own")
+    return composed

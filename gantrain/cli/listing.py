@@ -18,6 +18,7 @@ import yaml
 from gantrain.cli.arguments import split
 from gantrain.cli.compose import CONFIGS, config_folders
 from gantrain.errors import ConfigError, nearest
+from gantrain.runtime import console
 
 GROUPS = {  # The words of the command, and the groups of the configuration.
     "models": ["model"],
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         ConfigError: There is no such group, or a plug-in can't be imported.
     """
     if {"-h", "--help", "help"}.intersection(arguments):
-        print(HELP, end="")
+        console.out(*HELP.splitlines())
         return 0
     flags, words = split(arguments)
     plugins = [found for word in words if (found := re.fullmatch(r"plugins=\[?(.*?)\]?", word))]
@@ -66,9 +67,9 @@ def main(arguments: Sequence[str]) -> int:
             lines = _described(choices, size.columns)
             if len(lines) >= size.lines and sys.stdout.isatty():
                 lines = _dense(choices, size.columns)
-            print("\n".join(lines))
+            console.out(*lines)
         else:
-            print("\n".join([f"{name}:", *_overview(name, choices, size.columns)]))
+            console.out(f"{name}:", *_overview(name, choices, size.columns))
     return 0
 
 

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 from gantrain import __version__
 from gantrain.cli.arguments import config_flags, is_sweep, process, refuse_sweep_keys, split
 from gantrain.cli.errors import fail, report_errors
+from gantrain.cli.guesses import guess_path
 from gantrain.cli.home import refresh_home
+from gantrain.errors import ConfigError, nearest
+from gantrain.runtime import console
 from gantrain.runtime.signals import exit_on_sigint, restore_sigint
 
 if TYPE_CHECKING:
@@ -51,30 +54,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, 1, or 2 for mistakes, 128 + signal after an interruption.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    command = arguments[0] if arguments else ""
+    try:
+        with exit_on_sigint() if command in ("train", "resume", "test") else nullcontext(), report_errors() as outcome:
+            outcome.status = _run(arguments)
+    except KeyboardInterrupt:
+        resumes = command in ("train", "resume") and "resume=never" not in arguments
+        fail("interrupted" + ("; the same command resumes from the newest checkpoint, if there is one" * resumes))
+        return 130
+    if command in COMMANDS:
+        refresh_home(arguments[1:])
+    return outcome.status
+
+
+def _run(arguments: list[str]) -> int:
     if "-sc" in arguments or "--shell-completion" in arguments:
-        with report_errors() as outcome:
-            outcome.status = _complete(arguments)
-        return outcome.status
+        return _complete(arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
+        console.out(*HELP.splitlines())
         return 0
     if arguments[0] == "--version":
-        print(f"gantrain {__version__}")
+        console.out(f"gantrain {__version__}")
         return 0
     command, *rest = arguments
     if command not in COMMANDS:
-        from gantrain.errors import nearest
-
-        return fail(f"no command '{command}'; {nearest(command, COMMANDS)}")
-    try:
-        with exit_on_sigint() if command in ("train", "resume", "test") else nullcontext(), report_errors() as outcome:
-            outcome.status = COMMANDS[command](rest)
-    except KeyboardInterrupt:
-        resumes = command in ("train", "resume") and "resume=never" not in rest
-        fail("interrupted" + ("; the same command resumes from the newest checkpoint, if there is one" * resumes))
-        return 130
-    refresh_home(rest)
-    return outcome.status
+        raise ConfigError(f"no command '{command}'; {nearest(command, COMMANDS)}")
+    return COMMANDS[command](rest)
 
 
 def _train(arguments: list[str]) -> int:
@@ -106,7 +111,7 @@ def _train(arguments: list[str]) -> int:
 
 def _resume(arguments: list[str]) -> int:
     if not arguments or {"-h", "--help"}.intersection(arguments) or "=" in arguments[0]:
-        print(
+        console.out(
             "gantrain resume RUN [KEY=VALUE ...]: resumes a run with everything as recorded, from any folder, or with "
             "other settings: trainer.steps=5000 makes it longer. The same as gantrain train resume=RUN"
         )
@@ -128,6 +133,8 @@ def _test(arguments: list[str]) -> int:
     flags, typed = split(arguments)
 
     def test_composed(composed: Composed) -> int:
+        if meant := guess_path(str(composed.config["run"])):
+            raise ConfigError(f"run={composed.config['run']}: a file, and run is a folder; {meant}")
         from gantrain.test import test
 
         restore_sigint()
@@ -159,7 +166,7 @@ def _compare(arguments: list[str]) -> int:
     from gantrain.sweeps.compare import main as compare
 
     if not arguments or {"-h", "--help"}.intersection(arguments):
-        print(
+        console.out(
             "gantrain compare RUN... | FOLDER [out=FOLDER] [checkpoints_dir=checkpoints]: compares runs, or all those "
             "of a folder or sweep, on a page and in runs.csv and runs.json"
         )
@@ -217,7 +224,7 @@ def _complete(arguments: list[str]) -> int:
     if "query" not in " ".join(rest):
         return run_hydra("train", rest, lambda _: 0)
     if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
-        print(" ".join(command for command in COMMANDS if command.startswith(words[1] if len(words) > 1 else "")))
+        console.out(" ".join(command for command in COMMANDS if command.startswith(words[1] if len(words) > 1 else "")))
         return 0
     program, command, *typed = words
     if command not in ("train", "test"):

@@ -31,6 +31,7 @@ from gantrain.runtime.signals import restore_sigint
 from gantrain.sweeps.sweep import Sweep
 
 MAX_MESSAGE = 400  # Characters of a run's error message in the summary.
+MAX_RUNS = 10  # Runs with an error in the summary.
 
 
 def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> int:
@@ -67,7 +68,7 @@ def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> i
     status, interrupted = 0, False
     try:
         restore_sigint()  # An interrupted sweep still reports its runs.
-        status = run_hydra("train", [*demo_data(typed, flags), *folder, *arguments], job, sweep)
+        status = run_hydra("train", [*demo_data(typed, flags), *arguments, *folder], job, sweep)
         interrupted = status > 128
     except KeyboardInterrupt:
         interrupted = True
@@ -100,7 +101,7 @@ def plan(arguments: Sequence[str], flags: Sequence[str], typed: Sequence[str]) -
         # Each run has reported its error by itself.
         logging.getLogger("hydra_plugins.hydra_optuna_sweeper").setLevel(logging.CRITICAL)
     quoted = str(sweep.folder).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
-    return sweep, [] if given else [f"hydra.sweep.dir='{quoted}'"]
+    return sweep, [] if given and given[-1][:1] != "~" else [f"hydra.sweep.dir='{quoted}'"]
 
 
 def _runs_folder(flags: Sequence[str], fixed: Sequence[str]) -> Path:
@@ -138,9 +139,11 @@ def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     done = [record for record in records if record["status"] == "done"]
     reported = [record for record in records if record["status"] != "done" or record["message"]]
     yield f"{len(done)} of {len(records)} runs are done" + (":" if reported else "")
-    for record in reported:
+    for record in reported[:MAX_RUNS]:
         message = " ".join(record["message"].split())[:MAX_MESSAGE]
         yield f"  {record['run']} {record['status']}" + (f": {message}" if message else "")
+    if len(reported) > MAX_RUNS:
+        yield f"  ... and {len(reported) - MAX_RUNS} more (all on the page)"
     measured = [record for record in done if record["objective"] is not None]
     if measured:
         best = (max if measured[0]["mode"] == "max" else min)(measured, key=lambda record: record["objective"])

@@ -99,7 +99,8 @@ def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter]
         own = inspect.signature(constructor).parameters
         named = {name: p for name, p in own.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
         parameters = named | parameters
-        hints = typing.get_type_hints(constructor, include_extras=True) | hints
+        own_hints = typing.get_type_hints(constructor, include_extras=True)
+        hints = {name: own_hints[name] for name in named if name in own_hints} | hints  # Not that of ``**init: Any``.
         if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
             break
     parameters.pop("self", None)

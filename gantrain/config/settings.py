@@ -6,13 +6,14 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
-
-import torch
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from gantrain.config.naming import JOBS, SWEEPS, home_of
 from gantrain.config.schema import NonNegativeInt, PositiveInt, Range, UnitFloat
 from gantrain.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch  # Where it is needed, it is imported late, so that wrong values are refused without it.
 
 PositiveFloat: TypeAlias = Annotated[float, Range(above=0, at_most=1e12)]
 
@@ -62,11 +63,15 @@ class TrainerSettings:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of weights and images."""
+        import torch
+
         return torch.float64 if self.precision == "float64" else torch.float32
 
     @property
     def autocast(self) -> torch.dtype | None:
         """The dtype of autocast in the networks; None for no autocast."""
+        import torch
+
         return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.precision)
 
 
@@ -138,6 +143,8 @@ class RunSettings:
 
 def choose_device(accelerator: str, index: int = 0) -> torch.device:
     """The configured device; raises ``ConfigError`` if this machine has no such device."""
+    import torch
+
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     available = [name for name, is_present in present.items() if is_present]
     if accelerator == "auto":
@@ -154,6 +161,8 @@ def choose_device(accelerator: str, index: int = 0) -> torch.device:
 
 def count_processes(settings: TrainerSettings) -> int:
     """The number of processes that ``trainer.devices`` requests; raises ``ConfigError`` if there are fewer devices."""
+    import torch
+
     device = choose_device(settings.accelerator)
     gpus = torch.cuda.device_count() if device.type == "cuda" else 1
     count = gpus if settings.devices == "auto" else settings.devices
@@ -166,6 +175,8 @@ def count_processes(settings: TrainerSettings) -> int:
 
 def set_up_torch(settings: TrainerSettings, device: torch.device) -> None:
     """Set torch's global switches: TF32 and cuDNN's search on a GPU, or deterministic kernels."""
+    import torch
+
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # Deterministic matrix products need it.
     torch.use_deterministic_algorithms(settings.deterministic)
     # On a GPU, backward passes run in another thread, and gradients are summed by its count of graph nodes.

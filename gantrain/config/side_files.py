@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +16,7 @@ import yaml
 
 from gantrain.config.schema import checked
 from gantrain.errors import ConfigError
+from gantrain.runtime import console
 
 MEGABYTE = 1 << 20
 MAX_DEPTH = 30
@@ -35,7 +35,7 @@ def report_damage(path: Path, reason: object, *, remedy: str = "it is skipped") 
     line = str(ConfigError(f"{path} is damaged ({str(reason)[:200]}): {remedy}"))
     if (path.absolute(), line) not in _reported:
         _reported.add((path.absolute(), line))
-        print(f"warning: {line}", file=sys.stderr)
+        console.err(f"warning: {line}")
 
 
 def read_text(path: Path, *, limit: int = MEGABYTE) -> str | None:

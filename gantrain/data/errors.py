@@ -16,6 +16,7 @@ OnError: TypeAlias = Literal["raise", "skip"]
 # With more errors in a row, or a larger share of unreadable images, something else than single images is wrong.
 MAX_CONSECUTIVE_ERRORS = 100
 MAX_ERROR_RATIO = 0.1
+SHOWN = 10  # Warnings of one step.
 
 
 @contextmanager
@@ -94,7 +95,8 @@ class Faults:
         found = {reason for reasons in distributed.gather_object(list(self._found)) or () for reason in reasons}
         fresh = sorted(found - self._reported)
         self._reported.update(fresh)
-        return [f"warning: left out: {reason}" for reason in fresh]
+        more = [f"warning: left out: {len(fresh) - SHOWN} more images"] if len(fresh) > SHOWN else []
+        return [*(f"warning: left out: {reason}" for reason in fresh[:SHOWN]), *more]
 
     def summary(self) -> list[str]:
         """On rank 0, the last news and the total number; every rank must call it."""

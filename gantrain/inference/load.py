@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from gantrain.models.colorization import BareColorization
 from gantrain.models.translation import BareGenerator, Direction, Translator
 from gantrain.optim.ema import EMA
 from gantrain.registry import import_plugins, import_saved
+from gantrain.runtime import console
 from gantrain.training.build import build_model
 
 NetworkWeights: TypeAlias = Literal["auto", "average", "last"]
@@ -150,5 +150,5 @@ class ReadPolicy:
         """Print how many images were skipped, and return that as a fact for the page."""
         if not self.left_out:
             return {}
-        print(f"warning: unreadable images skipped: {len(self.left_out)}; one: {min(self.left_out)}", file=sys.stderr)
+        console.err(f"warning: unreadable images skipped: {len(self.left_out)}; one: {min(self.left_out)}")
         return {"skipped": f"{len(self.left_out)} unreadable images"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from gantrain.inference.image_folder import ImageFolder
 from gantrain.models.base import COLUMNS, LatentGAN
 from gantrain.report.images import grid, layout
 from gantrain.report.pages.results_page import Interpolation, Row
+from gantrain.runtime import console
 
 INTERPOLATIONS = 5  # Rows of the interpolation grid.
 BATCH_SIZE = 100
@@ -61,9 +61,8 @@ def _class_number(label: int | str, names: Sequence[str]) -> int:
         hint = nearest(str(label), names)
         raise ConfigError(f"labels=[{label}]: expected class numbers from 0 to {len(names) - 1}, or names; {hint}")
     if str(label) in names and names[label] != str(label):
-        print(
+        console.err(
             f"labels: {label} is the number of the class {names[label]}; '{label}' in quotation marks is a name",
-            file=sys.stderr,
         )
     return label
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 from torch import Tensor
-from tqdm import tqdm
 
 from gantrain.data.base import ImageDataset, ImageSpec
 from gantrain.data.settings import DataSettings
@@ -20,6 +18,7 @@ from gantrain.inference.load import ReadPolicy
 from gantrain.inference.similarity import l1_distance, psnr, ssim
 from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.report.pages.results_page import Row, results_page
+from gantrain.runtime import console
 
 # Label and unit of the mean of each per-image metric on the page.
 MEANS = {
@@ -61,7 +60,7 @@ def build_like_run(
             dataset = replace(data, dataset=keys | chosen).build(phase=phase, seed=seed)
             if all(dataset.spec.depth[key] == depths.get(key, depths.get(first)) for key in dataset.spec.ranges):
                 for key, values in chosen.items():
-                    print(f"data.{key}={values}, as in training", file=sys.stderr)
+                    console.err(f"data.{key}={values}, as in training")
                 return dataset
     return data.build(phase=phase, seed=seed)
 
@@ -114,7 +113,7 @@ def translate_all(
         images, batch_size, weights.device, weights.dtype, on_error=policy.on_error, left_out=policy.left_out
     )
     rows: list[Row] = []
-    with tqdm(total=total, desc=direction, unit="image", dynamic_ncols=True) as bar:
+    with console.bar(direction, total=total, unit="image", dynamic_ncols=True) as bar:
         for batch in batches:
             if "image" in batch and "image" not in translator.needs:
                 batch = {source if key == "image" else key: value for key, value in batch.items()}

@@ -13,6 +13,7 @@ from gantrain.config.renamed import RenamedMethod, rename_overrides
 from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, RepeatCount, UnitFloat
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.errors import ConfigError
+from gantrain.models.inputs import check_labels, check_latents
 from gantrain.models.losses import adversarial_loss, gradient_penalty, r1_penalty
 from gantrain.models.pool import ImagePool
 from gantrain.networks.common import full_precision, is_spectral
@@ -267,11 +268,18 @@ class LatentGAN(AdversarialGAN):
     @torch.no_grad()
     def sample(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] from (N, latent_size) and, for models that use them only, (N,) labels."""
+        check_latents(latent, self.latent_size, next(self.parameters()).dtype)
         if self.uses_labels and labels is None:
             raise ConfigError("this model needs labels: one class number per latent vector")
         if labels is not None and not self.uses_labels:
             raise ConfigError("this model generates images without labels")
+        if labels is not None:
+            check_labels(labels, len(latent), self.spec.num_classes)
         return self.generate(latent, labels)
+
+    def translate(self, image: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        """Refused: this model generates images from noise."""
+        raise ConfigError(f"{type(self).__name__} generates images from noise and translates none: use sample")
 
     def visuals(self, batch: Batch) -> dict[str, Tensor]:
         """A grid of samples, from the same noise throughout the run."""

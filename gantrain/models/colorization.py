@@ -54,6 +54,9 @@ class ColourResults(Translator):
 
     needs = frozenset({"image"})
 
+    def input_channels(self, direction: Direction) -> int | None:
+        return 1  # The lightness; ``results`` takes colour images.
+
     def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
         """The images of a batch in gray, colorized, and in colour."""
         a = lightness_and_colour(batch["image"])["a"]

@@ -13,6 +13,7 @@ from gantrain.config.renamed import RenamedMethod
 from gantrain.data.base import IMAGE_KEYS, Batch
 from gantrain.errors import ConfigError
 from gantrain.models.base import AdversarialGAN
+from gantrain.models.inputs import check_images
 from gantrain.networks.common import full_precision
 from gantrain.networks.per_image import as_in_training
 from gantrain.runtime.seeding import StepRandom, derive_seed
@@ -50,6 +51,8 @@ class Translator(nn.Module, ABC):
         if direction not in self.directions:
             raise ConfigError(f"direction={direction}: this model only translates {' and '.join(self.directions)}")
         generator = self.generator_of(direction)
+        dtype = next((parameter.dtype for parameter in generator.parameters()), None)
+        check_images(image, self.input_channels(direction), dtype)
         height, width = image.shape[-2:]
         multiple, smallest = _limits(generator)
         image = _reflected(image, *(-(-max(side, smallest) // multiple) * multiple for side in (height, width)))
@@ -60,6 +63,18 @@ class Translator(nn.Module, ABC):
             with as_in_training(generator, seeds), full_precision():
                 output = generator(image)
         return output[..., :height, :width]
+
+    def input_channels(self, direction: Direction) -> int | None:
+        """The number of channels that ``translate`` takes; None if unknown."""
+        return self.channels.get(direction[0])
+
+    def latents(self, count: int, *, seed: int) -> Tensor:
+        """Refused, as are samples: this model translates images."""
+        raise ConfigError(f"{type(self).__name__} translates images and has no latents or samples: use translate")
+
+    def sample(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Refused: see ``latents``."""
+        return self.latents(0, seed=0)
 
     def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
         """The images that a page shows of a translated batch: (N, C, H, W) in [-1, 1], named as in the authors' code.

@@ -9,6 +9,8 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.utils import disp_len
 
+from gantrain.errors import printable
+
 LONGEST_TITLE = 24  # Characters.
 NARROWEST_BAR = 10  # Characters, of the bar itself.
 # From wide to narrow; all but the first lack the fields, which are left out one by one before.
@@ -34,7 +36,7 @@ class ProgressBar(tqdm):  # type: ignore[misc]
 
     def __init__(self, title: str, *, total: int, initial: int, unit: str) -> None:
         super().__init__(
-            desc=short(title),
+            desc=short(printable(title)),
             total=total,
             initial=initial,
             unit=unit,

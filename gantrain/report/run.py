@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any, ParamSpec, TypeAlias
 
 from omegaconf import OmegaConf
 from torch import Tensor
-from tqdm import tqdm
 
 from gantrain.config.overrides import change_lines, flatten
 from gantrain.report.images import compose_grids, image_entries, image_entry, sample_images, save_with_layout
@@ -22,6 +20,7 @@ from gantrain.report.pages.page import ASSETS, read_status, remove_leftovers
 from gantrain.report.pages.training_page import TrainingPage
 from gantrain.report.progress_bar import ProgressBar
 from gantrain.report.stalls import DataStallMonitor, PauseMonitor
+from gantrain.runtime import console
 from gantrain.runtime.atomic import write_file
 from gantrain.runtime.run_lock import LostFolderError
 
@@ -195,8 +194,8 @@ class Report:
 
     def say(self, lines: Iterable[str]) -> None:
         """Print lines above the progress bar."""
-        for line in lines if self._active else ():
-            tqdm.write(line, file=sys.stderr)
+        if self._active:
+            console.above_bars(*lines)
 
     def images(self, step: int, visuals: dict[str, Tensor]) -> None:
         """Save the model's visuals at ``step``, (N, C, H, W) in [-1, 1] by name, and add them to the page."""

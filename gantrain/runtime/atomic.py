@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from gantrain.runtime import console
+
 if sys.platform != "win32":  # On Windows, nothing is locked, and leftovers are not removed.
     import fcntl
 
@@ -82,7 +84,7 @@ def file_lock(path: Path, message: str = "", *, wait: Callable[[], None] = lambd
         while not try_lock(file, exclusive=True):
             wait()
             if message:
-                print(message, file=sys.stderr)
+                console.err(message)
             message = ""
             time.sleep(POLL_SECONDS)
         try:

@@ -6,7 +6,6 @@ import atexit
 import itertools
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from gantrain.errors import ConfigError
+from gantrain.runtime import console
 from gantrain.runtime.signals import LAUNCHER, follow_launcher
 
 LOST = 3  # Exit status of a rank that ends because another one did.
@@ -143,7 +143,7 @@ def gather_object(item: Any) -> list[Any] | None:
 def print_rank_zero(message: str) -> None:
     """Print a line on stderr, on rank 0 only."""
     if rank() == 0:
-        print(message, file=sys.stderr)
+        console.err(message)
 
 
 def print_fatal_once(message: str) -> None:
@@ -154,4 +154,4 @@ def print_fatal_once(message: str) -> None:
         is_first = True
     if is_first:
         start = "\n" if rank() else ""  # Rank 0 may have an unfinished progress bar on the line.
-        print(f"{start}{message}", file=sys.stderr)
+        console.err(*f"{start}{message}".split("\n"))

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from gantrain.runtime import console
 from gantrain.runtime.distributed import LOST
 from gantrain.runtime.scratch import scratch_folder
 from gantrain.runtime.signals import HANG_UPS, LAUNCHER, SIGNALS, environment, signals_to
@@ -108,6 +109,6 @@ def _first_failure(failures: Mapping[int, ProcessFailure], remedy: str) -> int:
     if status < 0:
         cause = ", most likely because memory ran out" if -status == signal.SIGKILL else ""
         reason = f"rank {first} was killed by {signal.Signals(-status).name}{cause}"
-    start = "\n" if first == 0 else ""  # Rank 0 may have left an unfinished progress bar.
-    print(f"{start}gantrain: {reason}; {remedy} to resume from the newest checkpoint", file=sys.stderr)
+    before = [""] if first == 0 else []  # Rank 0 may have left an unfinished progress bar.
+    console.err(*before, f"gantrain: {reason}; {remedy} to resume from the newest checkpoint")
     return 128 - status if status < 0 else status

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from tqdm import tqdm
+from gantrain.runtime import console
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,7 +31,7 @@ def in_parallel(function: Callable[[T], R], items: Iterable[T], *, total: int, l
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
-        with tqdm(total=total, desc=label, unit="file", leave=False, disable=None) as bar:
+        with console.bar(label, total=total, unit="file", leave=False, disable=None) as bar:
             for item in items:
                 waiting.append(pool.submit(function, item))
                 if len(waiting) > 2 * threads:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from gantrain.errors import ConfigError
+from gantrain.runtime import console
 from gantrain.runtime.storage import explain
 
 if sys.platform != "win32":
@@ -141,10 +142,9 @@ class RunLock:
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise
-            print(
+            console.err(
                 f"warning: no file locks on this disk ({error.strerror}): make sure that no other process trains in "
                 f"{self.path.parent}",
-                file=sys.stderr,
             )
             return True
 

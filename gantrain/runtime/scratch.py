@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gantrain.runtime.atomic import remove_if_unused, try_lock
+from gantrain.runtime.signals import scratch_folders
 
 PREFIX = "gantrain-"
 LOCK = "in_use"  # The locked file in such a folder.
@@ -24,4 +25,8 @@ def scratch_folder() -> Iterator[Path]:
                 shutil.rmtree(lock.parent, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=PREFIX) as folder, (Path(folder) / LOCK).open("wb") as file:
         try_lock(file, exclusive=True)
-        yield Path(folder)
+        scratch_folders.append(Path(folder))
+        try:
+            yield Path(folder)
+        finally:
+            scratch_folders.remove(Path(folder))

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stderr, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO, cast
 
@@ -18,10 +19,12 @@ from typing import Any, TextIO, cast
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 HANG_UPS = [getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name)]
 # Environment variables.
-SCRATCH = "GANTRAIN_SCRATCH"  # A temporary folder of the process, to be deleted.
+SCRATCH = "GANTRAIN_SCRATCH"  # For Hydra: the folder of ``scratch_folder``.
 LAUNCHER = "GANTRAIN_LAUNCHER"  # In a rank: the id of the process that started it.
 SWEEP = "GANTRAIN_SWEEP"  # In a process that runs jobs of a sweep: its own id (ranks inherit it) and the sweep's.
 
+# Removed when Ctrl-C exits the process; not read from the environment, where a user could name their own folder.
+scratch_folders: list[Path] = []
 ORPHAN_POLL = 0.5  # Seconds.
 ORPHAN_SECONDS = 50.0  # In which a rank whose launcher is gone has to save.
 _launcher: str | None = None
@@ -116,8 +119,8 @@ def restore_sigint() -> None:
 
 def _exit(number: int, frame: FrameType | None) -> None:
     os.write(2, b"gantrain: interrupted during setup\n")
-    if SCRATCH in os.environ:
-        shutil.rmtree(os.environ[SCRATCH], ignore_errors=True)
+    for folder in scratch_folders:
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(128 + number)
 
 

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shlex
-import sys
 from collections.abc import Iterable, Sequence
 from itertools import compress
 from pathlib import Path
@@ -19,6 +18,7 @@ from gantrain.config.naming import JOBS, RUNS, SWEEPS
 from gantrain.errors import ConfigError, nearest
 from gantrain.report.pages.home_page import write_home
 from gantrain.report.pages.page import ASSETS
+from gantrain.runtime import console
 from gantrain.runtime.atomic import write_file
 from gantrain.sweeps.comparison_page import comparison_page
 from gantrain.sweeps.summary import Run, metrics, read_run
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ConfigError(f"out={out}: the folder contains other files; give another out=FOLDER")
         command = shlex.join(["gantrain", "compare", *arguments])
         page = compare(runs, out, title=f"{len(runs)} runs", command=command, home=home)
-    print(f"Page: {page}", file=sys.stderr)
+    console.err(f"Page: {page}")
     return 0
 
 

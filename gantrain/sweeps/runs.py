@@ -19,6 +19,7 @@ from gantrain.report.log import read_lines
 from gantrain.report.pages.home_page import run_folders, write_home
 from gantrain.report.pages.page import ASSETS, read_data, read_status, seconds_of
 from gantrain.report.pages.training_page import ABOUT, TrainingPage
+from gantrain.runtime import console
 from gantrain.runtime.atomic import write_file
 from gantrain.runtime.run_lock import is_locked
 from gantrain.sweeps.compare import compare_sweep
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str], *, ask: Callable[[str], str] = input) -> int:
         ConfigError: There is no such command or run, a run is being trained, or a name is taken.
     """
     if {"-h", "--help", "help"}.intersection(arguments):
-        print(USAGE, end="")
+        console.out(*USAGE.splitlines())
         return 0
     given = [word.partition("=")[2] for word in arguments if word.startswith("checkpoints_dir=")]
     home = Path(given[-1] if given else "checkpoints").expanduser()
@@ -79,9 +80,9 @@ def _list(home: Path) -> None:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
         rows.append((at, [when, state, step, duration(seconds_of(status)), os.path.relpath(folder, home)]))
     if not rows:
-        print(f"no runs in {home}")
+        console.out(f"no runs in {home}")
     for _, cells in sorted(rows):
-        print(f"{cells[0]}  {cells[1]:<8} {cells[2]:>14} {cells[3]:>12}  {ConfigError(cells[4])}")
+        console.out(f"{cells[0]}  {cells[1]:<8} {cells[2]:>14} {cells[3]:>12}  {ConfigError(cells[4])}")
 
 
 def duration(seconds: float) -> str:
@@ -118,7 +119,7 @@ def _remove(home: Path, folders: Sequence[Path], ask: Callable[[str], str]) -> i
     except EOFError:
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
-        print("\nnothing is removed; type y, or give --yes", file=sys.stderr)
+        console.err("", "nothing is removed; type y, or give --yes")
         return 1
     for folder in folders:
         records = _records_of(home, folder)
@@ -129,7 +130,7 @@ def _remove(home: Path, folders: Sequence[Path], ask: Callable[[str], str]) -> i
         for record in records:
             record.unlink()
         _refresh(home, records)
-        print(f"removed {ConfigError(str(folder))}")
+        console.out(f"removed {ConfigError(str(folder))}")
     return 0
 
 
@@ -148,7 +149,7 @@ def _rename(home: Path, folder: Path, name: str) -> None:
         write_file(path.with_name(f"{name}.json"), json.dumps(renamed, indent=1) + "\n")
     _write_page(home, target)
     _refresh(home, records)
-    print(f"renamed to {ConfigError(str(target))}; resume it with name={ConfigError(name)}")
+    console.out(f"renamed to {ConfigError(str(target))}; resume it with name={ConfigError(name)}")
 
 
 def _records_of(home: Path, folder: Path) -> dict[Path, Mapping[str, Any]]:
@@ -177,7 +178,7 @@ def _write_pages(home: Path, folders: Sequence[Path]) -> None:
         compare_sweep(sweep, home)
     if home.is_dir():
         write_home(home)
-    print(f"wrote the pages of {written} of {len(folders)} runs and of {len(sweeps)} sweeps")
+    console.out(f"wrote the pages of {written} of {len(folders)} runs and of {len(sweeps)} sweeps")
 
 
 def _write_page(home: Path, folder: Path) -> bool:

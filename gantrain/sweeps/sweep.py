@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import time
@@ -21,12 +20,13 @@ from gantrain.config.overrides import LENGTH, differences, flatten
 from gantrain.config.side_files import is_path, read_json, read_yaml, report_damage
 from gantrain.errors import ConfigError
 from gantrain.report.pages.page import Moment, read_status
-from gantrain.runtime import distributed
+from gantrain.runtime import console, distributed
 from gantrain.runtime.atomic import write_file
 from gantrain.runtime.gpus import claim_gpu
 from gantrain.runtime.signals import SWEEP, is_orphaned, signals_to
 from gantrain.training.objective import best_logged
 
+HYDRA_RECORD = "multirun.yaml"  # Written by Hydra into the folder of a sweep.
 RECORD = {  # What such a file contains.
     **dict.fromkeys(("run", "folder", "command", "message", "session"), str),
     "status": Literal["running", "done", "stopped", "crashed"],
@@ -60,7 +60,6 @@ class Sweep:
         self.keys: Sequence[str] = ()  # Those in which the runs differ, which are named first.
         self.waits = False  # Whether Ctrl-C waits until the worker processes have saved their runs.
         self._needs_metric = False
-        self._working_folder = Path.cwd()
         self._machine = socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")
         self._main_process = os.getpid()
         self._session = uuid.uuid4().hex
@@ -102,7 +101,6 @@ class Sweep:
         self.value = None
         self._needs_metric = judged
         if self.is_elsewhere:
-            os.chdir(self._working_folder)
             if self.waits:
                 os.environ[SWEEP] = f"{os.getpid()} {self._main_process}"
             if self._stop.exists() or is_orphaned():
@@ -175,7 +173,7 @@ class Sweep:
             self._write_record(run, overrides, status="crashed", message=message, exit=exit_status)
             if expected:  # The caller reports it.
                 raise
-            traceback.print_exc()  # The other runs continue.
+            console.err(*traceback.format_exc().splitlines())  # The other runs continue.
             return 1
         finally:
             if self.waits and self.is_elsewhere:  # Ctrl-C in an idle worker would end the whole pool.
@@ -224,7 +222,7 @@ class Sweep:
     def finalize(self, *, stopped: bool) -> list[dict[str, Any]]:
         """The records of the runs of this command; ``stopped`` is whether the command was interrupted.
 
-        The folder of a sweep without any run folder is removed.
+        The records of a sweep without any run folder are removed, and nothing else.
         """
         records = [record for record in read_jobs(self.folder) if record["session"] == self._session]
         for record in records:
@@ -232,11 +230,11 @@ class Sweep:
                 record |= {"status": "stopped", "exit": 130} if stopped else LOST
                 self._save(record)
         if not any((self.folder / record["folder"]).exists() for record in read_jobs(self.folder)):
-            if self.folder in self._missing:
-                shutil.rmtree(self.folder, ignore_errors=True)
-            for parent in self._missing:
+            for path in (*(self.folder / JOBS).glob("*.json"), self.folder / HYDRA_RECORD):
+                path.unlink(missing_ok=True)
+            for folder in (self.folder / JOBS, *self._missing):
                 with suppress(OSError):  # It is not empty.
-                    parent.rmdir()
+                    folder.rmdir()
         return records
 
 

@@ -1,106 +1,43 @@
-"""Sizes, parameters and memory of a run, measured by one step on a tiny batch that changes nothing."""
+"""Sizes, parameters and memory of a run, measured by trial steps that change nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-import torch
-from torch import Tensor, nn
-
-from gantrain.config.settings import TrainerSettings
-from gantrain.data.base import IMAGE_KEYS, Batch
-from gantrain.data.stream import BatchStream
-from gantrain.models.base import GAN
-from gantrain.optim.updates import Updates
-
-TRIAL_IMAGES = 2
-TRIAL_STEP = 10**6 + 1  # After every warm-up.
+from gantrain.data.base import IMAGE_KEYS
+from gantrain.models.base import network_sizes
+from gantrain.runtime import distributed
+from gantrain.runtime.memory import free_on
+from gantrain.training.build import Parts
+from gantrain.training.footprint import MOMENTS, gib, measure
 
 
-class _Trial(Updates):
-    """Updates without a backward pass, which measure the memory that one would need."""
-
-    def __init__(self, update: Updates) -> None:
-        super().__init__(
-            sides=update.sides, schedule=update.schedule, ema=None, draws=update.draws, monitor=update.monitor
-        )
-        self.saved: dict[int, int] = {}  # The bytes of each storage that a backward pass would need, by address.
-        self.peak = 0
-
-    def generator(self, loss: Tensor) -> None:
-        self.peak = max(self.peak, sum(self.saved.values()))
-        self.saved.clear()
-
-    discriminator = generator
-
-
-def describe(
-    model: GAN, update: Updates, stream: BatchStream, settings: TrainerSettings, *, missing: str | None = None
-) -> str:
-    """A table of networks (shapes, parameters), the memory of a step, and the steps per epoch.
+def describe(parts: Parts, *, missing: str | None) -> list[str]:
+    """The lines of a table of networks (shapes, parameters), the memory of a step, and the steps per epoch.
 
     ``missing`` is the folder of the data if it does not exist, so that the number of images is unknown.
     """
-    names = {module: name for name, module in model.named_modules()}
-    networks = [*model.generators(), *model.discriminators()]
-    shapes: dict[nn.Module, tuple[str, str]] = {}
-
-    def note(network: nn.Module, inputs: Any, output: Tensor) -> None:
-        given = [_shape(value) for value in inputs if isinstance(value, Tensor)]
-        shapes.setdefault(network, (", ".join(given), _shape(output)))
-
-    handles = [network.register_forward_hook(note) for network in networks]
-    trial, drawn = _Trial(update), 0
-    first = {key: value[:TRIAL_IMAGES] for key, value in next(stream).items()}
-
-    def batches() -> Iterator[Batch]:
-        nonlocal drawn
-        while True:
-            drawn += 1
-            yield first
-
-    parameters = {p.untyped_storage().data_ptr() for network in networks for p in network.parameters()}
-
-    def measure(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            trial.saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    trial.begin(TRIAL_STEP, 0.0)
-    with torch.autograd.graph.saved_tensors_hooks(measure, lambda tensor: tensor):
-        model.train_step(batches(), trial)
-    for handle in handles:
-        handle.remove()
-
-    weights = sum(p.numel() * p.element_size() for network in networks for p in network.parameters())
-    activations = trial.peak * stream.batch_size / TRIAL_IMAGES / update.draws.world_size
-    per_step = drawn * stream.batch_size
-    images = ", ".join(f"{key} {_shape(first[key])}" for key in IMAGE_KEYS if key in first)
-    count = f"{stream.size:,} in an epoch" if missing is None else f"as configured: there is no data in {missing} yet"
-    return "\n".join(
-        [
-            *_table({names[network]: network for network in networks}, shapes),
-            "",
-            f"images      {images}, {count}",
-            f"memory      about {4 * weights / 2**20:.0f} MiB for weights, gradients and optimizers, "
-            f"{activations / 2**20:.0f} MiB for the activations of a batch of {stream.batch_size}",
-            f"epoch       {'?' if missing else f'{stream.size / per_step:.1f}'} steps of {per_step} images",
-            "length      " + ", ".join(f"{key}={value}" for key, value in settings.length.items() if value is not None),
-        ]
-    )
-
-
-def _table(networks: Mapping[str, nn.Module], shapes: Mapping[nn.Module, tuple[str, str]]) -> list[str]:
-    """Lines with the shapes and the number of parameters of each network."""
+    footprint, stream, device = measure(parts), parts.stream, parts.context.device
     rows = [("network", "input", "output", "parameters")]
-    for name, network in networks.items():
-        count = sum(parameter.numel() for parameter in network.parameters())
-        rows.append((name, *shapes.get(network, ("not called", "")), f"{count:,}"))
+    for name, count in network_sizes(parts.model).items():
+        rows.append((name, *footprint.shapes.get(name, ("not called", "")), f"{count:,}"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
-
-def _shape(tensor: Tensor) -> str:
-    return "(N" + "".join(f", {side}" for side in tensor.shape[1:]) + ")"
+    ranks, here = distributed.world_size(), distributed.local_world_size()
+    per_step = footprint.batches * stream.batch_size
+    spec, length = parts.dataset.spec, parts.context.trainer.length
+    shapes = {key: ", ".join(["N", *map(str, spec.shape(key))]) for key in IMAGE_KEYS if key in spec.channels}
+    images = ", ".join(f"{key} ({shape})" for key, shape in shapes.items())
+    size = f"{stream.size:,} in an epoch" if missing is None else f"as configured: there is no data in {missing} yet"
+    free = free_on(device)
+    problem = footprint.problem(stream.batch_size, device, ranks=ranks, ranks_here=here)
+    return [
+        *table,
+        "",
+        f"images      {images}, {size}",
+        f"memory      about {gib((1 + MOMENTS) * footprint.weights)} for weights, gradients and optimizers, "
+        f"{gib(footprint.activations(stream.batch_size / ranks))} for the activations of a batch of {stream.batch_size}"
+        + (f"; {gib(free)} are free on {device}" if free is not None else ""),
+        f"epoch       {'?' if missing else f'{stream.size / per_step:.1f}'} steps of {per_step} images",
+        "length      " + ", ".join(f"{key}={value}" for key, value in length.items() if value is not None),
+        *([f"too large   {problem}"] if problem else []),
+    ]

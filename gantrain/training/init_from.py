@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from gantrain.config.overrides import split_override
 from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
 from gantrain.registry import MODELS
-from gantrain.runtime import distributed
+from gantrain.runtime import console, distributed
 
 SHARED = ("width", "norm", "dropout")  # Keys directly under `network`, for both networks.
 INITIALISATION = ("init", "init_gain")  # For networks that are not loaded from a file.
@@ -77,7 +76,7 @@ def load_networks(model: GAN, source: Path, config: dict[str, Any] | None = None
     if distributed.rank() == 0:
         path = source if len(files) == 1 else source.with_name(re.sub(r"(_net_).*", r"\1*.pth", source.name))
         networks_by_side = {file.side: _summary(file.config) for file in files.values()}
-        print(f"init_from: {', '.join(files)} of {path}: {'; '.join(networks_by_side.values())}", file=sys.stderr)
+        console.err(f"init_from: {', '.join(files)} of {path}: {'; '.join(networks_by_side.values())}")
     return ()
 
 

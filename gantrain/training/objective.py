@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from gantrain.errors import listed
 from gantrain.report.log import read_lines
 
 Kind: TypeAlias = Literal["losses", "metrics"]  # Means over steps, and metrics on held-out data.
@@ -70,7 +71,7 @@ class Objective:
         if self._has_warned or metric is None or metric in names or len(self._names) < len(get_args(Kind)):
             return []
         self._has_warned = True
-        logged = ", ".join(sorted(names)) or "nothing"
+        logged = listed(sorted(names)) or "nothing"
         return [f"warning: objective.metric={metric} is not logged, so there is no best.pt; logged: {logged}"]
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY, newest
+from PIL import Image
 from warm import Warm
 
 from gantrain.cli.main import main
@@ -81,6 +82,49 @@ def test_completion_is_installed_by_the_line_in_the_help(capsys) -> None:
     assert capsys.readouterr().out.strip().endswith("hydra_bash_completion gantrain")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["train", "--cfg", "job"],
+        ["test", "--help"],
+        ["list"],
+        ["data"],
+        ["data", "lmdb", "--help"],
+        ["data", "check", "data=digits", "quick=true"],
+        ["compare"],
+        ["train", *TINY, "dry_run=true"],
+    ],
+    ids=" ".join,
+)
+def test_a_closed_pipe_ends_the_command_silently_as_other_tools(arguments: list[str], monkeypatch, capfd) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        with pytest.raises(SystemExit) as ended:
+            sys.exit(main(arguments))
+    assert ended.value.code == 141  # As a shell reports a tool that SIGPIPE has ended.
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("words", ["--help", "train --info config", "list"])
+def test_head_ends_a_long_output(words: str) -> None:
+    line = f"{shlex.quote(sys.executable)} -m gantrain {words} | head -n 1; echo status ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert ended.stderr == ""
+    assert ended.stdout.splitlines()[-1] in ("status 141", "status 0")  # It may have written all before.
+
+
+def test_a_full_disk_is_reported_in_one_line(capsys, monkeypatch) -> None:
+    with Path("/dev/full").open("w") as full, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        assert main(["--help"]) == 1
+    assert re.fullmatch("gantrain: .*No space left on device.*\n", capsys.readouterr().err)
+
+
 def test_a_sweep_creates_a_folder_of_each_run_that_test_accepts() -> None:
     typed = [*TINY, "trainer.steps=2"]
     assert main(["train", "-m", *typed, "model=dcgan,wgan,cgan", "optimizer.lr=1e-4,2e-4"]) == 0
@@ -133,6 +177,25 @@ def test_an_experiment_with_other_choices_has_another_name() -> None:
 def test_a_refused_sweep_leaves_no_files() -> None:
     assert main(["train", "-m", "data=single", "data.root=nowhere,nothing"]) == 2
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["hydra.job.chdir=true", "hydra.run.dir=out"],
+        ["hydra.job.chdir=true", "hydra.run.dir='${oc.env:GANTRAIN_SCRATCH}'"],
+        ["hydra.run.dir=out", "hydra.output_subdir=x"],
+    ],
+)
+def test_paths_of_a_run_are_relative_to_where_it_was_typed(typed: list[str]) -> None:
+    Path("images").mkdir()
+    for number in range(4):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(f"images/{number}.png")
+    data = ["data=single", "data.root=images", "data.crop_size=16", "name=x", "checkpoints_dir=here/runs"]
+    assert main(["train", *TINY, "trainer.steps=1", *data, *typed]) == 0
+    assert Path("here/runs/x/step_1.pt").is_file()
+    assert main(["test", "run=here/runs/x", "num=4", "out=made", *typed]) == 0
+    assert Path("made/index.html").is_file()
 
 
 @pytest.mark.parametrize(

@@ -239,3 +239,13 @@ def test_a_run_may_resume_with_another_on_error() -> None:
 def test_other_values_of_on_error_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"^data\.on_error: .* 'raise', 'skip', got 'ignore'$"):
         stream(on_error="ignore")
+
+
+def test_of_many_new_errors_the_first_are_named_and_the_rest_counted() -> None:
+    faults = Faults(1000, counted=True)
+    faults.add([f"image {number:02}"] for number in range(25))
+    lines = faults.news()
+    assert lines[0] == "warning: left out: image 00"
+    assert lines[-1] == "warning: left out: 15 more images"
+    assert len(lines) == 11
+    assert faults.news() == []

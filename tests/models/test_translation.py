@@ -155,7 +155,7 @@ def test_images_are_padded_symmetrically_for_the_network_and_cropped_back(
 
 
 def test_a_network_without_size_attributes_gets_images_unpadded() -> None:
-    image = noise(1, 2, 5, 3)
+    image = noise(1, 3, 5, 3)
     assert torch.equal(bare(nn.Identity()).translate(image), image)
 
 

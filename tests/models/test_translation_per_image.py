@@ -76,8 +76,13 @@ def test_results_change_no_state_and_have_no_gradient(network_mode: str) -> None
     assert torch.equal(torch.get_rng_state(), numbers)
     assert_same_bits(dict(model.state_dict()), state)
     assert not any("forward" in vars(module) for module in model.modules())
+
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    [*model.generator_of("a_to_b").modules()][-1].register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError):
-        model.translate(noise(2, 5, 64, 64), "a_to_b", seeds=[1, 2] if network_mode == "train" else None)
+        model.translate(noise(2, 2, 64, 64), "a_to_b", seeds=[1, 2] if network_mode == "train" else None)
     assert not any("forward" in vars(module) for module in model.modules())
 
 

@@ -287,9 +287,11 @@ def interrupted_at(place: str) -> subprocess.CompletedProcess[str]:
 def test_ctrl_c_exits_during_imports_and_composition(place: str, monkeypatch) -> None:
     Path("scratch").mkdir()
     monkeypatch.setenv("TMPDIR", str(Path("scratch").absolute()))
+    Path("own").mkdir()
+    monkeypatch.setenv("GANTRAIN_SCRATCH", str(Path("own").absolute()))  # A folder that is not gantrain's to delete.
     ended = interrupted_at(place)
     assert (ended.returncode, ended.stderr) == (130, "gantrain: interrupted during setup\n")
-    assert [path.name for path in Path().rglob("*")] == ["scratch"]
+    assert sorted(path.name for path in Path().rglob("*")) == ["own", "scratch"]
 
 
 # ---- the end of a launcher

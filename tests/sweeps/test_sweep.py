@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from conftest import newest, run_folder
+from conftest import TINY, newest, run_folder
+from needs import needs
 from pages import data_of
 from sweep_records import SHORT, jobs
 
@@ -177,6 +178,48 @@ def test_the_folder_of_a_sweep_can_be_set() -> None:
     assert main(["train", "-m", *SHORT, "seed=1,2", "hydra.sweep.dir='my sweep'"]) == 0
     assert Path("my sweep/index.html").exists()
     assert not Path("checkpoints/sweeps").exists()
+
+
+FOLDERS = [
+    ["hydra.job.chdir=true"],
+    ["hydra.job.chdir=true", "hydra.sweep.subdir='${hydra:job.num}'"],
+    ["hydra.job.chdir=true", "hydra.sweep.dir=out", "hydra.output_subdir=.hydra"],
+    ["hydra.run.dir=out", "hydra.output_subdir=checkpoints"],
+    ["hydra.sweep.dir=out", "checkpoints_dir=out/runs"],
+    ["hydra.sweep.dir=out", "checkpoints_dir=out/one,out/other"],
+    ["hydra.sweep.dir=out", "checkpoints_dir='${hydra:runtime.output_dir}/runs'"],
+]
+
+
+def check_that_runs_are_where_records_say(count: int) -> None:
+    records = list(Path().rglob("jobs/*.json"))
+    assert len(records) == count
+    for path in records:
+        record = json.loads(path.read_text())
+        assert record["status"] == "done"
+        assert (path.parent.parent / record["folder"] / "step_1.pt").is_file(), record
+
+
+@pytest.mark.parametrize("typed", FOLDERS, ids=" ".join)
+def test_nothing_that_was_trained_is_deleted(typed: list[str]) -> None:
+    values = ["seed=0", "name='x_${now:%f}'"] if "," in " ".join(typed) else ["seed=0,1"]
+    assert main(["train", "-m", *TINY, "trainer.steps=1", *values, *typed]) == 0
+    check_that_runs_are_where_records_say(2)
+
+
+@pytest.mark.parametrize("typed", [[], ["hydra.job.chdir=true"]], ids=["defaults", "chdir"])
+def test_nothing_that_worker_processes_trained_is_deleted(typed: list[str], warm_python: None) -> None:
+    needs("hydra_plugins.hydra_joblib_launcher")
+    chosen = ["hydra.sweep.dir=out", "checkpoints_dir=out/one,out/other", "name='x_${now:%f}'", *typed]
+    assert main(["train", "-m", "launcher=joblib", *TINY, "trainer.steps=1", *chosen]) == 0
+    check_that_runs_are_where_records_say(2)
+
+
+@pytest.mark.parametrize("key", ["checkpoints_dir", "init_from"])
+def test_a_folder_that_is_about_to_be_deleted_is_refused(key: str, capsys) -> None:
+    assert main(["train", "-m", *SHORT, "seed=0", f"{key}='${{oc.env:GANTRAIN_SCRATCH}}/x'"]) == 2
+    assert f"{key}=" in (message := capsys.readouterr().err)
+    assert "folder of your own" in message
 
 
 def test_runs_live_in_the_folder_of_the_sweep_and_are_found(capsys) -> None:

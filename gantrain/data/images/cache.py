@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,7 +21,7 @@ import torch
 from gantrain.config.schema import Range
 from gantrain.data.images.store import DecodeJob, FileStore, ImageCache, ImageStore, Pixels, write_images
 from gantrain.errors import ConfigError
-from gantrain.runtime import distributed
+from gantrain.runtime import console, distributed
 from gantrain.runtime.atomic import cache_dir, file_lock, remove_if_unused
 from gantrain.runtime.memory import free_memory
 from gantrain.runtime.parallel import in_parallel
@@ -69,7 +68,7 @@ class Cache(ImageCache):
         if self.cache == "disk":
             raise ConfigError(f"data.cache=disk: {reason}")
         if distributed.rank() == 0:
-            print(f"warning: data.cache=auto: not used, as {reason}", file=sys.stderr)
+            console.err(f"warning: data.cache=auto: not used, as {reason}")
         return None
 
     def _in_memory(self, job: DecodeJob) -> ImageStore:

@@ -14,10 +14,10 @@ from typing import IO, Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
-from tqdm import tqdm
 
 from gantrain.data.images.sources import state_of
 from gantrain.errors import ConfigError
+from gantrain.runtime import console
 from gantrain.runtime.atomic import cache_dir
 from gantrain.runtime.lmdb_pages import DamagedError, read_header, verified_keys
 from gantrain.runtime.mapped_file import MappedFile, write_mapped_file
@@ -253,7 +253,7 @@ def _build(database: Database, state: State, path: Path) -> None:
     digest = hashlib.blake2b(digest_size=8)
     with (
         write_mapped_file(path, KIND) as file,
-        tqdm(total=state.entries, desc=f"keys of {database.path.name}", leave=False, disable=None) as bar,
+        console.bar(f"keys of {database.path.name}", total=state.entries, leave=False, disable=None) as bar,
     ):
         keys = database.keys()
         while batch := list(itertools.islice(keys, KEYS_AT_ONCE)):

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from gantrain.data.images.formats import EXTENSIONS
 from gantrain.data.sets.tar_samples import LABEL, Sample, Shard, samples
 from gantrain.errors import ConfigError
+from gantrain.runtime import console
 from gantrain.runtime.atomic import cache_dir, file_lock
 from gantrain.runtime.mapped_file import MappedFile, write_mapped_file
 
@@ -143,7 +143,7 @@ def _numbered(shards: Sequence[Shard], unread: Counter[str]) -> Iterator[tuple[i
         unread[kind if known else "others"] += 1
 
     total = sum(shard.size for shard in shards)
-    with tqdm(total=total, desc="index of shards", unit="B", unit_scale=True, leave=False, disable=None) as bar:
+    with console.bar("index of shards", total=total, unit="B", unit_scale=True, leave=False, disable=None) as bar:
         before = 0
         for number, shard in enumerate(shards):
             for sample in samples(shard, ignore):

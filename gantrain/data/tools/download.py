@@ -20,14 +20,13 @@ from pathlib import Path, PureWindowsPath
 from tempfile import TemporaryDirectory
 from typing import IO, cast
 
-from tqdm import tqdm
-
 from gantrain.config.side_files import read_text
 from gantrain.data.images.finding import contents, images_under
 from gantrain.data.sets.catalog import BY_REQUEST, NAMES, PAIRED_NAMES
 from gantrain.data.sets.lmdb_index import open_database
 from gantrain.data.sets.tar_samples import HeaderReader
 from gantrain.errors import ConfigError, nearest, reason_of
+from gantrain.runtime import console
 from gantrain.runtime.directories import resumable_dir
 
 TIMEOUT = 30  # The maximum number of seconds without data.
@@ -61,7 +60,7 @@ def download(name: str, root: Path = Path("datasets")) -> None:
 def _download_archive(address: str, target: Path, check: Callable[[Path, str], str]) -> None:
     """Download one archive; ``check`` returns a summary of the unpacked folder, or raises an error."""
     if target.exists():
-        print(f"{target} already exists")
+        console.out(f"{target} already exists")
         return
     with resumable_dir(target, (), f"{address}\n") as scratch, TemporaryDirectory(dir=scratch) as unpacked:
         fetched, whole = scratch / "fetched", scratch / "whole"
@@ -75,7 +74,7 @@ def _download_archive(address: str, target: Path, check: Callable[[Path, str], s
         shutil.rmtree(whole)
         folder.replace(whole)
         shutil.rmtree(fetched)
-    print(f"{target}: {found}")
+    console.out(f"{target}: {found}")
 
 
 def _fetch(address: str, folder: Path, *, label: str) -> Path:
@@ -96,7 +95,7 @@ def _fetch(address: str, folder: Path, *, label: str) -> Path:
     with (
         response,
         archive.open("ab" if start else "wb") as file,
-        tqdm(total=total, initial=start, desc=label, unit="B", unit_scale=True, leave=False, disable=None) as bar,
+        console.bar(label, total=total, initial=start, unit="B", unit_scale=True, leave=False, disable=None) as bar,
     ):
         if not start:
             tags = (response.headers.get(name, "") for name in ("ETag", "Last-Modified"))

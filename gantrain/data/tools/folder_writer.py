@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from gantrain.data.sets.layout import differ_in_suffix, images_in, stems_of
+from gantrain.runtime import console
 from gantrain.runtime.directories import is_complete, resumable_dir
 from gantrain.runtime.parallel import in_parallel
 
@@ -64,14 +65,14 @@ def write_folder(
         for path in folder.rglob("*"):
             if path not in complete and not path.is_dir():  # Its source has been removed since the interruption.
                 path.unlink()
-    print(f"{out}: {len(complete):,} images")
+    console.out(f"{out}: {len(complete):,} images")
 
 
 def already_written(out: Path, *, inputs: Sequence[Path], options: Mapping[str, object]) -> bool:
     """Whether a killed call of ``write_folder`` had completed ``out``; if so, print that."""
     if not is_complete(out, _signature(inputs, options)):
         return False
-    print(f"{out} is complete")
+    console.out(f"{out} is complete")
     return True
 
 

@@ -14,8 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from urllib.parse import quote
 
-from tqdm import tqdm
-
 from gantrain.config.schema import Fraction
 from gantrain.data.base import drawn
 from gantrain.data.images import tiff
@@ -29,6 +27,7 @@ from gantrain.data.sets.lsun import LmdbSource, class_ranges, open_source
 from gantrain.data.sets.single import classes_in
 from gantrain.data.tools.folder_writer import changed
 from gantrain.errors import ConfigError
+from gantrain.runtime import console
 from gantrain.runtime.directories import resumable_dir
 from gantrain.runtime.parallel import in_parallel
 
@@ -68,7 +67,7 @@ def write_lmdb(folder: Path, out: Path) -> None:
         fill(scratch / "whole", files, label=out.name)
         (scratch / "whole" / SIGNATURE).write_bytes(os.fsencode(signature))
     classes = len(classes_in(folder, paths))
-    print(f"{out}: {len(files):,} images" + (f" in {classes} classes" if classes else ""))
+    console.out(f"{out}: {len(files):,} images" + (f" in {classes} classes" if classes else ""))
 
 
 def _is_complete(out: Path, signature: str) -> bool:
@@ -76,7 +75,7 @@ def _is_complete(out: Path, signature: str) -> bool:
     note = out / SIGNATURE
     if not note.is_file() or note.read_bytes() != os.fsencode(signature):
         return False
-    print(f"{out} already exists")
+    console.out(f"{out} already exists")
     return True
 
 
@@ -101,7 +100,7 @@ def fill(database: Path, files: Mapping[bytes, Path], *, label: str) -> None:
         deque(open_database(database).keys(), maxlen=0)  # A damaged page would end the process.
     size = map_size(path.stat().st_size for path in files.values())
     keys = iter(sorted(files))
-    bar = tqdm(total=len(files), desc=label, leave=False, disable=None)
+    bar = console.bar(label, total=len(files), leave=False, disable=None)
     with open_for_writing(database, size) as environment, bar:
         pending = True
         while pending:  # After an interruption, only the last transaction is repeated.
@@ -167,7 +166,7 @@ def export(
             rows.writerow(HEADER if classes else HEADER[:1])
             rows.writerows(zip(names, classes, strict=True) if classes else ([name] for name in names))
         (folder / SIGNATURE).write_bytes(os.fsencode(signature))
-    print(f"{out}: {len(indices):,} images")
+    console.out(f"{out}: {len(indices):,} images")
 
 
 def _files(source: LmdbSource, indices: Iterable[int], layout: str) -> Iterator[tuple[int, str, bytes]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 from gantrain.config.side_files import is_path, read_text
 from gantrain.errors import ConfigError
 from gantrain.report.pages.page import PAGE, quoted
+from gantrain.runtime import console
 from gantrain.runtime.atomic import write_file
 from gantrain.runtime.storage import storage_errors
 
@@ -46,7 +46,7 @@ def staging_folder(folder: Path, *, command: str) -> Iterator[Path]:
         written = sorted(name for name in written if name not in (PAGE, RECORD)) + [PAGE]
         earlier_command, earlier = _read_record(target)
         if earlier_command not in (None, line):
-            print(f"replacing the results of: {str(earlier_command).removeprefix('# ')}", file=sys.stderr)
+            console.err(f"replacing the results of: {str(earlier_command).removeprefix('# ')}")
         _write_record(target, line, sorted({*earlier, *written}))  # If killed from here on, the next call cleans up.
         _remove(target, earlier)
         for name in written:

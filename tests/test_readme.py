@@ -1,0 +1,89 @@
+"""Every command of the README, word for word: those that need no network run, the others are refused in one line."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from needs import is_installed
+from PIL import Image
+
+from gantrain.cli.main import main
+
+ROOT = Path(__file__).parent.parent
+# What a command may need that is not here: the network, a GPU, other files, or a package.
+ABSENT = (
+    *("cifar10", "horse2zebra", "lsun", "experiment=", "trainer=gpu", "init_from=", "weights=", "download", "conf "),
+    *("trainer.devices=", "shards", "FOLDER", "logger=", "launcher="),
+)
+SHORT = ["trainer.steps=1", "data.batch_size=2", "data.num_workers=0", "network.width=4"]
+
+
+def commands() -> list[str]:
+    """The commands in code blocks, and those in the text that are complete."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [part.strip() for block in blocks for line in block.splitlines() for part in line.split("&&")]
+    rest = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    lines += [" ".join(words.split()) for words in re.findall(r"(?<!`)`(gantrain [^`]+)`", rest)]
+    lines = [re.sub(r"\s+#.*", "", line) for line in lines]
+    typed = [line.removeprefix("srun ") for line in lines if line.removeprefix("srun ").startswith("gantrain ")]
+    return list(dict.fromkeys(line for line in typed if "..." not in line))
+
+
+def arguments(line: str) -> list[str]:
+    return shlex.split(line)[1:]
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home and a working folder with the images that the README speaks of, and no network."""
+    for folder in ("images/cats", "images/dogs", "two_folders/trainA", "two_folders/trainB", "pairs/train"):
+        path = Path("home", folder)
+        path.mkdir(parents=True)
+        for number in range(4):
+            size = (128, 64) if folder.startswith("pairs") else (64, 64)
+            Image.new("RGB", size, (60 * number, 0, 0)).save(path / f"{number}.png")
+    monkeypatch.setenv("HOME", str(Path("home").absolute()))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def prepare(line: str, trained) -> None:
+    """The runs that a command reads."""
+    for name, model in (("dcgan_digits", "dcgan"), ("cgan_digits", "cgan")):
+        if f"checkpoints/{name}" in line and line.startswith("gantrain test"):
+            trained(model).rename(f"checkpoints/{name}")
+
+
+@pytest.mark.parametrize("line", commands())
+@pytest.mark.usefixtures("place", "warm_python")
+def test_a_command_runs_or_is_refused_in_one_line(line: str, trained, capsys) -> None:
+    prepare(line, trained)
+    typed = arguments(line)
+    if typed[0] == "train":
+        typed += [*SHORT, *(["seed=0"] if "range(3)" in line else [])]
+    if "sweeper=optuna" in typed:
+        typed.append("hydra.sweeper.n_trials=1")
+        if not is_installed("hydra_plugins.hydra_optuna_sweeper"):
+            pytest.skip("optuna is not installed")
+    if typed[0] == "test" and "dcgan_digits" in line:
+        typed.append("num=4")
+    capsys.readouterr()
+    status = main(typed)
+    shown = capsys.readouterr()
+    needed = (typed[0] == "test" and "_digits" not in line) or line.startswith(("gantrain compare", "gantrain data p"))
+    if any(word in line for word in ABSENT) or needed:
+        assert status in (0, 1, 2)
+        assert status == 0 or re.fullmatch(r"gantrain: [^\n]+\n", shown.err.splitlines(keepends=True)[-1]), shown.err
+        assert "Traceback" not in shown.err
+    else:
+        assert status == 0, shown.err
+
+
+def test_the_commands_are_found() -> None:
+    assert len(commands()) > 30
