@@ -17,6 +17,9 @@ def state_at(step: int) -> dict[str, Any]:
     return {
         "step": step,
         "position": 3 * step,
+        "origin": {"number": 0, "images": 0, "epochs": 0.0},
+        "plan": {"unit": "step", "start": 0, "end": 9, "last": 0.0},
+        "segments": [{"step": 0, "command": "gantrain train seed=1", "changes": {}}],
         "rollbacks": 0,
         "images": 7,
         "fingerprint": "f",

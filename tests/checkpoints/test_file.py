@@ -17,12 +17,13 @@ from conftest import assert_same_bits
 from gantrain.checkpoints import file as checkpoint_file
 from gantrain.checkpoints.file import MARK, CorruptCheckpointError
 from gantrain.checkpoints.store import Checkpoints
+from gantrain.checkpoints.upgrades import FORMAT
 from gantrain.errors import ConfigError
 
 
 def test_a_checkpoint_is_read_as_it_was_written(run_folder: Path) -> None:
     checkpoint_file.write(state_at(4), run_folder / "step_4.pt")
-    assert_same_bits(checkpoint_file.read(run_folder / "step_4.pt"), {"format": 3, **state_at(4)})
+    assert_same_bits(checkpoint_file.read(run_folder / "step_4.pt"), {"format": FORMAT, **state_at(4)})
     assert [path.name for path in run_folder.iterdir()] == ["step_4.pt"]
     # torch.load can read it too.
     assert torch.load(run_folder / "step_4.pt", weights_only=True)["step"] == 4
@@ -96,13 +97,13 @@ class Evil:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"format": 3, "evil": Evil()}, "contains pickled code, which is never run"),
+        ({"format": FORMAT, "evil": Evil()}, "contains pickled code, which is never run"),
         ([1, 2], "is not a checkpoint of gantrain"),
         ({"weight": torch.ones(2)}, "is not a checkpoint of gantrain"),
         ({"format": "3"}, "is not a checkpoint of gantrain"),
         ({"format": 1}, "is not a checkpoint of gantrain"),
         ({"format": 2, "config": 5}, "is not a checkpoint of gantrain"),
-        ({"format": 4}, r"newer gantrain \(format 4, this one reads 3\): upgrade gantrain"),
+        ({"format": FORMAT + 1}, rf"newer gantrain \(format {FORMAT + 1}, this one reads {FORMAT}\): upgrade gantrain"),
     ],
 )
 def test_a_foreign_file_is_refused_and_not_skipped(run_folder: Path, write: Any, content: Any, message: str) -> None:
@@ -117,7 +118,7 @@ def test_a_foreign_file_is_refused_and_not_skipped(run_folder: Path, write: Any,
 
 @pytest.mark.parametrize("key", state_at(1))
 def test_a_valid_file_that_lacks_a_key_is_refused(run_folder: Path, key: str) -> None:
-    state = {"format": 3, **state_at(1)}
+    state = {"format": FORMAT, **state_at(1)}
     with_checksum(state, run_folder / "step_1.pt")
     assert checkpoint_file.read(run_folder / "step_1.pt")["step"] == 1
     del state[key]

@@ -15,6 +15,7 @@ from conftest import TINY, assert_same_bits
 
 from gantrain.checkpoints import file as checkpoint_file
 from gantrain.checkpoints.store import Checkpoints, clone_to_cpu
+from gantrain.checkpoints.upgrades import FORMAT
 from gantrain.cli.main import main
 from gantrain.errors import ConfigError
 from gantrain.report import Report
@@ -53,7 +54,7 @@ def test_a_state_may_change_while_it_is_written(run_folder: Path, monkeypatch) -
     state["overrides"].append("more")
     go.set()
     checkpoints.wait()
-    assert_same_bits(checkpoints.load(), {"format": 3, **state_at(1)})
+    assert_same_bits(checkpoints.load(), {"format": FORMAT, **state_at(1)})
 
 
 def test_a_copy_shares_no_memory_and_is_no_larger_than_necessary() -> None:
