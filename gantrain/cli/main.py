@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         fail("interrupted" + ("; the same command resumes from the newest checkpoint, if there is one" * resumes))
         return 130
     if command in COMMANDS:
-        refresh_home(arguments[1:])
+        with report_errors():
+            refresh_home(arguments[1:])
     return outcome.status
 
 
