@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from gantrain.cli.guesses import guess
+from gantrain.config.guesses import guess
 from gantrain.errors import ConfigError, nearest
 from gantrain.runtime.signals import environment
 

@@ -23,10 +23,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gantrain.cli.arguments import config_flags
 from gantrain.cli.config_files import only_safe_files, refuse_shadowed
-from gantrain.cli.early import check_values
-from gantrain.cli.guesses import group_options, typed_choice
 from gantrain.cli.hydra_errors import in_one_line
 from gantrain.cli.shared_keys import DEFAULTS, add_shared_resolver, refuse_unread, unread
+from gantrain.config.early import check_values
+from gantrain.config.guesses import group_options, typed_choice
 from gantrain.config.naming import name_of_run
 from gantrain.config.overrides import LENGTH, split_override
 from gantrain.errors import ConfigError
@@ -189,7 +189,7 @@ def complete(composed: Composed) -> dict[str, Any]:
     typed = {split_override(override)[0] for override in composed.overrides}
     if typed.intersection(LENGTH):  # It replaces the length in the file of the data set, in any unit.
         config["trainer"] |= {key.split(".")[1]: None for key in LENGTH if key not in typed}
-    check_values(config)
+    check_values(config, also={"data": "gantrain.data.stream.BatchStream"})
     from gantrain.training.init_from import adopt_architecture  # It imports torch.
 
     return adopt_architecture(config, composed.overrides)

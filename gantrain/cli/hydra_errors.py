@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from gantrain.cli.guesses import group_options, guess, guess_word, needs_data
+from gantrain.config.guesses import group_options, guess, guess_word, needs_data
 from gantrain.config.overrides import flatten
 from gantrain.errors import nearest
 

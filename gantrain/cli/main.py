@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from gantrain import __version__
 from gantrain.cli.arguments import config_flags, is_sweep, process, refuse_sweep_keys, split
 from gantrain.cli.errors import fail, report_errors
-from gantrain.cli.guesses import guess_path
 from gantrain.cli.home import refresh_home
+from gantrain.config.guesses import guess_path
 from gantrain.errors import ConfigError, nearest
 from gantrain.runtime import console
 from gantrain.runtime.signals import exit_on_sigint, restore_sigint
@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         fail("interrupted" + ("; the same command resumes from the newest checkpoint, if there is one" * resumes))
         return 130
     if command in COMMANDS:
-        refresh_home(arguments[1:])
+        with report_errors():
+            refresh_home(arguments[1:])
     return outcome.status
 
 

@@ -185,7 +185,7 @@ def test_max_minutes_saves_and_exits_with_status_0(capsys) -> None:
 def test_a_sweep_ends_with_the_interrupted_run(step: int, during) -> None:
     during(step, send("SIGTERM"))
     assert main(["train", "-m", *TINY, "trainer.steps=3", "seed=1,2"]) == 143
-    assert len(list(Path("checkpoints").glob("*/index.html"))) == 1
+    assert len(list(Path("checkpoints/sweeps").glob("*/*/step_*.pt"))) == 1
 
 
 @pytest.mark.parametrize("restarts", [0, 1])

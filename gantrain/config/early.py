@@ -33,8 +33,12 @@ REGISTRIES = {
 }
 
 
-def check_values(config: Mapping[str, Any]) -> None:
+def check_values(config: Mapping[str, Any], *, also: Mapping[str, str]) -> None:
     """Refuse values of a composed configuration by their annotations.
+
+    Args:
+        config: All of it.
+        also: Further classes that read the keys of a group, by the group: ``module.Class``.
 
     Raises:
         ConfigError: The first that does not fit.
@@ -48,8 +52,9 @@ def check_values(config: Mapping[str, Any]) -> None:
         if not isinstance(values, Mapping):
             continue  # It is refused later.
         annotations = annotations_of(key, str(values.get(choose_by)))
-        if key == "data":
-            annotations = _Module.of("gantrain.data.stream").annotations("BatchStream") | annotations
+        if key in also:
+            module, _, name = also[key].rpartition(".")
+            annotations = _Module.of(module).annotations(name) | annotations
         for name, value in values.items():
             if name in annotations:
                 checked(value, annotations[name], f"{key}.{name}")

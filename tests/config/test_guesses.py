@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gantrain.cli.guesses import TEST, TRAIN
 from gantrain.cli.hydra_errors import _known_keys
 from gantrain.cli.main import main
+from gantrain.config.guesses import TEST, TRAIN
 
 TYPED = [
     ("train --lr 1e-4", "type optimizer.lr="),

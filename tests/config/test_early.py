@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import gantrain.training.build  # noqa: F401 - registers every class
-from gantrain.cli.early import GROUPS, annotations_of
 from gantrain.config import schema
+from gantrain.config.early import GROUPS, annotations_of
 from gantrain.registry import REGISTRIES as ALL
 
 MISTAKES = [
