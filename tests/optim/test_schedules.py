@@ -170,18 +170,18 @@ def test_a_plateau_lowers_the_rates_of_the_optimizers() -> None:
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"name": "linear", "start": 1.0}, r"schedule\.start\b.* at least 0 and below 1, got 1\.0$"),
-        ({"name": "linear", "start": -0.1}, r"schedule\.start\b.* at least 0 and below 1, got -0\.1$"),
+        ({"name": "linear", "extend": False, "start": 1.0}, r"schedule\.start\b.* at least 0 and below 1, got 1\.0$"),
+        ({"name": "linear", "extend": False, "start": -0.1}, r"schedule\.start\b.* at least 0 and below 1, got -0\.1$"),
         (
-            {"name": "step", "milestones": [0.5, 30], "gamma": 0.1},
+            {"name": "step", "extend": False, "milestones": [0.5, 30], "gamma": 0.1},
             r"schedule\.milestones\b.*above 0 and below 1.*, got \[0\.5, 30\]",
         ),
         (
-            {"name": "step", "milestones": [0], "gamma": 0.1},
+            {"name": "step", "extend": False, "milestones": [0], "gamma": 0.1},
             r"schedule\.milestones\b.*above 0 and below 1.*, got \[0\]",
         ),
-        ({"name": "cosine", "final": 1.5}, r"schedule\.final\b.* at least 0 and at most 1, got 1\.5$"),
-        ({"name": "cosine", "final": -1}, r"schedule\.final\b.* at least 0 and at most 1, got -1$"),
+        ({"name": "cosine", "extend": False, "final": 1.5}, r"schedule\.final\b.* at least 0 and at most 1, got 1\.5$"),
+        ({"name": "cosine", "extend": False, "final": -1}, r"schedule\.final\b.* at least 0 and at most 1, got -1$"),
         (
             {"name": "plateau", **PLATEAU, "interval": 0},
             r"schedule\.interval\b.* at least 1, got 0$",
