@@ -162,7 +162,7 @@ def test_every_translation_experiment_has_the_settings_of_its_paper(experiment: 
         assert (model["lambda_a"], model["lambda_b"], model["pool_size"]) == (10, 10, 50)
         assert (model["loss"], config["network"]["norm"]) == ("least_squares", "instance")
         assert config["network"]["generator"]["blocks"] == (9 if data["crop_size"] == 256 else 6)
-        assert config["schedule"] == {"name": "linear", "start": 0.5}
+        assert config["schedule"] == {"name": "linear", "start": 0.5, "extend": False}
     else:
         assert model["lambda_l1"] == 100
         assert (model["loss"], config["network"]["norm"]) == ("logistic", "batch")
@@ -192,7 +192,7 @@ def test_a_reference_differs_from_the_paper_only_as_in_its_header(experiment: st
     changed = {key: value for key, value in changed.items() if not key.startswith("choices.")}
     if experiment.startswith("pix2pix"):
         assert choices == {"choices.schedule"}
-        assert changed == {"schedule.name": "linear", "schedule.start": 0.5}
+        assert changed == {"schedule.name": "linear", "schedule.start": 0.5, "schedule.extend": False}
     else:
         assert choices == set()
         assert changed == {"model.lambda_identity": 0.5}

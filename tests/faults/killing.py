@@ -104,7 +104,7 @@ def differences(killed: Path, alone: Path) -> list[str]:
     for name in sorted(names[0] & names[1]):
         here, there = killed / name, alone / name
         if name.endswith(".pt"):
-            states = [torch.load(path, weights_only=True) for path in (here, there)]
+            states = [{**torch.load(path, weights_only=True), "working_folder": None} for path in (here, there)]
             found += [f"{name}: {place}" for place in unequal(*states)]
         elif name.endswith("speed.jsonl"):
             steps = [[json.loads(line)["step"] for line in path.read_text().splitlines()] for path in (here, there)]

@@ -15,6 +15,7 @@ from conftest import assert_same_bits
 from gantrain.checkpoints import file as checkpoint_file
 from gantrain.checkpoints.file import DIGEST_BYTES, MARK, CorruptCheckpointError
 from gantrain.checkpoints.store import Checkpoints
+from gantrain.checkpoints.upgrades import FORMAT
 from gantrain.errors import ConfigError
 
 FORMATS = Path(__file__).parent.parent / "checkpoints"
@@ -88,7 +89,7 @@ def test_after_corruption_of_any_kind_the_previous_checkpoint_is_loaded(content:
             assert Checkpoints(Path("run")).load()["step"] == 1
             assert str(PATH) in capsys.readouterr().err
     PATH.write_bytes(content)
-    assert_same_bits(Checkpoints(Path("run")).load(), {"format": 3, **state_at(2)})
+    assert_same_bits(Checkpoints(Path("run")).load(), {"format": FORMAT, **state_at(2)})
 
 
 @pytest.mark.parametrize("version", ["format_1", "format_2"])

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from conftest import TINY, assert_mentions
+from conftest import INTRODUCTION, TINY, assert_mentions
 from killing import differences
 from torch import Tensor
 from translated import image
@@ -141,9 +141,9 @@ class Runs:
 
     @property
     def messages(self) -> list[str]:
-        """The printed lines without progress, the page and the resumed checkpoint."""
+        """The printed lines without progress, the introduction, the page and the resumed checkpoint."""
         lines = [line.strip() for line in re.split(r"[\r\n]+", self.printed)]
-        return [line for line in lines if line and not line.startswith(("run: ", "Page: ", "Resuming "))]
+        return [line for line in lines if line and not line.startswith(("run: ", "Resuming ", *INTRODUCTION))]
 
 
 def status_of(process: int) -> dict[str, str]:
