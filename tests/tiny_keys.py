@@ -108,7 +108,7 @@ OWN_KEYS: dict[str, dict[str, Any]] = {
     "wgan": WGAN_KEYS,
     "wgan_gp": {"loss": "wasserstein", "gradient_penalty": 10.0},
     "cgan": {},
-    "acgan": {"lambda_class": 0.5},
+    "acgan": {"lambda_class": 0.5, "classify_generated": True},
     "sgan": {},
     "infogan": {"categories": 3, "continuous": 2, "lambda_categorical": 0.5, "lambda_continuous": 0.1},
 }

@@ -39,10 +39,16 @@ def _to_format_3(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_format_4(state: dict[str, Any]) -> dict[str, Any]:
-    """Segments: a run had one, and its schedule ran over all of it. Several loggers, each under its own name."""
+    """Segments: a run had one, and its schedule ran over all of it. Several loggers, each under its own name.
+
+    The discriminator of ACGAN always classified generated images.
+    """
     logger = state["config"].get("logger", {})
     if "name" in logger:
         logger = {} if logger["name"] == "none" else {logger["name"]: logger}
+    model = state["config"].get("model", {})
+    if model.get("name") == "acgan":
+        model = {"classify_generated": True, **model}
     trainer, step = state["config"]["trainer"], state["step"]
     images = state["position"] * state["config"]["data"]["batch_size"]
     unit, done, total = "step", step, trainer.get("steps")
@@ -56,7 +62,7 @@ def _to_format_4(state: dict[str, Any]) -> dict[str, Any]:
         "segments": [{"step": 0, "command": command_line("train", state["overrides"]), "changes": {}}],
         "working_folder": None,
         **state,
-        "config": {**state["config"], "logger": logger},
+        "config": {**state["config"], "logger": logger, "model": model},
     }
 
 

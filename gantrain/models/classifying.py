@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ class ClassifyingGAN(LatentGAN):
     needs = frozenset({"image", "label"})
     uses_labels = True
     reads_unknown_labels = True
-    classifies_generated: ClassVar[bool] = False  # Whether the discriminator is trained to classify generated images.
+    classify_generated: bool = False  # Whether the discriminator is trained to classify generated images, too.
     lambda_class: float = 1.0
 
     @property
@@ -54,7 +54,7 @@ class ClassifyingGAN(LatentGAN):
         fake_logits, fake_classes = self.split(self.discriminator(fake))
         loss, parts = self.adversarial_terms(real_logits, fake_logits)
         parts["d_class"] = class_loss(real_classes, real["label"])
-        if self.classifies_generated:
+        if self.classify_generated:
             assert labels is not None
             parts["d_class"] = parts["d_class"] + class_loss(fake_classes, labels)
         return loss + self.lambda_class * parts["d_class"], parts
@@ -68,13 +68,18 @@ class ClassifyingGAN(LatentGAN):
 
 @MODELS.register("acgan")
 class ACGAN(ClassifyingGAN):
-    """GAN with an auxiliary classifier of real and of generated images: Odena et al. 2017, arXiv:1610.09585."""
+    """GAN with an auxiliary classifier: Odena et al. 2017, arXiv:1610.09585.
 
-    classifies_generated = True
+    Args:
+        lambda_class: Weight of the classification loss, for both networks.
+        classify_generated: Whether the discriminator is trained to classify generated images, as in the paper, or real
+            images alone. In the former case it may learn a class of generated images that does not look like it.
+        others: See ``LatentGAN``.
+    """
 
-    def __init__(self, *, lambda_class: NonNegativeFloat, **others: Any) -> None:
+    def __init__(self, *, lambda_class: NonNegativeFloat, classify_generated: bool, **others: Any) -> None:
         super().__init__(**others)
-        self.lambda_class = lambda_class
+        self.lambda_class, self.classify_generated = lambda_class, classify_generated
 
     def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         return logits[:, :1], logits[:, 1:]

@@ -27,7 +27,6 @@ class Schedule(ABC):
     """
 
     depends_on_length: ClassVar[bool] = True  # Whether the factor at a step changes when the run becomes longer.
-    extend: bool = False
 
     @abstractmethod
     def factor(self, progress: float) -> float:

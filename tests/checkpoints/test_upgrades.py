@@ -13,6 +13,8 @@ from conftest import newest
 from gantrain.checkpoints.upgrades import FORMAT, upgraded
 from gantrain.cli.main import main
 
+# The values of the acgan of these runs, whose recipe has others today.
+ACGAN = ["model.lambda_class=1.0", "model.classify_generated=true", "network.discriminator.dropout=0.5"]
 FORMATS = sorted(Path(__file__).parent.glob("format_*"))
 
 
@@ -48,6 +50,12 @@ def test_missing_keys_get_the_values_that_old_versions_had() -> None:
     assert config == before  # The old one is left alone.
 
 
+def test_the_discriminator_of_an_old_acgan_classifies_generated_images() -> None:
+    config = {"model": {"name": "acgan"}, "data": {"batch_size": 1}, "trainer": {"steps": 5}}
+    state = {"format": 3, "config": config, "step": 0, "position": 0, "overrides": []}
+    assert upgraded(state)["config"]["model"] == {"name": "acgan", "classify_generated": True}
+
+
 def test_a_checkpoint_of_the_newest_format_is_not_changed() -> None:
     state = {"format": FORMAT, "config": {}}
     assert upgraded(state) is state
@@ -71,7 +79,7 @@ def test_a_run_of_every_format_resumes_by_its_own_command(folder: Path, capsys) 
     overrides = torch.load(folder / "step_2.pt", weights_only=True)["overrides"]
     name = next(override for override in overrides if override.startswith("name=")).removeprefix("name=")
     shutil.copytree(folder, Path("checkpoints") / name)
-    assert main(["train", *overrides]) == 0
+    assert main(["train", *overrides, *(ACGAN if "model=acgan" in overrides else [])]) == 0
     assert "is finished at step 2" in capsys.readouterr().err
     assert main(["resume", name, "trainer.steps=3"]) == 0
     assert newest(name)["step"] == 3

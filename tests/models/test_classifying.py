@@ -32,12 +32,13 @@ def close(actual: Tensor, expected: float | Tensor) -> None:
 # one logit for real against generated, and one per class: softmax of (0, ln 2, ln 5) is 1/8, 2/8, 5/8
 ACGAN_REAL = written([[0.0, 0.0, LN2, LN5], [LN2, 0.0, 0.0, 0.0]])
 ACGAN_FAKE = written([[LN3, 0.0, 0.0, 0.0], [0.0, 0.0, LN2, LN5]])
+ACGAN = {"lambda_class": 0.5, "classify_generated": True}
 REAL_LABELS, FAKE_LABELS = torch.tensor([2, 0]), torch.tensor([1, 1])
 
 
 def test_the_acgan_discriminator_classifies_real_and_generated_images() -> None:
     real = {"image": ACGAN_REAL, "label": REAL_LABELS}
-    loss, parts = reading("acgan", lambda_class=0.5).discriminator_loss(real, ACGAN_FAKE, NO_LATENT, FAKE_LABELS)
+    loss, parts = reading("acgan", **ACGAN).discriminator_loss(real, ACGAN_FAKE, NO_LATENT, FAKE_LABELS)
     close(parts["d_real"], log(3) / 2)  # -(ln 1/2 + ln 2/3) / 2
     close(parts["d_fake"], log(8) / 2)  # -(ln 1/4 + ln 1/2) / 2
     # real: -(ln 5/8 + ln 1/3) / 2, generated: -(ln 1/3 + ln 2/8) / 2
@@ -45,8 +46,16 @@ def test_the_acgan_discriminator_classifies_real_and_generated_images() -> None:
     close(loss, log(3) / 2 + log(8) / 2 + 0.5 * (log(24 / 5) + log(12)) / 2)
 
 
+def test_the_acgan_discriminator_may_classify_real_images_alone() -> None:
+    real = {"image": ACGAN_REAL, "label": REAL_LABELS}
+    model = reading("acgan", **ACGAN | {"classify_generated": False})
+    loss, parts = model.discriminator_loss(real, ACGAN_FAKE, NO_LATENT, FAKE_LABELS)
+    close(parts["d_class"], log(8 / 5 * 3) / 2)
+    close(loss, log(3) / 2 + log(8) / 2 + 0.5 * log(24 / 5) / 2)
+
+
 def test_the_acgan_generator_minimises_the_real_and_the_class_loss() -> None:
-    loss, parts = reading("acgan", lambda_class=0.5).generator_loss(ACGAN_FAKE, NO_LATENT, FAKE_LABELS)
+    loss, parts = reading("acgan", **ACGAN).generator_loss(ACGAN_FAKE, NO_LATENT, FAKE_LABELS)
     close(parts["g"], log(4 / 3 * 2) / 2)  # -(ln 3/4 + ln 1/2) / 2
     close(parts["g_class"], log(3 * 4) / 2)  # -(ln 1/3 + ln 2/8) / 2
     close(loss, log(8 / 3) / 2 + 0.5 * log(12) / 2)
@@ -120,7 +129,7 @@ def test_accuracy_is_the_fraction_of_images_whose_largest_logit_is_right() -> No
     assert reading("sgan").evaluate([]) == {}
 
 
-@pytest.mark.parametrize(("name", "keys"), [("acgan", {"lambda_class": 1.0}), ("sgan", {})])
+@pytest.mark.parametrize(("name", "keys"), [("acgan", {"lambda_class": 1.0, "classify_generated": True}), ("sgan", {})])
 def test_penalties_take_the_gradient_of_the_adversarial_logit(name: str, keys: dict[str, Any]) -> None:
     model = build(name, gradient_penalty=1.0, **keys)
     real, fake = next(image_batches(labels=True)), next(image_batches(seed=5))["image"]
@@ -134,7 +143,7 @@ def test_penalties_take_the_gradient_of_the_adversarial_logit(name: str, keys: d
     close(found["gradient_penalty"].detach(), gradient_penalty(logit, real["image"], fake, mix).detach())
 
 
-@pytest.mark.parametrize(("name", "keys"), [("acgan", {"lambda_class": 1.0}), ("sgan", {})])
+@pytest.mark.parametrize(("name", "keys"), [("acgan", {"lambda_class": 1.0, "classify_generated": True}), ("sgan", {})])
 def test_the_discriminator_has_a_logit_per_class_and_one_more(name: str, keys: dict[str, Any]) -> None:
     model = build(name, **keys)
     assert model.discriminator(torch.zeros(2, 1, 4, 4).double()).shape == (2, 4)

@@ -36,13 +36,13 @@ def test_constant_is_one_always() -> None:
 
 
 def test_linear_is_constant_until_its_start_and_then_falls_to_zero() -> None:
-    factors = [Linear(start=0.5).factor(progress) for progress in (0.0, 0.25, 0.5, 0.75, 0.875)]
+    factors = [Linear(start=0.5, extend=False).factor(progress) for progress in (0.0, 0.25, 0.5, 0.75, 0.875)]
     assert factors == [1.0, 1.0, 1.0, 0.5, 0.25]
-    assert Linear(start=0.0).factor(0.25) == 0.75
+    assert Linear(start=0.0, extend=False).factor(0.25) == 0.75
 
 
 def test_step_multiplies_by_gamma_at_each_milestone() -> None:
-    schedule = MultiStep(milestones=[0.25, 0.75], gamma=0.5)
+    schedule = MultiStep(milestones=[0.25, 0.75], gamma=0.5, extend=False)
     assert [schedule.factor(progress) for progress in (0.0, 0.2499, 0.25, 0.7499, 0.75, 0.99)] == [
         1,
         1,
@@ -55,11 +55,19 @@ def test_step_multiplies_by_gamma_at_each_milestone() -> None:
 
 def test_cosine_by_hand() -> None:
     # final + (1 - final) (1 + cos(pi p)) / 2 with cos = 1, 1/2, 0, -1/2
-    factors = [Cosine(final=0.2).factor(progress) for progress in (0.0, 1 / 3, 0.5, 2 / 3)]
+    factors = [Cosine(final=0.2, extend=False).factor(progress) for progress in (0.0, 1 / 3, 0.5, 2 / 3)]
     torch.testing.assert_close(factors, [1.0, 0.8, 0.6, 0.4])
 
 
-@pytest.mark.parametrize("schedule", [Linear(start=0.0), Linear(start=0.5), Cosine(final=0.0), Cosine(final=0.1)])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Linear(start=0.0, extend=False),
+        Linear(start=0.5, extend=False),
+        Cosine(final=0.0, extend=False),
+        Cosine(final=0.1, extend=False),
+    ],
+)
 def test_a_decaying_rate_reaches_nearly_zero_at_the_last_step(schedule: Linear | Cosine) -> None:
     steps = 1000
     factors = [schedule.factor(step / steps) for step in range(steps)]
@@ -139,7 +147,7 @@ def test_a_plateau_sums_in_the_type_of_the_losses(dtype: torch.dtype) -> None:
 
 def test_the_schedule_sets_the_rates_of_both_sides_each_at_its_own_base() -> None:
     sides = [nn.Linear(1, 1), nn.Linear(1, 1)]
-    update = updates_of(sgd(sides[:1], lr=0.4), sgd(sides[1:], lr=0.2), schedule=Linear(start=0.5))
+    update = updates_of(sgd(sides[:1], lr=0.4), sgd(sides[1:], lr=0.2), schedule=Linear(start=0.5, extend=False))
     for progress, factor in ((0.0, 1.0), (0.75, 0.5), (0.5, 1.0), (0.875, 0.25)):
         update.begin(0, progress)
         rates = [player.optimizer.param_groups[0]["lr"] for player in update.sides]
@@ -162,18 +170,18 @@ def test_a_plateau_lowers_the_rates_of_the_optimizers() -> None:
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"name": "linear", "start": 1.0}, r"schedule\.start\b.* at least 0 and below 1, got 1\.0$"),
-        ({"name": "linear", "start": -0.1}, r"schedule\.start\b.* at least 0 and below 1, got -0\.1$"),
+        ({"name": "linear", "extend": False, "start": 1.0}, r"schedule\.start\b.* at least 0 and below 1, got 1\.0$"),
+        ({"name": "linear", "extend": False, "start": -0.1}, r"schedule\.start\b.* at least 0 and below 1, got -0\.1$"),
         (
-            {"name": "step", "milestones": [0.5, 30], "gamma": 0.1},
+            {"name": "step", "extend": False, "milestones": [0.5, 30], "gamma": 0.1},
             r"schedule\.milestones\b.*above 0 and below 1.*, got \[0\.5, 30\]",
         ),
         (
-            {"name": "step", "milestones": [0], "gamma": 0.1},
+            {"name": "step", "extend": False, "milestones": [0], "gamma": 0.1},
             r"schedule\.milestones\b.*above 0 and below 1.*, got \[0\]",
         ),
-        ({"name": "cosine", "final": 1.5}, r"schedule\.final\b.* at least 0 and at most 1, got 1\.5$"),
-        ({"name": "cosine", "final": -1}, r"schedule\.final\b.* at least 0 and at most 1, got -1$"),
+        ({"name": "cosine", "extend": False, "final": 1.5}, r"schedule\.final\b.* at least 0 and at most 1, got 1\.5$"),
+        ({"name": "cosine", "extend": False, "final": -1}, r"schedule\.final\b.* at least 0 and at most 1, got -1$"),
         (
             {"name": "plateau", **PLATEAU, "interval": 0},
             r"schedule\.interval\b.* at least 1, got 0$",
@@ -189,5 +197,11 @@ def test_an_invalid_value_is_refused(config: dict[str, Any], text: str) -> None:
 
 
 def test_schedules_that_depend_on_the_length_of_a_run_are_marked() -> None:
-    made = [Constant(), plateau(), Linear(start=0.5), MultiStep(milestones=[0.5], gamma=0.1), Cosine(final=0.0)]
+    made = [
+        Constant(),
+        plateau(),
+        Linear(start=0.5, extend=False),
+        MultiStep(milestones=[0.5], gamma=0.1, extend=False),
+        Cosine(final=0.0, extend=False),
+    ]
     assert [schedule.depends_on_length for schedule in made] == [False, False, True, True, True]
