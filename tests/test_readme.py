@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 # What a command may need that is not here: the network, a GPU, other files, or a package.
 ABSENT = (
     *("cifar10", "horse2zebra", "lsun", "experiment=", "trainer=gpu", "init_from=", "weights=", "download", "conf "),
-    *("trainer.devices=", "shards", "FOLDER", "logger=", "launcher="),
+    *("trainer.devices=", "shards", "FOLDER", "RUN", "logger=", "launcher="),
 )
 SHORT = ["trainer.steps=1", "data.batch_size=2", "data.num_workers=0", "network.width=4"]
 
@@ -56,7 +56,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> None:
 def prepare(line: str, trained) -> None:
     """The runs that a command reads."""
     for name, model in (("dcgan_digits", "dcgan"), ("cgan_digits", "cgan")):
-        if f"checkpoints/{name}" in line and line.startswith("gantrain test"):
+        if f"checkpoints/{name}" in line and re.match("gantrain (test|resume|train resume)", line):
             trained(model).rename(f"checkpoints/{name}")
 
 
@@ -65,7 +65,9 @@ def prepare(line: str, trained) -> None:
 def test_a_command_runs_or_is_refused_in_one_line(line: str, trained, capsys) -> None:
     prepare(line, trained)
     typed = arguments(line)
-    if typed[0] == "train":
+    if "resume=" in line:
+        typed.append("trainer.steps=2")
+    elif typed[0] == "train":
         typed += [*SHORT, *(["seed=0"] if "range(3)" in line else [])]
     if "sweeper=optuna" in typed:
         typed.append("hydra.sweeper.n_trials=1")
