@@ -131,7 +131,7 @@ def test_the_logger_template_writes_a_line_per_step() -> None:
 
 def test_the_packaged_plugin_is_found_by_its_entry_point(capsys) -> None:
     follow("Packaging a plug-in")
-    assert re.search(r"^  square +The generator minimises", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^model.name=square +The generator minimises", capsys.readouterr().out, re.MULTILINE)
     assert logged(f"square_{RUN}")["step"] == 4
 
 

@@ -48,7 +48,7 @@ def test_a_model_trains_and_resumes_on_shards_of_digits(train, capsys: pytest.Ca
     capsys.readouterr()
     pack(Path("data/train/part-000.tar"), samples(range(70, 95)))
     assert main(["train", *TINY, *keys, "name=whole", "trainer.steps=6"]) == 2
-    assert "\n  training images: the same number" in capsys.readouterr().err
+    assert "\n  training images: 60 in the checkpoint, 60 of other names" in capsys.readouterr().err
 
 
 def test_images_of_shards_are_translated_in_full_size(train) -> None:
