@@ -72,7 +72,8 @@ def _write(stream: TextIO, *lines: str, end: str = "\n") -> None:
     if not lines:
         return
     try:
-        print(_encodable("\n".join(map(printable, lines)), stream), file=stream, end=end, flush=True)
+        # In one piece, so that lines of several processes do not mix.
+        print(_encodable("\n".join(map(printable, lines)), stream) + end, file=stream, end="", flush=True)
     except OSError as error:
         with suppress(OSError):  # The interpreter flushes the stream again at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from conftest import INTRODUCTION, TINY
 
 from gantrain.cli.main import main
 from gantrain.errors import ConfigError
@@ -134,7 +134,8 @@ def test_releasing_the_lock_removes_only_the_lock_and_empty_folders() -> None:
 )
 def test_a_refused_run_leaves_no_files(mistake: list[str], capsys) -> None:
     assert main(["train", *TINY, "name=run", *mistake]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if not line.startswith(INTRODUCTION)] == lines[-1:]
     assert list(Path().iterdir()) == []
 
 
