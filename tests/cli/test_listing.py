@@ -51,7 +51,7 @@ def test_classes_of_plugins_and_files_of_users_are_listed(workplace: Path, monke
 
 @pytest.mark.parametrize("words", [[], *([name] for name in GROUPS)], ids=lambda words: "-".join(words) or "all")
 def test_a_list_fits_on_a_screen(words: list[str], monkeypatch, capsys) -> None:
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: terminal_size((80, 40)))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_, **__: terminal_size((80, 40)))
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert main(["list", *words]) == 0
     lines = capsys.readouterr().out.splitlines()
