@@ -112,7 +112,7 @@ def test_runs_stop_and_save_if_their_launcher_is_killed(warm: Warm) -> None:
 
 
 @pytest.mark.usefixtures("warm_python")
-def test_a_dead_process_is_reported(capfd) -> None:
+def test_a_dead_process_is_reported(warm: Warm) -> None:
     needs("hydra_plugins.hydra_joblib_launcher")
     Path("deadly.py").write_text(
         "import os\n"
@@ -127,10 +127,11 @@ def test_a_dead_process_is_reported(capfd) -> None:
     )
     typed = [*SHORT, "seed=1,2", "plugins=[deadly]", "+logger.deadly={name: deadly}", "trainer.steps=2000"]
     # With one GPU, and so one run at a time, joblib would run it in this process.
-    assert main(["train", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2", *typed]) == 2
-    message = capfd.readouterr().err
-    assert "the sweep has ended early" in message
-    assert "Traceback" not in message
+    command = ["-m", "gantrain", "train", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2", *typed]
+    result = warm.run(command)
+    assert result.returncode == 2
+    assert "the sweep has ended early" in result.stderr
+    assert "Traceback" not in result.stderr
     assert {record["status"] for record in jobs().values()} == {"crashed"}
     assert all("process" in record["message"] for record in jobs().values())
 
