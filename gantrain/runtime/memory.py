@@ -22,7 +22,7 @@ def free_memory() -> int:
     This is the least of what the machine has, and what the limits of the process (``ulimit -v``) and of its control
     groups (of a container or a batch job) leave. On other systems than Linux, half of the installed memory.
     """
-    with suppress(OSError, ValueError, TypeError):
+    with suppress(OSError, ValueError):
         left = [1024 * _number(PROC / "meminfo", "MemAvailable:"), *_left_in_groups()]
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         if limit != resource.RLIM_INFINITY:
@@ -55,12 +55,13 @@ def _left_in_groups() -> list[int]:
         folder = top / path.strip("/")
         # In a container, the path may be one of the host's.
         for group in {folder, *(parent for parent in folder.parents if parent.is_relative_to(top))}:
-            with suppress(OSError, ValueError, TypeError):
+            with suppress(OSError, ValueError):
                 limit, used = (int((group / name).read_text()) for name in names[:2])  # Without a limit: "max".
                 left.append(limit - used + _number(group / "memory.stat", names[2]))
     return left
 
 
 def _number(path: Path, key: str) -> int:
-    """The number that follows ``key`` at the start of a line; a TypeError if there is none."""
-    return int(re.search(rf"^{key}\s+(\d+)", path.read_text(), re.MULTILINE)[1])  # type: ignore[index]
+    """The number that follows ``key`` at the start of a line; a ValueError if there is none."""
+    found = re.search(rf"^{key}\s+(\d+)", path.read_text(), re.MULTILINE)
+    return int(found[1] if found else "")
