@@ -133,7 +133,9 @@ DATASETS: Registry[Any] = Registry("data mode", "data", choose_by="mode")
 OPTIMIZERS: Registry[Any] = Registry("optimizer", "optimizer", optional={"fused"})
 SCHEDULES: Registry[Any] = Registry("schedule", "schedule")
 LOGGERS: Registry[Any] = Registry("logger", "logger", optional={"run", "folder"})
-REGISTRIES = (MODELS, GENERATORS, DISCRIMINATORS, DATASETS, OPTIMIZERS, SCHEDULES, LOGGERS)
+METRICS: Registry[Any] = Registry("metric", "metrics")
+FEATURES: Registry[Any] = Registry("feature network", "metrics.features", optional={"weights", "resize"})
+REGISTRIES = (MODELS, GENERATORS, DISCRIMINATORS, DATASETS, OPTIMIZERS, SCHEDULES, LOGGERS, METRICS, FEATURES)
 
 
 # ---- plug-ins: modules of users, which are imported only by name

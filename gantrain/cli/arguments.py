@@ -46,7 +46,8 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if name not in FLAGS:
             close = nearest(name, FLAGS)
             other = close if close[:3] == "did" else "a setting is typed KEY=VALUE, as in data.root=FOLDER"
-            raise ConfigError(f"no flag {name}; {guess(name, 'train') or guess(name, 'test') or other}")
+            value = value or next(rest, "")
+            raise ConfigError(f"no flag {name}; {guess(name, 'train', value) or guess(name, 'test', value) or other}")
         if name in flags or any(flag.startswith(f"{name}=") for flag in flags):
             raise ConfigError(f"{name} is given twice")
         flags += [word] if equals or FLAGS[name] is None else [word, *itertools.islice(rest, 1)]

@@ -66,7 +66,9 @@ def _unknown_key(found: re.Match[str], command: str, typed: list[str]) -> str:
         return (
             f"{override}: the data set has no root; add data=single for a folder of images, or aligned, unaligned, ..."
         )
-    return f"{override}: unknown key or group; {guess(key, command) or _nearest_key(key, _known_keys(command, typed))}"
+    _, _, value = override.partition("=")
+    meant = guess(key, command, value) or _nearest_key(key, _known_keys(command, typed))
+    return f"{override}: unknown key or group; {meant}"
 
 
 def _ambiguous_value(found: re.Match[str], command: str, typed: list[str]) -> str:

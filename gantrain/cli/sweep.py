@@ -22,6 +22,7 @@ from gantrain.cli.compose import (
     with_own_demo,
 )
 from gantrain.cli.hydra_main import run_hydra
+from gantrain.cli.quoting import quoted
 from gantrain.config.naming import SWEEPS, home_of, name_of_sweep
 from gantrain.config.overrides import split_override
 from gantrain.errors import ConfigError
@@ -52,12 +53,15 @@ def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> i
         try:
             composed = with_own_demo(composed, flags)
             config = complete(composed)
-            config |= sweep.place(config, composed.overrides, composed.choices)
+            place = sweep.place(config, composed.overrides, composed.choices)
+            config |= place
         except ConfigError as error:
             sweep.record_failure(composed.overrides, composed.choices, str(error))
             raise
-        # The run's own command is that of a single run.
-        overrides = [*config_flags(flags), *(word for word in composed.overrides if not of_sweeps(word))]
+        # The run's own command is that of a single run in the same folder.
+        own = [word for word in composed.overrides if not of_sweeps(word) and split_override(word)[0] not in place]
+        placed = [quoted(f"{key}={value}", sweeps=False) for key, value in place.items()]
+        overrides = [*config_flags(flags), *own, *placed]
 
         def train_job() -> int:
             return train(config, overrides, lambda: defaults_of(composed.choices, config["name"]))

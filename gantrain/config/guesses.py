@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import resources
 
@@ -54,6 +55,7 @@ TEST = {
     **dict.fromkeys(["epoch", "iteration", "which_epoch"], "step=1000, or step=best"),
     "eval": "network_mode=eval",
 }
+NUMBER, WORD = r"[0-9.]+(e-?[0-9]+)?", r"[a-z]\w*"  # A typed value of the same kind replaces that of the table.
 
 
 KEYS = {  # Typed as flags, they become keys.
@@ -73,13 +75,16 @@ KEYS = {  # Typed as flags, they become keys.
 }
 
 
-def guess(key: str, command: str) -> str:
-    """What was meant by an unknown key or flag of a command, or an empty string."""
+def guess(key: str, command: str, value: str = "") -> str:
+    """What was meant by an unknown key or flag of a command, with the typed ``value``, or an empty string."""
     words = TEST if command == "test" else TRAIN
     plain = key.lstrip("-+~").replace("-", "_")
     if key[:1] == "-" and (plain in KEYS or "." in plain):
         return f"type {plain}=VALUE"
-    meant = words.get(plain, words.get(plain.lower()))
+    meant = words.get(plain) or words.get(plain.lower(), "")
+    name, _, example = meant.partition("=")
+    if any(re.fullmatch(kind, value) and re.fullmatch(kind, example) for kind in (NUMBER, WORD)):
+        meant = f"{name}={value}"
     return f"type {meant}" if meant else ""
 
 

@@ -15,7 +15,7 @@ RUNTIME_ONLY_KEYS = {
     *("data.cache", "data.cache_limit", "data.num_workers", "data.on_error", "data.root"),
 }
 PATHS = {"data.root", "data.list"}  # Relative to the folder in which a run was started.
-RUNTIME_ONLY_GROUPS = ("logger.", "objective.")
+RUNTIME_ONLY_GROUPS = ("logger.", "objective.", "metrics.")
 LENGTH = ("trainer.steps", "trainer.epochs", "trainer.kimg")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -108,6 +108,7 @@ class RunSettings:
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     logger: dict[str, Any]
+    metrics: dict[str, Any] = field(default_factory=dict)  # Runs of earlier versions have none.
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w+-][\w.+-]*", self.name):

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, default_collate
 
 from gantrain.config.renamed import RenamedMethod, rename_overrides, renamed
 from gantrain.data.images.store import ImageCache
+from gantrain.data.names import fingerprint_of
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 
@@ -110,6 +111,10 @@ class ImageDataset(Dataset[Batch], ABC):
         Data sets that always number their classes in the same order need not override it.
         """
 
+    def stamp(self) -> str:
+        """Changes whenever the stored images may have changed; the fingerprint, unless a data set knows more."""
+        return self.fingerprint
+
     def unaugmented(self) -> ImageDataset:
         """The same items as tests show them: scaled and cropped to the center, but neither at random nor mirrored.
 
@@ -185,6 +190,9 @@ class Selection(ImageDataset):
         below = self._indices if indices is None else [self._indices[index] for index in indices]
         self._dataset.use_cache(cache, below)
         self.in_memory = self._dataset.in_memory
+
+    def stamp(self) -> str:
+        return fingerprint_of([self._dataset.stamp(), *map(str, self._indices)])
 
     def use_class_names(self, names: Sequence[str]) -> None:
         self._dataset.use_class_names(names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -54,3 +55,13 @@ def plain(name: str) -> str:
 def phase_of(name: str) -> str:
     """The phase (a key of ``SPELLINGS``) for which this is a usual name, or else the name itself."""
     return next((phase for phase, names in SPELLINGS.items() if plain(name) in names), name)
+
+
+def fingerprint_of(names: Iterable[str]) -> str:
+    """A hexadecimal hash of the names, 16 digits long."""
+    digest = hashlib.blake2b(digest_size=8)
+    between = ""
+    for name in names:  # Joining a million names would need three times their memory.
+        digest.update(f"{between}{name}".encode("utf-8", "surrogateescape"))
+        between = "\n"
+    return digest.hexdigest()

@@ -12,9 +12,9 @@ from gantrain.cli.main import main
 from gantrain.config.guesses import TEST, TRAIN
 
 TYPED = [
-    ("train --lr 1e-4", "type optimizer.lr="),
-    ("train lr=1e-4", "type optimizer.lr="),
-    ("train --learning-rate=1", "type optimizer.lr="),
+    ("train --lr 1e-4", "type optimizer.lr=1e-4"),
+    ("train lr=1e-4", "type optimizer.lr=1e-4"),
+    ("train --learning-rate=1", "type optimizer.lr=1"),
     ("train --name x", "type name="),
     ("train --resume", "type resume="),
     ("train --data.root=x", "type data.root="),

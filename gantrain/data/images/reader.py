@@ -131,6 +131,10 @@ class ImageReader:
                 first_error = first_error or error
         raise first_error or ConfigError("no images")
 
+    def stamp(self) -> str:
+        """Changes whenever one of the encoded images may have changed."""
+        return self.source.stamp(self._indices)
+
     @property
     def is_cached(self) -> bool:
         """Whether images are taken from a cache."""

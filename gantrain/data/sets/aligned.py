@@ -8,7 +8,8 @@ from typing import Any
 from gantrain.data.base import Batch
 from gantrain.data.images.sources import FolderSource
 from gantrain.data.images.store import ImageCache
-from gantrain.data.sets.layout import Layout, fingerprint_of, images_in, pairs_of
+from gantrain.data.names import fingerprint_of
+from gantrain.data.sets.layout import Layout, images_in, pairs_of
 from gantrain.data.sets.two_domains import TwoDomains
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -42,16 +41,6 @@ def spec_of(readers: Mapping[str, ImageReader], size: tuple[int, int], class_nam
 def resized(spec: ImageSpec, size: tuple[int, int]) -> ImageSpec:
     """The specification with images of this height and width."""
     return replace(spec, height=size[0], width=size[1])
-
-
-def fingerprint_of(names: Iterable[str]) -> str:
-    """A hexadecimal hash of the names, 16 digits long."""
-    digest = hashlib.blake2b(digest_size=8)
-    between = ""
-    for name in names:  # Joining a million names would need three times their memory.
-        digest.update(f"{between}{name}".encode("utf-8", "surrogateescape"))
-        between = "\n"
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

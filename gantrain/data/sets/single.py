@@ -19,10 +19,9 @@ from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource, Source
 from gantrain.data.images.store import ImageCache
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
-from gantrain.data.names import in_order, nfc
+from gantrain.data.names import fingerprint_of, in_order, nfc
 from gantrain.data.sets.layout import (
     NAMED,
-    fingerprint_of,
     images_in,
     labels_of,
     no_folder,
@@ -121,6 +120,9 @@ class Images(ImageDataset):
         if self.labels is not None and differ and sorted(numbers) == sorted(before):
             self.labels = [numbers[before[label]] for label in self.labels]
             self.spec = replace(self.spec, class_names=tuple(names))
+
+    def stamp(self) -> str:
+        return self._reader.stamp()
 
     def unaugmented(self) -> ImageDataset:
         other = copy.copy(self)

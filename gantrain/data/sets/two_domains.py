@@ -12,6 +12,7 @@ from gantrain.data.images.convert import ValueRange
 from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource
 from gantrain.data.images.transforms import Decoder, Mode, Preprocess, Size
+from gantrain.data.names import fingerprint_of
 from gantrain.data.sets.layout import Direction, Layout, find_layout, resized, spec_of
 
 T = TypeVar("T", bound="TwoDomains")
@@ -80,6 +81,9 @@ class TwoDomains(ImageDataset):
     @abstractmethod
     def _find(self, layout: Layout) -> tuple[FolderSource, FolderSource]:
         """The images of the domains A and B."""
+
+    def stamp(self) -> str:
+        return fingerprint_of(reader.stamp() for reader in self.readers.values())
 
     def unaugmented(self: T) -> T:
         other = copy.copy(self)

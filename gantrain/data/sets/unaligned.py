@@ -9,7 +9,8 @@ from typing import Any
 from gantrain.data.base import Batch, ImageDataset, drawn
 from gantrain.data.images.sources import FolderSource
 from gantrain.data.images.store import ImageCache
-from gantrain.data.sets.layout import Layout, fingerprint_of, images_in, spec_of
+from gantrain.data.names import fingerprint_of
+from gantrain.data.sets.layout import Layout, images_in, spec_of
 from gantrain.data.sets.two_domains import TwoDomains
 from gantrain.registry import DATASETS
 from gantrain.runtime.seeding import derive_seed
@@ -96,6 +97,9 @@ class OneDomain(ImageDataset):
 
     def __len__(self) -> int:
         return len(self._reader)
+
+    def stamp(self) -> str:
+        return self._reader.stamp()
 
     def unaugmented(self) -> ImageDataset:
         return OneDomain(self._whole.unaugmented(), self._key)

@@ -1,0 +1,105 @@
+"""The interfaces of metrics: networks that turn images into features, and numbers computed from features or pairs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
+
+from torch import Tensor, nn
+
+Resize: TypeAlias = Literal["clean", "legacy"]
+
+
+class Features(nn.Module, ABC):
+    """A network whose features of images are compared. It must treat every image of a batch alone.
+
+    Attributes:
+        identity: Its name and the start of its weights' hash, for protocols and caches: ``inception 6726825d``.
+        channels: The number of channels that it takes: 1 or 3.
+        dim: The number of features of an image.
+        num_classes: The number of classes that it distinguishes; 0 if it is no classifier.
+    """
+
+    identity: str
+    channels: int
+    dim: int
+    num_classes: int = 0
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features (N, dim) and, of a classifier, logits (N, num_classes), float32.
+
+        Args:
+            images: (N, channels, H, W) uint8, of any height and width; the network resizes them.
+        """
+
+    def classes(self, logits: Tensor) -> Tensor:
+        """The most probable class of each image, (N,), from its logits."""
+        return logits.argmax(dim=1)
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What the feature network makes of N images."""
+
+    features: Tensor  # (N, dim) float32.
+    logits: Tensor | None = None  # (N, num_classes) float32, of a classifier.
+    labels: Tensor | None = None  # (N,), the classes of real images or those that were asked for.
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """Features, logits and labels."""
+        return self.features, self.logits, self.labels
+
+    def part(self, chosen: slice | Tensor) -> Extracted:
+        """Some of the images, by a slice or a mask (N,)."""
+        logits, labels = (value if value is None else value[chosen] for value in (self.logits, self.labels))
+        return Extracted(self.features[chosen], logits, labels)
+
+    def cpu(self) -> Extracted:
+        """The same with tensors on the CPU."""
+        logits, labels = (value if value is None else value.cpu() for value in (self.logits, self.labels))
+        return Extracted(self.features.cpu(), logits, labels)
+
+    def of_class(self, label: int) -> Extracted:
+        """The images with this label."""
+        assert self.labels is not None
+        return self.part(self.labels == label)
+
+
+class Metric(ABC):
+    """Numbers that say how good generated images are. The keys of its YAML file are its arguments.
+
+    Attributes:
+        higher_is_better: Whether more is better, for each number by name.
+    """
+
+    higher_is_better: ClassVar[Mapping[str, bool]]
+
+    def check(self, features: Features | None, *, generated: int, real: int) -> None:
+        """Raise ``ConfigError`` if the metric can't be computed from so many images by this network."""
+
+
+class FeatureMetric(Metric):
+    """A metric of the features of generated and real images."""
+
+    @abstractmethod
+    def compute(self, generated: Extracted, real: Extracted, *, seed: int) -> dict[str, float]:
+        """Numbers by name; ``seed`` selects subsets, if it draws any."""
+
+
+class PairMetric(Metric):
+    """A metric of pairs of a generated and a real image, averaged over all pairs."""
+
+    @abstractmethod
+    def compute(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """Numbers (N,) by name, one per pair, in float64; both are (N, C, H, W) uint8."""
+
+    def reduce(self, name: str, values: Tensor) -> float:
+        """One number for all pairs: the mean, unless a metric is defined otherwise."""
+        return values.double().mean().item()

@@ -1,0 +1,95 @@
+"""A measurement from a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from gantrain.data.base import ImageDataset
+from gantrain.data.errors import OnError
+from gantrain.data.settings import CACHE_KEYS, STREAM_KEYS
+from gantrain.errors import ConfigError
+from gantrain.metrics.base import FeatureMetric, Features
+from gantrain.metrics.joined import Joined
+from gantrain.metrics.measure import Comparison, Measurement, Reference
+from gantrain.metrics.settings import Against, ChosenMetrics
+from gantrain.models.base import GAN, LatentGAN
+from gantrain.models.translation import TranslationGAN
+from gantrain.registry import FEATURES
+
+BUILT_IN = ("digits", "digits_lmdb", "digits2stripes", "edges2digits")
+
+
+def build_measurement(
+    config: Mapping[str, Any],
+    data: Mapping[str, Any],
+    model: GAN,
+    train_set: ImageDataset,
+    test_set: ImageDataset | None,
+    device: torch.device,
+    on_error: OnError = "raise",
+) -> Measurement | None:
+    """The measurement of a model, checked; None if no metrics are chosen.
+
+    Args:
+        config: The keys under ``metrics``.
+        data: The keys under ``data``.
+        model: The model to be measured.
+        train_set: The images of training.
+        test_set: Held-out images, if there are any.
+        device: The device of the feature network.
+        on_error: The response to unreadable images.
+
+    Raises:
+        ConfigError: Weights are missing, or the images don't suit a metric or the feature network.
+    """
+    chosen = ChosenMetrics.split(config)
+    if chosen is None:
+        return None
+    features: Features | None = None
+    if any(isinstance(metric, FeatureMetric) for metric in chosen.metrics.values()):
+        settings = chosen.settings
+        name = settings.features or ("digits" if data.get("mode") in BUILT_IN else "inception")
+        features = FEATURES.build({"name": name}, weights=settings.weights, resize=settings.resize).to(device)
+    sets = {"train": train_set, "test": test_set}
+    comparisons = list(_comparisons(model, sets, chosen.settings.against, data))
+    measurement = Measurement(chosen, features, comparisons, train_set.spec, on_error)
+    measurement.check()
+    return measurement
+
+
+def _comparisons(
+    model: GAN, sets: Mapping[str, ImageDataset | None], against: Against | None, data: Mapping[str, Any]
+) -> list[Comparison]:
+    if isinstance(model, LatentGAN):
+        return [Comparison(_reference(sets, against or "train", "image", data))]
+    if isinstance(model, TranslationGAN):
+        against = against or ("test" if sets["test"] is not None else "train")
+        found = []
+        for direction in model.directions:
+            source, target = direction[0], direction[-1]
+            suffix = f"_{direction}" if len(model.directions) > 1 else ""
+            whole = _chosen(sets, against)
+            images = whole if whole.paired else whole.of_domain(source)
+            found.append(Comparison(_reference(sets, against, target, data), direction, images, suffix))
+        return found
+    raise ConfigError(f"metrics: {type(model).__name__} neither generates images from noise nor translates any")
+
+
+def _chosen(sets: Mapping[str, ImageDataset | None], against: Against) -> ImageDataset:
+    if against != "train" and sets["test"] is None:
+        raise ConfigError(f"metrics.against={against}: the data set holds no images out; give metrics.against=train")
+    found = [each for phase, each in sets.items() if against in (phase, "both") and each is not None]
+    return found[0] if len(found) == 1 else Joined(found)
+
+
+def _reference(
+    sets: Mapping[str, ImageDataset | None], against: Against, key: str, data: Mapping[str, Any]
+) -> Reference:
+    dataset = _chosen(sets, against).of_domain(key)
+    named = {name: value for name, value in data.items() if name not in (*STREAM_KEYS, *CACHE_KEYS, "root")}
+    identity = {"data": named, "images": dataset.stamp(), "against": against, "domain": key}
+    words = {"train": "train", "test": "test", "both": "train and test"}
+    return Reference(dataset, key, f"{len(dataset)} {words[against]}", identity)

@@ -1,0 +1,98 @@
+"""Features of the real images, computed once and stored in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gantrain.runtime import console, distributed
+from gantrain.runtime.atomic import cache_dir, file_lock
+
+SUFFIX = ".features"
+QUICK = 20  # Blocks; more show a progress bar.
+
+
+def stored_features(
+    identity: Mapping[str, Any], blocks: Sequence[range], dim: int, extract: Callable[[range], Tensor]
+) -> Tensor:
+    """The features (N, dim) float32 of real images, on the CPU of rank 0, and an empty tensor on other ranks.
+
+    They are taken from the cache, or else computed by all ranks, which must all call this, and stored. Rows are
+    appended to a file as they are computed: a later call continues after an interruption.
+
+    Args:
+        identity: Plain values that determine the features.
+        blocks: The numbers of the images of each block, in order.
+        dim: The number of features of an image.
+        extract: Computes the features of a block.
+    """
+    count = sum(map(len, blocks))
+    content = json.dumps([identity, count, dim], sort_keys=True).encode()
+    path = cache_dir() / "features" / (hashlib.blake2b(content, digest_size=12).hexdigest() + SUFFIX)
+    with ExitStack() as stack:
+        rows, file = torch.empty(0, dim), None
+        if distributed.rank() == 0:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(file_lock(path, "Waiting for another process that computes the same features"))
+                rows = _read(path, dim)
+                if len(rows) < count:
+                    file = stack.enter_context(path.with_suffix(".part").open("a+b"))
+                    rows = _continued(file, blocks, dim)
+            except OSError as error:
+                reason = error.strerror or error
+                distributed.print_rank_zero(f"warning: features of real images are not stored in {path}: {reason}")
+        done = distributed.all_gather_object(len(rows))[0]
+        left = [block for block in blocks if block.start >= done]
+        parts = [rows]
+        for part in _computed(left, extract):
+            parts.append(part)
+            if file is not None:
+                file.write(part.numpy().astype("<f4").tobytes())
+                file.flush()
+        if file is not None:
+            path.with_suffix(".part").replace(path)
+        return torch.cat(parts) if distributed.rank() == 0 else rows
+
+
+def _read(path: Path, dim: int) -> Tensor:
+    """The stored features, none if they are damaged."""
+    try:
+        rows = np.fromfile(path, dtype="<f4")
+        os.utime(path)
+    except FileNotFoundError:
+        return torch.empty(0, dim)
+    if rows.size % dim or not np.isfinite(rows).all():
+        return torch.empty(0, dim)
+    return torch.from_numpy(rows.reshape(-1, dim))
+
+
+def _continued(file: IO[bytes], blocks: Sequence[range], dim: int) -> Tensor:
+    """The complete blocks of a file of an interrupted computation, after which the next ones are to be appended."""
+    file.seek(0)
+    size = len(data := file.read()) // (4 * dim)
+    count = max((block.stop for block in blocks if block.stop <= size), default=0)
+    file.truncate(4 * dim * count)
+    return torch.from_numpy(np.frombuffer(data, dtype="<f4", count=dim * count).reshape(count, dim).copy())
+
+
+def _computed(blocks: Sequence[range], extract: Callable[[range], Tensor]) -> Iterator[Tensor]:
+    """The features of each block in order, on rank 0; every rank computes every so many-th block."""
+    rank, ranks = distributed.rank(), distributed.world_size()
+    label = "features of the real images"
+    with console.bar(label, total=len(blocks), unit="block", leave=False, disable=len(blocks) < QUICK or None) as bar:
+        for first in range(0, len(blocks), ranks):
+            mine = first + rank
+            part = extract(blocks[mine]).float().cpu() if mine < len(blocks) else None
+            parts = distributed.gather_object(part)
+            yield from (each for each in parts or () if each is not None)
+            bar.update(ranks)

@@ -1,0 +1,58 @@
+"""The keys under ``metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, TypeAlias
+
+from gantrain.config.schema import NonNegativeInt, PositiveInt, Range, construct
+from gantrain.errors import ConfigError, nearest
+from gantrain.metrics.base import Metric, Resize
+from gantrain.registry import METRICS
+
+Against: TypeAlias = Literal["train", "test", "both"]
+SampleCount: TypeAlias = Annotated[int, Range(at_least=2, at_most=10_000_000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsSettings:
+    """The keys under ``metrics`` that do not belong to one metric."""
+
+    every: PositiveInt | None  # Steps between measurements; None for one at the end of the run.
+    samples: SampleCount  # The number of images that are generated from noise, or translated at most.
+    features: str | None  # The feature network; None for ``digits`` on the built-in data, ``inception`` on any other.
+    weights: str | None  # The path of its weights; None for where it looks for them itself.
+    resize: Resize  # How images are resized for it.
+    channels: list[NonNegativeInt] | None  # The channels that it is given of images with other numbers than 1 and 3.
+    # The real images: of the phase train or test, or both; None for train from noise, and test in translation.
+    against: Against | None
+    seed: int  # Of the noise, and of subsets.
+
+
+@dataclass(frozen=True)
+class ChosenMetrics:
+    """What is to be measured, and how."""
+
+    settings: MetricsSettings
+    metrics: dict[str, Metric]  # By name.
+
+    @classmethod
+    def split(cls, config: Mapping[str, Any]) -> ChosenMetrics | None:
+        """Split the keys under ``metrics`` and build the metrics; None if there are none.
+
+        Raises:
+            ConfigError: A key or value is wrong.
+        """
+        shared = {field.name for field in fields(MetricsSettings)}
+        own = {key: value for key, value in config.items() if key not in shared}
+        for key, value in own.items():
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"metrics.{key}={value}: unknown key; {nearest(key, [*shared, *METRICS])}")
+        metrics = {key: METRICS.build(value, key=f"metrics.{key}") for key, value in own.items()}
+        settings = {key: config[key] for key in config if key in shared}
+        return cls(construct(MetricsSettings, settings, key="metrics"), metrics) if metrics else None
+
+    def higher_is_better(self) -> dict[str, bool]:
+        """Whether more is better, by the name of each number."""
+        return {name: more for metric in self.metrics.values() for name, more in metric.higher_is_better.items()}
