@@ -89,6 +89,10 @@ def _run(parts: Parts, context: RunContext, interruption: Interruption, lock: Ru
         reason = interruption.reason(interruption.signal)
         distributed.print_rank_zero(f"Stopped before the first step ({reason}); run again: {again}")
         return 128 + interruption.signal if interruption.signal else 0
+    if trainer.is_exhausted:
+        distributed.print_rank_zero(f"{checkpoints.folder}: {_no_better(trainer)}, or pass resume=never to start over")
+        distributed.print_rank_zero(f"Page: {report.page}")
+        return 0
     if trainer.progress >= 1:
         report.finish(trainer.step, **trainer.extent)
         key, length = next((key, value) for key, value in context.trainer.length.items() if value is not None)
@@ -105,7 +109,10 @@ def _run(parts: Parts, context: RunContext, interruption: Interruption, lock: Ru
         done = resume.fit(trainer, context)
         number = max(distributed.all_gather_object(interruption.signal))  # The same on all ranks, and rank 0 has saved.
         if done:
-            report.close("done", trainer.step)
+            exhausted = trainer.is_exhausted and trainer.progress < 1
+            report.close(f"stopped: {trainer.objective.verdict()}" if exhausted else "done", trainer.step)
+            if exhausted:
+                distributed.print_rank_zero(_no_better(trainer))
             distributed.print_rank_zero(f"Page: {report.page}")
             return 128 + number if number else 0  # Later commands of a script are not wanted any more.
         report.close(f"stopped: {interruption.reason(number)}", trainer.step)
@@ -117,6 +124,15 @@ def _run(parts: Parts, context: RunContext, interruption: Interruption, lock: Ru
     if number == getattr(signal, "SIGUSR1", None) and distributed.rank() == 0 and (message := requeue()):
         distributed.print_rank_zero(message)
     return 128 + number if number else 0
+
+
+def _no_better(trainer: Trainer) -> str:
+    """Why a run has stopped by ``objective.patience``, and how to continue it."""
+    patience = trainer.objective.settings.patience or 0
+    return (
+        f"Stopped at step {trainer.step}: {trainer.objective.verdict()}; to train longer, give "
+        f"objective.patience={2 * patience}"
+    )
 
 
 def introduction(parts: Parts, context: RunContext) -> list[str]:

@@ -32,6 +32,7 @@ FLOORS = [
     ["data", "networks", "optim"],
     ["report", "checkpoints"],
     ["models"],
+    ["metrics"],
     ["training"],
     ["inference"],
     ["sweeps"],

@@ -78,17 +78,28 @@ class Measurement:
                     raise ConfigError(f"metrics={name} compares pairs of images, and this data set has none")
                 metric.check(self.features, generated=self.count(each), real=len(each.real.dataset))
 
+    def is_due(self, step: int, *, last: bool) -> bool:
+        """Whether the weights after so many steps are measured; those of the last one always are."""
+        every = self.chosen.settings.every
+        return last or (every is not None and step % every == 0)
+
     def count(self, comparison: Comparison) -> int:
         """The number of generated images."""
         samples = self.chosen.settings.samples
         return samples if comparison.source is None else min(samples, len(comparison.source))
 
-    def protocol(self, comparison: Comparison) -> str:
-        """How the numbers of a comparison are measured: ``clean, digits 1a2b3c4d, 1000 fake vs 4500 train, seed 0``."""
+    def protocol(self, *, averaged: bool) -> str:
+        """How the numbers are measured: ``clean, digits 1a2b3c4d, 1000 fake vs 4500 train, moving average, seed 0``.
+
+        ``averaged`` is whether the weights are moving averages.
+        """
         settings, network = self.chosen.settings, self.features
         words = [settings.resize, network.identity] if network is not None else []
-        words += [f"{self.count(comparison)} fake vs {comparison.real.label}"]
-        return ", ".join([*words, *([f"seed {settings.seed}"] if comparison.source is None else [])])
+        for each in self.comparisons:
+            name = f"{each.suffix[1:]}: " if each.suffix else ""
+            words.append(f"{name}{self.count(each)} fake vs {each.real.label}")
+        words += ["moving average"] if averaged else []
+        return ", ".join([*words, *([f"seed {settings.seed}"] if self.comparisons[0].source is None else [])])
 
     def __call__(self, model: GAN) -> dict[str, float]:
         """The numbers by name, the same on every rank. The model is in evaluation mode, with the weights of rank 0.

@@ -6,14 +6,15 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from gantrain.config.side_files import is_number, lines_of, open_regular, report_damage
 from gantrain.runtime.atomic import write_file
 
-Line: TypeAlias = dict[str, float]
+Line: TypeAlias = dict[str, Any]  # Numbers, and a ``protocol``, which is text.
 Record = TypeVar("Record")
 CLOCK = ("step", "epoch", "kimg")  # Progress of a run, in every log line.
+PROTOCOL = "protocol"  # How the metrics of a line were measured.
 LR_PREFIX = "lr_"  # Names of learning rates start with it.
 
 
@@ -114,5 +115,9 @@ def _line(text: bytes) -> Line | None:
         line = json.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return None
-    valid = isinstance(line, dict) and all(map(is_number, line.values())) and type(line.get("step")) is int
+    valid = (
+        isinstance(line, dict)
+        and all(is_number(value) or (name == PROTOCOL and isinstance(value, str)) for name, value in line.items())
+        and type(line.get("step")) is int
+    )
     return line if valid and line["step"] >= 0 else None

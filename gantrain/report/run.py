@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gantrain.config.overrides import change_lines, flatten
 from gantrain.report.images import compose_grids, image_entries, image_entry, sample_images, save_with_layout
-from gantrain.report.log import CLOCK, LR_PREFIX, JsonlLog
+from gantrain.report.log import CLOCK, LR_PREFIX, JsonlLog, Line
 from gantrain.report.loggers import AsyncLogger, Logger, end_all
 from gantrain.report.pages.page import ASSETS, read_status, remove_leftovers
 from gantrain.report.pages.training_page import TrainingPage
@@ -71,7 +71,7 @@ class Report:
         self._stalls = DataStallMonitor()
         self._pauses = PauseMonitor()
         self._active = active
-        self._logs = {table: JsonlLog(folder / f"{table}.jsonl") for table in ("losses", "speed")}
+        self._logs = {table: JsonlLog(folder / f"{table}.jsonl") for table in ("losses", "speed", "metrics")}
         self._page = TrainingPage(folder, home, command, config, defaults, facts or {}, networks or {})
         self._step = 0
         self._warnings: set[str] = set()
@@ -164,7 +164,7 @@ class Report:
         if not self._active:
             return
         self._step = step
-        clock = {"step": step, "epoch": round(epoch, 4), "kimg": round(images / 1000, 4)}
+        clock = _clock(step, epoch, images)
         entries = [("losses", clock | losses)]
         for logger in self._loggers:
             logger.scalars(step, losses)
@@ -179,6 +179,20 @@ class Report:
             self._bar.set_postfix(shown | ({"img/s": f"{speed['images_per_second']:.0f}"} if speed else {}))
             status = {"done": self._bar.n, **clock, "values": values, **({"speed": speed} if speed else {})}
             self._attempt(self._page.update, entries, **status)
+
+    def measured(
+        self, step: int, numbers: dict[str, float], *, epoch: float, images: int, protocol: str, best: bool
+    ) -> None:
+        """Print, log and show metrics of generated images; ``best`` is whether the objective has improved."""
+        if not self._active or not numbers:
+            return
+        line = {**_clock(step, epoch, images), **numbers, "protocol": protocol}
+        for logger in self._loggers:
+            logger.scalars(step, numbers)
+        self._attempt(self._logs["metrics"].add, line)
+        self._attempt(self._page.update, [("metrics", line)])
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if "_class_" not in name)
+        self.say([f"Step {step}: {shown} ({protocol}){', the best so far' if best else ''}"])
 
     def _measure_speed(self, images: int, waited: float) -> dict[str, float]:
         """The speed since the last log line; empty at the first one."""
@@ -247,9 +261,13 @@ class Report:
         end_all(self._loggers, status)
 
 
+def _clock(step: int, epoch: float, images: int) -> Line:
+    return {"step": step, "epoch": round(epoch, 4), "kimg": round(images / 1000, 4)}
+
+
 def remove_report(folder: Path) -> None:
     """Delete the logs, images and page of a run that starts over."""
-    names = ("losses.jsonl", "speed.jsonl", "index.html", "config.yaml", "losses.csv")
+    names = ("losses.jsonl", "speed.jsonl", "metrics.jsonl", "index.html", "config.yaml", "losses.csv")
     for path in (*(folder / name for name in names), *folder.glob("events.out.tfevents.*")):
         path.unlink(missing_ok=True)
     for name in ("images", "crash", ASSETS):

@@ -120,6 +120,14 @@ def average(tensors: Sequence[Tensor]) -> None:
             tensor.detach().copy_(mean.view_as(tensor))
 
 
+def broadcast(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor, in place, by that of rank 0."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            with _lost_rank_errors():
+                dist.broadcast(tensor, src=0)
+
+
 def all_gather_object(item: Any) -> list[Any]:
     """The ``item`` of every rank (tensors on the CPU), by rank, on every rank."""
     if not dist.is_initialized():

@@ -60,7 +60,7 @@ def read_run(folder: Path, job: Mapping[str, Any] | None = None) -> Run:
         folder=folder,
         status=str(state),
         message=str(message or ""),
-        step=int(status.get("step", lines[-1]["step"] if lines else 0)),
+        step=int(status.get("step") or (lines[-1]["step"] if lines else 0)),
         seconds=seconds or round(seconds_of(status), 1),
         settings=flatten(read_config(folder)),
         typed=None if job is None else dict(split_override(word) for word in job["overrides"] if word[:1] != "-"),

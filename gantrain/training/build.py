@@ -23,6 +23,8 @@ from gantrain.data.stand_in import StandIn, is_missing
 from gantrain.data.stream import BatchStream, in_order
 from gantrain.data.workers import advice
 from gantrain.errors import ConfigError
+from gantrain.metrics.build import build_measurement
+from gantrain.metrics.measure import Measurement
 from gantrain.models.base import GAN
 from gantrain.models.critics import check_critic
 from gantrain.networks.common import set_precision
@@ -60,6 +62,7 @@ class Parts:
     objective: Objective  # Selects the best checkpoint.
     loggers: dict[str, Logger]  # Where losses and images go besides the run folder, by name.
     stream: BatchStream  # The batches of training, from the first on.
+    measurement: Measurement | None  # Metrics of generated images; None if none are chosen.
     save_timer: SaveTimer  # Whether a checkpoint is due by the clock.
 
     @classmethod
@@ -92,6 +95,10 @@ class Parts:
                 model, loss=settings.model.get("loss"), batch_size=stream.batch_size // world_size
             ):
                 distributed.print_rank_zero(warning)
+        test_set = context.data.build_test_set(dataset, seed=settings.seed)
+        measurement = build_measurement(
+            settings.metrics, settings.data, model, dataset, test_set, device, stream.on_error
+        )
         save_timer = SaveTimer(context.folder, context.trainer.save_minutes)
         monitor = RunMonitor(device, wants_stop=context.wants_stop, wants_save=save_timer.is_due)
         return cls(
@@ -100,8 +107,9 @@ class Parts:
             dataset=dataset,
             update=build_updates(context, model, monitor, world_size=world_size),
             loggers=build_loggers(settings.logger, run=settings.name, folder=context.folder),
-            test_set=context.data.build_test_set(dataset, seed=settings.seed),
+            test_set=test_set,
             objective=Objective(construct(ObjectiveSettings, settings.objective, key="objective")),
+            measurement=measurement,
             stream=stream,
             save_timer=save_timer,
         )

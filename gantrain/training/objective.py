@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from gantrain.config.schema import PositiveInt
 from gantrain.errors import listed
+from gantrain.metrics import higher_is_better
 from gantrain.report.log import read_lines
 
-Kind: TypeAlias = Literal["losses", "metrics"]  # Means over steps, and metrics on held-out data.
+# Means over steps, values of ``GAN.evaluate`` on held-out data, and the chosen metrics of generated images.
+Kind: TypeAlias = Literal["losses", "metrics", "measured"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +22,13 @@ class ObjectiveSettings:
     """The keys under ``objective``."""
 
     metric: str | None  # The name of a logged value; None for no objective.
-    mode: Literal["min", "max"]  # Whether lower or higher is better.
+    mode: Literal["min", "max"] | None  # Whether lower or higher is better; None for what suits the metric.
+    patience: PositiveInt | None = None  # The run stops after so many values in a row that are no better.
+
+    @property
+    def sign(self) -> int:
+        """1 if lower is better, -1 if higher is."""
+        return -1 if mode_of(self.metric, self.mode) == "max" else 1
 
 
 class Objective:
@@ -34,6 +43,7 @@ class Objective:
         self.settings = settings
         self.value: float | None = None
         self.best: float | None = None
+        self.stale = 0  # The number of values since the best one.
         self._is_new = False
         self._names: dict[Kind, set[str]] = {}
         self._has_warned = False
@@ -53,22 +63,40 @@ class Objective:
             return metric in self._names.get(kind, ())
         return kind not in self._names
 
+    def improves(self) -> bool:
+        """Whether the value is new since the last call of ``is_best``, and the best so far."""
+        if not self._is_new or self.value is None or not math.isfinite(self.value):
+            return False
+        return self.best is None or self.settings.sign * self.value < self.settings.sign * self.best
+
     def is_best(self) -> bool:
-        """Whether the value is new since the last call, one per checkpoint, and the best so far."""
-        is_new, self._is_new = self._is_new, False
-        if not is_new or self.value is None or not math.isfinite(self.value):
-            return False
-        sign = 1 if self.settings.mode == "min" else -1
-        if self.best is not None and sign * self.value >= sign * self.best:
-            return False
-        self.best = self.value
-        return True
+        """The same, and the value is the best, or counts as one that is not, from now on."""
+        improves = self.improves()
+        if improves:
+            self.best, self.stale = self.value, 0
+        elif self._is_new:
+            self.stale += 1
+        self._is_new = False
+        return improves
+
+    def is_last(self) -> bool:
+        """Whether the value, if it is no better, will exhaust the patience."""
+        patience = self.settings.patience
+        return self._is_new and patience is not None and not self.improves() and self.stale + 1 >= patience
+
+    def is_exhausted(self) -> bool:
+        """Whether the run is to stop, because the metric has been no better for ``patience`` values."""
+        return self.settings.patience is not None and self.stale >= self.settings.patience
+
+    def verdict(self) -> str:
+        """Why the run stops: ``no better fid for 10 measurements``."""
+        return f"no better {self.settings.metric} for {self.stale} measurements"
 
     def missing_metric_warning(self) -> list[str]:
         """A warning, once, if values of both kinds have been logged, but not the metric."""
         metric = self.settings.metric
         names = set[str]().union(*self._names.values())
-        if self._has_warned or metric is None or metric in names or len(self._names) < len(get_args(Kind)):
+        if self._has_warned or metric is None or metric in names or not {"losses", "metrics"} <= self._names.keys():
             return []
         self._has_warned = True
         logged = listed(sorted(names)) or "nothing"
@@ -77,22 +105,32 @@ class Objective:
     def state_dict(self) -> dict[str, Any]:
         """The settings, the last value and the best, and the names of what is logged."""
         names = {kind: sorted(names) for kind, names in self._names.items()}
-        return {**vars(self.settings), "value": self.value, "best": self.best, "fresh": self._is_new, "names": names}
+        settings = {"metric": self.settings.metric, "mode": mode_of(self.settings.metric, self.settings.mode)}
+        values = {"value": self.value, "best": self.best, "stale": self.stale, "fresh": self._is_new}
+        return {**settings, **values, "names": names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a ``state_dict``; its values only if the objective is the same."""
         # Older versions have another name for metrics.
+        kinds = get_args(Kind)
         self._names = {
-            "losses" if kind == "losses" else "metrics": set(names) for kind, names in state.get("names", {}).items()
+            kind if kind in kinds else "metrics": set(names) for kind, names in state.get("names", {}).items()
         }
-        if (state["metric"], state["mode"]) == (self.settings.metric, self.settings.mode):
+        own = self.state_dict()
+        if (state["metric"], state["mode"]) == (own["metric"], own["mode"]):
             self.value, self.best, self._is_new = state["value"], state["best"], state["fresh"]
+            self.stale = state.get("stale", 0)
+
+
+def mode_of(metric: str | None, mode: Literal["min", "max"] | None) -> Literal["min", "max"]:
+    """Whether lower or higher values of a metric are better, where ``mode`` does not say."""
+    return mode or ("max" if metric is not None and higher_is_better(metric) else "min")
 
 
 def best_logged(folder: Path, metric: str, mode: Literal["min", "max"]) -> float | None:
     """The best finite value of ``metric`` that the run in ``folder`` has logged, or None."""
     try:
-        lines = read_lines(folder / "losses.jsonl")
+        lines = [*read_lines(folder / "losses.jsonl"), *read_lines(folder / "metrics.jsonl")]
     except OSError:
         return None
     values = [line[metric] for line in lines if math.isfinite(line.get(metric, math.nan))]

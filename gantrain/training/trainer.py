@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from gantrain.checkpoints.store import Checkpoints, clone_to_cpu
 from gantrain.config.overrides import command_line
 from gantrain.config.settings import TrainerSettings
 from gantrain.data.stream import Origin
-from gantrain.models.base import GAN
+from gantrain.metrics.measure import MeasurementError
 from gantrain.optim.monitor import StepStatus
-from gantrain.optim.updates import Updates
 from gantrain.report import Report
 from gantrain.runtime import distributed
 from gantrain.training.build import Parts
+from gantrain.training.evaluating import evaluating, shared_buffers
 from gantrain.training.means import Means
 from gantrain.training.objective import Kind
 from gantrain.training.segments import Plan, at_new_segment, next_plan
@@ -56,6 +53,7 @@ class Trainer:
         step: The number of completed generator updates.
         unit: ``step`` for generator updates, ``image`` for images drawn by all ranks.
         plan: The part of the run that the learning rate schedule is spread over.
+        is_exhausted: Whether the run has stopped because the objective was no better for ``objective.patience`` values.
         segments: The first ``step`` (from 0) of each segment, its ``command``, and the settings that changed there.
     """
 
@@ -81,6 +79,7 @@ class Trainer:
         # Whether a step has diverged is known at the end of the next one.
         self._recent: deque[tuple[int, dict[str, Tensor], list[str]]] = deque(maxlen=3)
         self._has_shown = False
+        self.is_exhausted = False
 
     def fit(self) -> bool:
         """Train to the end, without waiting for the device between log lines; False if the run was stopped before.
@@ -91,7 +90,7 @@ class Trainer:
         """
         self.model.train()
         stopped = opened = False
-        while self.progress < 1 and not stopped:
+        while self.progress < 1 and not stopped and not self.is_exhausted:
             self.update.begin(self.step, self.plan.progress(self._done(self.plan.unit)))
             losses = self.model.train_step(self.stream, self.update)
             self.update.schedule.observe(losses)
@@ -104,7 +103,8 @@ class Trainer:
             self.report.advance(self.done)
             last = self.progress >= 1
             saves = last or self.step % self.settings.save_every == 0
-            status = self._poll(sync=saves)
+            measures = self.parts.measurement is not None and self.parts.measurement.is_due(self.step, last=last)
+            status = self._poll(sync=saves or measures)
             stopped = status.stop and not last
             # The objective is also logged at every checkpoint, for the weights in it.
             if last or self.step % self.settings.log_every == 0 or (saves and self.objective.is_among("losses")):
@@ -113,6 +113,8 @@ class Trainer:
                 self.report.say(self.stream.faults.news())
             if last or self.step % self.settings.image_every == 0 or (saves and self.objective.is_among("metrics")):
                 self._show()
+            if measures:
+                saves = self._measure() or saves
             if saves or stopped or status.save:
                 self._save(regular=saves)
         self.checkpoints.wait()
@@ -189,11 +191,40 @@ class Trainer:
             self._has_shown = True
             self._log("metrics", metrics)
 
+    def _measure(self) -> bool:
+        """Measure the weights of this step; whether they are to be saved, as the best or the last of the run."""
+        measurement, objective = self.parts.measurement, self.objective
+        assert measurement is not None
+        try:
+            with evaluating(self.model, self.update), shared_buffers(self.model.generators()):
+                numbers = measurement(self.model)
+        except MeasurementError as error:
+            self.report.say([f"warning: the metrics of step {self.step} are missing: {error}"])
+            return False
+        objective.record("measured", numbers)
+        improves = objective.improves()
+        self.report.measured(
+            self.step,
+            numbers,
+            epoch=self.stream.epoch,
+            images=self.stream.images,
+            protocol=measurement.protocol(averaged=self.update.ema is not None),
+            best=improves,
+        )
+        if improves or objective.is_last():
+            return True
+        if objective.is_among("measured"):
+            objective.is_best()  # It counts as one that is no better.
+        return False
+
     def _save(self, *, regular: bool) -> None:
         """Save; only a ``regular`` checkpoint can be the best, so that the best does not depend on interruptions."""
         self.parts.save_timer.restart()
         self.report.say(self.objective.missing_metric_warning())
         best = regular and self.objective.is_best()
+        # Other ranks do not have the losses and held-out metrics of rank 0.
+        if self.objective.settings.patience is not None:
+            self.is_exhausted = distributed.all_gather_object(self.objective.is_exhausted())[0]
         state = self.state_dict()
         if distributed.rank() == 0:
             self.checkpoints.save(state, best=best)
@@ -226,6 +257,7 @@ class Trainer:
         self.plan, self.segments = Plan(**state["plan"]), list(state["segments"])
         self.stream.go_to(state["position"], rollbacks=state["rollbacks"], origin=Origin(**state["origin"]))
         self.objective.load_state_dict(state["objective"])
+        self.is_exhausted = self.objective.is_exhausted()
         self.model.load_state_dict({**state["model"], **rank["model"]})
         self.update.load_state_dict(state["updates"])
         if rank["schedule"] is not None:
@@ -250,15 +282,3 @@ class Trainer:
 
 def _worst(values: list[float]) -> float:
     return next((value for value in values if not math.isfinite(value)), values[0])
-
-
-@contextmanager
-def evaluating(model: GAN, update: Updates) -> Iterator[None]:
-    """The model in evaluation mode, with its averaged weights if there are any, without gradients."""
-    was_training = model.training
-    model.eval()
-    try:
-        with update.averaged(), torch.no_grad():
-            yield
-    finally:
-        model.train(was_training)
