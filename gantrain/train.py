@@ -20,6 +20,7 @@ from gantrain.config.overrides import command_line
 from gantrain.config.settings import count_processes, set_up_torch
 from gantrain.data.stand_in import StandIn
 from gantrain.errors import ConfigError
+from gantrain.metrics import higher_metrics
 from gantrain.models.base import network_sizes
 from gantrain.report import Report
 from gantrain.report.provenance import provenance
@@ -170,6 +171,7 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
             **({"length": "; ".join(notes)} if (notes := parts.expectations()) else {}),
         },
         networks=network_sizes(parts.model),
+        higher=higher_metrics(),
     )
     claim = lock.renew if lock is not None else lambda: None
     checkpoints = Checkpoints(context.folder, keep=settings.keep, keep_every=settings.keep_every, claim=claim)

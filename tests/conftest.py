@@ -30,7 +30,7 @@ pytest_plugins = ["browsing", "checkpoint_states"]
 add_resolvers()  # For tests that compose configurations by Hydra alone.
 
 INTRODUCTION = ("Data: ", "Device: ", "Note: ", "Run folder: ", "Page: ")  # How the first lines of a run begin.
-TINY = ["data.load_size=16", "data.batch_size=4", "network.width=4", "trainer.accelerator=cpu"]
+TINY = ["data.load_size=16", "data.batch_size=4", "network.width=4", "trainer.accelerator=cpu", "metrics=none"]
 MODELS = ["gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan"]
 TRANSLATORS = ["pix2pix", "cyclegan", "discogan", "colorization"]
 

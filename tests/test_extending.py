@@ -123,7 +123,7 @@ def test_the_logger_template_writes_a_line_per_step() -> None:
     follow("A logger")
     lines = Path("checkpoints/diary/diary.txt").read_text().splitlines()
     assert lines[0].startswith("learning rate ")
-    assert [line.partition(":")[0] for line in lines[1:-1]] == ["step 2", "step 4"]
+    assert [line.partition(":")[0] for line in lines[1:-1]] == ["step 2", "step 4", "step 4"]  # Losses, then metrics.
     assert lines[-1] == "done"
     assert Path("checkpoints/diary/samples_4.png").exists()
     assert Path("checkpoints/diary/losses.csv").exists()

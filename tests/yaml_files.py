@@ -14,6 +14,7 @@ GROUPS = (
     "data",
     "experiment",
     "logger",
+    "metrics",
     "model",
     "network/discriminator",
     "network/generator",

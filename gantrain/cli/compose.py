@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import yaml
 from hydra import compose, initialize_config_module
@@ -222,7 +222,7 @@ def check_plugins(typed: Sequence[str]) -> None:
 def add_resolvers() -> None:
     """Register the resolvers that the files of launchers, sweepers and networks use.
 
-    ``${gpus:N}`` is the number of GPUs, or N if there is none; ``${direction:MODE}`` is Optuna's word for a mode.
+    ``${gpus:N}`` is the number of GPUs, or N if there is none; ``${direction:METRIC,MODE}`` is Optuna's word for a mode.
     """
     add_shared_resolver()
 
@@ -231,6 +231,11 @@ def add_resolvers() -> None:
 
         return len(visible_gpus()) or otherwise
 
-    directions = {"min": "minimize", "max": "maximize"}
     OmegaConf.register_new_resolver("gpus", count_gpus, replace=True)
-    OmegaConf.register_new_resolver("direction", lambda mode: directions[mode], replace=True)
+    OmegaConf.register_new_resolver("direction", _direction, replace=True)
+
+
+def _direction(metric: str | None, mode: Literal[min, max] | None) -> str:
+    from gantrain.training.objective import mode_of  # It imports torch, which other commands need not.
+
+    return {"min": "minimize", "max": "maximize"}[mode_of(metric, mode)]

@@ -124,7 +124,7 @@ def _nearest_key(key: str, known: set[str]) -> str:
 
 def _known_keys(command: str, typed: list[str]) -> set[str]:
     """Every key and group of the configuration that the groups among ``typed`` compose, for suggestions."""
-    group = r"(model|data|optimizer|schedule|logger|launcher|sweeper|network/\w+)=[\w\[\],]+"
+    group = r"(model|data|optimizer|schedule|logger|metrics|launcher|sweeper|network/\w+)=[\w\[\],]+"
     groups = [word for word in typed if re.fullmatch(group, word)]
     GlobalHydra.instance().clear()
     with initialize_config_module("gantrain.configs", version_base="1.3"):

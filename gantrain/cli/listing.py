@@ -27,6 +27,7 @@ GROUPS = {  # The words of the command, and the groups of the configuration.
     "optimizers": ["optimizer"],
     "schedules": ["schedule"],
     "experiments": ["experiment"],
+    "metrics": ["metrics"],
     "loggers": ["logger"],
 }
 HELP = f"gantrain list [{'|'.join(GROUPS)}] [--config-dir FOLDER] [plugins=[MODULE,...]]: what can be chosen\n"

@@ -21,7 +21,10 @@ OLD_MAX_CHARACTERS = 120  # Of names until version 0.1; their digest was added.
 DIGEST_BYTES = 3
 # The name does not change with the length of a run or its location, but with the images or networks it starts from.
 _WHAT = {"model", "data", "experiment"}
-_UNNAMED = {*RUNTIME_ONLY_KEYS, *LENGTH, *_WHAT, "logger", "launcher", "sweeper"} - {"data.root", "init_from"}
+_UNNAMED = {*RUNTIME_ONLY_KEYS, *LENGTH, *_WHAT, "logger", "metrics", "launcher", "sweeper"} - {
+    "data.root",
+    "init_from",
+}
 
 
 def run_name(what: str, overrides: Sequence[str], first: Sequence[str] = ()) -> str:

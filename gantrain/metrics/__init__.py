@@ -4,8 +4,12 @@ from gantrain.metrics import digit_features, frechet  # noqa: F401 - these regis
 from gantrain.registry import METRICS
 
 
+def higher_metrics() -> list[str]:
+    """The names of all registered metrics of which higher values are better."""
+    directions = {key: more for each in METRICS for key, more in METRICS[each].higher_is_better.items()}
+    return ["accuracy", *(key for key, more in directions.items() if more)]
+
+
 def higher_is_better(name: str) -> bool:
-    """Whether higher values of a number are better, by its name: that of a metric, or longer (``fid_a_to_b``)."""
-    known = {"accuracy": True} | {key: more for each in METRICS for key, more in METRICS[each].higher_is_better.items()}
-    found = [key for key in known if name == key or name.startswith(f"{key}_")]
-    return bool(found) and known[max(found, key=len)]
+    """Whether higher values of a metric are better, by its name, which may be longer (``accuracy_class_3``)."""
+    return any(name == key or name.startswith(f"{key}_") for key in higher_metrics())

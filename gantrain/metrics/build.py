@@ -48,6 +48,8 @@ def build_measurement(
     chosen = ChosenMetrics.split(config)
     if chosen is None:
         return None
+    if chosen.settings.optional and not isinstance(model, (LatentGAN, TranslationGAN)):
+        return None
     features: Features | None = None
     if any(isinstance(metric, FeatureMetric) for metric in chosen.metrics.values()):
         settings = chosen.settings

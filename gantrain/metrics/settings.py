@@ -28,6 +28,7 @@ class MetricsSettings:
     # The real images: of the phase train or test, or both; None for train from noise, and test in translation.
     against: Against | None
     seed: int  # Of the noise, and of subsets.
+    optional: bool  # Whether models that can't be measured are left alone instead of refused.
 
 
 @dataclass(frozen=True)

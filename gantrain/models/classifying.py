@@ -100,10 +100,10 @@ class SGAN(ClassifyingGAN):
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """``accuracy``: the fraction of held-out images that the critic classifies correctly."""
+        """``held_out_accuracy``: the fraction of held-out images that the critic classifies correctly."""
         correct = total = 0
         for batch in batches:
             _, classes = self.split(self.discriminator(batch["image"]))
             correct += int((classes.argmax(dim=1) == batch["label"]).sum())
             total += len(batch["label"])
-        return {"accuracy": correct / total} if total else {}
+        return {"held_out_accuracy": correct / total} if total else {}

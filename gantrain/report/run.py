@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gantrain.config.overrides import change_lines, flatten
 from gantrain.report.images import compose_grids, image_entries, image_entry, sample_images, save_with_layout
-from gantrain.report.log import CLOCK, LR_PREFIX, JsonlLog, Line
+from gantrain.report.log import CLOCK, LR_PREFIX, PROTOCOL, JsonlLog, Line
 from gantrain.report.loggers import AsyncLogger, Logger, end_all
 from gantrain.report.pages.page import ASSETS, read_status, remove_leftovers
 from gantrain.report.pages.training_page import TrainingPage
@@ -45,6 +45,7 @@ class Report:
         defaults: The default configuration of the run's model and data, for the page; None if unknown.
         facts: Facts about the run and its machine, for the page.
         networks: The number of parameters by network, for the page.
+        higher: Metrics of which higher values are better, also with a longer name (``accuracy_class_3``).
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class Report:
         defaults: Mapping[str, Any] | None = None,
         facts: Mapping[str, str] | None = None,
         networks: Mapping[str, int] | None = None,
+        higher: Sequence[str] = (),
     ) -> None:
         self.folder = folder
+        self._higher = list(higher)
         self.page = folder / "index.html"
         self._config = config
         self._columns = columns
@@ -134,6 +137,7 @@ class Report:
         last = tables["losses"][-1] if tables["losses"] else {}
         status = {name: last[name] for name in CLOCK if name in last}
         status |= {"step": step, "begun": done, "done": done, "total": math.ceil(total), "unit": unit}
+        status["higher"] = self._higher
         if segments:
             self._page.command = segments[0]["command"]
         status["segments"] = [
@@ -181,12 +185,28 @@ class Report:
             self._attempt(self._page.update, entries, **status)
 
     def measured(
-        self, step: int, numbers: dict[str, float], *, epoch: float, images: int, protocol: str, best: bool
+        self,
+        step: int,
+        numbers: dict[str, float],
+        *,
+        epoch: float,
+        images: int,
+        protocol: str,
+        best: bool,
     ) -> None:
-        """Print, log and show metrics of generated images; ``best`` is whether the objective has improved."""
+        """Print, log and show metrics of generated images.
+
+        Args:
+            step: Steps completed.
+            numbers: The metrics by name.
+            epoch: Epochs completed, with a fractional part.
+            images: Training images seen by all ranks.
+            protocol: How they were measured.
+            best: Whether the objective has improved.
+        """
         if not self._active or not numbers:
             return
-        line = {**_clock(step, epoch, images), **numbers, "protocol": protocol}
+        line = {**_clock(step, epoch, images), **numbers, PROTOCOL: protocol}
         for logger in self._loggers:
             logger.scalars(step, numbers)
         self._attempt(self._logs["metrics"].add, line)

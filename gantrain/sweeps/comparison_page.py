@@ -50,7 +50,7 @@ def comparison_page(folder: Path, record: Mapping[str, Any], runs: Sequence[Run]
             "folder": page.address(folder / row["folder"], folder),
             "has_page": (folder / row["folder"] / page.PAGE).exists(),
             "settings": [row["settings"][key] for key in settings],
-            "curves": {name: _thin_out(run.lines, name) for name in metrics},
+            "curves": {name: _thin_out([*run.measured, *run.lines], name) for name in metrics},
             "images": run.images,
             "tested": run.tested,
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +11,9 @@ from gantrain.config.overrides import flatten, split_override
 from gantrain.config.schema import checked
 from gantrain.config.side_files import report_damage
 from gantrain.errors import ConfigError
+from gantrain.metrics import higher_is_better as metric_is_higher
 from gantrain.report.images import image_entries
-from gantrain.report.log import CLOCK, LR_PREFIX, Line, read_lines
+from gantrain.report.log import CLOCK, LR_PREFIX, PROTOCOL, Line, read_lines
 from gantrain.report.pages.page import DATA, PAGE, address, read_data, read_status, seconds_of
 from gantrain.runtime.run_lock import is_locked
 from gantrain.sweeps.sweep import LOST, read_config
@@ -21,7 +21,6 @@ from gantrain.sweeps.sweep import LOST, read_config
 URLS = list[str | None]
 MAX_TESTED = 200  # Test images in each direction.
 # Words in the names of metrics for which higher values are better.
-_ADVERSARIAL = re.compile(r"[gd](_(a|b|gan|real|fake|old))*")  # Losses of which neither end is the better one.
 _HIGHER = {"accuracy", "psnr", "ssim", "precision", "recall", "inception"}
 
 
@@ -37,7 +36,8 @@ class Run:
     seconds: float = 0.0  # Training time.
     settings: dict[str, Any] = field(default_factory=dict)  # The configuration, flat.
     typed: dict[str, str] | None = None  # The overrides by key, if they are known.
-    lines: list[Line] = field(default_factory=list)  # The log.
+    lines: list[Line] = field(default_factory=list)  # The log of losses.
+    measured: list[Line] = field(default_factory=list)  # The metrics of generated images.
     images: list[dict[str, Any]] = field(default_factory=list)  # The ``image_entries`` of the samples.
     # URLs, relative to the run folder, of the images of the newest ``gantrain test``, by name and kind.
     tested: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -65,6 +65,7 @@ def read_run(folder: Path, job: Mapping[str, Any] | None = None) -> Run:
         settings=flatten(read_config(folder)),
         typed=None if job is None else dict(split_override(word) for word in job["overrides"] if word[:1] != "-"),
         lines=lines,
+        measured=_read_lines(folder / "metrics.jsonl"),
         images=image_entries(folder),
         tested=_tested(folder),
     )
@@ -110,25 +111,27 @@ def _training_seconds(speeds: Sequence[Line]) -> float:
 
 
 def metrics(run: Run) -> dict[str, dict[str, float]]:
-    """The ``final`` value of every logged loss and metric, and the ``best`` one.
+    """The ``final`` value of every logged loss and metric, and the ``best`` one of metrics and of the objective.
 
-    An adversarial loss has no best value, unless it is the objective: a low one of the generator means a weak critic.
+    A loss has no best value: a low one of the generator may mean a weak critic.
     """
     objective = run.settings.get("objective.metric")
     found: dict[str, dict[str, float]] = {}
-    for line in run.lines:
+    for line in (*run.measured, *run.lines):
         for name, value in line.items():
-            if name in (*CLOCK, "time") or name.startswith(LR_PREFIX) or value != value:
+            if name in (*CLOCK, "time", PROTOCOL) or name.startswith(LR_PREFIX) or value != value:
                 continue
-            higher = run.settings.get("objective.mode") == "max" if name == objective else higher_is_better(name)
+            mode = run.settings.get("objective.mode") if name == objective else None
+            higher = mode == "max" if mode else higher_is_better(name)
             best = found.get(name, {"best": value})["best"]
             found[name] = {"final": value, "best": (max if higher else min)(best, value)}
+    metrics = {name for line in run.measured for name in line} | {objective}
     for name, values in found.items():
-        if name != objective and _ADVERSARIAL.fullmatch(name):
+        if name not in metrics and not name.startswith("held_out_"):
             del values["best"]
     return found
 
 
 def higher_is_better(name: str) -> bool:
     """Whether higher values of a metric are better, judged by its name."""
-    return not _HIGHER.isdisjoint(name.lower().split("_"))
+    return metric_is_higher(name) or not _HIGHER.isdisjoint(name.lower().split("_"))

@@ -24,7 +24,7 @@ from gantrain.runtime import console, distributed
 from gantrain.runtime.atomic import write_file
 from gantrain.runtime.gpus import claim_gpu
 from gantrain.runtime.signals import SWEEP, is_orphaned, signals_to
-from gantrain.training.objective import best_logged
+from gantrain.training.objective import best_logged, mode_of
 
 HYDRA_RECORD = "multirun.yaml"  # Written by Hydra into the folder of a sweep.
 RECORD = {  # What such a file contains.
@@ -185,13 +185,14 @@ class Sweep:
     def _record_result(self, config: Mapping[str, Any], overrides: Sequence[str], state: str, status: int) -> int:
         """Record the result of a run that did not crash."""
         run, metric, message = config["name"], config["objective"]["metric"], ""
+        mode = mode_of(metric, config["objective"]["mode"])
         if metric is not None and not status:
-            self.value = best_logged(self.runs_folder / run, metric, config["objective"]["mode"])
+            self.value = best_logged(self.runs_folder / run, metric, mode)
             if self.value is None:
                 message = f"objective.metric={metric} was never logged"
                 distributed.print_rank_zero(f"warning: {message}")
                 status = 2 if self._needs_metric else 0
-        self._write_record(run, overrides, status=state, message=message, exit=status, **config["objective"])
+        self._write_record(run, overrides, status=state, message=message, exit=status, metric=metric, mode=mode)
         return status
 
     def record_failure(self, overrides: Sequence[str], choices: Mapping[str, str | None], message: str) -> None:

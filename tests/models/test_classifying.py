@@ -125,7 +125,7 @@ def test_accuracy_is_the_fraction_of_images_whose_largest_logit_is_right() -> No
         batch([[3.0, 1.0, 1.0, 9.0], [0.0, 1.0, 0.0, 0.0], [0.0, 1.0, 2.0, 5.0]], [0, 1, 2]),
         batch([[0.0, 1.0, 0.0, 0.0]], [0]),
     ]
-    assert reading("sgan").evaluate(batches) == {"accuracy": 0.75}
+    assert reading("sgan").evaluate(batches) == {"held_out_accuracy": 0.75}
     assert reading("sgan").evaluate([]) == {}
 
 

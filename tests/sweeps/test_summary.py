@@ -81,13 +81,13 @@ def test_missing_and_broken_files_are_ignored() -> None:
 
 def test_the_final_and_the_best_value_of_each_metric() -> None:
     losses = [
-        {"g": 2.0, "accuracy": 0.1},
-        {"g": 1.0, "accuracy": 0.9},
+        {"g": 2.0, "held_out_accuracy": 0.1},
+        {"g": 1.0, "held_out_accuracy": 0.9},
         {"g": float("nan")},
-        {"g": 1.5, "accuracy": 0.8},
+        {"g": 1.5, "held_out_accuracy": 0.8},
     ]
     run = read_run(make_run("one", losses=losses))
-    assert metrics(run) == {"g": {"final": 1.5}, "accuracy": {"final": 0.8, "best": 0.9}}
+    assert metrics(run) == {"g": {"final": 1.5}, "held_out_accuracy": {"final": 0.8, "best": 0.9}}
     run.settings |= {"objective.metric": "g", "objective.mode": "max"}  # As an objective it has a best value.
     assert metrics(run)["g"]["best"] == 2.0
     assert [higher_is_better(name) for name in ("heldout_psnr", "SSIM", "g_l1", "fid", "is_real")] == [1, 1, 0, 0, 0]

@@ -134,15 +134,19 @@ def test_a_missing_best_checkpoint_is_reported_with_those_that_exist(train, caps
 
 def test_a_metric_on_held_out_data_is_tracked(train) -> None:
     every = ["trainer.image_every=1", "trainer.save_every=1", "trainer.log_every=5", "trainer.keep=1"]
-    train("run", "model=sgan", "trainer.steps=3", *every, "objective.metric=accuracy", "objective.mode=max")
-    values = [line["accuracy"] for line in map(json.loads, (RUN / "losses.jsonl").open()) if "accuracy" in line]
+    train("run", "model=sgan", "trainer.steps=3", *every, "objective.metric=held_out_accuracy", "objective.mode=max")
+    values = [
+        line["held_out_accuracy"]
+        for line in map(json.loads, (RUN / "losses.jsonl").open())
+        if "held_out_accuracy" in line
+    ]
     assert len(values) == 3
     best = Checkpoints(RUN).load("best")
     assert best["step"] == 1 + values.index(max(values))
     assert best["objective"]["best"] == max(values)
 
 
-@pytest.mark.parametrize("metric", ["g", "accuracy"])
+@pytest.mark.parametrize("metric", ["g", "held_out_accuracy"])
 def test_a_checkpoint_is_compared_by_its_own_value(metric: str, train) -> None:
     every = ["trainer.image_every=4", "trainer.save_every=2", "trainer.log_every=3", "trainer.keep=0"]
     train("run", "model=sgan", "trainer.steps=6", *every, f"objective.metric={metric}", "objective.mode=max")

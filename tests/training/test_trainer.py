@@ -119,13 +119,14 @@ def test_the_page_shows_samples_curves_configuration_and_command(train) -> None:
     assert lines == [json.loads(line) for line in (run / "losses.jsonl").read_text().splitlines()]
     values = {"d_real", "d_fake", "d_class", "g", "g_class", "lr_generator", "lr_discriminator"}
     assert set(lines[0]) == {"step", "epoch", "kimg", *values}
-    assert "accuracy" in lines[-1]
+    assert "held_out_accuracy" in lines[-1]
     assert lines_of(run, "speed")[-1]["step"] == 4
     status = data_of(run, "status")
     assert (status["state"], status["step"], status["done"], status["total"]) == ("done", 4, 4, 4)
     assert (status["model"], status["data"], status["thumbnail"]) == ("sgan", "digits", "images/step_4_samples.png")
     assert "name: sgan" in page.words
     marked = {"steps: 4", "image_every: 2", "log_every: 1", "load_size: 16", "batch_size: 4"}
+    marked |= {"every: 5000", "samples: 10000", "features: null", "optional: false", "metric: null"}  # By metrics=none.
     assert set(page.marked) == {*marked, "width: 4", "accelerator: cpu", "Marked"}
     assert "generator" in page.words
     assert "gantrain train " + " ".join([*TINY, "name=run", *typed]) in page.words

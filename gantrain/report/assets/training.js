@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { load, make, choice, setText, setFacts, number, duration, moment, stateOf, secondsOf, secondsLeft, pill, sizeOf, setSize, tile, enlarge } = gantrain;
+  const { load, make, choice, setText, setFacts, labelOf, number, duration, moment, stateOf, secondsOf, secondsLeft, pill, sizeOf, setSize, tile, enlarge } = gantrain;
   const EVERY = 3000; // Milliseconds between updates of a running run.
   const FRAMES = 5; // Images per second when playing.
   const COLUMNS = 24; // Steps shown of each preview image.
@@ -43,6 +43,53 @@
     document.title = state === "running" ? `${byId("share").textContent} ${name}` : name;
   }
 
+  // ---- metrics of generated images
+
+  const numbersOf = (line) => Object.fromEntries(Object.entries(line).filter(([, value]) => typeof value === "number"));
+  const chartOf = (name) => (name.includes("_class_") ? `${name.split("_class_")[0]} by class` : name);
+
+  function showMetrics() {
+    const lines = rows("metrics");
+    const section = byId("metrics");
+    section.hidden = lines.length === 0;
+    if (section.hidden) return;
+    const newest = new Map();
+    const best = new Map();
+    for (const line of lines) {
+      for (const [name, value] of Object.entries(numbersOf(line))) {
+        if (NO_VALUES.has(name)) continue;
+        newest.set(name, { step: line.step, value });
+        const before = best.get(name);
+        const higher = (known.higher ?? []).some((each) => name === each || name.startsWith(`${each}_`));
+        const better = higher ? value > before?.value : value < before?.value;
+        if (!before || better) best.set(name, { step: line.step, value });
+      }
+    }
+    const entries = (wanted) => [...newest].filter(([name]) => name.includes("_class_") === wanted);
+    const row = ([name, { value }]) =>
+      make("tr", {}, make("th", { scope: "row" }, labelOf(name)), make("td", {}, number(value)), make("td", {}, number(best.get(name).value)),
+        make("td", {}, make("button", { type: "button", class: "plain", title: "show the samples of this step", onclick: () => goToStep(best.get(name).step) }, number(best.get(name).step))));
+    const table = (chosen) =>
+      make("div", { class: "scroll" }, make("table", {},
+        make("thead", {}, make("tr", {}, ...["metric", "newest", "best", "at step"].map((text) => make("th", { scope: "col" }, text)))),
+        make("tbody", {}, ...chosen.map(row))));
+    const classes = entries(true);
+    const isOpen = section.querySelector("details")?.open ?? false;
+    section.replaceChildren(section.firstElementChild, table(entries(false)),
+      ...(classes.length ? [make("details", { open: isOpen }, make("summary", {}, "by class"), table(classes))] : []),
+      make("p", { class: "hint" }, `Newest: step ${number(lines.at(-1).step)}; ${lines.at(-1).protocol}.`));
+  }
+
+  /** Show the samples of a step, or the last ones before it. */
+  function goToStep(step) {
+    const all = steps();
+    const index = all.findLastIndex((each) => each <= step);
+    if (index < 0) return;
+    stop();
+    goTo(index);
+    byId("samples").scrollIntoView({ behavior: "smooth", block: "nearest" });
+  }
+
   // ---- curves
 
   const L1 = "L1 (values in [0, 1])";
@@ -64,10 +111,12 @@
     };
     curves.mark((known.segments ?? []).filter(({ step }) => step > 0).map(({ step, changes }) => ({ step, text: changes.join("\n") })));
     collect(rows("losses"), (name) => (/(^|_)l1$/.test(name) ? L1 : (TITLES[name.split("_")[0]] ?? name)));
+    const measured = rows("metrics").map(numbersOf);
+    collect(measured, chartOf);
     const titles = { images_per_second: "images per second", data_wait: "waiting for data (fraction of the time)" };
     collect(rows("speed"), (name) => titles[name] ?? name);
     const last = ["learning rate", ...Object.values(titles)];
-    const order = ["generator", "discriminator", ...[...groups.keys()].filter((title) => !last.includes(title)), ...last];
+    const order = [...measured.flatMap(Object.keys).map(chartOf), "generator", "discriminator", ...[...groups.keys()].filter((title) => !last.includes(title)), ...last];
     curves.show([...new Set(order)].filter((title) => groups.has(title)).map((title) => ({ title, series: groups.get(title) })));
   }
 
@@ -251,6 +300,7 @@
     if (more) {
       if (again) through.count = null;
       showSamples();
+      showMetrics();
       showThroughTime();
       showCurves();
     }

@@ -46,6 +46,7 @@ STATUS = {  # What the status of a run contains.
     **dict.fromkeys(("epoch", "kimg", "silence", "ran", "paused"), NonNegativeFloat),
     **dict.fromkeys(("started", "opened", "time"), Moment),
     **dict.fromkeys(("values", "speed"), dict[str, float]),
+    "higher": list[str],
 }
 
 
