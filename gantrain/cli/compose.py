@@ -222,7 +222,8 @@ def check_plugins(typed: Sequence[str]) -> None:
 def add_resolvers() -> None:
     """Register the resolvers that the files of launchers, sweepers and networks use.
 
-    ``${gpus:N}`` is the number of GPUs, or N if there is none; ``${direction:METRIC,MODE}`` is Optuna's word for a mode.
+    ``${gpus:N}`` is the number of GPUs, or N if there is none; ``${direction:METRIC,MODE}`` is Optuna's word for
+    the mode of an objective.
     """
     add_shared_resolver()
 
@@ -235,7 +236,7 @@ def add_resolvers() -> None:
     OmegaConf.register_new_resolver("direction", _direction, replace=True)
 
 
-def _direction(metric: str | None, mode: Literal[min, max] | None) -> str:
+def _direction(metric: str | None, mode: Literal["min", "max"] | None) -> str:
     from gantrain.training.objective import mode_of  # It imports torch, which other commands need not.
 
     return {"min": "minimize", "max": "maximize"}[mode_of(metric, mode)]
