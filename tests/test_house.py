@@ -37,6 +37,7 @@ FLOORS = [
     ["inference"],
     ["sweeps"],
     ["train", "test"],
+    ["evaluate"],
     ["cli"],
     ["__init__", "__main__"],
 ]

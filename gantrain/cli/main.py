@@ -30,6 +30,7 @@ gantrain trains the classic GANs from a configuration.
   gantrain train [KEY=VALUE ...]      train a model: gantrain train model=wgan_gp data=single data.root=images
   gantrain resume checkpoints/NAME    resume a run; trainer.steps=5000 makes it longer
   gantrain test run=checkpoints/NAME  make images with a trained model
+  gantrain evaluate run=checkpoints/NAME metrics=[fid,kid]   how good its images are; or fake=FOLDER real=FOLDER
   gantrain compare RUN RUN ...        runs side by side on one page, or all of a folder or a sweep
   gantrain runs                       list, remove and rename runs, and write their pages anew
   gantrain list                       what can be chosen: models, networks, data sets, experiments ...
@@ -56,7 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = arguments[0] if arguments else ""
     try:
-        with exit_on_sigint() if command in ("train", "resume", "test") else nullcontext(), report_errors() as outcome:
+        with (
+            exit_on_sigint() if command in ("train", "resume", "test", "evaluate") else nullcontext(),
+            report_errors() as outcome,
+        ):
             outcome.status = _run(arguments)
     except KeyboardInterrupt:
         resumes = command in ("train", "resume") and "resume=never" not in arguments
@@ -145,6 +149,18 @@ def _test(arguments: list[str]) -> int:
     return _run_composed("test", flags, typed, test_composed)
 
 
+def _evaluate(arguments: list[str]) -> int:
+    flags, typed = split(arguments)
+
+    def evaluate_composed(composed: Composed) -> int:
+        from gantrain.evaluate import evaluate
+
+        restore_sigint()
+        return evaluate(composed.config, composed.overrides)
+
+    return _run_composed("evaluate", flags, typed, evaluate_composed)
+
+
 def _run_composed(command: str, flags: list[str], typed: list[str], job: Callable[[Composed], int]) -> int:
     """Run a job on the composed configuration, or let Hydra answer its own flags."""
     from gantrain.cli.compose import compose_once, is_plain, refuse_open_braces
@@ -208,6 +224,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "resume": _resume,
     "test": _test,
+    "evaluate": _evaluate,
     "compare": _compare,
     "runs": _runs,
     "list": _list,
@@ -228,7 +245,7 @@ def _complete(arguments: list[str]) -> int:
         console.out(" ".join(command for command in COMMANDS if command.startswith(words[1] if len(words) > 1 else "")))
         return 0
     program, command, *typed = words
-    if command not in ("train", "test"):
+    if command not in ("train", "test", "evaluate"):
         return 0
     for place, word in enumerate(typed[:-1]):
         if word.startswith("--config-dir="):

@@ -77,7 +77,7 @@ KEYS = {  # Typed as flags, they become keys.
 
 def guess(key: str, command: str, value: str = "") -> str:
     """What was meant by an unknown key or flag of a command, with the typed ``value``, or an empty string."""
-    words = TEST if command == "test" else TRAIN
+    words = TRAIN if command == "train" else TEST
     plain = key.lstrip("-+~").replace("-", "_")
     if key[:1] == "-" and (plain in KEYS or "." in plain):
         return f"type {plain}=VALUE"
@@ -92,7 +92,7 @@ def guess_word(word: str, command: str) -> str:
     """What was meant by a word that is no KEY=VALUE."""
     if word in ("help", "h", "?"):
         return f"type gantrain {command} --help"
-    if command == "test":
+    if command != "train":
         return f"type run={word}"
     for group in ("model", "data", "experiment", "optimizer", "schedule", "trainer", "logger", "launcher"):
         if word in group_options(group):

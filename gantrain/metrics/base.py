@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 Resize: TypeAlias = Literal["clean", "legacy"]
@@ -50,6 +51,14 @@ class Extracted:
 
     def __len__(self) -> int:
         return len(self.features)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Extracted]) -> Extracted:
+        """The images of all parts, at least one, in order."""
+        columns = zip(*(part.tensors for part in parts), strict=True)
+        features, logits, labels = (torch.cat(column) if column[0] is not None else None for column in columns)
+        assert features is not None
+        return cls(features, logits, labels)
 
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:

@@ -50,16 +50,22 @@ def build_measurement(
         return None
     if chosen.settings.optional and not isinstance(model, (LatentGAN, TranslationGAN)):
         return None
-    features: Features | None = None
-    if any(isinstance(metric, FeatureMetric) for metric in chosen.metrics.values()):
-        settings = chosen.settings
-        name = settings.features or ("digits" if data.get("mode") in BUILT_IN else "inception")
-        features = FEATURES.build({"name": name}, weights=settings.weights, resize=settings.resize).to(device)
+    features = build_features(chosen, "digits" if data.get("mode") in BUILT_IN else "inception", device)
     sets = {"train": train_set, "test": test_set}
     comparisons = list(_comparisons(model, sets, chosen.settings.against, data))
     measurement = Measurement(chosen, features, comparisons, train_set.spec, on_error)
     measurement.check()
     return measurement
+
+
+def build_features(chosen: ChosenMetrics, usual: str, device: torch.device) -> Features | None:
+    """The feature network, the ``usual`` one if none is named; None if no metric needs any."""
+    if not any(isinstance(metric, FeatureMetric) for metric in chosen.metrics.values()):
+        return None
+    settings = chosen.settings
+    config = {"name": settings.features or usual}
+    features: Features = FEATURES.build(config, weights=settings.weights, resize=settings.resize)
+    return features.to(device)
 
 
 def _comparisons(

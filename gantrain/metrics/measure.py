@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +72,11 @@ class Measurement:
         """
         for each in self.comparisons:
             if self.features is not None:
-                self._fit(torch.zeros(1, each.real.dataset.spec.channels[each.real.key], 1, 1, dtype=torch.uint8))
+                fit_channels(
+                    self.features,
+                    torch.zeros(1, each.real.dataset.spec.channels[each.real.key], 1, 1),
+                    self.chosen.settings.channels,
+                )
             for name, metric in self.chosen.metrics.items():
                 if isinstance(metric, PairMetric) and (each.source is None or not each.source.paired):
                     raise ConfigError(f"metrics={name} compares pairs of images, and this data set has none")
@@ -172,7 +176,7 @@ class Measurement:
         everything = {start: part for _, own in gathered for start, part in own.items()}
         ordered = [everything[start] for start in sorted(everything)]
         pairs = {name: torch.cat([pair[name] for _, pair in ordered]) for name in ordered[0][1]}
-        return _joined([extracted for extracted, _ in ordered]), pairs
+        return Extracted.joined([extracted for extracted, _ in ordered]), pairs
 
     def _block(
         self, model: GAN, comparison: Comparison, numbers: range, count: int
@@ -197,7 +201,12 @@ class Measurement:
                 if isinstance(metric, PairMetric) and targets is not None:
                     for name, value in metric.compute(images, targets).items():
                         pairs.setdefault(name, []).append(value)
-        return _joined(found), {name: torch.cat(values) for name, values in pairs.items()}
+        return Extracted.joined(found), {name: torch.cat(values) for name, values in pairs.items()}
+
+    def _extract(self, images: Tensor) -> Extracted:
+        if self.features is None:
+            return Extracted(torch.empty(len(images), 0))
+        return extract(self.features, images, self.chosen.settings.channels)
 
     def _real(self, real: Reference) -> Extracted | None:
         """What the feature network makes of the real images, on rank 0; from the cache, if they have been measured."""
@@ -207,7 +216,7 @@ class Measurement:
         size, count = block_size(self.spec.height, self.spec.width), len(real.dataset)
         ranges = [range(first, min(first + size, count)) for first in range(0, count, size)]
 
-        def extract(numbers: range) -> Tensor:
+        def of_block(numbers: range) -> Tensor:
             rows = torch.full((len(numbers), network.dim), torch.nan)  # Unreadable images have no features.
             start = 0
             chosen = Selection(real.dataset, numbers)
@@ -225,41 +234,41 @@ class Measurement:
             "channels": settings.channels,
             "torch": torch.__version__,
         }
-        rows = stored_features(identity, ranges, network.dim, extract)
+        rows = stored_features(identity, ranges, network.dim, of_block)
         if distributed.rank():
             return None
         readable = rows.isfinite().all(dim=1)
         labels = real.labels
         return Extracted(rows[readable], labels=None if labels is None else labels[readable])
 
-    def _extract(self, images: Tensor) -> Extracted:
-        """What the feature network makes of images (N, C, H, W) uint8."""
-        if self.features is None:
-            return Extracted(torch.empty(len(images), 0))
-        device = next(self.features.parameters()).device
-        with torch.no_grad(), _float32():
-            return Extracted(*self.features(self._fit(images.to(device))))
 
-    def _fit(self, images: Tensor) -> Tensor:
-        """The channels that the feature network takes: gray is repeated to three."""
-        assert self.features is not None
-        chosen, wanted = self.chosen.settings.channels, self.features.channels
-        if chosen is not None:
-            if max(chosen, default=0) >= images.shape[1]:
-                raise ConfigError(f"metrics.channels={chosen}: the images have {images.shape[1]} channels, from 0")
-            images = images[:, chosen]
-        found = images.shape[1]
-        if found == 1 and wanted == 3:
-            images = images.expand(-1, 3, -1, -1)
-        elif found != wanted:
-            example = (
-                "metrics.channels=[0,1,2]" if wanted == 3 else "metrics.channels=[0], or metrics.features=inception"
-            )
-            raise ConfigError(
-                f"the feature network {self.features.identity.split()[0]} takes {wanted} "
-                f"channel{'s' * (wanted > 1)}, and the images have {found}: give {example}"
-            )
-        return images
+def extract(network: Features, images: Tensor, channels: Sequence[int] | None) -> Extracted:
+    """What a feature network makes of images (N, C, H, W) uint8, of which it is given these ``channels``."""
+    with torch.no_grad(), _float32():
+        return Extracted(*network(fit_channels(network, images.to(next(network.parameters()).device), channels)))
+
+
+def fit_channels(network: Features, images: Tensor, channels: Sequence[int] | None) -> Tensor:
+    """Images (N, C, H, W) with the channels that the network takes: those chosen, and gray is repeated to three.
+
+    Raises:
+        ConfigError: They have other channels.
+    """
+    wanted = network.channels
+    if channels is not None:
+        if max(channels, default=0) >= images.shape[1]:
+            raise ConfigError(f"metrics.channels={list(channels)}: the images have {images.shape[1]}, counted from 0")
+        images = images[:, list(channels)]
+    found = images.shape[1]
+    if found == 1 and wanted == 3:
+        return images.expand(-1, 3, -1, -1)
+    if found != wanted:
+        remedy = "metrics.channels=[0,1,2]" if wanted == 3 else "metrics.channels=[0] or metrics.features=inception"
+        raise ConfigError(
+            f"the feature network {network.identity.split()[0]} takes {wanted} channel{'s' * (wanted > 1)}, and the "
+            f"images have {found}: give {remedy}"
+        )
+    return images
 
 
 def _translated(model: TranslationGAN, batch: Batch, direction: Direction) -> tuple[Tensor, Tensor | None]:
@@ -280,13 +289,6 @@ def _float32() -> Iterator[None]:
     finally:
         torch.backends.cudnn.allow_tf32 = before[0]
         torch.set_float32_matmul_precision(before[1])
-
-
-def _joined(parts: list[Extracted]) -> Extracted:
-    columns = zip(*(part.tensors for part in parts), strict=True)
-    features, logits, labels = (torch.cat(column) if column[0] is not None else None for column in columns)
-    assert features is not None
-    return Extracted(features, logits, labels)
 
 
 def _to_cpu(parts: dict[int, tuple[Extracted, dict[str, Tensor]]]) -> dict[int, tuple[Extracted, dict[str, Tensor]]]:

@@ -1,0 +1,121 @@
+"""Measuring any folder of images against another, or against stored statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gantrain.data.base import ImageDataset, to_uint8
+from gantrain.data.stream import in_order
+from gantrain.errors import ConfigError
+from gantrain.metrics.base import Extracted, FeatureMetric, Features, PairMetric
+from gantrain.metrics.build import build_features
+from gantrain.metrics.frechet import FrechetDistance, Moments, moments, moments_distance
+from gantrain.metrics.measure import extract
+from gantrain.metrics.samples import block_size
+from gantrain.metrics.settings import ChosenMetrics
+from gantrain.registry import DATASETS
+
+
+def measure_folders(
+    config: Mapping[str, Any], fake: Path, real: Path, *, size: int | None, device: torch.device
+) -> tuple[dict[str, float], str]:
+    """The metrics of two folders of images, and their protocol.
+
+    Args:
+        config: The keys under ``metrics``.
+        fake: The generated images.
+        real: The real images, or a ``.npz`` with the mean ``mu`` (D,) and the covariance ``sigma`` (D, D) of features.
+        size: The side to which images are scaled; None for as they are.
+        device: The device of the feature network.
+
+    Raises:
+        ConfigError: There are no such images or statistics, or the metrics don't suit them.
+    """
+    chosen = ChosenMetrics.split(config)
+    if chosen is None:
+        raise ConfigError("no metrics are chosen: give metrics=fid, or several as metrics=[fid,kid]")
+    features = build_features(chosen, "inception", device)
+    channels = 3 if features is None or chosen.settings.channels is not None else features.channels
+    generated = _images(fake, size, channels)
+    words = [chosen.settings.resize, features.identity] if features is not None else []
+    if real.suffix == ".npz":
+        statistics = _statistics(real, features)
+        if features is None or any(not isinstance(each, FrechetDistance) for each in chosen.metrics.values()):
+            raise ConfigError(f"real={real} contains only the statistics of metrics=fid; give real=FOLDER for others")
+        distance = moments_distance(moments(_features(generated, features, chosen).features), statistics)
+        return {"fid": distance}, ", ".join([*words, f"{len(generated)} fake vs {real.name}"])
+    reals = _images(real, size, channels)
+    for name, metric in chosen.metrics.items():
+        metric.check(features, generated=len(generated), real=len(reals))
+        if isinstance(metric, PairMetric) and _names(generated) != _names(reals):
+            raise ConfigError(f"metrics={name} compares pairs of images: the files of both folders need the same names")
+    protocol = ", ".join([*words, f"{len(generated)} fake vs {len(reals)} real"])
+    numbers: dict[str, float] = {}
+    pairs = _pairs(chosen, generated, reals)
+    both = None if features is None else (_features(generated, features, chosen), _features(reals, features, chosen))
+    for metric in chosen.metrics.values():
+        if isinstance(metric, FeatureMetric) and both is not None:
+            numbers |= metric.compute(*both, seed=chosen.settings.seed)
+        elif isinstance(metric, PairMetric):
+            numbers |= {key: metric.reduce(key, pairs[key]) for key in metric.higher_is_better if key in pairs}
+    return numbers, protocol
+
+
+def _images(folder: Path, size: int | None, channels: int) -> ImageDataset:
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder of images")
+    keys = {
+        **{"mode": "single", "root": str(folder), "list": None, "channels": channels, "range": None, "depth": "auto"},
+        **{"load_size": size or 1, "crop_size": size or 1, "crop": "center", "flip": False, "decoder": "exact"},
+        "preprocess": "resize_and_crop" if size else "none",
+    }
+    dataset: ImageDataset = DATASETS.build(keys, phase="test")
+    return dataset
+
+
+def _names(dataset: ImageDataset) -> list[str]:
+    """The names of the images without their suffixes."""
+    return [str(Path(name).with_suffix("")) for name in dataset.readers["image"].names]  # type: ignore[attr-defined]
+
+
+def _batches(dataset: ImageDataset) -> Any:
+    size = block_size(dataset.spec.height, dataset.spec.width)
+    for batch in in_order(dataset, size, torch.device("cpu"), torch.float32):
+        yield to_uint8(batch["image"])
+
+
+def _features(dataset: ImageDataset, network: Features, chosen: ChosenMetrics) -> Extracted:
+    return Extracted.joined([extract(network, images, chosen.settings.channels).cpu() for images in _batches(dataset)])
+
+
+def _pairs(chosen: ChosenMetrics, generated: ImageDataset, reals: ImageDataset) -> dict[str, Tensor]:
+    """The numbers of each pair, by name."""
+    metrics = [metric for metric in chosen.metrics.values() if isinstance(metric, PairMetric)]
+    found: dict[str, list[Tensor]] = {}
+    for fake, real in zip(_batches(generated), _batches(reals), strict=False) if metrics else ():
+        if fake.shape != real.shape:
+            raise ConfigError(
+                f"images of a pair differ in size: {tuple(fake.shape)} and {tuple(real.shape)}; give size=N"
+            )
+        for metric in metrics:
+            for name, values in metric.compute(fake, real).items():
+                found.setdefault(name, []).append(values)
+    return {name: torch.cat(values) for name, values in found.items()}
+
+
+def _statistics(path: Path, features: Features | None) -> Moments:
+    try:
+        with np.load(path) as file:
+            mean, covariance = (torch.from_numpy(file[key]).double() for key in ("mu", "sigma"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"real={path}: no statistics with mu and sigma ({type(error).__name__}: {error})") from None
+    dim = features.dim if features is not None else len(mean)
+    if mean.shape != (dim,) or covariance.shape != (dim, dim):
+        raise ConfigError(f"real={path}: statistics of {tuple(mean.shape)} features, and the network has {dim}")
+    return Moments(mean, covariance)
