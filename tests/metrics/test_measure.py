@@ -1,0 +1,232 @@
+"""What is measured, on which images, and that the numbers depend on nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import assert_mentions
+from tiny import CPU, build
+from torch import Tensor
+
+from gantrain.data.base import Batch, ImageDataset, ImageSpec
+from gantrain.data.sets.digits import Digits
+from gantrain.errors import ConfigError
+from gantrain.metrics.base import FeatureMetric
+from gantrain.metrics.build import build_measurement
+from gantrain.metrics.frechet import frechet_distance
+from gantrain.metrics.measure import Measurement
+from gantrain.metrics.samples import generate
+from gantrain.models.base import LatentGAN
+from gantrain.registry import METRICS
+from gantrain.runtime import distributed
+
+HERE = Path(__file__).parent
+KEYS: dict[str, Any] = {
+    **{"every": 2, "samples": 150, "features": "digits", "weights": None, "resize": "clean", "channels": None},
+    **{"against": None, "seed": 0, "optional": False, "fid": {"name": "fid"}},
+}
+
+
+class Numbered(ImageDataset):
+    """Gray images of random noise, each a function of its number, with two classes."""
+
+    def __init__(self, size: int, *, channels: int = 1) -> None:
+        self.spec = ImageSpec(32, 32, {"image": channels}, {"image": "uint8"}, ("even", "odd"))
+        self.labels = [number % 2 for number in range(size)]
+        self.fingerprint = f"{size} of {channels}"
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def item(self, index: int, seed: int) -> Batch:
+        self.read.append(index)
+        generator = torch.Generator().manual_seed(index)
+        shape = (self.spec.channels["image"], 32, 32)
+        return {"image": torch.randint(256, shape, generator=generator, dtype=torch.uint8), "label": index % 2}
+
+
+def model(dataset: ImageDataset, name: str = "dcgan") -> LatentGAN:
+    """An untrained model with fully connected networks, in evaluation mode."""
+    built: LatentGAN = build(name, spec=dataset.spec)
+    return built.float().eval()
+
+
+def measurement(dataset: ImageDataset, test_set: ImageDataset | None = None, **keys: Any) -> Measurement:
+    found = build_measurement(KEYS | keys, {"mode": "mine"}, model(dataset), dataset, test_set, CPU)
+    assert found is not None
+    return found
+
+
+def work() -> None:
+    """What each of the two processes does."""
+    distributed.join(CPU)
+    dataset = Numbered(100)
+    torch.save(measurement(dataset)(model(dataset, "cgan")), f"rank_{distributed.rank()}.pt")
+
+
+@pytest.mark.usefixtures("warm_python")
+def test_two_ranks_measure_the_same_numbers_as_one() -> None:
+    Path("work.py").write_text("from test_measure import work\nwork()\n")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "work.py"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GANTRAIN_CACHE": str(Path("other").absolute())}
+    environment["PYTHONPATH"] = os.pathsep.join([str(HERE), *sys.path])
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    dataset = Numbered(100)
+    alone = measurement(dataset)(model(dataset, "cgan"))
+    assert {"fid", "fid_class_even", "fid_class_odd"} <= alone.keys()
+    for rank in (0, 1):
+        assert torch.load(f"rank_{rank}.pt", weights_only=True) == pytest.approx(alone, rel=1e-9)
+
+
+def test_the_number_is_that_of_the_features_of_all_images() -> None:
+    dataset = Numbered(70)
+    measured = measurement(dataset)
+    network = measured.features
+    assert network is not None
+    gan = model(dataset)
+    generated = torch.cat([generate(gan, range(start, start + 64), seed=0)[0] for start in (0, 64, 128)])[:150]
+    real = torch.stack([dataset.item(index, 0)["image"] for index in range(70)])
+    one, other = (network(images)[0] for images in (generated, real))
+    assert measured(gan)["fid"] == pytest.approx(frechet_distance(one, other), rel=1e-6)
+    assert generated.dtype == torch.uint8
+
+
+def test_an_image_depends_on_the_seed_and_its_number_alone() -> None:
+    gan = model(Numbered(4), "cgan")
+    images, labels = generate(gan, range(64, 128), seed=1)
+    torch.manual_seed(5)
+    again, same = generate(gan, range(64, 128), seed=1)
+    assert images.equal(again)
+    assert labels is not None
+    assert same is not None
+    assert labels.equal(same)
+    assert not images.equal(generate(gan, range(64, 128), seed=2)[0])
+    assert not images.equal(generate(gan, range(64), seed=1)[0])
+
+
+def test_real_images_are_read_once_and_again_when_they_change() -> None:
+    dataset = Numbered(70)
+    dataset.fingerprint = "read once"
+    gan = model(dataset)
+    first = measurement(dataset)(gan)
+    assert sorted(dataset.read) == list(range(70))
+    assert measurement(dataset)(gan) == first
+    assert len(dataset.read) == 70
+    dataset.fingerprint = "other images"
+    assert measurement(dataset)(gan) == first
+    assert len(dataset.read) == 140
+
+
+def test_interrupted_features_are_continued() -> None:
+    whole, dataset = Numbered(150), Numbered(150)
+    whole.fingerprint = "undisturbed"
+    item = dataset.item
+
+    def interrupted(index: int, seed: int) -> Batch:
+        if index == 140:
+            raise KeyboardInterrupt
+        return item(index, seed)
+
+    dataset.item = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        measurement(dataset)(model(dataset))
+    dataset.read.clear()
+    dataset.item = item  # type: ignore[method-assign]
+    assert measurement(dataset)(model(dataset)) == measurement(whole)(model(whole))
+    assert sorted(dataset.read) == list(range(128, 150))  # The first two blocks were stored.
+
+
+def test_both_phases_are_one_after_another() -> None:
+    train_set, test_set = Numbered(60), Numbered(40)
+    both = measurement(train_set, test_set, against="both")
+    assert "100 train and test" in both.protocol(averaged=False)
+    assert "40 test" in measurement(train_set, test_set, against="test").protocol(averaged=False)
+    assert "60 train" in measurement(train_set, test_set).protocol(averaged=False)
+    labels = both.comparisons[0].real.labels
+    assert labels is not None
+    assert labels.tolist() == [*train_set.labels, *test_set.labels]
+
+
+def test_the_protocol_names_everything_that_the_number_depends_on() -> None:
+    protocol = measurement(Numbered(20), seed=3).protocol(averaged=True)
+    assert_mentions(protocol, "clean", "digits ", "150 fake vs 20 train", "moving average", "seed 3")
+
+
+@pytest.mark.parametrize(
+    ("keys", "channels", "words"),
+    [
+        ({}, 3, ["takes 1 channel", "have 3", "metrics.channels=[0]"]),
+        ({"channels": [5]}, 3, ["metrics.channels=[5]", "have 3"]),
+        ({"against": "test"}, 1, ["metrics.against=test", "metrics.against=train"]),
+        ({"features": "nix"}, 1, ["nix", "digits"]),
+        ({"samples": 1}, 1, ["metrics.samples", "1"]),
+        ({"fid": {"name": "fid", "size": 3}}, 1, ["metrics.fid.size"]),
+        ({"fidd": 3}, 1, ["metrics.fidd", "fid"]),
+    ],
+)
+def test_what_can_not_be_measured_is_refused(keys: dict[str, Any], channels: int, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        measurement(Numbered(10, channels=channels), **keys)
+    assert_mentions(str(error.value), *words)
+
+
+def test_one_real_image_is_refused() -> None:
+    with pytest.raises(ConfigError, match="metrics=fid needs 2 images"):
+        measurement(Numbered(1))
+
+
+def test_chosen_channels_are_measured() -> None:
+    dataset = Numbered(20, channels=3)
+    assert "fid" in measurement(dataset, channels=[1])(model(dataset))
+
+
+def test_a_metric_that_fails_is_one_warning(monkeypatch, capsys) -> None:
+    class Failing(FeatureMetric):
+        higher_is_better = {"failing": False}
+
+        def compute(self, generated: Any, real: Any, *, seed: int) -> dict[str, float]:
+            raise ArithmeticError("no such number")
+
+    monkeypatch.setitem(METRICS._classes, "failing", Failing)
+    dataset = Numbered(20)
+    numbers = measurement(dataset, failing={"name": "failing"})(model(dataset))
+    assert numbers.keys() == {"fid"}
+    assert_mentions(capsys.readouterr().err, "warning: metrics=failing", "no such number")
+
+
+def test_labels_are_judged_by_a_network_that_knows_the_classes() -> None:
+    digits = Digits(load_size=32, phase="test")
+    gan = model(digits, "cgan")
+    measured = measurement(digits, samples=64)
+    images = {label: digits.item(digits.labels.index(label), 0)["image"] for label in range(10)}
+
+    def drawn(latent: Tensor, labels: Tensor | None) -> Tensor:
+        assert labels is not None
+        shown = torch.stack([images[(int(label) + (number % 4 == 0)) % 10] for number, label in enumerate(labels)])
+        return shown.float() / 127.5 - 1
+
+    gan.generate = drawn  # type: ignore[method-assign]
+    assert measured(gan)["accuracy"] == 0.75  # Every fourth image is the next digit.
+
+
+def test_more_similar_images_have_a_smaller_distance() -> None:
+    digits = Digits(load_size=32, phase="train")
+    network = measurement(digits).features
+    assert network is not None
+    images = torch.stack([digits.item(index, 0)["image"] for index in range(1000)])
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(256, (500, 1, 32, 32), generator=generator, dtype=torch.uint8)
+    blurred = torch.nn.functional.avg_pool2d(images[500:].float(), 3, 1, 1).to(torch.uint8)
+    found = [network(each)[0] for each in (images[500:], blurred, noise)]
+    half_features = network(images[:500])[0]
+    distances = [frechet_distance(half_features, each) for each in found]
+    assert distances == sorted(distances)
+    assert distances[0] < distances[1] / 3 < distances[2] / 9
