@@ -11,10 +11,12 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from gantrain.config.side_files import is_number, lines_of, open_regular, report_damage
 from gantrain.runtime.atomic import write_file
 
-Line: TypeAlias = dict[str, Any]  # Numbers, and a ``protocol``, which is text.
+Line: TypeAlias = dict[str, Any]  # Numbers, and a ``protocol`` or a ``note``, which are text.
 Record = TypeVar("Record")
 CLOCK = ("step", "epoch", "kimg")  # Progress of a run, in every log line.
+TABLES = ("losses", "speed", "metrics", "notes")  # The logs of a run, each in a file.
 PROTOCOL = "protocol"  # How the metrics of a line were measured.
+NOTE = "note"  # What was found at a step, in a sentence.
 LR_PREFIX = "lr_"  # Names of learning rates start with it.
 
 
@@ -117,7 +119,9 @@ def _line(text: bytes) -> Line | None:
         return None
     valid = (
         isinstance(line, dict)
-        and all(is_number(value) or (name == PROTOCOL and isinstance(value, str)) for name, value in line.items())
+        and all(
+            is_number(value) or (name in (PROTOCOL, NOTE) and isinstance(value, str)) for name, value in line.items()
+        )
         and type(line.get("step")) is int
     )
     return line if valid and line["step"] >= 0 else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,9 +13,9 @@ from torch import Tensor
 
 from gantrain.config.overrides import change_lines, flatten
 from gantrain.report.images import compose_grids, image_entries, image_entry, sample_images, save_with_layout
-from gantrain.report.log import CLOCK, LR_PREFIX, PROTOCOL, JsonlLog, Line
+from gantrain.report.log import CLOCK, LR_PREFIX, NOTE, PROTOCOL, TABLES, JsonlLog, Line
 from gantrain.report.loggers import AsyncLogger, Logger, end_all
-from gantrain.report.pages.page import ASSETS, read_status, remove_leftovers
+from gantrain.report.pages.page import read_status, remove_leftovers
 from gantrain.report.pages.training_page import TrainingPage
 from gantrain.report.progress_bar import ProgressBar
 from gantrain.report.stalls import DataStallMonitor, PauseMonitor
@@ -74,7 +73,7 @@ class Report:
         self._stalls = DataStallMonitor()
         self._pauses = PauseMonitor()
         self._active = active
-        self._logs = {table: JsonlLog(folder / f"{table}.jsonl") for table in ("losses", "speed", "metrics")}
+        self._logs = {table: JsonlLog(folder / f"{table}.jsonl") for table in TABLES}
         self._page = TrainingPage(folder, home, command, config, defaults, facts or {}, networks or {})
         self._step = 0
         self._warnings: set[str] = set()
@@ -212,7 +211,15 @@ class Report:
         self._attempt(self._logs["metrics"].add, line)
         self._attempt(self._page.update, [("metrics", line)])
         shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if "_class_" not in name)
-        self.say([f"Step {step}: {shown} ({protocol}){', the best so far' if best else ''}"])
+        self.say([f"Step {step}: {shown} ({protocol}){', the best so far' * best}"])
+
+    def notes(self, step: int, texts: Iterable[str]) -> None:
+        """Print, log and show what was found at a step."""
+        for text in texts if self._active else ():
+            line = {"step": step, NOTE: text}
+            self._attempt(self._logs["notes"].add, line)
+            self._attempt(self._page.update, [("notes", line)])
+            self.say([f"Note: step {step}: {text}"])
 
     def _measure_speed(self, images: int, waited: float) -> dict[str, float]:
         """The speed since the last log line; empty at the first one."""
@@ -283,12 +290,3 @@ class Report:
 
 def _clock(step: int, epoch: float, images: int) -> Line:
     return {"step": step, "epoch": round(epoch, 4), "kimg": round(images / 1000, 4)}
-
-
-def remove_report(folder: Path) -> None:
-    """Delete the logs, images and page of a run that starts over."""
-    names = ("losses.jsonl", "speed.jsonl", "metrics.jsonl", "index.html", "config.yaml", "losses.csv")
-    for path in (*(folder / name for name in names), *folder.glob("events.out.tfevents.*")):
-        path.unlink(missing_ok=True)
-    for name in ("images", "crash", ASSETS):
-        shutil.rmtree(folder / name, ignore_errors=True)

@@ -142,7 +142,11 @@ class Parts:
         """The batch for the model's visuals: the first images of the test phase, or else of training."""
         if not self.model.previews:
             return {}
-        return next(iter(self._in_order(self.test_set or self.dataset, self.model.previews)))
+        return self.real_batch(self.model.previews)
+
+    def real_batch(self, size: int) -> Batch:
+        """The first images of the test phase, or else of training."""
+        return next(iter(self._in_order(self.test_set or self.dataset, size)))
 
     def _in_order(self, dataset: ImageDataset, size: int) -> Iterable[Batch]:
         device, dtype = self.context.device, self.context.trainer.dtype

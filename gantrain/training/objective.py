@@ -43,6 +43,7 @@ class Objective:
         self.settings = settings
         self.value: float | None = None
         self.best: float | None = None
+        self.best_at = 0.0  # The completed share of the run at the best value.
         self.stale = 0  # The number of values since the best one.
         self._is_new = False
         self._names: dict[Kind, set[str]] = {}
@@ -69,11 +70,14 @@ class Objective:
             return False
         return self.best is None or self.settings.sign * self.value < self.settings.sign * self.best
 
-    def is_best(self) -> bool:
-        """The same, and the value is the best, or counts as one that is not, from now on."""
+    def is_best(self, progress: float = 0.0) -> bool:
+        """The same, and the value is the best, or counts as one that is not, from now on.
+
+        ``progress`` is the completed share of the run.
+        """
         improves = self.improves()
         if improves:
-            self.best, self.stale = self.value, 0
+            self.best, self.best_at, self.stale = self.value, progress, 0
         elif self._is_new:
             self.stale += 1
         self._is_new = False
@@ -106,7 +110,13 @@ class Objective:
         """The settings, the last value and the best, and the names of what is logged."""
         names = {kind: sorted(names) for kind, names in self._names.items()}
         settings = {"metric": self.settings.metric, "mode": mode_of(self.settings.metric, self.settings.mode)}
-        values = {"value": self.value, "best": self.best, "stale": self.stale, "fresh": self._is_new}
+        values = {
+            "value": self.value,
+            "best": self.best,
+            "best_at": self.best_at,
+            "stale": self.stale,
+            "fresh": self._is_new,
+        }
         return {**settings, **values, "names": names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -119,7 +129,7 @@ class Objective:
         own = self.state_dict()
         if (state["metric"], state["mode"]) == (own["metric"], own["mode"]):
             self.value, self.best, self._is_new = state["value"], state["best"], state["fresh"]
-            self.stale = state.get("stale", 0)
+            self.best_at, self.stale = state.get("best_at", 0.0), state.get("stale", 0)
 
 
 def mode_of(metric: str | None, mode: Literal["min", "max"] | None) -> Literal["min", "max"]:

@@ -22,7 +22,7 @@ from gantrain.config.overrides import (
     without,
 )
 from gantrain.errors import ConfigError
-from gantrain.report.run import remove_report
+from gantrain.report.removal import remove_report
 from gantrain.runtime import distributed
 from gantrain.training import failures
 from gantrain.training.context import RunContext

@@ -14,11 +14,14 @@ from gantrain.config.overrides import command_line
 from gantrain.config.settings import TrainerSettings
 from gantrain.data.stream import Origin
 from gantrain.metrics.measure import MeasurementError
+from gantrain.models.base import LatentGAN
+from gantrain.models.evaluating import evaluating, shared_buffers
 from gantrain.optim.monitor import StepStatus
 from gantrain.report import Report
 from gantrain.runtime import distributed
 from gantrain.training.build import Parts
-from gantrain.training.evaluating import evaluating, shared_buffers
+from gantrain.training.diagnostics import IMAGES as REAL_IMAGES
+from gantrain.training.diagnostics import Diagnostics
 from gantrain.training.means import Means
 from gantrain.training.objective import Kind
 from gantrain.training.segments import Plan, at_new_segment, next_plan
@@ -80,6 +83,7 @@ class Trainer:
         self._recent: deque[tuple[int, dict[str, Tensor], list[str]]] = deque(maxlen=3)
         self._has_shown = False
         self.is_exhausted = False
+        self._diagnostics: Diagnostics | None = None  # On rank 0, from the first images on.
 
     def fit(self) -> bool:
         """Train to the end, without waiting for the device between log lines; False if the run was stopped before.
@@ -184,12 +188,21 @@ class Trainer:
             with evaluating(self.model, self.update):
                 metrics = self.model.evaluate(self.parts.held_out())
                 visuals = self.model.visuals(self.parts.preview())
+                notes = self._diagnose()
+            self.report.notes(self.step, notes)
             if visuals:
                 self.report.images(self.step, visuals)
             elif not self._has_shown:
                 self.report.say([f"{type(self.model).__name__} has no images to show: override visuals()"])
             self._has_shown = True
             self._log("metrics", metrics)
+
+    def _diagnose(self) -> list[str]:
+        """What is wrong with a model that generates from noise, in evaluation mode."""
+        if not isinstance(self.model, LatentGAN):
+            return []
+        self._diagnostics = self._diagnostics or Diagnostics(self.parts.real_batch(REAL_IMAGES))
+        return self._diagnostics.observe(self.model)
 
     def _measure(self) -> bool:
         """Measure the weights of this step; whether they are to be saved, as the best or the last of the run."""
@@ -211,6 +224,8 @@ class Trainer:
             protocol=measurement.protocol(averaged=self.update.ema is not None),
             best=improves,
         )
+        if self._diagnostics is not None:
+            self.report.notes(self.step, self._diagnostics.decline(objective, self.progress))
         if improves or objective.is_last():
             return True
         if objective.is_among("measured"):
@@ -221,7 +236,7 @@ class Trainer:
         """Save; only a ``regular`` checkpoint can be the best, so that the best does not depend on interruptions."""
         self.parts.save_timer.restart()
         self.report.say(self.objective.missing_metric_warning())
-        best = regular and self.objective.is_best()
+        best = regular and self.objective.is_best(self.progress)
         # Other ranks do not have the losses and held-out metrics of rank 0.
         if self.objective.settings.patience is not None:
             self.is_exhausted = distributed.all_gather_object(self.objective.is_exhausted())[0]

@@ -43,6 +43,14 @@
     document.title = state === "running" ? `${byId("share").textContent} ${name}` : name;
   }
 
+  // ---- notes
+
+  function showNotes() {
+    const lines = rows("notes");
+    byId("notes").hidden = lines.length === 0;
+    byId("notes").querySelector("ul").replaceChildren(...lines.map(({ step, note }) => make("li", {}, `Step ${number(step)}: ${note}.`)));
+  }
+
   // ---- metrics of generated images
 
   const numbersOf = (line) => Object.fromEntries(Object.entries(line).filter(([, value]) => typeof value === "number"));
@@ -109,7 +117,8 @@
         groups.get(title).push({ name, key: name, lines });
       }
     };
-    curves.mark((known.segments ?? []).filter(({ step }) => step > 0).map(({ step, changes }) => ({ step, text: changes.join("\n") })));
+    const segments = (known.segments ?? []).filter(({ step }) => step > 0).map(({ step, changes }) => ({ step, text: changes.join("\n") }));
+    curves.mark([...segments, ...rows("notes").map(({ step, note }) => ({ step, text: note }))]);
     collect(rows("losses"), (name) => (/(^|_)l1$/.test(name) ? L1 : (TITLES[name.split("_")[0]] ?? name)));
     const measured = rows("metrics").map(numbersOf);
     collect(measured, chartOf);
@@ -300,6 +309,7 @@
     if (more) {
       if (again) through.count = null;
       showSamples();
+      showNotes();
       showMetrics();
       showThroughTime();
       showCurves();

@@ -74,7 +74,7 @@ class TrainingPage:
         """Add lines, each with its table, and update the status; an OSError means that the next call tries again.
 
         Args:
-            lines: Lines of the tables ``losses``, ``speed``, ``metrics`` and ``images``.
+            lines: Lines of the tables ``losses``, ``speed``, ``metrics``, ``notes`` and ``images``.
             status: ``step``, ``done`` and ``total`` in ``unit``, and other values that ``training.js`` shows.
         """
         now = time.monotonic()
@@ -117,6 +117,7 @@ class TrainingPage:
         status = tags.div(pill, bar, tags.span(id="share"), cls="status")
         message = tags.p(reason or "", cls="reason", id="reason", hidden=not reason)
         body.add(tags.section(status, tags.dl(cls="facts", id="facts"), message, aria_label="status"))
+        body.add(page.section("Notes", tags.ul(), id="notes", hidden=True))
         body.add(page.section("Metrics", id="metrics", hidden=True))
         samples, curves = page.section("Samples", id="samples", hidden=True), page.section("Curves", id="curves")
         body.add(tags.div(samples, curves, cls="columns"))
