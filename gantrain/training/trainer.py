@@ -224,7 +224,7 @@ class Trainer:
             protocol=measurement.protocol(averaged=self.update.ema is not None),
             best=improves,
         )
-        if self._diagnostics is not None:
+        if self._diagnostics is not None and not improves:
             self.report.notes(self.step, self._diagnostics.decline(objective, self.progress))
         if improves or objective.is_last():
             return True

@@ -5,7 +5,7 @@
  * Charts in `panel`. `axes` are the keys of a log line that may be the horizontal axis.
  * Returns {show}, to be called with [{title, series: [{name, lines, key}]}] whenever there are new lines: a series is
  * line[key] of all lines that have it. Zoom, hidden series and scroll position stay as they are.
- * mark([{step, text}]) draws a line at these steps, with the text beside it, and lists the texts.
+ * mark([{step, text, listed}]) draws a line at these steps, with the text beside it, and lists the texts unless `listed` is false.
  */
 gantrain.curves = (panel, { axes = ["step"] } = {}) => {
   const { make, choice, setText, number } = gantrain;
@@ -314,8 +314,9 @@ gantrain.curves = (panel, { axes = ["step"] } = {}) => {
   return {
     mark(now) {
       marks = now;
-      noted.hidden = !marks.length;
-      noted.replaceChildren(...marks.map(({ step, text }) => make("li", {}, `from step ${number(step)}: ${text.replaceAll("\n", ", ")}`)));
+      const listed = marks.filter((mark) => mark.listed !== false);
+      noted.hidden = !listed.length;
+      noted.replaceChildren(...listed.map(({ step, text }) => make("li", {}, `from step ${number(step)}: ${text.replaceAll("\n", ", ")}`)));
     },
     show(now) {
       wanted = now.filter(({ series }) => series.length > 0);

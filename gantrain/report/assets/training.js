@@ -118,7 +118,7 @@
       }
     };
     const segments = (known.segments ?? []).filter(({ step }) => step > 0).map(({ step, changes }) => ({ step, text: changes.join("\n") }));
-    curves.mark([...segments, ...rows("notes").map(({ step, note }) => ({ step, text: note }))]);
+    curves.mark([...segments, ...rows("notes").map(({ step }) => ({ step, text: "note", listed: false }))]);
     collect(rows("losses"), (name) => (/(^|_)l1$/.test(name) ? L1 : (TITLES[name.split("_")[0]] ?? name)));
     const measured = rows("metrics").map(numbersOf);
     collect(measured, chartOf);
