@@ -151,3 +151,10 @@ def test_every_file_that_a_page_names_exists(page: str) -> None:
         assert (root / path).exists(), path
         headings = re.findall(r"^#+ (.+)$", (root / path).read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
         assert not anchor or anchor in [heading.lower().replace(" ", "-") for heading in headings], anchor
+
+
+def test_the_metric_template_measures() -> None:
+    follow("A metric")
+    (line,) = map(json.loads, Path("checkpoints/measured/metrics.jsonl").open())
+    assert {"fid", "centres"} <= line.keys()
+    assert "thumbnails 1" in line["protocol"]
