@@ -23,7 +23,8 @@ from gantrain.metrics.build import build_measurement
 from gantrain.metrics.folders import measure_folders
 from gantrain.metrics.measure import MeasurementError
 from gantrain.registry import import_plugins
-from gantrain.report.log import PROTOCOL
+from gantrain.report.log import PROTOCOL, read_lines
+from gantrain.report.pages.page import DATA, write_data
 from gantrain.runtime import console
 from gantrain.runtime.atomic import write_file
 from gantrain.test import find_run
@@ -139,10 +140,13 @@ def _print(what: str, numbers: Mapping[str, float], protocol: str) -> None:
     console.out(f"{what} ({protocol})", *(f"  {name:<{width}}  {value:.6g}" for name, value in numbers.items()))
 
 
-def _store(run: Path, line: Mapping[str, Any]) -> None:
+def _store(run: Path, line: dict[str, Any]) -> None:
+    """Add a line to the log of the run's evaluations, and to its page."""
     path = run / LOG
     try:
-        before = path.read_bytes() if path.exists() else b""
-        write_file(path, before + json.dumps(line).encode() + b"\n")
+        lines = [*read_lines(path), line]
+        write_file(path, "".join(f"{json.dumps(each)}\n" for each in lines))
+        if (run / DATA).is_dir():
+            write_data(run, "evaluations", lines)
     except OSError as error:  # The run may belong to somebody else.
         console.err(f"warning: the numbers are not stored in {path}: {error.strerror or error}")

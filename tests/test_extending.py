@@ -155,6 +155,6 @@ def test_every_file_that_a_page_names_exists(page: str) -> None:
 
 def test_the_metric_template_measures() -> None:
     follow("A metric")
-    (line,) = map(json.loads, Path("checkpoints/measured/metrics.jsonl").open())
+    (line,) = map(json.loads, Path("checkpoints/measured/metrics.jsonl").read_text().splitlines())
     assert {"fid", "centres"} <= line.keys()
     assert "thumbnails 1" in line["protocol"]

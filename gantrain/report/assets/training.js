@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { load, make, choice, setText, setFacts, labelOf, number, duration, moment, stateOf, secondsOf, secondsLeft, pill, sizeOf, setSize, tile, enlarge } = gantrain;
+  const { load, make, choice, setText, setFacts, labelOf, number, duration, moment, stateOf, secondsOf, secondsLeft, pill, sizeOf, setSize, sortable, tile, enlarge } = gantrain;
   const EVERY = 3000; // Milliseconds between updates of a running run.
   const FRAMES = 5; // Images per second when playing.
   const COLUMNS = 24; // Steps shown of each preview image.
@@ -325,6 +325,22 @@
       byId("nav").append(...results.map(({ name: text, url }) => make("a", { href: url }, `results ${text}`)));
   }
 
+  /** A table of what `gantrain evaluate` has measured, and curves of several checkpoints. */
+  async function showEvaluations() {
+    const { evaluations } = await load("evaluations").catch(() => ({ evaluations: [] })); // Older runs have none.
+    if (!evaluations.length) return;
+    const section = byId("evaluations");
+    section.hidden = false;
+    const names = [...new Set(evaluations.flatMap((line) => Object.keys(numbersOf(line))))].filter((name) => name !== "step" && !name.includes("_class_"));
+    const heads = ["step", ...names.map(labelOf), "protocol"];
+    const cells = (line) => [line.step, ...names.map((name) => line[name] ?? ""), line.protocol];
+    const table = make("table", {},
+      make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { scope: "col" }, text)))),
+      make("tbody", {}, ...evaluations.map((line) => make("tr", {}, ...cells(line).map((value) => make("td", { "data-value": value }, typeof value === "number" ? number(value) : value))))));
+    section.append(make("div", { class: "scroll" }, table));
+    sortable(table);
+  }
+
   async function watch() {
     try {
       await refresh();
@@ -337,4 +353,5 @@
 
   watch();
   showResults();
+  showEvaluations();
 })();

@@ -121,6 +121,7 @@ class TrainingPage:
         body.add(page.section("Metrics", id="metrics", hidden=True))
         samples, curves = page.section("Samples", id="samples", hidden=True), page.section("Curves", id="curves")
         body.add(tags.div(samples, curves, cls="columns"))
+        body.add(page.section("Evaluations", id="evaluations", hidden=True))
         body.add(page.section("Samples over time", id="through", hidden=True))
         about: list[tags.html_tag] = []
         if self.facts:
