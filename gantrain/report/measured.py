@@ -1,0 +1,66 @@
+"""What a run has measured, read from its logs."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from gantrain.config.side_files import report_damage
+from gantrain.registry import METRICS
+from gantrain.report.log import Line, read_lines
+
+TABLES = ("metrics", "losses")  # Models that measure themselves log into the second.
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A value of a metric, and the step at which the run had it."""
+
+    value: float
+    step: int
+
+
+@dataclass(frozen=True)
+class History:
+    """The newest value of a metric, and the best one, if it is known which end is the better one."""
+
+    newest: Measured
+    best: Measured | None
+
+
+def measured(folder: Path, metric: str) -> History | None:
+    """What a run has measured of a metric; None for nothing. Damaged lines are skipped."""
+    for table in TABLES:
+        if found := [Measured(line[metric], int(line["step"])) for line in _lines(folder, table) if _has(line, metric)]:
+            higher = higher_is_better(metric)
+            if higher is None:
+                return History(found[-1], None)
+            return History(found[-1], (max if higher else min)(found, key=lambda each: each.value))
+    return None
+
+
+def higher_is_better(metric: str) -> bool | None:
+    """Whether more is better; None for a metric that no registered class computes.
+
+    The name may end in a direction or a class.
+    """
+    if metric == "accuracy":
+        return True
+    name = re.sub(r"(_(a_to_b|b_to_a))?(_class_.*)?$", "", metric)
+    classes = (METRICS[each].higher_is_better for each in METRICS)
+    return next((better[name] for better in classes if name in better), None)
+
+
+def _has(line: Line, metric: str) -> bool:
+    return math.isfinite(line.get(metric, math.nan))
+
+
+def _lines(folder: Path, table: str) -> list[Line]:
+    path = folder / f"{table}.jsonl"
+    try:
+        return read_lines(path)
+    except OSError as error:
+        report_damage(path, error.strerror or error)
+        return []
