@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dominate import tags
 
@@ -12,7 +13,7 @@ from gantrain.report.measured import Measured, measured
 from gantrain.report.pages import page
 
 REPRODUCTIONS = "reproductions.html"
-FACTS = ("step", "hardware", "hours", "seed", "version", "date")  # Columns of the record that the page shows as such.
+FACTS = ("hardware", "hours", "seed", "version", "date")  # Of a run: columns of the record that the page shows as such.
 
 
 def paper_table(folder: Path, expected: Sequence[Expected]) -> tags.html_tag:
@@ -23,7 +24,7 @@ def paper_table(folder: Path, expected: Sequence[Expected]) -> tags.html_tag:
         newest, best = (_at_step(value) for value in ((history.newest, history.best) if history else (None, None)))
         source = tags.td(_link(each.source))
         rows.append(
-            tags.tr(tags.td(each.metric), tags.td(f"{each.value:g}"), newest, best, tags.td(each.protocol), source)
+            tags.tr(_short(each.metric), tags.td(f"{each.value:g}"), newest, best, tags.td(each.protocol), source)
         )
     return _table(("metric", "expected", "newest", "best", "protocol", "source"), rows)
 
@@ -38,26 +39,40 @@ def reproductions_page(folder: Path, rows: Sequence[Mapping[str, str]], *, recor
     """
     back = {"all runs": page.PAGE} if (folder / page.PAGE).exists() else {}
     document, body = page.new_document("Reproductions", back=back)
-    together: dict[tuple[str, str, str], list[Mapping[str, str]]] = {}  # The lines of each run and metric.
+    runs: dict[tuple[str, str], dict[str, list[Mapping[str, str]]]] = {}  # The lines of each run, by metric.
     for row in rows:
-        together.setdefault((row["experiment"], row["run"], row["metric"]), []).append(row)
-    head = ("experiment", "metric", "paper", "reference code", "here", *FACTS)
-    table = _table(head, [_row(folder, lines) for lines in together.values()])
+        runs.setdefault((row["experiment"], row["run"]), {}).setdefault(row["metric"], []).append(row)
+    head = ("experiment", "metric", "paper", "reference code", "here", "step", *FACTS)
+    table = _table(head, [row for metrics in runs.values() for row in _rows(folder, [*metrics.values()])])
     body.add(page.section("Paper, reference code, here", table))
     body.add(tags.p("Also as ", tags.a("CSV", href=record), ".", cls="hint"))
     page.write_document(folder / REPRODUCTIONS, document)
     return folder / REPRODUCTIONS
 
 
-def _row(folder: Path, lines: Sequence[Mapping[str, str]]) -> tags.html_tag:
-    first = lines[0]
-    name = tags.a(first["experiment"], href=page.address(folder / first["run"] / page.PAGE, folder))
-    of_papers = [line for line in lines if line["source"].startswith(PAPER)]
-    of_code = [line for line in lines if line["source"] and line not in of_papers]
-    here = first["measured"] or ("not measured" if first["metric"] else "no reference value")
-    changes = [tags.div("with ", tags.code(first["changes"]), cls="hint")] if first["changes"] else []
-    cells = tags.td(name, *changes), tags.td(first["metric"]), _values(of_papers), _values(of_code)
-    return tags.tr(*cells, tags.td(tags.strong(here)), *(tags.td(first[fact]) for fact in FACTS))
+def _rows(folder: Path, metrics: Sequence[Sequence[Mapping[str, str]]]) -> list[tags.html_tag]:
+    """The rows of a run, one for each metric; its name and its facts are beside all of them."""
+    run, height = metrics[0][0], str(len(metrics))
+    name = tags.td(tags.a(run["experiment"], href=page.address(folder / run["run"] / page.PAGE, folder)))
+    if run["changes"]:
+        name.add(tags.div("with ", tags.code(run["changes"]), cls="hint"))
+    before, after = [name], [_short(run[fact]) for fact in FACTS]
+    for cell in (*before, *after):
+        cell["rowspan"] = height
+    rows = []
+    for lines in metrics:
+        first = lines[0]
+        here = first["measured"] or ("not measured" if first["metric"] else "no reference value")
+        of_papers = [line for line in lines if line["source"].startswith(PAPER)]
+        of_code = [line for line in lines if line["source"] and line not in of_papers]
+        cells = (_short(first["metric"]), _values(of_papers), _values(of_code), _short(tags.strong(here)))
+        rows.append(tags.tr(*before, *cells, _short(first["step"]), *after))
+        before, after = [], []
+    return rows
+
+
+def _short(content: Any) -> tags.html_tag:
+    return tags.td(content, cls="short")
 
 
 def _values(lines: Sequence[Mapping[str, str]]) -> tags.html_tag:

@@ -12,13 +12,13 @@ from gantrain.report.pages.reproductions_page import paper_table, reproductions_
 from gantrain.report.pages.training_page import TrainingPage
 
 EXPECTED = {"metric": "fid", "value": 77.2, "protocol": "120 <b> 140", "source": "arXiv:2007.15651"}
-FACTS = {"step": "7", "hardware": "H100", "hours": "1.5", "seed": "0", "version": "1", "date": "2026-01-02"}
+FACTS = {"hardware": "H100", "hours": "1.5", "seed": "0", "version": "1", "date": "2026-01-02"}
 
 
 def cells(html: str) -> list[list[str]]:
     """The text of each cell by row, with a space between elements."""
     rows = re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
-    inside = (re.findall(r"<t[dh]>(.*?)</t[dh]>", row, re.DOTALL) for row in rows)
+    inside = (re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in rows)
     return [[" ".join(unescape(re.sub("<[^>]+>", " ", cell)).split()) for cell in row] for row in inside]
 
 
@@ -50,19 +50,23 @@ def test_the_page_of_a_run_has_the_table_only_if_something_is_expected() -> None
 
 
 def test_the_page_of_reproductions_has_a_line_for_each_run_and_metric() -> None:
-    line = {"experiment": "e", "changes": "", "run": "e", "metric": "fid", "measured": "3", **FACTS}
+    line = {"experiment": "e", "changes": "", "run": "e", "metric": "fid", "measured": "3", "step": "7", **FACTS}
     code = {**line, "paper": "75", "protocol": "of a re-run", "source": "a/b"}
     paper = {**line, "paper": "77.2", "protocol": "120 <b> 140", "source": "arXiv:2007.15651"}
     changed = {**code, "run": "e x", "changes": "seed=1", "measured": "", "metric": "is"}
+    second = {**code, "metric": "is", "paper": "1.5", "measured": ""}
     bare = {**line, "run": "f", "experiment": "f", "metric": "", "paper": "", "protocol": "", "source": ""}
-    page = reproductions_page(Path(), [code, paper, changed, {**bare, "measured": ""}], record="reproductions.csv")
+    rows = [code, paper, second, changed, {**bare, "measured": ""}]
+    page = reproductions_page(Path(), rows, record="reproductions.csv")
     text = page.read_text()
     facts = list(FACTS.values())
     assert cells(text) == [
-        ["experiment", "metric", "paper", "reference code", "here", *FACTS],
-        ["e", "fid", "77.2 120 <b> 140; arXiv:2007.15651", "75 of a re-run; a/b", "3", *facts],
-        ["e with seed=1", "is", "", "75 of a re-run; a/b", "not measured", *facts],
-        ["f", "", "", "", "no reference value", *facts],
+        ["experiment", "metric", "paper", "reference code", "here", "step", *FACTS],
+        ["e", "fid", "77.2 120 <b> 140; arXiv:2007.15651", "75 of a re-run; a/b", "3", "7", *facts],
+        ["is", "", "1.5 of a re-run; a/b", "not measured", "7"],  # Of the same run.
+        ["e with seed=1", "is", "", "75 of a re-run; a/b", "not measured", "7", *facts],
+        ["f", "", "", "", "no reference value", "7", *facts],
     ]
+    assert re.findall('rowspan="(.*?)"', text) == ["2"] * 6 + ["1"] * 12
     addresses = re.findall('href="(.*?)"', text)
     assert {"reproductions.csv", "e/index.html", "e%20x/index.html", "https://github.com/a/b"} <= set(addresses)
