@@ -46,7 +46,7 @@ def higher_is_better(metric: str) -> bool | None:
 
     The name may end in a direction or a class.
     """
-    if metric == "accuracy":
+    if metric in ("accuracy", "held_out_accuracy"):
         return True
     name = re.sub(r"(_(a_to_b|b_to_a))?(_class_.*)?$", "", metric)
     classes = (METRICS[each].higher_is_better for each in METRICS)
