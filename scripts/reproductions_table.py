@@ -49,7 +49,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _circumstances(row: Row) -> str:
-    return f"{row.hardware}, {row.hours} h, seed {row.seed}, version {row.version}, {row.date}"
+    return (
+        f"{row.measured_by}; " if row.measured_by else ""
+    ) + f"{row.hardware}, {row.hours} h, seed {row.seed}, version {row.version}, {row.date}"
 
 
 if __name__ == "__main__":

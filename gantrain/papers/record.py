@@ -26,6 +26,7 @@ class Row:
     protocol: str
     source: str
     measured: str  # Empty if the run has not measured it.
+    measured_by: str  # How: the protocol of the measurement, empty for what models measure themselves.
     step: str  # At which it was measured, or the last one.
     hardware: str
     hours: str

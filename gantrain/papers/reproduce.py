@@ -86,8 +86,10 @@ def reproduce(
     with storage_errors(f"write {record}"):
         page = reproductions_page(home, list(map(vars, add_to_record(record, rows))), record=RECORD)
     for row in rows:
-        found = f"{row.metric}: {row.measured or 'not measured'} here, {row.paper} ({row.protocol}; {row.source})"
-        console.out(found if row.metric else f"{name} is trained; there is no reference value")
+        how = f"at step {row.step}" + (f", {row.measured_by}" if row.measured_by else "")
+        here = f"{row.measured} ({how})" if row.measured else "not measured"
+        there = f"{row.paper} ({row.source}: {row.protocol})"
+        console.out(f"{row.metric}: here {here}, expected {there}" if row.metric else f"{name}: no expected value")
     console.out(f"Record: {record}", f"Page: {page}")
     return 0
 
@@ -137,6 +139,7 @@ def rows_of(
         protocol="",
         source="",
         measured="",
+        measured_by="",
         step=str(status.get("step", "")),
         hardware=_hardware(facts, config["trainer"]["devices"]),
         hours=f"{seconds_of(status) / 3600:.3g}",
@@ -148,8 +151,10 @@ def rows_of(
     rows = []
     for each in expected_values(config["expected"]):
         own = replace(row, metric=each.metric, paper=f"{each.value:g}", protocol=each.protocol, source=each.source)
-        value = found.get(each.metric)
-        rows.append(own if value is None else replace(own, measured=f"{value.value:.5g}", step=str(value.step)))
+        if value := found.get(each.metric):
+            number, step = f"{value.value:.5g}", str(value.step)
+            own = replace(own, measured=number, measured_by=value.protocol, step=step)
+        rows.append(own)
     return rows or [row]
 
 

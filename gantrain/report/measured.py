@@ -9,17 +9,18 @@ from pathlib import Path
 
 from gantrain.config.side_files import report_damage
 from gantrain.registry import METRICS
-from gantrain.report.log import Line, read_lines
+from gantrain.report.log import PROTOCOL, Line, read_lines
 
 TABLES = ("metrics", "losses")  # Models that measure themselves log into the second.
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A value of a metric, and the step at which the run had it."""
+    """A value of a metric, the step at which the run had it, and how it was measured."""
 
     value: float
     step: int
+    protocol: str = ""  # Empty for what models measure themselves.
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class History:
 def measured(folder: Path, metric: str) -> History | None:
     """What a run has measured of a metric; None for nothing. Damaged lines are skipped."""
     for table in TABLES:
-        if found := [Measured(line[metric], int(line["step"])) for line in _lines(folder, table) if _has(line, metric)]:
+        lines = [line for line in _lines(folder, table) if math.isfinite(line.get(metric, math.nan))]
+        found = [Measured(line[metric], int(line["step"]), str(line.get(PROTOCOL, ""))) for line in lines]
+        if found:
             higher = higher_is_better(metric)
             if higher is None:
                 return History(found[-1], None)
@@ -51,10 +54,6 @@ def higher_is_better(metric: str) -> bool | None:
     name = re.sub(r"(_(a_to_b|b_to_a))?(_class_.*)?$", "", metric)
     classes = (METRICS[each].higher_is_better for each in METRICS)
     return next((better[name] for better in classes if name in better), None)
-
-
-def _has(line: Line, metric: str) -> bool:
-    return math.isfinite(line.get(metric, math.nan))
 
 
 def _lines(folder: Path, table: str) -> list[Line]:

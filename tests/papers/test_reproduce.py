@@ -15,7 +15,7 @@ from gantrain import __version__
 from gantrain.cli.main import main
 from gantrain.data.sets.catalog import NAMES
 from gantrain.papers.record import Row, add_to_record, read_record
-from gantrain.papers.reproduce import changes_result, fetch
+from gantrain.papers.reproduce import changes_result, fetch, reproduce
 
 PAIRS = {f"facades/{phase}/{number}.jpg" for phase in ("train", "test") for number in range(3)}
 TINY = [
@@ -56,7 +56,9 @@ def test_an_experiment_is_reproduced_from_its_archive_to_its_row(serve, monkeypa
     assert "network.width=2" in l1.changes
     assert "metrics=none" in l1.changes
     assert "name=run" not in l1.changes
-    assert_mentions(capsys.readouterr().out, f"held_out_l1: {l1.measured} here, 0.25", "fid: not measured here")
+    assert_mentions(
+        capsys.readouterr().out, f"held_out_l1: here {l1.measured} (at step 4), expected 0.25", "fid: here not measured"
+    )
     page = Path("checkpoints/reproductions.html").read_text()
     assert_mentions(page, l1.measured, "arXiv:1703.10593", "run/index.html")
     assert "<h2>Paper</h2>" in Path("checkpoints/run/index.html").read_text()
@@ -71,13 +73,35 @@ def test_the_best_measured_value_is_recorded_with_its_step(capsys) -> None:
         Path("datasets", name).write_bytes(image())
     command = ["reproduce", "pix2pix_facades", *TINY[:-1], "trainer.steps=1"]
     assert main(command) == 0
-    lines = [{"step": step, "fid": fid} for step, fid in ((1, 140.0), (2, 130.5), (3, 150.0))]
+    lines = [{"step": step, "fid": fid, "protocol": f"of {step}"} for step, fid in ((1, 140.0), (2, 130.5), (3, 150.0))]
     Path("checkpoints/run/metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     assert main(command) == 0
     fid, inception = read_record(RECORD)
     assert (fid.metric, fid.paper, fid.measured, fid.step) == ("fid", "124.98", "130.5", "2")
+    assert fid.measured_by == "of 2"
     assert (inception.metric, inception.measured) == ("is", "")
-    capsys.readouterr()
+    assert "fid: here 130.5 (at step 2, of 2), expected 124.98" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "recorded"),
+    [
+        ("done", None, True),
+        ("stopped", "no better fid for 3 measurements", True),
+        ("stopped", "trainer.max_minutes", False),
+        ("running", None, False),
+    ],
+)
+def test_only_a_run_that_has_ended_is_recorded(state: str, reason: str | None, recorded: bool, capsys) -> None:
+    Path("runs/run/index_files/data").mkdir(parents=True)
+    status = json.dumps({"state": state, "reason": reason, "step": 3})
+    Path("runs/run/index_files/data/status.js").write_text(f'gantrain.data("status", {status});\n')
+    config = {"dry_run": False, "data": {"mode": "digits"}, "checkpoints_dir": "runs", "name": "run"}
+    config |= {"expected": [], "trainer": {"devices": 2}, "seed": 7}
+    assert reproduce("gan_mnist", config, [], lambda: 0, ask=pytest.fail) == 0
+    rows = [(row.experiment, row.step, row.seed) for row in read_record(Path("runs/reproductions.csv"))]
+    assert rows == [("gan_mnist", "3", "7")] * recorded
+    assert ("not finished" in capsys.readouterr().err) != recorded
 
 
 def test_the_states_of_all_experiments_are_listed(capsys) -> None:

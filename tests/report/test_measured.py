@@ -16,10 +16,11 @@ def write(name: str, *lines: object) -> None:
 
 
 def test_the_newest_and_the_best_value_are_found_with_their_steps() -> None:
-    fids = ({"step": step, "fid": fid, "accuracy": step / 10} for step, fid in ((1, 9.0), (2, 4.0), (3, 6.0)))
-    write("metrics.jsonl", *fids, {"step": 4, "kid": 1.0})
-    assert measured(Path(), "fid") == History(Measured(6.0, 3), Measured(4.0, 2))
-    assert measured(Path(), "accuracy") == History(Measured(0.3, 3), Measured(0.3, 3))
+    values = ((1, 9.0, "a"), (2, 4.0, "b"), (3, 6.0, "c"))
+    lines = ({"step": step, "fid": fid, "accuracy": step / 10, "protocol": how} for step, fid, how in values)
+    write("metrics.jsonl", *lines, {"step": 4, "kid": 1.0})
+    assert measured(Path(), "fid") == History(Measured(6.0, 3, "c"), Measured(4.0, 2, "b"))
+    assert measured(Path(), "accuracy") == History(Measured(0.3, 3, "c"), Measured(0.3, 3, "c"))
     assert measured(Path(), "is") is None
 
 

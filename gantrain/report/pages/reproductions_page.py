@@ -65,7 +65,10 @@ def _rows(folder: Path, metrics: Sequence[Sequence[Mapping[str, str]]]) -> list[
         here = first["measured"] or ("not measured" if first["metric"] else "no reference value")
         of_papers = [line for line in lines if line["source"].startswith(PAPER)]
         of_code = [line for line in lines if line["source"] and line not in of_papers]
-        cells = (_short(first["metric"]), _values(of_papers), _values(of_code), _short(tags.strong(here)))
+        own = _short(tags.strong(here))
+        if first["measured_by"]:
+            own = tags.td(tags.div(tags.strong(here)), tags.div(first["measured_by"], cls="hint"))
+        cells = (_short(first["metric"]), _values(of_papers), _values(of_code), own)
         rows.append(tags.tr(*before, *cells, _short(first["step"]), *after))
         before, after = [], []
     return rows

@@ -50,11 +50,21 @@ def test_the_page_of_a_run_has_the_table_only_if_something_is_expected() -> None
 
 
 def test_the_page_of_reproductions_has_a_line_for_each_run_and_metric() -> None:
-    line = {"experiment": "e", "changes": "", "run": "e", "metric": "fid", "measured": "3", "step": "7", **FACTS}
-    code = {**line, "paper": "75", "protocol": "of a re-run", "source": "a/b"}
-    paper = {**line, "paper": "77.2", "protocol": "120 <b> 140", "source": "arXiv:2007.15651"}
-    changed = {**code, "run": "e x", "changes": "seed=1", "measured": "", "metric": "is"}
-    second = {**code, "metric": "is", "paper": "1.5", "measured": ""}
+    line = {
+        "experiment": "e",
+        "changes": "",
+        "run": "e",
+        "metric": "fid",
+        "measured": "3",
+        "measured_by": "",
+        "step": "7",
+        **FACTS,
+    }
+    by = "clean, 3 fake"
+    code = {**line, "measured_by": by, "paper": "75", "protocol": "of a re-run", "source": "a/b"}
+    paper = {**line, "measured_by": by, "paper": "77.2", "protocol": "120 <b> 140", "source": "arXiv:2007.15651"}
+    changed = {**code, "run": "e x", "changes": "seed=1", "measured": "", "measured_by": "", "metric": "is"}
+    second = {**code, "metric": "is", "paper": "1.5", "measured": "", "measured_by": ""}
     bare = {**line, "run": "f", "experiment": "f", "metric": "", "paper": "", "protocol": "", "source": ""}
     rows = [code, paper, second, changed, {**bare, "measured": ""}]
     page = reproductions_page(Path(), rows, record="reproductions.csv")
@@ -62,7 +72,7 @@ def test_the_page_of_reproductions_has_a_line_for_each_run_and_metric() -> None:
     facts = list(FACTS.values())
     assert cells(text) == [
         ["experiment", "metric", "paper", "reference code", "here", "step", *FACTS],
-        ["e", "fid", "77.2 120 <b> 140; arXiv:2007.15651", "75 of a re-run; a/b", "3", "7", *facts],
+        ["e", "fid", "77.2 120 <b> 140; arXiv:2007.15651", "75 of a re-run; a/b", f"3 {by}", "7", *facts],
         ["is", "", "1.5 of a re-run; a/b", "not measured", "7"],  # Of the same run.
         ["e with seed=1", "is", "", "75 of a re-run; a/b", "not measured", "7", *facts],
         ["f", "", "", "", "no reference value", "7", *facts],
