@@ -10,6 +10,8 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gantrain import __version__
@@ -195,36 +197,22 @@ def _compare(arguments: list[str]) -> int:
 
 
 def _reproduce(arguments: list[str]) -> int:
-    from importlib import resources
-    from pathlib import Path
-
     from gantrain.cli.compose import CONFIGS, complete, compose_once, config_folders, is_plain
-    from gantrain.papers import reproduce as papers
-    from gantrain.papers.experiments import experiments
+    from gantrain.papers.reproduce import main as reproduce
 
-    if {"-h", "--help"}.intersection(arguments):
-        console.out(*papers.USAGE.splitlines())
-        return 0
-    is_sure = "yes=true" in arguments
-    words = [word for word in arguments if word not in ("yes=true", "yes=false")]
-    flags, typed = split(words)
+    flags, typed = split([word for word in arguments if word != "yes=true" and word not in ("-h", "--help")])
     if not is_plain(flags, typed):
         raise ConfigError(
             f"gantrain reproduce {' '.join(arguments)}: give NAME, KEY=VALUE and --config-dir FOLDER only"
         )
-    known = experiments([*config_folders(flags), Path(str(resources.files(CONFIGS)))])
-    names = [word for word in typed if "=" not in word]
-    if not names:
-        given = [word.partition("=")[2] for word in typed if word.startswith("checkpoints_dir=")]
-        papers.list_states(known, Path((given or ["checkpoints"])[-1]).expanduser())
-        return 0
-    if len(names) > 1 or names[0] not in known:
-        raise ConfigError(f"gantrain reproduce {' '.join(names)}: give one experiment; {nearest(names[0], known)}")
-    chosen = f"experiment={names[0]}"
-    typed = [chosen, *(word for word in typed if word != names[0])]
-    words = [chosen if word == names[0] else word for word in words]
-    config = complete(compose_once("train", flags, typed))
-    return papers.reproduce(names[0], config, typed[1:], lambda: _train(words), is_sure=is_sure)
+    folders = [*config_folders(flags), Path(str(resources.files(CONFIGS)))]
+    return reproduce(
+        arguments,
+        typed,
+        folders,
+        compose=lambda words: complete(compose_once("train", flags, words)),
+        train=lambda words: _train([*flags, *words]),
+    )
 
 
 def _runs(arguments: list[str]) -> int:

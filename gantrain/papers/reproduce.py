@@ -15,7 +15,8 @@ from gantrain.config.expected import Expected, expected_values
 from gantrain.config.overrides import RUNTIME_ONLY_KEYS, split_override
 from gantrain.data.sets.catalog import BY_REQUEST, NAMES
 from gantrain.data.tools.download import download
-from gantrain.papers.experiments import Experiment, state_of
+from gantrain.errors import ConfigError, nearest
+from gantrain.papers.experiments import Experiment, experiments, state_of
 from gantrain.papers.record import RECORD, Row, add_to_record, read_record
 from gantrain.report.measured import Measured, measured
 from gantrain.report.pages.page import read_data, read_status, seconds_of
@@ -31,6 +32,43 @@ gantrain reproduce NAME [KEY=VALUE ...]  downloads the data, trains, evaluates, 
   checkpoints_dir=FOLDER                 the folder of all runs and of reproductions.csv, by default checkpoints
 """
 NO_BETTER = "no better"  # How the reason begins why a run ended by its objective.
+
+
+def main(
+    arguments: Sequence[str],
+    typed: Sequence[str],
+    folders: Sequence[Path],
+    *,
+    compose: Callable[[list[str]], dict[str, Any]],
+    train: Callable[[list[str]], int],
+) -> int:
+    """The command; returns its exit status.
+
+    Args:
+        arguments: As typed.
+        typed: The name and the overrides in them, quoted for Hydra.
+        folders: Those of configurations.
+        compose: Composes the configuration of a training from overrides.
+        train: Trains with overrides; returns the exit status.
+
+    Raises:
+        ConfigError: There is no such experiment, and see ``reproduce``.
+    """
+    if {"-h", "--help"}.intersection(arguments):
+        console.out(*USAGE.splitlines())
+        return 0
+    known = experiments(folders)
+    names = [word for word in typed if "=" not in word]
+    overrides = [word for word in typed if "=" in word]
+    if not names:
+        given = [word.partition("=")[2] for word in overrides if word.startswith("checkpoints_dir=")]
+        list_states(known, Path((given or ["checkpoints"])[-1].strip("'\"")).expanduser())
+        return 0
+    if len(names) > 1 or names[0] not in known:
+        raise ConfigError(f"gantrain reproduce {' '.join(names)}: give one experiment; {nearest(names[0], known)}")
+    words = [f"experiment={names[0]}", *overrides]
+    is_sure = "yes=true" in arguments
+    return reproduce(names[0], compose(words), overrides, lambda: train(words), is_sure=is_sure)
 
 
 def list_states(experiments: Mapping[str, Experiment], home: Path) -> None:

@@ -20,15 +20,16 @@ from gantrain.papers.reproduce import changes_result, fetch, reproduce
 PAIRS = {f"facades/{phase}/{number}.jpg" for phase in ("train", "test") for number in range(3)}
 TINY = [
     *("network.width=2", "data.load_size=36", "data.crop_size=32", "data.num_workers=0", "trainer.accelerator=cpu"),
-    *("trainer.steps=4", "trainer.log_every=1", "trainer.image_every=2", "name=run", "metrics=none"),
+    *("trainer.steps=4", "trainer.log_every=1", "trainer.image_every=2", "name=run"),
+    *("metrics.features=digits", "metrics.channels=[0]", "metrics.every=2"),
     "expected=[{metric: held_out_l1, value: 0.25, protocol: made up, source: a/b},"
     "{metric: fid, value: 9, protocol: made up, source: 'arXiv:1703.10593'}]",
 ]
 RECORD = Path("checkpoints/reproductions.csv")
 
 
-def logged(metric: str) -> dict[int, float]:
-    lines = map(json.loads, Path("checkpoints/run/losses.jsonl").read_text().splitlines())
+def logged(table: str, metric: str) -> dict[int, float]:
+    lines = map(json.loads, Path(f"checkpoints/run/{table}.jsonl").read_text().splitlines())
     return {line["step"]: line[metric] for line in lines if metric in line}
 
 
@@ -46,19 +47,22 @@ def test_an_experiment_is_reproduced_from_its_archive_to_its_row(serve, monkeypa
     assert main(command) == 0  # Nothing is downloaded, so nothing is asked.
     assert newest("run")["step"] == 4
     l1, fid = read_record(RECORD)
-    value = logged("held_out_l1")[4]
     assert (l1.experiment, l1.metric, l1.paper, l1.source) == ("pix2pix_facades", "held_out_l1", "0.25", "a/b")
-    assert float(l1.measured) == pytest.approx(value, rel=1e-4)
-    assert (fid.metric, fid.measured, l1.step, l1.seed, l1.run) == ("fid", "", "4", "0", "run")
+    assert float(l1.measured) == pytest.approx(logged("losses", "held_out_l1")[4], rel=1e-4)
+    assert (l1.measured_by, l1.step, l1.seed, l1.run) == ("", "4", "0", "run")
+    distances = logged("metrics", "fid")
+    assert distances.keys() == {2, 4}
+    best = min(distances, key=distances.__getitem__)
+    assert float(fid.measured) == pytest.approx(distances[best], rel=1e-4)
+    assert (fid.metric, fid.paper, fid.step) == ("fid", "9", str(best))
+    assert_mentions(fid.measured_by, "legacy, digits", "3 fake vs 3 test")
     assert l1.hardware.startswith("cpu (")
     assert l1.version.startswith(__version__)
     assert 0 < float(l1.hours) < 1
-    assert "network.width=2" in l1.changes
-    assert "metrics=none" in l1.changes
+    assert_mentions(l1.changes, "network.width=2", "metrics.features=digits")
     assert "name=run" not in l1.changes
-    assert_mentions(
-        capsys.readouterr().out, f"held_out_l1: here {l1.measured} (at step 4), expected 0.25", "fid: here not measured"
-    )
+    out = capsys.readouterr().out
+    assert_mentions(out, f"held_out_l1: here {l1.measured} (at step 4), expected 0.25", f"fid: here {fid.measured} (")
     page = Path("checkpoints/reproductions.html").read_text()
     assert_mentions(page, l1.measured, "arXiv:1703.10593", "run/index.html")
     assert "<h2>Paper</h2>" in Path("checkpoints/run/index.html").read_text()
@@ -79,8 +83,9 @@ def test_the_best_measured_value_is_recorded_with_its_step(capsys) -> None:
     fid, inception = read_record(RECORD)
     assert (fid.metric, fid.paper, fid.measured, fid.step) == ("fid", "124.98", "130.5", "2")
     assert fid.measured_by == "of 2"
-    assert (inception.metric, inception.measured) == ("is", "")
-    assert "fid: here 130.5 (at step 2, of 2), expected 124.98" in capsys.readouterr().out
+    assert (inception.metric, inception.measured) == ("is", "")  # It was not chosen.
+    out = capsys.readouterr().out
+    assert_mentions(out, "fid: here 130.5 (at step 2, of 2), expected 124.98", "is: here not measured, expected 1.62")
 
 
 @pytest.mark.parametrize(
