@@ -11,14 +11,14 @@ from typing import Any
 
 import gantrain.metrics  # noqa: F401 - registers the metrics, which know their better ends
 from gantrain import __version__
-from gantrain.config.expected import Expected, expected_values
+from gantrain.config.expected import expected_values
 from gantrain.config.overrides import RUNTIME_ONLY_KEYS, split_override
 from gantrain.data.sets.catalog import BY_REQUEST, NAMES
 from gantrain.data.tools.download import download
 from gantrain.errors import ConfigError, nearest
 from gantrain.papers.experiments import Experiment, experiments, state_of
 from gantrain.papers.record import RECORD, Row, add_to_record, read_record
-from gantrain.report.measured import Measured, measured
+from gantrain.report.measured import Measured, best_of, measured
 from gantrain.report.pages.page import read_data, read_status, seconds_of
 from gantrain.report.pages.reproductions_page import reproductions_page
 from gantrain.report.pages.training_page import ABOUT
@@ -117,10 +117,9 @@ def reproduce(
     if state.get("state") != "done" and not str(state.get("reason")).startswith(NO_BETTER):
         console.err(f"{folder} is not finished, so nothing is recorded; the same command resumes it")
         return 0
-    expected = expected_values(config["expected"])
     record = home / RECORD
     changes = shlex.join(sorted(word for word in overrides if changes_result(word)))
-    rows = rows_of(name, folder, config, changes, evaluate(folder, expected))
+    rows = rows_of(name, folder, config, changes, evaluate(folder, config))
     with storage_errors(f"write {record}"):
         page = reproductions_page(home, list(map(vars, add_to_record(record, rows))), record=RECORD)
     for row in rows:
@@ -153,10 +152,18 @@ def fetch(data: Mapping[str, Any], ask: Callable[[str], str]) -> bool:
     return True
 
 
-def evaluate(folder: Path, expected: Sequence[Expected]) -> dict[str, Measured]:
-    """The best value of each expected metric that a run has measured, or the last if its better end is not known."""
-    found = {each.metric: measured(folder, each.metric) for each in expected}
-    return {metric: history.best or history.newest for metric, history in found.items() if history is not None}
+def evaluate(folder: Path, config: Mapping[str, Any]) -> dict[str, Measured]:
+    """What a run has measured of each expected metric: the weights of ``best.pt``, or else the last ones.
+
+    All values are of the step at which the objective was best, where a metric was measured then.
+    """
+    objective = config["objective"]["metric"]
+    best = best_of(measured(folder, objective), objective) if objective else None
+    found: dict[str, Measured] = {}
+    for each in expected_values(config["expected"]):
+        if values := measured(folder, each.metric):
+            found[each.metric] = next((value for value in values if best and value.step == best.step), values[-1])
+    return found
 
 
 def rows_of(

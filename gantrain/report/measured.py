@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,25 +24,19 @@ class Measured:
     protocol: str = ""  # Empty for what models measure themselves.
 
 
-@dataclass(frozen=True)
-class History:
-    """The newest value of a metric, and the best one, if it is known which end is the better one."""
-
-    newest: Measured
-    best: Measured | None
-
-
-def measured(folder: Path, metric: str) -> History | None:
-    """What a run has measured of a metric; None for nothing. Damaged lines are skipped."""
+def measured(folder: Path, metric: str) -> list[Measured]:
+    """What a run has measured of a metric, in order; damaged lines are skipped."""
     for table in TABLES:
         lines = [line for line in _lines(folder, table) if math.isfinite(line.get(metric, math.nan))]
-        found = [Measured(line[metric], int(line["step"]), str(line.get(PROTOCOL, ""))) for line in lines]
-        if found:
-            higher = higher_is_better(metric)
-            if higher is None:
-                return History(found[-1], None)
-            return History(found[-1], (max if higher else min)(found, key=lambda each: each.value))
-    return None
+        if lines:
+            return [Measured(line[metric], int(line["step"]), str(line.get(PROTOCOL, ""))) for line in lines]
+    return []
+
+
+def best_of(values: Sequence[Measured], metric: str) -> Measured | None:
+    """The best of the values of a metric; None for none, or if it is not known which end is the better one."""
+    higher = higher_is_better(metric)
+    return None if higher is None else (max if higher else min)(values, key=lambda each: each.value, default=None)
 
 
 def higher_is_better(metric: str) -> bool | None:

@@ -48,13 +48,13 @@ def test_an_experiment_is_reproduced_from_its_archive_to_its_row(serve, monkeypa
     assert newest("run")["step"] == 4
     l1, fid = read_record(RECORD)
     assert (l1.experiment, l1.metric, l1.paper, l1.source) == ("pix2pix_facades", "held_out_l1", "0.25", "a/b")
-    assert float(l1.measured) == pytest.approx(logged("losses", "held_out_l1")[4], rel=1e-4)
-    assert (l1.measured_by, l1.step, l1.seed, l1.run) == ("", "4", "0", "run")
     distances = logged("metrics", "fid")
     assert distances.keys() == {2, 4}
     best = min(distances, key=distances.__getitem__)
     assert float(fid.measured) == pytest.approx(distances[best], rel=1e-4)
     assert (fid.metric, fid.paper, fid.step) == ("fid", "9", str(best))
+    assert float(l1.measured) == pytest.approx(logged("losses", "held_out_l1")[best], rel=1e-4)
+    assert (l1.measured_by, l1.step, l1.seed, l1.run) == ("", str(best), "0", "run")
     assert_mentions(fid.measured_by, "legacy, digits", "3 fake vs 3 test")
     assert l1.hardware.startswith("cpu (")
     assert l1.version.startswith(__version__)
@@ -62,7 +62,9 @@ def test_an_experiment_is_reproduced_from_its_archive_to_its_row(serve, monkeypa
     assert_mentions(l1.changes, "network.width=2", "metrics.features=digits")
     assert "name=run" not in l1.changes
     out = capsys.readouterr().out
-    assert_mentions(out, f"held_out_l1: here {l1.measured} (at step 4), expected 0.25", f"fid: here {fid.measured} (")
+    assert_mentions(
+        out, f"held_out_l1: here {l1.measured} (at step {best}), expected 0.25", f"fid: here {fid.measured} ("
+    )
     page = Path("checkpoints/reproductions.html").read_text()
     assert_mentions(page, l1.measured, "arXiv:1703.10593", "run/index.html")
     assert "<h2>Paper</h2>" in Path("checkpoints/run/index.html").read_text()
@@ -71,21 +73,27 @@ def test_an_experiment_is_reproduced_from_its_archive_to_its_row(serve, monkeypa
     assert read_record(RECORD) == [l1, fid]
 
 
-def test_the_best_measured_value_is_recorded_with_its_step(capsys) -> None:
+def test_the_values_of_the_best_step_are_recorded(capsys) -> None:
     for name in PAIRS:
         Path("datasets", name).parent.mkdir(parents=True, exist_ok=True)
         Path("datasets", name).write_bytes(image())
     command = ["reproduce", "pix2pix_facades", *TINY[:-1], "trainer.steps=1"]
     assert main(command) == 0
-    lines = [{"step": step, "fid": fid, "protocol": f"of {step}"} for step, fid in ((1, 140.0), (2, 130.5), (3, 150.0))]
+    values = ((1, 140.0, 1.2), (2, 130.5, 1.1), (3, 150.0, 1.4))
+    lines = [{"step": step, "fid": fid, "is": other, "protocol": f"of {step}"} for step, fid, other in values]
     Path("checkpoints/run/metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     assert main(command) == 0
     fid, inception = read_record(RECORD)
     assert (fid.metric, fid.paper, fid.measured, fid.step) == ("fid", "124.98", "130.5", "2")
-    assert fid.measured_by == "of 2"
-    assert (inception.metric, inception.measured) == ("is", "")  # It was not chosen.
-    out = capsys.readouterr().out
-    assert_mentions(out, "fid: here 130.5 (at step 2, of 2), expected 124.98", "is: here not measured, expected 1.62")
+    assert (inception.metric, inception.paper, inception.measured, inception.step) == ("is", "1.62", "1.1", "2")
+    assert fid.measured_by == inception.measured_by == "of 2"
+    assert "fid: here 130.5 (at step 2, of 2), expected 124.98" in capsys.readouterr().out
+    assert main([*command, "objective.metric=null"]) == 0
+    assert [(row.measured, row.step) for row in read_record(RECORD)] == [("150", "3"), ("1.4", "3")]
+    Path("checkpoints/run/metrics.jsonl").unlink()
+    assert main(command) == 0
+    assert [(row.measured, row.step) for row in read_record(RECORD)] == [("", "1"), ("", "1")]
+    assert "fid: here not measured, expected 124.98" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -102,7 +110,7 @@ def test_only_a_run_that_has_ended_is_recorded(state: str, reason: str | None, r
     status = json.dumps({"state": state, "reason": reason, "step": 3})
     Path("runs/run/index_files/data/status.js").write_text(f'gantrain.data("status", {status});\n')
     config = {"dry_run": False, "data": {"mode": "digits"}, "checkpoints_dir": "runs", "name": "run"}
-    config |= {"expected": [], "trainer": {"devices": 2}, "seed": 7}
+    config |= {"expected": [], "objective": {"metric": None}, "trainer": {"devices": 2}, "seed": 7}
     assert reproduce("gan_mnist", config, [], lambda: 0, ask=pytest.fail) == 0
     rows = [(row.experiment, row.step, row.seed) for row in read_record(Path("runs/reproductions.csv"))]
     assert rows == [("gan_mnist", "3", "7")] * recorded

@@ -8,34 +8,37 @@ from pathlib import Path
 import pytest
 
 import gantrain.metrics  # noqa: F401 - registers the metrics
-from gantrain.report.measured import History, Measured, higher_is_better, measured
+from gantrain.report.measured import Measured, best_of, higher_is_better, measured
 
 
 def write(name: str, *lines: object) -> None:
     Path(name).write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
 
 
-def test_the_newest_and_the_best_value_are_found_with_their_steps() -> None:
+def test_values_are_in_order_with_their_steps_and_protocols() -> None:
     values = ((1, 9.0, "a"), (2, 4.0, "b"), (3, 6.0, "c"))
     lines = ({"step": step, "fid": fid, "accuracy": step / 10, "protocol": how} for step, fid, how in values)
     write("metrics.jsonl", *lines, {"step": 4, "kid": 1.0})
-    assert measured(Path(), "fid") == History(Measured(6.0, 3, "c"), Measured(4.0, 2, "b"))
-    assert measured(Path(), "accuracy") == History(Measured(0.3, 3, "c"), Measured(0.3, 3, "c"))
-    assert measured(Path(), "is") is None
+    found = measured(Path(), "fid")
+    assert found == [Measured(fid, step, how) for step, fid, how in values]
+    assert best_of(found, "fid") == Measured(4.0, 2, "b")
+    assert best_of(measured(Path(), "accuracy"), "accuracy") == Measured(0.3, 3, "c")
+    assert best_of(found, "g_l1") is None  # It is unknown which end is the better one.
+    assert measured(Path(), "is") == []
+    assert best_of([], "fid") is None
 
 
 def test_values_that_models_log_themselves_are_among_the_losses() -> None:
     write("losses.jsonl", {"step": 1, "g_l1": 2.0, "accuracy": 0.5}, {"step": 2, "accuracy": 0.25})
-    assert measured(Path(), "accuracy") == History(Measured(0.25, 2), Measured(0.5, 1))
-    assert measured(Path(), "g_l1") == History(Measured(2.0, 1), None)  # It is unknown which end is the better one.
+    assert measured(Path(), "accuracy") == [Measured(0.5, 1), Measured(0.25, 2)]
     write("metrics.jsonl", {"step": 3, "accuracy": 0.75})
-    assert measured(Path(), "accuracy") == History(Measured(0.75, 3), Measured(0.75, 3))
+    assert measured(Path(), "accuracy") == [Measured(0.75, 3)]
 
 
 def test_damaged_lines_and_missing_files_are_skipped(capsys) -> None:
-    assert measured(Path("nowhere"), "fid") is None
+    assert measured(Path("nowhere"), "fid") == []
     write("metrics.jsonl", {"step": 1, "fid": 2.0}, "[]", '{"step": 2, "fid": "3"}', '{"step": 3, "fid": NaN}', '{"st')
-    assert measured(Path(), "fid") == History(Measured(2.0, 1), Measured(2.0, 1))
+    assert measured(Path(), "fid") == [Measured(2.0, 1)]
     assert "metrics.jsonl is damaged" in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from dominate import tags
 
 from gantrain.config.expected import PAPER, Expected, address_of
-from gantrain.report.measured import Measured, measured
+from gantrain.report.measured import Measured, best_of, measured
 from gantrain.report.pages import page
 
 REPRODUCTIONS = "reproductions.html"
@@ -20,8 +20,8 @@ def paper_table(folder: Path, expected: Sequence[Expected]) -> tags.html_tag:
     """A table of expected values beside the newest and the best that the run in ``folder`` has measured."""
     rows = []
     for each in expected:
-        history = measured(folder, each.metric)
-        newest, best = (_at_step(value) for value in ((history.newest, history.best) if history else (None, None)))
+        values = measured(folder, each.metric)
+        newest, best = _at_step(values[-1] if values else None), _at_step(best_of(values, each.metric))
         source = tags.td(_link(each.source))
         rows.append(
             tags.tr(_short(each.metric), tags.td(f"{each.value:g}"), newest, best, tags.td(each.protocol), source)
