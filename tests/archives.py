@@ -6,7 +6,11 @@ import io
 import shutil
 import stat
 import tarfile
+import threading
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import lmdb
@@ -14,6 +18,7 @@ import pytest
 from PIL import Image
 
 from gantrain.cli.main import main
+from gantrain.data.sets.catalog import NAMES
 
 UNPAIRED = {"horse2zebra/trainA/1.jpg", "horse2zebra/trainB/1.jpg", "horse2zebra/trainB/2.jpg"} | {
     "horse2zebra/testA/1.jpg",
@@ -92,3 +97,55 @@ def zipped_lmdb(name: str, count: int, part: float = 1) -> bytes:
         archive.writestr(f"{name}/data.mdb", data[: int(len(data) * part)])
         archive.writestr(f"{name}/lock.mdb", b"")
     return file.getvalue()
+
+
+@contextmanager
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """A server on this machine, as the function ``serve`` inside.
+
+    ``serve(name, body)`` has the archive of ``name`` answered with ``body``, and returns its address. With a ``tag``
+    for that version of it, the rest of an archive can be asked for. A connection may break after a ``part`` of what was
+    asked for.
+    """
+    answers: dict[str, tuple[bytes, int | None, str, float]] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path not in answers:
+                self.send_error(404)
+                return
+            body, length, tag, part = answers[self.path]
+            start = 0
+            if tag and self.headers["If-Range"] == tag:
+                start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+            if start >= len(body) > 0:
+                self.send_error(416)
+                return
+            self.send_response(206 if start else 200)
+            if length is not None:
+                self.send_header("Content-Length", str(length - start))
+            if tag:
+                self.send_header("ETag", tag)
+            self.end_headers()
+            self.wfile.write(body[start:][: int(part * len(body[start:]))])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    def answer(name: str, body: bytes | None, *, length: int | None = -1, tag: str = "", part: float = 1.0) -> str:
+        path = "/" + NAMES[name].rpartition("/")[2]
+        address = f"http://127.0.0.1:{server.server_port}{path}"
+        monkeypatch.setitem(NAMES, name, address)
+        if body is not None:
+            answers[path] = body, len(body) if length == -1 else length, tag, part
+        return address
+
+    try:
+        yield answer
+    finally:
+        server.shutdown()
+        server.server_close()

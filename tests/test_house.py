@@ -35,7 +35,7 @@ FLOORS = [
     ["metrics"],
     ["training"],
     ["inference"],
-    ["sweeps"],
+    ["sweeps", "papers"],
     ["train", "test"],
     ["evaluate"],
     ["cli"],

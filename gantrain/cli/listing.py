@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import yaml
 
 from gantrain.cli.arguments import split
 from gantrain.cli.compose import CONFIGS, config_folders
+from gantrain.config.expected import Expected, expected_in
 from gantrain.errors import ConfigError, nearest
 from gantrain.runtime import console
 
@@ -40,6 +41,7 @@ class Choice:
 
     typed: str  # ``model=dcgan``
     text: str
+    expected: list[Expected] = field(default_factory=list)  # What an experiment is expected to reach.
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -90,7 +92,7 @@ def choices_of(group: str, folders: Sequence[Path], plugins: Sequence[str] = ())
                 text = f"the same as {others[0]}" + (f": {text}" if text else "")
             elif others and not text:
                 text = f"{others[0]} with other values"
-            found.setdefault(path.stem, Choice(f"{group}={path.stem}", text))
+            found.setdefault(path.stem, Choice(f"{group}={path.stem}", text, expected_in(content)))
             chosen.add(str(name))
     chosen_by = "mode" if group == "data" else "name"
     only = [Choice(f"{key}.{chosen_by}={name}", text) for name, text in sorted(classes.items()) if name not in chosen]
@@ -126,14 +128,15 @@ def _comment(path: Path) -> str:
 
 
 def _described(choices: dict[str, list[Choice]], width: int) -> list[str]:
-    """A line for each choice."""
+    """A line for each choice, and one below it for each expected value."""
     longest = max(len(choice.typed) for group in choices.values() for choice in group)
-    room = max(20, width - longest - 2)
-    return [
-        f"{choice.typed:<{longest}}  {textwrap.shorten(choice.text, room, placeholder='...')}".rstrip()
-        for group in choices.values()
-        for choice in group
-    ]
+    lines = []
+    for choice in (choice for group in choices.values() for choice in group):
+        indented = [(choice.typed.ljust(longest + 2), choice.text), *(("    ", str(each)) for each in choice.expected)]
+        for start, text in indented:
+            room = max(20, width - len(start))
+            lines.append(f"{start}{textwrap.shorten(text, room, placeholder='...')}".rstrip())
+    return lines
 
 
 def _dense(choices: dict[str, list[Choice]], width: int, indent: str = "") -> list[str]:

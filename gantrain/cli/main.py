@@ -10,6 +10,8 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gantrain import __version__
@@ -32,6 +34,7 @@ gantrain trains the classic GANs from a configuration.
   gantrain test run=checkpoints/NAME  make images with a trained model
   gantrain evaluate run=checkpoints/NAME metrics=[fid,kid]   how good its images are; or fake=FOLDER real=FOLDER
   gantrain compare RUN RUN ...        runs side by side on one page, or all of a folder or a sweep
+  gantrain reproduce NAME             a paper's experiment, from its data to a row beside the paper's values
   gantrain runs                       list, remove and rename runs, and write their pages anew
   gantrain list                       what can be chosen: models, networks, data sets, experiments ...
   gantrain data download NAME         download a data set of the papers: gantrain data download horse2zebra
@@ -43,6 +46,8 @@ gantrain trains the classic GANs from a configuration.
 
 Tab completion for bash: eval "$(gantrain -sc install=bash)"
 """
+
+RESUMING = ("train", "resume", "reproduce")  # Commands that continue what they have begun.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,12 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments[0] if arguments else ""
     try:
         with (
-            exit_on_sigint() if command in ("train", "resume", "test", "evaluate") else nullcontext(),
+            exit_on_sigint() if command in (*RESUMING, "test", "evaluate") else nullcontext(),
             report_errors() as outcome,
         ):
             outcome.status = _run(arguments)
     except KeyboardInterrupt:
-        resumes = command in ("train", "resume") and "resume=never" not in arguments
+        resumes = command in RESUMING and "resume=never" not in arguments
         fail("interrupted" + ("; the same command resumes from the newest checkpoint, if there is one" * resumes))
         return 130
     if command in COMMANDS:
@@ -191,6 +196,25 @@ def _compare(arguments: list[str]) -> int:
     return compare(arguments)
 
 
+def _reproduce(arguments: list[str]) -> int:
+    from gantrain.cli.compose import CONFIGS, complete, compose_once, config_folders, is_plain
+    from gantrain.papers.reproduce import main as reproduce
+
+    flags, typed = split([word for word in arguments if word != "yes=true" and word not in ("-h", "--help")])
+    if not is_plain(flags, typed):
+        raise ConfigError(
+            f"gantrain reproduce {' '.join(arguments)}: give NAME, KEY=VALUE and --config-dir FOLDER only"
+        )
+    folders = [*config_folders(flags), Path(str(resources.files(CONFIGS)))]
+    return reproduce(
+        arguments,
+        typed,
+        folders,
+        compose=lambda words: complete(compose_once("train", flags, words)),
+        train=lambda words: _train([*flags, *words]),
+    )
+
+
 def _runs(arguments: list[str]) -> int:
     from gantrain.sweeps.runs import main as runs
 
@@ -226,6 +250,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "test": _test,
     "evaluate": _evaluate,
     "compare": _compare,
+    "reproduce": _reproduce,
     "runs": _runs,
     "list": _list,
     "data": _data,

@@ -9,6 +9,7 @@ from typing import Any
 # Keys that change where, how fast or how visibly a run runs, but not what it computes: they may change on resume.
 RUNTIME_ONLY_KEYS = {
     *("name", "checkpoints_dir", "resume", "dry_run", "sweep.skip_done", "plugins", "init_from", "schedule.extend"),
+    "expected",
     *("trainer.accelerator", "trainer.devices", "trainer.deterministic", "trainer.compile", "trainer.channels_last"),
     *("trainer.log_every", "trainer.image_every", "trainer.save_every", "trainer.save_minutes"),
     *("trainer.keep", "trainer.keep_every", "trainer.max_minutes", "trainer.on_divergence", "trainer.rollbacks"),

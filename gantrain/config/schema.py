@@ -179,7 +179,7 @@ def _describe(annotation: Any) -> str:
         choices = ", ".join(map(repr, arguments))
         return f"one of {choices}" if len(arguments) > 1 else choices
     if origin is Annotated:
-        return f"{_describe(arguments[0])} {arguments[1]}"
+        return f"{_describe(arguments[0])} {arguments[1]}".rstrip()
     if origin is tuple:
         return f"a list of {len(arguments)} ({_describe(arguments[0])} each)"
     if origin is dict:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
+from gantrain.config.expected import expected_values
 from gantrain.config.naming import JOBS, SWEEPS, home_of
 from gantrain.config.schema import NonNegativeInt, PositiveInt, Range, UnitFloat
 from gantrain.errors import ConfigError
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 PositiveFloat: TypeAlias = Annotated[float, Range(above=0, at_most=1e12)]
 
-RESERVED = ("index.html", "index_files", "runs.csv", "runs.json", SWEEPS, JOBS)  # Files and folders beside the runs.
+RESERVED = (  # Files and folders beside the runs.
+    *("index.html", "index_files", "runs.csv", "runs.json", "reproductions.csv", "reproductions.html", SWEEPS, JOBS),
+)
 LONGEST_NAME = 200  # In bytes; most file systems allow 255, and suffixes are added.
 
 
@@ -109,8 +112,10 @@ class RunSettings:
     schedule: dict[str, Any]
     logger: dict[str, Any]
     metrics: dict[str, Any] = field(default_factory=dict)  # Runs of earlier versions have none.
+    expected: list[Any] = field(default_factory=list)  # What the paper or other code has reached: ``Expected``.
 
     def __post_init__(self) -> None:
+        expected_values(self.expected)
         if not re.fullmatch(r"[\w+-][\w.+-]*", self.name):
             raise ConfigError(
                 f"name={self.name}: only letters, digits and . _ + - are allowed, and no dot at the start"

@@ -1,6 +1,6 @@
 """Metrics: how good generated images are, in comparison with real ones."""
 
-from gantrain.metrics import digit_features, frechet  # noqa: F401 - these register their classes
+from gantrain.metrics import cityscapes, digit_features, frechet  # noqa: F401 - these register their classes
 from gantrain.registry import METRICS
 
 

@@ -107,8 +107,8 @@ class PairMetric(Metric):
 
     @abstractmethod
     def compute(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:
-        """Numbers (N,) by name, one per pair, in float64; both are (N, C, H, W) uint8."""
+        """Numbers (N, ...) by name, a row per pair, in float64; both are (N, C, H, W) uint8."""
 
     def reduce(self, name: str, values: Tensor) -> float:
-        """One number for all pairs: the mean, unless a metric is defined otherwise."""
+        """One number for all pairs, from the rows of ``compute``: the mean, unless a metric is defined otherwise."""
         return values.double().mean().item()

@@ -26,7 +26,7 @@ from gantrain.sweeps.sweep import read_jobs
 
 TABLE, RECORD = "runs.csv", "runs.json"
 # Keys that do not affect what a run computes.
-_IGNORED_KEYS = ("name", "checkpoints_dir", "resume", "dry_run", "plugins")
+_IGNORED_KEYS = ("name", "checkpoints_dir", "resume", "dry_run", "plugins", "expected")
 _IGNORED_GROUPS = ("logger", "objective", "sweep", "hydra", "launcher", "sweeper")
 _FACTS = ("status", "message", "step", "seconds")  # Attributes of a run in the table and the record.
 _CHOICES = ("name", "mode")  # Last parts of the keys that choose a class.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gantrain.metrics  # noqa: F401 - registers the metrics, which know their better ends
 from gantrain.config.naming import JOBS
 from gantrain.config.side_files import is_path
 from gantrain.errors import ConfigError, nearest

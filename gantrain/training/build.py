@@ -96,8 +96,10 @@ class Parts:
             ):
                 distributed.print_rank_zero(warning)
         test_set = context.data.build_test_set(dataset, seed=settings.seed)
-        measurement = build_measurement(
-            settings.metrics, settings.data, model, dataset, test_set, device, stream.on_error
+        measurement = (  # Black images are not measured, so a dry run without data downloads no weights either.
+            build_measurement(settings.metrics, settings.data, model, dataset, test_set, device, stream.on_error)
+            if not isinstance(dataset, StandIn)
+            else None
         )
         save_timer = SaveTimer(context.folder, context.trainer.save_minutes)
         monitor = RunMonitor(device, wants_stop=context.wants_stop, wants_save=save_timer.is_due)

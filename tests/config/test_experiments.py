@@ -41,6 +41,7 @@ LOSSES = {"pix2pix": PAIRED, "colorization": PAIRED, "cyclegan": UNPAIRED}
 def test_every_experiment_trains_two_steps(experiment: str, made, capsys) -> None:
     chosen = composed(f"experiment={experiment}")
     typed = ["data.batch_size=4", "data.num_workers=0", "network.width=8", "trainer.steps=2", "trainer.accelerator=cpu"]
+    typed.append("metrics=none")  # They need weights that are downloaded.
     if "warmup_critic_steps" in chosen["model"]:
         typed.append("model.warmup_critic_steps=2")
     translates = chosen["model"]["name"] in LOSSES
@@ -189,7 +190,7 @@ def test_a_reference_differs_from_the_paper_only_as_in_its_header(experiment: st
     theirs, papers = (flat(composed(f"experiment={e}")) for e in (experiment, experiment.removesuffix("_reference")))
     changed = {key: theirs.get(key) for key in theirs.keys() | papers.keys() if theirs.get(key) != papers.get(key)}
     choices = {key for key in changed if key.startswith("choices.")} - {"choices.experiment"}
-    changed = {key: value for key, value in changed.items() if not key.startswith("choices.")}
+    changed = {key: value for key, value in changed.items() if not key.startswith("choices.") and key != "expected"}
     if experiment.startswith("pix2pix"):
         assert choices == {"choices.schedule"}
         assert changed == {"schedule.name": "linear", "schedule.start": 0.5, "schedule.extend": False}

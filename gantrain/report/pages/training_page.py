@@ -12,10 +12,12 @@ from typing import Any
 from dominate import tags
 from omegaconf import OmegaConf
 
+from gantrain.config.expected import expected_in
 from gantrain.config.overrides import flatten
 from gantrain.report.log import AppendLog
 from gantrain.report.pages import page
 from gantrain.report.pages.home_page import write_home
+from gantrain.report.pages.reproductions_page import paper_table
 from gantrain.report.pages.results_page import list_results
 
 HEARTBEAT = 5.0  # Seconds between updates of the status while nothing is logged.
@@ -123,6 +125,8 @@ class TrainingPage:
         body.add(tags.div(samples, curves, cls="columns"))
         body.add(page.section("Evaluations", id="evaluations", hidden=True))
         body.add(page.section("Samples over time", id="through", hidden=True))
+        if expected := expected_in(self.config):
+            body.add(page.section("Paper", paper_table(self.folder, expected)))
         about: list[tags.html_tag] = []
         if self.facts:
             about += [tags.h3("Environment"), page.facts_list(self.facts)]
@@ -132,7 +136,8 @@ class TrainingPage:
         lines = (tags.li(f"from step {each['step']:,}: ", tags.code(each["command"])) for each in later)
         about[:0] = [tags.h3("Continued with other settings"), tags.ol(*lines)] if later else []
         body.add(page.command_section(self.command, *about, heading="This run"))
-        body.add(page.section("Configuration", *configuration(self.config, self.defaults)))
+        config = {key: value for key, value in self.config.items() if key != "expected"}  # It is in a table above.
+        body.add(page.section("Configuration", *configuration(config, self.defaults)))
         return document
 
 
