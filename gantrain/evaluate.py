@@ -23,13 +23,12 @@ from gantrain.metrics.build import build_measurement
 from gantrain.metrics.folders import measure_folders
 from gantrain.metrics.measure import MeasurementError
 from gantrain.registry import import_plugins
-from gantrain.report.log import PROTOCOL, read_lines
-from gantrain.report.pages.page import DATA, write_data
+from gantrain.report.log import EVALUATIONS, PROTOCOL, read_lines
+from gantrain.report.pages.page import DATA
+from gantrain.report.pages.training_page import list_evaluations
 from gantrain.runtime import console
 from gantrain.runtime.atomic import write_file
 from gantrain.test import find_run
-
-LOG = "evaluations.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +141,11 @@ def _print(what: str, numbers: Mapping[str, float], protocol: str) -> None:
 
 def _store(run: Path, line: dict[str, Any]) -> None:
     """Add a line to the log of the run's evaluations, and to its page."""
-    path = run / LOG
+    path = run / EVALUATIONS
     try:
         lines = [*read_lines(path), line]
         write_file(path, "".join(f"{json.dumps(each)}\n" for each in lines))
         if (run / DATA).is_dir():
-            write_data(run, "evaluations", lines)
+            list_evaluations(run)
     except OSError as error:  # The run may belong to somebody else.
         console.err(f"warning: the numbers are not stored in {path}: {error.strerror or error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,14 @@ CONFIG = {
 }
 
 
-def make_run(name: str, *, state: str = "done", losses: list[dict[str, float]] | None = None, **changes: Any) -> Path:
+def make_run(
+    name: str,
+    *,
+    state: str = "done",
+    losses: list[dict[str, float]] | None = None,
+    measured: Sequence[dict[str, float]] = (),
+    **changes: Any,
+) -> Path:
     """The small files of a run folder, without training."""
     folder = Path("checkpoints") / name
     (folder / "images").mkdir(parents=True)
@@ -31,6 +39,8 @@ def make_run(name: str, *, state: str = "done", losses: list[dict[str, float]] |
     clock = [{"step": 10 * n + 10, "epoch": n + 1.0, "kimg": n + 1.0} for n in range(len(losses))]
     lines = [{**now, **values, "lr_generator": 1e-4} for now, values in zip(clock, losses, strict=True)]
     (folder / "losses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    metrics = [{**now, **values} for now, values in zip(clock, measured, strict=True)] if measured else []
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))
     speeds = [{**now, "images_per_second": 100.0, "time": 9.0} for now in clock[1:]]
     (folder / "speed.jsonl").write_text("".join(json.dumps(line) + "\n" for line in speeds))
     images = []

@@ -136,7 +136,7 @@ def test_the_packaged_plugin_is_found_by_its_entry_point(capsys) -> None:
 
 
 def test_every_code_block_of_the_page_is_run() -> None:
-    titles = ["A model", "A network", "A data mode", "An optimizer", "A logger", "Packaging a plug-in"]
+    titles = ["A model", "A network", "A data mode", "An optimizer", "A logger", "A metric", "Packaging a plug-in"]
     assert sum(len(section(title)) for title in titles) == len(BLOCK.findall(EXTENDING.read_text(encoding="utf-8")))
 
 

@@ -15,6 +15,7 @@ Line: TypeAlias = dict[str, Any]  # Numbers, and a ``protocol`` or a ``note``, w
 Record = TypeVar("Record")
 CLOCK = ("step", "epoch", "kimg")  # Progress of a run, in every log line.
 TABLES = ("losses", "speed", "metrics", "notes")  # The logs of a run, each in a file.
+EVALUATIONS = "evaluations.jsonl"  # What has been measured afterwards.
 PROTOCOL = "protocol"  # How the metrics of a line were measured.
 NOTE = "note"  # What was found at a step, in a sentence.
 LR_PREFIX = "lr_"  # Names of learning rates start with it.

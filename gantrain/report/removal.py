@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from gantrain.report.log import TABLES
+from gantrain.report.log import EVALUATIONS, TABLES
 from gantrain.report.pages.page import ASSETS
 
 
 def remove_report(folder: Path) -> None:
     """Delete the logs, images and page of a run that starts over."""
-    names = (*(f"{table}.jsonl" for table in TABLES), "index.html", "config.yaml", "losses.csv")
+    names = (*(f"{table}.jsonl" for table in TABLES), EVALUATIONS, "index.html", "config.yaml", "losses.csv")
     for path in (*(folder / name for name in names), *folder.glob("events.out.tfevents.*")):
         path.unlink(missing_ok=True)
     for name in ("images", "crash", ASSETS):

@@ -26,7 +26,12 @@ PLUGINS = [(group, path.stem) for group in ("launcher", "sweeper") for path in s
 
 def test_every_file_belongs_to_a_group_that_is_tested_here() -> None:
     files = {path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml")}
-    assert files == {f"{group}/{name}" for group, name in (*FILES, *PLUGINS)} | {"train", "test"}
+    assert files == {f"{group}/{name}" for group, name in (*FILES, *PLUGINS)} | {
+        "train",
+        "test",
+        "evaluate",
+        "measuring",
+    }
 
 
 @pytest.mark.parametrize(("group", "name"), PLUGINS)

@@ -70,7 +70,7 @@ def test_settings_typed_for_some_runs_are_compared_in_all() -> None:
 
 def test_the_table_the_record_and_the_page_agree(capsys) -> None:
     make_run("one")
-    make_run("two", **{"optimizer.lr": 1e-3}, losses=[{"g": 4.0, "fid": 30.0}])
+    make_run("two", **{"optimizer.lr": 1e-3}, losses=[{"g": 4.0}], measured=[{"fid": 30.0}])
     assert main(["compare", "checkpoints/one", "two", "out=side"]) == 0
     assert "Page: side/index.html" in capsys.readouterr().err
     with Path("side/runs.csv").open(newline="") as file:

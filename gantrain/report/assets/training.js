@@ -327,7 +327,7 @@
 
   /** A table of what `gantrain evaluate` has measured, and curves of several checkpoints. */
   async function showEvaluations() {
-    const { evaluations } = await load("evaluations").catch(() => ({ evaluations: [] })); // Older runs have none.
+    const { evaluations } = await load("evaluations");
     if (!evaluations.length) return;
     const section = byId("evaluations");
     section.hidden = false;

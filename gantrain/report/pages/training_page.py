@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from gantrain.config.expected import expected_in
 from gantrain.config.overrides import flatten
-from gantrain.report.log import AppendLog
+from gantrain.report.log import EVALUATIONS, AppendLog, read_lines
 from gantrain.report.pages import page
 from gantrain.report.pages.home_page import write_home
 from gantrain.report.pages.reproductions_page import paper_table
@@ -60,6 +60,7 @@ class TrainingPage:
         page.write_data(self.folder, "about", {key: getattr(self, key) for key in ABOUT})
         self._log.replace((table, line) for table, lines in tables.items() for line in lines)
         list_results(self.folder)
+        list_evaluations(self.folder)
         self._written = time.monotonic()
         self.write("running", **status)
 
@@ -68,6 +69,7 @@ class TrainingPage:
         self._status = {"state": "unknown", "reason": None, **page.read_status(self.folder), "name": self.folder.name}
         self._log.replace((table, line) for table, lines in tables.items() for line in lines)
         list_results(self.folder)
+        list_evaluations(self.folder)
         page.write_document(self.folder / page.PAGE, self._document())
         self._status |= {"files": self._log.files, "lines": self._log.written}
         page.write_data(self.folder, "status", self._status)
@@ -139,6 +141,11 @@ class TrainingPage:
         config = {key: value for key, value in self.config.items() if key != "expected"}  # It is in a table above.
         body.add(page.section("Configuration", *configuration(config, self.defaults)))
         return document
+
+
+def list_evaluations(folder: Path) -> None:
+    """Write what ``gantrain evaluate`` has measured, for the page of a run."""
+    page.write_data(folder, "evaluations", read_lines(folder / EVALUATIONS))
 
 
 def _log_line(entry: tuple[str, Any]) -> str:

@@ -79,5 +79,5 @@ def test_wandb_gets_losses_and_metrics_logged_without_it(wandb_runs, train) -> N
     train("run", "trainer.steps=4", *often)
     train("run", "trainer.steps=6", "logger=wandb", "logger.wandb.mode=offline", *often)
     (run,) = wandb_runs.values()
-    for name in ("g", "accuracy"):
+    for name in ("g", "held_out_accuracy"):
         assert [step for step, known in run.points if known == name] == [2, 4, 6]

@@ -52,11 +52,18 @@ def marked(page: Path) -> list[str]:
 )
 def test_the_configuration_marks_what_differs_from_the_defaults(typed: list[str], expected: list[str]) -> None:
     width = [] if typed[0].startswith("experiment=") else ["network.width=4"]  # It has a width of its own.
-    tiny = [override for override in TINY if not override.startswith("network.")]
+    tiny = [override for override in TINY if not override.startswith(("network.", "metrics"))]
+    tiny.append("metrics.samples=20")
     assert main(["train", *tiny, *width, "trainer.steps=1", *typed]) == 0
     (page,) = Path("checkpoints").glob("*/index.html")
     found = marked(page)
-    usual = ["width: 4"] * len(width) + ["batch_size: 4", "load_size: 16", "accelerator: cpu", "steps: 1"]
+    usual = ["width: 4"] * len(width) + [
+        "batch_size: 4",
+        "load_size: 16",
+        "accelerator: cpu",
+        "steps: 1",
+        "samples: 20",
+    ]
     assert found[0] == "Marked"
     assert {*usual, *expected} <= set(found)
     if not typed[0].startswith("experiment="):
