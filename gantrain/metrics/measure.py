@@ -80,7 +80,9 @@ class Measurement:
             for name, metric in self.chosen.metrics.items():
                 if isinstance(metric, PairMetric) and (each.source is None or not each.source.paired):
                     raise ConfigError(f"metrics={name} compares pairs of images, and this data set has none")
-                metric.check(self.features, generated=self.count(each), real=len(each.real.dataset))
+                metric.check(
+                    self.features, each.real.dataset.spec, generated=self.count(each), real=len(each.real.dataset)
+                )
 
     def is_due(self, step: int, *, last: bool) -> bool:
         """Whether the weights after so many steps are measured; those of the last one always are."""
