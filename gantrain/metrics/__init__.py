@@ -1,6 +1,8 @@
 """Metrics: how good generated images are, in comparison with real ones."""
 
-from gantrain.metrics import digit_features, frechet  # noqa: F401 - these register their classes
+# These register their classes.
+from gantrain.metrics import digit_features, frechet, inception_score, kid, pairs, prdc  # noqa: F401
+from gantrain.metrics.features import inception  # noqa: F401
 from gantrain.registry import METRICS
 
 
