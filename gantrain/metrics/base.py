@@ -10,9 +10,8 @@ from typing import ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gantrain.data.base import ImageSpec
-
 Resize: TypeAlias = Literal["clean", "legacy"]
+Shape: TypeAlias = tuple[int, int, int]  # Channels, height and width of images.
 
 
 class Features(nn.Module, ABC):
@@ -92,8 +91,8 @@ class Metric(ABC):
 
     higher_is_better: ClassVar[Mapping[str, bool]]
 
-    def check(self, features: Features | None, spec: ImageSpec, *, generated: int, real: int) -> None:
-        """Raise ``ConfigError`` if the metric can't be computed from so many images of this kind by this network."""
+    def check(self, features: Features | None, shape: Shape, *, generated: int, real: int) -> None:
+        """Raise ``ConfigError`` if the metric can't be computed from so many images of this shape by this network."""
 
 
 class FeatureMetric(Metric):

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gantrain.data.base import ImageSpec
 from gantrain.errors import ConfigError
-from gantrain.metrics.base import Extracted, FeatureMetric, Features
+from gantrain.metrics.base import Extracted, FeatureMetric, Features, Shape
 from gantrain.registry import METRICS
 
 EIGEN_COST = 6  # Of the moments' eigendecompositions, see ``frechet_distance``.
@@ -31,7 +30,7 @@ class FrechetDistance(FeatureMetric):
 
     higher_is_better = {"fid": False}
 
-    def check(self, features: Features | None, spec: ImageSpec, *, generated: int, real: int) -> None:
+    def check(self, features: Features | None, shape: Shape, *, generated: int, real: int) -> None:
         if min(generated, real) < 2:
             raise ConfigError(f"metrics=fid needs 2 images or more of each kind: {generated} generated, {real} real")
 

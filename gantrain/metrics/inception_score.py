@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from gantrain.config.schema import RepeatCount
-from gantrain.data.base import ImageSpec
 from gantrain.errors import ConfigError
-from gantrain.metrics.base import Extracted, FeatureMetric, Features
+from gantrain.metrics.base import Extracted, FeatureMetric, Features, Shape
 from gantrain.registry import METRICS
 
 
@@ -29,7 +28,7 @@ class InceptionScore(FeatureMetric):
     def __init__(self, *, splits: RepeatCount) -> None:
         self.splits = splits
 
-    def check(self, features: Features | None, spec: ImageSpec, *, generated: int, real: int) -> None:
+    def check(self, features: Features | None, shape: Shape, *, generated: int, real: int) -> None:
         if features is not None and not features.num_classes:
             name = features.identity.split()[0]
             raise ConfigError(

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from gantrain.config.schema import Range, RepeatCount
-from gantrain.data.base import ImageSpec
 from gantrain.errors import ConfigError
-from gantrain.metrics.base import Extracted, FeatureMetric, Features
+from gantrain.metrics.base import Extracted, FeatureMetric, Features, Shape
 from gantrain.registry import METRICS
 
 SubsetSize: TypeAlias = Annotated[int, Range(at_least=2, at_most=1_000_000)]
@@ -39,7 +38,7 @@ class KernelDistance(FeatureMetric):
         self.subset_size = subset_size
         self.degree = degree
 
-    def check(self, features: Features | None, spec: ImageSpec, *, generated: int, real: int) -> None:
+    def check(self, features: Features | None, shape: Shape, *, generated: int, real: int) -> None:
         if min(generated, real) < 2:
             raise ConfigError(f"metrics=kid needs 2 images or more of each kind: {generated} generated, {real} real")
 

@@ -81,7 +81,10 @@ class Measurement:
                 if isinstance(metric, PairMetric) and (each.source is None or not each.source.paired):
                     raise ConfigError(f"metrics={name} compares pairs of images, and this data set has none")
                 metric.check(
-                    self.features, each.real.dataset.spec, generated=self.count(each), real=len(each.real.dataset)
+                    self.features,
+                    each.real.dataset.spec.shape(each.real.key),
+                    generated=self.count(each),
+                    real=len(each.real.dataset),
                 )
 
     def is_due(self, step: int, *, last: bool) -> bool:

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gantrain.data.base import ImageSpec
 from gantrain.errors import ConfigError
-from gantrain.metrics.base import Features, PairMetric
+from gantrain.metrics.base import Features, PairMetric, Shape
 from gantrain.registry import METRICS
 
 RANGE = 255  # Of uint8.
@@ -54,11 +53,12 @@ class StructuralSimilarity(PairMetric):
     window = 11
     sigma = 1.5
 
-    def check(self, features: Features | None, spec: ImageSpec, *, generated: int, real: int) -> None:
-        if min(spec.height, spec.width) < self.window:
+    def check(self, features: Features | None, shape: Shape, *, generated: int, real: int) -> None:
+        _, height, width = shape
+        if min(height, width) < self.window:
             raise ConfigError(
-                f"metrics=ssim needs images of {self.window} x {self.window} pixels or more, not {spec.height} x "
-                f"{spec.width}: give a larger data.load_size (and data.crop_size)"
+                f"metrics=ssim needs images of {self.window} x {self.window} pixels or more, not {height} x {width}: "
+                "give a larger data.load_size (and data.crop_size)"
             )
 
     def compute(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:

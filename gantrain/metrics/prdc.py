@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from gantrain.config.schema import RepeatCount
-from gantrain.data.base import ImageSpec
 from gantrain.errors import ConfigError
-from gantrain.metrics.base import Extracted, FeatureMetric, Features
+from gantrain.metrics.base import Extracted, FeatureMetric, Features, Shape
 from gantrain.registry import METRICS
 
 CHUNK = 2**23  # Distances in memory at a time.
@@ -35,7 +34,7 @@ class PrecisionRecall(FeatureMetric):
         self.k = k
         self.density_k = density_k
 
-    def check(self, features: Features | None, spec: ImageSpec, *, generated: int, real: int) -> None:
+    def check(self, features: Features | None, shape: Shape, *, generated: int, real: int) -> None:
         most = max(self.k, self.density_k)
         if min(generated, real) <= most:
             raise ConfigError(

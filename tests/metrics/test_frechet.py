@@ -10,7 +10,6 @@ from feature_sets import extracted
 from scipy.linalg import sqrtm
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-from gantrain.data.base import ImageSpec
 from gantrain.errors import ConfigError
 from gantrain.metrics.frechet import (
     FrechetDistance,
@@ -63,7 +62,6 @@ def test_equal_features_have_no_distance() -> None:
 
 
 def test_one_image_is_refused() -> None:
-    spec = ImageSpec(height=8, width=8, channels={"image": 1}, depth={"image": "uint8"})
     with pytest.raises(ConfigError) as refusal:
-        FrechetDistance().check(None, spec, generated=1, real=5)
+        FrechetDistance().check(None, (1, 8, 8), generated=1, real=5)
     assert_mentions(str(refusal.value), "metrics=fid", "1 generated", "2 images")

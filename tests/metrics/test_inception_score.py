@@ -9,12 +9,9 @@ from feature_sets import CLASSES, extracted
 from torch import Tensor
 from torch_fidelity.metric_isc import isc_features_to_metric
 
-from gantrain.data.base import ImageSpec
 from gantrain.errors import ConfigError
 from gantrain.metrics.base import Extracted, Features
 from gantrain.metrics.inception_score import InceptionScore
-
-SPEC = ImageSpec(height=8, width=8, channels={"image": 1}, depth={"image": "uint8"})
 
 
 @pytest.mark.parametrize(("count", "splits"), [(53, 10), (40, 4), (10, 10), (7, 1)])
@@ -46,11 +43,11 @@ class NoClassifier(Features):
 
 def test_a_network_without_logits_is_refused() -> None:
     with pytest.raises(ConfigError) as refusal:
-        InceptionScore(splits=10).check(NoClassifier(), SPEC, generated=100, real=100)
+        InceptionScore(splits=10).check(NoClassifier(), (1, 8, 8), generated=100, real=100)
     assert_mentions(str(refusal.value), "metrics=is", "metrics.features=plain", "metrics.features=inception")
 
 
 def test_fewer_images_than_splits_are_refused() -> None:
     with pytest.raises(ConfigError) as refusal:
-        InceptionScore(splits=10).check(None, SPEC, generated=9, real=100)
+        InceptionScore(splits=10).check(None, (1, 8, 8), generated=9, real=100)
     assert_mentions(str(refusal.value), "metrics.is.splits=10", "9 generated", "metrics.samples")

@@ -8,7 +8,6 @@ from conftest import assert_mentions
 from feature_sets import extracted
 from torch_fidelity.metric_kid import kid_features_to_metric
 
-from gantrain.data.base import ImageSpec
 from gantrain.errors import ConfigError
 from gantrain.metrics import kid
 from gantrain.metrics.kid import KernelDistance
@@ -52,7 +51,6 @@ def test_subsets_of_all_images_are_the_unbiased_distance() -> None:
 
 
 def test_one_image_is_refused() -> None:
-    spec = ImageSpec(height=8, width=8, channels={"image": 1}, depth={"image": "uint8"})
     with pytest.raises(ConfigError) as refusal:
-        KernelDistance(subsets=4, subset_size=30, degree=3).check(None, spec, generated=5, real=1)
+        KernelDistance(subsets=4, subset_size=30, degree=3).check(None, (1, 8, 8), generated=5, real=1)
     assert_mentions(str(refusal.value), "metrics=kid", "1 real", "2 images")

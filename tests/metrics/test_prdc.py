@@ -8,7 +8,6 @@ from feature_sets import extracted
 from torch import Tensor
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from gantrain.data.base import ImageSpec
 from gantrain.errors import ConfigError
 from gantrain.metrics import prdc
 from gantrain.metrics.prdc import PrecisionRecall
@@ -55,9 +54,8 @@ def test_precision_and_recall_are_torch_fidelitys() -> None:
 
 def test_too_few_images_are_refused_and_classes_of_so_few_have_no_numbers() -> None:
     metric = PrecisionRecall(k=3, density_k=5)
-    spec = ImageSpec(height=8, width=8, channels={"image": 1}, depth={"image": "uint8"})
-    metric.check(None, spec, generated=6, real=6)
+    metric.check(None, (1, 8, 8), generated=6, real=6)
     with pytest.raises(ConfigError) as refusal:
-        metric.check(None, spec, generated=5, real=6)
+        metric.check(None, (1, 8, 8), generated=5, real=6)
     assert_mentions(str(refusal.value), "metrics=prdc", "5 generated", "6 images", "metrics.prdc.density_k=5")
     assert metric.compute(extracted(5, 1), extracted(9, 1), seed=0) == {}
