@@ -1,7 +1,7 @@
 """Metrics: how good generated images are, in comparison with real ones."""
 
 # These register their classes.
-from gantrain.metrics import digit_features, frechet, inception_score, kid, pairs, prdc  # noqa: F401
+from gantrain.metrics import digit_features, frechet, inception_score, kid, pairs, prdc, sliced  # noqa: F401
 from gantrain.metrics.features import inception  # noqa: F401
 from gantrain.registry import METRICS
 
