@@ -56,8 +56,8 @@ def test_patches_are_parts_of_the_levels_of_a_laplacian_pyramid(height: int, wid
             for patch in patches[level]:
                 errors = np.abs(parts - patch[:, None, None]).max(axis=(0, 3, 4))
                 assert errors.min() < 1e-3
-                places.add((number, level, errors.argmin()))
-    assert len(places) > 6 * levels or min(height, width) < 16
+                places.add((level, errors.argmin()))
+    assert len(places) > 6 * levels or min(height, width) < 16  # Images have them in different places.
 
 
 def test_patches_of_an_image_do_not_depend_on_its_batch_but_on_its_pixels() -> None:
