@@ -1,4 +1,4 @@
-"""Numbers of pairs of images: the absolute error, the signal-to-noise ratio and the structural similarity."""
+"""Numbers of pairs of images: the absolute error, the signal-to-noise ratio, and two kinds of similarity."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from gantrain.errors import ConfigError
 from gantrain.metrics.base import Features, PairMetric, Shape
+from gantrain.metrics.features.lpips import LPIPS, SMALLEST, lpips_weights
 from gantrain.registry import METRICS
 
 RANGE = 255  # Of uint8.
@@ -78,3 +79,40 @@ class StructuralSimilarity(PairMetric):
         weights = (-offsets.square() / (2 * self.sigma**2)).softmax(dim=0)
         flat = F.conv2d(values.flatten(0, 1)[:, None], weights[None, None, :, None])
         return F.conv2d(flat, weights[None, None, None]).unflatten(0, values.shape[:2]).squeeze(2)
+
+
+@METRICS.register("lpips")
+class PerceptualDistance(PairMetric):
+    """LPIPS: the distance of the images of a pair in the layers of AlexNet, weighted as people judge similarity.
+
+    Zhang et al. 2018, arXiv:1801.03924, version 0.1. Gray images are repeated to three channels. The weights of AlexNet
+    are those of torchvision; those of the layers come with the package ``lpips``, which is not imported.
+    """
+
+    higher_is_better = {"lpips": False}
+
+    def __init__(self) -> None:
+        self.network = LPIPS(*lpips_weights(*self.higher_is_better))
+
+    def check(self, features: Features | None, shape: Shape, *, generated: int, real: int) -> None:
+        (name,) = self.higher_is_better
+        channels, height, width = shape
+        if channels not in (1, 3):
+            raise ConfigError(f"metrics={name} compares images of 1 or 3 channels, not {channels}")
+        if min(height, width) < SMALLEST:
+            raise ConfigError(
+                f"metrics={name} needs images of {SMALLEST} x {SMALLEST} pixels or more, not {height} x {width}: "
+                "give a larger data.load_size (and data.crop_size)"
+            )
+
+    def compute(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:
+        (name,) = self.higher_is_better
+        return {name: self.network.to(generated.device)(generated, real).double()}
+
+
+@METRICS.register("lpips_diversity")
+class PerceptualDiversity(PerceptualDistance):
+    """The mean LPIPS of pairs of images that are generated from noise: small if they are alike."""
+
+    higher_is_better = {"lpips_diversity": True}
+    of_generated = True

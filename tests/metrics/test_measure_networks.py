@@ -12,7 +12,9 @@ from torch import Tensor
 from translated import image
 
 from gantrain.cli.main import main
+from gantrain.errors import ConfigError
 from gantrain.metrics.base import Extracted, FeatureMetric, Features, PairMetric, Shape
+from gantrain.metrics.folders import measure_folders
 from gantrain.registry import METRICS
 
 SHOWN: list[Tensor] = []  # Of the network.
@@ -40,6 +42,7 @@ class OfPixels(FeatureMetric):
     """Records what it is given."""
 
     higher_is_better = {"of_pixels": False}
+    needs_features = False
 
     def prepare(self, shape: Shape) -> None:
         self.own = Pixels(shape)
@@ -113,3 +116,20 @@ def test_pairs_of_generated_images_are_refused_in_translation(capsys: pytest.Cap
     overrides = ["model=pix2pix", "data=facades", "data.root=pairs", "data.load_size=32", "data.crop_size=32"]
     assert train("+metrics.alike.name=alike", *overrides) == 2
     assert_mentions(capsys.readouterr().err, "metrics=alike", "noise")
+
+
+def test_folders_are_given_to_networks_of_metrics_too() -> None:
+    for folder, count in (("fake", 75), ("real", 80)):
+        for number in range(count):
+            image(Path(folder, f"{number:02}.png"), 9, 8)
+    shared = {"every": None, "samples": 2, "features": None, "weights": None, "resize": "clean", "channels": None}
+    config = {**shared, "against": None, "seed": 0, "optional": False, "of_pixels": {"name": "of_pixels"}}
+    found, protocol = measure_folders(config, Path("fake"), Path("real"), size=None, device=torch.device("cpu"))
+    ((generated, real),) = COMPUTED
+    assert generated.features.shape == real.features.shape == (70, 3 * 8 * 9)
+    assert found == {"of_pixels": 0}
+    assert_mentions(protocol, "of_pixels: pixels", "75 fake vs 80 real")
+    paired = config | {"alike": {"name": "alike"}}
+    with pytest.raises(ConfigError) as refusal:
+        measure_folders(paired, Path("fake"), Path("real"), size=None, device=torch.device("cpu"))
+    assert_mentions(str(refusal.value), "metrics=alike", "run=")

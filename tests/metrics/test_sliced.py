@@ -111,6 +111,12 @@ def test_the_same_images_in_another_order_have_no_distance() -> None:
     assert np.isfinite(metric.compute(black, black, seed=0)["swd"])
 
 
+def test_images_of_several_sizes_are_refused() -> None:
+    with pytest.raises(ConfigError) as refusal:
+        Patches((3, 16, 16), count=2, size=7, limit=9)(images(2, 3, 16, 20))
+    assert_mentions(str(refusal.value), "16 x 16", "16 x 20", "size=N")
+
+
 def test_images_smaller_than_a_patch_are_refused() -> None:
     metric = SlicedWasserstein(patches=3, patch_size=7, directions=8, images=100)
     with pytest.raises(ConfigError) as refusal:

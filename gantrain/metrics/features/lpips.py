@@ -1,4 +1,4 @@
-"""The perceptual distance of pairs of images: LPIPS."""
+"""The network of the perceptual distance of images, LPIPS, and its weights."""
 
 from __future__ import annotations
 
@@ -10,50 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantrain.errors import ConfigError
-from gantrain.metrics.base import Features, PairMetric, Shape
 from gantrain.metrics.features.weights import hub_file, load_weights
-from gantrain.registry import METRICS
 
 LAYERS = (1, 4, 7, 9, 11)  # Of AlexNet: after each ReLU of its convolutions.
 SMALLEST = 31  # Pixels: AlexNet leaves nothing of smaller images.
 MEAN, DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # Of ImageNet's images in [-1, 1].
-
-
-@METRICS.register("lpips")
-class PerceptualDistance(PairMetric):
-    """LPIPS: the distance of the images of a pair in the layers of AlexNet, weighted as people judge similarity.
-
-    Zhang et al. 2018, arXiv:1801.03924, version 0.1. Gray images are repeated to three channels. The weights of AlexNet
-    are those of torchvision; those of the layers come with the package ``lpips``, which is not imported.
-    """
-
-    higher_is_better = {"lpips": False}
-
-    def __init__(self) -> None:
-        self.network = LPIPS(*_weights("lpips" if not self.of_generated else "lpips_diversity"))
-
-    def check(self, features: Features | None, shape: Shape, *, generated: int, real: int) -> None:
-        (name,) = self.higher_is_better
-        channels, height, width = shape
-        if channels not in (1, 3):
-            raise ConfigError(f"metrics={name} compares images of 1 or 3 channels, not {channels}")
-        if min(height, width) < SMALLEST:
-            raise ConfigError(
-                f"metrics={name} needs images of {SMALLEST} x {SMALLEST} pixels or more, not {height} x {width}: "
-                "give a larger data.load_size (and data.crop_size)"
-            )
-
-    def compute(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:
-        (name,) = self.higher_is_better
-        return {name: self.network.to(generated.device)(generated, real).double()}
-
-
-@METRICS.register("lpips_diversity")
-class PerceptualDiversity(PerceptualDistance):
-    """The mean LPIPS of pairs of images that are generated from noise: small if they are alike."""
-
-    higher_is_better = {"lpips_diversity": True}
-    of_generated = True
 
 
 class LPIPS(nn.Module):
@@ -92,8 +53,15 @@ class LPIPS(nn.Module):
         return torch.stack(distances).sum(dim=0)
 
 
-def _weights(metric: str) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """The weights of AlexNet, and of LPIPS' heads."""
+def lpips_weights(metric: str) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """The weights of AlexNet, those of torchvision, and of the heads, which come with the package ``lpips``.
+
+    Args:
+        metric: What needs them, for messages.
+
+    Raises:
+        ConfigError: The package is missing, which is not imported, or the weights can't be downloaded.
+    """
     from torchvision.models import AlexNet_Weights
 
     package = find_spec("lpips")

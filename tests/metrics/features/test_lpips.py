@@ -11,8 +11,8 @@ from conftest import assert_mentions
 from torch import Tensor, nn
 
 from gantrain.errors import ConfigError
-from gantrain.metrics import lpips
-from gantrain.metrics.lpips import PerceptualDistance, PerceptualDiversity
+from gantrain.metrics.features import lpips
+from gantrain.metrics.pairs import PerceptualDistance, PerceptualDiversity
 
 
 def images(count: int, *, channels: int = 3, seed: int = 0) -> Tensor:
