@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -135,6 +136,25 @@ SCHEDULES: Registry[Any] = Registry("schedule", "schedule")
 LOGGERS: Registry[Any] = Registry("logger", "logger", optional={"run", "folder"})
 METRICS: Registry[Any] = Registry("metric", "metrics")
 FEATURES: Registry[Any] = Registry("feature network", "metrics.features", optional={"weights", "resize"})
+
+
+def higher_metrics() -> list[str]:
+    """The names of the metrics of which higher values are better."""
+    directions = {name: higher for each in METRICS for name, higher in METRICS[each].higher_is_better.items()}
+    return ["accuracy", "held_out_accuracy", *(name for name, higher in directions.items() if higher)]
+
+
+def higher_is_better(metric: str) -> bool | None:
+    """Whether higher values are better; None for a name that no metric has.
+
+    The name may end in a direction or a class: ``fid_a_to_b``, ``accuracy_class_3``.
+    """
+    name = re.sub(r"(_(a_to_b|b_to_a))?(_class_.*)?$", "", metric)
+    if name in higher_metrics():
+        return True
+    return False if any(name in METRICS[each].higher_is_better for each in METRICS) else None
+
+
 REGISTRIES = (MODELS, GENERATORS, DISCRIMINATORS, DATASETS, OPTIMIZERS, SCHEDULES, LOGGERS, METRICS, FEATURES)
 
 

@@ -20,8 +20,8 @@ from gantrain.config.overrides import command_line
 from gantrain.config.settings import count_processes, set_up_torch
 from gantrain.data.stand_in import StandIn
 from gantrain.errors import ConfigError
-from gantrain.metrics import higher_metrics
 from gantrain.models.base import network_sizes
+from gantrain.registry import higher_metrics
 from gantrain.report import Report
 from gantrain.report.provenance import provenance
 from gantrain.runtime import console, distributed

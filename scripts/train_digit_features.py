@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train the classifier of digits whose features are part of gantrain.
 
-    python scripts/train_digit_features.py gantrain/metrics/digit_features.safetensors
+    python scripts/train_digit_features.py gantrain/metrics/features/digits.safetensors
 
 It is trained on the 4,500 training digits that come with gantrain, each rotated, scaled and shifted a little at random,
 by cross entropy (a minute on two cores). Prints its accuracy on the 500 others, and writes its weights, but not if that
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from gantrain.data.base import to_signed_range
 from gantrain.data.sets.digits import Digits
-from gantrain.metrics.digit_features import SIZE, DigitClassifier
+from gantrain.metrics.features.digits import SIZE, DigitClassifier
 
 BATCH = 100
 EPOCHS = 20

@@ -15,7 +15,7 @@ from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError
 from gantrain.inference.image_folder import ImageFolder
 from gantrain.inference.load import ReadPolicy
-from gantrain.inference.similarity import l1_distance, psnr, ssim
+from gantrain.metrics.similarity import l1_distance, psnr, ssim
 from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.report.pages.results_page import Row, results_page
 from gantrain.runtime import console

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 Resize: TypeAlias = Literal["clean", "legacy"]
+Shape: TypeAlias = tuple[int, int, int]  # Channels, height and width of images.
 
 
 class Features(nn.Module, ABC):
@@ -21,12 +22,14 @@ class Features(nn.Module, ABC):
         channels: The number of channels that it takes: 1 or 3.
         dim: The number of features of an image.
         num_classes: The number of classes that it distinguishes; 0 if it is no classifier.
+        limit: The largest number of images of each kind that it is given; None for all.
     """
 
     identity: str
     channels: int
     dim: int
     num_classes: int = 0
+    limit: int | None = None
 
     @abstractmethod
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -81,6 +84,11 @@ class Extracted:
         return self.part(self.labels == label)
 
 
+def spaced(length: int, count: int) -> list[int]:
+    """The numbers of ``count`` of ``length`` images, evenly spaced."""
+    return [number * length // count for number in range(count)]
+
+
 class Metric(ABC):
     """Numbers that say how good generated images are. The keys of its YAML file are its arguments.
 
@@ -90,12 +98,23 @@ class Metric(ABC):
 
     higher_is_better: ClassVar[Mapping[str, bool]]
 
-    def check(self, features: Features | None, *, generated: int, real: int) -> None:
-        """Raise ``ConfigError`` if the metric can't be computed from so many images by this network."""
+    def check(self, features: Features | None, shape: Shape, *, generated: int, real: int) -> None:
+        """Raise ``ConfigError`` if the metric can't be computed from so many images of this shape by this network."""
 
 
 class FeatureMetric(Metric):
-    """A metric of the features of generated and real images."""
+    """A metric of the features of generated and real images.
+
+    Attributes:
+        needs_features: Whether the features are those of ``metrics.features``, and not of a network of its own.
+        own: That network, or None.
+    """
+
+    needs_features: ClassVar[bool] = True
+    own: Features | None = None
+
+    def prepare(self, shape: Shape) -> None:
+        """Build its own network, if it has one, for images of this shape. Called once, before ``check``."""
 
     @abstractmethod
     def compute(self, generated: Extracted, real: Extracted, *, seed: int) -> dict[str, float]:
@@ -103,7 +122,13 @@ class FeatureMetric(Metric):
 
 
 class PairMetric(Metric):
-    """A metric of pairs of a generated and a real image, averaged over all pairs."""
+    """A metric of pairs of a generated and a real image, averaged over all pairs.
+
+    Attributes:
+        of_generated: Whether both images of a pair are generated, from noise: numbers 0 and 1, 2 and 3, and so on.
+    """
+
+    of_generated: ClassVar[bool] = False
 
     @abstractmethod
     def compute(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:

@@ -9,10 +9,10 @@ import torch
 
 from gantrain.data.base import ImageDataset
 from gantrain.data.errors import OnError
+from gantrain.data.joined import Joined
 from gantrain.data.settings import CACHE_KEYS, STREAM_KEYS
 from gantrain.errors import ConfigError
 from gantrain.metrics.base import FeatureMetric, Features
-from gantrain.metrics.joined import Joined
 from gantrain.metrics.measure import Comparison, Measurement, Reference
 from gantrain.metrics.settings import Against, ChosenMetrics
 from gantrain.models.base import GAN, LatentGAN
@@ -51,6 +51,9 @@ def build_measurement(
     if chosen.settings.optional and not isinstance(model, (LatentGAN, TranslationGAN)):
         return None
     features = build_features(chosen, "digits" if data.get("mode") in BUILT_IN else "inception", device)
+    spec, channels = train_set.spec, chosen.settings.channels
+    count = max(spec.channels.values()) if channels is None else len(channels)
+    chosen.prepare((count, spec.height, spec.width), device)
     sets = {"train": train_set, "test": test_set}
     comparisons = list(_comparisons(model, sets, chosen.settings.against, data))
     measurement = Measurement(chosen, features, comparisons, train_set.spec, on_error)
@@ -60,7 +63,7 @@ def build_measurement(
 
 def build_features(chosen: ChosenMetrics, usual: str, device: torch.device) -> Features | None:
     """The feature network, the ``usual`` one if none is named; None if no metric needs any."""
-    if not any(isinstance(metric, FeatureMetric) for metric in chosen.metrics.values()):
+    if not any(isinstance(metric, FeatureMetric) and metric.needs_features for metric in chosen.metrics.values()):
         return None
     settings = chosen.settings
     config = {"name": settings.features or usual}

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantrain.data.base import ImageDataset, to_uint8
+from gantrain.data.base import ImageDataset, Selection, to_uint8
 from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError
-from gantrain.metrics.base import Extracted, FeatureMetric, Features, PairMetric
+from gantrain.metrics.base import Extracted, FeatureMetric, Features, PairMetric, spaced
 from gantrain.metrics.build import build_features
+from gantrain.metrics.features.extraction import extract
 from gantrain.metrics.frechet import FrechetDistance, Moments, moments, moments_distance
-from gantrain.metrics.measure import extract
 from gantrain.metrics.samples import block_size
 from gantrain.metrics.settings import ChosenMetrics
 from gantrain.registry import DATASETS
@@ -43,7 +43,9 @@ def measure_folders(
     features = build_features(chosen, "inception", device)
     channels = 3 if features is None or chosen.settings.channels is not None else features.channels
     generated = _images(fake, size, channels)
-    words = [chosen.settings.resize, features.identity] if features is not None else []
+    chosen.prepare(generated.spec.shape("image"), device)
+    networks = chosen.networks(features)
+    words = chosen.protocol(networks)
     if real.suffix == ".npz":
         statistics = _statistics(real, features)
         if features is None or any(not isinstance(each, FrechetDistance) for each in chosen.metrics.values()):
@@ -52,16 +54,20 @@ def measure_folders(
         return {"fid": distance}, ", ".join([*words, f"{len(generated)} fake vs {real.name}"])
     reals = _images(real, size, channels)
     for name, metric in chosen.metrics.items():
-        metric.check(features, generated=len(generated), real=len(reals))
-        if isinstance(metric, PairMetric) and _names(generated) != _names(reals):
-            raise ConfigError(f"metrics={name} compares pairs of images: the files of both folders need the same names")
+        network = networks.get(name, features)
+        metric.check(network, generated.spec.shape("image"), generated=len(generated), real=len(reals))
+        if isinstance(metric, PairMetric):
+            _check_pairs(name, metric, generated, reals)
     protocol = ", ".join([*words, f"{len(generated)} fake vs {len(reals)} real"])
     numbers: dict[str, float] = {}
     pairs = _pairs(chosen, generated, reals)
-    both = None if features is None else (_features(generated, features, chosen), _features(reals, features, chosen))
-    for metric in chosen.metrics.values():
-        if isinstance(metric, FeatureMetric) and both is not None:
-            numbers |= metric.compute(*both, seed=chosen.settings.seed)
+    both = {
+        name: (_features(generated, network, chosen), _features(reals, network, chosen))
+        for name, network in networks.items()
+    }
+    for name, metric in chosen.metrics.items():
+        if isinstance(metric, FeatureMetric):
+            numbers |= metric.compute(*both[name if name in both else ""], seed=chosen.settings.seed)
         elif isinstance(metric, PairMetric):
             numbers |= {key: metric.reduce(key, pairs[key]) for key in metric.higher_is_better if key in pairs}
     return numbers, protocol
@@ -79,6 +85,13 @@ def _images(folder: Path, size: int | None, channels: int) -> ImageDataset:
     return dataset
 
 
+def _check_pairs(name: str, metric: PairMetric, generated: ImageDataset, reals: ImageDataset) -> None:
+    if metric.of_generated:
+        raise ConfigError(f"metrics={name} compares images that a model generates: give run=RUN instead of folders")
+    if _names(generated) != _names(reals):
+        raise ConfigError(f"metrics={name} compares pairs of images: the files of both folders need the same names")
+
+
 def _names(dataset: ImageDataset) -> list[str]:
     """The names of the images without their suffixes."""
     return [str(Path(name).with_suffix("")) for name in dataset.readers["image"].names]  # type: ignore[attr-defined]
@@ -91,6 +104,9 @@ def _batches(dataset: ImageDataset) -> Any:
 
 
 def _features(dataset: ImageDataset, network: Features, chosen: ChosenMetrics) -> Extracted:
+    count = len(dataset)
+    if network.limit is not None:
+        dataset = Selection(dataset, spaced(count, min(count, network.limit)))
     return Extracted.joined([extract(network, images, chosen.settings.channels).cpu() for images in _batches(dataset)])
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, to_uin
 from gantrain.data.errors import OnError
 from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError
-from gantrain.metrics.base import Extracted, FeatureMetric, Features, PairMetric
+from gantrain.metrics.base import Extracted, FeatureMetric, Features, PairMetric, spaced
+from gantrain.metrics.features.extraction import Part, extract, fit_channels, full_float32, joined, on_cpu
 from gantrain.metrics.reference import stored_features
 from gantrain.metrics.samples import block_size, blocks, generate
 from gantrain.metrics.settings import ChosenMetrics
@@ -71,16 +72,23 @@ class Measurement:
             ConfigError: A number of channels or images, or a metric that needs pairs where there are none.
         """
         for each in self.comparisons:
-            if self.features is not None:
-                fit_channels(
-                    self.features,
-                    torch.zeros(1, each.real.dataset.spec.channels[each.real.key], 1, 1),
-                    self.chosen.settings.channels,
-                )
+            shape = each.real.dataset.spec.shape(each.real.key)
+            for own in self.networks.values():
+                fit_channels(own, torch.zeros(1, shape[0], 1, 1, dtype=torch.uint8), self.chosen.settings.channels)
             for name, metric in self.chosen.metrics.items():
-                if isinstance(metric, PairMetric) and (each.source is None or not each.source.paired):
-                    raise ConfigError(f"metrics={name} compares pairs of images, and this data set has none")
-                metric.check(self.features, generated=self.count(each), real=len(each.real.dataset))
+                if isinstance(metric, PairMetric):
+                    _check_pairs(name, metric, each)
+                network = self.networks.get(self._network(name))
+                metric.check(network, shape, generated=self.count(each), real=len(each.real.dataset))
+
+    @cached_property
+    def networks(self) -> dict[str, Features]:
+        """Those of ``ChosenMetrics.networks``."""
+        return self.chosen.networks(self.features)
+
+    def _network(self, metric: str) -> str:
+        """The name of the network of a metric."""
+        return metric if metric in self.networks else ""
 
     def is_due(self, step: int, *, last: bool) -> bool:
         """Whether the weights after so many steps are measured; those of the last one always are."""
@@ -97,13 +105,12 @@ class Measurement:
 
         ``averaged`` is whether the weights are moving averages.
         """
-        settings, network = self.chosen.settings, self.features
-        words = [settings.resize, network.identity] if network is not None else []
+        words, seed = self.chosen.protocol(self.networks), self.chosen.settings.seed
         for each in self.comparisons:
             name = f"{each.suffix[1:]}: " if each.suffix else ""
             words.append(f"{name}{self.count(each)} fake vs {each.real.label}")
         words += ["moving average"] if averaged else []
-        return ", ".join([*words, *([f"seed {settings.seed}"] if self.comparisons[0].source is None else [])])
+        return ", ".join([*words, *([f"seed {seed}"] if self.comparisons[0].source is None else [])])
 
     def __call__(self, model: GAN) -> dict[str, float]:
         """The numbers by name, the same on every rank. The model is in evaluation mode, with the weights of rank 0.
@@ -114,14 +121,16 @@ class Measurement:
         numbers: dict[str, float] = {}
         for each in self.comparisons:
             generated, pairs = self._generated(model, each)
-            real = self._real(each.real)
-            if generated is None:
-                continue  # Another rank has them.
+            real = {name: self._real(network, each.real) for name, network in self.networks.items()}
+            if distributed.rank():
+                continue  # Rank 0 has them.
             found = self._computed(generated, real, pairs)
             numbers |= {name + each.suffix: value for name, value in found.items()}
         return distributed.all_gather_object(numbers)[0]
 
-    def _computed(self, generated: Extracted, real: Extracted | None, pairs: Mapping[str, Tensor]) -> dict[str, float]:
+    def _computed(
+        self, generated: Mapping[str, Extracted], real: Mapping[str, Extracted], pairs: Mapping[str, Tensor]
+    ) -> dict[str, float]:
         """The numbers of one comparison; a metric that fails is reported and left out."""
         numbers: dict[str, float] = {}
         for name, metric in self.chosen.metrics.items():
@@ -129,13 +138,14 @@ class Measurement:
                 if isinstance(metric, PairMetric):
                     own = {key: value for key, value in pairs.items() if key in metric.higher_is_better}
                     numbers |= {key: metric.reduce(key, value) for key, value in own.items()}
-                elif isinstance(metric, FeatureMetric) and real is not None:
-                    numbers |= metric.compute(generated, real, seed=self.chosen.settings.seed)
-                    numbers |= self._per_class(metric, generated, real)
+                elif isinstance(metric, FeatureMetric):
+                    both = generated[self._network(name)], real[self._network(name)]
+                    numbers |= metric.compute(*both, seed=self.chosen.settings.seed)
+                    numbers |= self._per_class(metric, *both)
             except Exception as error:  # A plug-in's may raise anything, and a run must not end by it.
                 console.above_bars(f"warning: metrics={name} failed: {type(error).__name__}: {error}")
         if self.features is not None and self.features.num_classes == self.spec.num_classes > 0:
-            numbers |= self._accuracy(generated)
+            numbers |= self._accuracy(generated[""])
         return numbers
 
     def _per_class(self, metric: FeatureMetric, generated: Extracted, real: Extracted) -> dict[str, float]:
@@ -156,75 +166,85 @@ class Measurement:
         found = self.features.classes(generated.logits)
         return {"accuracy": (found == generated.labels).double().mean().item()}
 
-    def _generated(self, model: GAN, comparison: Comparison) -> tuple[Extracted | None, dict[str, Tensor]]:
-        """What the feature network makes of the generated images, and the numbers of each pair, on rank 0."""
+    def _generated(self, model: GAN, comparison: Comparison) -> Part:
+        """What the networks make of all generated images, and the numbers of each pair, on rank 0."""
         count, size = self.count(comparison), block_size(self.spec.height, self.spec.width)
         rank, ranks = distributed.rank(), distributed.world_size()
-        parts: dict[int, tuple[Extracted, dict[str, Tensor]]] = {}
+        parts: dict[int, Part] = {}
         failure = ""
         try:
             for numbers in blocks(count, size, rank=rank, world_size=ranks):
                 parts[numbers.start] = self._block(model, comparison, numbers, count)
         except Exception as error:  # The other ranks wait for this one.
             failure = f"{type(error).__name__}: {error}"
-        gathered = distributed.gather_object((failure, _to_cpu(parts)))
+        gathered = distributed.gather_object((failure, on_cpu(parts)))
         failures = distributed.all_gather_object(failure)
         if any(failures):
             raise MeasurementError(next(filter(None, failures)))
-        if gathered is None:
-            return None, {}
-        everything = {start: part for _, own in gathered for start, part in own.items()}
-        ordered = [everything[start] for start in sorted(everything)]
-        pairs = {name: torch.cat([pair[name] for _, pair in ordered]) for name in ordered[0][1]}
-        return Extracted.joined([extracted for extracted, _ in ordered]), pairs
+        everything = {start: part for _, own in gathered or () for start, part in own.items()}
+        return joined([everything[start] for start in sorted(everything)])
 
-    def _block(
-        self, model: GAN, comparison: Comparison, numbers: range, count: int
-    ) -> tuple[Extracted, dict[str, Tensor]]:
+    def _block(self, model: GAN, comparison: Comparison, numbers: range, count: int) -> Part:
+        kept = max(0, min(len(numbers), count - numbers.start))
         if comparison.source is None:
             assert isinstance(model, LatentGAN)
             images, labels = generate(model, numbers, seed=self.chosen.settings.seed)
-            kept = slice(max(0, min(len(numbers), count - numbers.start)))
-            extracted = self._extract(images)
-            whole = Extracted(extracted.features, extracted.logits, labels)
-            return whole.part(kept), {}
+            found = self._extracted(images, labels, numbers.start)
+            even, odd = images[: kept // 2 * 2 : 2], images[1:kept:2]
+            return {name: each.part(slice(kept)) for name, each in found.items()}, self._pairs(even, odd)
         assert isinstance(model, TranslationGAN)
         assert comparison.direction is not None
-        found: list[Extracted] = []
-        pairs: dict[str, list[Tensor]] = {}
-        chosen = Selection(comparison.source, [number for number in numbers if number < count])
+        chosen = Selection(comparison.source, numbers[:kept])
         device, dtype = next(model.parameters()).device, next(model.parameters()).dtype
+        parts = []
         for batch in in_order(chosen, len(numbers), device, dtype, on_error=self.on_error):
             images, targets = _translated(model, batch, comparison.direction)
-            found.append(self._extract(images))
-            for metric in self.chosen.metrics.values():
-                if isinstance(metric, PairMetric) and targets is not None:
-                    for name, value in metric.compute(images, targets).items():
-                        pairs.setdefault(name, []).append(value)
-        return Extracted.joined(found), {name: torch.cat(values) for name, values in pairs.items()}
+            found = self._extracted(images, None, numbers.start)
+            parts.append((found, {} if targets is None else self._pairs(images, targets)))
+        return joined(parts)
 
-    def _extract(self, images: Tensor) -> Extracted:
-        if self.features is None:
-            return Extracted(torch.empty(len(images), 0))
-        return extract(self.features, images, self.chosen.settings.channels)
+    def _extracted(self, images: Tensor, labels: Tensor | None, start: int) -> dict[str, Extracted]:
+        """What each network makes of generated images, of which the first has the number ``start``."""
+        found: dict[str, Extracted] = {}
+        for name, network in self.networks.items():
+            shown = images if network.limit is None else images[: max(0, network.limit - start)]
+            if len(shown):
+                extracted = extract(network, shown, self.chosen.settings.channels)
+                own_labels = None if labels is None else labels[: len(shown)]
+                found[name] = Extracted(extracted.features, extracted.logits, own_labels)
+        return found
 
-    def _real(self, real: Reference) -> Extracted | None:
-        """What the feature network makes of the real images, on rank 0; from the cache, if they have been measured."""
-        network = self.features
-        if network is None or not any(isinstance(each, FeatureMetric) for each in self.chosen.metrics.values()):
-            return None
-        size, count = block_size(self.spec.height, self.spec.width), len(real.dataset)
+    def _pairs(self, one: Tensor, other: Tensor) -> dict[str, Tensor]:
+        """The numbers of each pair of images."""
+        with torch.no_grad(), full_float32():
+            computed = [
+                metric.compute(one, other) for metric in self.chosen.metrics.values() if isinstance(metric, PairMetric)
+            ]
+        return {name: value for numbers in computed for name, value in numbers.items()}
+
+    def _real(self, network: Features, real: Reference) -> Extracted:
+        """What a network makes of the real images, on rank 0; from the cache, if they have been measured."""
+        length = len(real.dataset)
+        shown = spaced(length, min(length, network.limit or length))
+        size, count = block_size(self.spec.height, self.spec.width), len(shown)
         ranges = [range(first, min(first + size, count)) for first in range(0, count, size)]
 
-        def of_block(numbers: range) -> Tensor:
-            rows = torch.full((len(numbers), network.dim), torch.nan)  # Unreadable images have no features.
-            start = 0
-            chosen = Selection(real.dataset, numbers)
-            for batch in in_order(chosen, size, torch.device("cpu"), torch.float32, on_error=self.on_error):
-                features = self._extract(to_uint8(batch[real.key])).features
-                rows[start : start + len(features)] = features.cpu()
-                start += len(features)
-            return rows
+        def computed(numbers: range) -> Tensor:
+            chosen = [shown[number] for number in numbers]
+            # Where images may be left out, each is read alone, so that the others have their own rows.
+            groups = [[number] for number in chosen] if self.on_error == "skip" else [chosen]
+            rows = []
+            for group in groups:
+                try:
+                    part = Selection(real.dataset, group)
+                    for batch in in_order(part, size, torch.device("cpu"), torch.float32):
+                        images = to_uint8(batch[real.key])
+                        rows.append(extract(network, images, self.chosen.settings.channels).features.cpu())
+                except ConfigError:
+                    if self.on_error == "raise":
+                        raise
+                    rows.append(torch.full((1, network.dim), torch.nan))  # An unreadable image has no features.
+            return torch.cat(rows)
 
         settings = self.chosen.settings
         identity = {
@@ -234,41 +254,19 @@ class Measurement:
             "channels": settings.channels,
             "torch": torch.__version__,
         }
-        rows = stored_features(identity, ranges, network.dim, of_block)
-        if distributed.rank():
-            return None
+        rows = stored_features(identity, ranges, network.dim, computed)
         readable = rows.isfinite().all(dim=1)
-        labels = real.labels
-        return Extracted(rows[readable], labels=None if labels is None else labels[readable])
+        labels = None if real.labels is None or distributed.rank() else real.labels[shown][readable]
+        return Extracted(rows[readable], labels=labels)
 
 
-def extract(network: Features, images: Tensor, channels: Sequence[int] | None) -> Extracted:
-    """What a feature network makes of images (N, C, H, W) uint8, of which it is given these ``channels``."""
-    with torch.no_grad(), _float32():
-        return Extracted(*network(fit_channels(network, images.to(next(network.parameters()).device), channels)))
-
-
-def fit_channels(network: Features, images: Tensor, channels: Sequence[int] | None) -> Tensor:
-    """Images (N, C, H, W) with the channels that the network takes: those chosen, and gray is repeated to three.
-
-    Raises:
-        ConfigError: They have other channels.
-    """
-    wanted = network.channels
-    if channels is not None:
-        if max(channels, default=0) >= images.shape[1]:
-            raise ConfigError(f"metrics.channels={list(channels)}: the images have {images.shape[1]}, counted from 0")
-        images = images[:, list(channels)]
-    found = images.shape[1]
-    if found == 1 and wanted == 3:
-        return images.expand(-1, 3, -1, -1)
-    if found != wanted:
-        remedy = "metrics.channels=[0,1,2]" if wanted == 3 else "metrics.channels=[0] or metrics.features=inception"
-        raise ConfigError(
-            f"the feature network {network.identity.split()[0]} takes {wanted} channel{'s' * (wanted > 1)}, and the "
-            f"images have {found}: give {remedy}"
-        )
-    return images
+def _check_pairs(name: str, metric: PairMetric, comparison: Comparison) -> None:
+    """Refuse a metric of pairs where there are none."""
+    source = comparison.source
+    if metric.of_generated and source is not None:
+        raise ConfigError(f"metrics={name} compares images that are generated from noise, and this model translates")
+    if not metric.of_generated and (source is None or not source.paired):
+        raise ConfigError(f"metrics={name} compares pairs of images, and this data set has none")
 
 
 def _translated(model: TranslationGAN, batch: Batch, direction: Direction) -> tuple[Tensor, Tensor | None]:
@@ -276,24 +274,3 @@ def _translated(model: TranslationGAN, batch: Batch, direction: Direction) -> tu
     shown = model.results(batch, direction)
     target = shown.get(f"real_{direction[-1]}")
     return to_uint8(shown[f"fake_{direction[-1]}"]), None if target is None else to_uint8(target)
-
-
-@contextmanager
-def _float32() -> Iterator[None]:
-    """Inside, convolutions and matrix products on a GPU are in full float32."""
-    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    torch.backends.cudnn.allow_tf32 = False
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before[0]
-        torch.set_float32_matmul_precision(before[1])
-
-
-def _to_cpu(parts: dict[int, tuple[Extracted, dict[str, Tensor]]]) -> dict[int, tuple[Extracted, dict[str, Tensor]]]:
-    """The parts of this rank with tensors on the CPU."""
-    return {
-        start: (extracted.cpu(), {name: value.cpu() for name, value in pairs.items()})
-        for start, (extracted, pairs) in parts.items()
-    }

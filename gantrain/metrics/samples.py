@@ -16,12 +16,12 @@ MOST = 64  # Images of a block.
 
 
 def block_size(height: int, width: int) -> int:
-    """The number of images that pass through networks together.
+    """The number of images that pass through networks together, an even one.
 
     It depends on their size alone: networks round differently for different batches, and metrics must not depend on
     the batch size of the training or the number of ranks.
     """
-    return max(1, min(MOST, PIXELS // (height * width)))
+    return max(2, min(MOST, PIXELS // (height * width) // 2 * 2))
 
 
 def blocks(count: int, size: int, *, rank: int = 0, world_size: int = 1) -> Iterator[range]:

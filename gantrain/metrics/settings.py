@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, TypeAlias
 
+import torch
+
 from gantrain.config.schema import NonNegativeInt, PositiveInt, Range, construct
 from gantrain.errors import ConfigError, nearest
-from gantrain.metrics.base import Metric, Resize
+from gantrain.metrics.base import FeatureMetric, Features, Metric, Resize, Shape
 from gantrain.registry import METRICS
 
 Against: TypeAlias = Literal["train", "test", "both"]
@@ -53,6 +55,25 @@ class ChosenMetrics:
         metrics = {key: METRICS.build(value, key=f"metrics.{key}") for key, value in own.items()}
         settings = {key: config[key] for key in config if key in shared}
         return cls(construct(MetricsSettings, settings, key="metrics"), metrics) if metrics else None
+
+    def prepare(self, shape: Shape, device: torch.device) -> None:
+        """Build the networks of metrics with one of their own, for images of this shape."""
+        for metric in self.metrics.values():
+            if isinstance(metric, FeatureMetric):
+                metric.prepare(shape)
+                if metric.own is not None:
+                    metric.own.to(device)
+
+    def networks(self, features: Features | None) -> dict[str, Features]:
+        """The networks of metrics with one of their own, by metric, and ``features``, under the empty name."""
+        metrics = self.metrics.items()
+        own = {name: each.own for name, each in metrics if isinstance(each, FeatureMetric) and each.own is not None}
+        return own if features is None else {"": features, **own}
+
+    def protocol(self, networks: Mapping[str, Features]) -> list[str]:
+        """What determines the features, in words."""
+        usual = [self.settings.resize, networks[""].identity] if "" in networks else []
+        return [*usual, *(f"{name}: {network.identity}" for name, network in networks.items() if name)]
 
     def higher_is_better(self) -> dict[str, bool]:
         """Whether more is better, by the name of each number."""

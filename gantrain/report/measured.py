@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gantrain.config.side_files import report_damage
-from gantrain.registry import METRICS
+from gantrain.registry import higher_is_better
 from gantrain.report.log import PROTOCOL, Line, read_lines
 
 TABLES = ("metrics", "losses")  # Models that measure themselves log into the second.
@@ -37,18 +36,6 @@ def best_of(values: Sequence[Measured], metric: str) -> Measured | None:
     """The best of the values of a metric; None for none, or if it is not known which end is the better one."""
     higher = higher_is_better(metric)
     return None if higher is None else (max if higher else min)(values, key=lambda each: each.value, default=None)
-
-
-def higher_is_better(metric: str) -> bool | None:
-    """Whether more is better; None for a metric that no registered class computes.
-
-    The name may end in a direction or a class.
-    """
-    if metric in ("accuracy", "held_out_accuracy"):
-        return True
-    name = re.sub(r"(_(a_to_b|b_to_a))?(_class_.*)?$", "", metric)
-    classes = (METRICS[each].higher_is_better for each in METRICS)
-    return next((better[name] for better in classes if name in better), None)
 
 
 def _lines(folder: Path, table: str) -> list[Line]:

@@ -44,7 +44,7 @@ class Report:
         defaults: The default configuration of the run's model and data, for the page; None if unknown.
         facts: Facts about the run and its machine, for the page.
         networks: The number of parameters by network, for the page.
-        higher: Metrics of which higher values are better, also with a longer name (``accuracy_class_3``).
+        higher: The names of metrics of which higher values are better.
     """
 
     def __init__(

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gantrain import registry
 from gantrain.config.overrides import flatten, split_override
 from gantrain.config.schema import checked
 from gantrain.config.side_files import report_damage
 from gantrain.errors import ConfigError
-from gantrain.metrics import higher_is_better as metric_is_higher
 from gantrain.report.images import image_entries
 from gantrain.report.log import CLOCK, LR_PREFIX, PROTOCOL, Line, read_lines
 from gantrain.report.pages.page import DATA, PAGE, address, read_data, read_status, seconds_of
@@ -134,4 +134,4 @@ def metrics(run: Run) -> dict[str, dict[str, float]]:
 
 def higher_is_better(name: str) -> bool:
     """Whether higher values of a metric are better, judged by its name."""
-    return metric_is_higher(name) or not _HIGHER.isdisjoint(name.lower().split("_"))
+    return registry.higher_is_better(name) or not _HIGHER.isdisjoint(name.lower().split("_"))

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from gantrain.config.schema import PositiveInt
 from gantrain.errors import listed
-from gantrain.metrics import higher_is_better
+from gantrain.registry import higher_is_better
 from gantrain.report.log import read_lines
 
 # Means over steps, values of ``GAN.evaluate`` on held-out data, and the chosen metrics of generated images.

@@ -65,7 +65,7 @@ def _download_archive(address: str, target: Path, check: Callable[[Path, str], s
     with resumable_dir(target, (), f"{address}\n") as scratch, TemporaryDirectory(dir=scratch) as unpacked:
         fetched, whole = scratch / "fetched", scratch / "whole"
         try:
-            folder = _unpack(_fetch(address, fetched, label=target.name), Path(unpacked), address)
+            folder = _unpack(fetch(address, fetched, label=target.name), Path(unpacked), address)
             found = check(folder, address)
         except BaseException as error:
             if isinstance(error, BadArchiveError) or not _version(fetched):
@@ -77,7 +77,7 @@ def _download_archive(address: str, target: Path, check: Callable[[Path, str], s
     console.out(f"{target}: {found}")
 
 
-def _fetch(address: str, folder: Path, *, label: str) -> Path:
+def fetch(address: str, folder: Path, *, label: str) -> Path:
     """Download the archive at a URL to ``folder``, resuming the partial download of an earlier call."""
     archive = folder / "archive"
     tag = _version(folder)

@@ -68,7 +68,7 @@
         if (NO_VALUES.has(name)) continue;
         newest.set(name, { step: line.step, value });
         const before = best.get(name);
-        const higher = (known.higher ?? []).some((each) => name === each || name.startsWith(`${each}_`));
+        const higher = (known.higher ?? []).includes(name.replace(/(_(a_to_b|b_to_a))?(_class_.*)?$/, ""));
         const better = higher ? value > before?.value : value < before?.value;
         if (!before || better) best.set(name, { step: line.step, value });
       }

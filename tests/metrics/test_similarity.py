@@ -9,7 +9,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from gantrain.inference.similarity import l1_distance, psnr, ssim
+from gantrain.metrics.similarity import l1_distance, psnr, ssim
 
 
 def pairs(channels: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:

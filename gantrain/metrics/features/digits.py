@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gantrain.metrics.base import Features
 from gantrain.registry import FEATURES
 
-WEIGHTS = "digit_features.safetensors"
+WEIGHTS = "digits.safetensors"
 SIZE = 32  # Pixels.
 CLASSES = 10
 WIDTHS = (16, 32, 64)
@@ -46,7 +46,7 @@ class DigitFeatures(Features):
 
     def __init__(self) -> None:
         super().__init__()
-        data = resources.files("gantrain.metrics").joinpath(WEIGHTS).read_bytes()
+        data = resources.files("gantrain.metrics.features").joinpath(WEIGHTS).read_bytes()
         self.identity = f"digits {hashlib.sha256(data).hexdigest()[:8]}"
         self.network = DigitClassifier()
         self.network.load_state_dict(safetensors.torch.load(data))

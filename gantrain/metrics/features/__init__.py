@@ -1,0 +1,1 @@
+"""Feature networks with weights from elsewhere, and descriptors that need none."""
