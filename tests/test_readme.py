@@ -16,9 +16,9 @@ ROOT = Path(__file__).parent.parent
 # What a command may need that is not here: the network, a GPU, other files, or a package.
 ABSENT = (
     *("cifar10", "horse2zebra", "lsun", "experiment=", "trainer=gpu", "init_from=", "weights=", "download", "conf "),
-    *("trainer.devices=", "shards", "FOLDER", "RUN", "logger=", "launcher="),
+    *("trainer.devices=", "shards", "FOLDER", "RUN", "logger=", "launcher=", "metrics=[fid,kid]"),
 )
-SHORT = ["trainer.steps=1", "data.batch_size=2", "data.num_workers=0", "network.width=4"]
+SHORT = ["trainer.steps=1", "data.batch_size=2", "data.num_workers=0", "network.width=4", "metrics.samples=20"]
 
 
 def commands() -> list[str]:
@@ -56,8 +56,10 @@ def place(monkeypatch: pytest.MonkeyPatch) -> None:
 def prepare(line: str, trained) -> None:
     """The runs that a command reads."""
     for name, model in (("dcgan_digits", "dcgan"), ("cgan_digits", "cgan")):
-        if f"checkpoints/{name}" in line and re.match("gantrain (test|resume|train resume)", line):
-            trained(model).rename(f"checkpoints/{name}")
+        if f"checkpoints/{name}" in line and re.match("gantrain (test|evaluate|resume|train resume)", line):
+            run = trained(model).rename(f"checkpoints/{name}")
+            if "step=best" in line:
+                (run / "step_1.pt").rename(run / "best.pt")
 
 
 @pytest.mark.parametrize("line", commands())
@@ -75,6 +77,8 @@ def test_a_command_runs_or_is_refused_in_one_line(line: str, trained, capsys) ->
             pytest.skip("optuna is not installed")
     if typed[0] == "test" and "dcgan_digits" in line:
         typed.append("num=4")
+    if typed[0] == "evaluate":
+        typed.append("metrics.samples=20")
     capsys.readouterr()
     status = main(typed)
     shown = capsys.readouterr()
