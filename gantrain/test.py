@@ -21,6 +21,7 @@ from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError, listed
 from gantrain.inference.image_folder import ImageFolder
 from gantrain.inference.load import ReadPolicy, load_generator, read_run, rebuild, takes_average
+from gantrain.inference.nearest import nearest_in_training
 from gantrain.inference.sample import save_samples, wanted_labels
 from gantrain.inference.settings import TestSettings
 from gantrain.inference.translate import (
@@ -55,6 +56,7 @@ class _Job:
     command: str  # As typed.
     name: str  # The title of the page.
     facts: dict[str, str] = field(default_factory=dict)  # Shown on the page.
+    config: dict[str, Any] = field(default_factory=dict)  # That of the run.
     # The relative address of the run's page; None for results outside the run folder, which may be moved.
     run: str | None = None
 
@@ -161,6 +163,7 @@ def _test_run(
         folder,
         command,
         name=f"{run.name}, step {state['step']}",
+        config=state["config"],
         facts={"weights": "moving average" if takes_average(state, settings.network_weights) else "as trained"},
         run=os.path.relpath(run.resolve() / PAGE, folder.resolve()).replace(os.sep, "/") if inside else None,
     )
@@ -178,8 +181,15 @@ def _sample(model: LatentGAN, spec: ImageSpec, job: _Job) -> Path:
         raise ConfigError(f"direction={settings.direction}: {type(model).__name__} generates images from noise")
     labels = wanted_labels(model, settings.labels, settings.num or SAMPLES)
     metrics = _held_out_metrics(model, spec, job)
+    find_nearest, reason = None, ""
+    try:
+        find_nearest = nearest_in_training(job.config, model, spec)
+    except ConfigError as error:  # The data may be elsewhere.
+        reason = str(error)
     with staging_folder(job.folder, command=job.command) as part:
-        samples = save_samples(model, part, num=settings.num or SAMPLES, labels=labels, seed=settings.seed)
+        samples = save_samples(
+            model, part, num=settings.num or SAMPLES, labels=labels, seed=settings.seed, find_nearest=find_nearest
+        )
         results_page(
             part,
             name=job.name,
@@ -187,6 +197,7 @@ def _sample(model: LatentGAN, spec: ImageSpec, job: _Job) -> Path:
             facts={
                 "samples": f"{len(samples.rows)}, of seed {settings.seed}",
                 **job.facts,
+                **({"nearest training images": reason} if reason else {}),
                 **{name: f"{value:.4f}" for name, value in metrics.items()},
             },
             tables={"samples": samples.rows},

@@ -14,11 +14,13 @@ from torch import Tensor
 from gantrain.data.names import nfc
 from gantrain.errors import ConfigError, nearest
 from gantrain.inference.image_folder import ImageFolder
+from gantrain.inference.nearest import FindNearest
 from gantrain.models.base import COLUMNS, LatentGAN
 from gantrain.report.images import grid, layout
 from gantrain.report.pages.results_page import Interpolation, Row
 from gantrain.runtime import console
 
+NEAREST = 16  # Samples that are shown beside the nearest training images.
 INTERPOLATIONS = 5  # Rows of the interpolation grid.
 BATCH_SIZE = 100
 
@@ -67,22 +69,35 @@ def _class_number(label: int | str, names: Sequence[str]) -> int:
     return label
 
 
-def save_samples(model: LatentGAN, folder: Path, *, num: int, labels: Tensor | None, seed: int) -> Samples:
+def save_samples(
+    model: LatentGAN,
+    folder: Path,
+    *,
+    num: int,
+    labels: Tensor | None,
+    seed: int,
+    find_nearest: FindNearest | None = None,
+) -> Samples:
     """Write samples of a model in evaluation mode to ``folder/samples``, in the depth of its data, and grids of them.
 
-    One sample is generated for each of ``labels``, or ``num`` without labels; ``seed`` is the seed of the noise.
+    One sample is generated for each of ``labels``, or ``num`` without labels; ``seed`` is the seed of the noise. Beside
+    the first samples are the training images that ``find_nearest`` finds.
     """
     files = ImageFolder(folder, run=model.spec, data=None)
     device = next(model.parameters()).device
     latents = model.latents(len(labels) if labels is not None else num, seed=seed).to(device)
     samples = _sample(model, latents, labels)
     rows = []
+    nearest = find_nearest(samples[:NEAREST]) if find_nearest is not None else ()
     for number, image in enumerate(samples):
         label = model.spec.class_names[int(labels[number])] if labels is not None else None
         suffix = "" if label is None else "_" + re.sub(r"[^\w.-]", "_", label)
         name = f"{number:05}{suffix}"
         path = files.write("samples", f"{name}.png", image)
-        rows.append(Row(name=name, images={"sample": path}, size=(image.size(-1), image.size(-2)), label=label))
+        shown = {"sample": path}
+        if number < len(nearest):
+            shown["nearest training image"] = files.write("nearest", f"{name}.png", nearest[number])
+        rows.append(Row(name=name, images=shown, size=(image.size(-1), image.size(-2)), label=label))
     columns = min(COLUMNS, math.isqrt(len(samples))) if labels is None else len(labels) // len(labels.unique())
     grid(samples, columns).save(folder / "grid.png")
     between = _interpolations(model, seed, labels)

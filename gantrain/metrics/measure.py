@@ -121,7 +121,7 @@ class Measurement:
         numbers: dict[str, float] = {}
         for each in self.comparisons:
             generated, pairs = self._generated(model, each)
-            real = {name: self._real(network, each.real) for name, network in self.networks.items()}
+            real = {name: self.real_features(network, each.real) for name, network in self.networks.items()}
             if distributed.rank():
                 continue  # Rank 0 has them.
             found = self._computed(generated, real, pairs)
@@ -222,7 +222,7 @@ class Measurement:
             ]
         return {name: value for numbers in computed for name, value in numbers.items()}
 
-    def _real(self, network: Features, real: Reference) -> Extracted:
+    def real_features(self, network: Features, real: Reference) -> Extracted:
         """What a network makes of the real images, on rank 0; from the cache, if they have been measured."""
         length = len(real.dataset)
         shown = spaced(length, min(length, network.limit or length))
