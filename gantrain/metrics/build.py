@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from gantrain.data.base import ImageDataset
+from gantrain.data.base import ImageDataset, Selection
 from gantrain.data.errors import OnError
 from gantrain.data.joined import Joined
 from gantrain.data.settings import CACHE_KEYS, STREAM_KEYS
 from gantrain.errors import ConfigError
-from gantrain.metrics.base import FeatureMetric, Features
+from gantrain.metrics.base import FeatureMetric, Features, spaced
 from gantrain.metrics.measure import Comparison, Measurement, Reference
-from gantrain.metrics.settings import Against, ChosenMetrics
+from gantrain.metrics.settings import Against, ChosenMetrics, MetricsSettings
 from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.translation import TranslationGAN
 from gantrain.registry import FEATURES
@@ -55,7 +55,7 @@ def build_measurement(
     count = max(spec.channels.values()) if channels is None else len(channels)
     chosen.prepare((count, spec.height, spec.width), device)
     sets = {"train": train_set, "test": test_set}
-    comparisons = list(_comparisons(model, sets, chosen.settings.against, data))
+    comparisons = list(_comparisons(model, sets, chosen.settings, data))
     measurement = Measurement(chosen, features, comparisons, train_set.spec, on_error)
     measurement.check()
     return measurement
@@ -72,19 +72,19 @@ def build_features(chosen: ChosenMetrics, usual: str, device: torch.device) -> F
 
 
 def _comparisons(
-    model: GAN, sets: Mapping[str, ImageDataset | None], against: Against | None, data: Mapping[str, Any]
+    model: GAN, sets: Mapping[str, ImageDataset | None], settings: MetricsSettings, data: Mapping[str, Any]
 ) -> list[Comparison]:
     if isinstance(model, LatentGAN):
-        return [Comparison(_reference(sets, against or "train", "image", data))]
+        return [Comparison(_reference(sets, settings.against or "train", "image", data, settings.real))]
     if isinstance(model, TranslationGAN):
-        against = against or ("test" if sets["test"] is not None else "train")
+        against = settings.against or ("test" if sets["test"] is not None else "train")
         found = []
         for direction in model.directions:
             source, target = direction[0], direction[-1]
             suffix = f"_{direction}" if len(model.directions) > 1 else ""
             whole = _chosen(sets, against)
             images = whole if whole.paired else whole.of_domain(source)
-            found.append(Comparison(_reference(sets, against, target, data), direction, images, suffix))
+            found.append(Comparison(_reference(sets, against, target, data, settings.real), direction, images, suffix))
         return found
     raise ConfigError(f"metrics: {type(model).__name__} neither generates images from noise nor translates any")
 
@@ -97,9 +97,11 @@ def _chosen(sets: Mapping[str, ImageDataset | None], against: Against) -> ImageD
 
 
 def _reference(
-    sets: Mapping[str, ImageDataset | None], against: Against, key: str, data: Mapping[str, Any]
+    sets: Mapping[str, ImageDataset | None], against: Against, key: str, data: Mapping[str, Any], limit: int | None
 ) -> Reference:
     dataset = _chosen(sets, against).of_domain(key)
+    if limit is not None and limit < len(dataset):
+        dataset = Selection(dataset, spaced(len(dataset), limit))
     named = {name: value for name, value in data.items() if name not in (*STREAM_KEYS, *CACHE_KEYS, "root")}
     identity = {"data": named, "images": dataset.stamp(), "against": against, "domain": key}
     words = {"train": "train", "test": "test", "both": "train and test"}

@@ -29,6 +29,7 @@ class MetricsSettings:
     channels: list[NonNegativeInt] | None  # The channels that it is given of images with other numbers than 1 and 3.
     # The real images: of the phase train or test, or both; None for train from noise, and test in translation.
     against: Against | None
+    real: SampleCount | None  # The real images at most; None for all.
     seed: int  # Of the noise, and of subsets.
     optional: bool  # Whether models that can't be measured are left alone instead of refused.
 

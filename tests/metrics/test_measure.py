@@ -29,7 +29,7 @@ from gantrain.runtime import distributed
 HERE = Path(__file__).parent
 KEYS: dict[str, Any] = {
     **{"every": 2, "samples": 150, "features": "digits", "weights": None, "resize": "clean", "channels": None},
-    **{"against": None, "seed": 0, "optional": False, "fid": {"name": "fid"}},
+    **{"against": None, "real": None, "seed": 0, "optional": False, "fid": {"name": "fid"}},
 }
 
 
@@ -153,6 +153,12 @@ def test_both_phases_are_one_after_another() -> None:
     labels = both.comparisons[0].real.labels
     assert labels is not None
     assert labels.tolist() == [*train_set.labels, *test_set.labels]
+
+
+def test_the_number_of_real_images_may_be_limited() -> None:
+    measured = measurement(Numbered(60), real=20)
+    assert "150 fake vs 20 train" in measured.protocol(averaged=False)
+    assert len(measured.comparisons[0].real.dataset) == 20
 
 
 def test_the_protocol_names_everything_that_the_number_depends_on() -> None:

@@ -123,7 +123,7 @@ def test_folders_are_given_to_networks_of_metrics_too() -> None:
         for number in range(count):
             image(Path(folder, f"{number:02}.png"), 9, 8)
     shared = {"every": None, "samples": 2, "features": None, "weights": None, "resize": "clean", "channels": None}
-    config = {**shared, "against": None, "seed": 0, "optional": False, "of_pixels": {"name": "of_pixels"}}
+    config = {**shared, "against": None, "real": None, "seed": 0, "optional": False, "of_pixels": {"name": "of_pixels"}}
     found, protocol = measure_folders(config, Path("fake"), Path("real"), size=None, device=torch.device("cpu"))
     ((generated, real),) = COMPUTED
     assert generated.features.shape == real.features.shape == (70, 3 * 8 * 9)

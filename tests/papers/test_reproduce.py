@@ -19,7 +19,14 @@ from gantrain.papers.reproduce import changes_result, fetch, reproduce
 
 PAIRS = {f"facades/{phase}/{number}.jpg" for phase in ("train", "test") for number in range(3)}
 TINY = [
-    *("network.width=2", "data.load_size=36", "data.crop_size=32", "data.num_workers=0", "trainer.accelerator=cpu"),
+    *(
+        "network.width=2",
+        "metrics.is.splits=1",
+        "data.load_size=36",
+        "data.crop_size=32",
+        "data.num_workers=0",
+        "trainer.accelerator=cpu",
+    ),
     *("trainer.steps=4", "trainer.log_every=1", "trainer.image_every=2", "name=run"),
     *("metrics.features=digits", "metrics.channels=[0]", "metrics.every=2"),
     "expected=[{metric: held_out_l1, value: 0.25, protocol: made up, source: a/b},"
