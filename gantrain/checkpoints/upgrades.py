@@ -41,7 +41,7 @@ def _to_format_3(state: dict[str, Any]) -> dict[str, Any]:
 def _to_format_4(state: dict[str, Any]) -> dict[str, Any]:
     """Segments: a run had one, and its schedule ran over all of it. Several loggers, each under its own name.
 
-    The discriminator of ACGAN always classified generated images.
+    The discriminator of ACGAN always classified generated images, and the generator of SGAN had the weight 1.
     """
     logger = state["config"].get("logger", {})
     if "name" in logger:
@@ -49,6 +49,8 @@ def _to_format_4(state: dict[str, Any]) -> dict[str, Any]:
     model = state["config"].get("model", {})
     if model.get("name") == "acgan":
         model = {"classify_generated": True, **model}
+    if model.get("name") == "sgan":
+        model = {"lambda_class": 1.0, **model}
     trainer, step = state["config"]["trainer"], state["step"]
     images = state["position"] * state["config"]["data"]["batch_size"]
     unit, done, total = "step", step, trainer.get("steps")

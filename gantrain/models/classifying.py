@@ -27,14 +27,22 @@ def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
 class ClassifyingGAN(LatentGAN):
     """A GAN whose discriminator has one output for real against generated, and one per class.
 
-    Both networks minimise the classification loss, with the weight ``lambda_class``.
+    Both networks minimise the classification loss, the generator with the weight ``lambda_class``.
     """
 
     needs = frozenset({"image", "label"})
     uses_labels = True
     reads_unknown_labels = True
     classify_generated: bool = False  # Whether the discriminator is trained to classify generated images, too.
-    lambda_class: float = 1.0
+
+    def __init__(self, *, lambda_class: NonNegativeFloat, **others: Any) -> None:
+        super().__init__(**others)
+        self.lambda_class = lambda_class
+
+    @property
+    def critic_lambda_class(self) -> float:
+        """The weight of the classification loss of the discriminator."""
+        return self.lambda_class
 
     @property
     def num_outputs(self) -> int:
@@ -57,7 +65,7 @@ class ClassifyingGAN(LatentGAN):
         if self.classify_generated:
             assert labels is not None
             parts["d_class"] = parts["d_class"] + class_loss(fake_classes, labels)
-        return loss + self.lambda_class * parts["d_class"], parts
+        return loss + self.critic_lambda_class * parts["d_class"], parts
 
     def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         assert labels is not None
@@ -77,9 +85,9 @@ class ACGAN(ClassifyingGAN):
         others: See ``LatentGAN``.
     """
 
-    def __init__(self, *, lambda_class: NonNegativeFloat, classify_generated: bool, **others: Any) -> None:
+    def __init__(self, *, classify_generated: bool, **others: Any) -> None:
         super().__init__(**others)
-        self.lambda_class, self.classify_generated = lambda_class, classify_generated
+        self.classify_generated = classify_generated
 
     def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         return logits[:, :1], logits[:, 1:]
@@ -91,8 +99,17 @@ class SGAN(ClassifyingGAN):
 
     The critic's probability of "real" is that of not being fake, so its logit is logsumexp(classes) - fake; with the
     logistic loss, that term and the classification among the K classes add up to the cross entropy over all K + 1.
-    Real images of unknown label (-1, see ``data.labelled``) count as not fake.
+    Real images of unknown label (-1, see ``data.labelled``) count as not fake. The generator, too, is conditioned on
+    classes, which the paper's is not.
+
+    Args:
+        lambda_class: Weight of the classification loss of the generator; that of the critic is 1.
+        others: See ``LatentGAN``.
     """
+
+    @property
+    def critic_lambda_class(self) -> float:
+        return 1.0
 
     def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         classes, fake = logits[:, :-1], logits[:, -1:]

@@ -94,7 +94,7 @@ def test_the_sgan_critic_minimises_cross_entropy_over_classes_and_fake(labels: l
     ]
     expected = torch.stack(real_terms).mean() - of_fake[:, 3].mean()
     batch = {"image": written(real), "label": torch.tensor(labels)}
-    loss, parts = reading("sgan").discriminator_loss(batch, written(fake), NO_LATENT, None)
+    loss, parts = reading("sgan", lambda_class=1.0).discriminator_loss(batch, written(fake), NO_LATENT, None)
     close(loss, expected)
     close(parts["d_real"], -(1 - of_real[:, 3].exp()).log().mean())
     close(parts["d_fake"], -of_fake[:, 3].mean())
@@ -102,14 +102,14 @@ def test_the_sgan_critic_minimises_cross_entropy_over_classes_and_fake(labels: l
 
 def test_the_sgan_generator_minimises_the_cross_entropy_of_its_label() -> None:
     fake, labels = k_plus_one(6, 1), torch.tensor([0, 1, 2, 2, 0, 1])
-    loss, parts = reading("sgan").generator_loss(written(fake), NO_LATENT, labels)
+    loss, parts = reading("sgan", lambda_class=1.0).generator_loss(written(fake), NO_LATENT, labels)
     logs = fake.log_softmax(dim=1)
     close(loss, -logs[torch.arange(6), labels].mean())
     close(parts["g"], -(1 - logs[:, 3].exp()).log().mean())
 
 
 def test_unknown_labels_do_not_stop_training() -> None:
-    model = build("sgan")
+    model = build("sgan", lambda_class=1.0)
     batch = next(image_batches(labels=True))
     batch["label"][::2] = -1
     losses = model.train_step(iter([batch]), Watched(model))
@@ -125,11 +125,13 @@ def test_accuracy_is_the_fraction_of_images_whose_largest_logit_is_right() -> No
         batch([[3.0, 1.0, 1.0, 9.0], [0.0, 1.0, 0.0, 0.0], [0.0, 1.0, 2.0, 5.0]], [0, 1, 2]),
         batch([[0.0, 1.0, 0.0, 0.0]], [0]),
     ]
-    assert reading("sgan").evaluate(batches) == {"held_out_accuracy": 0.75}
-    assert reading("sgan").evaluate([]) == {}
+    assert reading("sgan", lambda_class=1.0).evaluate(batches) == {"held_out_accuracy": 0.75}
+    assert reading("sgan", lambda_class=1.0).evaluate([]) == {}
 
 
-@pytest.mark.parametrize(("name", "keys"), [("acgan", {"lambda_class": 1.0, "classify_generated": True}), ("sgan", {})])
+@pytest.mark.parametrize(
+    ("name", "keys"), [("acgan", {"lambda_class": 1.0, "classify_generated": True}), ("sgan", {"lambda_class": 1.0})]
+)
 def test_penalties_take_the_gradient_of_the_adversarial_logit(name: str, keys: dict[str, Any]) -> None:
     model = build(name, gradient_penalty=1.0, **keys)
     real, fake = next(image_batches(labels=True)), next(image_batches(seed=5))["image"]
@@ -143,7 +145,9 @@ def test_penalties_take_the_gradient_of_the_adversarial_logit(name: str, keys: d
     close(found["gradient_penalty"].detach(), gradient_penalty(logit, real["image"], fake, mix).detach())
 
 
-@pytest.mark.parametrize(("name", "keys"), [("acgan", {"lambda_class": 1.0, "classify_generated": True}), ("sgan", {})])
+@pytest.mark.parametrize(
+    ("name", "keys"), [("acgan", {"lambda_class": 1.0, "classify_generated": True}), ("sgan", {"lambda_class": 1.0})]
+)
 def test_the_discriminator_has_a_logit_per_class_and_one_more(name: str, keys: dict[str, Any]) -> None:
     model = build(name, **keys)
     assert model.discriminator(torch.zeros(2, 1, 4, 4).double()).shape == (2, 4)
