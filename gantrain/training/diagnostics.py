@@ -32,17 +32,19 @@ class Diagnostics:
     def observe(self, model: LatentGAN) -> list[str]:
         """What is wrong with the model, in evaluation mode, at this step, in one sentence each."""
         samples = model.sample(model.preview_latent, model.preview_labels)
-        return [*self._collapse(samples), *self._won(model, samples)]
+        return [*self._collapse(samples, model.preview_labels), *self._won(model, samples)]
 
-    def _collapse(self, samples: Tensor) -> list[str]:
-        real = self._real["image"]
-        found, usual, contrast = variety(samples), variety(real), real.double().std().item()
+    def _collapse(self, samples: Tensor, labels: Tensor | None) -> list[str]:
+        real, real_labels = self._real["image"], None if labels is None else self._real.get("label")
+        found, usual = variety(samples, labels), variety(real, real_labels)
+        contrast = real.double().std().item()
         alike = usual < MIN_CONTRAST * contrast
         limit = MIN_CONTRAST * contrast if alike else MIN_VARIETY * usual
         if not self._persists("collapse", found < limit):
             return []
         data = "and the real images are all alike" if alike else f"{found / usual:.0%} as much as in real ones"
-        return [f"mode collapse: generated images are alike, their pixels vary by {found:.2g} (of 2), {data}"]
+        which = "generated images" if labels is None else "generated images of a class"
+        return [f"mode collapse: {which} are alike, their pixels vary by {found:.2g} (of 2), {data}"]
 
     def _won(self, model: LatentGAN, samples: Tensor) -> list[str]:
         count = min(len(samples), len(self._real["image"]))
@@ -76,6 +78,11 @@ class Diagnostics:
         return self._counts[fault] == times
 
 
-def variety(images: Tensor) -> float:
-    """How much images (N, C, H, W) differ: the standard deviation of each pixel over the images, averaged."""
-    return images.double().std(dim=0, correction=0).mean().item()
+def variety(images: Tensor, labels: Tensor | None = None) -> float:
+    """How much images (N, C, H, W) differ: the standard deviation of each pixel over the images, averaged.
+
+    With labels (N,), of the images of one class, averaged over the classes of which there are several.
+    """
+    groups = [images] if labels is None else [images[labels == label] for label in labels.unique()]
+    spread = [group.double().std(dim=0, correction=0).mean() for group in groups if len(group) > 1]
+    return torch.stack(spread).mean().item() if spread else 0.0

@@ -46,7 +46,8 @@ def test_faults_and_a_healthy_run_are_told_apart(typed: str, found: str | None, 
 class Same:
     """A model with the same samples throughout, and logits that are the mean of an image."""
 
-    preview_latent, preview_labels = torch.zeros(0), None
+    preview_latent = torch.zeros(0)
+    preview_labels: Tensor | None = None
 
     def __init__(self, samples: Tensor) -> None:
         self._samples = samples
@@ -70,6 +71,19 @@ def test_a_fault_is_reported_once_until_it_is_over() -> None:
 def test_the_spread_of_images_is_that_of_each_pixel() -> None:
     images = torch.tensor([[[[1.0, 0.0]]], [[[-1.0, 0.0]]]])
     assert variety(images) == 0.5  # One of two pixels deviates by 1.
+
+
+def test_classes_of_one_image_each_are_a_collapse() -> None:
+    generator = torch.Generator().manual_seed(0)
+    real = torch.rand(12, 1, 4, 4, generator=generator) * 2 - 1
+    labels = torch.arange(12) % 3
+    diagnostics = Diagnostics({"image": real, "label": labels})
+    model = Same(real[:3][labels])
+    model.preview_labels = labels
+    found = [line for _ in range(3) for line in diagnostics.observe(model)]
+    assert len(found) == 1
+    assert_mentions(found[0], "mode collapse", "of a class")
+    assert variety(model.sample(labels, labels)) > 0.3  # Over all classes, nothing is to be seen.
 
 
 def test_an_objective_that_has_got_worse_for_a_third_of_a_run() -> None:
