@@ -11,7 +11,7 @@ from gantrain.training.objective import Objective
 
 IMAGES = 64  # Real images that samples are compared with.
 IN_A_ROW = 3  # A fault is reported when it has been observed so many times.
-MIN_VARIETY = 0.1  # Of samples, as a share of that of the real images.
+MIN_VARIETY = 0.15  # Of samples, as a share of that of the real images.
 MIN_CONTRAST = 0.1  # Likewise as a share of the contrast of the images, where the real ones are all alike.
 WON = 0.999  # The share of pairs of a real and a generated image that a winning discriminator ranks correctly.
 DECLINE = 1 / 3  # The share of the length of a run after which an objective that is no better has got worse.

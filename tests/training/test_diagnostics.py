@@ -83,7 +83,7 @@ def test_classes_of_one_image_each_are_a_collapse() -> None:
     found = [line for _ in range(3) for line in diagnostics.observe(model)]
     assert len(found) == 1
     assert_mentions(found[0], "mode collapse", "of a class")
-    assert variety(model.sample(labels, labels)) > 0.3  # Over all classes, nothing is to be seen.
+    assert variety(model.sample(labels, labels)) > 0.25  # Over all classes, nothing is to be seen.
 
 
 def test_an_objective_that_has_got_worse_for_a_third_of_a_run() -> None:
