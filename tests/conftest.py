@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing.spawn
 import os
 import shutil
@@ -24,9 +25,10 @@ from warm import Warm
 from gantrain.checkpoints.store import Checkpoints
 from gantrain.cli.compose import add_resolvers
 from gantrain.cli.main import main
+from gantrain.data.sets import digit_sets
 from gantrain.runtime.signals import Interruption
 
-pytest_plugins = ["browsing", "checkpoint_states"]
+pytest_plugins = ["browsing", "checkpoint_states", "shortcuts"]
 add_resolvers()  # For tests that compose configurations by Hydra alone.
 
 INTRODUCTION = ("Data: ", "Device: ", "Note: ", "Run folder: ", "Page: ")  # How the first lines of a run begin.
@@ -76,6 +78,13 @@ def warm_python(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes that libraries start as ``sys.executable``, or spawn, are forked by the server."""
     monkeypatch.setattr(sys, "executable", warm.python)
     monkeypatch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(warm.python))
+
+
+@pytest.fixture
+def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data sets that are made of digits when they are first read are made of only 20 for each phase."""
+    all_digits = digit_sets._digits
+    monkeypatch.setattr(digit_sets, "_digits", lambda *of: itertools.islice(all_digits(*of), 20))
 
 
 @pytest.fixture

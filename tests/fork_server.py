@@ -159,16 +159,23 @@ def supervise(client: socket.socket) -> None:
 
 
 def import_everything() -> None:
-    """What commands import, without starting a thread."""
-    import hydra  # noqa: F401
+    """What commands import, without starting a thread, and the most frequent compositions."""
+    import pytest
     import torch
     import torch.distributed.launcher.api
+    from hydra import compose
     from hydra.core.plugins import Plugins
+    from shortcuts import remember_compositions
 
     import gantrain.test
     import gantrain.train  # noqa: F401
+    from gantrain.cli.compose import hydra_settings
 
     Plugins.instance()
+    remember_compositions(pytest.MonkeyPatch())
+    with hydra_settings([]):
+        for words in ([], ["model=dcgan", "data=digits"]):  # Of a command, and of the defaults that its page shows.
+            compose("train", words)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(False)  # imports much more
 

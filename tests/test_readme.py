@@ -63,7 +63,7 @@ def prepare(line: str, trained) -> None:
 
 
 @pytest.mark.parametrize("line", commands())
-@pytest.mark.usefixtures("place", "warm_python")
+@pytest.mark.usefixtures("place", "warm_python", "few_digits")
 def test_a_command_runs_or_is_refused_in_one_line(line: str, trained, capsys) -> None:
     prepare(line, trained)
     typed = arguments(line)

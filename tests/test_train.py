@@ -10,6 +10,7 @@ from conftest import TINY, stop_after
 from gantrain.cli.main import main
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize("settings", [["name=run"], ["name=run", "model=cgan"], ["name=run", "model=pix2pix"]])
 def test_a_run_introduces_itself_in_a_few_lines(settings: list[str], capsys) -> None:
     small = ["data.load_size=32"] if "model=pix2pix" in settings else []
@@ -19,8 +20,8 @@ def test_a_run_introduces_itself_in_a_few_lines(settings: list[str], capsys) -> 
     assert len(lines) <= 6
     assert any(line.startswith("Device: cpu, ") and "thread" in line for line in lines)
     (data,) = (line for line in lines if line.startswith("Data: "))
-    assert "4,500 images" in data
-    assert ("10 classes" in data) == ("model=pix2pix" not in settings)
+    assert ("20 images" if small else "4,500 images") in data
+    assert ("10 classes" in data) == (not small)
     assert "Run folder: checkpoints/run" in lines
     assert "Page: checkpoints/run/index.html" in lines
     assert after.strip().endswith("Page: checkpoints/run/index.html")

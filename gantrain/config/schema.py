@@ -9,6 +9,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union
 
 from gantrain.errors import ConfigError, nearest
@@ -88,6 +89,7 @@ def takes(target: Callable[..., Any], parameter: str) -> bool:
     return parameter in _signature(target)[0]
 
 
+@cache
 def _signature(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
     """The named parameters and their types; ``**others`` in a constructor means its parent's parameters."""
     constructors = [target]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,6 @@ from PIL import Image
 from torchvision_files import made_celeba, made_cifar10, made_mnist
 from yaml_files import CONFIGS, layout
 
-from gantrain.data.sets import digit_sets
 from gantrain.data.tools.lmdb_convert import write_lmdb
 
 
@@ -54,17 +52,17 @@ def made_shards(root: Path) -> None:
 
 
 @pytest.fixture
-def made(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+def made(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Callable[[str], list[str]]:
     """``made(name)`` creates data for that data file and returns the overrides that select it."""
-
-    all_digits = digit_sets._digits
 
     def make(data: str) -> list[str]:
         root = workplace / "made"
         if data in ("digits", "digits_lmdb"):
             return ["data.max_size=20"]
         if data in ("edges2digits", "digits2stripes"):  # These data sets are created when they are first read.
-            monkeypatch.setattr(digit_sets, "_digits", lambda *of: itertools.islice(all_digits(*of), 20))
+            request.getfixturevalue("few_digits")
             return []
         if layout(data) == "aligned":
             made_domains({root / "train": 3, root / "test": 2}, width=96)

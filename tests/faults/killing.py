@@ -14,16 +14,24 @@ import torch
 from pages import data_of, lines_of
 from warm import Kill, Warm
 
-COMMON = ["trainer.accelerator=cpu", "data.batch_size=4", "data.num_workers=2", "network.width=4", "model.ema=0.9"]
+COMMON = [
+    "trainer.accelerator=cpu",
+    "data.batch_size=4",
+    "data.num_workers=2",
+    "network.width=4",
+    "model.ema=0.9",
+    "metrics=none",
+]
 COMMON += ["trainer.save_every=3", "trainer.log_every=2", "trainer.image_every=5", "name=run"]
-SMALL = ["data.load_size=16", "trainer.steps=20"]
+SMALL = ["data.load_size=16", "trainer.steps=14"]
 SETTINGS = {
     "dcgan": ["model=dcgan", *SMALL],
-    "wgan_gp": ["model=wgan_gp", *SMALL],
+    "wgan_gp": ["model=wgan_gp", "model.critic_steps=2", *SMALL],
     "cyclegan": [
         "model=cyclegan",
         "model.pool_size=6",
         "network.generator.blocks=1",
+        "data.root=../data",
         "data.load_size=24",
         "trainer.steps=14",
     ],

@@ -6,20 +6,19 @@ They are read in another process with limited memory and time, which none of the
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import malformed_images
 from malformed_images import DECODERS, good, make
+from warm import Warm
 
 MAX_GROWTH = 1_000_000  # kilobytes, of the reading process
 Outcomes: TypeAlias = dict[tuple[str, str], dict[str, Any]]  # by file name, and decoder or "header"
 
 
-def test_malformed_images_are_refused_or_decoded_identically(tmp_path: Path) -> None:
-    outcomes = outcomes_in(tmp_path / "images")  # Once for all checks: it takes seconds.
+def test_malformed_images_are_refused_or_decoded_identically(warm: Warm, tmp_path: Path) -> None:
+    outcomes = outcomes_in(warm, tmp_path / "images")  # Once for all checks: it takes seconds.
     assert_each_is_read_or_refused_by_name(outcomes)
     assert_intact_images_are_read_with_any_suffix(outcomes)
     assert_truncated_images_are_refused(outcomes)
@@ -28,12 +27,11 @@ def test_malformed_images_are_refused_or_decoded_identically(tmp_path: Path) -> 
     assert_corrupt_exif_does_not_rotate(outcomes)
 
 
-def outcomes_in(folder: Path) -> Outcomes:
+def outcomes_in(warm: Warm, folder: Path) -> Outcomes:
     """The outcome of each file with each decoder, and with the reader of headers."""
     names = make(folder)
     assert len(names) - len(good()) > 300
-    command = [sys.executable, malformed_images.__file__, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = warm.run([malformed_images.__file__, str(folder)])
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, (lines[-1:], done.stderr[-500:])
     assert "warn" not in done.stderr

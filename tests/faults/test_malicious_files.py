@@ -101,6 +101,7 @@ def test_a_checkpoint_with_code_is_refused_by_every_command(kind: str, capsys) -
     assert not SENTINEL.exists()
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.filterwarnings("error")  # Each is reported in one line.
 @pytest.mark.parametrize("kind", PICKLES)
 def test_weights_with_code_are_refused_by_every_command(kind: str, capsys) -> None:

@@ -89,6 +89,7 @@ def test_the_page_of_samples(opened: Callable[[Path], str], browser: Browser, im
         assert name in page
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_the_page_of_translations(opened: Callable[[Path], str], browser: Browser, images: Path) -> None:
     typed = ["model=pix2pix", "network.width=4", "trainer.accelerator=cpu", "trainer.steps=1", "name=run"]
     assert main(["train", *typed]) == 0

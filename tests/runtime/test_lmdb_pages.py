@@ -20,6 +20,7 @@ from gantrain.errors import ConfigError
 from gantrain.runtime.lmdb_pages import BRANCH, LEAF, PAGE, read_header
 
 SIZE = 4096
+COUNT = 330  # The fewest keys, about, of a tree of three levels.
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A database with a tree of three levels, and values inside and outside of its leaves."""
     sizes = np.random.default_rng(0)
     values = {
-        b"%0200x" % (n * 7919): sizes.bytes(int(sizes.integers(10, 9000 if n % 7 == 0 else 900))) for n in range(900)
+        b"%0200x" % (n * 7919): sizes.bytes(int(sizes.integers(10, 9000 if n % 7 == 0 else 900))) for n in range(COUNT)
     }
     content = (write(tmp_path_factory.mktemp("db") / "whole", values) / "data.mdb").read_bytes()
     kinds = [PAGE.unpack_from(content, start)[2] for start in range(0, len(content), SIZE)]
@@ -88,16 +89,16 @@ def test_no_damage_ends_the_process(whole: bytes, kind: str, tmp_path: Path) -> 
     assert len(lines) == len(contents)
     damage = r"is truncated: .*copy it again|is corrupt \(.*\): .* again|it is corrupt \(.*\)|an empty one\)|is empty"
     for number, line in enumerate(lines):  # Of the two headers, one is older: its damage does no harm.
-        assert line == "read 900" or re.search(rf"{tmp_path}/db{number}\b.* ({damage})$", line), line
+        assert line == f"read {COUNT}" or re.search(rf"{tmp_path}/db{number}\b.* ({damage})$", line), line
 
 
 def test_whole_databases_are_read(whole: bytes, tmp_path: Path) -> None:
     read_all([whole], tmp_path)
-    assert (tmp_path / "log").read_text() == "read 900\n"
+    assert (tmp_path / "log").read_text() == f"read {COUNT}\n"
     (tmp_path / "data.mdb").write_bytes(whole)
     with (tmp_path / "data.mdb").open("rb") as file:
         header = read_header(file.fileno())
-    assert (header.page_size, header.entries, header.size) == (SIZE, 900, len(whole))
+    assert (header.page_size, header.entries, header.size) == (SIZE, COUNT, len(whole))
     assert header.depth >= 3
 
 
@@ -132,4 +133,4 @@ def test_a_database_cut_while_it_is_open_is_reported(whole: bytes, tmp_path: Pat
     database.get(index[0])
     os.truncate(tmp_path / "data.mdb", 3 * SIZE)
     with pytest.raises(ConfigError, match=r"is truncated: .*copy it again"):
-        database.get(index[899])
+        database.get(index[COUNT - 1])

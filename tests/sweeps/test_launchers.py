@@ -111,7 +111,6 @@ def test_runs_stop_and_save_if_their_launcher_is_killed(warm: Warm) -> None:
     os.killpg(process.pid, signal.SIGKILL)  # Idle workers would wait for jobs for minutes.
 
 
-@pytest.mark.usefixtures("warm_python")
 def test_a_dead_process_is_reported(warm: Warm) -> None:
     needs("hydra_plugins.hydra_joblib_launcher")
     Path("deadly.py").write_text(
@@ -128,7 +127,7 @@ def test_a_dead_process_is_reported(warm: Warm) -> None:
     typed = [*SHORT, "seed=1,2", "plugins=[deadly]", "+logger.deadly={name: deadly}", "trainer.steps=2000"]
     # With one GPU, and so one run at a time, joblib would run it in this process.
     command = ["-m", "gantrain", "train", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2", *typed]
-    result = warm.run(command)
+    result = warm.run(command, executable=warm.python)
     assert result.returncode == 2
     assert "the sweep has ended early" in result.stderr
     assert "Traceback" not in result.stderr

@@ -244,8 +244,16 @@ def test_runs_live_in_the_folder_of_the_sweep_and_are_found(capsys) -> None:
     assert "<h1>seed" in (sweep / "index.html").read_text()  # Runs do not overwrite the page of their sweep.
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_each_model_of_a_sweep_has_its_own_demonstration_data() -> None:
-    small = ["network.width=2", "data.load_size=32", "data.batch_size=2", "trainer.steps=1", "trainer.accelerator=cpu"]
+    small = [
+        "network.width=2",
+        "metrics=none",
+        "data.load_size=32",
+        "data.batch_size=2",
+        "trainer.steps=1",
+        "trainer.accelerator=cpu",
+    ]
     assert main(["train", "-m", *small, "model=pix2pix,cgan,cyclegan"]) == 0
     runs = [record["run"] for record in jobs("model").values()]
     modes = {name.split("_")[0]: newest(name)["config"]["data"]["mode"] for name in runs}

@@ -27,6 +27,7 @@ def activations(capsys: pytest.CaptureFixture[str], *typed: str) -> float:
     return float(number.replace(",", "")) * (GIB if unit == "GiB" else 2**20)
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize("typed", [["model=dcgan"], ["model=wgan_gp"], ["model=pix2pix", *LARGER]])
 def test_the_estimate_is_linear_in_the_batch(typed: list[str], capsys) -> None:
     few, many = (activations(capsys, *typed, f"data.batch_size={size}") for size in (8192, 65536))
@@ -49,6 +50,7 @@ def test_a_dry_run_reads_no_whole_batch(monkeypatch, capsys) -> None:
     assert activations(capsys, "data.batch_size=1000000") > GIB
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize("model", ["dcgan", "wgan_gp", "infogan", "cyclegan"])
 def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(model: str, monkeypatch, capsys) -> None:
     monkeypatch.setattr(footprint, "free_on", lambda device: GIB)

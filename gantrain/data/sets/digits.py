@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import resources
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from gantrain.config.schema import Range
@@ -34,19 +36,8 @@ class Digits(ImageDataset):
     def __init__(
         self, *, load_size: Annotated[int, Range(at_least=8, at_most=65536)], phase: Literal["train", "test"]
     ) -> None:
-        with resources.files("gantrain.data.sets").joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
-            part = slice(TRAINING_IMAGES) if phase == "train" else slice(TRAINING_IMAGES, None)
-            images = torch.from_numpy(stored["images"][part])[:, None]
-            self.labels: list[int] = stored["labels"][part].tolist()
-            self._labels = torch.tensor(self.labels)
-        if load_size != 28:
-            images = F.pad(images, (2, 2, 2, 2))
-        if load_size not in (28, 32):
-            scaled = F.interpolate(
-                images.float(), size=(load_size, load_size), mode="bicubic", antialias=True, align_corners=False
-            )
-            images = scaled.round().clamp(0, 255).to(torch.uint8)
-        self._images = images
+        self._images, self._labels = _read(load_size, phase)
+        self.labels: list[int] = self._labels.tolist()
         self.spec = ImageSpec(
             height=load_size,
             width=load_size,
@@ -66,3 +57,19 @@ class Digits(ImageDataset):
         """``image`` (N, 1, H, W) uint8, ``label`` (N,); twice as fast as collating single items."""
         chosen = torch.tensor(indices)
         return {"image": self._images[chosen], "label": self._labels[chosen]}
+
+
+@lru_cache(maxsize=2)  # Both phases, for all runs of a sweep.
+def _read(load_size: int, phase: str) -> tuple[Tensor, Tensor]:
+    """Images (N, 1, load_size, load_size) uint8 and labels (N,), which must not be changed."""
+    with resources.files("gantrain.data.sets").joinpath("digits.npz").open("rb") as file, np.load(file) as stored:
+        part = slice(TRAINING_IMAGES) if phase == "train" else slice(TRAINING_IMAGES, None)
+        images, labels = torch.from_numpy(stored["images"][part])[:, None], torch.from_numpy(stored["labels"][part])
+    if load_size != 28:
+        images = F.pad(images, (2, 2, 2, 2))
+    if load_size not in (28, 32):
+        scaled = F.interpolate(
+            images.float(), size=(load_size, load_size), mode="bicubic", antialias=True, align_corners=False
+        )
+        images = scaled.round().clamp(0, 255).to(torch.uint8)
+    return images, labels.long()

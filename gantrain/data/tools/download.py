@@ -176,16 +176,22 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
 def _unpack_tar(archive: Path, folder: Path) -> None:
     with gzip.open(archive) as stream:
         with tarfile.open(fileobj=cast(IO[bytes], HeaderReader(cast(IO[bytes], stream))), mode="r:") as opened:
-            opened.extractall(folder, filter=_plain)
+            for member in opened:
+                _extract(opened, member, folder)
         while stream.read(CHUNK):  # The checksum follows the end of the tar file.
             pass
 
 
-def _plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-    """Accept only files and folders: in some Python versions, ``data_filter`` accepts links that lead outside."""
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Extract a file or folder; others are refused, so that ``folder`` contains no link to write through."""
+    path = folder / member.name.lstrip("/")
     if not (member.isfile() or member.isdir()):
         raise tarfile.ReadError(f"it contains a link or a device: {member.name}")
-    return tarfile.data_filter(member, folder)
+    if ".." in path.parts:
+        raise tarfile.ReadError(f"it contains a path outside its folder: {member.name}")
+    (path if member.isdir() else path.parent).mkdir(parents=True, exist_ok=True)
+    if member.isfile():
+        archive.makefile(member, path)
 
 
 def _images_of_phases(folder: Path, address: str, *, name: str) -> str:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -176,10 +177,15 @@ def _yaml_lines(config: Mapping[str, Any], above: str = "", depth: int = 0) -> I
         if isinstance(value, Mapping) and value:
             yield depth, key, f"{name}:"
             yield from _yaml_lines(value, f"{key}.", depth + 1)
-        elif isinstance(value, list):
+        elif isinstance(value, (list, Mapping)):
             yield depth, key, f"{name}: {json.dumps(value, ensure_ascii=False, default=str)}"
         else:
-            yield depth, key, OmegaConf.to_yaml(OmegaConf.create({name: value})).rstrip("\n")
+            yield depth, key, _yaml_line(name, value)
+
+
+@lru_cache(maxsize=1024, typed=True)  # A run writes its page twice.
+def _yaml_line(name: str, value: object) -> str:
+    return OmegaConf.to_yaml(OmegaConf.create({name: value})).rstrip("\n")
 
 
 def _network_table(networks: Mapping[str, int]) -> tags.html_tag:

@@ -1,0 +1,85 @@
+"""What makes the tests of a session faster without a change of any result."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hydra._internal import config_loader_impl as loading
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import DefaultsList, Overrides
+from hydra.core.utils import JobRuntime
+from omegaconf import DictConfig
+
+
+class Remembered:
+    """Results by key, of which every call returns a copy."""
+
+    def __init__(self) -> None:
+        self._pickled: dict[Any, bytes] = {}
+
+    def __call__(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._pickled:
+            made = make()
+            try:
+                self._pickled[key] = pickle.dumps(made)
+            except pickle.PicklingError:  # Hydra has imported the module of a plug-in twice.
+                return made
+        return pickle.loads(self._pickled[key])
+
+
+def sources(repository: Any) -> tuple[str, ...]:
+    """Where configurations are looked for; empty if their files may change: in folders that a command adds."""
+    found = repository.get_sources()
+    return () if any(source.scheme() == "file" for source in found) else tuple(source.path for source in found)
+
+
+def remember_compositions(patch: pytest.MonkeyPatch) -> None:
+    """Let Hydra compose only what is new: this takes half of the time of a tiny run, and tests repeat most of it."""
+    load, create = ConfigLoaderImpl.load_configuration, loading.create_defaults_list
+    merge = ConfigLoaderImpl._compose_config_from_defaults_list
+    remembered = Remembered()
+
+    def loaded(
+        self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *others: Any, **more: Any
+    ) -> DictConfig:
+        found = sources(self.repository)
+        if not found or any(word.startswith("hydra.") for word in overrides):
+            return load(self, config_name, overrides, *others, **more)
+        key = ("load", found, config_name, *overrides, *others, *more.items(), JobRuntime().get("name"))
+        config = remembered(key, lambda: load(self, config_name, overrides, *others, **more))
+        config.hydra.runtime.cwd = os.getcwd()
+        return config
+
+    def created(repo: Any, config_name: str, overrides_list: Any, **more: Any) -> DefaultsList:
+        found = sources(repo)
+        if not found:
+            return create(repo, config_name, overrides_list, **more)
+        groups = vars(Overrides(repo=repo, overrides_list=overrides_list))
+        values = groups.pop("config_overrides")
+        key = ("create", found, config_name, repr(groups), *more.items())
+        defaults = remembered(key, lambda: create(repo, config_name, overrides_list, **more))
+        defaults.config_overrides = values
+        return defaults
+
+    def merged(self: ConfigLoaderImpl, defaults: Any, repo: Any) -> DictConfig:
+        found = sources(repo)
+        if not found:
+            return merge(self, defaults, repo)
+        return remembered(("merge", found, repr(defaults)), lambda: merge(self, defaults, repo))
+
+    patch.setattr(ConfigLoaderImpl, "load_configuration", loaded)
+    patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merged)
+    patch.setattr(loading, "create_defaults_list", created)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shortcuts() -> Iterator[None]:
+    """Hydra remembers what it composed, and files are not flushed to the disk, which may be busy."""
+    with pytest.MonkeyPatch.context() as patch:
+        remember_compositions(patch)
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
