@@ -19,9 +19,9 @@ from gantrain.data.errors import OnError
 from gantrain.data.settings import DataSettings
 from gantrain.errors import ConfigError
 from gantrain.inference.load import NetworkWeights, read_run, rebuild, takes_average
+from gantrain.metrics.base import MeasurementError
 from gantrain.metrics.build import build_measurement
 from gantrain.metrics.folders import measure_folders
-from gantrain.metrics.measure import MeasurementError
 from gantrain.registry import import_plugins
 from gantrain.report.log import EVALUATIONS, PROTOCOL, read_lines
 from gantrain.report.pages.page import DATA

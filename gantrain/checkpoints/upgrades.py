@@ -6,7 +6,7 @@ from typing import Any
 
 from gantrain.config.overrides import command_line
 
-FORMAT = 4
+FORMAT = 5
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _to_format_3(state: dict[str, Any]) -> dict[str, Any]:
 def _to_format_4(state: dict[str, Any]) -> dict[str, Any]:
     """Segments: a run had one, and its schedule ran over all of it. Several loggers, each under its own name.
 
-    The discriminator of ACGAN always classified generated images, and the generator of SGAN had the weight 1.
+    The discriminator of ACGAN always classified generated images.
     """
     logger = state["config"].get("logger", {})
     if "name" in logger:
@@ -49,8 +49,6 @@ def _to_format_4(state: dict[str, Any]) -> dict[str, Any]:
     model = state["config"].get("model", {})
     if model.get("name") == "acgan":
         model = {"classify_generated": True, **model}
-    if model.get("name") == "sgan":
-        model = {"lambda_class": 1.0, **model}
     trainer, step = state["config"]["trainer"], state["step"]
     images = state["position"] * state["config"]["data"]["batch_size"]
     unit, done, total = "step", step, trainer.get("steps")
@@ -68,4 +66,21 @@ def _to_format_4(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-UPGRADES = (_to_format_2, _to_format_3, _to_format_4)
+def _to_format_5(state: dict[str, Any]) -> dict[str, Any]:
+    """Metrics. The generator of SGAN had the weight 1, and the held-out accuracy of its critic another name."""
+    config, objective = state["config"], state.get("objective", {})
+    names = objective.get("names", {})
+    model = config.get("model", {})
+    if model.get("name") == "sgan":
+        model = {"lambda_class": 1.0, **model}
+        if objective.get("metric") == "accuracy":
+            objective = {**objective, "metric": "held_out_accuracy"}
+        names = {kind: [each.replace("accuracy", "held_out_accuracy") for each in own] for kind, own in names.items()}
+    chosen = config.get("objective", {})
+    if chosen.get("metric") == "accuracy":
+        chosen = {**chosen, "metric": "held_out_accuracy"}
+    objective = {"best_at": 0, "stale": 0, "protocol": "", **objective, "names": names}
+    return {**state, "objective": objective, "config": {**config, "model": model, "objective": chosen}}
+
+
+UPGRADES = (_to_format_2, _to_format_3, _to_format_4, _to_format_5)

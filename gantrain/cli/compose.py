@@ -237,6 +237,7 @@ def add_resolvers() -> None:
 
 
 def _direction(metric: str | None, mode: Literal["min", "max"] | None) -> str:
-    from gantrain.training.objective import mode_of  # It imports torch, which other commands need not.
+    import gantrain.metrics  # noqa: F401 - registers them; it imports torch, which other commands need not
+    from gantrain.training.objective import mode_of
 
     return {"min": "minimize", "max": "maximize"}[mode_of(metric, mode)]

@@ -115,6 +115,10 @@ class ImageDataset(Dataset[Batch], ABC):
         """Changes whenever the stored images may have changed; the fingerprint, unless a data set knows more."""
         return self.fingerprint
 
+    def distinct(self) -> ImageDataset:
+        """Each image once, with its label, even if training repeats some or hides their labels."""
+        return self
+
     def unaugmented(self) -> ImageDataset:
         """The same items as tests show them: scaled and cropped to the center, but neither at random nor mirrored.
 
@@ -193,6 +197,9 @@ class Selection(ImageDataset):
 
     def stamp(self) -> str:
         return fingerprint_of([self._dataset.stamp(), *map(str, self._indices)])
+
+    def distinct(self) -> ImageDataset:
+        return self if self._known is None else Selection(self._dataset, list(dict.fromkeys(self._indices)))
 
     def use_class_names(self, names: Sequence[str]) -> None:
         self._dataset.use_class_names(names)

@@ -30,7 +30,7 @@ def nearest_in_training(config: Mapping[str, Any], model: LatentGAN, spec: Image
     Raises:
         ConfigError: The data or the weights of the feature network are missing.
     """
-    metrics = {**(config.get("metrics") or {}), "against": "train"}
+    metrics = {**(config.get("metrics") or {}), "against": "train", "real": None}
     if not any(isinstance(value, Mapping) for value in metrics.values()):
         return None
     dataset = DataSettings.split(config["data"]).build(phase="train", seed=config["seed"])

@@ -14,6 +14,10 @@ Resize: TypeAlias = Literal["clean", "legacy"]
 Shape: TypeAlias = tuple[int, int, int]  # Channels, height and width of images.
 
 
+class MeasurementError(Exception):
+    """The images of a model could not be measured."""
+
+
 class Features(nn.Module, ABC):
     """A network whose features of images are compared. It must treat every image of a batch alone.
 
@@ -21,7 +25,8 @@ class Features(nn.Module, ABC):
         identity: Its name and the start of its weights' hash, for protocols and caches: ``inception 6726825d``.
         channels: The number of channels that it takes: 1 or 3.
         dim: The number of features of an image.
-        num_classes: The number of classes that it distinguishes; 0 if it is no classifier.
+        num_classes: The number of its logits; 0 if it is no classifier.
+        class_names: The classes that it distinguishes, in the order of its logits; empty if they have no names.
         limit: The largest number of images of each kind that it is given; None for all.
     """
 
@@ -29,11 +34,12 @@ class Features(nn.Module, ABC):
     channels: int
     dim: int
     num_classes: int = 0
+    class_names: tuple[str, ...] = ()
     limit: int | None = None
 
     @abstractmethod
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features (N, dim) and, of a classifier, logits (N, num_classes), float32.
+        """Features (N, dim) and, of a classifier, logits (N, classes), float32.
 
         Args:
             images: (N, channels, H, W) uint8, of any height and width; the network resizes them.
@@ -49,7 +55,7 @@ class Extracted:
     """What the feature network makes of N images."""
 
     features: Tensor  # (N, dim) float32.
-    logits: Tensor | None = None  # (N, num_classes) float32, of a classifier.
+    logits: Tensor | None = None  # (N, classes) float32, of a classifier.
     labels: Tensor | None = None  # (N,), the classes of real images or those that were asked for.
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gantrain.config.schema import takes
 from gantrain.data.base import ImageDataset, Selection
 from gantrain.data.errors import OnError
 from gantrain.data.joined import Joined
@@ -57,7 +58,12 @@ def build_measurement(
     sets = {"train": train_set, "test": test_set}
     comparisons = list(_comparisons(model, sets, chosen.settings, data))
     measurement = Measurement(chosen, features, comparisons, train_set.spec, on_error)
-    measurement.check()
+    try:
+        measurement.check()
+    except ConfigError:
+        if chosen.settings.optional:
+            return None
+        raise
     return measurement
 
 
@@ -67,6 +73,10 @@ def build_features(chosen: ChosenMetrics, usual: str, device: torch.device) -> F
         return None
     settings = chosen.settings
     config = {"name": settings.features or usual}
+    if settings.weights is not None and not takes(FEATURES[config["name"]], "weights"):
+        raise ConfigError(
+            f"metrics.weights={settings.weights}: the feature network {config['name']} has its own weights"
+        )
     features: Features = FEATURES.build(config, weights=settings.weights, resize=settings.resize)
     return features.to(device)
 
@@ -99,10 +109,16 @@ def _chosen(sets: Mapping[str, ImageDataset | None], against: Against) -> ImageD
 def _reference(
     sets: Mapping[str, ImageDataset | None], against: Against, key: str, data: Mapping[str, Any], limit: int | None
 ) -> Reference:
-    dataset = _chosen(sets, against).of_domain(key)
+    dataset = _chosen(sets, against).of_domain(key).distinct()
     if limit is not None and limit < len(dataset):
         dataset = Selection(dataset, spaced(len(dataset), limit))
-    named = {name: value for name, value in data.items() if name not in (*STREAM_KEYS, *CACHE_KEYS, "root")}
-    identity = {"data": named, "images": dataset.stamp(), "against": against, "domain": key}
+    stamp = dataset.stamp()
+    left_out = (
+        *STREAM_KEYS,
+        *CACHE_KEYS,
+        *(["root"] if stamp else []),
+    )  # A stamp tells images of another folder apart.
+    named = {name: value for name, value in data.items() if name not in left_out}
+    identity = {"data": named, "images": stamp, "against": against, "domain": key}
     words = {"train": "train", "test": "test", "both": "train and test"}
     return Reference(dataset, key, f"{len(dataset)} {words[against]}", identity)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gantrain.metrics.base import PairMetric
+from gantrain.errors import ConfigError
+from gantrain.metrics.base import Features, PairMetric, Shape
 from gantrain.registry import METRICS
 
 # The colours of mcordts/cityscapesScripts, helpers/labels.py: the 19 classes that are evaluated, by their train ids,
@@ -57,6 +58,10 @@ class CityscapesLabels(PairMetric):
     """
 
     higher_is_better = {"pixel_accuracy": True, "class_accuracy": True, "class_iou": True}
+
+    def check(self, features: Features | None, shape: Shape, *, generated: int, real: int) -> None:
+        if shape[0] != 3:
+            raise ConfigError(f"metrics=cityscapes compares colours of labels, and the images have {shape[0]} channels")
 
     def compute(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:
         """For every name, the correct, the real and the generated pixels of each class, (N, 3, 19)."""

@@ -14,20 +14,17 @@ from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, to_uin
 from gantrain.data.errors import OnError
 from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError
-from gantrain.metrics.base import Extracted, FeatureMetric, Features, PairMetric, spaced
+from gantrain.metrics.base import Extracted, FeatureMetric, Features, MeasurementError, PairMetric, spaced
 from gantrain.metrics.features.extraction import Part, extract, fit_channels, full_float32, joined, on_cpu
 from gantrain.metrics.reference import stored_features
 from gantrain.metrics.samples import block_size, blocks, generate
 from gantrain.metrics.settings import ChosenMetrics
 from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.translation import Direction, TranslationGAN
+from gantrain.registry import higher_is_better
 from gantrain.runtime import console, distributed
 
 MAX_CLASSES = 100  # With more, there are no numbers per class.
-
-
-class MeasurementError(Exception):
-    """The images of a model could not be measured."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +92,19 @@ class Measurement:
         every = self.chosen.settings.every
         return last or (every is not None and step % every == 0)
 
+    def check_objective(self, metric: str | None) -> None:
+        """Refuse an objective that is the name of a metric which is not measured, or not under this name.
+
+        Raises:
+            ConfigError: It is.
+        """
+        known = [key for each in self.chosen.metrics.values() for key in each.higher_is_better]
+        names = [key + each.suffix for key in [*known, "accuracy"] for each in self.comparisons]
+        if metric is None or metric in names or metric.startswith("held_out_") or "_class_" in metric:
+            return
+        if higher_is_better(metric) is not None:
+            raise ConfigError(f"objective.metric={metric} is not measured; measured are {', '.join(names)}")
+
     def count(self, comparison: Comparison) -> int:
         """The number of generated images."""
         samples = self.chosen.settings.samples
@@ -144,8 +154,9 @@ class Measurement:
                     numbers |= self._per_class(metric, *both)
             except Exception as error:  # A plug-in's may raise anything, and a run must not end by it.
                 console.above_bars(f"warning: metrics={name} failed: {type(error).__name__}: {error}")
-        if self.features is not None and self.features.num_classes == self.spec.num_classes > 0:
-            numbers |= self._accuracy(generated[""])
+        if self.features is not None and self.features.class_names:
+            known = tuple(name.split()[0] for name in self.spec.class_names)  # MNIST's are `3 - three`.
+            numbers |= self._accuracy(generated[""]) if known == self.features.class_names else {}
         return numbers
 
     def _per_class(self, metric: FeatureMetric, generated: Extracted, real: Extracted) -> dict[str, float]:

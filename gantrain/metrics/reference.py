@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gantrain.metrics.base import MeasurementError
 from gantrain.runtime import console, distributed
 from gantrain.runtime.atomic import cache_dir, file_lock
 
@@ -39,7 +40,8 @@ def stored_features(
     content = json.dumps([identity, count, dim], sort_keys=True).encode()
     path = cache_dir() / "features" / (hashlib.blake2b(content, digest_size=12).hexdigest() + SUFFIX)
     with ExitStack() as stack:
-        rows, file = torch.empty(0, dim), None
+        rows = torch.empty(0, dim)
+        file: IO[bytes] | None = None
         if distributed.rank() == 0:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,11 +58,10 @@ def stored_features(
         parts = [rows]
         for part in _computed(left, extract):
             parts.append(part)
-            if file is not None:
-                file.write(part.numpy().astype("<f4").tobytes())
-                file.flush()
+            file = _append(file, part)
         if file is not None:
-            path.with_suffix(".part").replace(path)
+            with suppress(OSError):
+                path.with_suffix(".part").replace(path)
         return torch.cat(parts) if distributed.rank() == 0 else rows
 
 
@@ -71,9 +72,26 @@ def _read(path: Path, dim: int) -> Tensor:
         os.utime(path)
     except FileNotFoundError:
         return torch.empty(0, dim)
-    if rows.size % dim or not np.isfinite(rows).all():
+    if rows.size % dim:
         return torch.empty(0, dim)
-    return torch.from_numpy(rows.reshape(-1, dim))
+    rows = rows.reshape(-1, dim)
+    # A row of an unreadable image is nan throughout.
+    sound = np.isfinite(rows).all(axis=1) | np.isnan(rows).all(axis=1)
+    return torch.from_numpy(rows) if sound.all() else torch.empty(0, dim)
+
+
+def _append(file: IO[bytes] | None, rows: Tensor) -> IO[bytes] | None:
+    """Append rows to the file; None if it can't be written."""
+    if file is None:
+        return None
+    try:
+        file.write(rows.numpy().astype("<f4").tobytes())
+        file.flush()
+    except OSError as error:
+        reason = error.strerror or error
+        distributed.print_rank_zero(f"warning: features of real images are not stored in {file.name}: {reason}")
+        return None
+    return file
 
 
 def _continued(file: IO[bytes], blocks: Sequence[range], dim: int) -> Tensor:
@@ -92,7 +110,13 @@ def _computed(blocks: Sequence[range], extract: Callable[[range], Tensor]) -> It
     with console.bar(label, total=len(blocks), unit="block", leave=False, disable=len(blocks) < QUICK or None) as bar:
         for first in range(0, len(blocks), ranks):
             mine = first + rank
-            part = extract(blocks[mine]).float().cpu() if mine < len(blocks) else None
+            part, failure = None, ""
+            try:
+                part = extract(blocks[mine]).float().cpu() if mine < len(blocks) else None
+            except Exception as error:  # The other ranks wait for this one.
+                failure = f"{type(error).__name__}: {error}"
             parts = distributed.gather_object(part)
+            if failures := [each for each in distributed.all_gather_object(failure) if each]:
+                raise MeasurementError(failures[0])
             yield from (each for each in parts or () if each is not None)
             bar.update(ranks)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import gantrain.metrics  # noqa: F401 - registers them
 from gantrain import registry
 from gantrain.config.overrides import flatten, split_override
 from gantrain.config.schema import checked

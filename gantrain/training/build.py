@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -110,7 +110,7 @@ class Parts:
             update=build_updates(context, model, monitor, world_size=world_size),
             loggers=build_loggers(settings.logger, run=settings.name, folder=context.folder),
             test_set=test_set,
-            objective=Objective(construct(ObjectiveSettings, settings.objective, key="objective")),
+            objective=Objective(_objective_settings(context, measurement)),
             measurement=measurement,
             stream=stream,
             save_timer=save_timer,
@@ -163,6 +163,24 @@ def _build_data(context: RunContext) -> ImageDataset:
     needs: frozenset[str] = MODELS[str(settings.model.get("name"))].needs
     labelled = "label" in needs or (settings.data.get("mode") == "torchvision" and settings.data["dataset"] != "CelebA")
     return StandIn(settings.data, needs - {"label"} or frozenset({"image"}), labelled=labelled)
+
+
+def _objective_settings(context: RunContext, measurement: Measurement | None) -> ObjectiveSettings:
+    """The objective; none if it is a metric of the default ones, which this model or data does not allow.
+
+    Raises:
+        ConfigError: It is a metric that is not measured, or metrics are set up that have not been chosen.
+    """
+    config = context.settings.metrics
+    objective = construct(ObjectiveSettings, context.settings.objective, key="objective")
+    if measurement is not None:
+        measurement.check_objective(objective.metric)
+        return objective
+    typed = [word for word in context.overrides if word.lstrip("+").startswith("metrics.")]
+    if typed and not config.get("optional") and not context.settings.dry_run:
+        raise ConfigError(f"{typed[0]} has no effect: no metrics are chosen; give metrics=fid or another")
+    chosen = [key for key, value in config.items() if isinstance(value, Mapping)]
+    return replace(objective, metric=None, patience=None) if objective.metric in chosen else objective
 
 
 def prepare_model(model: GAN, settings: TrainerSettings, device: torch.device) -> None:

@@ -37,7 +37,7 @@ class Diagnostics:
     def _collapse(self, samples: Tensor, labels: Tensor | None) -> list[str]:
         real, real_labels = self._real["image"], None if labels is None else self._real.get("label")
         found, usual = variety(samples, labels), variety(real, real_labels)
-        contrast = real.double().std().item()
+        contrast = real.float().std().item()
         alike = usual < MIN_CONTRAST * contrast
         limit = MIN_CONTRAST * contrast if alike else MIN_VARIETY * usual
         if not self._persists("collapse", found < limit):
@@ -53,7 +53,7 @@ class Diagnostics:
         fake = model.discriminate(samples[chosen], labels).flatten(1).mean(dim=1)
         real_labels = self._real.get("label")
         real = model.discriminate(self._real["image"][:count], None if real_labels is None else real_labels[:count])
-        ranked = (real.flatten(1).mean(dim=1, keepdim=True) > fake).double().mean().item()
+        ranked = (real.flatten(1).mean(dim=1, keepdim=True) > fake).float().mean().item()
         if not self._persists("won", ranked >= WON):
             return []
         return [
@@ -61,15 +61,15 @@ class Diagnostics:
             "lower optimizer.discriminator_lr, or a gradient penalty, gives the generator a chance"
         ]
 
-    def decline(self, objective: Objective, progress: float) -> list[str]:
-        """Whether the objective has not improved for a third of the run, ``progress`` of which is completed."""
-        worse = objective.best is not None and progress - objective.best_at > DECLINE
+    def decline(self, objective: Objective, step: int, progress: float) -> list[str]:
+        """Whether the objective has not improved for a third of the run, of which ``step`` completes ``progress``."""
+        worse = objective.best is not None and (step - objective.best_at) / step * progress > DECLINE
         if not self._persists("decline", worse, times=1):
             return []
         return [
-            f"{objective.settings.metric} has not improved for a third of the run: its best value was "
-            f"{objective.best:.4g} at {objective.best_at:.0%} of the run, and is {objective.value:.4g} now; best.pt "
-            "has the best weights, and objective.patience stops such runs"
+            f"{objective.settings.metric} has not improved for a third of the run: best was step {objective.best_at}, "
+            f"with {objective.best:.4g}, and it is {objective.value:.4g} now; best.pt has those weights, and "
+            "objective.patience stops such runs"
         ]
 
     def _persists(self, fault: str, observed: bool, *, times: int = IN_A_ROW) -> bool:
@@ -84,5 +84,5 @@ def variety(images: Tensor, labels: Tensor | None = None) -> float:
     With labels (N,), of the images of one class, averaged over the classes of which there are several.
     """
     groups = [images] if labels is None else [images[labels == label] for label in labels.unique()]
-    spread = [group.double().std(dim=0, correction=0).mean() for group in groups if len(group) > 1]
+    spread = [group.float().std(dim=0, correction=0).mean() for group in groups if len(group) > 1]
     return torch.stack(spread).mean().item() if spread else 0.0

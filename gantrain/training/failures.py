@@ -23,6 +23,21 @@ NO_SHARED_MEMORY = (
 )
 
 
+class DivergedError(Exception):
+    """A loss, a gradient or a weight was not finite.
+
+    Attributes:
+        step: The step (from 1) in which it happened, or for a weight in which it was found.
+        facts: Plain values, the same on all ranks: ``step``, ``losses``, ``images`` (names), ``gradient_norms`` and
+            ``nonfinite_sides`` (whose weights are not finite).
+    """
+
+    def __init__(self, step: int, facts: dict[str, Any]) -> None:
+        super().__init__(f"step {step}")
+        self.step = step
+        self.facts = facts
+
+
 @contextmanager
 def explained(
     config: Mapping[str, Any], device: torch.device, exit_codes: Callable[[], Iterable[int]] = tuple

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from gantrain.config.schema import PositiveInt
-from gantrain.errors import listed
+from gantrain.errors import ConfigError, listed
 from gantrain.registry import higher_is_better
 from gantrain.report.log import read_lines
 
@@ -24,6 +24,10 @@ class ObjectiveSettings:
     metric: str | None  # The name of a logged value; None for no objective.
     mode: Literal["min", "max"] | None  # Whether lower or higher is better; None for what suits the metric.
     patience: PositiveInt | None = None  # The run stops after so many values in a row that are no better.
+
+    def __post_init__(self) -> None:
+        if self.patience is not None and self.metric is None:
+            raise ConfigError(f"objective.patience={self.patience} has no effect without objective.metric=NAME")
 
     @property
     def sign(self) -> int:
@@ -43,8 +47,9 @@ class Objective:
         self.settings = settings
         self.value: float | None = None
         self.best: float | None = None
-        self.best_at = 0.0  # The completed share of the run at the best value.
+        self.best_at = 0  # The step of the best value.
         self.stale = 0  # The number of values since the best one.
+        self.protocol = ""  # How the values were measured, if they were.
         self._is_new = False
         self._names: dict[Kind, set[str]] = {}
         self._has_warned = False
@@ -56,6 +61,15 @@ class Objective:
         if metric is not None and metric in values:
             self.value = values[metric]
             self._is_new = True
+
+    def use_protocol(self, protocol: str) -> list[str]:
+        """Forget values that were measured in another way than from now on; returns a line about that."""
+        before, self.protocol = self.protocol, protocol
+        if before in ("", protocol) or self.best is None:
+            return []
+        self.value = self.best = None
+        self.stale, self._is_new = 0, False
+        return [f"{self.settings.metric} was measured in another way before ({before}): its best value starts anew"]
 
     def is_among(self, kind: Kind) -> bool:
         """Whether the metric is of this kind; True while no values of this kind are known and it is in no other."""
@@ -70,14 +84,11 @@ class Objective:
             return False
         return self.best is None or self.settings.sign * self.value < self.settings.sign * self.best
 
-    def is_best(self, progress: float = 0.0) -> bool:
-        """The same, and the value is the best, or counts as one that is not, from now on.
-
-        ``progress`` is the completed share of the run.
-        """
+    def is_best(self, step: int = 0) -> bool:
+        """The same, and the value, of this step, is the best, or counts as one that is not, from now on."""
         improves = self.improves()
         if improves:
-            self.best, self.best_at, self.stale = self.value, progress, 0
+            self.best, self.best_at, self.stale = self.value, step, 0
         elif self._is_new:
             self.stale += 1
         self._is_new = False
@@ -96,11 +107,15 @@ class Objective:
         """Why the run stops: ``no better fid for 10 measurements``."""
         return f"no better {self.settings.metric} for {self.stale} measurements"
 
-    def missing_metric_warning(self) -> list[str]:
-        """A warning, once, if values of both kinds have been logged, but not the metric."""
+    def missing_metric_warning(self, *, measures: bool = False) -> list[str]:
+        """A warning, once, if values of all kinds have been logged, but not the metric.
+
+        ``measures`` is whether generated images are measured in this run.
+        """
         metric = self.settings.metric
+        kinds = {"losses", "metrics", *(["measured"] if measures else [])}
         names = set[str]().union(*self._names.values())
-        if self._has_warned or metric is None or metric in names or not {"losses", "metrics"} <= self._names.keys():
+        if self._has_warned or metric is None or metric in names or not kinds <= self._names.keys():
             return []
         self._has_warned = True
         logged = listed(sorted(names)) or "nothing"
@@ -115,6 +130,7 @@ class Objective:
             "best": self.best,
             "best_at": self.best_at,
             "stale": self.stale,
+            "protocol": self.protocol,
             "fresh": self._is_new,
         }
         return {**settings, **values, "names": names}
@@ -129,7 +145,7 @@ class Objective:
         own = self.state_dict()
         if (state["metric"], state["mode"]) == (own["metric"], own["mode"]):
             self.value, self.best, self._is_new = state["value"], state["best"], state["fresh"]
-            self.best_at, self.stale = state.get("best_at", 0.0), state.get("stale", 0)
+            self.best_at, self.stale, self.protocol = state["best_at"], state["stale"], state["protocol"]
 
 
 def mode_of(metric: str | None, mode: Literal["min", "max"] | None) -> Literal["min", "max"]:

@@ -26,9 +26,10 @@ from gantrain.report.removal import remove_report
 from gantrain.runtime import distributed
 from gantrain.training import failures
 from gantrain.training.context import RunContext
+from gantrain.training.failures import DivergedError
 from gantrain.training.init_from import load_networks
 from gantrain.training.segments import IMAGES, changed_settings, other_settings
-from gantrain.training.trainer import DivergedError, Trainer
+from gantrain.training.trainer import Trainer
 
 
 def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -> None:

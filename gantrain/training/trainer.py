@@ -13,7 +13,7 @@ from gantrain.checkpoints.store import Checkpoints, clone_to_cpu
 from gantrain.config.overrides import command_line
 from gantrain.config.settings import TrainerSettings
 from gantrain.data.stream import Origin
-from gantrain.metrics.measure import MeasurementError
+from gantrain.metrics.base import MeasurementError
 from gantrain.models.base import LatentGAN
 from gantrain.models.evaluating import evaluating, shared_buffers
 from gantrain.optim.monitor import StepStatus
@@ -22,24 +22,10 @@ from gantrain.runtime import distributed
 from gantrain.training.build import Parts
 from gantrain.training.diagnostics import IMAGES as REAL_IMAGES
 from gantrain.training.diagnostics import Diagnostics
+from gantrain.training.failures import DivergedError
 from gantrain.training.means import Means
 from gantrain.training.objective import Kind
 from gantrain.training.segments import Plan, at_new_segment, next_plan
-
-
-class DivergedError(Exception):
-    """A loss, a gradient or a weight was not finite.
-
-    Attributes:
-        step: The step (from 1) in which it happened, or for a weight in which it was found.
-        facts: Plain values, the same on all ranks: ``step``, ``losses``, ``images`` (names), ``gradient_norms`` and
-            ``nonfinite_sides`` (whose weights are not finite).
-    """
-
-    def __init__(self, step: int, facts: dict[str, Any]) -> None:
-        super().__init__(f"step {step}")
-        self.step = step
-        self.facts = facts
 
 
 class Trainer:
@@ -201,8 +187,11 @@ class Trainer:
         """What is wrong with a model that generates from noise, in evaluation mode."""
         if not isinstance(self.model, LatentGAN):
             return []
-        self._diagnostics = self._diagnostics or Diagnostics(self.parts.real_batch(REAL_IMAGES))
-        return self._diagnostics.observe(self.model)
+        try:
+            self._diagnostics = self._diagnostics or Diagnostics(self.parts.real_batch(REAL_IMAGES))
+            return self._diagnostics.observe(self.model)
+        except Exception:  # A plug-in's networks may return anything.
+            return []
 
     def _measure(self) -> bool:
         """Measure the weights of this step; whether they are to be saved, as the best or the last of the run."""
@@ -214,29 +203,34 @@ class Trainer:
         except MeasurementError as error:
             self.report.say([f"warning: the metrics of step {self.step} are missing: {error}"])
             return False
+        protocol = measurement.protocol(averaged=self.update.ema is not None)
+        if objective.settings.metric in numbers:
+            self.report.say(objective.use_protocol(protocol))
         objective.record("measured", numbers)
-        improves = objective.improves()
+        # Only numbers of the measurement are the same on all ranks, which save together.
+        judged = objective.settings.metric in numbers
+        improves = judged and objective.improves()
         self.report.measured(
             self.step,
             numbers,
             epoch=self.stream.epoch,
             images=self.stream.images,
-            protocol=measurement.protocol(averaged=self.update.ema is not None),
+            protocol=protocol,
             best=improves,
         )
         if self._diagnostics is not None and not improves:
-            self.report.notes(self.step, self._diagnostics.decline(objective, self.progress))
-        if improves or objective.is_last():
+            self.report.notes(self.step, self._diagnostics.decline(objective, self.step, self.progress))
+        if improves or (judged and objective.is_last()):
             return True
-        if objective.is_among("measured"):
-            objective.is_best()  # It counts as one that is no better.
+        if judged:
+            objective.is_best(self.step)  # It counts as one that is no better.
         return False
 
     def _save(self, *, regular: bool) -> None:
         """Save; only a ``regular`` checkpoint can be the best, so that the best does not depend on interruptions."""
         self.parts.save_timer.restart()
-        self.report.say(self.objective.missing_metric_warning())
-        best = regular and self.objective.is_best(self.progress)
+        self.report.say(self.objective.missing_metric_warning(measures=self.parts.measurement is not None))
+        best = regular and self.objective.is_best(self.step)
         # Other ranks do not have the losses and held-out metrics of rank 0.
         if self.objective.settings.patience is not None:
             self.is_exhausted = distributed.all_gather_object(self.objective.is_exhausted())[0]

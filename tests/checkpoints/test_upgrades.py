@@ -56,6 +56,19 @@ def test_the_discriminator_of_an_old_acgan_classifies_generated_images() -> None
     assert upgraded(state)["config"]["model"] == {"name": "acgan", "classify_generated": True}
 
 
+def test_a_classifying_critic_of_format_4_has_its_weight_and_its_accuracy() -> None:
+    objective = {"metric": "accuracy", "mode": "max", "value": 0.5, "best": 0.5, "names": {"metrics": ["accuracy"]}}
+    config = {"model": {"name": "sgan"}, "objective": {"metric": "accuracy"}}
+    new = upgraded({"format": 4, "config": config, "objective": objective})
+    assert new["config"] == {
+        "model": {"name": "sgan", "lambda_class": 1.0},
+        "objective": {"metric": "held_out_accuracy"},
+    }
+    assert new["objective"]["metric"] == "held_out_accuracy"
+    assert new["objective"]["names"] == {"metrics": ["held_out_accuracy"]}
+    assert new["objective"]["best"] == 0.5
+
+
 def test_a_checkpoint_of_the_newest_format_is_not_changed() -> None:
     state = {"format": FORMAT, "config": {}}
     assert upgraded(state) is state

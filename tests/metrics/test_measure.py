@@ -14,10 +14,11 @@ from conftest import assert_mentions
 from tiny import CPU, build
 from torch import Tensor
 
-from gantrain.data.base import Batch, ImageDataset, ImageSpec
+from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection
 from gantrain.data.sets.digits import Digits
 from gantrain.errors import ConfigError
-from gantrain.metrics.base import FeatureMetric
+from gantrain.metrics import reference
+from gantrain.metrics.base import FeatureMetric, MeasurementError
 from gantrain.metrics.build import build_measurement
 from gantrain.metrics.frechet import frechet_distance
 from gantrain.metrics.measure import Measurement
@@ -142,6 +143,69 @@ def test_interrupted_features_are_continued() -> None:
     dataset.item = item  # type: ignore[method-assign]
     assert measurement(dataset)(model(dataset)) == measurement(whole)(model(whole))
     assert sorted(dataset.read) == list(range(128, 150))  # The first two blocks were stored.
+
+
+def test_images_that_training_repeats_or_hides_are_measured_once_with_labels() -> None:
+    dataset = Numbered(40)
+    half = Selection(dataset, range(40), known=range(4))
+    assert len(half) > 40
+    real = measurement(half).comparisons[0].real
+    assert "150 fake vs 40 train" in measurement(half).protocol(averaged=False)
+    assert real.labels is not None
+    assert real.labels.tolist() == dataset.labels
+
+
+def test_data_without_a_stamp_are_told_apart_by_their_root() -> None:
+    first, other = Numbered(30), Numbered(30)
+    first.fingerprint = other.fingerprint = ""
+    read = []
+    for dataset, root in ((first, "one"), (other, "other")):
+        measured = build_measurement(KEYS, {"mode": "mine", "root": root}, model(dataset), dataset, None, CPU)
+        assert measured is not None
+        measured(model(dataset))
+        read.append(len(dataset.read))
+    assert read == [30, 30]
+
+
+def test_unreadable_images_are_left_out_and_the_rest_is_stored() -> None:
+    dataset = Numbered(30)
+    dataset.fingerprint = "with an unreadable image"
+    item = dataset.item
+
+    def broken(index: int, seed: int) -> Batch:
+        if index == 7:
+            raise ConfigError("unreadable")
+        return item(index, seed)
+
+    dataset.item = broken  # type: ignore[method-assign]
+    measured = build_measurement(KEYS, {"mode": "mine"}, model(dataset), dataset, None, CPU, on_error="skip")
+    assert measured is not None
+    assert measured.features is not None
+    found = measured.real_features(measured.features, measured.comparisons[0].real)
+    assert found.labels is not None
+    assert found.labels.tolist() == [label for number, label in enumerate(dataset.labels) if number != 7]
+    dataset.read.clear()
+    measured.real_features(measured.features, measured.comparisons[0].real)
+    assert dataset.read == []
+    dataset.fingerprint = "strictly"
+    with pytest.raises(MeasurementError, match="unreadable"):
+        measurement(dataset)(model(dataset))
+
+
+def test_a_full_disk_is_a_warning(monkeypatch, capsys) -> None:
+    dataset = Numbered(30)
+    dataset.fingerprint = "on a full disk"
+
+    class Full:
+        name = "there"
+
+        def write(self, data: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+    append = reference._append
+    monkeypatch.setattr(reference, "_append", lambda file, rows: append(Full() if file else None, rows))
+    assert "fid" in measurement(dataset)(model(dataset))
+    assert_mentions(capsys.readouterr().err, "warning: ", "No space left on device")
 
 
 def test_both_phases_are_one_after_another() -> None:

@@ -90,9 +90,9 @@ def test_an_objective_that_has_got_worse_for_a_third_of_a_run() -> None:
     objective = Objective(ObjectiveSettings(metric="fid", mode=None))
     diagnostics = Diagnostics({})
     found = []
-    for progress, value in [(0.1, 3.0), (0.2, 2.0), (0.5, 2.5), (0.6, 2.5), (0.7, 2.5), (0.8, 1.0), (1.0, 2.0)]:
+    for step, value in [(1, 3.0), (2, 2.0), (5, 2.5), (6, 2.5), (7, 2.5), (8, 1.0), (10, 2.0)]:
         objective.record("measured", {"fid": value})
-        objective.is_best(progress)
-        found.append(diagnostics.decline(objective, progress))
+        objective.is_best(step)
+        found.append(diagnostics.decline(objective, step, step / 10))
     assert [len(each) for each in found] == [0, 0, 0, 1, 0, 0, 0]
-    assert_mentions(found[3][0], "fid", "2 at 20% of the run", "2.5 now", "best.pt")
+    assert_mentions(found[3][0], "fid", "best was step 2", "2.5 now", "best.pt")

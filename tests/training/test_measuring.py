@@ -131,6 +131,41 @@ def test_a_wrong_setting_is_refused_before_the_first_step(typed: list[str], caps
     assert not Path("checkpoints").exists()
 
 
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["metrics=none", "metrics.every=1"], ["metrics.every=1", "no metrics are chosen"]),
+        (["metrics=none", "objective.patience=2"], ["objective.patience=2", "objective.metric"]),
+        (["metrics=[fid]", "objective.metric=fid_a_to_b"], ["objective.metric=fid_a_to_b", "measured are fid"]),
+        (["metrics=[fid]", "metrics.features=digits", "metrics.weights=x"], ["metrics.weights=x", "digits"]),
+    ],
+)
+def test_a_key_without_effect_is_refused(typed: list[str], words: list[str], capsys) -> None:
+    tiny = [word for word in TINY if not word.startswith("metrics")]
+    assert main(["train", *tiny, "trainer.steps=1", *typed]) == 2
+    assert_mentions(capsys.readouterr().err, *words)
+    assert list(Path().iterdir()) == []
+
+
+def test_default_metrics_are_left_out_where_they_can_not_be_measured() -> None:
+    tiny = [word for word in TINY if not word.startswith("metrics")]
+    assert main(["train", *tiny, "name=run", "trainer.steps=1", "data.max_size=1"]) == 0
+    assert not (RUN / "metrics.jsonl").exists()
+
+
+def test_another_protocol_starts_the_best_value_anew(capsys) -> None:
+    assert train("trainer.steps=4") == 0
+    capsys.readouterr()
+    assert train("trainer.steps=6", "metrics.samples=32") == 0
+    assert_mentions(capsys.readouterr().err, "fid was measured in another way before", "64 fake vs 70 train")
+    assert Checkpoints(RUN).load("best")["step"] == 6
+
+
+def test_only_the_value_of_a_measurement_is_the_best_so_far(capsys) -> None:
+    assert train("trainer.steps=6", "objective.metric=g", "trainer.log_every=2") == 0
+    assert "the best so far" not in capsys.readouterr().err
+
+
 def test_metrics_may_be_added_to_a_run() -> None:
     assert main(["train", *TINY, "name=run", "trainer.steps=2"]) == 0
     assert train("trainer.steps=4", "data.max_size=null") == 0

@@ -13,6 +13,7 @@ from conftest import TINY, assert_mentions, assert_same_bits, newest
 
 import gantrain
 from gantrain.checkpoints.store import Checkpoints
+from gantrain.cli.compose import _direction
 from gantrain.cli.main import main
 from gantrain.runtime.signals import Interruption
 from gantrain.training.objective import Objective, ObjectiveSettings
@@ -194,3 +195,12 @@ def test_restarting_resets_the_best_value(train) -> None:
     train("run", "trainer.steps=1", "resume=never")
     assert not (RUN / "best.pt").exists()
     assert newest("run")["objective"]["best"] is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "expected"),
+    [("fid", None, "minimize"), ("psnr", None, "maximize"), ("accuracy_class_3", None, "maximize")]
+    + [("is_std", None, "minimize"), ("g", None, "minimize"), ("psnr", "min", "minimize")],
+)
+def test_optuna_searches_in_the_direction_of_the_metric(metric: str, mode: str | None, expected: str) -> None:
+    assert _direction(metric, mode) == expected

@@ -43,6 +43,7 @@ class DigitFeatures(Features):
     channels = 1
     dim = WIDTHS[-1]
     num_classes = CLASSES
+    class_names = tuple(map(str, range(CLASSES)))
 
     def __init__(self) -> None:
         super().__init__()

@@ -39,7 +39,13 @@ def fit_channels(network: Features, images: Tensor, channels: Sequence[int] | No
     if found == 1 and wanted == 3:
         return images.expand(-1, 3, -1, -1)
     if found != wanted:
-        remedy = "metrics.channels=[0,1,2]" if wanted == 3 else "metrics.channels=[0] or metrics.features=inception"
+        remedy = (
+            "metrics.channels=[0,1,2]"
+            if found >= wanted == 3
+            else "metrics.channels=[0]"
+            if wanted == 3
+            else "metrics.channels=[0] or metrics.features=inception"
+        )
         raise ConfigError(
             f"the feature network {network.identity.split()[0]} takes {wanted} channel{'s' * (wanted > 1)}, and the "
             f"images have {found}: give {remedy}"
