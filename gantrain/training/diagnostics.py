@@ -22,11 +22,12 @@ class Diagnostics:
 
     Args:
         real: A batch of real images.
+        counts: How often each fault has just been observed, by its name; part of the state of the run.
     """
 
-    def __init__(self, real: Batch) -> None:
+    def __init__(self, real: Batch, counts: dict[str, int]) -> None:
         self._real = real
-        self._counts = {"collapse": 0, "won": 0, "decline": 0}
+        self._counts = counts
 
     @torch.no_grad()
     def observe(self, model: LatentGAN) -> list[str]:
@@ -74,7 +75,7 @@ class Diagnostics:
 
     def _persists(self, fault: str, observed: bool, *, times: int = IN_A_ROW) -> bool:
         """Whether a fault has just been observed so many times in a row."""
-        self._counts[fault] = self._counts[fault] + 1 if observed else 0
+        self._counts[fault] = self._counts.get(fault, 0) + 1 if observed else 0
         return self._counts[fault] == times
 
 

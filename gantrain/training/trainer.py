@@ -69,6 +69,7 @@ class Trainer:
         self._recent: deque[tuple[int, dict[str, Tensor], list[str]]] = deque(maxlen=3)
         self._has_shown = False
         self.is_exhausted = False
+        self._faults: dict[str, int] = {}  # See ``Diagnostics``.
         self._diagnostics: Diagnostics | None = None  # On rank 0, from the first images on.
 
     def fit(self) -> bool:
@@ -188,7 +189,7 @@ class Trainer:
         if not isinstance(self.model, LatentGAN):
             return []
         try:
-            self._diagnostics = self._diagnostics or Diagnostics(self.parts.real_batch(REAL_IMAGES))
+            self._diagnostics = self._diagnostics or Diagnostics(self.parts.real_batch(REAL_IMAGES), self._faults)
             return self._diagnostics.observe(self.model)
         except Exception:  # A plug-in's networks may return anything.
             return []
@@ -253,6 +254,7 @@ class Trainer:
             "model": model,
             "updates": self.update.state_dict(),
             "objective": self.objective.state_dict(),
+            "faults": dict(self._faults),
             "rollbacks": self.stream.rollbacks,
             "ranks": distributed.gather_object(clone_to_cpu(rank)),
         }
@@ -267,6 +269,8 @@ class Trainer:
         self.stream.go_to(state["position"], rollbacks=state["rollbacks"], origin=Origin(**state["origin"]))
         self.objective.load_state_dict(state["objective"])
         self.is_exhausted = self.objective.is_exhausted()
+        self._faults.clear()
+        self._faults.update(state.get("faults", {}))
         self.model.load_state_dict({**state["model"], **rank["model"]})
         self.update.load_state_dict(state["updates"])
         if rank["schedule"] is not None:

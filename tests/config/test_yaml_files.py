@@ -120,7 +120,10 @@ def test_an_unsuitable_discriminator_is_refused_with_the_reason(capsys) -> None:
 
 
 def test_typed_keys_override_the_discriminator_defaults_of_a_model() -> None:
-    assert composed("model=sgan", "network/discriminator=mlp")["network"]["discriminator"]["norm"] == "spectral"
+    assert (
+        composed("model=sgan", "data=mnist", "network/discriminator=mlp")["network"]["discriminator"]["norm"]
+        == "spectral"
+    )
     assert composed("model=wgan_gp", "network/discriminator=patchgan")["network"]["discriminator"]["norm"] == "none"
     assert composed("model=dcgan", "network/discriminator=mlp")["network"]["discriminator"]["norm"] == "none"
     typed = composed("model=sgan", "network.discriminator.norm=batch", "network.discriminator.dropout=0")

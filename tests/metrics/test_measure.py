@@ -145,7 +145,7 @@ def test_interrupted_features_are_continued() -> None:
     assert sorted(dataset.read) == list(range(128, 150))  # The first two blocks were stored.
 
 
-def test_images_that_training_repeats_or_hides_are_measured_once_with_labels() -> None:
+def test_images_that_training_repeats_or_hides_are_measured_once() -> None:
     dataset = Numbered(40)
     half = Selection(dataset, range(40), known=range(4))
     assert len(half) > 40

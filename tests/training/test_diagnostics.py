@@ -62,7 +62,7 @@ class Same:
 def test_a_fault_is_reported_once_until_it_is_over() -> None:
     generator = torch.Generator().manual_seed(0)
     real = torch.rand(8, 1, 4, 4, generator=generator) * 2 - 1
-    diagnostics = Diagnostics({"image": real})
+    diagnostics = Diagnostics({"image": real}, {})
     collapsed, healthy = Same(real[:1].expand(8, 1, 4, 4)), Same(real.flip(0))
     found = [bool(diagnostics.observe(model)) for model in [collapsed] * 5 + [healthy] + [collapsed] * 3]
     assert found == [False, False, True, False, False, False, False, False, True]
@@ -77,7 +77,7 @@ def test_classes_of_one_image_each_are_a_collapse() -> None:
     generator = torch.Generator().manual_seed(0)
     real = torch.rand(12, 1, 4, 4, generator=generator) * 2 - 1
     labels = torch.arange(12) % 3
-    diagnostics = Diagnostics({"image": real, "label": labels})
+    diagnostics = Diagnostics({"image": real, "label": labels}, {})
     model = Same(real[:3][labels])
     model.preview_labels = labels
     found = [line for _ in range(3) for line in diagnostics.observe(model)]
@@ -88,7 +88,7 @@ def test_classes_of_one_image_each_are_a_collapse() -> None:
 
 def test_an_objective_that_has_got_worse_for_a_third_of_a_run() -> None:
     objective = Objective(ObjectiveSettings(metric="fid", mode=None))
-    diagnostics = Diagnostics({})
+    diagnostics = Diagnostics({}, {})
     found = []
     for step, value in [(1, 3.0), (2, 2.0), (5, 2.5), (6, 2.5), (7, 2.5), (8, 1.0), (10, 2.0)]:
         objective.record("measured", {"fid": value})
