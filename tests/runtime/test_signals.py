@@ -326,4 +326,5 @@ def test_a_rank_ends_with_its_launcher(state: str, early: bool) -> None:
         time.sleep(0.01)
     launcher.kill()
     launcher.communicate(timeout=120)  # Until the rank has ended, too, which would last ten minutes.
-    assert Path("saved").exists() == (state == "between two steps")
+    if not early:  # Otherwise it may end before there is anything to save.
+        assert Path("saved").exists() == (state == "between two steps")
