@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import multiprocessing.spawn
 import os
 import shutil
@@ -59,11 +60,15 @@ def read_environment() -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workplace(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """Run every test in an empty directory, with the cache of decoded images in another."""
     monkeypatch.setenv("GANTRAIN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    level = logging.root.level
+    yield tmp_path
+    logging.root.setLevel(level)  # Hydra's --info sets DEBUG, and then pytest stores every line that Pillow logs.
 
 
 @pytest.fixture(scope="session")
