@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 # What a command may need that is not here: the network, a GPU, other files, or a package.
 ABSENT = (
     *("cifar10", "horse2zebra", "lsun", "experiment=", "trainer=gpu", "init_from=", "weights=", "download", "conf "),
-    *("trainer.devices=", "shards", "FOLDER", "RUN", "logger=", "launcher=", "metrics=[fid,kid]"),
+    *("trainer.devices=", "shards", "FOLDER", "RUN", "logger=", "launcher=", "metrics=[fid,kid]", "reproduce pix2pix"),
 )
 SHORT = ["trainer.steps=1", "data.batch_size=2", "data.num_workers=0", "network.width=4", "metrics.samples=20"]
 
