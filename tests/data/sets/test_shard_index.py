@@ -58,7 +58,8 @@ def walks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_it_has_the_position_of_every_image(tmp_path: Path) -> None:
+def test_it_has_the_position_of_every_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IMAGES_AT_ONCE", 1000)
     shards = made(tmp_path, 1500, 1, 0, 300)
     index = shard_index(shards)
     assert len(index) == 1801
