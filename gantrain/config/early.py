@@ -17,6 +17,7 @@ from typing import Any
 from gantrain.config import schema, settings
 from gantrain.config.schema import checked, construct
 from gantrain.config.settings import RunSettings, TrainerSettings
+from gantrain.errors import ConfigError, nearest
 
 PACKAGE = Path(schema.__file__).parent.parent
 GROUPS = {  # The folder of the classes that a group of keys chooses from, and the key with the name.
@@ -58,8 +59,19 @@ def check_values(config: Mapping[str, Any], *, also: Mapping[str, str]) -> None:
         for name, value in values.items():
             if name in annotations:
                 checked(value, annotations[name], f"{key}.{name}")
+    loss, known = config["model"].get("loss"), loss_names()
+    if loss is not None and loss not in known and not config.get("plugins"):  # A plug-in may add others.
+        raise ConfigError(f"model.loss: no adversarial loss '{loss}'; {nearest(str(loss), known)}")
     checked(config["optimizer"].get("lr", 0), schema.NonNegativeFloat, "optimizer.lr")
     checked(config["optimizer"].get("discriminator_lr"), schema.NonNegativeFloat | None, "optimizer.discriminator_lr")
+
+
+@cache
+def loss_names() -> list[str]:
+    """The names of the adversarial losses, read from the source of their table."""
+    tree = ast.parse((PACKAGE / "models" / "losses.py").read_text(encoding="utf-8"))
+    tables = (node.value for node in tree.body if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict))
+    return [str(key.value) for table in tables for key in table.keys if isinstance(key, ast.Constant)]
 
 
 class _Module:

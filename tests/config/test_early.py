@@ -9,12 +9,14 @@ import pytest
 
 import gantrain.training.build  # noqa: F401 - registers every class
 from gantrain.config import schema
-from gantrain.config.early import GROUPS, annotations_of
+from gantrain.config.early import GROUPS, annotations_of, loss_names
+from gantrain.models.losses import ADVERSARIAL_LOSSES
 from gantrain.registry import REGISTRIES as ALL
 
 MISTAKES = [
     *("trainer.steps=abc", "trainer.precision=half", "seed=x", "resume=sometimes", "dry_run=maybe", "name=a/b"),
     *("optimizer.lr=abc", "optimizer.lr=-1", "optimizer.betas=0.5", "model.latent_dim=0", "model.ema=1"),
+    *("model.loss=foo", "model=pix2pix model.loss=hing"),
     *("model.noise=pink", "network.generator.norm=layer", "network.discriminator.extra_layers=-1"),
     *(
         "data.batch_size=-4",
@@ -40,6 +42,10 @@ def test_mistakes_are_found_before_torch_is_imported() -> None:
     assert len(lines) == len(MISTAKES)
     for words, line in zip(MISTAKES, lines, strict=True):
         assert words.split()[-1].split("=")[0] in line
+
+
+def test_the_losses_are_read_from_their_table() -> None:
+    assert loss_names() == list(ADVERSARIAL_LOSSES)
 
 
 @pytest.mark.parametrize("group", GROUPS)
