@@ -47,6 +47,6 @@ def test_digits_are_ordered_by_how_good_they_are() -> None:
         ),
     ]
     for halves_apart, cgan, dcgan, halfway, of_noise in zip(*found, strict=True):
-        # With its constant learning rates, dcgan varies as much from one checkpoint to the next as from here to its end.
+        # At constant learning rates, dcgan varies as much between checkpoints as from its middle to its end.
         assert halves_apart < cgan < dcgan < of_noise, found
         assert cgan < halfway < of_noise, found
