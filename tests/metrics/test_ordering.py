@@ -50,3 +50,17 @@ def test_digits_are_ordered_by_how_good_they_are() -> None:
         # At constant learning rates, dcgan varies as much between checkpoints as from its middle to its end.
         assert halves_apart < cgan < dcgan < of_noise, found
         assert cgan < halfway < of_noise, found
+
+
+def test_more_similar_images_have_a_smaller_distance() -> None:
+    digits = Digits(load_size=32, phase="train")
+    network = DigitFeatures()
+    images = torch.stack([digits.item(index, 0)["image"] for index in range(1000)])
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(256, (500, 1, 32, 32), generator=generator, dtype=torch.uint8)
+    blurred = torch.nn.functional.avg_pool2d(images[500:].float(), 3, 1, 1).to(torch.uint8)
+    found = [network(each)[0] for each in (images[500:], blurred, noise)]
+    half_features = network(images[:500])[0]
+    distances = [frechet_distance(half_features, each) for each in found]
+    assert distances == sorted(distances)
+    assert distances[0] < distances[1] / 3 < distances[2] / 9
