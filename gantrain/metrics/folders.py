@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gantrain.data.base import ImageDataset, Selection, to_uint8
+from gantrain.data.sets.single import SingleFolder
 from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError
 from gantrain.metrics.base import Extracted, FeatureMetric, Features, PairMetric, spaced
@@ -19,7 +20,6 @@ from gantrain.metrics.features.extraction import extract
 from gantrain.metrics.frechet import FrechetDistance, Moments, moments, moments_distance
 from gantrain.metrics.samples import block_size
 from gantrain.metrics.settings import ChosenMetrics
-from gantrain.registry import DATASETS
 
 
 def measure_folders(
@@ -73,28 +73,35 @@ def measure_folders(
     return numbers, protocol
 
 
-def _images(folder: Path, size: int | None, channels: int) -> ImageDataset:
+def _images(folder: Path, size: int | None, channels: int) -> SingleFolder:
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder of images")
-    keys = {
-        **{"mode": "single", "root": str(folder), "list": None, "channels": channels, "range": None, "depth": "auto"},
-        **{"load_size": size or 1, "crop_size": size or 1, "crop": "center", "flip": False, "decoder": "exact"},
-        "preprocess": "resize_and_crop" if size else "none",
-    }
-    dataset: ImageDataset = DATASETS.build(keys, phase="test")
-    return dataset
+    return SingleFolder(
+        root=str(folder),
+        list=None,
+        channels=channels,
+        load_size=size or 1,
+        crop_size=size or 1,
+        crop="center",
+        flip=False,
+        phase="test",
+        preprocess="resize_and_crop" if size else "none",
+        range=None,
+        depth="auto",
+        decoder="exact",
+    )
 
 
-def _check_pairs(name: str, metric: PairMetric, generated: ImageDataset, reals: ImageDataset) -> None:
+def _check_pairs(name: str, metric: PairMetric, generated: SingleFolder, reals: SingleFolder) -> None:
     if metric.of_generated:
         raise ConfigError(f"metrics={name} compares images that a model generates: give run=RUN instead of folders")
     if _names(generated) != _names(reals):
         raise ConfigError(f"metrics={name} compares pairs of images: the files of both folders need the same names")
 
 
-def _names(dataset: ImageDataset) -> list[str]:
+def _names(dataset: SingleFolder) -> list[str]:
     """The names of the images without their suffixes."""
-    return [str(Path(name).with_suffix("")) for name in dataset.readers["image"].names]  # type: ignore[attr-defined]
+    return [str(Path(name).with_suffix("")) for name in dataset.readers["image"].names]
 
 
 def _batches(dataset: ImageDataset) -> Any:
