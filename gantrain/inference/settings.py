@@ -31,7 +31,8 @@ class TestSettings:
     direction: Direction | None  # The direction to translate in; None for every direction of the model.
     phase: str  # The phase of the data that is translated.
     batch_size: PositiveInt  # Images translated at a time in ``network_mode=eval``, where it only affects rounding.
-    # ``train`` applies dropout and takes batch norm's statistics from each image, as pix2pix does.
+    # ``train``: dropout, and batch norm by the statistics of each image if the run was trained on single images, else
+    # by its running statistics. ``per_image``: always by those of each image.
     network_mode: NetworkMode
     # The dropout rate of a U-Net given as ``weights``, whose file does not contain it; None for that of pix2pix.
     dropout: UnitFloat | None

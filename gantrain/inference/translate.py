@@ -20,6 +20,12 @@ from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.report.pages.results_page import Row, results_page
 from gantrain.runtime import console
 
+# What each network mode is, for the page.
+MODES = {
+    "train": "train: dropout and batch norm as in training",
+    "per_image": "per_image: dropout, batch norm on the statistics of each image",
+    "eval": "eval: no dropout, batch norm on its running statistics",
+}
 # Label and unit of the mean of each per-image metric on the page.
 MEANS = {
     "L1": ("mean absolute error", " (values in [0, 1])"),
@@ -108,7 +114,7 @@ def translate_all(
     weights = next(translator.parameters())
     images = dataset.of_domain(source)
     total = len(images) if num is None else min(num, len(images))
-    batch_size = 1 if network_mode == "train" else min(batch_size, total)  # Convolutions round by the size of a batch.
+    batch_size = min(batch_size, total) if network_mode == "eval" else 1  # Convolutions round by the size of a batch.
     batches = in_order(
         images, batch_size, weights.device, weights.dtype, on_error=policy.on_error, left_out=policy.left_out
     )
@@ -171,9 +177,7 @@ def translated_page(
     facts = {
         "images": ", ".join(f"{len(rows)} {direction}" for direction, rows in done.items()),
         **facts,
-        "network mode": "train: dropout and batch norm as in training, images one by one"
-        if network_mode == "train"
-        else "eval: no dropout, batch norm on its running statistics",
+        "network mode": MODES[network_mode],
     }
     for direction, rows in done.items():
         for metric, (label, unit) in MEANS.items():

@@ -14,7 +14,7 @@ from gantrain.data.base import Batch
 from gantrain.errors import ConfigError
 from gantrain.models.base import MakeNetwork
 from gantrain.models.pool import ImagePool
-from gantrain.models.translation import Direction, NetworkMode, TranslationGAN, seeds_of
+from gantrain.models.translation import Direction, NetworkMode, TranslationGAN, in_mode
 from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS
 
@@ -107,12 +107,12 @@ class CycleGAN(TranslationGAN):
         """Input, output, reconstruction, output of the other generator for the input (its identity), and the target."""
         source, target = direction[0], direction[-1]
         back: Direction = "b_to_a" if direction == "a_to_b" else "a_to_b"
-        seeds = seeds_of(batch, network_mode)
+        mode = in_mode(batch, network_mode)
         images = super().results(batch, direction, network_mode=network_mode)
-        images[f"rec_{source}"] = self.translate(images[f"fake_{target}"], back, seeds=seeds)
+        images[f"rec_{source}"] = self.translate(images[f"fake_{target}"], back, **mode)
         if self.same_channels:
             # The authors' code names it by the generator: idt_b is the output of G_B for images of a.
-            images[f"idt_{target}"] = self.translate(batch[source], back, seeds=seeds)
+            images[f"idt_{target}"] = self.translate(batch[source], back, **mode)
         return images
 
     def visuals(self, batch: Batch) -> dict[str, Tensor]:

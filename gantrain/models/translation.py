@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,16 @@ from gantrain.networks.per_image import as_in_training
 from gantrain.runtime.seeding import StepRandom, derive_seed
 
 Direction: TypeAlias = Literal["a_to_b", "b_to_a"]
-NetworkMode: TypeAlias = Literal["train", "eval"]
+# ``train``: dropout, and batch norm as in training (see ``Translator.image_statistics``); ``per_image``: dropout, and
+# batch norm by the statistics of each image; ``eval``: no dropout, batch norm by its running statistics.
+NetworkMode: TypeAlias = Literal["train", "per_image", "eval"]
+
+
+class InMode(TypedDict, total=False):
+    """Arguments of ``Translator.translate`` that follow from a network mode."""
+
+    seeds: Sequence[int] | None
+    image_statistics: bool | None
 
 
 class Translator(nn.Module, ABC):
@@ -28,6 +37,8 @@ class Translator(nn.Module, ABC):
     needs: ClassVar[frozenset[str]] = frozenset({"a", "b"})  # Batch keys that it reads.
     channels: dict[str, int]  # Number of channels of its images, per domain.
     directions: tuple[Direction, ...] = ("a_to_b",)
+    # Whether it was trained on batches of one image, so that batch norm used the statistics of single images.
+    image_statistics: bool = True
 
     @abstractmethod
     def generator_of(self, direction: Direction) -> nn.Module:
@@ -35,7 +46,12 @@ class Translator(nn.Module, ABC):
 
     @torch.no_grad()
     def translate(
-        self, image: Tensor, direction: Direction = "a_to_b", *, seeds: Sequence[int] | None = None
+        self,
+        image: Tensor,
+        direction: Direction = "a_to_b",
+        *,
+        seeds: Sequence[int] | None = None,
+        image_statistics: bool | None = None,
     ) -> Tensor:
         """Images (N, C', H, W) in [-1, 1] from images (N, C, H, W), of any height and width.
 
@@ -45,8 +61,10 @@ class Translator(nn.Module, ABC):
         Args:
             image: (N, C, H, W) in [-1, 1].
             direction: One of ``directions``.
-            seeds: One per image, for its dropout; batch norm uses the statistics of each image alone. None: the network
-                is called in its current mode, which is evaluation mode in a model that was loaded.
+            seeds: One per image, for its dropout. None: the network is called in its current mode, which is evaluation
+                mode in a model that was loaded.
+            image_statistics: With ``seeds``, whether batch norm uses the statistics of each image, or its running ones;
+                None: as in training.
         """
         if direction not in self.directions:
             raise ConfigError(f"direction={direction}: this model only translates {' and '.join(self.directions)}")
@@ -60,7 +78,8 @@ class Translator(nn.Module, ABC):
             output = generator(image)
         else:
             # A compiled network would use its own dropout and batch norm.
-            with as_in_training(generator, seeds), full_precision():
+            alone = self.image_statistics if image_statistics is None else image_statistics
+            with as_in_training(generator, seeds, image_statistics=alone), full_precision():
                 output = generator(image)
         return output[..., :height, :width]
 
@@ -82,13 +101,14 @@ class Translator(nn.Module, ABC):
         Args:
             batch: Contains the input, and optionally ``name`` and the target.
             direction: One of ``directions``.
-            network_mode: ``train`` as in pix2pix (Isola et al. 2017, arXiv:1611.07004): dropout and batch norm as in
-                training, on each image alone, with dropout seeded by its name.
+            network_mode: ``train``: dropout, seeded by the name of the image, and batch norm as in training;
+                ``per_image`` is the same with the statistics of each image, as in the code of pix2pix (Isola et al.
+                2017, arXiv:1611.07004), whatever the batches of training; ``eval``: neither.
         """
         source, target = direction[0], direction[-1]
         images = {
             f"real_{source}": batch[source],
-            f"fake_{target}": self.translate(batch[source], direction, seeds=seeds_of(batch, network_mode)),
+            f"fake_{target}": self.translate(batch[source], direction, **in_mode(batch, network_mode)),
         }
         return images | ({f"real_{target}": batch[target]} if target in batch else {})
 
@@ -153,11 +173,12 @@ class TranslationGAN(Translator, AdversarialGAN):
         return shown
 
 
-def seeds_of(batch: Batch, network_mode: NetworkMode) -> list[int] | None:
-    """A seed per image for dropout, from its name or else its position in the batch; None in evaluation mode."""
+def in_mode(batch: Batch, network_mode: NetworkMode) -> InMode:
+    """Arguments of ``translate``: a seed per image for dropout, from its name or else its position in the batch."""
     if network_mode == "eval":
-        return None
-    return [derive_seed("dropout", name) for name in batch.get("name", range(len(_images(batch))))]
+        return {"seeds": None}
+    seeds = [derive_seed("dropout", name) for name in batch.get("name", range(len(_images(batch))))]
+    return {"seeds": seeds, "image_statistics": True if network_mode == "per_image" else None}
 
 
 def _images(batch: Batch) -> Tensor:

@@ -13,19 +13,22 @@ from torch.nn import functional as F
 
 
 @contextmanager
-def as_in_training(network: nn.Module, seeds: Sequence[int]) -> Iterator[None]:
+def as_in_training(network: nn.Module, seeds: Sequence[int], *, image_statistics: bool = True) -> Iterator[None]:
     """Inside, dropout is on and batch norm uses the statistics of each image, as if it were a batch of one.
 
     pix2pix samples like this (Isola et al. 2017, arXiv:1611.07004): its dropout is the noise, and its batches contain
-    one image. The state of the network does not change, including running statistics and spectral norms. The result for
-    an image depends neither on the rest of the batch nor on the device: its masks are drawn on the CPU from its seed.
+    one image. Without ``image_statistics``, batch norm uses its running statistics, which suits networks that were
+    trained with larger batches: the statistics of a single image can differ much from those of a batch.
+
+    The state of the network does not change, including running statistics and spectral norms. The result for an image
+    depends neither on the rest of the batch nor on the device: its masks are drawn on the CPU from its seed.
     """
     modes = [(module, module.training) for module in network.modules()]
     draws = [torch.Generator().manual_seed(seed) for seed in seeds]
     replaced: list[tuple[nn.Module, Callable[..., Any] | None]] = []
     for module in network.modules():
         forward: Callable[[Tensor], Tensor]
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d) and image_statistics:
             forward = partial(_normalised_alone, module)
         elif isinstance(module, nn.Dropout):
             forward = partial(_dropped, module.p, draws)

@@ -27,6 +27,7 @@ from gantrain.metrics.build import build_measurement
 from gantrain.metrics.measure import Measurement
 from gantrain.models.base import GAN
 from gantrain.models.critics import check_critic
+from gantrain.models.translation import Translator
 from gantrain.networks.common import set_precision
 from gantrain.optim.ema import EMA
 from gantrain.optim.monitor import RunMonitor
@@ -239,6 +240,8 @@ def build_model(config: dict[str, Any], spec: ImageSpec) -> GAN:
         make_generator=partial(GENERATORS.build, network.generator, needed_by=needed_by),
         make_discriminator=partial(DISCRIMINATORS.build, network.discriminator, needed_by=needed_by),
     )
+    if isinstance(model, Translator):
+        model.image_statistics = config.get("data", {}).get("batch_size", 1) == 1
     for side in ("generators", "discriminators"):
         if not any(True for network in getattr(model, side)() for _ in network.parameters()):
             raise ConfigError(

@@ -19,8 +19,13 @@ from tiny import (
 from translation_batches import noise, part
 
 from gantrain.data.base import ImageSpec
-from gantrain.models.translation import seeds_of
+from gantrain.models.translation import in_mode
 from gantrain.networks.common import set_precision
+
+
+def seeds_of(batch: Any) -> Any:
+    return in_mode(batch, "train")["seeds"]
+
 
 # From this size on, a U-Net has dropout.
 LARGER = ImageSpec(height=64, width=64, channels={"a": 2, "b": 2}, depth={"a": "uint8", "b": "uint8"})
@@ -67,6 +72,24 @@ def test_train_mode_equals_the_training_network_on_a_batch_of_one() -> None:
     assert (found - deepcopy(model.generator).train()(batch["a"])).abs().max() > 0.01
 
 
+def test_batch_norm_of_larger_batches_uses_running_statistics_in_train_mode() -> None:
+    model = build_translator("pix2pix", spec=LARGER, generator=unet, norm="batch")
+    play(model, translation_batches(4, spec=LARGER), adam_updates(model, lr=0.01))
+    batch = next(translation_batches(3, spec=LARGER, seed=2))
+    model.eval()
+    alone = model.results(batch, "a_to_b")["fake_b"]
+    model.image_statistics = False
+    torch.testing.assert_close(model.results(batch, "a_to_b")["fake_b"], model.generator(batch["a"]).detach())
+    torch.testing.assert_close(model.results(batch, "a_to_b", network_mode="per_image")["fake_b"], alone)
+    assert (alone - model.generator(batch["a"])).abs().max() > 0.01
+
+
+def test_dropout_stays_on_without_the_statistics_of_images() -> None:
+    model, batch = with_noise().eval(), next(translation_batches(2, spec=LARGER))
+    model.image_statistics = False
+    assert (model.results(batch, "a_to_b")["fake_b"] - model.generator_ab(batch["a"])).abs().max() > 0.01
+
+
 @pytest.mark.parametrize("network_mode", ["train", "eval"])
 def test_results_change_no_state_and_have_no_gradient(network_mode: str) -> None:
     model, batch = with_noise().eval(), next(translation_batches(2, spec=LARGER))
@@ -101,11 +124,11 @@ def test_visuals_do_not_change_training() -> None:
 
 def test_seeds_depend_on_the_name_or_on_the_position_without_names() -> None:
     images = noise(2, 1, 4, 4)
-    named = seeds_of({"a": images, "name": ["x", "y"]}, "train")
-    assert named == seeds_of({"image": noise(2, 1, 4, 4, seed=2), "name": ["x", "y"]}, "train")
-    assert seeds_of({"b": images, "name": ["y", "x"]}, "train") == named[::-1]
-    assert len({*named, *seeds_of({"a": images}, "train")}) == 4
-    assert seeds_of({"a": images, "name": ["x", "y"]}, "eval") is None
+    named = seeds_of({"a": images, "name": ["x", "y"]})
+    assert named == seeds_of({"image": noise(2, 1, 4, 4, seed=2), "name": ["x", "y"]})
+    assert seeds_of({"b": images, "name": ["y", "x"]}) == named[::-1]
+    assert len({*named, *seeds_of({"a": images})}) == 4
+    assert in_mode({"a": images, "name": ["x", "y"]}, "eval") == {"seeds": None}
 
 
 def test_train_mode_computes_in_the_precision_of_the_weights() -> None:
