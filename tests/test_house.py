@@ -35,7 +35,7 @@ FLOORS = [
     ["metrics"],
     ["training"],
     ["inference"],
-    ["sweeps", "papers"],
+    ["sweeps", "papers", "migration"],
     ["train", "test"],
     ["evaluate"],
     ["cli"],

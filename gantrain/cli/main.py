@@ -37,6 +37,7 @@ gantrain trains the classic GANs from a configuration.
   gantrain reproduce NAME             a paper's experiment, from its data to a row beside the paper's values
   gantrain runs                       list, remove and rename runs, and write their pages anew
   gantrain list                       what can be chosen: models, networks, data sets, experiments ...
+  gantrain migrate "python train.py ..."   the command of pytorch-CycleGAN-and-pix2pix in gantrain's terms
   gantrain data download NAME         download a data set of the papers: gantrain data download horse2zebra
   gantrain data                       all other commands for images
 
@@ -221,6 +222,12 @@ def _runs(arguments: list[str]) -> int:
     return runs(arguments)
 
 
+def _migrate(arguments: list[str]) -> int:
+    from gantrain.migration.migrate import main as migrate
+
+    return migrate(arguments)
+
+
 def _data(arguments: list[str]) -> int:
     from gantrain.cli.data import main as data
 
@@ -253,6 +260,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "reproduce": _reproduce,
     "runs": _runs,
     "list": _list,
+    "migrate": _migrate,
     "data": _data,
 }
 

@@ -72,7 +72,7 @@ def test_train_mode_equals_the_training_network_on_a_batch_of_one() -> None:
     assert (found - deepcopy(model.generator).train()(batch["a"])).abs().max() > 0.01
 
 
-def test_batch_norm_of_larger_batches_uses_running_statistics_in_train_mode() -> None:
+def test_train_mode_uses_running_statistics_after_larger_batches() -> None:
     model = build_translator("pix2pix", spec=LARGER, generator=unet, norm="batch")
     play(model, translation_batches(4, spec=LARGER), adam_updates(model, lr=0.01))
     batch = next(translation_batches(3, spec=LARGER, seed=2))

@@ -1,0 +1,1 @@
+"""Coming from other tools: their commands in the terms of gantrain."""
