@@ -149,10 +149,15 @@ def higher_is_better(metric: str) -> bool | None:
 
     The name may end in a direction or a class: ``fid_a_to_b``, ``accuracy_class_3``.
     """
-    name = re.sub(r"(_(a_to_b|b_to_a))?(_class_.*)?$", "", metric)
+    name = base_name(metric)
     if name in higher_metrics():
         return True
     return False if any(name in METRICS[each].higher_is_better for each in METRICS) else None
+
+
+def base_name(metric: str) -> str:
+    """The name of a metric without its direction or class: ``fid`` of ``fid_a_to_b``."""
+    return re.sub(r"(_(a_to_b|b_to_a))?(_class_.*)?$", "", metric)
 
 
 REGISTRIES = (MODELS, GENERATORS, DISCRIMINATORS, DATASETS, OPTIMIZERS, SCHEDULES, LOGGERS, METRICS, FEATURES)

@@ -32,6 +32,7 @@ from gantrain.training import failures, resume
 from gantrain.training.build import Parts
 from gantrain.training.context import Defaults, RunContext
 from gantrain.training.footprint import check_memory
+from gantrain.training.names import check_objective
 from gantrain.training.trainer import Trainer
 
 
@@ -49,7 +50,7 @@ def train(config: dict[str, Any], overrides: list[str] | None = None, defaults: 
     if processes == 1 or distributed.world_size() > 1 or context.settings.dry_run:
         return _train_here(context)
     # A wrong configuration is reported once, before any rank starts.
-    Parts.build(replace(context, device=torch.device("cpu")), world_size=processes)
+    check_objective(Parts.build(replace(context, device=torch.device("cpu")), world_size=processes))
     restore_sigint()
     job = {"config": context.config, "overrides": context.overrides, "defaults": context.defaults()}
     return launch("gantrain.train", job, processes)
@@ -63,6 +64,7 @@ def _train_here(context: RunContext) -> int:
     distributed.join(context.device)
     with failures.explained(context.config, context.device):
         parts = Parts.build(context, world_size=distributed.world_size())
+        check_objective(parts)
         if context.settings.dry_run:
             from gantrain.training.dry_run import describe
 

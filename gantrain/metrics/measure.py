@@ -21,7 +21,6 @@ from gantrain.metrics.samples import block_size, blocks, generate
 from gantrain.metrics.settings import ChosenMetrics
 from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.translation import Direction, TranslationGAN
-from gantrain.registry import higher_is_better
 from gantrain.runtime import console, distributed
 
 MAX_CLASSES = 100  # With more, there are no numbers per class.
@@ -92,18 +91,18 @@ class Measurement:
         every = self.chosen.settings.every
         return last or (every is not None and step % every == 0)
 
-    def check_objective(self, metric: str | None) -> None:
-        """Refuse an objective that is the name of a metric which is not measured, or not under this name.
-
-        Raises:
-            ConfigError: It is.
-        """
-        known = [key for each in self.chosen.metrics.values() for key in each.higher_is_better]
-        names = [key + each.suffix for key in [*known, "accuracy"] for each in self.comparisons]
-        if metric is None or metric in names or metric.startswith("held_out_") or "_class_" in metric:
-            return
-        if higher_is_better(metric) is not None:
-            raise ConfigError(f"objective.metric={metric} is not measured; measured are {', '.join(names)}")
+    def names(self, model: GAN) -> list[str]:
+        """The names of all numbers of this model that may be measured."""
+        metrics = self.chosen.metrics.values()
+        found = [
+            key + each.suffix for metric in metrics for key in metric.higher_is_better for each in self.comparisons
+        ]
+        if not (isinstance(model, LatentGAN) and model.uses_labels):
+            return found
+        if self.spec.num_classes <= MAX_CLASSES:
+            per_class = [key for each in metrics if isinstance(each, FeatureMetric) for key in each.higher_is_better]
+            found += [f"{key}_class_{name}" for key in per_class for name in self.spec.class_names]
+        return [*found, *(["accuracy"] if self._tells_classes() else [])]
 
     def count(self, comparison: Comparison) -> int:
         """The number of generated images."""
@@ -154,10 +153,12 @@ class Measurement:
                     numbers |= self._per_class(metric, *both)
             except Exception as error:  # A plug-in's may raise anything, and a run must not end by it.
                 console.above_bars(f"warning: metrics={name} failed: {type(error).__name__}: {error}")
-        if self.features is not None and self.features.class_names:
-            known = tuple(name.split()[0] for name in self.spec.class_names)  # MNIST's are `3 - three`.
-            numbers |= self._accuracy(generated[""]) if known == self.features.class_names else {}
-        return numbers
+        return numbers | (self._accuracy(generated[""]) if self._tells_classes() else {})
+
+    def _tells_classes(self) -> bool:
+        """Whether the feature network distinguishes the classes of the data."""
+        known = tuple(name.split()[0] for name in self.spec.class_names)  # MNIST's are `3 - three`.
+        return self.features is not None and known != () and known == self.features.class_names
 
     def _per_class(self, metric: FeatureMetric, generated: Extracted, real: Extracted) -> dict[str, float]:
         if generated.labels is None or real.labels is None or self.spec.num_classes > MAX_CLASSES:

@@ -28,6 +28,7 @@ TABLE, RECORD = "runs.csv", "runs.json"
 # Keys that do not affect what a run computes.
 _IGNORED_KEYS = ("name", "checkpoints_dir", "resume", "dry_run", "plugins", "expected")
 _IGNORED_GROUPS = ("logger", "objective", "sweep", "hydra", "launcher", "sweeper")
+KEYS = ("out", "checkpoints_dir")  # Of the command.
 _FACTS = ("status", "message", "step", "seconds")  # Attributes of a run in the table and the record.
 _CHOICES = ("name", "mode")  # Last parts of the keys that choose a class.
 
@@ -134,9 +135,10 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         ConfigError: There is no such run, or the output folder contains other files.
     """
-    options = {key: Path(value).expanduser() for key, _, value in (word.partition("=") for word in arguments) if value}
+    given = {word: (key, value) for word in arguments for key, _, value in [word.partition("=")]}
+    options = {key: Path(value).expanduser() for key, value in given.values() if key in KEYS and value}
     home, out = options.get("checkpoints_dir", Path("checkpoints")), options.get("out")
-    words = [word for word in arguments if not word.startswith(("out=", "checkpoints_dir="))]
+    words = [word for word, (key, value) in given.items() if key not in KEYS or not value]
     if wrong := next((word for word in words if word.startswith("-") or "=" in word), None):
         raise ConfigError(f"{wrong}: give folders of runs or sweeps, and out=FOLDER or checkpoints_dir=FOLDER")
     if len(words) > 1:  # checkpoints/* also matches other files and folders.

@@ -14,7 +14,9 @@ import gantrain.data.sets
 import gantrain.models
 import gantrain.networks
 import gantrain.optim  # noqa: F401 - these four register their classes
+from gantrain.checkpoints.save_timer import SaveTimer
 from gantrain.checkpoints.store import Checkpoints
+from gantrain.config.overrides import split_override
 from gantrain.config.schema import NonNegativeFloat, checked, construct
 from gantrain.config.settings import NetworkSettings, TrainerSettings
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
@@ -40,7 +42,6 @@ from gantrain.training.context import RunContext
 from gantrain.training.effects import refuse_without_effect
 from gantrain.training.expectations import expectations
 from gantrain.training.objective import Objective, ObjectiveSettings
-from gantrain.training.save_timer import SaveTimer
 
 EVALUATION_BATCH = 100
 MISSING = {  # How to get data that has a key.
@@ -174,14 +175,17 @@ def _objective_settings(context: RunContext, measurement: Measurement | None) ->
     """
     config = context.settings.metrics
     objective = construct(ObjectiveSettings, context.settings.objective, key="objective")
+    typed = dict(map(split_override, context.overrides))
+    if objective.metric is None and objective.mode is not None and "objective.mode" in typed:
+        raise ConfigError(f"objective.mode={objective.mode} has no effect without objective.metric=NAME")
     if measurement is not None:
-        measurement.check_objective(objective.metric)
         return objective
-    typed = [word for word in context.overrides if word.lstrip("+").startswith("metrics.")]
-    if typed and not config.get("optional") and not context.settings.dry_run:
-        raise ConfigError(f"{typed[0]} has no effect: no metrics are chosen; give metrics=fid or another")
+    idle = [f"{key}={value}" for key, value in typed.items() if key.startswith("metrics.")]
+    if idle and not config.get("optional") and not context.settings.dry_run:
+        raise ConfigError(f"{idle[0]} has no effect: no metrics are chosen; give metrics=fid or another")
     chosen = [key for key, value in config.items() if isinstance(value, Mapping)]
-    return replace(objective, metric=None, patience=None) if objective.metric in chosen else objective
+    dropped = objective.metric in chosen and "objective.metric" not in typed
+    return replace(objective, metric=None, patience=None) if dropped else objective
 
 
 def prepare_model(model: GAN, settings: TrainerSettings, device: torch.device) -> None:

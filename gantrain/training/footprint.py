@@ -1,4 +1,4 @@
-"""The memory of a training step, from trial steps on tiny batches of a model that is thrown away."""
+"""The memory of a training step and the names of its losses, by trial steps of a model that is thrown away."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ class Footprint:
 class _Trial(Updates):
     """Updates without a backward pass, which measure the memory that one would need."""
 
-    def __init__(self, update: Updates, draws: StepRandom) -> None:
+    def __init__(self, update: Updates, draws: StepRandom, step: int) -> None:
         super().__init__(sides=update.sides, schedule=update.schedule, ema=None, draws=draws, monitor=update.monitor)
         self.saved: dict[int, int] = {}  # The bytes of each storage that a backward pass would need, by address.
         self.peak = 0
-        self.step = TRIAL_STEP
-        draws.start(TRIAL_STEP)
+        self.step = step
+        draws.start(step)
         torch.manual_seed(derive_seed(draws.seed, "trial"))
 
     def generator(self, loss: Tensor) -> None:
@@ -95,10 +95,7 @@ class _Trial(Updates):
 
 def measure(parts: Parts) -> Footprint:
     """The footprint of a run, by trial steps of another model of the same configuration."""
-    context = parts.context
-    model = build_model(context.config, parts.dataset.spec)
-    prepare_model(model, replace(context.trainer, compile=False), context.device)
-    item = next(iter(in_order(parts.dataset, 1, context.device, context.trainer.dtype, on_error=parts.stream.on_error)))
+    model, item = _other_model(parts)
     names = {network: name for name, network in model.named_modules()}
     networks = [*model.generators(), *model.discriminators()]
     shapes: dict[str, tuple[str, str]] = {}
@@ -109,10 +106,34 @@ def measure(parts: Parts) -> Footprint:
 
     for network in networks:
         network.register_forward_hook(note)
-    (few, drawn), (more, _) = (_saved_by_a_step(model, parts.update, _repeated(item, size)) for size in TRIAL_SIZES)
+    batches = (_repeated(item, size) for size in TRIAL_SIZES)
+    (few, drawn, _), (more, _, _) = (_trial_step(model, parts.update, batch) for batch in batches)
     per_image = max(0.0, (more - few) / (TRIAL_SIZES[1] - TRIAL_SIZES[0]))
     weights = sum(parameter.nbytes for network in networks for parameter in network.parameters())
     return Footprint(weights, max(0.0, few - TRIAL_SIZES[0] * per_image), per_image, drawn, shapes)
+
+
+def trial_names(parts: Parts) -> set[str]:
+    """The names of all losses and held-out metrics of a run, by trial steps of another model.
+
+    The first step is one of them: a loss of every n-th step is a loss of step 0.
+    """
+    model, item = _other_model(parts)
+    batch = _repeated(item, TRIAL_SIZES[0])
+    found = [_trial_step(model, parts.update, batch, step=step)[2] for step in (0, TRIAL_STEP)]
+    model.eval()
+    with torch.no_grad():
+        held_out = model.evaluate([] if parts.test_set is None else [dict(batch)])
+    return {name for losses in found for name in losses} | held_out.keys()
+
+
+def _other_model(parts: Parts) -> tuple[GAN, Batch]:
+    """Another model of the same configuration, and a batch of one image."""
+    context = parts.context
+    model = build_model(context.config, parts.dataset.spec)
+    prepare_model(model, replace(context.trainer, compile=False), context.device)
+    batches = in_order(parts.dataset, 1, context.device, context.trainer.dtype, on_error=parts.stream.on_error)
+    return model, next(iter(batches))
 
 
 def check_memory(parts: Parts) -> None:
@@ -133,10 +154,12 @@ def check_memory(parts: Parts) -> None:
         raise ConfigError(problem)
 
 
-def _saved_by_a_step(model: GAN, update: Updates, batch: Batch) -> tuple[int, int]:
-    """The bytes that the larger backward pass of a step needs, and the number of batches that it draws."""
+def _trial_step(
+    model: GAN, update: Updates, batch: Batch, *, step: int = TRIAL_STEP
+) -> tuple[int, int, dict[str, Tensor]]:
+    """The bytes that the larger backward pass of a step needs, the number of batches that it draws, and its losses."""
     draws = update.draws
-    trial = _Trial(update, StepRandom(draws.seed, next(model.parameters()).device))
+    trial = _Trial(update, StepRandom(draws.seed, next(model.parameters()).device), step)
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     drawn = 0
 
@@ -153,8 +176,8 @@ def _saved_by_a_step(model: GAN, update: Updates, batch: Batch) -> tuple[int, in
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        model.train_step(batches(), trial)
-    return trial.peak, drawn
+        losses = model.train_step(batches(), trial)
+    return trial.peak, drawn, losses
 
 
 def _repeated(item: Batch, size: int) -> Batch:

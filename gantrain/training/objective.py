@@ -78,6 +78,14 @@ class Objective:
             return metric in self._names.get(kind, ())
         return kind not in self._names
 
+    def knows(self, *kinds: Kind) -> bool:
+        """Whether values of all these kinds have been logged."""
+        return set(kinds) <= self._names.keys()
+
+    def names(self) -> set[str]:
+        """The names of all values that have been logged."""
+        return set[str]().union(*self._names.values())
+
     def improves(self) -> bool:
         """Whether the value is new since the last call of ``is_best``, and the best so far."""
         if not self._is_new or self.value is None or not math.isfinite(self.value):
@@ -113,9 +121,9 @@ class Objective:
         ``measures`` is whether generated images are measured in this run.
         """
         metric = self.settings.metric
-        kinds = {"losses", "metrics", *(["measured"] if measures else [])}
-        names = set[str]().union(*self._names.values())
-        if self._has_warned or metric is None or metric in names or not kinds <= self._names.keys():
+        kinds: tuple[Kind, ...] = ("losses", "metrics", "measured") if measures else ("losses", "metrics")
+        names = self.names()
+        if self._has_warned or metric is None or metric in names or not self.knows(*kinds):
             return []
         self._has_warned = True
         logged = listed(sorted(names)) or "nothing"

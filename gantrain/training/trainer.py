@@ -24,6 +24,7 @@ from gantrain.training.diagnostics import IMAGES as REAL_IMAGES
 from gantrain.training.diagnostics import Diagnostics
 from gantrain.training.failures import DivergedError
 from gantrain.training.means import Means
+from gantrain.training.names import check_logged
 from gantrain.training.objective import Kind
 from gantrain.training.segments import Plan, at_new_segment, next_plan
 
@@ -169,6 +170,7 @@ class Trainer:
             self.report.log(
                 step=self.step, epoch=stream.epoch, images=stream.images, losses=values, waited=stream.seconds_waited
             )
+        check_logged(self.parts)
 
     def _show(self) -> None:
         if distributed.rank() == 0:

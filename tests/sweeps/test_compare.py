@@ -125,6 +125,7 @@ def test_names_are_escaped_and_linked() -> None:
         (["checkpoints/one"], ["two runs or more"]),
         (["one", "two", "name=x"], ["name=x", "out=FOLDER"]),
         (["--fast"], ["--fast"]),
+        (["one", "two", "out="], ["out=:", "out=FOLDER"]),
         (["one", "two", "out=full"], ["out=full", "other files"]),
     ],
 )

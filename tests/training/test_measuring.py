@@ -136,7 +136,8 @@ def test_a_wrong_setting_is_refused_before_the_first_step(typed: list[str], caps
     [
         (["metrics=none", "metrics.every=1"], ["metrics.every=1", "no metrics are chosen"]),
         (["metrics=none", "objective.patience=2"], ["objective.patience=2", "objective.metric"]),
-        (["metrics=[fid]", "objective.metric=fid_a_to_b"], ["objective.metric=fid_a_to_b", "measured are fid"]),
+        (["metrics=[fid]", "objective.metric=fid_a_to_b"], ["objective.metric=fid_a_to_b", "d_real, fid"]),
+        (["metrics=none", "objective.mode=max"], ["objective.mode=max", "objective.metric"]),
         (["metrics=[fid]", "metrics.features=digits", "metrics.weights=x"], ["metrics.weights=x", "digits"]),
     ],
 )

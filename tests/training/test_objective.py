@@ -158,9 +158,12 @@ def test_a_checkpoint_is_compared_by_its_own_value(metric: str, train) -> None:
         assert Checkpoints(RUN).load(step)["objective"]["value"] == values[step]
 
 
-def test_a_run_warns_once_that_its_objective_is_never_logged(train, capsys) -> None:
+def test_a_run_warns_once_that_its_objective_is_never_logged(capsys) -> None:
     every = ["trainer.log_every=2", "trainer.image_every=3", "trainer.save_every=1", "trainer.keep=0"]
-    train("run", "trainer.steps=6", *every, "objective.metric=fid")
+    Path("conf/experiment").mkdir(parents=True)  # Its metrics are left out.
+    Path("conf/experiment/own.yaml").write_text("# @package _global_\nobjective:\n  metric: fid\n")
+    settings = ["--config-dir", "conf", *TINY, *every, "trainer.steps=6", "name=run", "experiment=own"]
+    assert main(["train", *settings]) == 0
     (warning,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert_mentions(warning, "objective.metric=fid", "best.pt", "d_fake, d_real, g, lr_discriminator, lr_generator")
     assert not (RUN / "best.pt").exists()
