@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from gantrain.checkpoints.store import Checkpoints, Step
-from gantrain.config.overrides import split_override
+from gantrain.config.overrides import refuse_idle, split_override
 from gantrain.config.schema import NonNegativeInt, PositiveInt, construct
 from gantrain.config.settings import choose_device
 from gantrain.data.base import ImageSpec
@@ -22,6 +22,7 @@ from gantrain.inference.load import NetworkWeights, read_run, rebuild, takes_ave
 from gantrain.metrics.base import MeasurementError
 from gantrain.metrics.build import build_measurement
 from gantrain.metrics.folders import measure_folders
+from gantrain.metrics.settings import OF_TRAINING
 from gantrain.registry import import_plugins
 from gantrain.report.log import EVALUATIONS, PROTOCOL, read_lines
 from gantrain.report.pages.page import DATA
@@ -57,6 +58,10 @@ class EvaluateSettings:
             raise ConfigError(f"size={self.size} is for fake=FOLDER: the images of a run have a size")
         if self.fake is not None and self.step is not None:
             raise ConfigError(f"step={self.step} is for run=checkpoints/NAME, but fake={self.fake} was given")
+        if self.fake is not None and self.network_weights != "auto":
+            raise ConfigError(
+                f"network_weights={self.network_weights} is for run=checkpoints/NAME, not for fake=FOLDER"
+            )
 
 
 def evaluate(config: dict[str, Any], overrides: list[str]) -> int:
@@ -78,7 +83,9 @@ def evaluate(config: dict[str, Any], overrides: list[str]) -> int:
     try:
         if settings.fake is not None and settings.real is not None:
             fake, real = Path(settings.fake).expanduser(), Path(settings.real).expanduser()
-            numbers, protocol = measure_folders(settings.metrics, fake, real, size=settings.size, device=device)
+            numbers, protocol = measure_folders(
+                settings.metrics, fake, real, size=settings.size, device=device, overrides=overrides
+            )
             _print(f"{settings.fake} against {settings.real}", numbers, protocol)
             return 0
         for name in [settings.run] if isinstance(settings.run, str) else settings.run or []:
@@ -117,6 +124,7 @@ def evaluate_run(
             )
         if measurement is None:
             raise ConfigError("no metrics are chosen: give metrics=fid, or several as metrics=[fid,kid]")
+        refuse_idle(overrides, "metrics", OF_TRAINING | measurement.without_effect)
         protocol = measurement.protocol(averaged=takes_average(state, settings.network_weights))
         yield state["step"], measurement(model), f"{protocol}, step {state['step']}"
 

@@ -45,7 +45,7 @@ def test_the_distance_of_two_folders_is_that_of_their_features(folders, capsys) 
     assert printed(capsys)["fid"] == pytest.approx(expected, rel=1e-4)
     assert main(["evaluate", "fake=fake", "real=fake", *DIGITS]) == 0
     shown = capsys.readouterr().out
-    assert_mentions(shown, "fake against fake", "clean, digits ", "12 fake vs 12 real")
+    assert_mentions(shown, "fake against fake", "(digits ", "12 fake vs 12 real)")
     assert float(shown.split()[-1]) == pytest.approx(0, abs=1e-9)
 
 
@@ -93,6 +93,19 @@ def test_images_are_resized_only_if_asked_and_paired_by_name(capsys) -> None:
         (["run=nix"], ["run=nix"]),
         (["fake=fake", "real=real", "metrics=none"], ["metrics=fid"]),
         (["fake=fake", "real=real", "metrics=nix"], ["metrics=nix", "fid"]),
+        (["fake=fake", "real=real", "network_weights=last"], ["network_weights=last", "run="]),
+        *(
+            (["fake=fake", "real=real", "metrics=fid", *DIGITS, key], [f"{key} has no effect", remedy])
+            for key, remedy in {
+                "metrics.samples=5": "give folders with fewer",
+                "metrics.real=5": "give folders with fewer",
+                "metrics.against=test": "real=FOLDER",
+                "metrics.seed=3": "at random",
+                "metrics.every=3": "training",
+                "metrics.resize=legacy": "metrics.features=inception",
+            }.items()
+        ),
+        (["fake=fake", "real=real", "metrics=[l1,ssim]", *DIGITS], ["metrics.features=digits has no effect"]),
         (["fake", "real"], ["fake", "run=fake"]),
     ],
 )
@@ -103,6 +116,17 @@ def test_what_can_not_be_evaluated_is_refused_in_one_line(typed: list[str], word
     assert shown.out == ""
     assert shown.err.count("\n") == 1
     assert_mentions(shown.err, "gantrain: ", *words)
+
+
+def test_the_seed_of_folders_is_that_of_the_subsets(folders, capsys) -> None:
+    typed = ["evaluate", "fake=fake", "real=real", "metrics=kid", "metrics.kid.subset_size=8", *DIGITS]
+    found = []
+    for seed in (0, 1):
+        assert main([*typed, f"metrics.seed={seed}"]) == 0
+        shown = capsys.readouterr().out
+        assert f"seed {seed}" in shown
+        found.append(re.findall(r"  kid +(\S+)", shown))
+    assert found[0] != found[1]
 
 
 def test_runs_are_measured_at_every_checkpoint_and_the_numbers_stored(capsys) -> None:
@@ -121,3 +145,6 @@ def test_runs_are_measured_at_every_checkpoint_and_the_numbers_stored(capsys) ->
         assert str(lines[1]["fid"]) in Path("checkpoints", run, "index_files/data/evaluations.js").read_text()
     assert main(["evaluate", "run=one", "metrics=kid", "metrics.against=test", "metrics.samples=30", *DIGITS]) == 0
     assert_mentions(capsys.readouterr().out, "kid_unbiased", "fake vs 40 test")
+    for key in ("metrics.every=3", "metrics.resize=legacy"):
+        assert main(["evaluate", "run=one", "metrics=fid", *DIGITS, key]) == 2
+        assert_mentions(capsys.readouterr().err, f"{key} has no effect")

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gantrain.errors import ConfigError
+
 # Keys that change where, how fast or how visibly a run runs, but not what it computes: they may change on resume.
 RUNTIME_ONLY_KEYS = {
     *("name", "checkpoints_dir", "resume", "dry_run", "sweep.skip_done", "plugins", "init_from", "schedule.extend"),
@@ -24,6 +26,18 @@ def split_override(override: str) -> tuple[str, str]:
     """``++a.b=c`` to ``("a.b", "c")``."""
     key, _, value = override.partition("=")
     return key.lstrip("+~"), value
+
+
+def refuse_idle(overrides: Iterable[str], group: str, reasons: Mapping[str, str]) -> None:
+    """Refuse an override of one of the keys of ``group`` that change nothing, each with the reason.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    for override in overrides:
+        parent, _, key = split_override(override)[0].rpartition(".")
+        if parent == group and key in reasons:
+            raise ConfigError(f"{override} has no effect: {reasons[key]}")
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

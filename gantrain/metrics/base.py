@@ -113,10 +113,12 @@ class FeatureMetric(Metric):
 
     Attributes:
         needs_features: Whether the features are those of ``metrics.features``, and not of a network of its own.
+        draws: Whether its numbers depend on the seed.
         own: That network, or None.
     """
 
     needs_features: ClassVar[bool] = True
+    draws: ClassVar[bool] = True
     own: Features | None = None
 
     def prepare(self, shape: Shape) -> None:

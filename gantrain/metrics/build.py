@@ -14,7 +14,8 @@ from gantrain.data.joined import Joined
 from gantrain.data.settings import CACHE_KEYS, STREAM_KEYS
 from gantrain.errors import ConfigError
 from gantrain.metrics.base import FeatureMetric, Features, spaced
-from gantrain.metrics.measure import Comparison, Measurement, Reference
+from gantrain.metrics.measure import Measurement
+from gantrain.metrics.reference import Comparison, Reference
 from gantrain.metrics.settings import Against, ChosenMetrics, MetricsSettings
 from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.translation import TranslationGAN

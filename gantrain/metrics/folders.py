@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gantrain.config.overrides import refuse_idle
 from gantrain.data.base import ImageDataset, Selection, to_uint8
 from gantrain.data.sets.single import SingleFolder
 from gantrain.data.stream import in_order
@@ -19,11 +20,20 @@ from gantrain.metrics.build import build_features
 from gantrain.metrics.features.extraction import extract
 from gantrain.metrics.frechet import FrechetDistance, Moments, moments, moments_distance
 from gantrain.metrics.samples import block_size
-from gantrain.metrics.settings import ChosenMetrics
+from gantrain.metrics.settings import OF_TRAINING, ChosenMetrics
+
+ALL = "all images of both folders are compared; give folders with fewer"
+OF_RUNS = {"samples": ALL, "real": ALL, "against": "the real images are those of real=FOLDER"}
 
 
 def measure_folders(
-    config: Mapping[str, Any], fake: Path, real: Path, *, size: int | None, device: torch.device
+    config: Mapping[str, Any],
+    fake: Path,
+    real: Path,
+    *,
+    size: int | None,
+    device: torch.device,
+    overrides: Sequence[str] = (),
 ) -> tuple[dict[str, float], str]:
     """The metrics of two folders of images, and their protocol.
 
@@ -33,6 +43,7 @@ def measure_folders(
         real: The real images, or a ``.npz`` with the mean ``mu`` (D,) and the covariance ``sigma`` (D, D) of features.
         size: The side to which images are scaled; None for as they are.
         device: The device of the feature network.
+        overrides: As typed, to be refused where they change nothing.
 
     Raises:
         ConfigError: There are no such images or statistics, or the metrics don't suit them.
@@ -41,6 +52,8 @@ def measure_folders(
     if chosen is None:
         raise ConfigError("no metrics are chosen: give metrics=fid, or several as metrics=[fid,kid]")
     features = build_features(chosen, "inception", device)
+    idle = OF_TRAINING | OF_RUNS | chosen.without_effect(features, noise=False)
+    refuse_idle(overrides, "metrics", idle)
     channels = 3 if features is None or chosen.settings.channels is not None else features.channels
     generated = _images(fake, size, channels)
     chosen.prepare(generated.spec.shape("image"), device)
@@ -58,7 +71,8 @@ def measure_folders(
         metric.check(network, generated.spec.shape("image"), generated=len(generated), real=len(reals))
         if isinstance(metric, PairMetric):
             _check_pairs(name, metric, generated, reals)
-    protocol = ", ".join([*words, f"{len(generated)} fake vs {len(reals)} real"])
+    drawn = [f"seed {chosen.settings.seed}"] if chosen.draws else []
+    protocol = ", ".join([*words, f"{len(generated)} fake vs {len(reals)} real", *drawn])
     numbers: dict[str, float] = {}
     pairs = _pairs(chosen, generated, reals)
     both = {

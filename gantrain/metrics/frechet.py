@@ -28,6 +28,7 @@ class FrechetDistance(FeatureMetric):
     Heusel et al. 2017, arXiv:1706.08500. It depends on the number of images: fewer give a larger distance.
     """
 
+    draws = False
     higher_is_better = {"fid": False}
 
     def check(self, features: Features | None, shape: Shape, *, generated: int, real: int) -> None:

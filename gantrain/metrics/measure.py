@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, to_uint8
+from gantrain.config.schema import takes
+from gantrain.data.base import Batch, ImageSpec, Selection, to_uint8
 from gantrain.data.errors import OnError
 from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError
 from gantrain.metrics.base import Extracted, FeatureMetric, Features, MeasurementError, PairMetric, spaced
 from gantrain.metrics.features.extraction import Part, extract, fit_channels, full_float32, joined, on_cpu
-from gantrain.metrics.reference import stored_features
+from gantrain.metrics.reference import Comparison, Reference, stored_features
 from gantrain.metrics.samples import block_size, blocks, generate
 from gantrain.metrics.settings import ChosenMetrics
 from gantrain.models.base import GAN, LatentGAN
@@ -24,31 +24,6 @@ from gantrain.models.translation import Direction, TranslationGAN
 from gantrain.runtime import console, distributed
 
 MAX_CLASSES = 100  # With more, there are no numbers per class.
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The real images that generated ones are compared with."""
-
-    dataset: ImageDataset
-    key: str  # Of the images in its items.
-    label: str  # Their number and phase, for protocols: ``140 test``.
-    identity: Mapping[str, Any]  # Plain values that determine them.
-
-    @property
-    def labels(self) -> Tensor | None:
-        """The classes of all images, if they have any."""
-        return None if self.dataset.labels is None else torch.tensor(list(self.dataset.labels))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One thing that is measured: a model's images, or one direction of a translation, against real images."""
-
-    real: Reference
-    direction: Direction | None = None  # None for images from noise.
-    source: ImageDataset | None = None  # The images that are translated.
-    suffix: str = ""  # Of the names of its numbers.
 
 
 @dataclass(frozen=True)
@@ -105,9 +80,23 @@ class Measurement:
         return [*found, *(["accuracy"] if self._tells_classes() else [])]
 
     def count(self, comparison: Comparison) -> int:
-        """The number of generated images."""
+        """The number of generated images whose features are compared."""
         samples = self.chosen.settings.samples
         return samples if comparison.source is None else min(samples, len(comparison.source))
+
+    def _total(self, comparison: Comparison) -> int:
+        """The number of images to be generated: also one for every pair that a metric compares."""
+        in_pairs = any(isinstance(metric, PairMetric) for metric in self.chosen.metrics.values())
+        return len(comparison.source) if comparison.source is not None and in_pairs else self.count(comparison)
+
+    @property
+    def without_effect(self) -> dict[str, str]:
+        """The keys under ``metrics`` that change nothing, each with the reason."""
+        noise = any(each.source is None for each in self.comparisons)
+        reasons = self.chosen.without_effect(self.features, noise=noise)
+        if not noise and all(isinstance(metric, PairMetric) for metric in self.chosen.metrics.values()):
+            reasons["samples"] = "the chosen metrics compare all pairs"
+        return reasons
 
     def protocol(self, *, averaged: bool) -> str:
         """How the numbers are measured: ``clean, digits 1a2b3c4d, 1000 fake vs 4500 train, moving average, seed 0``.
@@ -117,9 +106,13 @@ class Measurement:
         words, seed = self.chosen.protocol(self.networks), self.chosen.settings.seed
         for each in self.comparisons:
             name = f"{each.suffix[1:]}: " if each.suffix else ""
-            words.append(f"{name}{self.count(each)} fake vs {each.real.label}")
+            found = [f"{self.count(each)} fake vs {each.real.label}"] if self.networks else []
+            pairs = self._total(each)
+            found += [f"{pairs} pairs"] if each.source is not None and not found or pairs > self.count(each) else []
+            words += [name + ", ".join(found)]
         words += ["moving average"] if averaged else []
-        return ", ".join([*words, *([f"seed {seed}"] if self.comparisons[0].source is None else [])])
+        drawn = self.chosen.draws or self.comparisons[0].source is None
+        return ", ".join([*words, *([f"seed {seed}"] if drawn else [])])
 
     def __call__(self, model: GAN) -> dict[str, float]:
         """The numbers by name, the same on every rank. The model is in evaluation mode, with the weights of rank 0.
@@ -180,7 +173,7 @@ class Measurement:
 
     def _generated(self, model: GAN, comparison: Comparison) -> Part:
         """What the networks make of all generated images, and the numbers of each pair, on rank 0."""
-        count, size = self.count(comparison), block_size(self.spec.height, self.spec.width)
+        count, size = self._total(comparison), block_size(self.spec.height, self.spec.width)
         rank, ranks = distributed.rank(), distributed.world_size()
         parts: dict[int, Part] = {}
         failure = ""
@@ -201,9 +194,9 @@ class Measurement:
         if comparison.source is None:
             assert isinstance(model, LatentGAN)
             images, labels = generate(model, numbers, seed=self.chosen.settings.seed)
-            found = self._extracted(images, labels, numbers.start)
+            found = self._extracted(images, labels, numbers.start, count)
             even, odd = images[: kept // 2 * 2 : 2], images[1:kept:2]
-            return {name: each.part(slice(kept)) for name, each in found.items()}, self._pairs(even, odd)
+            return found, self._pairs(even, odd)
         assert isinstance(model, TranslationGAN)
         assert comparison.direction is not None
         chosen = Selection(comparison.source, numbers[:kept])
@@ -211,19 +204,20 @@ class Measurement:
         parts = []
         for batch in in_order(chosen, len(numbers), device, dtype, on_error=self.on_error):
             images, targets = _translated(model, batch, comparison.direction)
-            found = self._extracted(images, None, numbers.start)
+            found = self._extracted(images, None, numbers.start, self.count(comparison))
             parts.append((found, {} if targets is None else self._pairs(images, targets)))
         return joined(parts)
 
-    def _extracted(self, images: Tensor, labels: Tensor | None, start: int) -> dict[str, Extracted]:
-        """What each network makes of generated images, of which the first has the number ``start``."""
+    def _extracted(self, images: Tensor, labels: Tensor | None, start: int, count: int) -> dict[str, Extracted]:
+        """What each network makes of generated images, the first of which is number ``start`` of ``count``."""
         found: dict[str, Extracted] = {}
         for name, network in self.networks.items():
             shown = images if network.limit is None else images[: max(0, network.limit - start)]
-            if len(shown):
+            if len(shown) and start < count:
                 extracted = extract(network, shown, self.chosen.settings.channels)
                 own_labels = None if labels is None else labels[: len(shown)]
-                found[name] = Extracted(extracted.features, extracted.logits, own_labels)
+                whole = Extracted(extracted.features, extracted.logits, own_labels)
+                found[name] = whole.part(slice(count - start))  # A network rounds differently for fewer images.
         return found
 
     def _pairs(self, one: Tensor, other: Tensor) -> dict[str, Tensor]:
@@ -262,7 +256,7 @@ class Measurement:
         identity = {
             "images": dict(real.identity),
             "features": network.identity,
-            "resize": settings.resize,
+            "resize": settings.resize if takes(type(network), "resize") else None,
             "channels": settings.channels,
             "torch": torch.__version__,
         }

@@ -28,6 +28,7 @@ class PrecisionRecall(FeatureMetric):
         density_k: Of density and coverage.
     """
 
+    draws = False
     higher_is_better = {"precision": True, "recall": True, "density": True, "coverage": True}
 
     def __init__(self, *, k: RepeatCount, density_k: RepeatCount) -> None:

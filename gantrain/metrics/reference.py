@@ -1,4 +1,4 @@
-"""Features of the real images, computed once and stored in the cache."""
+"""The real images, and their features, which are computed once and stored in the cache."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,12 +15,39 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gantrain.data.base import ImageDataset
 from gantrain.metrics.base import MeasurementError
+from gantrain.models.translation import Direction
 from gantrain.runtime import console, distributed
 from gantrain.runtime.atomic import cache_dir, file_lock
 
 SUFFIX = ".features"
 QUICK = 20  # Blocks; more show a progress bar.
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The real images that generated ones are compared with."""
+
+    dataset: ImageDataset
+    key: str  # Of the images in its items.
+    label: str  # Their number and phase, for protocols: ``140 test``.
+    identity: Mapping[str, Any]  # Plain values that determine them.
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The classes of all images, if they have any."""
+        return None if self.dataset.labels is None else torch.tensor(list(self.dataset.labels))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One thing that is measured: a model's images, or one direction of a translation, against real images."""
+
+    real: Reference
+    direction: Direction | None = None  # None for images from noise.
+    source: ImageDataset | None = None  # The images that are translated.
+    suffix: str = ""  # Of the names of its numbers.
 
 
 def stored_features(

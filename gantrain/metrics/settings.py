@@ -8,13 +8,17 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 
-from gantrain.config.schema import NonNegativeInt, PositiveInt, Range, construct
+from gantrain.config.schema import NonNegativeInt, PositiveInt, Range, construct, takes
 from gantrain.errors import ConfigError, nearest
 from gantrain.metrics.base import FeatureMetric, Features, Metric, Resize, Shape
 from gantrain.registry import METRICS
 
 Against: TypeAlias = Literal["train", "test", "both"]
 SampleCount: TypeAlias = Annotated[int, Range(at_least=2, at_most=10_000_000)]
+
+
+# Keys under ``metrics`` without a meaning after training, each with the reason.
+OF_TRAINING = dict.fromkeys(("every", "optional"), "it is for training")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +75,28 @@ class ChosenMetrics:
         own = {name: each.own for name, each in metrics if isinstance(each, FeatureMetric) and each.own is not None}
         return own if features is None else {"": features, **own}
 
+    @property
+    def draws(self) -> bool:
+        """Whether a metric depends on the seed, besides the noise."""
+        return any(isinstance(metric, FeatureMetric) and metric.draws for metric in self.metrics.values())
+
+    def without_effect(self, features: Features | None, *, noise: bool) -> dict[str, str]:
+        """The keys that change nothing, each with the reason; ``noise`` is whether images are generated from noise."""
+        reasons: dict[str, str] = {}
+        if features is None:
+            reasons |= dict.fromkeys(("features", "weights", "resize"), "no chosen metric needs metrics.features")
+        elif not takes(type(features), "resize"):
+            name = features.identity.split()[0]
+            reasons["resize"] = f"the feature network {name} has its own way; metrics.features=inception takes it"
+        if not noise and not self.draws:
+            reasons["seed"] = "no chosen metric draws anything at random"
+        return reasons
+
     def protocol(self, networks: Mapping[str, Features]) -> list[str]:
         """What determines the features, in words."""
-        usual = [self.settings.resize, networks[""].identity] if "" in networks else []
+        usual = [networks[""].identity] if "" in networks else []
+        if usual and takes(type(networks[""]), "resize"):
+            usual.insert(0, self.settings.resize)
         return [*usual, *(f"{name}: {network.identity}" for name, network in networks.items() if name)]
 
     def higher_is_better(self) -> dict[str, bool]:

@@ -16,7 +16,7 @@ import gantrain.networks
 import gantrain.optim  # noqa: F401 - these four register their classes
 from gantrain.checkpoints.save_timer import SaveTimer
 from gantrain.checkpoints.store import Checkpoints
-from gantrain.config.overrides import split_override
+from gantrain.config.overrides import refuse_idle, split_override
 from gantrain.config.schema import NonNegativeFloat, checked, construct
 from gantrain.config.settings import NetworkSettings, TrainerSettings
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
@@ -179,6 +179,7 @@ def _objective_settings(context: RunContext, measurement: Measurement | None) ->
     if objective.metric is None and objective.mode is not None and "objective.mode" in typed:
         raise ConfigError(f"objective.mode={objective.mode} has no effect without objective.metric=NAME")
     if measurement is not None:
+        refuse_idle(context.overrides, "metrics", measurement.without_effect)
         return objective
     idle = [f"{key}={value}" for key, value in typed.items() if key.startswith("metrics.")]
     if idle and not config.get("optional") and not context.settings.dry_run:

@@ -43,7 +43,7 @@ def test_the_best_checkpoint_has_the_weights_that_were_measured(capsys) -> None:
     assert Checkpoints(RUN).load("best")["step"] == best
     shown = capsys.readouterr().err
     for step, value in values.items():
-        assert f"Step {step}: fid {value:.4g} (clean, digits " in shown
+        assert f"Step {step}: fid {value:.4g} (digits " in shown
     assert main(["evaluate", "run=run", "step=best"]) == 0
     (line,) = map(json.loads, (RUN / "evaluations.jsonl").open())
     assert line["step"] == best
@@ -139,6 +139,8 @@ def test_a_wrong_setting_is_refused_before_the_first_step(typed: list[str], caps
         (["metrics=[fid]", "objective.metric=fid_a_to_b"], ["objective.metric=fid_a_to_b", "d_real, fid"]),
         (["metrics=none", "objective.mode=max"], ["objective.mode=max", "objective.metric"]),
         (["metrics=[fid]", "metrics.features=digits", "metrics.weights=x"], ["metrics.weights=x", "digits"]),
+        (["metrics=[fid]", "metrics.resize=clean"], ["metrics.resize=clean", "digits", "metrics.features=inception"]),
+        (["metrics=[swd]", "metrics.samples=64", "metrics.features=digits"], ["metrics.features=digits", "needs"]),
     ],
 )
 def test_a_key_without_effect_is_refused(typed: list[str], words: list[str], capsys) -> None:
@@ -189,3 +191,22 @@ def test_each_direction_of_a_translation_is_measured() -> None:
     (line,) = map(json.loads, (RUN / "metrics.jsonl").open())
     assert {"fid_a_to_b", "fid_b_to_a"} <= line.keys()
     assert_mentions(line["protocol"], "a_to_b: 11 fake vs 9 test", "b_to_a: 9 fake vs 11 test")
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_pairs_are_all_compared_and_features_of_as_many_as_asked(capsys) -> None:
+    data = ["model=pix2pix", "data=edges2digits", "data.load_size=32", "data.crop_size=32", "network.width=2"]
+    chosen = ["metrics=[fid,l1,psnr]", "metrics.features=digits", "metrics.channels=[0]"]
+    small = ["data.batch_size=2", "trainer.steps=1", "trainer.accelerator=cpu", "name=run", "objective.metric=l1"]
+    assert main(["train", *data, *small, *chosen, "metrics.samples=3"]) == 0
+    pairs = 20  # Held out of the few digits.
+    limited = json.loads((RUN / "metrics.jsonl").read_text())
+    assert_mentions(limited["protocol"], f"3 fake vs {pairs} test, {pairs} pairs")
+    capsys.readouterr()
+    assert main(["evaluate", "run=run", f"metrics.samples={pairs}"]) == 0
+    (whole,) = map(json.loads, (RUN / "evaluations.jsonl").open())
+    assert_mentions(whole["protocol"], f"{pairs} fake vs {pairs} test, step")
+    assert {name: whole[name] for name in ("l1", "psnr")} == {name: limited[name] for name in ("l1", "psnr")}
+    assert whole["fid"] != limited["fid"]
+    assert main(["evaluate", "run=run", "metrics=l1", "metrics.samples=3"]) == 2
+    assert_mentions(capsys.readouterr().err, "metrics.samples=3 has no effect", "all pairs")
