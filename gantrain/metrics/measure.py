@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.translation import Direction, TranslationGAN
 from gantrain.runtime import console, distributed
 
+# Is given the images of a comparison and the real ones.
+Observer: TypeAlias = Callable[[Comparison, Extracted, Extracted], None]
 MAX_CLASSES = 100  # With more, there are no numbers per class.
 
 
@@ -35,6 +38,7 @@ class Measurement:
     comparisons: list[Comparison]
     spec: ImageSpec
     on_error: OnError = "raise"
+    observers: list[Observer] = field(default_factory=list)  # Are shown the features of every comparison, on rank 0.
 
     def check(self) -> None:
         """Refuse what can't be measured, before any step.
@@ -128,6 +132,9 @@ class Measurement:
                 continue  # Rank 0 has them.
             found = self._computed(generated, real, pairs)
             numbers |= {name + each.suffix: value for name, value in found.items()}
+            if self.features is not None:
+                for observe in self.observers:
+                    observe(each, generated[""], real[""])
         return distributed.all_gather_object(numbers)[0]
 
     def _computed(

@@ -1,12 +1,23 @@
-"""Faults of a run that its losses do not show, each measured: collapse, a discriminator that has won, decline."""
+"""Faults of a run that its losses do not show, each measured: collapse, a discriminator that has won, decline.
+
+Collapse is measured in the pixels of the images that are shown and, where images are measured, in their features.
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gantrain.data.base import Batch
-from gantrain.models.base import LatentGAN
+from gantrain.data.base import IMAGE_KEYS, Batch
+from gantrain.errors import listed
+from gantrain.metrics.base import Extracted, spaced
+from gantrain.metrics.reference import Comparison
+from gantrain.models.base import GAN, LatentGAN
 from gantrain.training.objective import Objective
 
 IMAGES = 64  # Real images that samples are compared with.
@@ -14,26 +25,57 @@ IN_A_ROW = 3  # A fault is reported when it has been observed so many times.
 MIN_VARIETY = 0.15  # Of samples, as a share of that of the real images.
 MIN_CONTRAST = 0.1  # Likewise as a share of the contrast of the images, where the real ones are all alike.
 WON = 0.999  # The share of pairs of a real and a generated image that a winning discriminator ranks correctly.
+NEARLY_WON = 0.95  # The same where the gradient of the generators has vanished:
+VANISHED = 0.01  # as a share of the largest one.
+FEATURES = 1000  # Images at most whose features are compared, of each class.
+FEW = 8  # Images whose features say nothing of their class.
+UNTRAINED = 1 / 2  # The share of a run in which images whose features have never differed are no collapse.
 DECLINE = 1 / 3  # The share of the length of a run after which an objective that is no better has got worse.
 
 
 class Diagnostics:
-    """Watches a model that generates from noise, and reports each fault once, until it is over.
+    """Watches a model, and reports each fault once, until it is over.
 
     Args:
-        real: A batch of real images.
-        counts: How often each fault has just been observed, by its name; part of the state of the run.
+        real: Reads a batch of real images; called once, for models that generate from noise.
+        counts: How often each fault has just been observed, by its name, and the largest gradient of the generators;
+            part of the state of the run.
     """
 
-    def __init__(self, real: Batch, counts: dict[str, int]) -> None:
-        self._real = real
+    def __init__(self, real: Callable[[], Batch], counts: dict[str, float]) -> None:
+        self._read = real
         self._counts = counts
+        self._shares: dict[str, dict[str, tuple[float, float]]] = {}  # By comparison and class.
+
+    @cached_property
+    def _real(self) -> Batch:
+        return self._read()
 
     @torch.no_grad()
-    def observe(self, model: LatentGAN) -> list[str]:
-        """What is wrong with the model, in evaluation mode, at this step, in one sentence each."""
-        samples = model.sample(model.preview_latent, model.preview_labels)
-        return [*self._collapse(samples, model.preview_labels), *self._won(model, samples)]
+    def observe(self, model: GAN, visuals: Mapping[str, Tensor], gradients: Sequence[Mapping[str, Any]]) -> list[str]:
+        """What is wrong with the model, in evaluation mode, at this step, in one sentence each.
+
+        Args:
+            model: One that generates from noise, or translates.
+            visuals: The images that it shows.
+            gradients: The norms of the last ones, oldest first: ``gradient_norms`` of the run's monitor.
+        """
+        try:
+            if not isinstance(model, LatentGAN):
+                return self._collapsed_translations(visuals)
+            samples = model.sample(model.preview_latent, model.preview_labels)
+            gradient = self._gradient(gradients)
+            return [*self._collapse(samples, model.preview_labels), *self._won(model, samples, gradient)]
+        except Exception:  # A plug-in's networks may return anything.
+            return []
+
+    def _gradient(self, gradients: Sequence[Mapping[str, Any]]) -> float:
+        """The norm of the generators' last gradient, as a share of the largest one so far."""
+        norm: float = next((each["norm"] for each in reversed(gradients) if each["side"] == "generator"), math.nan)
+        if not math.isfinite(norm):  # As with float16, whose scale is too large then.
+            return 1.0
+        largest = self._counts["gradient"] = max(norm, self._counts.get("gradient", 0.0))
+        return norm / largest if largest else 1.0
 
     def _collapse(self, samples: Tensor, labels: Tensor | None) -> list[str]:
         real, real_labels = self._real["image"], None if labels is None else self._real.get("label")
@@ -47,7 +89,59 @@ class Diagnostics:
         which = "generated images" if labels is None else "generated images of a class"
         return [f"mode collapse: {which} are alike, their pixels vary by {found:.2g} (of 2), {data}"]
 
-    def _won(self, model: LatentGAN, samples: Tensor) -> list[str]:
+    def _collapsed_translations(self, visuals: Mapping[str, Tensor]) -> list[str]:
+        """Outputs of different inputs that are nearly equal, while real images of that domain are not."""
+        notes = []
+        for domain in IMAGE_KEYS:
+            fake, real = (
+                next((images for name, images in visuals.items() if name.startswith(f"{kind}_{domain}")), None)
+                for kind in ("fake", "real")
+            )
+            if fake is None or real is None:
+                continue
+            found, usual = variety(fake), variety(real)
+            differ = usual > MIN_CONTRAST * real.float().std().item()
+            if self._persists(f"collapse_{domain}", differ and found < MIN_VARIETY * usual):
+                notes.append(
+                    f"mode collapse: translations of different images to {domain} are alike, their pixels vary by "
+                    f"{found:.2g} (of 2), {found / usual:.0%} as much as in real ones"
+                )
+        return notes
+
+    def observe_features(self, comparison: Comparison, generated: Extracted, real: Extracted) -> None:
+        """Measure how much the features of generated images differ, for ``collapse_of_features``."""
+        groups = [("", generated, real)]
+        if generated.labels is not None and real.labels is not None:
+            names = enumerate(comparison.real.dataset.spec.class_names)
+            groups = [(name, generated.of_class(label), real.of_class(label)) for label, name in names]
+        self._shares[comparison.suffix] = {
+            name: spread_share(own.features, others.features) for name, own, others in groups
+        }
+
+    def collapse_of_features(self, progress: float) -> list[str]:
+        """Whether the images of the last measurement are alike, of which the run is completed to ``progress``.
+
+        Those of an untrained generator are, too: they must have differed before, or half of the run must be over.
+        """
+        notes = []
+        in_pixels = any(name.startswith("collapse") and count >= IN_A_ROW for name, count in self._counts.items())
+        for suffix, shares in self._shares.items():
+            alike = {name: share for name, share in shares.items() if min(share) < MIN_VARIETY}
+            least = min(map(min, shares.values()))
+            most = self._counts[f"variety{suffix}"] = max(least, self._counts.get(f"variety{suffix}", 0.0))
+            observed = bool(alike) and (most >= MIN_VARIETY or progress > UNTRAINED)
+            if self._persists(f"features{suffix}", observed) and not in_pixels:
+                classes = [name for name in alike if name]
+                which = f" of {'the classes' if len(classes) > 1 else 'the class'} {listed(classes)}" * bool(classes)
+                distance, nearest = min(alike.values(), key=min)
+                notes.append(
+                    f"mode collapse: generated images{suffix.replace('_', ' ')}{which} are alike, their features vary "
+                    f"by {distance:.0%} as much as those of real ones, and the nearest are {nearest:.0%} as far apart"
+                )
+        self._shares = {}
+        return notes
+
+    def _won(self, model: LatentGAN, samples: Tensor, gradient: float) -> list[str]:
         count = min(len(samples), len(self._real["image"]))
         chosen = torch.linspace(0, len(samples) - 1, count).long().to(samples.device)
         labels = None if model.preview_labels is None else model.preview_labels[chosen]
@@ -55,11 +149,12 @@ class Diagnostics:
         real_labels = self._real.get("label")
         real = model.discriminate(self._real["image"][:count], None if real_labels is None else real_labels[:count])
         ranked = (real.flatten(1).mean(dim=1, keepdim=True) > fake).float().mean().item()
-        if not self._persists("won", ranked >= WON):
+        if not self._persists("won", ranked >= (NEARLY_WON if gradient < VANISHED else WON)):
             return []
         return [
-            f"the discriminator has won: it ranks {ranked:.1%} of pairs of a real and a generated image correctly; a "
-            "lower optimizer.discriminator_lr, or a gradient penalty, gives the generator a chance"
+            f"the discriminator has won: it ranks {ranked:.1%} of pairs of a real and a generated image correctly, and "
+            f"the generator's gradient is {gradient:.1%} of its largest; a lower optimizer.discriminator_lr, or a "
+            "gradient penalty, gives the generator a chance"
         ]
 
     def decline(self, objective: Objective, step: int, progress: float) -> list[str]:
@@ -77,6 +172,21 @@ class Diagnostics:
         """Whether a fault has just been observed so many times in a row."""
         self._counts[fault] = self._counts.get(fault, 0) + 1 if observed else 0
         return self._counts[fault] == times
+
+
+def spread_share(generated: Tensor, real: Tensor) -> tuple[float, float]:
+    """The ``spread`` of generated features (N, D) as shares of that of as many real ones; 1 where it is unknown."""
+    count = min(len(generated), len(real), FEATURES)
+    if count < FEW:
+        return 1.0, 1.0
+    found, usual = (spread(each[spaced(len(each), count)].double()) for each in (generated, real))
+    return found[0] / usual[0] if usual[0] else 1.0, found[1] / usual[1] if usual[1] else 1.0
+
+
+def spread(features: Tensor) -> tuple[float, float]:
+    """How much features (N, D) differ: their standard deviation, and the mean distance to the nearest of the others."""
+    distances = torch.cdist(features, features, compute_mode="use_mm_for_euclid_dist").fill_diagonal_(math.inf)
+    return features.var(dim=0).sum().sqrt().item(), distances.min(dim=1).values.mean().item()
 
 
 def variety(images: Tensor, labels: Tensor | None = None) -> float:

@@ -14,7 +14,6 @@ from gantrain.config.overrides import command_line
 from gantrain.config.settings import TrainerSettings
 from gantrain.data.stream import Origin
 from gantrain.metrics.base import MeasurementError
-from gantrain.models.base import LatentGAN
 from gantrain.models.evaluating import evaluating, shared_buffers
 from gantrain.optim.monitor import StepStatus
 from gantrain.report import Report
@@ -70,8 +69,10 @@ class Trainer:
         self._recent: deque[tuple[int, dict[str, Tensor], list[str]]] = deque(maxlen=3)
         self._has_shown = False
         self.is_exhausted = False
-        self._faults: dict[str, int] = {}  # See ``Diagnostics``.
-        self._diagnostics: Diagnostics | None = None  # On rank 0, from the first images on.
+        self._faults: dict[str, float] = {}  # See ``Diagnostics``.
+        self._diagnostics = Diagnostics(lambda: parts.real_batch(REAL_IMAGES), self._faults)
+        if parts.measurement is not None:
+            parts.measurement.observers.append(self._diagnostics.observe_features)
 
     def fit(self) -> bool:
         """Train to the end, without waiting for the device between log lines; False if the run was stopped before.
@@ -177,7 +178,7 @@ class Trainer:
             with evaluating(self.model, self.update):
                 metrics = self.model.evaluate(self.parts.held_out())
                 visuals = self.model.visuals(self.parts.preview())
-                notes = self._diagnose()
+                notes = self._diagnostics.observe(self.model, visuals, self.update.monitor.gradient_norms())
             self.report.notes(self.step, notes)
             if visuals:
                 self.report.images(self.step, visuals)
@@ -185,16 +186,6 @@ class Trainer:
                 self.report.say([f"{type(self.model).__name__} has no images to show: override visuals()"])
             self._has_shown = True
             self._log("metrics", metrics)
-
-    def _diagnose(self) -> list[str]:
-        """What is wrong with a model that generates from noise, in evaluation mode."""
-        if not isinstance(self.model, LatentGAN):
-            return []
-        try:
-            self._diagnostics = self._diagnostics or Diagnostics(self.parts.real_batch(REAL_IMAGES), self._faults)
-            return self._diagnostics.observe(self.model)
-        except Exception:  # A plug-in's networks may return anything.
-            return []
 
     def _measure(self) -> bool:
         """Measure the weights of this step; whether they are to be saved, as the best or the last of the run."""
@@ -221,7 +212,8 @@ class Trainer:
             protocol=protocol,
             best=improves,
         )
-        if self._diagnostics is not None and not improves:
+        self.report.notes(self.step, self._diagnostics.collapse_of_features(self.progress))
+        if not improves:
             self.report.notes(self.step, self._diagnostics.decline(objective, self.step, self.progress))
         if improves or (judged and objective.is_last()):
             return True

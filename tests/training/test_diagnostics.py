@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import assert_mentions
@@ -12,7 +13,13 @@ from pages import lines_of
 from torch import Tensor
 
 from gantrain.cli.main import main
-from gantrain.training.diagnostics import Diagnostics, variety
+from gantrain.data.base import ImageSpec
+from gantrain.metrics.base import Extracted
+from gantrain.metrics.measure import Measurement
+from gantrain.metrics.reference import Comparison, Reference
+from gantrain.models.latent import CGAN
+from gantrain.training import diagnostics
+from gantrain.training.diagnostics import Diagnostics, spread, spread_share, variety
 from gantrain.training.objective import Objective, ObjectiveSettings
 
 RUN = Path("checkpoints/run")
@@ -43,13 +50,14 @@ def test_faults_and_a_healthy_run_are_told_apart(typed: str, found: str | None, 
     assert (f"Note: step 180: {found}" in capsys.readouterr().err) == bool(found)
 
 
-class Same:
+class Same(CGAN):
     """A model with the same samples throughout, and logits that are the mean of an image."""
 
     preview_latent = torch.zeros(0)
     preview_labels: Tensor | None = None
 
     def __init__(self, samples: Tensor) -> None:
+        torch.nn.Module.__init__(self)
         self._samples = samples
 
     def sample(self, latent: Tensor, labels: Tensor | None) -> Tensor:
@@ -62,9 +70,9 @@ class Same:
 def test_a_fault_is_reported_once_until_it_is_over() -> None:
     generator = torch.Generator().manual_seed(0)
     real = torch.rand(8, 1, 4, 4, generator=generator) * 2 - 1
-    diagnostics = Diagnostics({"image": real}, {})
+    watch = Diagnostics(lambda: {"image": real}, {})
     collapsed, healthy = Same(real[:1].expand(8, 1, 4, 4)), Same(real.flip(0))
-    found = [bool(diagnostics.observe(model)) for model in [collapsed] * 5 + [healthy] + [collapsed] * 3]
+    found = [bool(watch.observe(model, {}, [])) for model in [collapsed] * 5 + [healthy] + [collapsed] * 3]
     assert found == [False, False, True, False, False, False, False, False, True]
 
 
@@ -77,10 +85,10 @@ def test_classes_of_one_image_each_are_a_collapse() -> None:
     generator = torch.Generator().manual_seed(0)
     real = torch.rand(12, 1, 4, 4, generator=generator) * 2 - 1
     labels = torch.arange(12) % 3
-    diagnostics = Diagnostics({"image": real, "label": labels}, {})
+    watch = Diagnostics(lambda: {"image": real, "label": labels}, {})
     model = Same(real[:3][labels])
     model.preview_labels = labels
-    found = [line for _ in range(3) for line in diagnostics.observe(model)]
+    found = [line for _ in range(3) for line in watch.observe(model, {}, [])]
     assert len(found) == 1
     assert_mentions(found[0], "mode collapse", "of a class")
     assert variety(model.sample(labels, labels)) > 0.25  # Over all classes, nothing is to be seen.
@@ -88,11 +96,126 @@ def test_classes_of_one_image_each_are_a_collapse() -> None:
 
 def test_an_objective_that_has_got_worse_for_a_third_of_a_run() -> None:
     objective = Objective(ObjectiveSettings(metric="fid", mode=None))
-    diagnostics = Diagnostics({}, {})
+    watch = Diagnostics(dict, {})
     found = []
     for step, value in [(1, 3.0), (2, 2.0), (5, 2.5), (6, 2.5), (7, 2.5), (8, 1.0), (10, 2.0)]:
         objective.record("measured", {"fid": value})
         objective.is_best(step)
-        found.append(diagnostics.decline(objective, step, step / 10))
+        found.append(watch.decline(objective, step, step / 10))
     assert [len(each) for each in found] == [0, 0, 0, 1, 0, 0, 0]
     assert_mentions(found[3][0], "fid", "best was step 2", "2.5 now", "best.pt")
+
+
+# ---- in features
+
+
+def normal(count: int, seed: int) -> Tensor:
+    """Features (count, 6)."""
+    return torch.randn(count, 6, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_spread_of_features_is_that_of_numpy_and_scikit_learn() -> None:
+    features = normal(50, 0).double()
+    deviation, distance = spread(features)
+    assert deviation == pytest.approx(np.sqrt(np.trace(np.cov(features.numpy(), rowvar=False))), rel=1e-12)
+    pairs = np.linalg.norm(features.numpy()[:, None] - features.numpy()[None], axis=2)
+    assert distance == pytest.approx(np.sort(pairs, axis=1)[:, 1].mean(), rel=1e-7)
+
+
+def test_few_images_repeated_are_told_from_many_different_ones() -> None:
+    few = normal(5, 1).repeat(20, 1)
+    deviation, nearest = spread_share(few, normal(300, 2))
+    assert 0.5 < deviation < 1.5  # Five modes vary as much,
+    assert nearest == pytest.approx(0, abs=1e-6)  # and are the same images again and again.
+    assert spread_share(normal(100, 3), normal(300, 2)) == pytest.approx((1, 1), abs=0.1)
+    assert spread_share(normal(7, 1) * 0, normal(7, 2)) == (1, 1)  # Too few to tell.
+    assert spread_share(normal(9, 1), normal(9, 2) * 0) == (1, 1)
+
+
+class Described:
+    """The data set of a comparison."""
+
+    spec = ImageSpec(4, 4, {"image": 1}, {"image": "uint8"}, ("zero", "one"))
+
+
+def collapses(watch: Diagnostics, generated: Tensor, progress: float, suffix: str = "", **labels: Tensor) -> str:
+    """The note of a measurement of these features, or nothing."""
+    comparison = Comparison(Reference(Described(), "image", "", {}), suffix=suffix)
+    real = Extracted(normal(200, 9), labels=torch.arange(200) % 2)
+    watch.observe_features(comparison, Extracted(generated, **labels), real)
+    return " ".join(watch.collapse_of_features(progress))
+
+
+def test_features_that_have_become_alike_are_a_collapse() -> None:
+    watch = Diagnostics(dict, {})
+    found = [collapses(watch, normal(100, 0) * scale, 0.1) for scale in (0.05, 0.05, 0.05, 1, 0.05, 0.05, 0.05)]
+    assert [bool(each) for each in found] == [False] * 6 + [True]  # At first the generator was untrained.
+    assert_mentions(found[-1], "mode collapse", "5% as much", "5% as far")
+    late = Diagnostics(dict, {})
+    assert "a to b" in [collapses(late, normal(100, 0) * 0.05, 0.6, "_a_to_b") for _ in range(3)][-1]
+
+
+def test_a_single_class_of_equal_images_is_a_collapse() -> None:
+    watch = Diagnostics(dict, {})
+    labels = torch.arange(100) % 2
+    generated = torch.where((labels == 1)[:, None], normal(100, 0) * 0.01, normal(100, 0))
+    found = [collapses(watch, generated, 0.9, labels=labels) for _ in range(3)]
+    assert_mentions(found[-1], "of the class one are alike", "1% as much")
+
+
+def test_a_collapse_seen_in_pixels_is_not_reported_again() -> None:
+    watch = Diagnostics(dict, {"collapse": 3})
+    assert [collapses(watch, normal(100, 0) * 0.05, 0.9) for _ in range(4)] == [""] * 4
+
+
+def test_a_run_whose_features_collapse_is_told(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(diagnostics, "spread_share", lambda generated, real: (0.01, 0.02))
+    measured = ["metrics=fid", "metrics.features=digits", "metrics.samples=64", "metrics.every=2", "data.max_size=128"]
+    typed = [word for word in LEARNING if word != "metrics=none"]
+    assert main(["train", *typed, *measured, "name=run", "trainer.steps=10", "trainer.image_every=10"]) == 0
+    assert notes() == ["mode collapse"]
+    assert_mentions(capsys.readouterr().err, "Note: step 10: mode collapse", "features vary by 1%")
+
+
+# ---- a vanished gradient, and translations
+
+
+def norms(value: float) -> list[dict[str, object]]:
+    return [{"side": "generator", "norm": value}, {"side": "discriminator", "norm": 9.0}]
+
+
+def test_a_vanished_gradient_counts_against_the_generator() -> None:
+    real = torch.linspace(-1, 1, 20)[:, None, None, None].expand(20, 1, 4, 4)
+    model = Same(real.flip(0) - 1.5)  # 96% of pairs are ranked correctly.
+    for gradient, reported in ((0.5, False), (0.001, True)):
+        watch = Diagnostics(lambda: {"image": real}, {})
+        watch.observe(model, {}, norms(1.0))
+        found = [watch.observe(model, {}, norms(gradient)) for _ in range(3)]
+        assert bool(found[-1]) == reported
+    assert_mentions(found[-1][0], "the discriminator has won", "gradient is 0.1% of its largest")
+
+
+def test_equal_translations_of_different_images_are_a_collapse() -> None:
+    images = torch.rand(4, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    model = torch.nn.Identity()
+    for real, fake, reported in (
+        (images, images[:1], True),
+        (images, images.flip(0), False),
+        (images[:1], images[:1], False),
+    ):
+        shown = {"real_a": images, "fake_b": fake.expand(4, 1, 4, 4), "real_b": real.expand(4, 1, 4, 4)}
+        watch = Diagnostics(dict, {})
+        found = [watch.observe(model, shown, []) for _ in range(3)]
+        assert [len(each) for each in found] == [0, 0, int(reported)]
+        if reported:
+            assert_mentions(found[-1][0], "mode collapse", "to b are alike", "0% as much")
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_the_decline_of_a_translation_is_noted(monkeypatch) -> None:
+    values = iter([{"l1": 1.0}, *[{"l1": 2.0}] * 5])
+    monkeypatch.setattr(Measurement, "__call__", lambda self, model: next(values))
+    data = ["model=pix2pix", "data.load_size=32", "data.crop_size=32", "network.width=2", "data.batch_size=2"]
+    chosen = ["metrics=l1", "objective.metric=l1", "metrics.every=1", "trainer.steps=6", "trainer.accelerator=cpu"]
+    assert main(["train", *data, *chosen, "name=run"]) == 0
+    assert notes() == ["l1 has not improved for a third of the run"]
