@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from gantrain.data.base import to_signed_range, to_uint8
 from gantrain.models.translation import size_limits
@@ -85,11 +85,22 @@ def traceable(network: nn.Module, *, own_statistics: bool) -> nn.Module:
     network = copy.deepcopy(network).float().cpu().eval()
     for module in list(network.modules()):
         if is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[arg-type]
-                remove_parametrizations(module, name)
+            _store_weights(module)
         for name, norm in list(module.named_children()):
             if own_statistics and isinstance(norm, nn.BatchNorm2d):
                 instance = nn.InstanceNorm2d(norm.num_features, eps=norm.eps)
                 instance.weight, instance.bias = norm.weight, norm.bias
                 setattr(module, name, instance.eval())
     return network
+
+
+def _store_weights(layer: nn.Module) -> None:
+    """Replace computed weights of a layer by their values.
+
+    ``remove_parametrizations`` would change the class, which a copy shares with its original.
+    """
+    weights = {name: getattr(layer, name).detach() for name in layer.parametrizations}  # type: ignore[union-attr]
+    layer.__class__ = type_before_parametrizations(layer)
+    del layer.parametrizations
+    for name, weight in weights.items():
+        layer.register_parameter(name, nn.Parameter(weight, requires_grad=False))

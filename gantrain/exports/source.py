@@ -63,6 +63,8 @@ class Source:
         source, target = self.domains
         if not isinstance(self.model, Translator):
             return 0, self.spec.channels[target]
+        if isinstance(self.model, ColourResults):
+            return 1, 2
         return self.model.channels[source], self.model.channels[target]
 
     @property
