@@ -172,7 +172,7 @@ def test_a_checkpoint_of_the_future_is_refused_with_the_remedy(trained, capsys) 
 
 def images_of(model: Any) -> torch.Tensor:
     """Ten, always the same."""
-    if isinstance(model, LatentGAN):
+    if isinstance(model.module, LatentGAN):
         return model.sample(model.latents(10, seed=0), torch.arange(10))
     ramps = torch.linspace(-1, 1, 10 * 3 * 20 * 18).view(10, 3, 20, 18)
     return model.translate(ramps, "b_to_a", seeds=range(10))

@@ -10,7 +10,8 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from importlib import resources
+from functools import partial
+from importlib import import_module, resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ gantrain trains the classic GANs from a configuration.
   gantrain train [KEY=VALUE ...]      train a model: gantrain train model=wgan_gp data=single data.root=images
   gantrain resume checkpoints/NAME    resume a run; trainer.steps=5000 makes it longer
   gantrain test run=checkpoints/NAME  make images with a trained model
+  gantrain predict run=checkpoints/NAME source=IMAGES out=FOLDER   apply a trained model to images
   gantrain evaluate run=checkpoints/NAME metrics=[fid,kid]   how good its images are; or fake=FOLDER real=FOLDER
   gantrain export run=checkpoints/NAME format=onnx   a trained model in the format of other programs
   gantrain compare RUN RUN ...        runs side by side on one page, or all of a folder or a sweep
@@ -50,6 +52,7 @@ Tab completion for bash: eval "$(gantrain -sc install=bash)"
 """
 
 RESUMING = ("train", "resume", "reproduce")  # Commands that continue what they have begun.
+COMPOSED = ("test", "predict", "evaluate", "export")  # Others whose keys Hydra composes.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments[0] if arguments else ""
     try:
         with (
-            exit_on_sigint() if command in (*RESUMING, "test", "evaluate", "export") else nullcontext(),
+            exit_on_sigint() if command in (*RESUMING, *COMPOSED) else nullcontext(),
             report_errors() as outcome,
         ):
             outcome.status = _run(arguments)
@@ -141,43 +144,21 @@ def _train_composed(composed: Composed, flags: Sequence[str]) -> int:
     return train(config, overrides, lambda: defaults_of(composed.choices, config["name"]))
 
 
-def _test(arguments: list[str]) -> int:
+def _apply(command: str, arguments: list[str]) -> int:
+    """One of the commands that apply or judge what was trained, in `gantrain.COMMAND`."""
     flags, typed = split(arguments)
 
-    def test_composed(composed: Composed) -> int:
+    def apply_composed(composed: Composed) -> int:
         if meant := guess_path(str(composed.config["run"])):
             raise ConfigError(f"run={composed.config['run']}: a file, and run is a folder; {meant}")
-        from gantrain.test import test
-
+        function = getattr(import_module(f"gantrain.{command}"), command)
         restore_sigint()
-        data_name = composed.choices.get("data")
-        return test(composed.config, [*config_flags(flags), *composed.overrides], data_name=data_name)
+        keys: dict[str, object] = {"overrides": [*config_flags(flags), *composed.overrides]}
+        keys = {"predict": {}, "test": {**keys, "data_name": composed.choices.get("data")}}.get(command, keys)
+        status: int = function(composed.config, **keys)
+        return status
 
-    return _run_composed("test", flags, typed, test_composed)
-
-
-def _evaluate(arguments: list[str]) -> int:
-    flags, typed = split(arguments)
-
-    def evaluate_composed(composed: Composed) -> int:
-        from gantrain.evaluate import evaluate
-
-        restore_sigint()
-        return evaluate(composed.config, composed.overrides)
-
-    return _run_composed("evaluate", flags, typed, evaluate_composed)
-
-
-def _export(arguments: list[str]) -> int:
-    flags, typed = split(arguments)
-
-    def export_composed(composed: Composed) -> int:
-        from gantrain.export import export
-
-        restore_sigint()
-        return export(composed.config, composed.overrides)
-
-    return _run_composed("export", flags, typed, export_composed)
+    return _run_composed(command, flags, typed, apply_composed)
 
 
 def _run_composed(command: str, flags: list[str], typed: list[str], job: Callable[[Composed], int]) -> int:
@@ -267,9 +248,10 @@ def _check(arguments: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "resume": _resume,
-    "test": _test,
-    "evaluate": _evaluate,
-    "export": _export,
+    "test": partial(_apply, "test"),
+    "predict": partial(_apply, "predict"),
+    "evaluate": partial(_apply, "evaluate"),
+    "export": partial(_apply, "export"),
     "compare": _compare,
     "reproduce": _reproduce,
     "runs": _runs,
@@ -292,7 +274,7 @@ def _complete(arguments: list[str]) -> int:
         console.out(" ".join(command for command in COMMANDS if command.startswith(words[1] if len(words) > 1 else "")))
         return 0
     program, command, *typed = words
-    if command not in ("train", "test", "evaluate", "export"):
+    if command != "train" and command not in COMPOSED:
         return 0
     for place, word in enumerate(typed[:-1]):
         if word.startswith("--config-dir="):

@@ -24,8 +24,7 @@ class ImageFolder:
         self.folder = folder
         self._run = run
         self._data = data
-        self._names: dict[tuple[str, str], str] = {}
-        self._used: set[tuple[str, str]] = set()
+        self._names: dict[str, UniqueNames] = {}
 
     def write(self, kind: str, name: str, image: Tensor) -> Path:
         """Write an image (C, H, W) in [-1, 1]; returns the path of a version that a browser can show.
@@ -36,7 +35,7 @@ class ImageFolder:
             image: With any number of channels, all of which are written.
         """
         depth, value_range = self._format(kind)
-        name = self._unique(kind, name)
+        name = self._names.setdefault(kind, UniqueNames())[name]
         path = self.folder / kind / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path = write_image(path, image, depth=depth, value_range=value_range)
@@ -56,16 +55,25 @@ class ImageFolder:
                     return spec.depth[key], spec.ranges.get(key)
         return "uint8", None
 
-    def _unique(self, kind: str, name: str) -> str:
-        """``a/1.png`` as ``a/1``, or as ``a/1_png`` if ``a/1.jpg`` has that name already."""
-        if (kind, name) not in self._names:
-            # A database or a tar file may contain ../1.png or /1.png.
-            parts = [part for part in name.split("/") if part not in ("", ".", "..")]
-            stem = PurePosixPath(*parts or ["_"]).with_suffix("")
-            # The suffix that the result will get is removed too.
-            unique = (stem.with_suffix("") if stem.suffix in (".png", ".npy") else stem).as_posix()
-            while (kind, unique.casefold()) in self._used:  # Some file systems ignore case.
-                unique += f"_{PurePosixPath(name).suffix[1:]}"
-            self._used.add((kind, unique.casefold()))
-            self._names[kind, name] = unique
-        return self._names[kind, name]
+
+class UniqueNames(dict[str, str]):
+    """The names without suffix of results, by those of their sources: ``a/1`` for ``a/1.png``.
+
+    If ``a/1.jpg`` has that name already, it is ``a/1_png``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._used: set[str] = set()
+
+    def __missing__(self, name: str) -> str:
+        # A database or a tar file may contain ../1.png or /1.png.
+        parts = [part for part in name.split("/") if part not in ("", ".", "..")]
+        stem = PurePosixPath(*parts or ["_"]).with_suffix("")
+        # The suffix that the result will get is removed too.
+        unique = (stem.with_suffix("") if stem.suffix in (".png", ".npy") else stem).as_posix()
+        while unique.casefold() in self._used:  # Some file systems ignore case.
+            unique += f"_{PurePosixPath(name).suffix[1:]}"
+        self._used.add(unique.casefold())
+        self[name] = unique
+        return unique

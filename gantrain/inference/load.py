@@ -15,9 +15,10 @@ from gantrain.config.settings import choose_device
 from gantrain.data.base import ImageSpec
 from gantrain.data.errors import OnError
 from gantrain.errors import ConfigError
+from gantrain.inference.model import Model
 from gantrain.models.base import GAN
 from gantrain.models.colorization import BareColorization
-from gantrain.models.translation import BareGenerator, Direction, Translator
+from gantrain.models.translation import BareGenerator, Direction
 from gantrain.optim.ema import EMA
 from gantrain.registry import import_plugins, import_saved
 from gantrain.runtime import console
@@ -27,24 +28,25 @@ NetworkWeights: TypeAlias = Literal["auto", "average", "last"]
 
 
 def load(
-    run: str | Path,
+    path: str | Path,
     *,
     step: Step | None = None,
     device: str = "cpu",
     network_weights: NetworkWeights = "auto",
     plugins: Sequence[str] = (),
     trust_plugins: bool = False,
-) -> GAN | Translator:
-    """The trained model of a run, in evaluation mode, ready for ``sample`` or ``translate``.
+) -> Model:
+    """A trained model, ready for use.
 
     >>> gan = gantrain.load("checkpoints/dcgan_digits")
     >>> images = gan.sample(gan.latents(64, seed=0))  # (64, 1, 32, 32) in [-1, 1]
     >>> gan = gantrain.load("checkpoints/cyclegan_horse2zebra")
+    >>> zebra = gan(PIL.Image.open("horse.jpg"))  # a PIL image of the same size; or an array, or a tensor
     >>> zebras = gan.translate(horses, "a_to_b")  # both (N, 3, H, W) in [-1, 1]
 
     Args:
-        run: A run folder; or a generator file of pytorch-CycleGAN-and-pix2pix (``latest_net_G.pth``), which is taken to
-            translate a to b.
+        path: A run folder; or a generator file of pytorch-CycleGAN-and-pix2pix (``latest_net_G.pth``), which is taken
+            to translate a to b.
         step: The step of a checkpoint, or ``best``; None for the newest.
         device: ``cpu``, ``cuda``, ``mps`` or ``auto``.
         network_weights: ``average``, ``last``, or ``auto``: the averages if the run has any.
@@ -55,11 +57,54 @@ def load(
         ConfigError: The run or file does not exist, or can't be rebuilt.
     """
     import_plugins(plugins)
-    path = Path(run).expanduser()
+    return open_model(
+        Path(path).expanduser(),
+        choose_device(device),
+        step=step,
+        network_weights=network_weights,
+        plugins=plugins,
+        trust_plugins=trust_plugins,
+    )
+
+
+def open_model(
+    path: Path,
+    device: torch.device,
+    *,
+    step: Step | None = None,
+    network_weights: NetworkWeights = "auto",
+    plugins: Sequence[str] = (),
+    trust_plugins: bool = False,
+    direction: Direction = "a_to_b",
+    dropout: float | None = None,
+    autocast: torch.dtype | None = None,
+) -> Model:
+    """The model of a run folder or of a file, whichever the path is.
+
+    Args:
+        path: See ``load``, also for the arguments that are not described here.
+        device: The device of the networks.
+        step: For a run.
+        network_weights: For a run.
+        plugins: For a run; they are imported already.
+        trust_plugins: For a run.
+        direction: For a generator file: the direction in which it translates.
+        dropout: For a generator file; see ``load_generator``.
+        autocast: See ``Model``.
+
+    Raises:
+        ConfigError: See ``load``.
+    """
     if path.is_file():
-        return load_generator(path, "a_to_b", choose_device(device), dropout=None)
+        of_run = {"step": step, "network_weights": network_weights}
+        for key, value in of_run.items():
+            if value not in (None, "auto"):
+                raise ConfigError(f"{key}={value} is for run=checkpoints/NAME, but {path} is a file")
+        return Model(load_generator(path, direction, device, dropout=dropout), autocast=autocast)
     state = read_run(path, step, plugins=plugins, trust_plugins=trust_plugins)
-    return rebuild(path, state, choose_device(device), network_weights)
+    module = rebuild(path, state, device, network_weights)
+    spec = ImageSpec.from_dict(state["spec"])
+    return Model(module, spec=spec, step=state["step"], config=state["config"], autocast=autocast)
 
 
 def read_run(run: Path, step: Step | None, *, plugins: Sequence[str], trust_plugins: bool) -> dict[str, Any]:

@@ -57,6 +57,14 @@ class ColourResults(Translator):
     def input_channels(self, direction: Direction) -> int | None:
         return 1  # The lightness; ``results`` takes colour images.
 
+    def from_stored(self, image: Tensor) -> Tensor:
+        """The lightness (N, 1, H, W) of colour images (N, 3, H, W) in sRGB."""
+        return lightness_and_colour(image)["a"]
+
+    def to_stored(self, output: Tensor, image: Tensor) -> Tensor:
+        """Images (N, 3, H, W) in sRGB with the lightness of others, and colour (N, 2, H, W)."""
+        return lab_to_rgb(torch.cat([(self.from_stored(image) + 1) * LIGHTNESS, output * COLOUR], dim=1))
+
     def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
         """The images of a batch in gray, colorized, and in colour."""
         a = lightness_and_colour(batch["image"])["a"]

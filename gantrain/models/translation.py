@@ -83,6 +83,14 @@ class Translator(nn.Module, ABC):
                 output = generator(image)
         return output[..., :height, :width]
 
+    def from_stored(self, image: Tensor) -> Tensor:
+        """What ``translate`` takes, of images as files contain them, all in [-1, 1]; overridden where they differ."""
+        return image
+
+    def to_stored(self, output: Tensor, image: Tensor) -> Tensor:
+        """Images for files, of the ``output`` for ``from_stored(image)``."""
+        return output
+
     def input_channels(self, direction: Direction) -> int | None:
         """The number of channels that ``translate`` takes; None if unknown."""
         return self.channels.get(direction[0])

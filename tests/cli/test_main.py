@@ -63,7 +63,10 @@ def test_help_and_version_do_not_import_torch(arguments: list[str], shown: str) 
         ("gantrain train --config-dir mine model=min", ["model=mine"]),
         ("gantrain test ru", ["run="]),
         ("gantrain t", ["train", "test"]),
-        ("gantrain ", ["train", "resume", "test", "evaluate", "compare", "reproduce", "runs", "list", "data"]),
+        (
+            "gantrain ",
+            ["train", "resume", "test", "predict", "evaluate", "compare", "reproduce", "runs", "list", "data"],
+        ),
         ("gantrain list x", []),
     ],
 )

@@ -29,6 +29,7 @@ def test_every_file_belongs_to_a_group_that_is_tested_here() -> None:
     assert files == {f"{group}/{name}" for group, name in (*FILES, *PLUGINS)} | {
         "train",
         "test",
+        "predict",
         "evaluate",
         "measuring",
     }

@@ -34,7 +34,7 @@ def test_noise_models_write_samples_as_their_data_are(channels: int, dtype: Any)
     assert main(["train", "model=dcgan", *data, *small, "trainer.accelerator=cpu"]) == 0
     assert main(["test", "run=checkpoints/run", "num=3", "accelerator=cpu", "out=results"]) == 0
     model = gantrain.load("checkpoints/run")
-    assert isinstance(model, LatentGAN)
+    assert isinstance(model.module, LatentGAN)
     expected = (model.sample(model.latents(3, seed=0)).double().permute(0, 2, 3, 1).numpy() + 1) / 2 * (
         high - low
     ) + low

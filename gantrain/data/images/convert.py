@@ -113,12 +113,22 @@ def write_image(path: Path, image: Tensor, *, depth: str, value_range: ValueRang
     Returns:
         The path with its suffix.
     """
+    return write_pixels(path, stored_pixels(image, depth=depth, value_range=value_range))
+
+
+def stored_pixels(image: Tensor, *, depth: str, value_range: ValueRange | None) -> Pixels:
+    """The values (H, W, C), in the type ``depth``, that ``write_image`` writes of an image (C, H, W) in [-1, 1]."""
     low, high = value_range or (0, LARGEST[depth]) if depth in LARGEST else value_range or (-1, 1)
     values = image.detach().cpu().double().clamp(-1, 1).permute(1, 2, 0).numpy()
     values = (values + 1) / 2 * (high - low) + low
     if depth in LARGEST:
         values = np.rint(values).clip(0, LARGEST[depth])
-    return write_pixels(path, values.astype(depth))
+    return values.astype(depth)
+
+
+def as_png(depth: str, channels: int) -> bool:
+    """Whether images are written as PNG, which stores them without loss, and not as ``.npy``."""
+    return depth in LARGEST and channels in (1, 3)
 
 
 def write_pixels(path: Path, pixels: Pixels) -> Path:
@@ -126,12 +136,12 @@ def write_pixels(path: Path, pixels: Pixels) -> Path:
 
     The suffix is added to the path if it is missing; returns the resulting path.
     """
-    as_png = pixels.dtype.name in LARGEST and pixels.shape[2] in (1, 3)
+    png = as_png(pixels.dtype.name, pixels.shape[2])
     pixels = np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    suffix = ".png" if as_png else ".npy"
+    suffix = ".png" if png else ".npy"
     path = path if path.suffix == suffix else path.with_name(path.name + suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not as_png:
+    if not png:
         np.save(path, pixels)
     elif pixels.dtype == np.uint16 and pixels.ndim == 3:
         path.write_bytes(_deep_png(pixels))

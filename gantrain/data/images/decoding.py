@@ -63,8 +63,8 @@ def decode(encoded: EncodedImage, channels: int, location: str | None = None, sh
     with image_errors(encoded, location), ExitStack() as stack:
         sources = open_image(encoded, stack, channels)
         if len(sources) == 1:
-            return _decoded(sources[0], channels, shrink)
-        return Decoded(np.concatenate([_decoded(source, 1, None).pixels for source in sources], axis=2))
+            return decode_opened(sources[0], channels, shrink)
+        return Decoded(np.concatenate([decode_opened(source, 1).pixels for source in sources], axis=2))
 
 
 def depth_of(dtype: np.dtype[Any]) -> str:
@@ -97,7 +97,8 @@ def image_errors(encoded: EncodedImage, location: str | None) -> Iterator[None]:
         raise ConfigError(f"can't read the image {location_of(encoded, location)}: {reason}") from None
 
 
-def _decoded(source: Opened, channels: int, shrink: Shrink | None) -> Decoded:
+def decode_opened(source: Opened, channels: int, shrink: Shrink | None = None) -> Decoded:
+    """Decode an image that is open already, or an array; see ``decode``."""
     if isinstance(source, np.ndarray):
         return Decoded(_from_npy(source, channels))
     if not isinstance(source, Image.Image):
