@@ -190,6 +190,5 @@ def _write(source: Source, path: Path, form: FileFormat, settings: ExportSetting
 
 
 def _about(source: Source) -> str:
-    if source.network_mode == "eval":
-        return "network_mode=eval: batch norm uses the statistics of training"
-    return "network_mode=train: batch norm, if there is any, uses the statistics of each image"
+    statistics = "the statistics of each image" if source.own_statistics else "its running statistics"
+    return f"network_mode={source.network_mode}: batch norm, if there is any, uses {statistics}"

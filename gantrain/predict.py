@@ -17,6 +17,7 @@ from gantrain.data.images.store import Pixels
 from gantrain.errors import ConfigError
 from gantrain.inference.image_folder import UniqueNames
 from gantrain.inference.load import NetworkWeights, open_model
+from gantrain.inference.memory import Memory
 from gantrain.inference.model import Model
 from gantrain.inference.sources import Input, find_inputs
 from gantrain.models.translation import Direction, NetworkMode, Translator
@@ -45,6 +46,7 @@ class PredictSettings:
     network_mode: NetworkMode  # As in ``gantrain test``.
     dropout: UnitFloat | None  # As in ``gantrain test``.
     network_weights: NetworkWeights  # As in ``gantrain test``.
+    memory: Memory  # Whether images are translated whole or in strips.
     precision: Literal["float32", "bfloat16", "float16"]  # The last two are autocast.
     accelerator: Literal["auto", "cpu", "cuda", "mps"]  # As in training.
     plugins: list[str]  # Modules that register classes.
@@ -99,7 +101,9 @@ def predict(config: dict[str, Any]) -> int:
         for batch in _batches(_read(model, direction, inputs, paths, unreadable), settings.batch_size):
             images = [work.pixels for work in batch]
             names = [work.name for work in batch]
-            results = model.translate_pixels(images, direction, names=names, network_mode=settings.network_mode)
+            results = model.translate_pixels(
+                images, direction, names=names, network_mode=settings.network_mode, memory=settings.memory
+            )
             for work, result in zip(batch, results, strict=True):
                 with storage_errors(f"write {work.path}"):
                     write_pixels(work.path, result)

@@ -14,7 +14,7 @@ from gantrain.errors import ConfigError
 from gantrain.exports.graph import Pixels, SamplingGraph, TranslationGraph, to_bytes, traceable
 from gantrain.models.base import LatentGAN
 from gantrain.models.colorization import ColourResults
-from gantrain.models.translation import Direction, NetworkMode, Translator, size_limits
+from gantrain.models.translation import Direction, NetworkMode, Translator, in_mode, size_limits
 
 LEVELS = 127.5  # Grey levels of 8 bits in a unit of [-1, 1].
 
@@ -29,7 +29,7 @@ class Source:
     model: Translator | LatentGAN
     spec: ImageSpec  # Of the training images.
     direction: Direction | None  # None for a model that generates images from noise.
-    network_mode: NetworkMode  # With ``train``, batch norm of a translator uses the statistics of each image.
+    network_mode: NetworkMode  # Determines the statistics that batch norm uses in a translator.
     facts: dict[str, Any]  # Plain values that describe the run: the content of ``config.json`` in a hub folder.
 
     def __post_init__(self) -> None:
@@ -74,11 +74,17 @@ class Source:
             return "image", "image"
         return self.direction[0], self.direction[-1]
 
+    @property
+    def own_statistics(self) -> bool:
+        """Whether batch norm uses the statistics of each image."""
+        return isinstance(self.model, Translator) and self.model.uses_image_statistics(self.network_mode)
+
     def graph(self, pixels: Pixels) -> nn.Module:
         """The generator as a traceable module."""
+        network = traceable(self.network, own_statistics=self.own_statistics)
         if isinstance(self.model, Translator):
-            return TranslationGraph(traceable(self.network, own_statistics=self.network_mode == "train"), pixels)
-        return SamplingGraph(traceable(self.network, own_statistics=False), pixels)
+            return TranslationGraph(network, pixels)
+        return SamplingGraph(network, pixels)
 
     def examples(self, pixels: Pixels) -> list[tuple[Tensor, ...]]:
         """Inputs of two sizes, odd ones if it translates, and of two batch sizes; the first has two items."""
@@ -100,8 +106,8 @@ class Source:
             (image,) = inputs
             if pixels == "uint8":
                 image = to_signed_range(image, torch.float32).permute(0, 3, 1, 2)
-            seeds = [0] * len(image) if self.network_mode == "train" else None
-            output = self.model.translate(image.to(weights), self.direction or "a_to_b", seeds=seeds)
+            mode = in_mode(range(len(image)), self.network_mode)
+            output = self.model.translate(image.to(weights), self.direction or "a_to_b", **mode)
         else:
             latents, *labels = (each.to(weights.device) for each in inputs)
             output = self.model.sample(latents.to(weights), *labels)

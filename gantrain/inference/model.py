@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from threading import RLock
 from typing import Any, TypeAlias, TypeVar
@@ -19,9 +19,9 @@ from gantrain.data.images.decoding import Decoded, decode, decode_opened, depth_
 from gantrain.data.images.sources import EncodedImage
 from gantrain.data.images.store import Pixels
 from gantrain.errors import ConfigError
+from gantrain.inference.memory import Memory, images_at_once, in_strips
 from gantrain.models.base import GAN, LatentGAN
-from gantrain.models.translation import Direction, NetworkMode, Translator
-from gantrain.runtime.seeding import derive_seed
+from gantrain.models.translation import Direction, NetworkMode, Translator, in_mode
 
 Picture = TypeVar("Picture", Image.Image, Pixels, Tensor)
 Readable: TypeAlias = EncodedImage | Image.Image | Pixels  # An image file, its content, or what was read of one.
@@ -67,7 +67,12 @@ class Model:
         return f"Model({type(self.module).__name__}, {self.device}, step={self.step})"
 
     def __call__(
-        self, image: Picture, direction: Direction | None = None, *, network_mode: NetworkMode = "train"
+        self,
+        image: Picture,
+        direction: Direction | None = None,
+        *,
+        network_mode: NetworkMode = "train",
+        memory: Memory = "auto",
     ) -> Picture:
         """Translate an image of any size; the result is of the same kind and size.
 
@@ -78,21 +83,28 @@ class Model:
             direction: ``a_to_b`` or ``b_to_a``; None for the first that the model has.
             network_mode: ``train`` applies dropout, always the same, and takes batch norm's statistics from each image,
                 as pix2pix does (Isola et al. 2017, arXiv:1611.07004); ``eval`` does neither.
+            memory: ``whole`` computes all layers for the whole image; ``strips`` in strips of rows, with the same
+                result in little memory; ``auto`` does so if the whole does not fit.
 
         Raises:
-            ConfigError: The image has the wrong channels or type, or the model translates no images.
+            ConfigError: The image has the wrong channels or type, the model translates no images, or the network can't
+                be computed in strips.
         """
         direction = self.direction(direction)
         if isinstance(image, Tensor):
             batch = image[None] if image.dim() == 3 else image
-            signed = to_signed_range(batch, self.dtype) if batch.dtype != self.dtype else batch
-            output = self._translate(signed.to(self.device), direction, _seeds(range(len(batch)), network_mode))
-            output = to_uint8(output) if image.dtype == torch.uint8 else output.to(image.dtype)
-            return (output[0] if image.dim() == 3 else output).to(image.device)
+            result = torch.cat(
+                [
+                    torch.cat([rows for _, rows in parts], dim=2)
+                    for parts in self._apply(batch, direction, range(len(batch)), network_mode, memory)
+                ]
+            )
+            result = to_uint8(result) if image.dtype == torch.uint8 else result.to(image.dtype)
+            return (result[0] if image.dim() == 3 else result).to(image.device)
         pixels = self.read(image, direction, "the image")
-        (result,) = self.translate_pixels([pixels], direction, names=[0], network_mode=network_mode)
-        result = result[..., 0] if result.shape[-1] == 1 else result
-        return Image.fromarray(result) if isinstance(image, Image.Image) else result
+        (made,) = self.translate_pixels([pixels], direction, names=[0], network_mode=network_mode, memory=memory)
+        made = made[..., 0] if made.shape[-1] == 1 else made
+        return Image.fromarray(made) if isinstance(image, Image.Image) else made
 
     # ---- as in the module
 
@@ -100,11 +112,13 @@ class Model:
         self, image: Tensor, direction: Direction | None = None, *, seeds: Sequence[int] | None = None
     ) -> Tensor:
         """See ``Translator.translate``; without a direction, the first that the model has."""
-        return self._locked(self._translator.translate, image, self.direction(direction), seeds=seeds)
+        with self._inside():
+            return self._translator.translate(image, self.direction(direction), seeds=seeds)
 
     def sample(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
         """See ``LatentGAN.sample``."""
-        return self._locked(self._generating.sample, latent, labels)
+        with self._inside():
+            return self._generating.sample(latent, labels)
 
     def latents(self, count: int, *, seed: int) -> Tensor:
         """See ``LatentGAN.latents``."""
@@ -156,17 +170,31 @@ class Model:
         return converted(decoded, _acceptable(decoded, target, location), location)
 
     def translate_pixels(
-        self, images: Sequence[Pixels], direction: Direction, *, names: Sequence[int | str], network_mode: NetworkMode
+        self,
+        images: Sequence[Pixels],
+        direction: Direction,
+        *,
+        names: Sequence[int | str],
+        network_mode: NetworkMode,
+        memory: Memory,
     ) -> list[Pixels]:
         """Translate images (H, W, C) of one size from ``read`` to (H, W, C') in the depth of the target domain.
 
         ``names`` determine the dropout of each image in ``network_mode=train``.
         """
-        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self.device)
-        signed = to_signed_range(batch, self.dtype).contiguous()
-        output = self._translate(signed, direction, _seeds(names, network_mode))
+        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
         target = self.format_of(direction[-1])
-        return [stored_pixels(image, depth=target.depth, value_range=target.value_range) for image in output]
+        results: list[Pixels] = []
+        for parts in self._apply(batch, direction, names, network_mode, memory):
+            made: list[Pixels] = []
+            for first, rows in parts:
+                made = made or list(np.empty((len(rows), *images[0].shape[:2], rows.size(1)), target.depth))
+                for image, part in zip(made, rows, strict=True):
+                    image[first : first + part.size(1)] = stored_pixels(
+                        part, depth=target.depth, value_range=target.value_range
+                    )
+            results += made
+        return results
 
     # ---- inside
 
@@ -186,21 +214,37 @@ class Model:
             )
         return self.module
 
-    def _translate(self, images: Tensor, direction: Direction, seeds: Sequence[int] | None) -> Tensor:
+    def _apply(
+        self,
+        images: Tensor,
+        direction: Direction,
+        names: Sequence[int | str],
+        network_mode: NetworkMode,
+        memory: Memory,
+    ) -> Iterator[Iterable[tuple[int, Tensor]]]:
+        """Translate stored images (N, C, H, W), some at a time: strips of each batch, (number of the first row, rows).
+
+        A batch has several images unless they are computed in strips.
+        """
         translator = self._translator
+        with self._inside():
+            count = images_at_once(translator, direction, images.shape, network_mode, memory, self.device)
+            for first in range(0, len(images), count or 1):
+                some = images[first : first + (count or 1)]
+                if not count:
+                    yield in_strips(translator, direction, some, network_mode)
+                    continue
+                signed = to_signed_range(some.to(self.device), self.dtype).contiguous()
+                mode = in_mode(names[first : first + count], network_mode)
+                output = translator.translate(translator.from_stored(signed), direction, **mode)
+                yield [(0, translator.to_stored(output.to(self.dtype), signed))]
 
-        def translated() -> Tensor:
-            output = translator.translate(translator.from_stored(images), direction, seeds=seeds)
-            return translator.to_stored(output.to(images.dtype), images)
-
-        return self._locked(translated)
-
-    def _locked(self, function: Any, *arguments: Any, **keywords: Any) -> Tensor:
-        """Call a function of the networks while no other thread does."""
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """Inside, no other thread uses the networks, and they compute in the chosen type."""
         precision = torch.autocast(self.device.type, dtype=self._autocast) if self._autocast else nullcontext()
         with self._lock, torch.no_grad(), precision:
-            result: Tensor = function(*arguments, **keywords)
-        return result
+            yield
 
 
 def _acceptable(decoded: Decoded, target: ImageFormat, location: str) -> ImageFormat:
@@ -214,8 +258,3 @@ def _acceptable(decoded: Decoded, target: ImageFormat, location: str) -> ImageFo
     if stored == "float32" or target.value_range is not None:
         raise ConfigError(f"{location} is of {stored}, and the model takes images of {target.depth}: convert it")
     return replace(target, depth=stored)
-
-
-def _seeds(names: Sequence[int | str], network_mode: NetworkMode) -> list[int] | None:
-    """A seed for the dropout of each image, as ``gantrain test`` has it; None in evaluation mode."""
-    return None if network_mode == "eval" else [derive_seed("dropout", name) for name in names]

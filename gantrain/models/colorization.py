@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.errors import ConfigError
 from gantrain.models.pix2pix import Pix2Pix
-from gantrain.models.translation import BareGenerator, Direction, NetworkMode, Translator, in_mode
+from gantrain.models.translation import BareGenerator, Direction, NetworkMode, Translator, in_mode, names_of
 from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS
 
@@ -68,7 +68,7 @@ class ColourResults(Translator):
     def results(self, batch: Batch, direction: Direction, *, network_mode: NetworkMode = "train") -> dict[str, Tensor]:
         """The images of a batch in gray, colorized, and in colour."""
         a = lightness_and_colour(batch["image"])["a"]
-        colour = self.translate(a, direction, **in_mode(batch, network_mode))
+        colour = self.translate(a, direction, **in_mode(names_of(batch), network_mode))
         lab = torch.cat([(a + 1) * LIGHTNESS, colour * COLOUR], dim=1)
         gray = torch.cat([lab[:, :1], torch.zeros_like(colour)], dim=1)
         return {"real_a": lab_to_rgb(gray), "fake_b_rgb": lab_to_rgb(lab), "real_b_rgb": batch["image"]}

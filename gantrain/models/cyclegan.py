@@ -14,7 +14,7 @@ from gantrain.data.base import Batch
 from gantrain.errors import ConfigError
 from gantrain.models.base import MakeNetwork
 from gantrain.models.pool import ImagePool
-from gantrain.models.translation import Direction, NetworkMode, TranslationGAN, in_mode
+from gantrain.models.translation import Direction, NetworkMode, TranslationGAN, in_mode, names_of
 from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS
 
@@ -107,7 +107,7 @@ class CycleGAN(TranslationGAN):
         """Input, output, reconstruction, output of the other generator for the input (its identity), and the target."""
         source, target = direction[0], direction[-1]
         back: Direction = "b_to_a" if direction == "a_to_b" else "a_to_b"
-        mode = in_mode(batch, network_mode)
+        mode = in_mode(names_of(batch), network_mode)
         images = super().results(batch, direction, network_mode=network_mode)
         images[f"rec_{source}"] = self.translate(images[f"fake_{target}"], back, **mode)
         if self.same_channels:

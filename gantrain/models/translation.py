@@ -72,8 +72,9 @@ class Translator(nn.Module, ABC):
         dtype = next((parameter.dtype for parameter in generator.parameters()), None)
         check_images(image, self.input_channels(direction), dtype)
         height, width = image.shape[-2:]
-        multiple, smallest = size_limits(generator)
-        image = _reflected(image, *(-(-max(side, smallest) // multiple) * multiple for side in (height, width)))
+        for axis, size in zip((-2, -1), accepted_sides(generator, height, width), strict=True):
+            if size > image.size(axis):
+                image = image.index_select(axis, mirrored(image.size(axis), size).to(image.device))
         if seeds is None:
             output = generator(image)
         else:
@@ -90,6 +91,10 @@ class Translator(nn.Module, ABC):
     def to_stored(self, output: Tensor, image: Tensor) -> Tensor:
         """Images for files, of the ``output`` for ``from_stored(image)``."""
         return output
+
+    def uses_image_statistics(self, network_mode: NetworkMode) -> bool:
+        """Whether batch norm uses the statistics of each image in a network mode."""
+        return network_mode == "per_image" or (network_mode == "train" and self.image_statistics)
 
     def input_channels(self, direction: Direction) -> int | None:
         """The number of channels that ``translate`` takes; None if unknown."""
@@ -116,7 +121,7 @@ class Translator(nn.Module, ABC):
         source, target = direction[0], direction[-1]
         images = {
             f"real_{source}": batch[source],
-            f"fake_{target}": self.translate(batch[source], direction, **in_mode(batch, network_mode)),
+            f"fake_{target}": self.translate(batch[source], direction, **in_mode(names_of(batch), network_mode)),
         }
         return images | ({f"real_{target}": batch[target]} if target in batch else {})
 
@@ -181,11 +186,17 @@ class TranslationGAN(Translator, AdversarialGAN):
         return shown
 
 
-def in_mode(batch: Batch, network_mode: NetworkMode) -> InMode:
-    """Arguments of ``translate``: a seed per image for dropout, from its name or else its position in the batch."""
+def names_of(batch: Batch) -> Sequence[int | str]:
+    """The names of the images of a batch, or else their positions."""
+    names: Sequence[int | str] = batch.get("name", range(len(_images(batch))))
+    return names
+
+
+def in_mode(names: Sequence[int | str], network_mode: NetworkMode) -> InMode:
+    """Arguments of ``translate`` for a network mode: the seed of an image, for its dropout, depends on its name."""
     if network_mode == "eval":
         return {"seeds": None}
-    seeds = [derive_seed("dropout", name) for name in batch.get("name", range(len(_images(batch))))]
+    seeds = [derive_seed("dropout", name) for name in names]
     return {"seeds": seeds, "image_statistics": True if network_mode == "per_image" else None}
 
 
@@ -199,11 +210,14 @@ def size_limits(network: nn.Module) -> tuple[int, int]:
     return int(getattr(network, "multiple", 1)), int(getattr(network, "smallest", 1))
 
 
-def _reflected(image: Tensor, height: int, width: int) -> Tensor:
-    """Pad to (N, C, height, width) at the lower and right edges by reflection, repeatedly if necessary."""
-    for axis, size in ((-2, height), (-1, width)):
-        old = image.size(axis)
-        if size > old:
-            indices = torch.arange(size, device=image.device) % (2 * old)
-            image = image.index_select(axis, torch.where(indices < old, indices, 2 * old - 1 - indices))
-    return image
+def accepted_sides(network: nn.Module, height: int, width: int) -> tuple[int, int]:
+    """The smallest height and width that a network accepts and an image fits into."""
+    multiple, smallest = size_limits(network)
+    first, second = (-(-max(side, smallest) // multiple) * multiple for side in (height, width))
+    return first, second
+
+
+def mirrored(side: int, size: int) -> Tensor:
+    """The index of a row or column of an image for each of ``size``: beyond its side by reflection, repeatedly."""
+    indices = torch.arange(size) % (2 * side)
+    return torch.where(indices < side, indices, 2 * side - 1 - indices)

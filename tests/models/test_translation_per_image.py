@@ -19,12 +19,12 @@ from tiny import (
 from translation_batches import noise, part
 
 from gantrain.data.base import ImageSpec
-from gantrain.models.translation import in_mode
+from gantrain.models.translation import in_mode, names_of
 from gantrain.networks.common import set_precision
 
 
 def seeds_of(batch: Any) -> Any:
-    return in_mode(batch, "train")["seeds"]
+    return in_mode(names_of(batch), "train")["seeds"]
 
 
 # From this size on, a U-Net has dropout.
@@ -128,7 +128,7 @@ def test_seeds_depend_on_the_name_or_on_the_position_without_names() -> None:
     assert named == seeds_of({"image": noise(2, 1, 4, 4, seed=2), "name": ["x", "y"]})
     assert seeds_of({"b": images, "name": ["y", "x"]}) == named[::-1]
     assert len({*named, *seeds_of({"a": images})}) == 4
-    assert in_mode({"a": images, "name": ["x", "y"]}, "eval") == {"seeds": None}
+    assert in_mode(["x", "y"], "eval") == {"seeds": None}
 
 
 def test_train_mode_computes_in_the_precision_of_the_weights() -> None:
