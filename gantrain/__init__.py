@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["__version__", "load"]
+if TYPE_CHECKING:
+    from gantrain.api import Run, train
+    from gantrain.inference.load import load
+
+__all__ = ["Run", "__version__", "load", "train"]
 
 __version__ = "0.1.0"
 
@@ -17,8 +21,13 @@ if not (Path(__file__).parent / "configs").is_dir() and (_clone / "configs" / "t
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load":  # imports torch, which `gantrain --help` can do without
+    # These import torch, which `gantrain --help` does without.
+    if name == "load":
         from gantrain.inference.load import load
 
         return load
+    if name in ("Run", "train"):
+        from gantrain import api
+
+        return getattr(api, name)
     raise AttributeError(f"module 'gantrain' has no attribute '{name}'")

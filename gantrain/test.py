@@ -62,6 +62,12 @@ class _Job:
 
 
 def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None) -> int:
+    """``make_results`` as a command, which prints the path of the page and has the exit status 0."""
+    console.err(f"Page: {make_results(config, overrides, data_name=data_name)}")
+    return 0
+
+
+def make_results(config: dict[str, Any], overrides: list[str], *, data_name: str | None) -> Path:
     """Generate images with a trained model, and their page.
 
     Args:
@@ -70,7 +76,7 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
         data_name: The name of the data set, if another than the run's was chosen.
 
     Returns:
-        Exit status 0.
+        The page.
 
     Raises:
         ConfigError: The configuration is wrong, or the run can't be tested.
@@ -97,8 +103,7 @@ def test(config: dict[str, Any], overrides: list[str], *, data_name: str | None)
         page = _test_run(run, settings, data, data_name, device, command)
         with suppress(OSError):  # The run folder may be read-only.
             list_results(run)
-    console.err(f"Page: {page}")
-    return 0
+    return page
 
 
 def find_run(run: str, checkpoints_dir: str) -> Path:

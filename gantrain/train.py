@@ -11,10 +11,12 @@ import traceback
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 
+import gantrain
 from gantrain.checkpoints.store import Checkpoints
 from gantrain.config.overrides import command_line
 from gantrain.config.settings import count_processes, set_up_torch
@@ -203,6 +205,15 @@ def worker(path: str) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
+
+class _CallableModule(ModuleType):
+    """``gantrain.train(...)`` is ``gantrain.api.train``, also where the name has become that of this module."""
+
+    def __call__(self, *overrides: Any, **settings: Any) -> Any:
+        return gantrain.__getattr__("train")(*overrides, **settings)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
     try:

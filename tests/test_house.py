@@ -40,6 +40,7 @@ FLOORS = [
     ["train", "test"],
     ["evaluate", "export", "predict"],
     ["cli"],
+    ["api"],
     ["__init__", "__main__"],
 ]
 LEVEL = {room: number for number, floor in enumerate(FLOORS) for room in floor}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -74,6 +74,16 @@ def compose_once(command: str, flags: Sequence[str], typed: list[str]) -> Compos
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         raise ConfigError(in_one_line(error, command, typed)) from None
+
+
+def compose_training(
+    flags: Sequence[str], typed: Sequence[str]
+) -> tuple[dict[str, Any], list[str], Callable[[], dict[str, Any] | None]]:
+    """The arguments of ``gantrain.train.train`` for the words of a command."""
+    composed = compose_once("train", flags, [*demo_data([*typed], flags), *typed])
+    config = complete(composed)
+    overrides = [*config_flags(flags), *composed.overrides]
+    return config, overrides, lambda: defaults_of(composed.choices, config["name"], flags)
 
 
 @contextmanager

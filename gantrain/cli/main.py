@@ -107,21 +107,19 @@ def _train(arguments: list[str]) -> int:
         from gantrain.cli.sweep import train_all
 
         return train_all(arguments, flags, typed)
-    from gantrain.cli.compose import complete, compose_once, defaults_of, demo_data, is_plain, refuse_open_braces
+    from gantrain.cli.compose import compose_training, demo_data, is_plain, refuse_open_braces
 
     refuse_sweep_keys(flags, typed)
     refuse_open_braces(typed)
-    typed = [*demo_data(typed, flags), *typed]
     if not is_plain(flags, typed):
         from gantrain.cli.hydra_main import run_hydra
 
-        return run_hydra("train", [*flags, *typed], lambda composed: _train_composed(composed, flags))
-    composed = compose_once("train", flags, typed)
-    config = complete(composed)
+        words = [*flags, *demo_data(typed, flags), *typed]
+        return run_hydra("train", words, lambda composed: _train_composed(composed, flags))
+    arguments_of_train = compose_training(flags, typed)
     from gantrain.train import train
 
-    overrides = [*config_flags(flags), *composed.overrides]
-    return train(config, overrides, lambda: defaults_of(composed.choices, config["name"], flags))
+    return train(*arguments_of_train)
 
 
 def _resume(arguments: list[str]) -> int:

@@ -26,7 +26,7 @@ def quoted(word: str, *, sweeps: bool) -> str:
     if key.lstrip("+") not in PATHS or not value or _is_understood(word, value, sweeps=sweeps):
         return word
     parts = value.split(",") if sweeps and not _exists(value) else [value]
-    return f"{key}={','.join(map(_quote, parts))}"
+    return f"{key}={','.join(map(quote, parts))}"
 
 
 def _is_understood(word: str, value: str, *, sweeps: bool) -> bool:
@@ -51,6 +51,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (bool, int, float))
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
     """In single quotes; Hydra reads a backslash as itself, except before a quote."""
     return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"

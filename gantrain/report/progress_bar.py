@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tqdm import tqdm
+from tqdm.auto import tqdm as tqdm_here  # A widget in a notebook.
 from tqdm.utils import disp_len
 
 from gantrain.errors import printable
@@ -24,7 +25,7 @@ LAYOUTS = (
 )
 
 
-class ProgressBar(tqdm):  # type: ignore[misc]
+class ProgressBar(tqdm_here):  # type: ignore[misc]
     """A bar with a short title that leaves out what a narrow terminal has no room for, the last field first.
 
     Args:
@@ -47,6 +48,8 @@ class ProgressBar(tqdm):  # type: ignore[misc]
     @staticmethod
     def format_meter(*arguments: Any, ncols: int | None = None, **options: Any) -> str:
         """One line of at most ``ncols`` columns; of any length if it is None."""
+        if "<bar/>" in (options.get("bar_format") or ""):  # A notebook has its own bar.
+            return str(tqdm.format_meter(*arguments, ncols=ncols, **options))
         fields = options.pop("postfix", None) or ""
         options["prefix"] = str(options.get("prefix") or "").removesuffix(": ")
         for layout, shown in _choices(fields.split(", ")):

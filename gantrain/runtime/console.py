@@ -29,7 +29,7 @@ def err(*lines: str) -> None:
 
 def bar(label: str, **options: Any) -> tqdm[Any]:
     """A progress bar with a label; for the options see ``tqdm``."""
-    from tqdm import tqdm  # Help and completion do without it.
+    from tqdm.auto import tqdm  # Help and completion do without it.
 
     return tqdm(desc=printable(label), **options)
 
