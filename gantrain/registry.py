@@ -134,7 +134,7 @@ DATASETS: Registry[Any] = Registry("data mode", "data", choose_by="mode")
 OPTIMIZERS: Registry[Any] = Registry("optimizer", "optimizer", optional={"fused"})
 SCHEDULES: Registry[Any] = Registry("schedule", "schedule")
 LOGGERS: Registry[Any] = Registry("logger", "logger", optional={"run", "folder"})
-METRICS: Registry[Any] = Registry("metric", "metrics")
+METRICS: Registry[Any] = Registry("metric", "metrics", optional={"segmenter"})
 FEATURES: Registry[Any] = Registry("feature network", "metrics.features", optional={"weights", "resize"})
 
 

@@ -100,9 +100,11 @@ class Metric(ABC):
 
     Attributes:
         higher_is_better: Whether more is better, for each number by name.
+        identity: What else than the images its numbers depend on, for protocols.
     """
 
     higher_is_better: ClassVar[Mapping[str, bool]]
+    identity: str = ""
 
     def check(self, features: Features | None, shape: Shape, *, generated: int, real: int) -> None:
         """Raise ``ConfigError`` if the metric can't be computed from so many images of this shape by this network."""
@@ -141,6 +143,10 @@ class PairMetric(Metric):
     @abstractmethod
     def compute(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:
         """Numbers (N, ...) by name, a row per pair, in float64; both are (N, C, H, W) uint8."""
+
+    def compute_from(self, generated: Tensor, real: Tensor, source: Tensor) -> dict[str, Tensor]:
+        """``compute`` for translations of ``source``, (N, C, H, W) uint8, which a metric may need, too."""
+        return self.compute(generated, real)
 
     def reduce(self, name: str, values: Tensor) -> float:
         """One number for all pairs, from the rows of ``compute``: the mean, unless a metric is defined otherwise."""

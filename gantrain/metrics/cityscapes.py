@@ -7,7 +7,9 @@ from torch import Tensor
 
 from gantrain.errors import ConfigError
 from gantrain.metrics.base import Features, PairMetric, Shape
+from gantrain.metrics.features.segmenter import Segmenter
 from gantrain.registry import METRICS
+from gantrain.runtime import console
 
 # The colours of mcordts/cityscapesScripts, helpers/labels.py: the 19 classes that are evaluated, by their train ids,
 CLASSES = {
@@ -48,32 +50,65 @@ IGNORED = {
 
 @METRICS.register("cityscapes")
 class CityscapesLabels(PairMetric):
-    """Scores of label images whose pixels have the class of the nearest colour, over the pixels of all pairs.
+    """Scores of label images, or of photos that are generated from labels, over the pixels of all pairs.
 
     ``pixel_accuracy``, ``class_accuracy`` and ``class_iou`` as in junyanz/pytorch-CycleGAN-and-pix2pix,
-    scripts/eval_cityscapes, whose predictions come from an FCN instead: the share of pixels with the right class, and
-    the means over classes of that share among a class's real pixels and of the intersection over the union. A generated
-    pixel has one of the 19 classes; real ones of any other label are left out. A class without any pixel is not in the
-    means.
+    scripts/eval_cityscapes: the share of pixels with the right class, and the means over classes of that share among a
+    class's real pixels and of the intersection over the union. A pixel of a generated label image has the class of the
+    nearest of 19 colours; one of a generated photo has the class that a segmenter finds (there it is an FCN-8s). Real
+    labels of any other class are left out. A class without any pixel is not in the means.
+
+    Args:
+        segmenter: The path of an ONNX file, see ``Segmenter``, whose classes have the train ids of cityscapesScripts as
+            numbers; None if no photos are to be scored.
     """
 
     higher_is_better = {"pixel_accuracy": True, "class_accuracy": True, "class_iou": True}
 
+    def __init__(self, segmenter: str | None) -> None:
+        self.segmenter = None if segmenter is None else Segmenter(segmenter, len(CLASSES))
+        self.identity = "" if self.segmenter is None else self.segmenter.identity
+        self._has_warned = False
+
     def check(self, features: Features | None, shape: Shape, *, generated: int, real: int) -> None:
         if shape[0] != 3:
             raise ConfigError(f"metrics=cityscapes compares colours of labels, and the images have {shape[0]} channels")
+        if self.segmenter is not None:
+            self.segmenter(torch.zeros(1, *shape, dtype=torch.uint8))
 
     def compute(self, generated: Tensor, real: Tensor) -> dict[str, Tensor]:
-        """For every name, the correct, the real and the generated pixels of each class, (N, 3, 19)."""
+        """For every name, the correct, the real and the generated pixels of each class, (N, 3, 19).
+
+        ``generated`` are photos if there is a segmenter, and label images otherwise; ``real`` are label images.
+        """
         if generated.shape[1] != 3:
             raise ValueError(f"label images have 3 channels, and these have {generated.shape[1]}")
+        return self._compare(
+            nearest_class(generated, len(CLASSES)) if self.segmenter is None else self.segmenter(generated), real
+        )
+
+    def compute_from(self, generated: Tensor, real: Tensor, source: Tensor) -> dict[str, Tensor]:
+        """The same; photos are compared with the labels that they are translated from, and labels with real ones."""
+        if source.shape[1] != 3 or palette_distance(source) >= palette_distance(real):
+            return self._compare(nearest_class(generated, len(CLASSES)), real)
+        if self.segmenter is not None:
+            return self._compare(self.segmenter(generated), source)
+        if not self._has_warned:
+            console.above_bars(
+                "warning: metrics=cityscapes needs metrics.segmenter=FILE.onnx to score generated photos"
+            )
+        self._has_warned = True
+        return {}
+
+    def _compare(self, found: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """``compute`` for classes (N, H, W); any number that is no class is wrong."""
         count = len(CLASSES)
-        found, wanted = nearest_class(generated, count), nearest_class(real, count + len(IGNORED))
+        wanted = nearest_class(real, count + len(IGNORED))
         counts = []
-        for one, other in zip(found.flatten(1), wanted.flatten(1), strict=True):
+        for one, other in zip(found.to(wanted.device).flatten(1), wanted.flatten(1), strict=True):
             scored = other < count
             one, other = one[scored], other[scored]
-            parts = (other[one == other], other, one)
+            parts = (other[one == other], other, one[(one >= 0) & (one < count)])
             counts.append(torch.stack([torch.bincount(part, minlength=count) for part in parts]))
         return dict.fromkeys(self.higher_is_better, torch.stack(counts).double())
 
@@ -90,6 +125,16 @@ def nearest_class(images: Tensor, count: int) -> Tensor:
 
     Of equally near colours the first is taken.
     """
+    return _nearest(images, count)[0]
+
+
+def palette_distance(images: Tensor) -> float:
+    """The mean squared distance of pixels to the nearest colour of a label: small for label images."""
+    return _nearest(images, len(CLASSES) + len(IGNORED))[1].double().mean().item()
+
+
+def _nearest(images: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The number of the nearest colour for each pixel, and its squared distance."""
     pixels = images.int()
     best = torch.full_like(pixels[:, 0], 2**30)
     number = torch.zeros_like(pixels[:, 0], dtype=torch.int64)
@@ -97,4 +142,4 @@ def nearest_class(images: Tensor, count: int) -> Tensor:
         distance = (pixels - pixels.new_tensor(colour)[:, None, None]).square().sum(dim=1)
         number = torch.where(distance < best, place, number)
         best = torch.minimum(best, distance)
-    return number
+    return number, best

@@ -210,9 +210,9 @@ class Measurement:
         device, dtype = next(model.parameters()).device, next(model.parameters()).dtype
         parts = []
         for batch in in_order(chosen, len(numbers), device, dtype, on_error=self.on_error):
-            images, targets = _translated(model, batch, comparison.direction)
+            images, source, targets = _translated(model, batch, comparison.direction)
             found = self._extracted(images, None, numbers.start, self.count(comparison))
-            parts.append((found, {} if targets is None else self._pairs(images, targets)))
+            parts.append((found, {} if targets is None else self._pairs(images, targets, source)))
         return joined(parts)
 
     def _extracted(self, images: Tensor, labels: Tensor | None, start: int, count: int) -> dict[str, Extracted]:
@@ -227,11 +227,13 @@ class Measurement:
                 found[name] = whole.part(slice(count - start))  # A network rounds differently for fewer images.
         return found
 
-    def _pairs(self, one: Tensor, other: Tensor) -> dict[str, Tensor]:
-        """The numbers of each pair of images."""
+    def _pairs(self, one: Tensor, other: Tensor, source: Tensor | None = None) -> dict[str, Tensor]:
+        """The numbers of each pair of images; those of a translation are translated from ``source``."""
+        metrics = [metric for metric in self.chosen.metrics.values() if isinstance(metric, PairMetric)]
         with torch.no_grad(), full_float32():
             computed = [
-                metric.compute(one, other) for metric in self.chosen.metrics.values() if isinstance(metric, PairMetric)
+                metric.compute(one, other) if source is None else metric.compute_from(one, other, source)
+                for metric in metrics
             ]
         return {name: value for numbers in computed for name, value in numbers.items()}
 
@@ -282,8 +284,9 @@ def _check_pairs(name: str, metric: PairMetric, comparison: Comparison) -> None:
         raise ConfigError(f"metrics={name} compares pairs of images, and this data set has none")
 
 
-def _translated(model: TranslationGAN, batch: Batch, direction: Direction) -> tuple[Tensor, Tensor | None]:
-    """Translated images and, if the batch has them, the images that they should equal, (N, C, H, W) uint8."""
+def _translated(model: TranslationGAN, batch: Batch, direction: Direction) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Translated images, their sources, and the targets that they should equal, if any; all (N, C, H, W) uint8."""
     shown = model.results(batch, direction)
     target = shown.get(f"real_{direction[-1]}")
-    return to_uint8(shown[f"fake_{direction[-1]}"]), None if target is None else to_uint8(target)
+    fake, source = to_uint8(shown[f"fake_{direction[-1]}"]), to_uint8(batch[direction[0]])
+    return fake, source, None if target is None else to_uint8(target)

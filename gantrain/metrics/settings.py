@@ -35,6 +35,7 @@ class MetricsSettings:
     against: Against | None
     real: SampleCount | None  # The real images at most; None for all.
     seed: int  # Of the noise, and of subsets.
+    segmenter: str | None = None  # The path of a network that finds the classes of the pixels of photos.
     optional: bool  # Whether models that can't be measured are left alone instead of refused.
 
 
@@ -57,7 +58,8 @@ class ChosenMetrics:
         for key, value in own.items():
             if not isinstance(value, Mapping):
                 raise ConfigError(f"metrics.{key}={value}: unknown key; {nearest(key, [*shared, *METRICS])}")
-        metrics = {key: METRICS.build(value, key=f"metrics.{key}") for key, value in own.items()}
+        segmenter = config.get("segmenter")
+        metrics = {key: METRICS.build(value, key=f"metrics.{key}", segmenter=segmenter) for key, value in own.items()}
         settings = {key: config[key] for key in config if key in shared}
         return cls(construct(MetricsSettings, settings, key="metrics"), metrics) if metrics else None
 
@@ -90,6 +92,8 @@ class ChosenMetrics:
             reasons["resize"] = f"the feature network {name} has its own way; metrics.features=inception takes it"
         if not noise and not self.draws:
             reasons["seed"] = "no chosen metric draws anything at random"
+        if not any(takes(type(metric), "segmenter") for metric in self.metrics.values()):
+            reasons["segmenter"] = "only metrics=cityscapes needs it"
         return reasons
 
     def protocol(self, networks: Mapping[str, Features]) -> list[str]:
@@ -97,7 +101,8 @@ class ChosenMetrics:
         usual = [networks[""].identity] if "" in networks else []
         if usual and takes(type(networks[""]), "resize"):
             usual.insert(0, self.settings.resize)
-        return [*usual, *(f"{name}: {network.identity}" for name, network in networks.items() if name)]
+        own = [f"{name}: {network.identity}" for name, network in networks.items() if name]
+        return [*usual, *own, *(metric.identity for metric in self.metrics.values() if metric.identity)]
 
     def higher_is_better(self) -> dict[str, bool]:
         """Whether more is better, by the name of each number."""
