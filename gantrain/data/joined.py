@@ -16,9 +16,13 @@ class Joined(ImageDataset):
     def __init__(self, parts: Sequence[ImageDataset]) -> None:
         self._parts = parts
         self._ends = list(accumulate(map(len, parts)))
-        self.spec, self.paired = parts[0].spec, parts[0].paired
-        labels = [part.labels for part in parts if part.labels is not None]
-        self.labels = [label for each in labels for label in each] if len(labels) == len(parts) else None
+        self.paired = parts[0].paired
+        self._join_labels()
+
+    def _join_labels(self) -> None:
+        self.spec = self._parts[0].spec
+        labels = [part.labels for part in self._parts if part.labels is not None]
+        self.labels = [label for each in labels for label in each] if len(labels) == len(self._parts) else None
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -26,6 +30,11 @@ class Joined(ImageDataset):
     def item(self, index: int, seed: int) -> Batch:
         part = bisect_right(self._ends, index)
         return self._parts[part].item(index - (self._ends[part - 1] if part else 0), seed)
+
+    def use_class_names(self, names: Sequence[str]) -> None:
+        for part in self._parts:
+            part.use_class_names(names)
+        self._join_labels()
 
     def stamp(self) -> str:
         return fingerprint_of(part.stamp() for part in self._parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
@@ -10,14 +10,13 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from gantrain.config.schema import takes
-from gantrain.data.base import Batch, ImageSpec, Selection, to_uint8
+from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, to_uint8
 from gantrain.data.errors import OnError
 from gantrain.data.stream import in_order
 from gantrain.errors import ConfigError
-from gantrain.metrics.base import Extracted, FeatureMetric, Features, MeasurementError, PairMetric, spaced
+from gantrain.metrics.base import Extracted, FeatureMetric, Features, MeasurementError, PairMetric
 from gantrain.metrics.features.extraction import Part, extract, fit_channels, full_float32, joined, on_cpu
-from gantrain.metrics.reference import Comparison, Reference, stored_features
+from gantrain.metrics.reference import Comparison, Reference, real_features
 from gantrain.metrics.samples import block_size, blocks, generate
 from gantrain.metrics.settings import ChosenMetrics
 from gantrain.models.base import GAN, LatentGAN
@@ -29,7 +28,7 @@ Observer: TypeAlias = Callable[[Comparison, Extracted, Extracted], None]
 MAX_CLASSES = 100  # With more, there are no numbers per class.
 
 
-@dataclass(frozen=True)
+@dataclass
 class Measurement:
     """Measures a model by the chosen metrics. Every rank must have one, and call it together."""
 
@@ -55,6 +54,12 @@ class Measurement:
                     _check_pairs(name, metric, each)
                 network = self.networks.get(self._network(name))
                 metric.check(network, shape, generated=self.count(each), real=len(each.real.dataset))
+
+    def use_class_names(self, names: Sequence[str], spec: ImageSpec) -> None:
+        """Number the classes of the real images as a run does, whose images have this ``spec`` now."""
+        for each in self.comparisons:
+            each.real.dataset.use_class_names(names)
+        self.spec = spec
 
     @cached_property
     def networks(self) -> dict[str, Features]:
@@ -190,9 +195,11 @@ class Measurement:
         except Exception as error:  # The other ranks wait for this one.
             failure = f"{type(error).__name__}: {error}"
         gathered = distributed.gather_object((failure, on_cpu(parts)))
-        failures = distributed.all_gather_object(failure)
-        if any(failures):
-            raise MeasurementError(next(filter(None, failures)))
+        found = distributed.all_gather_object((failure, any(map(any, parts.values()))))
+        if failures := [each for each, _ in found if each]:
+            raise MeasurementError(failures[0])
+        if not any(is_any for _, is_any in found):
+            raise MeasurementError("no image can be read")
         everything = {start: part for _, own in gathered or () for start, part in own.items()}
         return joined([everything[start] for start in sorted(everything)])
 
@@ -209,11 +216,19 @@ class Measurement:
         chosen = Selection(comparison.source, numbers[:kept])
         device, dtype = next(model.parameters()).device, next(model.parameters()).dtype
         parts = []
-        for batch in in_order(chosen, len(numbers), device, dtype, on_error=self.on_error):
+        for batch in self._readable(chosen, device, dtype):
             images, source, targets = _translated(model, batch, comparison.direction)
             found = self._extracted(images, None, numbers.start, self.count(comparison))
             parts.append((found, {} if targets is None else self._pairs(images, targets, source)))
         return joined(parts)
+
+    def _readable(self, dataset: ImageDataset, device: torch.device, dtype: torch.dtype) -> Iterator[Batch]:
+        """The items of a block; without those that can't be read, which may be all, if they are to be skipped."""
+        try:
+            yield from in_order(dataset, len(dataset), device, dtype, on_error=self.on_error)
+        except ConfigError:
+            if self.on_error == "raise":
+                raise
 
     def _extracted(self, images: Tensor, labels: Tensor | None, start: int, count: int) -> dict[str, Extracted]:
         """What each network makes of generated images, the first of which is number ``start`` of ``count``."""
@@ -239,40 +254,8 @@ class Measurement:
 
     def real_features(self, network: Features, real: Reference) -> Extracted:
         """What a network makes of the real images, on rank 0; from the cache, if they have been measured."""
-        length = len(real.dataset)
-        shown = spaced(length, min(length, network.limit or length))
-        size, count = block_size(self.spec.height, self.spec.width), len(shown)
-        ranges = [range(first, min(first + size, count)) for first in range(0, count, size)]
-
-        def computed(numbers: range) -> Tensor:
-            chosen = [shown[number] for number in numbers]
-            # Where images may be left out, each is read alone, so that the others have their own rows.
-            groups = [[number] for number in chosen] if self.on_error == "skip" else [chosen]
-            rows = []
-            for group in groups:
-                try:
-                    part = Selection(real.dataset, group)
-                    for batch in in_order(part, size, torch.device("cpu"), torch.float32):
-                        images = to_uint8(batch[real.key])
-                        rows.append(extract(network, images, self.chosen.settings.channels).features.cpu())
-                except ConfigError:
-                    if self.on_error == "raise":
-                        raise
-                    rows.append(torch.full((1, network.dim), torch.nan))  # An unreadable image has no features.
-            return torch.cat(rows)
-
-        settings = self.chosen.settings
-        identity = {
-            "images": dict(real.identity),
-            "features": network.identity,
-            "resize": settings.resize if takes(type(network), "resize") else None,
-            "channels": settings.channels,
-            "torch": torch.__version__,
-        }
-        rows = stored_features(identity, ranges, network.dim, computed)
-        readable = rows.isfinite().all(dim=1)
-        labels = None if real.labels is None or distributed.rank() else real.labels[shown][readable]
-        return Extracted(rows[readable], labels=labels)
+        size = block_size(self.spec.height, self.spec.width)
+        return real_features(network, real, self.chosen.settings, size, on_error=self.on_error)
 
 
 def _check_pairs(name: str, metric: PairMetric, comparison: Comparison) -> None:

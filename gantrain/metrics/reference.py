@@ -15,13 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantrain.data.base import ImageDataset
-from gantrain.metrics.base import MeasurementError
+from gantrain.config.schema import takes
+from gantrain.data.base import ImageDataset, Selection, to_uint8
+from gantrain.data.errors import OnError
+from gantrain.data.stream import in_order
+from gantrain.errors import ConfigError
+from gantrain.metrics.base import Extracted, Features, MeasurementError, spaced
+from gantrain.metrics.features.extraction import extract
+from gantrain.metrics.settings import MetricsSettings
 from gantrain.models.translation import Direction
 from gantrain.runtime import console, distributed
-from gantrain.runtime.atomic import cache_dir, file_lock
+from gantrain.runtime.atomic import cache_dir, file_lock, remove_if_unused
 
-SUFFIX = ".features"
+SUFFIX, PART = ".features", ".part"  # Of complete features, and of those that are being computed.
+LIMIT = 5e9  # Bytes of all features in the cache: of 600,000 images by inception.
 QUICK = 20  # Blocks; more show a progress bar.
 
 
@@ -50,6 +57,45 @@ class Comparison:
     suffix: str = ""  # Of the names of its numbers.
 
 
+def real_features(
+    network: Features, real: Reference, settings: MetricsSettings, size: int, *, on_error: OnError
+) -> Extracted:
+    """What a network makes of real images, read in blocks of ``size``, on rank 0; from the cache, if it has them."""
+    length = len(real.dataset)
+    shown = spaced(length, min(length, network.limit or length))
+    count = len(shown)
+    blocks = [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+    def computed(numbers: range) -> Tensor:
+        chosen = [shown[number] for number in numbers]
+        # Where images may be left out, each is read alone, so that the others have their own rows.
+        groups = [[number] for number in chosen] if on_error == "skip" else [chosen]
+        rows = []
+        for group in groups:
+            try:
+                part = Selection(real.dataset, group)
+                for batch in in_order(part, size, torch.device("cpu"), torch.float32):
+                    images = to_uint8(batch[real.key])
+                    rows.append(extract(network, images, settings.channels).features.cpu())
+            except ConfigError:
+                if on_error == "raise":
+                    raise
+                rows.append(torch.full((1, network.dim), torch.nan))  # An unreadable image has no features.
+        return torch.cat(rows)
+
+    identity = {
+        "images": dict(real.identity),
+        "features": network.identity,
+        "resize": settings.resize if takes(type(network), "resize") else None,
+        "channels": settings.channels,
+        "torch": torch.__version__,
+    }
+    rows = stored_features(identity, blocks, network.dim, computed)
+    readable = rows.isfinite().all(dim=1)
+    labels = None if real.labels is None or distributed.rank() else real.labels[shown][readable]
+    return Extracted(rows[readable], labels=labels)
+
+
 def stored_features(
     identity: Mapping[str, Any], blocks: Sequence[range], dim: int, extract: Callable[[range], Tensor]
 ) -> Tensor:
@@ -76,7 +122,7 @@ def stored_features(
                 stack.enter_context(file_lock(path, "Waiting for another process that computes the same features"))
                 rows = _read(path, dim)
                 if len(rows) < count:
-                    file = stack.enter_context(path.with_suffix(".part").open("a+b"))
+                    file = stack.enter_context(path.with_suffix(PART).open("a+b"))
                     rows = _continued(file, blocks, dim)
             except OSError as error:
                 reason = error.strerror or error
@@ -89,7 +135,8 @@ def stored_features(
             file = _append(file, part)
         if file is not None:
             with suppress(OSError):
-                path.with_suffix(".part").replace(path)
+                path.with_suffix(PART).replace(path)
+                _evict(path)
         return torch.cat(parts) if distributed.rank() == 0 else rows
 
 
@@ -129,6 +176,19 @@ def _continued(file: IO[bytes], blocks: Sequence[range], dim: int) -> Tensor:
     count = max((block.stop for block in blocks if block.stop <= size), default=0)
     file.truncate(4 * dim * count)
     return torch.from_numpy(np.frombuffer(data, dtype="<f4", count=dim * count).reshape(count, dim).copy())
+
+
+def _evict(newest: Path) -> None:
+    """Delete the features that were used least recently until all fit into the limit; not those in use, or newest."""
+    files = {path: path.stat() for path in newest.parent.iterdir() if path.suffix in (SUFFIX, PART)}
+    total = sum(status.st_size for status in files.values())
+    for path in sorted(files, key=lambda path: files[path].st_mtime):
+        if total <= LIMIT:
+            return
+        lock = path.with_suffix(".lock")
+        if path != newest and (not lock.exists() or remove_if_unused(lock)):
+            path.unlink(missing_ok=True)
+            total -= files[path].st_size
 
 
 def _computed(blocks: Sequence[range], extract: Callable[[range], Tensor]) -> Iterator[Tensor]:

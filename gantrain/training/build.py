@@ -137,6 +137,8 @@ class Parts:
         for dataset in (self.dataset, self.test_set):
             if dataset is not None:
                 dataset.use_class_names(names)
+        if self.measurement is not None:
+            self.measurement.use_class_names(names, self.dataset.spec)
 
     def held_out(self) -> Iterable[Batch]:
         """The batches of the test phase, in order; none if its images are those of training."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import assert_mentions
-from tiny import CPU, build
+from tiny import CPU, build, build_translator
 from torch import Tensor
 
 from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection
@@ -26,6 +28,7 @@ from gantrain.metrics.samples import generate
 from gantrain.models.base import LatentGAN
 from gantrain.registry import METRICS
 from gantrain.runtime import distributed
+from gantrain.runtime.atomic import cache_dir, file_lock
 
 HERE = Path(__file__).parent
 KEYS: dict[str, Any] = {
@@ -286,3 +289,89 @@ def test_labels_are_judged_by_a_network_that_knows_the_classes() -> None:
 
     gan.generate = drawn  # type: ignore[method-assign]
     assert measured(gan)["accuracy"] == 0.75  # Every fourth image is the next digit.
+
+
+def test_the_least_recently_used_features_are_deleted_beyond_a_limit(monkeypatch) -> None:
+    sets = {name: Numbered(30) for name in ("first", "second", "third")}
+    for name, dataset in sets.items():
+        dataset.fingerprint = f"limited {name}"
+    gan = model(sets["first"])
+    folder = cache_dir() / "features"
+    for path in folder.glob("*"):
+        path.unlink()  # Of other tests.
+    measurement(sets["first"])(gan)
+    measurement(sets["second"])(gan)
+    old, new = sorted(folder.glob("*.features"), key=lambda path: path.stat().st_mtime_ns)
+    os.utime(new, (1, 1))
+    os.utime(old, (2, 2))
+    being_computed, abandoned = folder / "other.part", folder / "killed.part"
+    for path in (being_computed, abandoned):
+        path.write_bytes(b"0" * 10)
+        os.utime(path, (0, 0))
+    monkeypatch.setattr(reference, "LIMIT", 2 * old.stat().st_size + 15)
+    with file_lock(being_computed):
+        measurement(sets["third"])(gan)
+    left = set(folder.iterdir())
+    assert {old, being_computed} < left
+    assert not {new, abandoned} & left
+    assert len(left) == 3
+
+
+class Named(Numbered):
+    """The same with names of classes that may be numbered in another order."""
+
+    def use_class_names(self, names: Sequence[str]) -> None:
+        self.labels = [names.index(self.spec.class_names[label]) for label in self.labels]
+        self.spec = replace(self.spec, class_names=tuple(names))
+
+
+@pytest.mark.parametrize("keys", [{}, {"against": "both"}, {"real": 31}])
+def test_classes_are_numbered_as_in_the_run_that_is_resumed(keys: dict[str, Any]) -> None:
+    train_set, test_set = Named(60), Named(40)
+    gan = model(train_set, "cgan")
+    measured = measurement(train_set, test_set, **keys)
+    names = ["odd", "even"]
+    for dataset in (train_set, test_set):
+        dataset.use_class_names(names)
+    measured.use_class_names(names, train_set.spec)
+    found = measured(gan)
+    assert found == measurement(train_set, test_set, **keys)(gan)
+    assert found["fid_class_odd"] != found["fid_class_even"]
+
+
+class Pairs(ImageDataset):
+    """Pairs of gray images, the first ``unreadable`` of which can't be read."""
+
+    def __init__(self, size: int, unreadable: int) -> None:
+        self.spec = ImageSpec(32, 32, {"a": 1, "b": 1}, {"a": "uint8", "b": "uint8"})
+        self.size, self.unreadable, self.fingerprint = size, unreadable, f"{size} pairs, {unreadable} unreadable"
+
+    def __len__(self) -> int:
+        return self.size
+
+    def item(self, index: int, seed: int) -> Batch:
+        if index < self.unreadable:
+            raise ConfigError("unreadable")
+        images = torch.randint(256, (2, 1, 32, 32), generator=torch.Generator().manual_seed(index), dtype=torch.uint8)
+        return {"a": images[0], "b": images[1], "name": str(index)}
+
+
+def test_a_block_of_unreadable_images_is_left_out_of_a_translation() -> None:
+    """Blocks are of 64 images."""
+    keys = {**KEYS, "l1": {"name": "l1"}}
+    found = []
+    for dataset in (Pairs(74, 64), Pairs(74, 70), Pairs(74, 74)):
+        gan = build_translator("pix2pix", spec=dataset.spec).float().eval()
+        measured = build_measurement(keys, {"mode": "mine"}, gan, dataset, dataset, CPU, on_error="skip")
+        assert measured is not None
+        if dataset.unreadable < len(dataset):
+            found.append(measured(gan))
+        else:
+            with pytest.raises(MeasurementError, match="no image can be read"):
+                measured(gan)
+    assert all({"fid", "l1"} == numbers.keys() for numbers in found)
+    assert found[0]["l1"] != found[1]["l1"]
+    strict = build_measurement(keys, {"mode": "mine"}, gan, Pairs(74, 64), Pairs(74, 64), CPU)
+    assert strict is not None
+    with pytest.raises(MeasurementError, match="unreadable"):
+        strict(gan)

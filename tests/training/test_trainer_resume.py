@@ -265,7 +265,8 @@ def test_a_run_keeps_its_numbers_of_classes(more: list[str], train, monkeypatch,
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (16, 16), number * 10).save(path)
     settings = [f"model={'sgan' if more == ['data.labelled=12'] else 'cgan'}", "data=single", "data.root=set", *more]
-    settings += ["data.channels=1", "data.num_workers=0"]
+    settings += ["data.channels=1", "data.num_workers=0", "metrics=fid", "metrics.features=digits"]
+    settings += ["metrics.samples=64", "metrics.seed=1"]
     with monkeypatch.context() as older:
         older.setattr(single, "in_order", lambda names: sorted(set(names)))
         whole = train("whole", *settings, "trainer.steps=4")
@@ -273,6 +274,9 @@ def test_a_run_keeps_its_numbers_of_classes(more: list[str], train, monkeypatch,
     train("cut", *settings, "trainer.steps=4")
     assert_same_bits(state_of(newest("cut")), state_of(whole))
     assert newest("cut")["spec"] == whole["spec"]
+    one, other = (Path(f"checkpoints/{name}/metrics.jsonl").read_text().splitlines()[-1] for name in ("whole", "cut"))
+    assert one == other  # Those of each class, too.
+    assert "fid_class_1" in one
     assert whole["spec"]["class_names"][2] == "10"
     assert main(["test", "run=cut", "num=1", "labels=[2]", "out=two"]) == 0
     assert list(Path("two/samples").iterdir())[0].stem.endswith("_10")
