@@ -75,6 +75,7 @@ def test_an_experiment_is_reproduced_from_its_archive_to_its_row(serve, monkeypa
     page = Path("checkpoints/reproductions.html").read_text()
     assert_mentions(page, l1.measured, "arXiv:1703.10593", "run/index.html")
     assert "<h2>Paper</h2>" in Path("checkpoints/run/index.html").read_text()
+    assert 'href="reproductions.html"' in Path("checkpoints/index.html").read_text()
 
     assert main(command) == 0  # The run is finished; its rows are replaced.
     assert read_record(RECORD) == [l1, fid]

@@ -9,6 +9,7 @@ from dominate import tags
 
 from gantrain.config.naming import RUNS
 from gantrain.report.pages import page
+from gantrain.report.pages.reproductions_page import REPRODUCTIONS
 
 LEFTOVER_AGE = 60.0  # Seconds after which an incomplete file is not being written any more.
 
@@ -33,6 +34,9 @@ def write_home(folder: Path) -> None:
         links = (tags.li(tags.a(page.as_text(path.parent.name), href=page.address(path, folder))) for path in sweeps)
         count = tags.summary("1 sweep" if len(sweeps) == 1 else f"{len(sweeps)} sweeps")
         body.add(tags.section(tags.details(count, tags.ul(*links)), aria_label="sweeps"))
+    if (folder / REPRODUCTIONS).exists():
+        link = tags.a("Reproductions of papers", href=REPRODUCTIONS)
+        body.add(tags.section(link, aria_label="reproductions"))
     body.add(tags.section(id="chosen", aria_label="comparison", hidden=True), tags.div(id="runs"))
     page.remove_leftovers(folder, age=LEFTOVER_AGE)  # Other runs may be writing the page at the same time.
     page.write_document(folder / page.PAGE, document)

@@ -8,6 +8,7 @@ from html import unescape
 from pathlib import Path
 
 from gantrain.config.expected import Expected
+from gantrain.report.pages.home_page import write_home
 from gantrain.report.pages.reproductions_page import paper_table, reproductions_page
 from gantrain.report.pages.training_page import TrainingPage
 
@@ -80,3 +81,12 @@ def test_the_page_of_reproductions_has_a_line_for_each_run_and_metric() -> None:
     assert re.findall('rowspan="(.*?)"', text) == ["2"] * 6 + ["1"] * 12
     addresses = re.findall('href="(.*?)"', text)
     assert {"reproductions.csv", "e/index.html", "e%20x/index.html", "https://github.com/a/b"} <= set(addresses)
+
+
+def test_the_page_of_all_runs_links_to_reproductions_if_there_are_any() -> None:
+    write_home(Path())
+    assert "reproductions.html" not in Path("index.html").read_text()
+    reproductions_page(Path(), [], record="reproductions.csv")
+    write_home(Path())
+    assert 'href="reproductions.html"' in Path("index.html").read_text()
+    assert 'href="index.html"' in Path("reproductions.html").read_text()
