@@ -69,7 +69,7 @@ class Strips:
         """Yield the result from top to bottom: the number of the first row of a strip, and (1, C', rows, width)."""
         self._read = image
         passes = self._passes()
-        last_use = {leaf: node for node in passes for leaf in self._leaves(node)}
+        last_use = {leaf: node for node in (*passes, self._output) for leaf in self._leaves(node)}
         try:
             for node in passes:
                 self._complete(node)

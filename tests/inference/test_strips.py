@@ -12,6 +12,7 @@ from torch import nn
 
 from gantrain.errors import ConfigError
 from gantrain.inference import strips
+from gantrain.inference.strip_layers import RowFile
 from gantrain.inference.strips import Strips
 from gantrain.networks.per_image import as_in_training
 from gantrain.networks.unet import ResizeUNetGenerator
@@ -79,3 +80,23 @@ def test_statistics_of_the_image_alone_are_those_of_training_mode(name: str) -> 
 def test_what_cannot_be_cut_is_refused() -> None:
     with pytest.raises(ConfigError, match="AdaptiveAvgPool2d"):
         Strips(nn.Sequential(nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(1)), 3, 64, 64, alone=False)
+
+
+def test_only_cheap_layers_are_computed_twice_and_files_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = built("resnet_6", "instance")
+    image = torch.rand(1, 3, 96, 64)
+    whole = network(image)
+    monkeypatch.setattr(strips, "WORKING", 1 << 30)
+    monkeypatch.setattr(strips, "CHEAP", 100)  # For a narrow network, as 1000 is for the usual width.
+    widths: list[int] = []  # Of the convolutions.
+    convolve = nn.functional.conv2d
+    monkeypatch.setattr(nn.functional, "conv2d", lambda x, w, *given: widths.append(len(w)) or convolve(x, w, *given))
+    opened: list[RowFile] = []
+    monkeypatch.setattr(strips, "RowFile", lambda *given: opened.append(RowFile(*given)) or opened[-1])
+    (made,) = (rows for _, rows in Strips(network, 3, 96, 64, alone=False)(lambda first, last: image[:, :, first:last]))
+    assert (made - whole).abs().max() < 1e-5
+    assert widths.count(16) == 13  # One that halves the sides, and two for each block.
+    assert widths.count(2) == 1
+    assert widths.count(4) in (2, 3)  # The first layer.
+    assert len(opened) > 12
+    assert all(file._file.closed for file in opened)
