@@ -1,79 +1,50 @@
-"""The composition root of prediction: a trained model and images in, translated images out."""
+"""The composition root of prediction: a trained model, and images or noise, in; images out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from gantrain.config.schema import BatchSize, NonNegativeInt, UnitFloat, construct
+from gantrain.config.schema import construct
 from gantrain.config.settings import choose_device
 from gantrain.data.errors import as_config_error
-from gantrain.data.images.convert import as_png, write_pixels
+from gantrain.data.images.convert import as_png, stored_pixels, write_pixels
 from gantrain.data.images.store import Pixels
 from gantrain.errors import ConfigError
-from gantrain.inference.image_folder import UniqueNames
-from gantrain.inference.load import NetworkWeights, open_model
-from gantrain.inference.memory import Memory
+from gantrain.inference.load import open_model
 from gantrain.inference.model import Model
-from gantrain.inference.sources import Input, find_inputs
-from gantrain.models.translation import Direction, NetworkMode, Translator
+from gantrain.inference.results import Results, results_of
+from gantrain.inference.sample import sample_name, sampled, truncated, walks_between, wanted_labels
+from gantrain.inference.settings import PredictSettings
+from gantrain.inference.sources import Input, Source, find_source
+from gantrain.inference.video import write_animation
+from gantrain.models.base import LatentGAN
+from gantrain.models.translation import Direction, Translator
 from gantrain.registry import import_plugins
+from gantrain.report.images import to_image
 from gantrain.runtime import console
 from gantrain.runtime.storage import storage_errors
-from gantrain.test import find_run
+from gantrain.test import SAMPLES, find_run
 
 MOST_WAITING = 1 << 27  # Values of images that wait for others of their size.
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictSettings:
-    """The keys of ``gantrain predict``."""
-
-    run: str | None  # A run folder, or the name of a run in ``checkpoints_dir``.
-    checkpoints_dir: str  # The folder that contains the run folders.
-    weights: str | None  # Instead of a run, a generator file of pytorch-CycleGAN-and-pix2pix.
-    step: NonNegativeInt | Literal["best"] | None  # Of the checkpoint; None for the newest.
-    source: str | None  # An image, a folder or a pattern.
-    out: str | None  # The folder for the results.
-    overwrite: bool  # Whether results that are there already are replaced.
-    direction: Direction | None  # None for the first direction of the model.
-    batch_size: BatchSize  # Images of one size translated at a time; it only affects rounding.
-    network_mode: NetworkMode  # As in ``gantrain test``.
-    dropout: UnitFloat | None  # As in ``gantrain test``.
-    network_weights: NetworkWeights  # As in ``gantrain test``.
-    memory: Memory  # Whether images are translated whole or in strips.
-    precision: Literal["float32", "bfloat16", "float16"]  # The last two are autocast.
-    accelerator: Literal["auto", "cpu", "cuda", "mps"]  # As in training.
-    plugins: list[str]  # Modules that register classes.
-    trust_plugins: bool  # Also import the modules that the run's checkpoint names.
-
-    def __post_init__(self) -> None:
-        if (self.run is None) == (self.weights is None):
-            problem = "run is missing" if self.run is None else "run and weights exclude each other"
-            raise ConfigError(f"{problem}: give run={self.checkpoints_dir}/NAME or weights=FILE.pth")
-        if self.run is not None and self.dropout is not None:
-            raise ConfigError(
-                f"dropout={self.dropout} is for weights=FILE.pth: network_mode=eval turns off that of a run"
-            )
-        if self.out is None:
-            raise ConfigError("out is missing: give out=FOLDER")
+FPS = 20  # Of animations.
 
 
 class _Work(NamedTuple):
-    """An image that was read, and the file for its translation."""
+    """An image that was read."""
 
+    number: int
     name: str
     pixels: Pixels
-    path: Path
 
 
 def predict(config: dict[str, Any]) -> int:
-    """Apply a trained model to images, and write the results.
+    """Apply a trained model to images or noise, and write the results.
 
     Args:
         config: The composed configuration, plain values.
@@ -87,42 +58,25 @@ def predict(config: dict[str, Any]) -> int:
     settings = construct(PredictSettings, config, key="")
     import_plugins(settings.plugins)
     model = _open(settings)
-    if settings.source is None:
-        raise ConfigError("source is missing: give source=IMAGE, a folder, or a pattern in quotation marks")
-    direction = model.direction(settings.direction)
-    inputs = find_inputs(settings.source)
-    target = model.format_of(direction[-1])
-    suffix = ".png" if as_png(target.depth, target.channels) else ".npy"
-    paths = _paths(inputs, Path(settings.out or "").expanduser(), suffix)
-    if not settings.overwrite:
-        _refuse_existing(paths)
-    unreadable: list[str] = []
-    with console.bar(direction, total=len(inputs), unit="image", dynamic_ncols=True) as bar:
-        for batch in _batches(_read(model, direction, inputs, paths, unreadable), settings.batch_size):
-            images = [work.pixels for work in batch]
-            names = [work.name for work in batch]
-            results = model.translate_pixels(
-                images, direction, names=names, network_mode=settings.network_mode, memory=settings.memory
-            )
-            for work, result in zip(batch, results, strict=True):
-                with storage_errors(f"write {work.path}"):
-                    write_pixels(work.path, result)
-            bar.update(len(batch))
-    for line in unreadable:
-        console.err(f"left out: {line}")
-    console.err(f"{len(inputs) - len(unreadable)} of {len(inputs)} images translated {direction}: {settings.out}")
-    return 1 if unreadable else 0
+    if isinstance(model.module, Translator):
+        settings.refuse(
+            ["num", "labels", "truncation", "interpolate"], "this model translates images: give source=IMAGES"
+        )
+        return _translate(model, settings)
+    if not isinstance(model.module, LatentGAN):
+        raise ConfigError(f"{type(model.module).__name__} has neither `sample` nor `translate`, so it makes no images")
+    settings.refuse(["source", "direction"], f"{type(model.module).__name__} generates images from noise: give num=64")
+    return _generate(model, model.module, settings)
 
 
 def _open(settings: PredictSettings) -> Model:
-    path = (
-        Path(settings.weights).expanduser()
-        if settings.weights
-        else find_run(settings.run or "", settings.checkpoints_dir)
-    )
-    if settings.weights and not path.is_file():
-        raise ConfigError(f"weights={settings.weights}: there is no such file")
-    model = open_model(
+    if settings.weights is not None:
+        path = Path(settings.weights).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"weights={settings.weights}: there is no such file")
+    else:
+        path = find_run(settings.run or "", settings.checkpoints_dir)
+    return open_model(
         path,
         choose_device(settings.accelerator),
         step=settings.step,
@@ -133,43 +87,68 @@ def _open(settings: PredictSettings) -> Model:
         dropout=settings.dropout,
         autocast=PRECISIONS[settings.precision],
     )
-    if not isinstance(model.module, Translator):
-        raise ConfigError(f"{path}: {type(model.module).__name__} translates no images")
-    return model
 
 
-def _paths(inputs: Iterable[Input], folder: Path, suffix: str) -> list[Path]:
-    """The file for each result. A result never replaces one of the images."""
-    names = UniqueNames()
-    paths = [folder / f"{names[each.name]}{suffix}" for each in inputs]
-    sources = {Path(each.location).resolve() for each in inputs}
-    for path in paths:
-        if path.resolve() in sources:
-            raise ConfigError(f"out={folder}: the result would replace the image {path}; give another folder")
-    return paths
-
-
-def _refuse_existing(paths: list[Path]) -> None:
+def _refuse_existing(paths: Sequence[Path], settings: PredictSettings) -> None:
     there = [path for path in paths if path.exists()]
-    if there:
+    if there and not settings.overwrite:
         raise ConfigError(
-            f"out: {len(there)} of {len(paths)} results exist already, like {there[0]}: give another out=FOLDER, or "
-            "overwrite=true"
+            f"out={settings.out}: {len(there)} of {len(paths)} results exist already, like {there[0]}: give another "
+            "folder, or overwrite=true"
         )
 
 
-def _read(
-    model: Model, direction: Direction, inputs: Iterable[Input], paths: Iterable[Path], unreadable: list[str]
-) -> Iterator[_Work]:
+# ---- images
+
+
+def _translate(model: Model, settings: PredictSettings) -> int:
+    if settings.source is None:
+        raise ConfigError("source is missing: give source=IMAGE, a folder, or a pattern in quotation marks")
+    direction = model.direction(settings.direction)
+    source = find_source(settings.source)
+    results = results_of(source, str(settings.out), model.format_of(direction[-1]))
+    _refuse_replacing(source, results, str(settings.out))
+    _refuse_existing(results.paths, settings)
+    unreadable: list[str] = []
+    done = 0
+    with results.writing(), console.bar(direction, total=source.total, unit="image", dynamic_ncols=True) as bar:
+        for batch in _batches(_read(model, direction, source.inputs, unreadable), settings.batch_size):
+            made = model.translate_pixels(
+                [work.pixels for work in batch],
+                direction,
+                names=[work.name for work in batch],
+                network_mode=settings.network_mode,
+                memory=settings.memory,
+            )
+            for work, result in zip(batch, made, strict=True):
+                results.write(work.number, result)
+            done += len(batch)
+            bar.update(len(batch))
+    for line in unreadable:
+        console.err(f"left out: {line}")
+    console.err(f"{done} of {done + len(unreadable)} images translated {direction}: {settings.out}")
+    return 1 if unreadable else 0
+
+
+def _refuse_replacing(source: Source, results: Results, out: str) -> None:
+    """Refuse results that would replace what they are made of."""
+    files = [source.path] if source.path is not None else [Path(each.location) for each in source.inputs]
+    read = {file.resolve() for file in files}
+    for path in results.paths:
+        if path.resolve() in read:
+            raise ConfigError(f"out={out}: a result would replace the image {path}; give another folder")
+
+
+def _read(model: Model, direction: Direction, inputs: Iterable[Input], unreadable: list[str]) -> Iterator[_Work]:
     """The images that can be read; the error messages of the others are added to ``unreadable``."""
-    for each, path in zip(inputs, paths, strict=True):
+    for number, each in zip(count(), inputs, strict=False):
         try:
             with as_config_error(f"read the image {each.location}"):
                 pixels = model.read(each.content, direction, each.location)
         except ConfigError as error:
             unreadable.append(str(error))
         else:
-            yield _Work(each.name, pixels, path)
+            yield _Work(number, each.name, pixels)
 
 
 def _batches(works: Iterable[_Work], size: int) -> Iterator[list[_Work]]:
@@ -187,3 +166,32 @@ def _batches(works: Iterable[_Work], size: int) -> Iterator[list[_Work]]:
             yield waiting.pop(key)
             values -= size * work.pixels.size
     yield from waiting.values()
+
+
+# ---- noise
+
+
+def _generate(model: Model, module: LatentGAN, settings: PredictSettings) -> int:
+    labels = wanted_labels(module, settings.labels, settings.num or SAMPLES)
+    number = settings.num or SAMPLES if labels is None else len(labels)
+    latents = truncated(module, model.latents(number, seed=settings.seed), settings.truncation)
+    folder, target = Path(str(settings.out)).expanduser(), model.format_of("image")
+    suffix = ".png" if as_png(target.depth, target.channels) else ".npy"
+    classes = [None] * number if labels is None else [module.spec.class_names[label] for label in labels.tolist()]
+    paths = [folder / f"{sample_name(place, name)}{suffix}" for place, name in enumerate(classes)]
+    walks = {} if settings.interpolate is None else walks_between(module, latents, labels, settings.interpolate)
+    animations = {name: folder / f"{name}.{settings.animation}" for name in walks}
+    _refuse_existing([*paths, *animations.values()], settings)
+    with storage_errors(f"write to {folder}"):
+        with console.bar("samples", total=number, unit="image", dynamic_ncols=True) as bar:
+            left = iter(paths)
+            for samples in sampled(model, latents, labels):
+                for sample in samples:
+                    pixels = stored_pixels(sample, depth=target.depth, value_range=target.value_range)
+                    write_pixels(next(left), pixels)
+                bar.update(len(samples))
+        for name, (walk, label) in walks.items():
+            frames = (to_image(image) for images in sampled(model, walk, label) for image in images)
+            write_animation(animations[name], frames, FPS)
+    console.err(f"{number} samples of seed {settings.seed}: {settings.out}")
+    return 0

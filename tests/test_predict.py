@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import assert_mentions
 from image_folders import contents, files, noise, save
-from PIL import Image
+from needs import needs
+from PIL import Image, ImageSequence
+from scipy.stats import kstest, truncnorm
+from tiny import build
+from tiny_keys import OWN_KEYS
 from translated import image, pixels, refused, weights_file
 
 import gantrain
 from gantrain.cli.main import main
+from gantrain.inference.sample import between, truncated
+from gantrain.inference.video import open_video, write_animation
 
 CPU = "accelerator=cpu"
 
@@ -47,7 +56,7 @@ def test_nothing_is_overwritten_unless_requested(trained, capsys) -> None:
     command = ["predict", f"run={run}", "source=photos", "out=mine", CPU]
     save("mine/2.png", noise(1))
     before = contents("mine")
-    assert_mentions(refused(capsys, *command), "mine/2.png", "overwrite=true", "out=FOLDER")
+    assert_mentions(refused(capsys, *command), "mine/2.png", "overwrite=true", "out=mine")
     assert contents("mine") == before
     assert main([*command, "overwrite=true"]) == 0
     assert pixels("mine/2.png").shape == (32, 32, 3)
@@ -101,3 +110,149 @@ def test_half_precision_is_close_to_full_precision(precision: str) -> None:
     difference = np.abs(pixels("full/photo.png").astype(int) - pixels("half/photo.png"))
     assert 0 < difference.max() < 20
     assert difference.mean() < 3
+
+
+# ---- other sources
+
+
+class Streams:
+    """Standard input and output of bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        self.buffer = BytesIO(content)
+
+    def isatty(self) -> bool:
+        return False
+
+
+def test_an_image_on_standard_input_is_translated_to_standard_output(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    image("photo.png", 40, 36)
+    weights_file("G.pth", "resnet", "instance")
+    command = ["predict", "weights=G.pth", CPU, "source=-"]
+    content = Path("photo.png").read_bytes()
+    monkeypatch.setattr(sys, "stdin", Streams(content))
+    assert main([*command, "out=made.png"]) == 0
+    monkeypatch.setattr(sys, "stdin", Streams(content))
+    output = Streams(b"")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", output)
+        assert main([*command, "out=-"]) == 0
+    assert output.buffer.getvalue() == Path("made.png").read_bytes()
+    wanted = gantrain.load("G.pth")(Image.open("photo.png"))
+    assert np.array_equal(pixels("made.png"), np.asarray(wanted))
+    monkeypatch.setattr(sys, "stdin", Streams(b"no image"))
+    assert main([*command, "out=other.png"]) == 1
+    assert "standard input" in capsys.readouterr().err
+    assert not Path("other.png").exists()
+    image("photos/1.png", 32, 32)
+    image("photos/2.png", 32, 32)
+    message = refused(capsys, "predict", "weights=G.pth", CPU, "source=photos", "out=-")
+    assert_mentions(message, "out=-", "single image", "out=FOLDER")
+    message = refused(capsys, "predict", "weights=G.pth", CPU, "source=photo.png", "out=made.npy")
+    assert_mentions(message, "out=made.npy", ".png")
+
+
+def test_a_stack_becomes_a_stack(capsys) -> None:
+    weights_file("G.pth", "resnet", "instance", outputs=1)
+    stack = np.stack([noise(seed, 20, 24) for seed in range(5)])
+    np.save("stack.npy", stack)
+    command = ["predict", "weights=G.pth", CPU, "source=stack.npy", "batch_size=2"]
+    assert main([*command, "out=mine"]) == 0
+    made = np.load("mine/stack.npy")
+    assert (made.shape, made.dtype) == ((5, 20, 24), np.uint8)
+    gan = gantrain.load("G.pth")
+    for number in range(5):
+        assert np.abs(made[number].astype(int) - gan(stack[number])).max() <= 1
+    assert files("mine") == {"stack.npy"}
+    assert_mentions(refused(capsys, *command, "out=mine"), "out=mine", "mine/stack.npy", "overwrite=true")
+    assert_mentions(refused(capsys, *command, "out=stack.npy", "overwrite=true"), "out=stack.npy", "replace")
+
+
+def test_a_video_becomes_a_video(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    weights_file("G.pth", "resnet", "instance", outputs=1)
+    Path("film.mp4").write_bytes(b"no video")
+    command = ["predict", "weights=G.pth", CPU]
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "av", None)
+        message = refused(capsys, *command, "source=film.mp4", "out=x")
+    assert_mentions(message, "film.mp4", "pip install 'gantrain[video]'")
+    needs("av")
+    assert_mentions(refused(capsys, *command, "source=film.mp4", "out=x"), "source=film.mp4", "can't read this video")
+    ramp = np.linspace(0, 200, 64)[None, :, None] + np.zeros((48, 1, 3))
+    frames = [(ramp + 10 * number).astype(np.uint8) for number in range(6)]
+    write_animation(Path("film.mp4"), map(Image.fromarray, frames), 25)
+    assert main([*command, "source=film.mp4", "out=mine", "batch_size=4"]) == 0
+    made = open_video(Path("mine/film.mp4"))
+    assert made.fps == 25
+    found = list(made.frames)
+    gan = gantrain.load("G.pth")
+    assert len(found) == 6
+    for frame, translated in zip(open_video(Path("film.mp4")).frames, found, strict=True):
+        assert np.abs(gan(frame)[..., None].astype(int) - translated).mean() < 4
+
+
+# ---- noise
+
+
+def test_samples_are_those_of_gantrain_test(trained) -> None:
+    run = trained("cgan")
+    assert main(["predict", f"run={run}", "num=4", "labels=[1,0]", "seed=3", "out=mine", CPU]) == 0
+    assert main(["test", f"run={run}", "num=4", "labels=[1,0]", "seed=3", "out=results", CPU]) == 0
+    assert contents("mine") == contents("results/samples")
+    assert len(files("mine")) == 4
+
+
+def test_truncated_noise_stays_within_and_keeps_its_order(trained, capsys) -> None:
+    gan = gantrain.load(trained("dcgan")).module
+    latents = gan.latents(500, seed=1)
+    assert latents.abs().max() > 3
+    mapped = truncated(gan, latents, 0.7)
+    # The quantiles of the distribution that is mapped to, from its definition.
+    order = latents.flatten().argsort()
+    assert (mapped.flatten()[order].diff() >= 0).all()
+    reference = truncnorm(-0.7, 0.7)
+    assert kstest(mapped.flatten().double().numpy(), reference.cdf).pvalue > 0.01
+    assert mapped.abs().max() <= 0.7
+    assert (truncated(gan, latents, 50.0) - latents).abs().max() < 1e-3
+    infogan = build("infogan", **OWN_KEYS["infogan"]).float()
+    drawn = infogan.latents(9, seed=0)
+    cut = truncated(infogan, drawn, 0.1)
+    assert torch.equal(cut[:, infogan.latent_dim :], drawn[:, infogan.latent_dim :])
+    assert cut[:, : infogan.latent_dim].abs().max() <= 0.1
+    run = trained("gan")
+    command = ["predict", f"run={run}", "num=2", CPU]
+    if gantrain.load(run).noise == "uniform":
+        assert_mentions(refused(capsys, *command, "out=x", "truncation=0.5"), "truncation=0.5", "model.noise=uniform")
+    assert main(["predict", "run=dcgan", "num=2", CPU, "out=mine"]) == 0
+    assert main(["predict", "run=dcgan", "num=2", CPU, "out=cut", "truncation=0.5"]) == 0
+    assert contents("mine").keys() == contents("cut").keys()
+    assert contents("mine") != contents("cut")
+
+
+def test_an_animation_passes_through_all_samples_and_returns(trained, capsys) -> None:
+    run = trained("dcgan")
+    command = ["predict", f"run={run}", CPU]
+    assert main([*command, "num=3", "interpolate=4", "out=mine"]) == 0
+    with Image.open("mine/interpolation.gif") as film:
+        frames = [np.asarray(frame.convert("L")).astype(int) for frame in ImageSequence.Iterator(film)]
+        assert film.info["loop"] == 0
+    assert len(frames) == 12
+    for number in range(3):
+        assert np.abs(frames[4 * number] - pixels(f"mine/0000{number}.png")).max() <= 2  # A GIF has 256 colours.
+    assert_mentions(refused(capsys, *command, "num=1", "interpolate=4", "out=x"), "interpolate=4", "num")
+    assert_mentions(refused(capsys, *command, "num=3", "interpolate=4", "out=mine"), "out=mine", "overwrite=true")
+    gan = gantrain.load(run).module
+    ends = gan.latents(4000, seed=0)
+    middle = between(gan, ends[:2000], ends[2000:], torch.tensor(0.5))
+    assert abs(float(middle.std()) - 1) < 0.02
+    trained("cgan")
+    assert main(["predict", "run=cgan", CPU, "num=4", "labels=[0,1]", "interpolate=2", "out=both"]) == 0
+    assert {name for name in files("both") if name.endswith(".gif")} == {"interpolation_0.gif", "interpolation_1.gif"}
+    assert_mentions(refused(capsys, *command, "source=photo.png", "out=x"), "source=photo.png", "num=64")
+
+
+def test_keys_of_noise_are_refused_for_a_translator(capsys) -> None:
+    weights_file("G.pth", "resnet", "instance")
+    for key in ("num=3", "labels=[1]", "truncation=0.5", "interpolate=3"):
+        message = refused(capsys, "predict", "weights=G.pth", "source=photo.png", "out=x", CPU, key)
+        assert_mentions(message, key.replace("[1]", ""), "source=IMAGES")

@@ -19,7 +19,7 @@ Memory: TypeAlias = Literal["auto", "whole", "strips"]
 
 SMALL = 1 << 18  # Pixels of images that are not worth a look at the memory.
 MAX_SHARE = 0.8  # The fraction of the free memory that images may take.
-OVERHEAD = 1.5  # Convolutions also take memory for their inputs and outputs in other layouts.
+OVERHEAD = 2.0  # Convolutions also take memory for their inputs and outputs in other layouts.
 
 
 def images_at_once(

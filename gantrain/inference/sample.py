@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from gantrain.data.names import nfc
 from gantrain.errors import ConfigError, nearest
 from gantrain.inference.image_folder import ImageFolder
+from gantrain.inference.model import Model
 from gantrain.inference.nearest import FindNearest
 from gantrain.models.base import COLUMNS, LatentGAN
 from gantrain.report.images import grid, layout
@@ -86,13 +87,12 @@ def save_samples(
     files = ImageFolder(folder, run=model.spec, data=None)
     device = next(model.parameters()).device
     latents = model.latents(len(labels) if labels is not None else num, seed=seed).to(device)
-    samples = _sample(model, latents, labels)
+    samples = torch.cat(list(sampled(model, latents, labels)))
     rows = []
     nearest = find_nearest(samples[:NEAREST]) if find_nearest is not None else ()
     for number, image in enumerate(samples):
         label = model.spec.class_names[int(labels[number])] if labels is not None else None
-        suffix = "" if label is None else "_" + re.sub(r"[^\w.-]", "_", label)
-        name = f"{number:05}{suffix}"
+        name = sample_name(number, label)
         path = files.write("samples", f"{name}.png", image)
         shown = {"sample": path}
         if number < len(nearest):
@@ -100,9 +100,9 @@ def save_samples(
         rows.append(Row(name=name, images=shown, size=(image.size(-1), image.size(-2)), label=label))
     columns = min(COLUMNS, math.isqrt(len(samples))) if labels is None else len(labels) // len(labels.unique())
     grid(samples, columns).save(folder / "grid.png")
-    between = _interpolations(model, seed, labels)
-    interpolation = Interpolation(folder / "interpolations.png", layout(between, COLUMNS))
-    grid(between, COLUMNS).save(interpolation.path)
+    walks = _interpolations(model, seed, labels)
+    interpolation = Interpolation(folder / "interpolations.png", layout(walks, COLUMNS))
+    grid(walks, COLUMNS).save(interpolation.path)
     grids = {}
     for name, images in model.visuals({}).items():
         path = grids[f"{name}, from the noise of the training page"] = folder / f"training_{name}.png"
@@ -110,10 +110,70 @@ def save_samples(
     return Samples(rows, interpolation, grids)
 
 
-def _sample(model: LatentGAN, latents: Tensor, labels: Tensor | None) -> Tensor:
+def sample_name(number: int, label: str | None) -> str:
+    """The name of a sample's file, without suffix."""
+    return f"{number:05}{_label_in_name(label)}"
+
+
+def _label_in_name(label: str | None) -> str:
+    return "" if label is None else "_" + re.sub(r"[^\w.-]", "_", label)
+
+
+def sampled(model: LatentGAN | Model, latents: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
+    """Yield batches of samples, on the CPU, in order."""
     inputs = [latents] if labels is None else [latents, labels.to(latents.device)]
-    batches = zip(*(each.split(BATCH_SIZE) for each in inputs), strict=True)
-    return torch.cat([model.sample(*batch).cpu() for batch in batches])
+    for batch in zip(*(each.split(BATCH_SIZE) for each in inputs), strict=True):
+        yield model.sample(*batch).cpu()
+
+
+def truncated(model: LatentGAN, latents: Tensor, truncation: float | None) -> Tensor:
+    """Latents of a model, whose normal noise is mapped to the normal distribution truncated to +-``truncation``.
+
+    Truncation trades variety for quality (Brock et al. 2019, arXiv:1809.11096). Every value is mapped to the one with
+    the same quantile, so that the same seed gives similar images with and without it.
+
+    Raises:
+        ConfigError: The noise is uniform.
+    """
+    if truncation is None:
+        return latents
+    if model.noise != "normal":
+        raise ConfigError(f"truncation={truncation} is for normal noise, and this model has model.noise={model.noise}")
+    noise = latents[:, : model.latent_dim].double()
+    inside = torch.erf(noise / math.sqrt(2)) * math.erf(truncation / math.sqrt(2))
+    mapped = (torch.erfinv(inside) * math.sqrt(2)).clamp(-truncation, truncation)
+    return torch.cat([mapped.to(latents), latents[:, model.latent_dim :]], dim=1)
+
+
+def between(model: LatentGAN, start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
+    """Latents from ``start`` (weight 0) to ``end`` (weight 1), with the variance of the model's noise."""
+    mixed = start + weight * (end - start)
+    if model.noise == "normal":
+        # The variance is halved midway between two independent draws. The entries after the noise are codes.
+        mixed[..., : model.latent_dim] /= (weight.square() + (1 - weight).square()).sqrt()
+    return mixed
+
+
+def walks_between(
+    model: LatentGAN, latents: Tensor, labels: Tensor | None, steps: int
+) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """Latents and labels of animations by name: from each sample to the next in ``steps`` frames, and to the first.
+
+    For a model with labels, there is an animation for each class.
+
+    Raises:
+        ConfigError: There are fewer than two samples for an animation.
+    """
+    walks: dict[str, tuple[Tensor, Tensor | None]] = {}
+    for label in [None] if labels is None else labels.unique().tolist():
+        ends = latents if label is None else latents[labels == label]
+        if len(ends) < 2:
+            raise ConfigError(f"interpolate={steps} needs two samples, or two of each class: give a larger num")
+        weight = (torch.arange(steps) / steps).to(ends)[None, :, None]
+        mixed = between(model, ends[:, None], ends.roll(-1, 0)[:, None], weight).flatten(0, 1)
+        name = f"interpolation{_label_in_name(None if label is None else model.spec.class_names[label])}"
+        walks[name] = mixed, None if label is None else torch.full((len(mixed),), label)
+    return walks
 
 
 def _interpolations(model: LatentGAN, seed: int, labels: Tensor | None) -> Tensor:
@@ -122,13 +182,9 @@ def _interpolations(model: LatentGAN, seed: int, labels: Tensor | None) -> Tenso
     ends = model.latents(2 * INTERPOLATIONS, seed=seed + 1).to(device)
     weight = torch.linspace(0, 1, COLUMNS, device=device, dtype=ends.dtype)[None, :, None]
     start, end = ends[:INTERPOLATIONS, None], ends[INTERPOLATIONS:, None]
-    between = start + weight * (end - start)
-    if model.noise == "normal":
-        # Restore the variance of the noise, which is halved midway between two independent draws. The entries after it
-        # are codes.
-        between[..., : model.latent_dim] /= (weight.square() + (1 - weight).square()).sqrt()
+    mixed = between(model, start, end, weight)
     row_labels = None
     if labels is not None:
         classes = labels.unique()
         row_labels = classes[torch.arange(INTERPOLATIONS) % len(classes)].repeat_interleave(COLUMNS)
-    return _sample(model, between.flatten(0, 1), row_labels)
+    return torch.cat(list(sampled(model, mixed.flatten(0, 1), row_labels)))

@@ -7,7 +7,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -136,18 +136,24 @@ def write_pixels(path: Path, pixels: Pixels) -> Path:
 
     The suffix is added to the path if it is missing; returns the resulting path.
     """
-    png = as_png(pixels.dtype.name, pixels.shape[2])
-    pixels = np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    suffix = ".png" if png else ".npy"
+    suffix = ".png" if as_png(pixels.dtype.name, pixels.shape[2]) else ".npy"
     path = path if path.suffix == suffix else path.with_name(path.name + suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not png:
-        np.save(path, pixels)
-    elif pixels.dtype == np.uint16 and pixels.ndim == 3:
-        path.write_bytes(_deep_png(pixels))
-    else:
-        Image.fromarray(pixels).save(path, format="PNG")
+    with path.open("wb") as file:
+        write_pixels_to(file, pixels)
     return path
+
+
+def write_pixels_to(file: IO[bytes], pixels: Pixels) -> None:
+    """``write_pixels`` to an open file."""
+    png = as_png(pixels.dtype.name, pixels.shape[2])
+    pixels = np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    if not png:
+        np.save(file, pixels)
+    elif pixels.dtype == np.uint16 and pixels.ndim == 3:
+        file.write(_deep_png(pixels))
+    else:
+        Image.fromarray(pixels).save(file, format="PNG")
 
 
 def _to_channels(decoded: Decoded, target: ImageFormat, location: str) -> Pixels:
