@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, Protocol
 
 import torch
@@ -16,20 +17,31 @@ from gantrain.config.schema import NonNegativeInt, Range, construct
 from gantrain.data.base import ImageSpec
 from gantrain.errors import ConfigError
 from gantrain.exports.graph import Pixels
+from gantrain.exports.hub import HubFormat, upload
 from gantrain.exports.onnx_file import OnnxFormat
+from gantrain.exports.pt2 import Pt2Format
+from gantrain.exports.reference import ReferenceFormat
 from gantrain.exports.source import Source
+from gantrain.exports.weights_file import SafetensorsFormat
 from gantrain.inference.hub import FORMAT
 from gantrain.inference.load import NetworkWeights, read_run, rebuild
 from gantrain.models.base import LatentGAN
 from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.registry import import_plugins
+from gantrain.report.images import sample_images
+from gantrain.report.log import EVALUATIONS, read_lines
 from gantrain.report.provenance import provenance
 from gantrain.runtime import console
 from gantrain.runtime.atomic import atomic_write
 from gantrain.runtime.storage import storage_errors
 from gantrain.test import find_run
 
+METRICS = "metrics.jsonl"
 EXPORTS = "exports"  # The folder in a run folder.
+ABOUT: dict[NetworkMode, str] = {
+    "train": "network_mode=train: batch norm, if there is any, uses the statistics of each image",
+    "eval": "network_mode=eval: batch norm, if there is any, uses the statistics of training",
+}
 TOLERANCE = {False: 1.0, True: 2.0}  # Grey levels, by ``half``.
 
 
@@ -55,27 +67,37 @@ class ExportSettings:
     trust_plugins: bool  # Also import the modules that the run's checkpoint names.
 
 
-class FileFormat(Protocol):
-    """A format that stores a generator in one file."""
+class Format(Protocol):
+    """A format, with what can be chosen in it."""
 
-    suffix: str
+    @property
+    def suffix(self) -> str:
+        """Of the file, with a dot, or of the folder."""
 
-    def write(self, source: Source, path: Path) -> None:
-        """Write the file."""
+    @property
+    def whole(self) -> bool:
+        """Whether all directions of a model are written together."""
 
-    def difference(self, source: Source, path: Path) -> float:
-        """Read the file, run it, and return the largest difference from the model in grey levels."""
+    def write(self, sources: Sequence[Source], path: Path) -> None:
+        """Write the file, or into the empty folder."""
 
-    def usage(self, source: Source, path: Path) -> list[str]:
-        """Lines of Python that use the file."""
+    def difference(self, sources: Sequence[Source], path: Path) -> float:
+        """Read what was written, run it, and return the largest difference from the model in grey levels."""
+
+    def usage(self, sources: Sequence[Source], path: Path) -> list[str]:
+        """Lines of code that use it."""
 
 
-FILES: dict[str, Callable[[ExportSettings], FileFormat]] = {
-    "onnx": lambda settings: OnnxFormat(settings.pixels, settings.half, settings.opset),
-}
-# The keys that have an effect in some formats only.
-KEYS = {
-    "onnx": {"direction", "network_mode", "pixels", "half", "opset"},
+# For each format how it is built, and those keys that only have an effect in some formats.
+FORMATS: dict[str, tuple[Callable[[ExportSettings, Path, dict[str, Any]], Format], set[str]]] = {
+    "onnx": (
+        lambda settings, run, state: OnnxFormat(settings.pixels, settings.half, settings.opset),
+        {"direction", "network_mode", "pixels", "half", "opset"},
+    ),
+    "safetensors": (lambda settings, run, state: SafetensorsFormat(settings.half), {"half"}),
+    "pt2": (lambda settings, run, state: Pt2Format(settings.pixels), {"direction", "network_mode", "pixels"}),
+    "reference": (lambda settings, run, state: ReferenceFormat(), {"direction"}),
+    "hub": (lambda settings, run, state: _hub(settings, run, state), {"half", "licence", "to"}),
 }
 
 
@@ -97,31 +119,32 @@ def export(config: dict[str, Any], overrides: list[str]) -> int:
     if settings.run is None:
         raise ConfigError(f"run is missing: give run={settings.checkpoints_dir}/NAME")
     if settings.format is None:
-        raise ConfigError(f"format is missing: give format=NAME, one of {', '.join(KEYS)}")
+        raise ConfigError(f"format is missing: give format=NAME, one of {', '.join(FORMATS)}")
+    build, used = FORMATS[settings.format]
     for key, _ in map(split_override, overrides):
-        if key in set().union(*KEYS.values()) - KEYS[settings.format]:
-            able = ", ".join(name for name, keys in KEYS.items() if key in keys)
-            raise ConfigError(
-                f"{key}={getattr(settings, key)} has no effect with format={settings.format}, but: {able}"
-            )
+        able = [name for name, (_, keys) in FORMATS.items() if key in keys]
+        if able and key not in used:
+            value = getattr(settings, key)
+            raise ConfigError(f"{key}={value} has no effect with format={settings.format}, but with {', '.join(able)}")
     import_plugins(settings.plugins)
     run = find_run(settings.run, settings.checkpoints_dir)
-    sources = read_sources(run, settings)
-    if settings.pixels == "uint8" and not sources[0].is_8_bit:
-        raise ConfigError("pixels=uint8: the images of this model are not of 8 bits, or are in Lab: give pixels=float")
-    targets = _targets(run, sources, settings)
-    for source, target in zip(sources, targets, strict=True):
-        _write(source, target, FILES[settings.format](settings), settings)
+    state = read_run(run, settings.step, plugins=settings.plugins, trust_plugins=settings.trust_plugins)
+    sources = sources_of(run, state, settings)
+    form = build(settings, run, state)
+    groups = [sources] if form.whole else [[source] for source in sources]
+    for group, target in zip(groups, _targets(run, groups, form, settings), strict=True):
+        _write(group, target, form, settings)
+        if settings.to is not None:
+            console.err(upload(target, settings.to))
     return 0
 
 
-def read_sources(run: Path, settings: ExportSettings) -> list[Source]:
-    """What is exported of a run, one entry per direction.
+def sources_of(run: Path, state: dict[str, Any], settings: ExportSettings) -> list[Source]:
+    """What is exported of a checkpoint, one entry per direction.
 
     Raises:
-        ConfigError: The run can't be loaded, or its model has no such direction.
+        ConfigError: The model can't be rebuilt, or has no such direction, or no such pixels.
     """
-    state = read_run(run, settings.step, plugins=settings.plugins, trust_plugins=settings.trust_plugins)
     model = rebuild(run, state, torch.device("cpu"), settings.network_weights)
     facts = {
         "format": FORMAT,
@@ -145,48 +168,75 @@ def read_sources(run: Path, settings: ExportSettings) -> list[Source]:
             raise ConfigError(f"direction={settings.direction}: this model only translates {available}")
         directions = (settings.direction,)
     spec = ImageSpec.from_dict(state["spec"])
-    return [Source(model, spec, direction, settings.network_mode, facts) for direction in directions]
+    sources = [Source(model, spec, direction, settings.network_mode, facts) for direction in directions]
+    if settings.pixels == "uint8" and not sources[0].is_8_bit:
+        raise ConfigError("pixels=uint8: the images of this model are not of 8 bits, or are in Lab: give pixels=float")
+    return sources
 
 
-def _targets(run: Path, sources: Sequence[Source], settings: ExportSettings) -> list[Path]:
-    """The path of each file, refused if it exists."""
-    suffix = FILES[str(settings.format)](settings).suffix
+def _hub(settings: ExportSettings, run: Path, state: dict[str, Any]) -> HubFormat:
+    """The format with the facts of a run for its model card."""
+    segments, data = state.get("segments") or [{}], state["config"]["data"]
+    step = state["step"]
+    images = [path for path, at in sample_images(run) if at <= step]
+    return HubFormat(
+        half=settings.half,
+        licence=settings.licence,
+        command=str(segments[0].get("command", "")),
+        data=str(data.get("dataset") or Path(str(data.get("root") or data["mode"])).name),
+        metrics=[line for name in (METRICS, EVALUATIONS) for line in read_lines(run / name) if line["step"] == step],
+        images=images[-1] if images else None,
+    )
+
+
+def _targets(run: Path, groups: Sequence[Sequence[Source]], form: Format, settings: ExportSettings) -> list[Path]:
+    """The path of each file or folder, refused if it exists."""
     if settings.out is None:
         stem = run.resolve().name
-        several = len(sources) > 1 or (
-            isinstance(sources[0].model, Translator) and len(sources[0].model.directions) > 1
-        )
-        paths = [run / EXPORTS / f"{stem}{f'_{source.direction}' if several else ''}{suffix}" for source in sources]
-    elif len(sources) > 1:
+        paths = [
+            run / EXPORTS / f"{stem}{'' if form.whole else source.distinction}{form.suffix}" for source, *_ in groups
+        ]
+    elif len(groups) > 1:
         raise ConfigError(f"out={settings.out} is one file, and this model has two directions: give direction=a_to_b")
     else:
         paths = [Path(settings.out).expanduser()]
     for path in paths:
-        if path.suffix != suffix:
-            raise ConfigError(f"out={settings.out}: a file of this format ends in {suffix}")
+        if form.suffix.startswith(".") and path.suffix != form.suffix:
+            raise ConfigError(f"out={settings.out}: a file of format={settings.format} ends in {form.suffix}")
         if os.path.lexists(path) and not settings.overwrite:
-            raise ConfigError(f"{path} exists: give overwrite=true to replace it, or another out=FILE{suffix}")
+            raise ConfigError(f"{path} exists: give overwrite=true to replace it, or another out=PATH")
     return paths
 
 
-def _write(source: Source, path: Path, form: FileFormat, settings: ExportSettings) -> None:
-    """Write a file, compare it with the model, and print how to use it; nothing is left of a file that differs."""
+def _write(sources: Sequence[Source], path: Path, form: Format, settings: ExportSettings) -> None:
+    """Write a file or folder, compare it with the model, and print how to use it; nothing is left if it differs."""
+
+    def write_and_compare(unfinished: Path) -> float:
+        form.write(sources, unfinished)
+        difference = form.difference(sources, unfinished)
+        if difference <= TOLERANCE[settings.half]:
+            return difference
+        raise ConfigError(  # It may be nan.
+            f"{path} is not written: it would make images that differ from the model's by {difference:.3g} grey levels "
+            f"of 255, and {TOLERANCE[settings.half]:g} is allowed"
+        )
+
     with storage_errors(f"write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            temporary = Path(file.name)
-            form.write(source, temporary)
-            difference = form.difference(source, temporary)
-            if not difference <= TOLERANCE[settings.half]:  # It may be nan.
-                raise ConfigError(
-                    f"{path} is not written: it would make images that differ from the model's by {difference:.3g} "
-                    f"grey levels of 255, and {TOLERANCE[settings.half]:g} is allowed"
-                )
-        size = path.stat().st_size / 1e6
+        if form.suffix.startswith("."):
+            with atomic_write(path) as file:
+                difference = write_and_compare(Path(file.name))
+        else:
+            with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+                difference = write_and_compare(Path(folder))
+                path.mkdir(exist_ok=True)
+                for written in Path(folder).iterdir():
+                    written.replace(path / written.name)
+        size = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path])) / 1e6
     console.err(f"{path}: {size:.2f} MB, differs from the model by at most {difference:.2g} grey levels of 255")
-    if source.direction is not None:
-        console.err(f"{_about(source)}; dropout is off")
-    console.out(*form.usage(source, path))
+    if not form.whole and sources[0].direction is not None:
+        console.err(f"{_about(sources[0])}; dropout is off")
+    console.out(*form.usage(sources, path))
 
 
 def _about(source: Source) -> str:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from gantrain.errors import ConfigError
 
 
-def needs(*libraries: str, extra: str, by: str) -> None:
+def require(*libraries: str, extra: str, by: str) -> None:
     """Refuse to go on without some importable libraries.
 
     Raises:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.export import Dim
 
-from gantrain.config.extras import needs
+from gantrain.config.extras import require
 from gantrain.exports.graph import Pixels
 from gantrain.exports.source import Source
 from gantrain.exports.usage import usage
@@ -35,10 +35,12 @@ class OnnxFormat:
     half: bool
     opset: int
     suffix = ".onnx"
+    whole = False
 
-    def write(self, source: Source, path: Path) -> None:
+    def write(self, sources: Sequence[Source], path: Path) -> None:
         """Write the graph with its weights and metadata into one file."""
-        needs("onnx", "onnxscript", "onnxruntime", extra="export", by="format=onnx")
+        (source,) = sources
+        require("onnx", "onnxscript", "onnxruntime", extra="export", by="format=onnx")
         program = _trace(source, self.pixels, self.opset)
         if self.half:
             _store_as_float16(program.model)
@@ -47,12 +49,14 @@ class OnnxFormat:
         program.model.producer_name, program.model.producer_version = "gantrain", source.facts["gantrain"]
         program.save(str(path), external_data=False)
 
-    def difference(self, source: Source, path: Path) -> float:
+    def difference(self, sources: Sequence[Source], path: Path) -> float:
         """The largest difference in grey levels between onnxruntime's images and the model's."""
+        (source,) = sources
         return source.difference(run_onnx(path), self.pixels)
 
-    def usage(self, source: Source, path: Path) -> list[str]:
+    def usage(self, sources: Sequence[Source], path: Path) -> list[str]:
         """Lines of Python that use the file."""
+        (source,) = sources
         before, after = usage(source, self.pixels)
         feed = ", ".join(f'"{name}": {name}' for name in source.inputs)
         run = f'(output,) = onnxruntime.InferenceSession("{path.as_posix()}").run(None, {{{feed}}})'
@@ -60,16 +64,13 @@ class OnnxFormat:
 
 
 def _trace(source: Source, pixels: Pixels, opset: int) -> Any:
-    batch, height, width = Dim("batch"), Dim("height"), Dim("width")
-    axes = {0: batch, 2: height, 3: width} if pixels == "float" else {0: batch, 1: height, 2: width}
-    inputs = source.examples(pixels)[0]  # Of two items: a batch of one would become a constant of the graph.
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # About torch's own code.
         return torch.onnx.export(
             source.graph(pixels),
-            inputs,
+            source.examples(pixels)[0],
             dynamo=True,
-            dynamic_shapes=(axes,) if source.direction is not None else tuple({0: batch} for _ in inputs),
+            dynamic_shapes=source.dynamic_shapes(pixels),
             input_names=source.inputs,
             output_names=["output"],
             opset_version=opset,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 from gantrain.data.base import ImageSpec, to_signed_range
 from gantrain.errors import ConfigError
@@ -52,6 +53,12 @@ class Source:
         return ["latents", "labels"] if self.model.uses_labels else ["latents"]
 
     @property
+    def distinction(self) -> str:
+        """What distinguishes the names of files of several directions: ``_a_to_b``; empty for a single direction."""
+        several = isinstance(self.model, Translator) and len(self.model.directions) > 1
+        return f"_{self.direction}" if several else ""
+
+    @property
     def is_8_bit(self) -> bool:
         """Whether 0 to 255 are the stored values of its images that become -1 to 1."""
         depths = set(self.spec.depth.values())
@@ -87,7 +94,7 @@ class Source:
         return SamplingGraph(network, pixels)
 
     def examples(self, pixels: Pixels) -> list[tuple[Tensor, ...]]:
-        """Inputs of two sizes, odd ones if it translates, and of two batch sizes; the first has two items."""
+        """Inputs of two batch sizes; the first has two items. Images are of two odd sizes and of that of training."""
         draws = torch.Generator().manual_seed(0)
         if not isinstance(self.model, Translator):
             classes = self.spec.num_classes
@@ -95,9 +102,19 @@ class Source:
             labels = [torch.randint(classes or 1, (len(each),), generator=draws) for each in latents]
             return list(zip(latents, labels, strict=True)) if self.model.uses_labels else [(each,) for each in latents]
         height, width = self.spec.height, self.spec.width
-        sizes = [(2, height + 1 | 1, (width - 1) | 1), (1, (height // 2) | 1, (width // 2 + 4) | 1)]
+        sizes = [(2, height + 1 | 1, (width - 1) | 1), (1, (height // 2) | 1, (width // 2 + 4) | 1), (1, height, width)]
         images = [torch.rand(count, self.channels[0], *size, generator=draws) * 2 - 1 for count, *size in sizes]
         return [(to_bytes(image) if pixels == "uint8" else image,) for image in images]
+
+    def dynamic_shapes(self, pixels: Pixels) -> tuple[dict[int, Any], ...]:
+        """The axes of each input that may have any size, for ``torch.export``.
+
+        It must be given the first of ``examples``: the size of a batch of one would become a constant.
+        """
+        batch, height, width = Dim("batch"), Dim("height"), Dim("width")
+        if self.direction is None:
+            return tuple({0: batch} for _ in self.inputs)
+        return ({0: batch, 2: height, 3: width} if pixels == "float" else {0: batch, 1: height, 2: width},)
 
     def expected(self, inputs: tuple[Tensor, ...], pixels: Pixels) -> Tensor:
         """What the model itself makes of inputs in the form of ``pixels``, in the same form."""
@@ -129,6 +146,11 @@ class Source:
             gap = (found.float() - wanted.float()).abs().max()
             worst = max(worst, float("inf") if gap.isnan() else float(gap) * scale)
         return worst
+
+    def difference_of(self, other: Translator | LatentGAN) -> float:
+        """The ``difference`` between another model and this one."""
+        copy = replace(self, model=other)
+        return self.difference(lambda *inputs: copy.expected(inputs, "float"), "float")
 
     def metadata(self, pixels: Pixels) -> dict[str, str]:
         """Facts for the metadata of a file, as text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantrain.config.extras import needs
+from gantrain.config.extras import require
 from gantrain.config.schema import checked
+from gantrain.config.side_files import parse_json
 from gantrain.data.base import ImageSpec
 from gantrain.errors import ConfigError, reason_of
 from gantrain.inference.hub import CONFIG_KEY, Described
 from gantrain.models.base import LatentGAN
 from gantrain.models.colorization import BareColorization
 from gantrain.models.translation import BareGenerator, Direction, Translator
+
+METADATA = "metadata.json"  # In a ``.pt2`` file.
 
 
 class ExportedNetwork(nn.Module):
@@ -54,12 +58,50 @@ def load_onnx(path: Path) -> tuple[Translator | LatentGAN, ImageSpec]:
         ConfigError: onnxruntime is missing, or the file is not such a file, or takes 8-bit pixels.
     """
     session = _session(path)
-    sizes = {each.name: each.shape for each in session.get_inputs()}
-    return _wrap(path, ExportedNetwork(_function(session)), session.get_modelmeta().custom_metadata_map, sizes)
+    latent_size = {each.name: each.shape[1] for each in session.get_inputs()}.get("latents", 0)
+    metadata = session.get_modelmeta().custom_metadata_map
+    return _wrap(path, ExportedNetwork(_function(session)), metadata, latent_size=latent_size)
+
+
+def run_pt2(path: Path) -> tuple[Callable[..., Tensor], Mapping[str, str]]:
+    """The function of a ``.pt2`` file, on the CPU, and the file's metadata.
+
+    Only for files of one's own: torch unpickles parts of such a file, and evaluates the expressions in it as Python.
+
+    Raises:
+        ConfigError: torch can't read the file.
+    """
+    extra = {METADATA: ""}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # About torch's own code.
+            program = torch.export.load(str(path), extra_files=extra)
+        return torch.no_grad()(program.module()), parse_json(extra[METADATA] or "{}", {})
+    except Exception as error:  # torch raises anything for a corrupt file.
+        raise ConfigError(f"torch can't read {path}: {reason_of(error)}") from None
+
+
+def load_pt2(path: Path, *, trusted: bool) -> tuple[Translator | LatentGAN, ImageSpec]:
+    """The model in a ``.pt2`` file that gantrain wrote; see ``load_onnx``.
+
+    Args:
+        path: The file.
+        trusted: Whether code in the file may run, as ``torch.export.load`` can't prevent.
+
+    Raises:
+        ConfigError: The file is not trusted, or not such a file.
+    """
+    if not trusted:
+        raise ConfigError(
+            f"{path}: torch runs code that a .pt2 file contains: give the .onnx file or the run instead, or "
+            "trust_plugins=true if you know where the file comes from"
+        )
+    run, metadata = run_pt2(path)
+    return _wrap(path, ExportedNetwork(run), metadata, latent_size=None)
 
 
 def _session(path: Path) -> Any:
-    needs("onnxruntime", extra="export", by=str(path))
+    require("onnxruntime", extra="export", by=str(path))
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -82,27 +124,27 @@ def _function(session: Any) -> Callable[..., Tensor]:
 
 
 def _wrap(
-    path: Path, network: ExportedNetwork, metadata: Mapping[str, str], sizes: Mapping[str, Any]
+    path: Path, network: ExportedNetwork, metadata: Mapping[str, str], *, latent_size: int | None
 ) -> tuple[Translator | LatentGAN, ImageSpec]:
-    """The model of a file from its metadata; ``sizes`` are the shapes of the inputs of its graph."""
+    """The model of a file from its metadata; ``latent_size`` is that of its graph, None if unknown."""
     if CONFIG_KEY not in metadata:
         raise ConfigError(f"{path} was not exported by gantrain: its metadata has no {CONFIG_KEY}")
     if metadata.get("range") != "[-1, 1]":
         raise ConfigError(f"{path} was exported with pixels=uint8, for programs without gantrain: give pixels=float")
     described = Described.parse(metadata[CONFIG_KEY], f"{path}: {CONFIG_KEY}")
     name = described.facts["model"].get("name")
-    if "latents" in sizes:
+    if "direction" not in metadata:
 
         def generator(*, latent_dim: int, **_: Any) -> nn.Module:
-            if latent_dim != sizes["latents"][1]:
-                raise ConfigError(f"latents have the size {latent_dim}, and those of the graph {sizes['latents'][1]}")
+            if latent_size not in (None, latent_dim):  # It could be any, and as many are allocated.
+                raise ConfigError(f"latents have the size {latent_dim}, and those of the graph {latent_size}")
             return network
 
         model = described.build(generator)
         if not isinstance(model, LatentGAN):
             raise ConfigError(f"{path}: model={name} does not generate images from noise, and its graph does")
         return model, described.spec
-    direction: Direction = checked(metadata.get("direction"), Direction, f"{path}: direction")
+    direction: Direction = checked(metadata["direction"], Direction, f"{path}: direction")
     if "image" in described.spec.channels:
         return BareColorization(network).eval(), described.spec
     return BareGenerator(network, direction, described.spec.channels).eval(), described.spec

@@ -49,7 +49,7 @@ def test_the_table_has_every_generator_with_every_norm() -> None:
 def test_onnxruntime_computes_what_the_model_does(generator: str, norm: str) -> None:
     model, mode, keys = ROWS[generator, norm]
     source = source_of(model, generator, mode=mode, norm=norm, **keys)
-    OnnxFormat("float", half=False, opset=20).write(source, Path("x.onnx"))
+    OnnxFormat("float", half=False, opset=20).write([source], Path("x.onnx"))
     assert [path.name for path in Path().iterdir()] == ["x.onnx"]
     run = run_onnx(Path("x.onnx"))
     for items, *size in SIZES:
@@ -69,36 +69,36 @@ def test_half_stores_the_weights_in_half_the_space() -> None:
     source = source_of("gan", "mlp", hidden=64)
     formats = {half: OnnxFormat("float", half=half, opset=18) for half in (False, True)}
     for half, form in formats.items():
-        form.write(source, Path(f"{half}.onnx"))
+        form.write([source], Path(f"{half}.onnx"))
     sizes = {half: Path(f"{half}.onnx").stat().st_size for half in formats}
     assert sizes[True] < 0.6 * sizes[False]
     assert {each.version for each in onnx.load("True.onnx").opset_import if each.domain == ""} == {18}
-    assert 0 < formats[True].difference(source, Path("True.onnx")) < 1
+    assert 0 < formats[True].difference([source], Path("True.onnx")) < 1
 
 
 def test_eight_bit_pixels_in_and_out() -> None:
     source = source_of("pix2pix", "resnet")
     form = OnnxFormat("uint8", half=False, opset=20)
-    form.write(source, Path("x.onnx"))
+    form.write([source], Path("x.onnx"))
     image = torch.randint(256, (3, 35, 43, 2), dtype=torch.uint8)
     found = run_onnx(Path("x.onnx"))(image)
     assert found.dtype == torch.uint8
     wanted = source.model.translate(image.permute(0, 3, 1, 2) / 127.5 - 1, "a_to_b", seeds=[0, 0, 0])
     assert (found - (wanted.permute(0, 2, 3, 1) + 1) * 127.5).abs().max() <= 0.51  # They are rounded.
-    assert form.difference(source, Path("x.onnx")) <= 1
+    assert form.difference([source], Path("x.onnx")) <= 1
 
 
 def test_the_metadata_and_the_difference_describe_the_file() -> None:
     source = source_of("pix2pix", "resnet", norm="none")
     form = OnnxFormat("float", half=False, opset=20)
-    form.write(source, Path("x.onnx"))
+    form.write([source], Path("x.onnx"))
     found = {each.key: each.value for each in onnx.load("x.onnx").metadata_props}
     assert found.pop("config").startswith('{"format": 1')
     about = {"gantrain": "0.0", "run": "run", "step": "7", "revision": "abc", "network_mode": "train", "dropout": "off"}
     images = {"range": "[-1, 1]", "depth": "uint8", "channels": "2", "input_channels": "2"}
     assert found == {**about, **images, "direction": "a_to_b", "multiple": "4", "smallest": "8"}
-    assert form.difference(source, Path("x.onnx")) < 0.01
+    assert form.difference([source], Path("x.onnx")) < 0.01
     source.network.model[-2].weight.mul_(1.01)
-    assert 0.01 < form.difference(source, Path("x.onnx")) < 10
+    assert 0.01 < form.difference([source], Path("x.onnx")) < 10
     source.network.model[-2].weight.mul_(float("nan"))
-    assert form.difference(source, Path("x.onnx")) == float("inf")
+    assert form.difference([source], Path("x.onnx")) == float("inf")
