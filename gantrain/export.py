@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ from gantrain.runtime.atomic import atomic_write
 from gantrain.runtime.storage import storage_errors
 from gantrain.test import find_run
 
-METRICS = "metrics.jsonl"
+MEASURED = ("losses.jsonl", "metrics.jsonl", EVALUATIONS)  # Logs with metrics.
 EXPORTS = "exports"  # The folder in a run folder.
 ABOUT: dict[NetworkMode, str] = {
     "train": "network_mode=train: batch norm, if there is any, uses the statistics of each image",
@@ -65,6 +66,10 @@ class ExportSettings:
     to: str | None  # ``hf:USER/NAME``.
     plugins: list[str]  # Modules that register classes.
     trust_plugins: bool  # Also import the modules that the run's checkpoint names.
+
+    def __post_init__(self) -> None:
+        if self.to is not None and not re.fullmatch(r"hf:[\w.-]+/[\w.-]+", self.to):
+            raise ConfigError(f"to={self.to}: give to=hf:USER/NAME")
 
 
 class Format(Protocol):
@@ -179,12 +184,13 @@ def _hub(settings: ExportSettings, run: Path, state: dict[str, Any]) -> HubForma
     segments, data = state.get("segments") or [{}], state["config"]["data"]
     step = state["step"]
     images = [path for path, at in sample_images(run) if at <= step]
+    measured = [line for name in MEASURED for line in read_lines(run / name) if line["step"] == step]
     return HubFormat(
         half=settings.half,
         licence=settings.licence,
         command=str(segments[0].get("command", "")),
         data=str(data.get("dataset") or Path(str(data.get("root") or data["mode"])).name),
-        metrics=[line for name in (METRICS, EVALUATIONS) for line in read_lines(run / name) if line["step"] == step],
+        metrics=measured,
         images=images[-1] if images else None,
     )
 

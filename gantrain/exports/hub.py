@@ -20,6 +20,7 @@ from gantrain.report.images import grid
 from gantrain.report.log import CLOCK, PROTOCOL, Line
 
 CARD, SAMPLES = "README.md", "samples.png"
+OWN = "the model's own, on the test images"  # The protocol of metrics without one.
 FILES = (CONFIG, WEIGHTS, CARD, SAMPLES)
 
 
@@ -32,7 +33,7 @@ class HubFormat:
         licence: An identifier of the hub, such as ``cc-by-4.0``; None for none.
         command: That of the run.
         data: The name of the data set.
-        metrics: Lines of the run's logs: numbers, and the ``protocol`` of each.
+        metrics: Lines of the run's logs; those of losses without a ``protocol``, of which held-out metrics are shown.
         images: An image file that shows what the model does; None for samples of a model from noise.
     """
 
@@ -80,10 +81,10 @@ class HubFormat:
         body += [f"A {_inline(name)} that {what} of {size}, trained with gantrain on {_inline(self.data)}.", ""]
         body += ["## Use", "", *_block("python", loading(sources, Path("PATH/OF/THIS/FOLDER"))), ""]
         rows = [
-            f"| {_inline(key)} | {value:.6g} | {_inline(line.get(PROTOCOL, ''))} |"
+            f"| {_inline(key)} | {value:.6g} | {_inline(line.get(PROTOCOL, OWN))} |"
             for line in self.metrics
             for key, value in line.items()
-            if key not in (*CLOCK, PROTOCOL)
+            if key not in (*CLOCK, PROTOCOL) and (PROTOCOL in line or key.startswith("held_out_"))
         ]
         if rows:
             body += ["## Metrics", "", "| metric | value | protocol |", "|---|---|---|", *rows, ""]
@@ -102,9 +103,7 @@ def upload(folder: Path, to: str) -> str:
     Raises:
         ConfigError: huggingface_hub is missing, or the upload fails.
     """
-    scheme, _, name = to.partition(":")
-    if scheme != "hf" or name.count("/") != 1 or not all(name.split("/")):
-        raise ConfigError(f"to={to}: give to=hf:USER/NAME")
+    name = to.removeprefix("hf:")
     require("huggingface_hub", extra="hub", by=f"to={to}")
     import huggingface_hub
 

@@ -6,11 +6,11 @@ import io
 import json
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.fx.experimental._config as fx_config
 
 from gantrain.exports.graph import Pixels
 from gantrain.exports.source import Source
@@ -34,8 +34,7 @@ class Pt2Format:
     def write(self, sources: Sequence[Source], path: Path) -> None:
         """Write the graph with its weights and metadata into one file."""
         (source,) = sources
-        # Without the patch, which torch.onnx makes too, the graph refuses images that need no padding.
-        with warnings.catch_warnings(), torch.no_grad(), fx_config.patch(backed_size_oblivious=True):
+        with warnings.catch_warnings(), torch.no_grad(), _any_size():
             warnings.simplefilter("ignore")  # About torch's own code.
             program = torch.export.export(
                 source.graph(self.pixels),
@@ -63,3 +62,10 @@ class Pt2Format:
             f'network = torch.export.load("{path.as_posix()}").module()  # This can run code: not for files of others.'
         )
         return ["import numpy, torch, PIL.Image", load, *before, f"output = network({tensors}).numpy()", *after]
+
+
+def _any_size() -> AbstractContextManager[None]:
+    """Inside, traced sizes of 0 and 1, and those that need no padding, are like all others; ``torch.onnx`` does so."""
+    from torch.fx.experimental import _config
+
+    return _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]

@@ -15,8 +15,8 @@ from gantrain.config.schema import checked
 from gantrain.config.side_files import parse_json
 from gantrain.data.base import ImageSpec
 from gantrain.errors import ConfigError, reason_of
-from gantrain.inference.hub import CONFIG_KEY, Described
-from gantrain.models.base import LatentGAN
+from gantrain.inference.hub import CONFIG, CONFIG_KEY, WEIGHTS, Described, load_hub, load_safetensors
+from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.colorization import BareColorization
 from gantrain.models.translation import BareGenerator, Direction, Translator
 
@@ -40,6 +40,29 @@ class ExportedNetwork(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Images (N, C, H, W) in [-1, 1] to such images, or latents (N, latent_size) and labels (N,) to images."""
         return self._run(*(each.cpu() for each in inputs)).to(inputs[0].device)
+
+
+def open_exported(path: Path, device: torch.device, *, trusted: bool) -> tuple[GAN | Translator, ImageSpec] | None:
+    """The model of a hub folder or of a ``.safetensors``, ``.onnx`` or ``.pt2`` file; None for any other path.
+
+    Args:
+        path: A file or a folder.
+        device: The device of the model's weights; exported graphs are computed on the CPU.
+        trusted: Whether code in a ``.pt2`` file may run.
+
+    Returns:
+        The model, in evaluation mode and without gradients, and the images that it was trained on.
+
+    Raises:
+        ConfigError: It can't be read.
+    """
+    if path.is_dir() and ((path / CONFIG).exists() or (path / WEIGHTS).exists()):
+        return load_hub(path, device)
+    if path.suffix == ".safetensors":
+        return load_safetensors(path, device)
+    if path.suffix == ".onnx":
+        return load_onnx(path)
+    return load_pt2(path, trusted=trusted) if path.suffix == ".pt2" else None
 
 
 def run_onnx(path: Path) -> Callable[..., Tensor]:

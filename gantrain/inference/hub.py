@@ -65,8 +65,9 @@ class Described:
         try:
             facts = parse_json(text, FIELDS, required=FIELDS)
             if facts["format"] > FORMAT:
-                version = facts["gantrain"]
-                raise ConfigError(f"{where}: written by gantrain {version}, in a format that this version can't read")
+                raise ConfigError(
+                    f"{where}: format={facts['format']} needs a newer gantrain, such as {facts['gantrain']}"
+                )
             values = {key: checked(facts["spec"][key], kind, f"spec.{key}") for key, kind in SPEC_FIELDS.items()}
             return cls(where, facts, ImageSpec.from_dict(values))
         except (DamagedError, KeyError) as error:

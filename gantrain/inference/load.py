@@ -15,6 +15,7 @@ from gantrain.config.settings import choose_device
 from gantrain.data.base import ImageSpec
 from gantrain.data.errors import OnError
 from gantrain.errors import ConfigError
+from gantrain.inference.exported import open_exported
 from gantrain.inference.model import Model
 from gantrain.models.base import GAN
 from gantrain.models.colorization import BareColorization
@@ -45,13 +46,14 @@ def load(
     >>> zebras = gan.translate(horses, "a_to_b")  # both (N, 3, H, W) in [-1, 1]
 
     Args:
-        path: A run folder; or a generator file of pytorch-CycleGAN-and-pix2pix (``latest_net_G.pth``), which is taken
-            to translate a to b.
+        path: A run folder; a hub folder, or a ``.safetensors`` or ``.onnx`` file, of ``gantrain export``; or a
+            generator file of pytorch-CycleGAN-and-pix2pix (``latest_net_G.pth``), which is taken to translate a to b.
         step: The step of a checkpoint, or ``best``; None for the newest.
         device: ``cpu``, ``cuda``, ``mps`` or ``auto``.
         network_weights: ``average``, ``last``, or ``auto``: the averages if the run has any.
         plugins: Modules that register classes. A run that was trained with plug-ins needs them again.
-        trust_plugins: Import all modules that the run's checkpoint names. Their code runs: not for untrusted runs.
+        trust_plugins: Import all modules that the run's checkpoint names, and read ``.pt2`` files. Code from them runs:
+            not for untrusted ones.
 
     Raises:
         ConfigError: The run or file does not exist, or can't be rebuilt.
@@ -95,11 +97,16 @@ def open_model(
     Raises:
         ConfigError: See ``load``.
     """
-    if path.is_file():
+    exported = open_exported(path, device, trusted=trust_plugins)
+    if exported is not None or path.is_file():
         of_run = {"step": step, "network_weights": network_weights}
         for key, value in of_run.items():
             if value not in (None, "auto"):
-                raise ConfigError(f"{key}={value} is for run=checkpoints/NAME, but {path} is a file")
+                raise ConfigError(f"{key}={value} is for run=checkpoints/NAME, but {path} is no run")
+    if exported is not None:
+        module, spec = exported
+        return Model(module, spec=spec, autocast=autocast)
+    if path.is_file():
         return Model(load_generator(path, direction, device, dropout=dropout), autocast=autocast)
     state = read_run(path, step, plugins=plugins, trust_plugins=trust_plugins)
     module = rebuild(path, state, device, network_weights)
