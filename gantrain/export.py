@@ -39,10 +39,6 @@ from gantrain.test import find_run
 
 MEASURED = ("losses.jsonl", "metrics.jsonl", EVALUATIONS)  # Logs with metrics.
 EXPORTS = "exports"  # The folder in a run folder.
-ABOUT: dict[NetworkMode, str] = {
-    "train": "network_mode=train: batch norm, if there is any, uses the statistics of each image",
-    "eval": "network_mode=eval: batch norm, if there is any, uses the statistics of training",
-}
 TOLERANCE = {False: 1.0, True: 2.0}  # Grey levels, by ``half``.
 
 

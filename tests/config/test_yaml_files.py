@@ -31,6 +31,7 @@ def test_every_file_belongs_to_a_group_that_is_tested_here() -> None:
         "test",
         "predict",
         "evaluate",
+        "export",
         "measuring",
     }
 
