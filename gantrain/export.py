@@ -156,6 +156,7 @@ def sources_of(run: Path, state: dict[str, Any], settings: ExportSettings) -> li
         "model": state["config"]["model"],
         "generator": state["config"]["network"]["generator"],
         "spec": state["spec"],
+        "image_statistics": isinstance(model, Translator) and model.image_statistics,
     }
     if isinstance(model, LatentGAN):
         directions: Sequence[Direction | None] = (None,)

@@ -33,4 +33,5 @@ def source_of(model: str, generator: str, *, mode: Any = "train", spec: ImageSpe
     built.requires_grad_(False).eval()
     facts = {"format": 1, "gantrain": "0.0", "revision": "abc", "run": "run", "step": 7}
     facts |= {"model": whole["model"], "generator": network, "spec": spec.to_dict()}
+    facts |= {"image_statistics": getattr(built, "image_statistics", False)}
     return Source(built, spec, None if model in OWN_KEYS else "a_to_b", mode, facts)

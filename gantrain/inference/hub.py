@@ -22,6 +22,7 @@ from gantrain.config.side_files import MEGABYTE, DamagedError, open_regular, par
 from gantrain.data.base import ImageSpec
 from gantrain.errors import ConfigError, reason_of
 from gantrain.models.base import GAN
+from gantrain.models.translation import Translator
 from gantrain.registry import GENERATORS, MODELS
 from gantrain.runtime.storage import explain
 
@@ -36,6 +37,7 @@ FIELDS = {
     "model": dict[str, Any],
     "generator": dict[str, Any],
     "spec": dict[str, Any],
+    "image_statistics": bool,  # See ``Translator``.
 }
 SPEC_FIELDS = {
     "height": Side,
@@ -91,6 +93,8 @@ class Described:
             raise ConfigError(f"{self.where}: {error}") from None
         except Exception as error:  # Any value of any size may be there.
             raise ConfigError(f"{self.where} does not describe a model of gantrain: {reason_of(error)}") from None
+        if isinstance(model, Translator):
+            model.image_statistics = self.facts["image_statistics"]
         return model.requires_grad_(False).eval()
 
 

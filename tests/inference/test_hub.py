@@ -52,6 +52,14 @@ def test_a_folder_and_a_file_are_the_same_model_again(model: str, generator: str
                 assert torch.equal(found.translate(image, direction), source.model.translate(image, direction))
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_batch_norm_uses_the_same_statistics_in_train_mode_again(alone: bool) -> None:
+    source = source_of("pix2pix", "resnet", norm="batch")
+    source.model.image_statistics = source.facts["image_statistics"] = alone
+    SafetensorsFormat(half=False).write([source], Path("x.safetensors"))
+    assert gantrain.load("x.safetensors").module.uses_image_statistics("train") == alone
+
+
 def test_half_precision_and_double_precision_are_kept() -> None:
     source = source_of("gan", "mlp", hidden=64)
     SafetensorsFormat(half=True).write([source], Path("half.safetensors"))
