@@ -16,8 +16,10 @@ from gantrain import __version__
 from gantrain.config.overrides import split_override
 from gantrain.config.schema import NonNegativeInt, Range, construct
 from gantrain.data.base import ImageSpec
+from gantrain.data.settings import DataSettings
 from gantrain.errors import ConfigError
 from gantrain.exports.graph import Pixels
+from gantrain.exports.html import HtmlFormat
 from gantrain.exports.hub import HubFormat, upload
 from gantrain.exports.onnx_file import OnnxFormat
 from gantrain.exports.pt2 import Pt2Format
@@ -48,7 +50,7 @@ class ExportSettings:
 
     run: str | None  # A run folder, or the name of a run in ``checkpoints_dir``.
     checkpoints_dir: str  # The folder that contains the run folders.
-    format: Literal["onnx", "safetensors", "pt2", "reference", "hub"] | None
+    format: Literal["onnx", "html", "safetensors", "pt2", "reference", "hub"] | None
     out: str | None  # The file or folder; None for one in ``exports`` in the run folder.
     overwrite: bool  # Whether an existing file is replaced.
     step: NonNegativeInt | Literal["best"] | None  # Of the checkpoint; None for the newest.
@@ -60,6 +62,7 @@ class ExportSettings:
     opset: Annotated[int, Range(at_least=18, at_most=25)]  # Of ONNX; older ones are not written correctly.
     licence: str | None  # Of the weights, for the model card.
     to: str | None  # ``hf:USER/NAME``.
+    ort: str | None  # The folder of the npm package ``onnxruntime-web``.
     plugins: list[str]  # Modules that register classes.
     trust_plugins: bool  # Also import the modules that the run's checkpoint names.
 
@@ -99,6 +102,10 @@ FORMATS: dict[str, tuple[Callable[[ExportSettings, Path, dict[str, Any]], Format
     "pt2": (lambda settings, run, state: Pt2Format(settings.pixels), {"direction", "network_mode", "pixels"}),
     "reference": (lambda settings, run, state: ReferenceFormat(), {"direction"}),
     "hub": (lambda settings, run, state: _hub(settings, run, state), {"half", "licence", "to"}),
+    "html": (
+        lambda settings, run, state: _html(settings, state),
+        {"direction", "network_mode", "half", "opset", "ort"},
+    ),
 }
 
 
@@ -190,6 +197,12 @@ def _hub(settings: ExportSettings, run: Path, state: dict[str, Any]) -> HubForma
         metrics=measured,
         images=images[-1] if images else None,
     )
+
+
+def _html(settings: ExportSettings, state: dict[str, Any]) -> HtmlFormat:
+    own = state["config"]
+    data = DataSettings.split(own["data"])
+    return HtmlFormat(settings.half, settings.opset, settings.ort, lambda: data.build(phase="test", seed=own["seed"]))
 
 
 def _targets(run: Path, groups: Sequence[Sequence[Source]], form: Format, settings: ExportSettings) -> list[Path]:
