@@ -21,6 +21,7 @@ from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.translation import TranslationGAN
 from gantrain.registry import FEATURES
 
+UNSEEN = 100  # Held-out images at most whose distances to those of training are compared with generated ones'.
 BUILT_IN = ("digits", "digits_lmdb", "digits2stripes", "edges2digits")
 
 
@@ -86,7 +87,10 @@ def _comparisons(
     model: GAN, sets: Mapping[str, ImageDataset | None], settings: MetricsSettings, data: Mapping[str, Any]
 ) -> list[Comparison]:
     if isinstance(model, LatentGAN):
-        return [Comparison(_reference(sets, settings.against or "train", "image", data, settings.real))]
+        against = settings.against or "train"
+        has_unseen = against == "train" and sets["test"] is not None
+        unseen = _reference(sets, "test", "image", data, UNSEEN) if has_unseen else None
+        return [Comparison(_reference(sets, against, "image", data, settings.real), unseen=unseen)]
     if isinstance(model, TranslationGAN):
         against = settings.against or ("test" if sets["test"] is not None else "train")
         found = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
@@ -23,8 +24,8 @@ from gantrain.models.base import GAN, LatentGAN
 from gantrain.models.translation import Direction, TranslationGAN
 from gantrain.runtime import console, distributed
 
-# Is given the images of a comparison and the real ones.
-Observer: TypeAlias = Callable[[Comparison, Extracted, Extracted], None]
+# Is given the images of a comparison, the real ones, and held-out ones, if the real ones are those of training.
+Observer: TypeAlias = Callable[[Comparison, Extracted, Extracted, "Extracted | None"], None]
 MAX_CLASSES = 100  # With more, there are no numbers per class.
 
 
@@ -133,13 +134,17 @@ class Measurement:
         for each in self.comparisons:
             generated, pairs = self._generated(model, each)
             real = {name: self.real_features(network, each.real) for name, network in self.networks.items()}
+            unseen = None
+            if self.observers and self.features is not None and each.unseen is not None:
+                with suppress(MeasurementError):  # No number depends on them.
+                    unseen = self.real_features(self.features, each.unseen)
             if distributed.rank():
                 continue  # Rank 0 has them.
             found = self._computed(generated, real, pairs)
             numbers |= {name + each.suffix: value for name, value in found.items()}
             if self.features is not None:
                 for observe in self.observers:
-                    observe(each, generated[""], real[""])
+                    observe(each, generated[""], real[""], unseen)
         return distributed.all_gather_object(numbers)[0]
 
     def _computed(

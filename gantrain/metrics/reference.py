@@ -55,6 +55,7 @@ class Comparison:
     direction: Direction | None = None  # None for images from noise.
     source: ImageDataset | None = None  # The images that are translated.
     suffix: str = ""  # Of the names of its numbers.
+    unseen: Reference | None = None  # Held-out images, where the real ones are those of training.
 
 
 def real_features(

@@ -27,6 +27,8 @@ MIN_CONTRAST = 0.1  # Likewise as a share of the contrast of the images, where t
 WON = 0.999  # The share of pairs of a real and a generated image that a winning discriminator ranks correctly.
 NEARLY_WON = 0.95  # The same where the gradient of the generators has vanished:
 VANISHED = 0.01  # as a share of the largest one.
+MEMORISED = 0.3  # The distance to the nearest image of training, as a share of that of held-out images.
+NEAREST = 100  # Images at most whose nearest images of training are found.
 FEATURES = 1000  # Images at most whose features are compared, of each class.
 FEW = 8  # Images whose features say nothing of their class.
 UNTRAINED = 1 / 2  # The share of a run in which images whose features have never differed are no collapse.
@@ -46,6 +48,8 @@ class Diagnostics:
         self._read = real
         self._counts = counts
         self._shares: dict[str, dict[str, tuple[float, float]]] = {}  # By comparison and class.
+        self._nearness = 1.0  # The distance of generated images to those of training, as a share of the usual one:
+        self._usual: float | None = None  # that of held-out images.
 
     @cached_property
     def _real(self) -> Batch:
@@ -108,8 +112,17 @@ class Diagnostics:
                 )
         return notes
 
-    def observe_features(self, comparison: Comparison, generated: Extracted, real: Extracted) -> None:
-        """Measure how much the features of generated images differ, for ``collapse_of_features``."""
+    def observe_features(
+        self, comparison: Comparison, generated: Extracted, real: Extracted, unseen: Extracted | None
+    ) -> None:
+        """Measure, for ``measured``, how much the features of generated images differ, and how near real ones are.
+
+        ``unseen`` are held-out images, if the real ones are those of training.
+        """
+        if unseen is not None and min(len(generated), len(unseen)) >= FEW:
+            if self._usual is None:  # It is the same at every measurement.
+                self._usual = distance_to(real.features, unseen.features)
+            self._nearness = distance_to(real.features, generated.features) / self._usual if self._usual else 1.0
         groups = [("", generated, real)]
         if generated.labels is not None and real.labels is not None:
             names = enumerate(comparison.real.dataset.spec.class_names)
@@ -118,8 +131,23 @@ class Diagnostics:
             name: spread_share(own.features, others.features) for name, own, others in groups
         }
 
-    def collapse_of_features(self, progress: float) -> list[str]:
-        """Whether the images of the last measurement are alike, of which the run is completed to ``progress``.
+    def measured(self, progress: float) -> list[str]:
+        """What is wrong with the images of the last measurement, at which the run is completed to ``progress``.
+
+        Memorised images are nearer to those of training than held-out ones are: Meehan et al. 2020, arXiv:2004.05675.
+        """
+        collapsed = any(min(share) < MIN_VARIETY for shares in self._shares.values() for share in shares.values())
+        notes, found = self._collapse_of_features(progress), self._nearness
+        self._shares, self._nearness = {}, 1.0
+        if self._persists("memorised", found < MEMORISED and not collapsed):
+            notes.append(
+                f"memorising: generated images are {found:.0%} as far from the nearest image of training as held-out "
+                "ones, in features; the results of gantrain test show both side by side"
+            )
+        return notes
+
+    def _collapse_of_features(self, progress: float) -> list[str]:
+        """Whether the images of the last measurement are alike.
 
         Those of an untrained generator are, too: they must have differed before, or half of the run must be over.
         """
@@ -138,7 +166,6 @@ class Diagnostics:
                     f"mode collapse: generated images{suffix.replace('_', ' ')}{which} are alike, their features vary "
                     f"by {distance:.0%} as much as those of real ones, and the nearest are {nearest:.0%} as far apart"
                 )
-        self._shares = {}
         return notes
 
     def _won(self, model: LatentGAN, samples: Tensor, gradient: float) -> list[str]:
@@ -172,6 +199,12 @@ class Diagnostics:
         """Whether a fault has just been observed so many times in a row."""
         self._counts[fault] = self._counts.get(fault, 0) + 1 if observed else 0
         return self._counts[fault] == times
+
+
+def distance_to(real: Tensor, features: Tensor) -> float:
+    """The median distance of features (N, D), of at most ``NEAREST`` images, to the nearest of real ones."""
+    shown = features[spaced(len(features), min(len(features), NEAREST))]
+    return torch.cdist(shown.float(), real.float()).min(dim=1).values.median().item()
 
 
 def spread_share(generated: Tensor, real: Tensor) -> tuple[float, float]:

@@ -212,7 +212,7 @@ class Trainer:
             protocol=protocol,
             best=improves,
         )
-        self.report.notes(self.step, self._diagnostics.collapse_of_features(self.progress))
+        self.report.notes(self.step, self._diagnostics.measured(self.progress))
         if not improves:
             self.report.notes(self.step, self._diagnostics.decline(objective, self.step, self.progress))
         if improves or (judged and objective.is_last()):

@@ -375,3 +375,20 @@ def test_a_block_of_unreadable_images_is_left_out_of_a_translation() -> None:
     assert strict is not None
     with pytest.raises(MeasurementError, match="unreadable"):
         strict(gan)
+
+
+def test_held_out_images_that_can_not_be_read_change_no_number() -> None:
+    dataset, broken = Numbered(70), Numbered(20)
+    broken.fingerprint = "can't be read"
+    gan = model(dataset)
+    expected = measurement(dataset)(gan)
+
+    def unreadable(index: int, seed: int) -> Batch:
+        raise ConfigError("unreadable")
+
+    broken.item = unreadable  # type: ignore[method-assign]
+    found: list[object] = []
+    watched = measurement(dataset, broken)
+    watched.observers.append(lambda *shown: found.append(shown[-1]))
+    assert watched(gan) == expected
+    assert found == [None]

@@ -19,7 +19,7 @@ from gantrain.metrics.measure import Measurement
 from gantrain.metrics.reference import Comparison, Reference
 from gantrain.models.latent import CGAN
 from gantrain.training import diagnostics
-from gantrain.training.diagnostics import Diagnostics, spread, spread_share, variety
+from gantrain.training.diagnostics import Diagnostics, distance_to, spread, spread_share, variety
 from gantrain.training.objective import Objective, ObjectiveSettings
 
 RUN = Path("checkpoints/run")
@@ -142,8 +142,8 @@ def collapses(watch: Diagnostics, generated: Tensor, progress: float, suffix: st
     """The note of a measurement of these features, or nothing."""
     comparison = Comparison(Reference(Described(), "image", "", {}), suffix=suffix)
     real = Extracted(normal(200, 9), labels=torch.arange(200) % 2)
-    watch.observe_features(comparison, Extracted(generated, **labels), real)
-    return " ".join(watch.collapse_of_features(progress))
+    watch.observe_features(comparison, Extracted(generated, **labels), real, None)
+    return " ".join(watch.measured(progress))
 
 
 def test_features_that_have_become_alike_are_a_collapse() -> None:
@@ -166,6 +166,48 @@ def test_a_single_class_of_equal_images_is_a_collapse() -> None:
 def test_a_collapse_seen_in_pixels_is_not_reported_again() -> None:
     watch = Diagnostics(dict, {"collapse": 3})
     assert [collapses(watch, normal(100, 0) * 0.05, 0.9) for _ in range(4)] == [""] * 4
+
+
+def memorises(watch: Diagnostics, generated: Tensor) -> str:
+    """The note of a measurement of these features, of a run that is trained with 200 images."""
+    comparison = Comparison(Reference(Described(), "image", "", {}))
+    parts = (Extracted(features) for features in (generated, normal(200, 9), normal(100, 10)))
+    watch.observe_features(comparison, *parts)
+    return " ".join(watch.measured(0.1))
+
+
+def test_the_distance_to_training_is_the_median_of_those_to_the_nearest() -> None:
+    real, unseen = normal(200, 9), normal(91, 10)
+    nearest = [np.linalg.norm(real.numpy() - each, axis=1).min() for each in unseen.numpy()]
+    assert distance_to(real, unseen) == pytest.approx(np.median(nearest), rel=1e-4)
+
+
+def test_copies_of_training_images_are_memorised_ones() -> None:
+    watch = Diagnostics(dict, {})
+    copies, new = normal(200, 9)[:150] + 0.02 * normal(150, 3), normal(150, 4)
+    found = [memorises(watch, each) for each in (copies, copies, new, copies, copies, copies, copies)]
+    assert [bool(each) for each in found] == [False] * 5 + [True, False]
+    assert_mentions(found[5], "memorising", "held-out", "gantrain test")
+    alike = Diagnostics(dict, {})
+    same = normal(200, 9)[:1].expand(150, 6)
+    assert not any("memorising" in memorises(alike, same) for _ in range(4))  # It is a collapse.
+
+
+@pytest.mark.parametrize(("against", "compared"), [("train", True), ("test", False)])
+def test_held_out_images_are_compared_with_those_of_training(against: str, compared: bool, monkeypatch) -> None:
+    found = []
+
+    def near(real: Tensor, features: Tensor) -> float:
+        found.append((len(real), len(features)))
+        return 0.1 if len(features) == 64 else 1.0
+
+    monkeypatch.setattr(diagnostics, "distance_to", near)
+    monkeypatch.setattr(diagnostics, "spread_share", lambda generated, real: (1.0, 1.0))
+    measured = ["metrics=fid", "metrics.samples=64", "metrics.every=1", f"metrics.against={against}"]
+    typed = [word for word in LEARNING if word != "metrics=none"]
+    assert main(["train", *typed, *measured, "name=run", "trainer.steps=3", "trainer.image_every=3"]) == 0
+    assert found == [(4500, 100), *[(4500, 64)] * 3] * compared
+    assert ("memorising" in notes()) == compared
 
 
 def test_a_run_whose_features_collapse_is_told(monkeypatch, capsys) -> None:
