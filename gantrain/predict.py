@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,28 +59,29 @@ def predict(config: dict[str, Any]) -> int:
     """
     settings = construct(PredictSettings, config, key="")
     import_plugins(settings.plugins)
-    model = _open(settings)
+    devices = _devices(settings)
+    model = _open(settings, devices[0])
     if isinstance(model.module, Translator):
         settings.refuse(
             ["num", "labels", "truncation", "interpolate"], "this model translates images: give source=IMAGES"
         )
-        return _translate(model, settings)
+        return _translate([model, *(_open(settings, device) for device in devices[1:])], settings)
     if not isinstance(model.module, LatentGAN):
         raise ConfigError(f"{type(model.module).__name__} has neither `sample` nor `translate`, so it makes no images")
     settings.refuse(["source", "direction"], f"{type(model.module).__name__} generates images from noise: give num=64")
     return _generate(model, model.module, settings)
 
 
-def _open(settings: PredictSettings) -> Model:
+def _open(settings: PredictSettings, device: torch.device) -> Model:
     if settings.weights is not None:
         path = Path(settings.weights).expanduser()
-        if not path.is_file():
+        if not path.exists():
             raise ConfigError(f"weights={settings.weights}: there is no such file")
     else:
         path = find_run(settings.run or "", settings.checkpoints_dir)
     return open_model(
         path,
-        choose_device(settings.accelerator),
+        device,
         step=settings.step,
         network_weights=settings.network_weights,
         plugins=settings.plugins,
@@ -87,6 +90,17 @@ def _open(settings: PredictSettings) -> Model:
         dropout=settings.dropout,
         autocast=PRECISIONS[settings.precision],
     )
+
+
+def _devices(settings: PredictSettings) -> list[torch.device]:
+    first = choose_device(settings.accelerator)
+    there = torch.cuda.device_count() if first.type == "cuda" else 1
+    number = there if settings.devices == "auto" else settings.devices
+    if number > there:
+        raise ConfigError(
+            f"devices={number}: give at most {there}, the number of devices with accelerator={first.type}"
+        )
+    return [choose_device(first.type, index) for index in range(number)]
 
 
 def _refuse_existing(paths: Sequence[Path], settings: PredictSettings) -> None:
@@ -101,7 +115,9 @@ def _refuse_existing(paths: Sequence[Path], settings: PredictSettings) -> None:
 # ---- images
 
 
-def _translate(model: Model, settings: PredictSettings) -> int:
+def _translate(models: Sequence[Model], settings: PredictSettings) -> int:
+    """Translate the source with models on several devices."""
+    model = models[0]
     if settings.source is None:
         raise ConfigError("source is missing: give source=IMAGE, a folder, or a pattern in quotation marks")
     direction = model.direction(settings.direction)
@@ -112,14 +128,8 @@ def _translate(model: Model, settings: PredictSettings) -> int:
     unreadable: list[str] = []
     done = 0
     with results.writing(), console.bar(direction, total=source.total, unit="image", dynamic_ncols=True) as bar:
-        for batch in _batches(_read(model, direction, source.inputs, unreadable), settings.batch_size):
-            made = model.translate_pixels(
-                [work.pixels for work in batch],
-                direction,
-                names=[work.name for work in batch],
-                network_mode=settings.network_mode,
-                memory=settings.memory,
-            )
+        works = _read(model, direction, source.inputs, unreadable)
+        for batch, made in _translated(models, direction, _batches(works, settings.batch_size), settings):
             for work, result in zip(batch, made, strict=True):
                 results.write(work.number, result)
             done += len(batch)
@@ -128,6 +138,31 @@ def _translate(model: Model, settings: PredictSettings) -> int:
         console.err(f"left out: {line}")
     console.err(f"{done} of {done + len(unreadable)} images translated {direction}: {settings.out}")
     return 1 if unreadable else 0
+
+
+def _translated(
+    models: Sequence[Model], direction: Direction, batches: Iterable[list[_Work]], settings: PredictSettings
+) -> Iterator[tuple[list[_Work], list[Pixels]]]:
+    """The batches in their order, with their translations; the models take turns, and meanwhile images are read."""
+
+    def translate(model: Model, batch: list[_Work]) -> list[Pixels]:
+        return model.translate_pixels(
+            [work.pixels for work in batch],
+            direction,
+            names=[work.name for work in batch],
+            network_mode=settings.network_mode,
+            memory=settings.memory,
+        )
+
+    waiting: deque[tuple[list[_Work], Future[list[Pixels]]]] = deque()
+    with ThreadPoolExecutor(len(models)) as pool:
+        for model, batch in zip(cycle(models), batches, strict=False):
+            waiting.append((batch, pool.submit(translate, model, batch)))
+            if len(waiting) > len(models):
+                done, made = waiting.popleft()
+                yield done, made.result()
+        for done, made in waiting:
+            yield done, made.result()
 
 
 def _refuse_replacing(source: Source, results: Results, out: str) -> None:
@@ -141,7 +176,7 @@ def _refuse_replacing(source: Source, results: Results, out: str) -> None:
 
 def _read(model: Model, direction: Direction, inputs: Iterable[Input], unreadable: list[str]) -> Iterator[_Work]:
     """The images that can be read; the error messages of the others are added to ``unreadable``."""
-    for number, each in zip(count(), inputs, strict=False):
+    for number, each in enumerate(inputs):
         try:
             with as_config_error(f"read the image {each.location}"):
                 pixels = model.read(each.content, direction, each.location)

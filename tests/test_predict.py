@@ -19,7 +19,10 @@ from tiny_keys import OWN_KEYS
 from translated import image, pixels, refused, weights_file
 
 import gantrain
+from gantrain import predict
 from gantrain.cli.main import main
+from gantrain.errors import ConfigError
+from gantrain.inference.model import Model
 from gantrain.inference.sample import between, truncated
 from gantrain.inference.video import open_video, write_animation
 
@@ -98,6 +101,26 @@ def test_a_pattern_and_a_file_are_sources_of_bare_weights(capsys) -> None:
     assert_mentions(refused(capsys, "predict", "source=photos", "out=x"), "run is missing", "run=checkpoints/NAME")
     assert_mentions(refused(capsys, *command, "source=photos", "out=x", "step=3"), "step=3", "run=checkpoints/NAME")
     assert not Path("x").exists()
+
+
+def test_several_devices_translate_in_turns_with_the_same_results(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    for number in range(5):
+        image(f"photos/{number}.png", 33, 30)
+    weights_file("G.pth", "resnet", "instance")
+    command = ["predict", "weights=G.pth", CPU, "source=photos", "batch_size=1"]
+    assert_mentions(refused(capsys, *command, "out=x", "devices=2"), "devices=2", "at most 1")
+    assert main([*command, "out=one"]) == 0
+    monkeypatch.setattr(predict, "_devices", lambda settings: [torch.device("cpu")] * 3)
+    used: list[int] = []
+    translate = Model.translate_pixels
+    monkeypatch.setattr(
+        Model, "translate_pixels", lambda self, *a, **k: used.append(id(self)) or translate(self, *a, **k)
+    )
+    assert main([*command, "out=three"]) == 0
+    assert len(set(used)) == 3
+    assert contents("three") == contents("one")
+    monkeypatch.setattr(Model, "translate_pixels", lambda *a, **k: (_ for _ in ()).throw(ConfigError("it fails")))
+    assert "it fails" in refused(capsys, *command, "out=four")
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

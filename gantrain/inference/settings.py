@@ -65,6 +65,7 @@ class PredictSettings:
     network_mode: NetworkMode  # As in ``gantrain test``.
     dropout: UnitFloat | None  # As in ``gantrain test``.
     memory: Memory  # Whether images are translated whole or in strips.
+    devices: PositiveInt | Literal["auto"]  # That translate batches in turns; ``auto`` is every GPU of the machine.
     # Of models that generate from noise.
     num: PositiveInt | None  # As in ``gantrain test``.
     labels: NonNegativeInt | str | list[NonNegativeInt | str] | None  # As in ``gantrain test``.

@@ -59,7 +59,7 @@ class Strips:
 
     def __init__(self, network: nn.Module, channels: int, height: int, width: int, *, alone: bool) -> None:
         self._nodes: list[_Node] = []
-        first = next(network.parameters())
+        first = next(network.parameters(), torch.empty(0))  # Without any, it can't be traced.
         self._device, self._dtype = first.device, first.dtype
         self._build(network, _Node(None, [], channels, height, width), alone)
         self._image, self._output = self._nodes[0], self._nodes[-1]
