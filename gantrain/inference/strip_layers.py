@@ -241,6 +241,17 @@ LAYERS: dict[tuple[type[nn.Module], ...], Any] = {
 }
 
 
+def kind_of(module: nn.Module) -> Any:
+    """The class of a module's layer; None if there is none, as for a subclass that computes something else."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        return None
+    for types, layer in LAYERS.items():
+        for kind in types:
+            if isinstance(module, kind) and type(module).forward is kind.forward:
+                return layer
+    return None
+
+
 class RowFile:
     """A layer (channels, height, width) in a temporary file without a name, row after row."""
 

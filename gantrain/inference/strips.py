@@ -9,15 +9,15 @@ mostly the widest ones at the full resolution, are computed anew where they are 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
 
-from gantrain.errors import ConfigError
-from gantrain.inference.strip_layers import LAYERS, Add, Concatenation, Layer, Normalisation, Pointwise, RowFile
+from gantrain.errors import ConfigError, reason_of
+from gantrain.inference.strip_layers import Add, Concatenation, Layer, Normalisation, Pointwise, RowFile, kind_of
 
 CHEAP = 1000  # Multiplications per value; a layer that takes more to compute anew is stored.
 WORKING = 1 << 29  # Bytes of all layers that are computed for a strip, about.
@@ -42,6 +42,18 @@ class _Node:
     def values(self) -> int:
         return self.channels * self.height * self.width
 
+    @classmethod
+    def after(cls, layer: Layer, inputs: list[_Node]) -> _Node:
+        before = inputs[0]
+        layer.height = before.height
+        channels = layer.channels([source.channels for source in inputs])
+        node = cls(layer, inputs, channels, *layer.sides(before.height, before.width))
+        node.work = layer.work * node.values + sum(0.0 if source.is_stored else source.work for source in inputs)
+        node.is_stored = isinstance(layer, Add) or (layer.work > 0 and node.work > CHEAP * node.values)
+        if isinstance(layer, Normalisation) and layer.of_image:
+            before.norms.append(layer)
+        return node
+
 
 class Strips:
     """A network for images of one size, in strips.
@@ -61,8 +73,8 @@ class Strips:
         self._nodes: list[_Node] = []
         first = next(network.parameters(), torch.empty(0))  # Without any, it can't be traced.
         self._device, self._dtype = first.device, first.dtype
-        self._build(network, _Node(None, [], channels, height, width), alone)
-        self._image, self._output = self._nodes[0], self._nodes[-1]
+        self._image = _Node(None, [], channels, height, width)
+        self._output = self._build(network, self._image, alone)
         self._order = {node: number for number, node in enumerate(self._nodes)}
 
     def __call__(self, image: ReadRows) -> Iterator[tuple[int, Tensor]]:
@@ -97,42 +109,25 @@ class Strips:
 
     # ---- the plan
 
-    def _build(self, network: nn.Module, image: _Node, alone: bool) -> None:
+    def _build(self, network: nn.Module, image: _Node, alone: bool) -> _Node:
+        """Collect the layers of a network; returns the one with the result."""
         try:
             graph = _Tracer().trace(network)
         except Exception as error:  # A network of a plug-in may compute anything.
-            raise ConfigError(f"{type(network).__name__} can't be computed in strips: {error}") from None
+            raise ConfigError(f"{type(network).__name__} can't be computed in strips: {reason_of(error)}") from None
         modules = dict(network.named_modules())
         nodes: dict[fx.Node, _Node] = {}
         for each in graph.nodes:
             if each.op == "placeholder":
                 nodes[each] = image
             elif each.op != "output":
-                nodes[each] = self._node_of(each, modules, [nodes[source] for source in each.all_input_nodes], alone)
+                layer, sources = _layer_of(each, modules, alone)
+                nodes[each] = _Node.after(layer, [nodes[source] for source in sources])
         self._nodes = list(dict.fromkeys(nodes.values()))
-
-    def _node_of(self, each: fx.Node, modules: dict[str, nn.Module], inputs: list[_Node], alone: bool) -> _Node:
-        if each.op == "call_module":
-            module = modules[str(each.target)]
-            kind = next((layer for types, layer in LAYERS.items() if isinstance(module, types)), None)
-            layer = kind(module, alone) if kind is not None else None
-            name = type(module).__name__
-        else:
-            layer = Add() if each.target in (operator.add, torch.add) else None
-            if each.target is torch.cat and (each.kwargs.get("dim") or each.args[1:] == (1,)):
-                layer = Concatenation()
-            name = str(each.target)
-        if layer is None:
-            raise ConfigError(f"{name} (layer {each.name}) can't be computed in strips")
-        before = inputs[0]
-        layer.height = before.height
-        channels = layer.channels([source.channels for source in inputs])
-        node = _Node(layer, inputs, channels, *layer.sides(before.height, before.width))
-        node.work = layer.work * node.values + sum(0.0 if source.is_stored else source.work for source in inputs)
-        node.is_stored = isinstance(layer, Add) or (layer.work > 0 and node.work > CHEAP * node.values)
-        if isinstance(layer, Normalisation) and layer.of_image:
-            before.norms.append(layer)
-        return node
+        (result,) = each.args
+        if not isinstance(result, fx.Node):
+            raise ConfigError(f"{type(network).__name__} can't be computed in strips: it has several results")
+        return nodes[result]
 
     def _passes(self) -> list[_Node]:
         """The layers that are computed completely before the result."""
@@ -220,10 +215,25 @@ def _close(node: _Node) -> None:
         node.file = None
 
 
+def _layer_of(each: fx.Node, modules: dict[str, nn.Module], alone: bool) -> tuple[Layer, Sequence[Any]]:
+    """The layer of a step of a network, and the steps that it reads."""
+    sources: Any = each.args
+    name, layer = str(each.target), None
+    if each.op == "call_module":
+        module = modules[str(each.target)]
+        name, kind = type(module).__name__, kind_of(module)
+        layer = kind(module, alone) if kind is not None else None
+    elif each.target in (operator.add, torch.add) and not each.kwargs:
+        layer = Add()
+    elif each.target is torch.cat and (*each.args[1:], *each.kwargs.values()) == (1,):
+        layer, sources = Concatenation(), each.args[0]
+    if layer is None or not all(isinstance(source, fx.Node) for source in sources):
+        raise ConfigError(f"{name} (layer {each.name}) can't be computed in strips")
+    return layer, sources
+
+
 class _Tracer(fx.Tracer):
     """Traces a network down to layers of torch."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, tuple(kind for types in LAYERS for kind in types)) or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        return kind_of(m) is not None or super().is_leaf_module(m, module_qualified_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -101,3 +102,56 @@ def test_only_cheap_layers_are_computed_twice_and_files_are_closed(monkeypatch: 
     assert widths.count(8) == 2  # The second is cheap.
     assert len(opened) > 12
     assert all(file._file.closed for file in opened)
+
+
+class Calls(nn.Module):
+    """A network that is a function of an image and of a convolution of it."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 3, padding=1)
+        self.scaled = Scaled(3, 3, 3, padding=1)
+        self.hooked = nn.utils.spectral_norm(nn.Conv2d(3, 3, 3, padding=1))
+        self.function = function
+
+    def forward(self, image: torch.Tensor) -> object:
+        return self.function(self, image, self.first(image))
+
+
+class Scaled(nn.Conv2d):
+    """A convolution that computes something else than its parent."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(2 * input)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda net, x, y: torch.cat([y, y, x], dim=1),
+        lambda net, x, y: torch.cat([x, y], 1) + torch.cat([y, y], 1),
+        lambda net, x, y: (y, net.first(y))[0],
+    ],
+)
+@torch.no_grad()
+def test_sums_and_concatenations_have_the_right_terms(function: Callable[..., object]) -> None:
+    network = Calls(function).double().eval()
+    image = torch.rand(1, 3, 300, 20, dtype=torch.float64)
+    assert (in_strips(network, image) - network(image)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda net, x, y: torch.cat([x, y], dim=2),
+        lambda net, x, y: y + 1,
+        lambda net, x, y: torch.add(x, y, alpha=2),
+        lambda net, x, y: (x, y),
+        lambda net, x, y: y if y.mean() > 0 else x,
+        lambda net, x, y: net.scaled(y),
+        lambda net, x, y: net.hooked(y),
+    ],
+)
+def test_what_a_layer_is_not_known_to_compute_is_refused(function: Callable[..., object]) -> None:
+    with pytest.raises(ConfigError, match="can't be computed in strips"):
+        Strips(Calls(function).eval(), 3, 20, 20, alone=False)
