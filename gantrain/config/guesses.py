@@ -55,6 +55,9 @@ TEST = {
     **dict.fromkeys(["epoch", "iteration", "which_epoch"], "step=1000, or step=best"),
     "eval": "network_mode=eval",
 }
+PREDICT = TEST | dict.fromkeys(
+    ["dataroot", "data_root", "root", "input", "inputs", "data", "images", "image", "src"], "source=FOLDER"
+)
 NUMBER, WORD = r"[0-9.]+(e-?[0-9]+)?", r"[a-z]\w*"  # A typed value of the same kind replaces that of the table.
 
 
@@ -77,7 +80,7 @@ KEYS = {  # Typed as flags, they become keys.
 
 def guess(key: str, command: str, value: str = "") -> str:
     """What was meant by an unknown key or flag of a command, with the typed ``value``, or an empty string."""
-    words = TRAIN if command == "train" else TEST
+    words = {"train": TRAIN, "predict": PREDICT}.get(command, TEST)
     plain = key.lstrip("-+~").replace("-", "_")
     if key[:1] == "-" and (plain in KEYS or "." in plain):
         return f"type {plain}=VALUE"

@@ -9,7 +9,7 @@ import pytest
 
 from gantrain.cli.hydra_errors import _known_keys
 from gantrain.cli.main import main
-from gantrain.config.guesses import TEST, TRAIN
+from gantrain.config.guesses import PREDICT, TEST, TRAIN
 
 TYPED = [
     ("train --lr 1e-4", "type optimizer.lr=1e-4"),
@@ -37,6 +37,8 @@ TYPED = [
     ("test help", "type gantrain test --help"),
     ("test model=x", "type run="),
     ("test device=cuda", "type accelerator="),
+    ("predict input=photos", "type source="),
+    ("predict n=3", "type num="),
 ]
 
 
@@ -49,7 +51,7 @@ def test_a_usual_guess_is_answered_in_one_line_with_what_to_type(typed: str, mea
     assert list(Path().iterdir()) == []
 
 
-@pytest.mark.parametrize(("command", "table"), [("train", TRAIN), ("test", TEST)])
+@pytest.mark.parametrize(("command", "table"), [("train", TRAIN), ("test", TEST), ("predict", PREDICT)])
 def test_every_guess_is_no_key_and_what_it_proposes_is_one(command: str, table: dict[str, str]) -> None:
     known = _known_keys(command, ["data=single"])
     parts = {".".join(key.split(".")[:count]) for key in known for count in range(1, 5)}
