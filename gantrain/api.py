@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from hydra.core.singleton import Singleton
 
 from gantrain.checkpoints.store import Step
 from gantrain.cli.arguments import is_sweep, split
-from gantrain.cli.compose import compose_once, compose_training
+from gantrain.cli.compose import compose_once, compose_training, restored_hydra
 from gantrain.cli.quoting import quote
 from gantrain.cli.resume import resume
 from gantrain.errors import ConfigError
@@ -153,15 +152,13 @@ def _as_text(value: Any) -> str:
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Restore the global state of Hydra, OmegaConf and torch at the end, which belongs to the caller."""
-    singletons = Singleton.get_state()
     deterministic = torch.are_deterministic_algorithms_enabled()
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     precision = torch.get_float32_matmul_precision()
     try:
-        with torch.random.fork_rng(), torch.autograd.set_multithreading_enabled(True):
+        with restored_hydra(), torch.random.fork_rng(), torch.autograd.set_multithreading_enabled(True):
             yield
     finally:
-        Singleton.set_state(singletons)
         torch.use_deterministic_algorithms(deterministic)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
         torch.set_float32_matmul_precision(precision)

@@ -38,7 +38,7 @@ FLOORS = [
     ["exports"],
     ["sweeps", "papers", "migration"],
     ["train", "test"],
-    ["evaluate", "export", "predict"],
+    ["evaluate", "export", "predict", "doctor"],
     ["cli"],
     ["api"],
     ["__init__", "__main__"],

@@ -17,6 +17,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -84,6 +85,16 @@ def compose_training(
     config = complete(composed)
     overrides = [*config_flags(flags), *composed.overrides]
     return config, overrides, lambda: defaults_of(composed.choices, config["name"], flags)
+
+
+@contextmanager
+def restored_hydra() -> Iterator[None]:
+    """Restore the global state of Hydra and OmegaConf at the end, which belongs to the caller."""
+    state = Singleton.get_state()
+    try:
+        yield
+    finally:
+        Singleton.set_state(state)
 
 
 @contextmanager

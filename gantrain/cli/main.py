@@ -44,6 +44,8 @@ gantrain trains the classic GANs from a configuration.
   gantrain data download NAME         download a data set of the papers: gantrain data download horse2zebra
   gantrain data                       all other commands for images
 
+  gantrain doctor                     what is installed and found here, and what to do about what is missing
+
   gantrain train --help               all keys and their values
   gantrain train -m KEY=A,B           one run for every combination
   gantrain --version
@@ -220,6 +222,12 @@ def _migrate(arguments: list[str]) -> int:
     return migrate(arguments)
 
 
+def _doctor(arguments: list[str]) -> int:
+    from gantrain.doctor import doctor
+
+    return doctor(arguments)
+
+
 def _data(arguments: list[str]) -> int:
     from gantrain.cli.data import main as data
 
@@ -255,6 +263,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "runs": _runs,
     "list": _list,
     "migrate": _migrate,
+    "doctor": _doctor,
     "data": _data,
 }
 

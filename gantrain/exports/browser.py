@@ -28,16 +28,17 @@ class BrowserRuntime:
     wasm: bytes
 
     @classmethod
-    def find(cls, folder: str | None) -> BrowserRuntime:
+    def find(cls, folder: str | None, *, fetch: bool = True) -> BrowserRuntime:
         """Read the files from a folder, or from the cache, into which npm fetches them once.
 
         Args:
             folder: The npm package ``onnxruntime-web``, or a ``node_modules`` with it; None for the cache.
+            fetch: Whether npm may fetch them.
 
         Raises:
             ConfigError: They are not there, and npm can't fetch them.
         """
-        home = Path(folder).expanduser() if folder is not None else _fetched()
+        home = Path(folder).expanduser() if folder is not None else _cached(fetch=fetch)
         for place in (home, home / "dist", home / "onnxruntime-web" / "dist"):
             if all((place / name).is_file() for name in (RUNTIME, MODULE, WASM)):
                 return cls(
@@ -48,10 +49,10 @@ class BrowserRuntime:
         raise ConfigError(f"ort={folder}: expected the npm package onnxruntime-web, with {RUNTIME} and {WASM} in dist/")
 
 
-def _fetched() -> Path:
-    """The folder in the cache, after npm has fetched the package."""
+def _cached(*, fetch: bool) -> Path:
+    """The folder in the cache, into which npm fetches the package if it is not there."""
     target = cache_dir() / "browser" / f"onnxruntime-web-{VERSION}"
-    if target.is_dir():
+    if target.is_dir() or not fetch:
         return target
     npm = shutil.which("npm")
     remedy = f"ort=FOLDER names a folder in which `npm install {PACKAGE}` was run elsewhere"

@@ -76,6 +76,8 @@ def test_help_and_version_do_not_import_torch(arguments: list[str], shown: str) 
                 "reproduce",
                 "runs",
                 "list",
+                "migrate",
+                "doctor",
                 "data",
             ],
         ),

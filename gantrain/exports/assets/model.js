@@ -92,7 +92,7 @@ function show(canvas, values, [, channels, height, width]) {
     }
     pixels.data[4 * place + 3] = 255;
   }
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  canvas.getContext("2d", { willReadFrequently: true }).putImageData(pixels, 0, 0);
 }
 
 function save(canvas) {

@@ -21,6 +21,13 @@ from gantrain.runtime.storage import storage_errors
 NAMED_HASH = re.compile(r"-([0-9a-f]{8})\.pth$")  # The end of names in torch.hub: the start of the SHA-256.
 
 
+def stored_file(address: str, *, also: Sequence[str] = ()) -> tuple[Path, Path | None]:
+    """Where the file of a URL is stored in ``$TORCH_HOME/hub/checkpoints``, and the file that is there, if any."""
+    folder = Path(torch.hub.get_dir(), "checkpoints")
+    target = folder / address.rpartition("/")[2]
+    return target, next((path for path in (target, *(folder / name for name in also)) if path.is_file()), None)
+
+
 def hub_file(address: str, *, also: Sequence[str] = (), needed_by: str, remedy: str) -> Path:
     """The file of weights at a URL, in ``$TORCH_HOME/hub/checkpoints``; rank 0 downloads it if it is not there.
 
@@ -33,14 +40,12 @@ def hub_file(address: str, *, also: Sequence[str] = (), needed_by: str, remedy: 
     Raises:
         ConfigError: It can't be downloaded or written, or is another file than its name says.
     """
-    folder = Path(torch.hub.get_dir(), "checkpoints")
-    target = folder / address.rpartition("/")[2]
     with distributed.rank_zero_first():
-        for path in (target, *(folder / name for name in also)):
-            if path.is_file():
-                return path
+        target, found = stored_file(address, also=also)
+        if found is not None:
+            return found
         with storage_errors(f"write {target}"):
-            folder.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             with file_lock(target, f"Waiting for another process that downloads {target}"):
                 if not target.is_file():
                     _download(address, target, needed_by, remedy)
