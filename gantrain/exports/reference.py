@@ -57,6 +57,7 @@ class ReferenceFormat:
         for source in sources:
             direction = source.direction or "a_to_b"
             generator = load_generator(path / _file(source), direction, torch.device("cpu"), dropout=None)
+            generator.image_statistics = own_statistics(source)  # The file does not say.
             gaps.append(source.difference_of(generator))
         return max(gaps)
 
@@ -91,7 +92,13 @@ def options_of(source: Source) -> dict[str, str]:
     ins, outs = source.channels
     options = {"--netG": names[size], "--norm": config["norm"], "--ngf": str(config["width"])}
     options |= {"--input_nc": str(ins), "--output_nc": str(outs)}
-    return options | ({} if config["dropout"] else {"--no_dropout": ""})
+    options |= {} if config["dropout"] else {"--no_dropout": ""}
+    return options | ({} if own_statistics(source) else {"--eval": ""})
+
+
+def own_statistics(source: Source) -> bool:
+    """Whether the model was trained on single images, as the original code tests it without ``--eval``."""
+    return isinstance(source.model, Translator) and source.model.image_statistics
 
 
 def _file(source: Source) -> str:

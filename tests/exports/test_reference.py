@@ -55,14 +55,15 @@ def test_the_files_have_the_keys_of_the_original(generator: str, keys: dict[str,
 
 
 def test_both_directions_have_the_names_of_the_original() -> None:
-    to_b = source_of("cyclegan", "resnet", blocks=6)
+    to_b = source_of("cyclegan", "resnet", blocks=6, norm="batch")
+    to_b.model.image_statistics = False
     to_a = replace(to_b, direction="b_to_a")
     FORM.write([to_b, to_a], Path())
     for letter, network in (("A", to_b.model.generator_ab), ("B", to_b.model.generator_ba)):
         state = read_reference(Path(f"latest_net_G_{letter}.pth")).state
         assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
     assert FORM.difference([to_b, to_a], Path()) == 0
-    assert FORM.usage([to_b, to_a], Path("x"))[0].endswith("--model cycle_gan")
+    assert FORM.usage([to_b, to_a], Path("x"))[0].endswith("--eval --model cycle_gan")
     Path("latest_net_G_B.pth").write_bytes(Path("latest_net_G_A.pth").read_bytes())
     assert FORM.difference([to_b, to_a], Path()) > 1
     assert FORM.usage([to_a], Path("x"))[0].endswith("--model test --dataset_mode single --model_suffix _B")
