@@ -71,7 +71,7 @@ def run_onnx(path: Path) -> Callable[..., Tensor]:
     Raises:
         ConfigError: onnxruntime is missing, or can't read the file.
     """
-    return _function(_session(path))
+    return _function(path, _session(path))
 
 
 def load_onnx(path: Path) -> tuple[Translator | LatentGAN, ImageSpec]:
@@ -81,9 +81,10 @@ def load_onnx(path: Path) -> tuple[Translator | LatentGAN, ImageSpec]:
         ConfigError: onnxruntime is missing, or the file is not such a file, or takes 8-bit pixels.
     """
     session = _session(path)
-    latent_size = {each.name: each.shape[1] for each in session.get_inputs()}.get("latents", 0)
+    first = session.get_inputs()[:1]
+    latent_size = first[0].shape[1] if first and len(first[0].shape) == 2 else 0
     metadata = session.get_modelmeta().custom_metadata_map
-    return _wrap(path, ExportedNetwork(_function(session)), metadata, latent_size=latent_size)
+    return _wrap(path, ExportedNetwork(_function(path, session)), metadata, latent_size=latent_size)
 
 
 def run_pt2(path: Path) -> tuple[Callable[..., Tensor], Mapping[str, str]]:
@@ -136,12 +137,15 @@ def _session(path: Path) -> Any:
         raise ConfigError(f"onnxruntime can't read {path}: {reason_of(error)}") from None
 
 
-def _function(session: Any) -> Callable[..., Tensor]:
+def _function(path: Path, session: Any) -> Callable[..., Tensor]:
     names = [each.name for each in session.get_inputs()]
 
     def run(*inputs: Tensor) -> Tensor:
         arrays = (each.detach().numpy() for each in inputs)
-        return torch.from_numpy(session.run(None, dict(zip(names, arrays, strict=True)))[0])
+        try:
+            return torch.from_numpy(session.run(None, dict(zip(names, arrays, strict=True)))[0])
+        except Exception as error:  # The graph may be any, and onnxruntime has its own types.
+            raise ConfigError(f"onnxruntime can't run {path}: {reason_of(error)}") from None
 
     return run
 
