@@ -11,12 +11,21 @@ from torch import nn
 
 from gantrain.data.base import ImageSpec
 from gantrain.exports.source import Source
+from gantrain.models.translation import Direction
 from gantrain.training.build import build_model
 
 DISCRIMINATOR = {"name": "dcgan", **NETWORK_KEYS["discriminator"]["dcgan"]}
 
 
-def source_of(model: str, generator: str, *, mode: Any = "train", spec: ImageSpec | None = None, **keys: Any) -> Source:
+def source_of(
+    model: str,
+    generator: str,
+    *,
+    mode: Any = "train",
+    direction: Direction = "a_to_b",
+    spec: ImageSpec | None = None,
+    **keys: Any,
+) -> Source:
     """A model on a network with these keys, in evaluation mode; dropout is on in its configuration if it has any."""
     torch.manual_seed(1)
     network = {"name": generator, **NETWORK_KEYS["generator"][generator], **keys}
@@ -34,4 +43,4 @@ def source_of(model: str, generator: str, *, mode: Any = "train", spec: ImageSpe
     facts = {"format": 1, "gantrain": "0.0", "revision": "abc", "run": "run", "step": 7}
     facts |= {"model": whole["model"], "generator": network, "spec": spec.to_dict()}
     facts |= {"image_statistics": getattr(built, "image_statistics", False)}
-    return Source(built, spec, None if model in OWN_KEYS else "a_to_b", mode, facts)
+    return Source(built, spec, None if model in OWN_KEYS else direction, mode, facts)

@@ -54,10 +54,13 @@ def largest_difference(sources: Sequence[Source], model: GAN) -> float:
 def loading(sources: Sequence[Source], path: Path) -> list[str]:
     """Lines of Python that load a file or folder with gantrain and use the model."""
     source = sources[0]
-    lines = ["import gantrain, torch", f'gan = gantrain.load("{path.as_posix()}")']
+    load = f'gan = gantrain.load("{path.as_posix()}")'
+    if source.direction is not None and source.is_8_bit:
+        return ["import gantrain, PIL.Image", load, 'gan(PIL.Image.open("photo.png")).save("output.png")']
     if source.direction is not None:
         image = f"image = torch.zeros(1, {source.channels[0]}, {source.spec.height}, {source.spec.width})  # in [-1, 1]"
-        return [*lines, image, f'output = gan.translate(image, "{source.direction}")']
+        return ["import gantrain, torch", load, image, f'output = gan.translate(image, "{source.direction}")']
     labels = ", torch.tensor([0, 1, 2, 3])" if "labels" in source.inputs else ""
     shape = f"(4, {', '.join(map(str, source.spec.shape('image')))})"
-    return [*lines, f"images = gan.sample(gan.latents(4, seed=0){labels})  # {shape} in [-1, 1]"]
+    sample = f"images = gan.sample(gan.latents(4, seed=0){labels})  # {shape} in [-1, 1]"
+    return ["import gantrain, torch", load, sample]

@@ -32,7 +32,12 @@ def written(model: str = "pix2pix", generator: str = "resnet", *, half: bool = F
 
 @pytest.mark.parametrize(
     ("model", "generator", "norm"),
-    [("pix2pix", "resnet", "spectral"), ("cyclegan", "unet_resize", "batch"), ("infogan", "dcgan", "batch")],
+    [
+        ("pix2pix", "resnet", "spectral"),
+        ("cyclegan", "unet_resize", "batch"),
+        ("infogan", "dcgan", "batch"),
+        ("colorization", "unet_resize", "instance"),
+    ],
 )
 def test_a_folder_and_a_file_are_the_same_model_again(model: str, generator: str, norm: str) -> None:
     source = written(model, generator, norm=norm)
@@ -47,7 +52,7 @@ def test_a_folder_and_a_file_are_the_same_model_again(model: str, generator: str
             assert torch.equal(latents, source.model.latents(3, seed=1))
             assert torch.equal(found.sample(latents), source.model.sample(latents))
         else:
-            image = torch.rand(2, 2, 17, 23)
+            image = torch.rand(2, source.channels[0], 17, 23)
             for direction in source.model.directions:
                 assert torch.equal(found.translate(image, direction), source.model.translate(image, direction))
 
