@@ -23,7 +23,7 @@ from gantrain.inference.results import Results, results_of
 from gantrain.inference.sample import sample_name, sampled, truncated, walks_between, wanted_labels
 from gantrain.inference.settings import PredictSettings
 from gantrain.inference.sources import Input, Source, find_source
-from gantrain.inference.video import write_animation
+from gantrain.inference.video import import_av, write_animation
 from gantrain.models.base import LatentGAN
 from gantrain.models.translation import Direction, Translator
 from gantrain.registry import import_plugins
@@ -216,6 +216,8 @@ def _generate(model: Model, module: LatentGAN, settings: PredictSettings) -> int
     paths = [folder / f"{sample_name(place, name)}{suffix}" for place, name in enumerate(classes)]
     walks = {} if settings.interpolate is None else walks_between(module, latents, labels, settings.interpolate)
     animations = {name: folder / f"{name}.{settings.animation}" for name in walks}
+    if walks and settings.animation == "mp4":
+        import_av("animation=mp4")  # A missing package is reported before the samples are made.
     _refuse_existing([*paths, *animations.values()], settings)
     with storage_errors(f"write to {folder}"):
         with console.bar("samples", total=number, unit="image", dynamic_ncols=True) as bar:

@@ -21,6 +21,7 @@ from translated import image, pixels, refused, weights_file
 import gantrain
 from gantrain import predict
 from gantrain.cli.main import main
+from gantrain.config import extras
 from gantrain.errors import ConfigError
 from gantrain.inference.model import Model
 from gantrain.inference.sample import between, truncated
@@ -191,14 +192,17 @@ def test_a_stack_becomes_a_stack(capsys) -> None:
     assert_mentions(refused(capsys, *command, "out=stack.npy", "overwrite=true"), "out=stack.npy", "replace")
 
 
-def test_a_video_becomes_a_video(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_video_becomes_a_video(monkeypatch: pytest.MonkeyPatch, trained, capsys) -> None:
     weights_file("G.pth", "resnet", "instance", outputs=1)
     Path("film.mp4").write_bytes(b"no video")
     command = ["predict", "weights=G.pth", CPU]
     with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "av", None)
+        patch.setattr(extras, "find_spec", lambda name: None)
         message = refused(capsys, *command, "source=film.mp4", "out=x")
-    assert_mentions(message, "film.mp4", "pip install 'gantrain[video]'")
+        assert_mentions(message, "film.mp4", "pip install 'gantrain[video]'")
+        walk = ["predict", f"run={trained('dcgan')}", CPU, "num=2", "interpolate=3", "animation=mp4", "out=x"]
+        assert_mentions(refused(capsys, *walk), "animation=mp4", "pip install 'gantrain[video]'")
+    assert not Path("x").exists()
     needs("av")
     assert_mentions(refused(capsys, *command, "source=film.mp4", "out=x"), "source=film.mp4", "can't read this video")
     ramp = np.linspace(0, 200, 64)[None, :, None] + np.zeros((48, 1, 3))

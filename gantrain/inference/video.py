@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from gantrain.config.extras import require
 from gantrain.data.errors import as_config_error
 from gantrain.data.images.store import Pixels
 from gantrain.errors import ConfigError, reason_of
@@ -32,7 +33,7 @@ def open_video(path: Path) -> Video:
     Raises:
         ConfigError: It can't be read, or av is missing.
     """
-    av = _av(path)
+    av = import_av(str(path))
     try:
         file = av.open(str(path))
         stream = file.streams.video[0]
@@ -59,7 +60,7 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, fps: Fraction) -> None:
-        av = _av(path)
+        av = import_av(str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         self._new_frame = av.VideoFrame.from_ndarray
         self._file = av.open(str(path), "w")
@@ -103,10 +104,14 @@ def write_animation(path: Path, frames: Iterable[Image.Image], fps: int) -> None
         writer.close()
 
 
-def _av(path: Path) -> ModuleType:
-    try:
-        import av
-    except ImportError:
-        raise ConfigError(f"{path}: videos need the package av: pip install 'gantrain[video]'") from None
+def import_av(by: str) -> ModuleType:
+    """The package av.
+
+    Raises:
+        ConfigError: It is missing; ``by`` is what needs it.
+    """
+    require("av", extra="video", by=by)
+    import av
+
     module: ModuleType = av
     return module
