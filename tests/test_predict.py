@@ -218,6 +218,23 @@ def test_a_video_becomes_a_video(monkeypatch: pytest.MonkeyPatch, trained, capsy
         assert np.abs(gan(frame)[..., None].astype(int) - translated).mean() < 4
 
 
+# ---- exported models
+
+
+@pytest.mark.parametrize(("model", "file"), [("cgan", "one"), ("cyclegan", "one.safetensors")])
+def test_exported_models_give_the_results_of_the_run(model: str, file: str, trained) -> None:
+    run = trained(model)
+    image("photos/1.png", 33, 30)
+    image("photos/2.png", 32, 32)
+    keys = ["num=4", "labels=[2,1]", "seed=5"] if model == "cgan" else ["source=photos", "direction=b_to_a"]
+    assert main(["export", f"run={run}", f"format={Path(file).suffix[1:] or 'hub'}", f"out={file}"]) == 0
+    assert main(["predict", f"run={run}", "out=of_run", *keys, CPU]) == 0
+    assert main(["predict", f"weights={file}", "out=of_file", *keys, CPU]) == 0
+    assert files("of_file") == files("of_run")
+    for name in files("of_file"):
+        assert np.abs(pixels(f"of_file/{name}").astype(int) - pixels(f"of_run/{name}")).max() <= 1
+
+
 # ---- noise
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, fx, nn
 
-from gantrain.errors import ConfigError, reason_of
+from gantrain.errors import ConfigError
 from gantrain.inference.strip_layers import Add, Concatenation, Layer, Normalisation, Pointwise, RowFile, kind_of
 
 CHEAP = 1000  # Multiplications per value; a layer that takes more to compute anew is stored.
@@ -114,7 +114,8 @@ class Strips:
         try:
             graph = _Tracer().trace(network)
         except Exception as error:  # A network of a plug-in may compute anything.
-            raise ConfigError(f"{type(network).__name__} can't be computed in strips: {reason_of(error)}") from None
+            name = type(network).__name__
+            raise ConfigError(f"{name} can't be computed in strips ({type(error).__name__} while tracing it)") from None
         modules = dict(network.named_modules())
         nodes: dict[fx.Node, _Node] = {}
         for each in graph.nodes:

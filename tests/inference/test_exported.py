@@ -58,6 +58,15 @@ def test_a_graph_that_is_not_what_its_metadata_says_is_one_line() -> None:
         gantrain.load(X).translate(torch.zeros(1, 2, 8, 8))
 
 
+def test_an_onnx_file_with_labels_samples_like_its_model() -> None:
+    source = source_of("cgan", "mlp")
+    FORM.write([source], X)
+    loaded = gantrain.load(X)
+    latents, labels = loaded.latents(3, seed=5), torch.tensor([2, 0, 1])
+    wanted = source.model.sample(latents, labels)
+    torch.testing.assert_close(loaded.sample(latents, labels), wanted, atol=1e-6, rtol=0)
+
+
 def test_files_that_are_no_models_are_one_line() -> None:
     for content in (b"", b"\x80\x04", pickle.dumps([1])):
         X.write_bytes(content)

@@ -13,6 +13,7 @@ from translated import weights_file
 import gantrain
 from gantrain.errors import ConfigError
 from gantrain.inference import memory, strips
+from gantrain.inference.exported import ExportedNetwork
 from gantrain.inference.model import Model
 from gantrain.models.translation import BareGenerator
 
@@ -86,3 +87,7 @@ def test_what_cannot_be_cut_is_refused_with_what_works(monkeypatch: pytest.Monke
     with pytest.raises(ConfigError, match="Softmax"):
         gan(image, memory="strips")
     assert gan(image).shape == (3, 256, 512)
+    gan.module.generator = ExportedNetwork(lambda image: -image)  # Of another runtime.
+    with pytest.raises(ConfigError, match="memory=strips: ExportedNetwork .* give memory=whole"):
+        gan(image, memory="strips")
+    assert torch.equal(gan(image), -image)
