@@ -83,10 +83,10 @@ def test_an_interrupt_saves_and_is_raised_and_the_same_call_resumes(monkeypatch:
             os.kill(os.getpid(), signal.SIGINT)
         return poll(self, **options)
 
-    monkeypatch.setattr(Trainer, "_poll", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        gantrain.train(TYPED, trainer={"steps": 4}, name="stopped")
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_poll", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gantrain.train(TYPED, trainer={"steps": 4}, name="stopped")
     assert Checkpoints(Path("checkpoints/stopped")).steps() == [2]
     gantrain.train(TYPED, trainer={"steps": 4}, name="stopped")
     assert_same_bits(newest("checkpoints/stopped"), newest("checkpoints/whole"))
