@@ -87,6 +87,25 @@ class Run:
             _check(evaluate(composed.config, composed.overrides))
         return [dict(line) for line in read_lines(self.folder / EVALUATIONS)[before:]]
 
+    def export(self, overrides: Sequence[str] = (), /, **settings: Any) -> list[Path]:
+        """Write the model in another format (``format="onnx"``), as ``gantrain export`` does; returns the files."""
+        from gantrain.export import export_model
+
+        with _undisturbed():
+            composed = compose_once("export", [], [*self._words(overrides, settings)])
+            return export_model(composed.config, composed.overrides)
+
+    def predict(self, overrides: Sequence[str] = (), /, **settings: Any) -> None:
+        """Apply the model to images (``source="photos", out="results"``), as ``gantrain predict`` does.
+
+        Raises:
+            RuntimeError: Some images could not be read; they are listed.
+        """
+        from gantrain.predict import predict
+
+        with _undisturbed():
+            _check(predict(compose_once("predict", [], [*self._words(overrides, settings)]).config))
+
     def _words(self, overrides: Sequence[str], settings: Mapping[str, Any]) -> Iterator[str]:
         yield f"run={quote(str(self.folder))}"
         yield from overrides

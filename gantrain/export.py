@@ -110,6 +110,12 @@ FORMATS: dict[str, tuple[Callable[[ExportSettings, Path, dict[str, Any]], Format
 
 
 def export(config: dict[str, Any], overrides: list[str]) -> int:
+    """``export_model`` as a command, with the exit status 0."""
+    export_model(config, overrides)
+    return 0
+
+
+def export_model(config: dict[str, Any], overrides: list[str]) -> list[Path]:
     """Write a model in another format, and compare what was written with the model.
 
     Args:
@@ -117,7 +123,7 @@ def export(config: dict[str, Any], overrides: list[str]) -> int:
         overrides: As typed.
 
     Returns:
-        Exit status 0.
+        The files or folders.
 
     Raises:
         ConfigError: The configuration is wrong, the model can't be written in this format, or the written file makes
@@ -140,11 +146,12 @@ def export(config: dict[str, Any], overrides: list[str]) -> int:
     sources = sources_of(run, state, settings)
     form = build(settings, run, state)
     groups = [sources] if form.whole else [[source] for source in sources]
-    for group, target in zip(groups, _targets(run, groups, form, settings), strict=True):
+    targets = _targets(run, groups, form, settings)
+    for group, target in zip(groups, targets, strict=True):
         _write(group, target, form, settings)
         if settings.to is not None:
             console.err(upload(target, settings.to))
-    return 0
+    return targets
 
 
 def sources_of(run: Path, state: dict[str, Any], settings: ExportSettings) -> list[Source]:

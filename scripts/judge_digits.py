@@ -84,7 +84,7 @@ def main() -> str | int:
     parser.add_argument("--at-least-classes", type=int, metavar="NUMBER", help="digits among the samples")
     given = parser.parse_args()
     try:
-        model = gantrain.load(given.run, step=given.step)
+        model = gantrain.load(given.run, step=given.step).module
     except ConfigError as error:
         parser.error(str(error))
     if not isinstance(model, LatentGAN) or model.spec.shape("image") != (1, SIZE, SIZE):

@@ -45,14 +45,18 @@ def test_a_run_is_resumed_measured_tested_and_loaded() -> None:
     assert run.resume(trainer={"steps": 2}) is run
     assert Checkpoints(run.folder).steps() == [1, 2]
     assert [line["step"] for line in list_of(run.losses())] == [1, 2]
-    images = run.model().sample(run.model(step=1).latents(2, seed=0))
-    assert images.shape[0] == 2
+    latents = run.model(step=1).latents(2, seed=0)
+    assert run.model().sample(latents).shape[0] == 2
     assert (run.test(num=4) / "grid.png").is_file()
     (measured,) = run.evaluate(metrics="fid", **{"metrics.features": "digits", "metrics.samples": 8})
     assert measured["step"] == 2
     assert measured["fid"] > 0
     assert (run._repr_png_() or b"").startswith(b"\x89PNG")
     assert run.page.is_file()
+    (file,) = run.export(format="safetensors")
+    assert torch.equal(gantrain.load(file).sample(latents), run.model().sample(latents))
+    run.predict(num=2, out="made")
+    assert len(list(Path("made").iterdir())) == 2
 
 
 def list_of(table: object) -> list[dict[str, object]]:

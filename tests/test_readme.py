@@ -11,6 +11,7 @@ from needs import is_installed
 from PIL import Image
 
 from gantrain.cli.main import main
+from gantrain.exports.browser import MODULE, RUNTIME, WASM
 
 ROOT = Path(__file__).parent.parent
 # What a command may need that is not here: the network, a GPU, other files, or a package.
@@ -55,8 +56,8 @@ def place(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def prepare(line: str, trained) -> None:
     """The runs that a command reads."""
-    for name, model in (("dcgan_digits", "dcgan"), ("cgan_digits", "cgan")):
-        if f"checkpoints/{name}" in line and re.match("gantrain (test|evaluate|resume|train resume)", line):
+    for name, model in (("dcgan_digits", "dcgan"), ("cgan_digits", "cgan"), ("pix2pix_edges2digits", "pix2pix")):
+        if f"checkpoints/{name}" in line and re.match("gantrain (test|predict|evaluate|export|resume|train res)", line):
             run = trained(model).rename(f"checkpoints/{name}")
             if "step=best" in line:
                 (run / "step_1.pt").rename(run / "best.pt")
@@ -78,12 +79,18 @@ def test_a_command_runs_or_is_refused_in_one_line(line: str, trained, capsys) ->
             pytest.skip("optuna is not installed")
     if typed[0] == "test" and "dcgan_digits" in line:
         typed.append("num=4")
+    if "format=html" in typed:
+        Path("ort").mkdir()
+        for name in (RUNTIME, MODULE, WASM):
+            Path("ort", name).touch()
+        typed.append("ort=ort")
     if typed[0] == "evaluate":
         typed.append("metrics.samples=20")
     capsys.readouterr()
     status = main(typed)
     shown = capsys.readouterr()
     needed = (typed[0] == "test" and "_digits" not in line) or line.startswith(("gantrain compare", "gantrain data p"))
+    needed |= len(typed) == 1 and typed[0] in ("predict", "export")  # They are only mentioned.
     if any(word in line for word in ABSENT) or needed:
         assert status in (0, 1, 2)
         assert status == 0 or re.fullmatch(r"gantrain: [^\n]+\n", shown.err.splitlines(keepends=True)[-1]), shown.err

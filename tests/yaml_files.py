@@ -21,6 +21,7 @@ GROUPS = (
     "optimizer",
     "recipe",
     "recipe/rates",
+    "recipe/schedule",
     "schedule",
     "trainer",
 )

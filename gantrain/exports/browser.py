@@ -38,7 +38,7 @@ class BrowserRuntime:
         Raises:
             ConfigError: They are not there, and npm can't fetch them.
         """
-        home = Path(folder).expanduser() if folder is not None else _cached(fetch=fetch)
+        home = Path(folder).expanduser() if folder is not None else fetched(fetch=fetch)
         for place in (home, home / "dist", home / "onnxruntime-web" / "dist"):
             if all((place / name).is_file() for name in (RUNTIME, MODULE, WASM)):
                 return cls(
@@ -49,8 +49,8 @@ class BrowserRuntime:
         raise ConfigError(f"ort={folder}: expected the npm package onnxruntime-web, with {RUNTIME} and {WASM} in dist/")
 
 
-def _cached(*, fetch: bool) -> Path:
-    """The folder in the cache, into which npm fetches the package if it is not there."""
+def fetched(*, fetch: bool = True) -> Path:
+    """The folder in the cache, into which npm fetches the files if they are not there."""
     target = cache_dir() / "browser" / f"onnxruntime-web-{VERSION}"
     if target.is_dir() or not fetch:
         return target

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tqdm import tqdm
-from tqdm.auto import tqdm as tqdm_here  # A widget in a notebook.
 from tqdm.utils import disp_len
 
 from gantrain.errors import printable
+from gantrain.runtime.console import bar_class
 
 LONGEST_TITLE = 24  # Characters.
 NARROWEST_BAR = 10  # Characters, of the bar itself.
@@ -25,7 +25,7 @@ LAYOUTS = (
 )
 
 
-class ProgressBar(tqdm_here):  # type: ignore[misc]
+class ProgressBar(bar_class()):  # type: ignore[misc]
     """A bar with a short title that leaves out what a narrow terminal has no room for, the last field first.
 
     Args:

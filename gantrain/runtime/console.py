@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from gantrain.errors import printable
@@ -29,9 +30,16 @@ def err(*lines: str) -> None:
 
 def bar(label: str, **options: Any) -> tqdm[Any]:
     """A progress bar with a label; for the options see ``tqdm``."""
-    from tqdm.auto import tqdm  # Help and completion do without it.
+    return bar_class()(desc=printable(label), **options)
 
-    return tqdm(desc=printable(label), **options)
+
+def bar_class() -> Any:
+    """The class of progress bars: a widget in a notebook that can show it, and text elsewhere."""
+    if find_spec("ipywidgets") is not None:
+        from tqdm.auto import tqdm  # It warns without ipywidgets. Help and completion do without any.
+    else:
+        from tqdm import tqdm
+    return tqdm
 
 
 def above_bars(*lines: str) -> None:

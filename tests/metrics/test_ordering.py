@@ -47,9 +47,7 @@ def test_digits_are_ordered_by_how_good_they_are() -> None:
         ),
     ]
     for halves_apart, cgan, dcgan, halfway, of_noise in zip(*found, strict=True):
-        # At constant learning rates, dcgan varies as much between checkpoints as from its middle to its end.
-        assert halves_apart < cgan < dcgan < of_noise, found
-        assert cgan < halfway < of_noise, found
+        assert halves_apart < cgan < dcgan < halfway < of_noise, found
 
 
 def test_more_similar_images_have_a_smaller_distance() -> None:

@@ -45,7 +45,7 @@ def marked(page: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        (["model=dcgan", "seed=0", "schedule=constant", "optimizer.lr=2e-3"], []),  # the defaults
+        (["model=dcgan", "seed=0", "schedule=default", "optimizer.lr=2e-3"], []),  # the defaults
         (["optimizer.lr=1e-3", "model.label_smoothing=0.25"], ["label_smoothing: 0.25", "lr: 0.001"]),
         (["experiment=cgan_mnist", "data=digits"], ["hidden: 1200", "dropout: 0.5"]),
     ],
