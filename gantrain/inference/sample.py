@@ -96,7 +96,7 @@ def save_samples(
         path = files.write("samples", f"{name}.png", image)
         shown = {"sample": path}
         if number < len(nearest):
-            shown["nearest training image"] = files.write("nearest", f"{name}.png", nearest[number])
+            shown["nearest in training"] = files.write("nearest", f"{name}.png", nearest[number])
         rows.append(Row(name=name, images=shown, size=(image.size(-1), image.size(-2)), label=label))
     columns = min(COLUMNS, math.isqrt(len(samples))) if labels is None else len(labels) // len(labels.unique())
     grid(samples, columns).save(folder / "grid.png")

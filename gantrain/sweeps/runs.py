@@ -16,7 +16,7 @@ from gantrain.config.naming import JOBS
 from gantrain.config.side_files import is_path
 from gantrain.errors import ConfigError, nearest
 from gantrain.report.images import image_entries
-from gantrain.report.log import read_lines
+from gantrain.report.log import TABLES, read_lines
 from gantrain.report.pages.home_page import run_folders, write_home
 from gantrain.report.pages.page import ASSETS, read_data, read_status, seconds_of
 from gantrain.report.pages.training_page import ABOUT, TrainingPage
@@ -188,6 +188,6 @@ def _write_page(home: Path, folder: Path) -> bool:
     if is_locked(folder) or not about.keys() >= ABOUT.keys():
         return False
     own = {key: about[key] for key in ABOUT}
-    logs = {table: read_lines(folder / f"{table}.jsonl") for table in ("losses", "speed")}
+    logs = {table: read_lines(folder / f"{table}.jsonl") for table in TABLES}
     TrainingPage(folder, home, config=read_config(folder), **own).rebuild({**logs, "images": image_entries(folder)})
     return True

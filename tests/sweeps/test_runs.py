@@ -13,6 +13,7 @@ from run_folders import job, make_run
 
 from gantrain.cli.main import main
 from gantrain.errors import ConfigError
+from gantrain.report.log import TABLES
 from gantrain.report.pages.page import read_status, write_data
 from gantrain.runtime import run_lock
 from gantrain.sweeps import runs as module
@@ -135,10 +136,13 @@ def test_pages_are_written_anew_from_what_the_run_has_stored(train) -> None:
     page, status = (folder / "index.html").read_text(), read_status(folder)
     for name in ("index.html", "index_files/data/log_0.js", "index_files/page.css"):
         (folder / name).unlink()
+    (folder / "metrics.jsonl").write_text('{"step": 4, "fid": 1.5, "protocol": "digits"}\n')
+    (folder / "notes.jsonl").write_text('{"step": 4, "note": "mode collapse"}\n')
     assert runs(["pages"]) == 0
     assert (folder / "index.html").read_text() == page
     assert read_status(folder) == status
-    assert "gantrain.line" in (folder / "index_files/data/log_0.js").read_text()
+    log = (folder / "index_files/data/log_0.js").read_text()
+    assert all(f'gantrain.line("{table}"' in log for table in TABLES)
     assert (folder / "index_files/page.css").exists()
     assert runs(["rename", "run", "other"]) == 0
     assert (RUNS / "other/index.html").read_text() == page.replace(">run<", ">other<")
