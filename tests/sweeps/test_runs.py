@@ -140,7 +140,7 @@ def test_pages_are_written_anew_from_what_the_run_has_stored(train) -> None:
     (folder / "notes.jsonl").write_text('{"step": 4, "note": "mode collapse"}\n')
     assert runs(["pages"]) == 0
     assert (folder / "index.html").read_text() == page
-    assert read_status(folder) == status
+    assert read_status(folder) == {**status, "lines": status["lines"] + 2}
     log = (folder / "index_files/data/log_0.js").read_text()
     assert all(f'gantrain.line("{table}"' in log for table in TABLES)
     assert (folder / "index_files/page.css").exists()
