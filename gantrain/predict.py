@@ -216,13 +216,22 @@ def _generate(model: Model, module: LatentGAN, settings: PredictSettings) -> int
     paths = [folder / f"{sample_name(place, name)}{suffix}" for place, name in enumerate(classes)]
     walks = {} if settings.interpolate is None else walks_between(module, latents, labels, settings.interpolate)
     animations = {name: folder / f"{name}.{settings.animation}" for name in walks}
-    if walks and settings.animation == "mp4":
+    if folder.suffix in (".gif", ".mp4"):
+        if len(walks) != 1:
+            remedy = "interpolate=20" if not walks else f"labels=[{classes[0]}]"
+            raise ConfigError(f"out={settings.out} is one animation, and there would be {len(walks)}: give {remedy}")
+        paths, animations = [], dict.fromkeys(walks, folder)
+    elif folder.suffix == suffix:
+        if walks or number > 1:
+            raise ConfigError(f"out={settings.out} is one image, and there would be {number}: give num=1, or a folder")
+        paths = [folder]
+    if any(path.suffix == ".mp4" for path in animations.values()):
         import_av("animation=mp4")  # A missing package is reported before the samples are made.
     _refuse_existing([*paths, *animations.values()], settings)
     with storage_errors(f"write to {folder}"):
-        with console.bar("samples", total=number, unit="image", dynamic_ncols=True) as bar:
+        with console.bar("samples", total=len(paths), unit="image", dynamic_ncols=True) as bar:
             left = iter(paths)
-            for samples in sampled(model, latents, labels):
+            for samples in sampled(model, latents, labels) if paths else ():
                 for sample in samples:
                     pixels = stored_pixels(sample, depth=target.depth, value_range=target.value_range)
                     write_pixels(next(left), pixels)
