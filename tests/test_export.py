@@ -23,7 +23,7 @@ from gantrain.exports.pt2 import Pt2Format
 from gantrain.exports.source import Source
 from gantrain.registry import MODELS
 
-ROOT = Path(gantrain.__file__).parent.parent
+ROOT = Path(__file__).parent.parent
 
 
 def export(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[list[str], str]:

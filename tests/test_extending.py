@@ -116,7 +116,8 @@ def test_the_data_template_trains_two_models() -> None:
 def test_the_optimizer_template_trains() -> None:
     follow("An optimizer")
     (run,) = Path("checkpoints").glob("dcgan_digits_*lion*")
-    assert logged(run.name)["lr_discriminator"] == pytest.approx(1e-4)
+    # The rates of dcgan on the digits decay; this is the last of four steps.
+    assert logged(run.name)["lr_discriminator"] == pytest.approx(1e-4 / 2)
 
 
 def test_the_logger_template_writes_a_line_per_step() -> None:

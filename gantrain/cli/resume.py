@@ -100,7 +100,7 @@ def with_overrides(state: Mapping[str, Any], typed: Sequence[str]) -> dict[str, 
         if key in ("name", "init_from", "launcher", "sweeper") or key.startswith("hydra"):
             raise ConfigError(f"{word}: a run resumes with its own {key}; for another, replace resume with init_from")
     flags, recorded = split(state["overrides"])
-    before = after = compose_once("train", [], []).config
+    before = after = compose_once("train", [], ["schedule=constant"]).config  # Without a recipe's schedule.
     if typed:
         before = compose_once("train", flags, recorded).config
         after = compose_once("train", flags, [*without(recorded, keys), *typed]).config

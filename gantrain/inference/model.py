@@ -81,8 +81,8 @@ class Model:
                 tensor (C, H, W) or (N, C, H, W), in [-1, 1] or of uint8. PIL images and arrays are converted to the
                 channels of the model as image files are; results of one channel are (H, W).
             direction: ``a_to_b`` or ``b_to_a``; None for the first that the model has.
-            network_mode: ``train`` applies dropout, always the same, and takes batch norm's statistics from each image,
-                as pix2pix does (Isola et al. 2017, arXiv:1611.07004); ``eval`` does neither.
+            network_mode: ``train`` applies dropout, always the same, and batch norm as in training; ``per_image`` with
+                the statistics of each image, as the code of pix2pix does; ``eval`` does neither.
             memory: ``whole`` computes all layers for the whole image; ``strips`` in strips of rows, with the same
                 result in little memory; ``auto`` does so if the whole does not fit.
 

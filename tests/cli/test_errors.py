@@ -187,7 +187,10 @@ def test_a_file_that_overrides_a_missing_group_is_refused(capsys) -> None:
     ("typed", "expected"),
     [
         (["tain"], ["'tain'", "'train'"]),
-        (["zzz"], ["'zzz'", "compare, data, evaluate, list, reproduce, resume, runs, test, train"]),
+        (
+            ["zzz"],
+            ["'zzz'", "compare, data, doctor, evaluate, export, list, migrate, predict, reproduce, resume, runs, test"],
+        ),
         (["test"], ["run", "run=checkpoints/NAME", "none yet"]),
         (["test", "run=checkpoints/nothing"], ["run=checkpoints/nothing"]),
         (["test", "run=."], ["checkpoint"]),

@@ -29,11 +29,14 @@ def lines(name: str) -> list[dict]:
         (["schedule=linear"], []),
         (["schedule=linear"], ["schedule.extend=true"]),
         (["schedule=cosine"], ["optimizer.lr=1e-3", "model.ema=0.9"]),
-        ([], ["data.batch_size=6"]),
-        (["trainer.epochs=0.0025"], ["data.max_size=40", "trainer.epochs=0.4"]),
-        ([], ["optimizer=sgd", *PLATEAU]),
+        (["schedule=constant"], ["data.batch_size=6"]),
+        (["schedule=constant", "trainer.epochs=0.0025"], ["data.max_size=40", "trainer.epochs=0.4"]),
+        (["schedule=constant"], ["optimizer=sgd", *PLATEAU]),
         (PLATEAU, ["schedule=step", "trainer.precision=float16"]),
-        (["model.pool_size=6"], ["model.pool_size=3", "optimizer.betas=[0.1,0.2]", "model.label_smoothing=0.1"]),
+        (
+            ["schedule=constant", "model.pool_size=6"],
+            ["model.pool_size=3", "optimizer.betas=[0.1,0.2]", "model.label_smoothing=0.1"],
+        ),
     ],
     ids=["longer", "decays anew", "rate", "batches", "fewer images", "optimizer", "precision", "model"],
 )
@@ -140,7 +143,7 @@ def test_what_does_not_fit_the_weights_is_refused(change: str, train, capsys) ->
 
 
 def test_a_rollback_into_the_segment_before_keeps_the_settings(train, monkeypatch) -> None:
-    train("run", "trainer.steps=2")
+    train("run", "schedule=constant", "trainer.steps=2")
     update, failed = Updates.generator, []
 
     def diverge_once(self: Updates, loss: Tensor) -> None:

@@ -119,11 +119,12 @@ def test_ctrl_c_saves_and_the_same_command_resumes(workers: int) -> None:
 
 
 def test_a_finished_run_is_extended_under_a_constant_schedule(train, capsys) -> None:
-    whole = train("whole", "trainer.steps=5")
-    train("short", "trainer.steps=3")
-    assert_same_bits(state_of(train("short", "trainer.steps=5"))["model"], state_of(whole)["model"])
+    whole = train("whole", "schedule=constant", "trainer.steps=5")
+    train("short", "schedule=constant", "trainer.steps=3")
+    longer = train("short", "schedule=constant", "trainer.steps=5")
+    assert_same_bits(state_of(longer)["model"], state_of(whole)["model"])
     capsys.readouterr()
-    train("short", "trainer.steps=5")
+    train("short", "schedule=constant", "trainer.steps=5")
     assert "is finished at step 5" in capsys.readouterr().err
 
 
@@ -170,9 +171,11 @@ def test_at_most_five_differences_are_listed(train, capsys) -> None:
 
 
 def test_keys_that_do_not_affect_the_result_may_change(train) -> None:
-    whole = train("whole", "trainer.steps=4")
-    train("moved", "trainer.steps=2")
-    resumed = train("moved", "trainer.steps=4", "trainer.log_every=1", "data.num_workers=1", "trainer.keep=5")
+    whole = train("whole", "schedule=constant", "trainer.steps=4")
+    train("moved", "schedule=constant", "trainer.steps=2")
+    resumed = train(
+        "moved", "schedule=constant", "trainer.steps=4", "trainer.log_every=1", "data.num_workers=1", "trainer.keep=5"
+    )
     assert_same_bits(resumed["model"], whole["model"])
 
 

@@ -74,8 +74,8 @@ def test_mlflow_gets_all_sessions_and_no_point_twice(monkeypatch, train, capsys)
         return server
 
     package("mlflow", monkeypatch, MlflowClient=client)
-    train("run", "trainer.steps=2", *OFTEN)
-    typed = ["logger=mlflow", "logger.mlflow.tracking_uri=http://there", *OFTEN]
+    train("run", "trainer.steps=2", "schedule=constant", *OFTEN)
+    typed = ["logger=mlflow", "logger.mlflow.tracking_uri=http://there", "schedule=constant", *OFTEN]
     train("run", "trainer.steps=6", "trainer.save_every=4", "trainer.keep=0", *typed)
     Path("checkpoints/run/step_6.pt").unlink()
     train("run", "trainer.steps=8", *typed)
