@@ -7,6 +7,7 @@ import importlib
 import inspect
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -289,3 +290,10 @@ def test_a_wheel_and_an_sdist_contain_everything_and_train(warm: Warm) -> None:
         assert Path(trained.stdout.strip()).is_relative_to(Path(origin).absolute())
         assert Path("checkpoints/run/step_2.pt").exists()
         shutil.rmtree("checkpoints")
+
+
+def test_the_picture_of_the_architecture_shows_the_rooms_of_today() -> None:
+    script = runpy.run_path(str(ROOT / "scripts/draw_architecture.py"))
+    drawn = script["draw"](script["layers"]())
+    assert drawn == (ROOT / "docs/img/architecture.svg").read_text(encoding="utf-8"), "run scripts/draw_architecture.py"
+    assert all(f">{room}<" in drawn or f">{room}.py<" in drawn for row in FLOORS[:-1] for room in row)
