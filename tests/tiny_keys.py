@@ -18,6 +18,7 @@ LATENT_KEYS = {
     "r1": 0.0,
     "pool_size": 0,
     "ema": 0.0,
+    "augment": [],
 }
 MLP_KEYS = {
     "num_classes": 0,
@@ -42,7 +43,14 @@ DCGAN_KEYS = {
 # Of models that translate: image pairs, and colour images.
 PAIRS = ImageSpec(height=32, width=32, channels={"a": 2, "b": 2}, depth={"a": "uint8", "b": "uint8"})
 IMAGES = ImageSpec(height=32, width=32, channels={"image": 3}, depth={"image": "uint8"})
-PIX2PIX_KEYS = {"loss": "logistic", "lambda_l1": 100.0, "label_smoothing": 0.0, "gradient_penalty": 0.0, "ema": 0.0}
+PIX2PIX_KEYS = {
+    "loss": "logistic",
+    "lambda_l1": 100.0,
+    "label_smoothing": 0.0,
+    "gradient_penalty": 0.0,
+    "ema": 0.0,
+    "augment": [],
+}
 TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
     "pix2pix": PIX2PIX_KEYS,
     "colorization": PIX2PIX_KEYS,
@@ -56,6 +64,7 @@ TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
         "label_smoothing": 0.0,
         "gradient_penalty": 0.0,
         "ema": 0.0,
+        "augment": [],
     },
 }
 CONV_KEYS = {"width": 4, "norm": "instance", "init": "default", "init_gain": 1.0}

@@ -6,7 +6,7 @@ from typing import Any
 
 from gantrain.config.overrides import command_line
 
-FORMAT = 5
+FORMAT = 6
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
@@ -83,4 +83,13 @@ def _to_format_5(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "objective": objective, "config": {**config, "model": model, "objective": chosen}}
 
 
-UPGRADES = (_to_format_2, _to_format_3, _to_format_4, _to_format_5)
+def _to_format_6(state: dict[str, Any]) -> dict[str, Any]:
+    """Augmentation of what adversarial models' discriminators see."""
+    config = state["config"]
+    model = config.get("model", {})
+    if "gradient_penalty" in model:
+        model = {**model, "augment": []}
+    return {**state, "config": {**config, "model": model}}
+
+
+UPGRADES = (_to_format_2, _to_format_3, _to_format_4, _to_format_5, _to_format_6)

@@ -1,123 +1,27 @@
-"""The base classes of models: networks, and the training step that updates them."""
+"""The base class of models that generate images from noise; those of all models are imported here for plug-ins."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from gantrain.config.renamed import RenamedMethod, rename_overrides
-from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, RepeatCount, UnitFloat
-from gantrain.data.base import Batch, ImageSpec
+from gantrain.config.renamed import RenamedMethod
+from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, RepeatCount
+from gantrain.data.base import Batch
 from gantrain.errors import ConfigError
+from gantrain.models.adversarial import COLUMNS, GAN, AdversarialGAN
 from gantrain.models.inputs import check_labels, check_latents
-from gantrain.models.losses import adversarial_loss, gradient_penalty, r1_penalty
 from gantrain.models.pool import ImagePool
-from gantrain.networks.common import full_precision, is_spectral
 from gantrain.optim.updates import Updates
 from gantrain.runtime.seeding import StepRandom
 
+__all__ = ["COLUMNS", "GAN", "AdversarialGAN", "LatentGAN", "MakeNetwork", "network_sizes"]
+
 # Builds one network of the configured kind from the sizes that the model gives; see ``training.build.build_model``.
 MakeNetwork: TypeAlias = Callable[..., nn.Module]
-
-COLUMNS = 10  # Columns of the sample grids.
-
-
-class GAN(nn.Module, ABC):
-    """Networks and the training step that updates them. Its ``state_dict`` is complete: a run resumes from it."""
-
-    needs: ClassVar[frozenset[str]] = frozenset()  # Batch keys that it reads; checked against the data before training.
-    needs_pairs: ClassVar[bool] = False  # Whether `a` and `b` must be paired.
-    reads_unknown_labels: ClassVar[bool] = False  # Whether it accepts labels of -1; see `data.labelled`.
-    previews: ClassVar[int] = 0  # Number of held-out images that `visuals` is given.
-    columns: ClassVar[int | None] = COLUMNS  # Columns of a grid; None shows a row per image and a column per visual.
-    ema: float = 0.0  # Decay of the generators' moving averages per update; 0 is off.
-
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        super().__init_subclass__(**arguments)
-        rename_overrides(cls)
-
-    @abstractmethod
-    def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
-        """One generator update and its discriminator updates; returns detached scalars for the log, on the device."""
-
-    def visuals(self, batch: Batch) -> dict[str, Tensor]:
-        """Images (N, C, H, W) in [-1, 1] for the pages; none by default. ``batch`` has ``previews`` images."""
-        return {}
-
-    def generators(self) -> list[nn.Module]:
-        """The networks that ``update.generator`` trains: by default, attributes whose names begin so."""
-        return [network for name, network in self.named_children() if name.startswith("generator")]
-
-    def discriminators(self) -> list[nn.Module]:
-        """The networks that ``update.discriminator`` trains: by default, attributes whose names begin so."""
-        return [network for name, network in self.named_children() if name.startswith("discriminator")]
-
-    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Metrics on held-out batches, which may be none; no metrics by default."""
-        return {}
-
-
-class AdversarialGAN(GAN):
-    """A GAN with one of the adversarial losses by name, and penalties on the discriminator.
-
-    Args:
-        label_smoothing: Difference between 1 and the target for real images; 0 is off.
-        gradient_penalty: Weight of the penalty of Gulrajani et al. 2017 (arXiv:1704.00028); 0 is off.
-        ema: Decay of the generators' moving averages per update, used for samples and tests; 0 is off.
-    """
-
-    r1: float = 0.0
-
-    def __init__(
-        self,
-        *,
-        spec: ImageSpec,
-        loss: str,
-        label_smoothing: UnitFloat,
-        gradient_penalty: NonNegativeFloat,
-        ema: UnitFloat,
-    ) -> None:
-        super().__init__()
-        self.without_effect: dict[str, str] = {}  # Keys that change nothing because of others, each with the reason.
-        self.spec = spec
-        self.loss = adversarial_loss(loss, label_smoothing=label_smoothing)
-        self.label_smoothing = label_smoothing
-        self.gradient_penalty = gradient_penalty
-        self.ema = ema
-
-    def bounds_critic(self) -> bool:
-        """Whether penalties, or spectral norm in all layers, bound the critic's slope; overridden for other ways."""
-        return bool(self.gradient_penalty or self.r1 or all(map(is_spectral, self.discriminators())))
-
-    def adversarial_terms(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The discriminator's adversarial loss and its two terms."""
-        d_real = self.loss.real(real_logits, self.label_smoothing)
-        d_fake = self.loss.fake(fake_logits)
-        return d_real + d_fake, {"d_real": d_real, "d_fake": d_fake}
-
-    def penalties_of(
-        self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, draws: StepRandom
-    ) -> dict[str, Tensor]:
-        """The penalties that are on, without their weights, in the precision of the weights of the networks."""
-        terms = {}
-        with full_precision():
-            if self.gradient_penalty:
-                mix = draws.uniform(len(real))
-                terms["gradient_penalty"] = gradient_penalty(critic, real, fake.to(real.dtype), mix)
-            if self.r1:
-                terms["r1"] = r1_penalty(critic, real)
-        return terms
-
-    def add_penalties(self, loss: Tensor, penalties: dict[str, Tensor]) -> Tensor:
-        """The loss plus the penalties: those of ``penalties_of`` with their weights, any other as it is."""
-        weights = {"gradient_penalty": self.gradient_penalty, "r1": self.r1 / 2}
-        for name, penalty in penalties.items():
-            loss = loss + weights.get(name, 1.0) * penalty
-        return loss
 
 
 class LatentGAN(AdversarialGAN):
@@ -198,7 +102,8 @@ class LatentGAN(AdversarialGAN):
             fake, latent, labels = self.pool(fake, latent, labels)
             losses |= self.update_discriminator(real, fake, latent, labels, update)
         latent, labels = self.draw(len(real["image"]), update.draws)
-        loss, parts = self.generator_loss(self.generate(latent, labels), latent, labels)
+        fake = self.augmented(self.generate(latent, labels), update.draws)
+        loss, parts = self.generator_loss(fake, latent, labels)
         update.generator(loss)
         return {name: value.detach() for name, value in (losses | parts).items()}
 
@@ -214,7 +119,8 @@ class LatentGAN(AdversarialGAN):
         self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None, update: Updates
     ) -> dict[str, Tensor]:
         """One discriminator update on the loss and the penalties; returns the terms for the log."""
-        loss, parts = self.discriminator_loss(real, fake, latent, labels)
+        seen = {**real, "image": self.augmented(real["image"], update.draws)}
+        loss, parts = self.discriminator_loss(seen, self.augmented(fake, update.draws), latent, labels)
         penalties = self.penalties(real, fake, update.draws)
         update.discriminator(self.add_penalties(loss, penalties))
         return parts | penalties

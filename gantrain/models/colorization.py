@@ -86,6 +86,11 @@ class Colorization(ColourResults, Pix2Pix):
     def __init__(self, *, spec: ImageSpec, **others: Any) -> None:
         if spec.channels["image"] != 3:
             raise ConfigError(f"model=colorization needs images of 3 channels, not {spec.channels['image']}")
+        if "color" in others["augment"]:
+            raise ConfigError(
+                "model.augment has color, which is for colour images, and the images of model=colorization are "
+                "lightness and colour: give model.augment=[translation,cutout]"
+            )
         super().__init__(spec=replace(spec, channels={"a": 1, "b": 2}), **others)
         self.spec = spec
         self.channels = spec.channels

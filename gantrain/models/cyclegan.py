@@ -79,8 +79,8 @@ class CycleGAN(TranslationGAN):
         fake_a = self.generator_ba(b)
         rec_b = self.generator_ab(fake_a)
         losses = {
-            "g_a": self.loss.generator(self.discriminator_b(fake_b)),
-            "g_b": self.loss.generator(self.discriminator_a(fake_a)),
+            "g_a": self.loss.generator(self.discriminator_b(self.augmented(fake_b, update.draws))),
+            "g_b": self.loss.generator(self.discriminator_a(self.augmented(fake_a, update.draws))),
             "cycle_a": self.lambda_a * self.reconstruction(rec_a, a),
             "cycle_b": self.lambda_b * self.reconstruction(rec_b, b),
             **self._identity_losses(a, b),

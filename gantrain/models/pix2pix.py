@@ -11,10 +11,12 @@ from torch.nn import functional as F
 
 from gantrain.config.schema import NonNegativeFloat
 from gantrain.data.base import Batch
+from gantrain.models.augment import augmented
 from gantrain.models.base import MakeNetwork
 from gantrain.models.translation import Direction, TranslationGAN
 from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS
+from gantrain.runtime.seeding import StepRandom
 
 EVALUATED = 64  # Pairs; each is translated independently, which is slow.
 
@@ -44,7 +46,8 @@ class Pix2Pix(TranslationGAN):
         self.lambda_l1 = lambda_l1
         a, b = self.spec.shape("a"), self.spec.shape("b")
         self.generator = make_generator(input_shape=a, shape=b)
-        self.discriminator = make_discriminator(shape=(a[0] + b[0], *a[1:]))
+        self.pair_channels = (a[0], b[0])
+        self.discriminator = make_discriminator(shape=(sum(self.pair_channels), *a[1:]))
 
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
         """The discriminator's update, then the generator's, on one batch and one forward pass of the generator."""
@@ -54,11 +57,15 @@ class Pix2Pix(TranslationGAN):
         real_pair, fake_pair = torch.cat([a, b], dim=1), torch.cat([a, fake.to(a.dtype)], dim=1)
         d_loss, parts = self.discriminator_loss(self.discriminator, real_pair, fake_pair.detach(), update.draws)
         update.discriminator(d_loss)
-        g_gan = self.loss.generator(self.discriminator(fake_pair))
+        g_gan = self.loss.generator(self.discriminator(self.augmented(fake_pair, update.draws)))
         l1 = F.l1_loss(fake, b)
         update.generator(g_gan + self.lambda_l1 * l1)
         losses = {"g_gan": g_gan, "g_l1": l1 / 2, **parts}
         return {name: value.detach() for name, value in losses.items()}
+
+    def augmented(self, images: Tensor, draws: StepRandom) -> Tensor:
+        """Pairs, with the same random numbers for input and output."""
+        return augmented(images, self.augment, draws, channels=self.pair_channels)
 
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """``held_out_l1``: the mean absolute error over the first held-out pairs, of values in [0, 1] as ``g_l1``."""

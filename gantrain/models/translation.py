@@ -157,7 +157,8 @@ class TranslationGAN(Translator, AdversarialGAN):
 
         The sum is halved as in both papers, to slow the discriminator down. ``fake`` is detached.
         """
-        loss, parts = self.adversarial_terms(discriminator(real), discriminator(fake))
+        logits = [discriminator(self.augmented(images, draws)) for images in (real, fake)]
+        loss, parts = self.adversarial_terms(*logits)
         penalties = self.penalties(discriminator, real, fake, draws)
         return self.add_penalties(loss / 2, penalties), parts | penalties
 

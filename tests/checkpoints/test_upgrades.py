@@ -69,6 +69,14 @@ def test_a_classifying_critic_of_format_4_has_its_weight_and_its_accuracy() -> N
     assert new["objective"]["best"] == 0.5
 
 
+@pytest.mark.parametrize("name", ["dcgan", "pix2pix", "my_plugin"])
+def test_the_discriminators_of_format_5_saw_images_as_they_were(name: str) -> None:
+    model = {"name": name, "gradient_penalty": 0.0, "ema": 0.0}
+    assert upgraded({"format": 5, "config": {"model": model}})["config"]["model"] == {**model, "augment": []}
+    other = {"format": 5, "config": {"model": {"name": "of_another_kind", "ema": 0.0}}}
+    assert upgraded(other)["config"] == other["config"]
+
+
 def test_a_checkpoint_of_the_newest_format_is_not_changed() -> None:
     state = {"format": FORMAT, "config": {}}
     assert upgraded(state) is state

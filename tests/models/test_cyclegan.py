@@ -253,7 +253,7 @@ def test_an_identity_loss_between_different_channels_is_refused() -> None:
 def test_with_the_values_of_discogan_yaml_a_step_is_that_of_discogan() -> None:
     """Kim et al. 2017, arXiv:1703.05192, section 2.3: mean squared reconstruction errors, logistic losses, halved."""
     path = Path(str(resources.files("gantrain.configs"))) / "model" / "discogan.yaml"
-    keys = dict(OmegaConf.load(path).model)
+    keys: Any = OmegaConf.to_container(OmegaConf.load(path).model)
     assert keys.pop("name") == "cyclegan"
     encoder_decoder = {"generator": lambda **sizes: unet(skips=False, **sizes), "discriminator": dcgan_discriminator}
     losses, _, model, batch = first_step(**encoder_decoder, norm="batch", **keys)

@@ -26,7 +26,7 @@ from gantrain.runtime.seeding import StepRandom
 HERE = Path(__file__).parent
 GAMES: dict[str, dict[str, Any]] = {
     "pix2pix": {"generator": unet},
-    "pix2pix with a penalty": {"generator": unet, "gradient_penalty": 10.0},
+    "pix2pix with a penalty": {"generator": unet, "gradient_penalty": 10.0, "augment": ["color", "translation"]},
     "cyclegan": {},
     "cyclegan with a penalty": {"loss": "wasserstein", "gradient_penalty": 10.0},
 }

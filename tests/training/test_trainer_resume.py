@@ -21,7 +21,7 @@ from gantrain.cli.main import main
 from gantrain.data.sets import single
 
 STATE = ("step", "position", "origin", "plan", "model", "updates", "ranks")
-EVERYTHING_ON = ["model.ema=0.9", "model.pool_size=6", "model.r1=0.1"]
+EVERYTHING_ON = ["model.ema=0.9", "model.pool_size=6", "model.r1=0.1", "model.augment=[color,translation,cutout]"]
 
 
 def state_of(checkpoint: dict) -> dict:
