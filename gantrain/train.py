@@ -147,7 +147,8 @@ def introduction(parts: Parts, context: RunContext) -> list[str]:
     classes = f", {spec.num_classes} classes" if spec.num_classes else ""
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-    images = f"{parts.stream.size:,} images of {spec.height} x {spec.width} pixels, {channels}{classes}"
+    count = f"{parts.stream.size:,} image{'s' * (parts.stream.size > 1)}"
+    images = f"{count} of {spec.height} x {spec.width} pixels, {channels}{classes}"
     return [
         f"Data: {data.get('root') or data['mode']}: {images}",
         f"Device: {device}{name}, {threads}" + (f" in each of {ranks} processes" if ranks > 1 else ""),

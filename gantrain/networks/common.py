@@ -127,14 +127,18 @@ def reference_bias(norm: Norm) -> bool:
 
 
 def doublings(shape: ImageShape, network: str) -> int:
-    """The number of doublings from 4 x 4 to the image size, a power of two from 16 to 256 on both sides."""
+    """The number of doublings to the image size from a first layer of 4 to 7 pixels at the shorter side.
+
+    Raises:
+        ConfigError: A side is no multiple of 4 from 16 to 1024.
+    """
     _, height, width = shape
-    if height != width or height not in (16, 32, 64, 128, 256):
+    if any(side % 4 or not 16 <= side <= 1024 for side in (height, width)):
         raise ConfigError(
-            f"the network '{network}' takes square images of 16, 32, 64, 128 or 256 pixels, not {height} x {width}: "
-            "set data.load_size (and data.crop_size) to one of them"
+            f"the network '{network}' takes images whose sides are multiples of 4 from 16 to 1024 pixels, not "
+            f"{height} x {width}: set data.load_size (and data.crop_size) to such numbers"
         )
-    return (height // 4).bit_length() - 1
+    return (min(height, width) // 4).bit_length() - 1
 
 
 def check_sides(shape: ImageShape, network: str, *, multiple: int = 1, smallest: int = 1, or_else: str = "") -> None:

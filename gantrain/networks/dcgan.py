@@ -1,4 +1,7 @@
-"""Convolutional generator and discriminator of DCGAN (Radford et al. 2016, arXiv:1511.06434), for squares of 2^k."""
+"""Convolutional generator and discriminator of DCGAN (Radford et al. 2016, arXiv:1511.06434).
+
+Sides that are not powers of two are halved and rounded down, until the shorter one has 4 to 7 pixels.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,14 @@ def _without_effect(norm: Norm, num_classes: int) -> dict[str, str]:
     return reasons if num_classes else reasons | {"label_dim": NO_LABELS}
 
 
+def _channels(width: int, level: int) -> int:
+    """Channels of the layer whose sides are those of the image halved ``level`` times, at least once.
+
+    They double up to 256 pixels, as in the networks of that size, and stay the same for larger images.
+    """
+    return int(width * 2 ** min(level - 1, 5))
+
+
 def _block(layer: nn.Module, norm: list[nn.Module], activation: nn.Module, order: Order) -> list[nn.Module]:
     return [layer, *norm, activation] if order == "conv_norm_act" else [layer, activation, *norm]
 
@@ -27,7 +38,7 @@ class DCGANGenerator(Network):
     """Transposed convolutions from 4 x 4 upward, ReLU, tanh (Radford et al. 2016, arXiv:1511.06434).
 
     Args:
-        shape: The sides are equal, 2^k from 16 to 256.
+        shape: The sides are multiples of 4 from 16 to 1024; the first layer has up to 7 pixels at the shorter one.
         num_classes: 0, or the number of labels, whose learned embeddings are concatenated to the latent vectors.
         width: Channels of the last hidden layer; they double toward the latent vector.
         extra_layers: 3 x 3 convolutions at the last hidden layer's resolution (Arjovsky et al.'s code).
@@ -50,20 +61,26 @@ class DCGANGenerator(Network):
         super().__init__(norm=norm, **init)
         self.without_effect |= _without_effect(norm, num_classes)
         bias = needs_bias(norm)
-        channels = width * 2 ** (doublings(shape, "dcgan") - 1)
+        levels, (height, breadth) = doublings(shape, "dcgan"), shape[1:]
+        channels = _channels(width, levels)
         self.label = nn.Embedding(num_classes, label_dim) if num_classes else None
         inputs = latent_dim + (label_dim if num_classes else 0)
 
         def block(layer: nn.Module, outputs: int) -> list[nn.Module]:
             return _block(layer, norm_2d(norm, outputs), nn.ReLU(inplace=True), order)
 
-        layers = block(nn.ConvTranspose2d(inputs, channels, 4, bias=bias), channels)  # (N, channels, 4, 4)
-        while channels > width:
-            layers += block(nn.ConvTranspose2d(channels, channels // 2, 4, 2, 1, bias=bias), channels // 2)
-            channels //= 2
+        def twice(inputs: int, outputs: int, level: int) -> nn.Module:
+            odd = (height >> level) % 2, (breadth >> level) % 2  # Rounding down has taken a row or a column.
+            return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, output_padding=odd, bias=bias)
+
+        first = (height >> levels, breadth >> levels)
+        layers = block(nn.ConvTranspose2d(inputs, channels, first, bias=bias), channels)  # (N, channels, *first)
+        for level in range(levels - 1, 0, -1):
+            layers += block(twice(channels, _channels(width, level), level), _channels(width, level))
+            channels = _channels(width, level)
         for _ in range(extra_layers):
-            layers += block(nn.Conv2d(channels, channels, 3, padding=1, bias=bias), channels)
-        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(channels, shape[0], 4, 2, 1, bias=bias), nn.Tanh())
+            layers += block(nn.Conv2d(width, width, 3, padding=1, bias=bias), width)
+        self.layers = nn.Sequential(*layers, twice(width, shape[0], 0), nn.Tanh())
         self.init_weights()
 
     def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -78,7 +95,7 @@ class DCGANDiscriminator(Network):
     """Strided convolutions down to 4 x 4, LeakyReLU 0.2, no norm on the first (Radford et al. 2016, arXiv:1511.06434).
 
     Args:
-        shape: The sides are equal, 2^k from 16 to 256.
+        shape: The sides are multiples of 4 from 16 to 1024; up to 7 pixels are left at the shorter one.
         num_classes: 0, or the number of labels, whose learned embeddings are an additional image channel.
         width: Channels of the first layer; they double downward.
         extra_layers: 3 x 3 convolutions after the first layer (Arjovsky et al.'s code).
@@ -113,11 +130,12 @@ class DCGANDiscriminator(Network):
         layers = block(nn.Conv2d(inputs, width, 4, 2, 1, bias=bias), width, "none")
         for _ in range(extra_layers):
             layers += block(nn.Conv2d(width, width, 3, padding=1, bias=bias), width, norm)
-        channels = width
-        for _ in range(doublings(shape, "dcgan") - 1):
-            layers += block(nn.Conv2d(channels, channels * 2, 4, 2, 1, bias=bias), channels * 2, norm)
-            channels *= 2
-        self.layers = nn.Sequential(*layers, nn.Conv2d(channels, num_outputs, 4, bias=bias))  # (N, num_outputs, 1, 1)
+        levels = doublings(shape, "dcgan")
+        for level in range(2, levels + 1):
+            channels = _channels(width, level)
+            layers += block(nn.Conv2d(_channels(width, level - 1), channels, 4, 2, 1, bias=bias), channels, norm)
+        last = nn.Conv2d(_channels(width, levels), num_outputs, (shape[1] >> levels, shape[2] >> levels), bias=bias)
+        self.layers = nn.Sequential(*layers, last)  # (N, num_outputs, 1, 1)
         self.init_weights()
 
     def forward(self, image: Tensor, labels: Tensor | None = None) -> Tensor:

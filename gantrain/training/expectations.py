@@ -41,10 +41,21 @@ def expectations(model: GAN, stream: BatchStream, settings: TrainerSettings, *, 
         )
     if from_noise and stream.size < IMAGES_FROM_NOISE:
         lines.append(
-            f"{stream.size:,} images are few for a model that starts from noise, which usually has "
-            f"{IMAGES_FROM_NOISE:,} or more: the discriminator may memorise them"
+            f"{stream.size:,} image{'s are' if stream.size > 1 else ' is'} few for a model that starts from noise, which "
+            f"usually has {IMAGES_FROM_NOISE:,} or more: the discriminator may memorise them"
         )
     return lines
+
+
+def repetition(images: int, batch_size: int) -> list[str]:
+    """A warning if a batch has more images than the data set."""
+    if images >= batch_size:
+        return []
+    whole = "the only image of the data set" if images == 1 else f"every one of the {images:,} images of the data set"
+    return [
+        f"warning: data.batch_size={batch_size}: each batch contains {whole} about {batch_size / images:.3g} times, "
+        f"cropped and mirrored anew if data.preprocess and data.flip do so; data.batch_size={images} contains it once"
+    ]
 
 
 def _planned_images(model: GAN, stream: BatchStream, settings: TrainerSettings) -> float:

@@ -11,6 +11,7 @@ import torch
 from exported import source_of
 
 import gantrain
+from gantrain.data.base import ImageSpec
 from gantrain.exports.onnx_file import OnnxFormat
 from gantrain.inference.exported import run_onnx
 from gantrain.models.translation import Direction
@@ -68,6 +69,15 @@ def test_onnxruntime_computes_what_the_model_does(generator: str, norm: str) -> 
             found, wanted = loaded.translate(image), source.model.translate(image, direction, seeds=seeds)
         assert wanted.std() > 0.01
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+def test_images_of_sides_that_are_no_powers_of_two() -> None:
+    source = source_of("dcgan", "dcgan", spec=ImageSpec(20, 36, {"image": 3}, {"image": "uint8"}))
+    OnnxFormat("float", half=False, opset=20).write([source], Path("x.onnx"))
+    latents = source.model.latents(2, seed=0)
+    wanted = source.model.sample(latents)
+    assert wanted.shape == (2, 3, 20, 36)
+    torch.testing.assert_close(run_onnx(Path("x.onnx"))(latents), wanted, atol=1e-5, rtol=0)
 
 
 def test_half_stores_the_weights_in_half_the_space() -> None:

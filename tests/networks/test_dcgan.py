@@ -141,12 +141,76 @@ def test_dropout_follows_every_activation_and_is_off_in_evaluation() -> None:
     assert "Dropout" not in layers_of(dcgan_discriminator(dropout=0.0))
 
 
-@pytest.mark.parametrize(("height", "width"), [(28, 28), (8, 8), (512, 512), (64, 32), (48, 48), (4, 4)])
+OTHER_SIZES = [(28, 28), (48, 48), (96, 128), (20, 36), (64, 32), (16, 256), (100, 44), (512, 512), (1024, 768)]
+
+
+@pytest.mark.parametrize("sides", OTHER_SIZES, ids=str)
+def test_other_sizes_fit_and_train_every_weight(sides: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    keys = {"shape": (3, *sides), "init": "default", "width": 1, "norm": "instance", "extra_layers": 1}
+    generator, discriminator = dcgan_generator(**keys), dcgan_discriminator(**keys)
+    images = generator(torch.randn(2, 3))
+    assert images.shape == (2, 3, *sides)
+    assert discriminator(images.detach()).shape == (2, 1)
+    assert_gradients_reach_every_weight(generator, torch.randn(2, 3))
+    real = torch.randn(1, 3, *sides, requires_grad=True)
+    discriminator(real).sum().backward()
+    assert real.grad is not None
+    assert (real.grad != 0).all()  # It sees every pixel, also where halves are rounded down.
+
+
+@pytest.mark.parametrize("sides", OTHER_SIZES, ids=str)
+def test_the_shorter_side_of_the_innermost_layer_has_4_to_7_pixels(sides: tuple[int, int]) -> None:
+    generator, discriminator = (make(shape=(1, *sides), width=1) for make in (dcgan_generator, dcgan_discriminator))
+    halved = list(sides)
+    while min(halved) >= 8:
+        halved = [side // 2 for side in halved]
+    assert list(generator.layers[0].kernel_size) == list(discriminator.layers[-1].kernel_size) == halved
+
+
+def test_channels_stay_the_same_beyond_256_pixels() -> None:
+    for size, expected in ((256, [32, 16, 8, 4, 2, 1, 3]), (1024, [32, 32, 32, 16, 8, 4, 2, 1, 3])):
+        layers = dcgan_generator(shape=(3, size, size), width=1).layers
+        assert [layer.out_channels for layer in layers if isinstance(layer, nn.ConvTranspose2d)] == expected
+        layers = dcgan_discriminator(shape=(3, size, size), width=1).layers
+        assert [layer.in_channels for layer in layers if isinstance(layer, nn.Conv2d)] == expected[::-1]
+
+
+def test_powers_of_two_have_the_shapes_of_earlier_versions() -> None:
+    for size in SIZES:
+        channels = [2**level for level in range((size // 4).bit_length() - 2, -1, -1)]
+        ups = [tuple(p.shape) for p in dcgan_generator(shape=(3, size, size), width=1, norm="none").parameters()]
+        assert ups[::2] == [(i, o, 4, 4) for i, o in zip([3, *channels], [*channels, 3], strict=True)]
+        downs = [tuple(p.shape) for p in dcgan_discriminator(shape=(3, size, size), width=1, norm="none").parameters()]
+        assert downs[::2] == [(i, o, 4, 4) for i, o in zip([*channels[::-1], 1], [3, *channels[::-1]], strict=True)]
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 28), (8, 8), (64, 2048), (12, 48), (33, 33), (4, 4)])
 def test_an_unsupported_size_is_refused_with_the_supported_ones(height: int, width: int) -> None:
-    text = rf"^the network 'dcgan' takes square images of 16, 32, 64, 128 or 256 pixels, not {height} x {width}: "
+    text = rf"^the network 'dcgan' takes images .* multiples of 4 from 16 to 1024 pixels, not {height} x {width}: "
     for make in (dcgan_generator, dcgan_discriminator):
         with pytest.raises(ConfigError, match=text + r"set data\.load_size .*"):
             make(shape=(3, height, width))
+
+
+def test_the_generator_computes_its_formula_at_odd_sides() -> None:
+    """The generator of 36 pixels, halved to 18, 9 and 4, written out layer by layer."""
+    torch.manual_seed(0)
+    generator = dcgan_generator(shape=(3, 36, 36), norm="none", init="default").double()
+    latent, state = torch.randn(2, 3, dtype=torch.float64), generator.state_dict()
+    x = torch.einsum("ni,iohw->nohw", latent, state["layers.0.weight"]) + state["layers.0.bias"][:, None, None]
+    sides = [x.size(2)]
+    for number, side in ((2, 9), (4, 18), (6, 36)):
+        weight, bias = state[f"layers.{number}.weight"], state[f"layers.{number}.bias"]
+        whole = torch.zeros(2, weight.size(1), side + 4, side + 4, dtype=torch.float64)
+        for i in range(x.size(2)):
+            for j in range(x.size(3)):  # Every pixel adds its kernel at twice its position.
+                kernel = torch.einsum("ni,iohw->nohw", x[:, :, i, j].relu(), weight)
+                whole[:, :, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += kernel
+        x = whole[:, :, 1 : side + 1, 1 : side + 1] + bias[:, None, None]
+        sides.append(side)
+    assert sides == [4, 9, 18, 36]
+    torch.testing.assert_close(generator(latent).detach(), x.tanh(), atol=1e-12, rtol=1e-12)
 
 
 def test_the_generator_computes_its_formula() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from conftest import TINY, newest
+from PIL import Image
 from translated import image
 
 from gantrain.cli.main import main
@@ -73,3 +74,33 @@ def test_the_start_and_the_page_of_a_run_say_so_too(photos: Path, capsys: pytest
     assert main(["train", *TINY, *overrides]) == 0
     assert "trainer.kimg=1000" in capsys.readouterr().err
     assert "trainer.kimg=1000" in Path("checkpoints/short/index.html").read_text()
+
+
+@pytest.mark.parametrize(("count", "times"), [(1, "the only image of the data set about 4 times"), (3, "about 1.33")])
+def test_a_set_smaller_than_a_batch_trains_with_a_warning(
+    photos: Path, capsys: pytest.CaptureFixture[str], count: int, times: str
+) -> None:
+    typed = ["data=single", f"data.root={photos}", f"data.max_size={count}", "name=run"]
+    assert main(["train", *TINY, *typed, "trainer.steps=2"]) == 0
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert "data.batch_size=4: " in warning
+    assert times in warning
+    assert f"data.batch_size={count} " in warning
+    assert newest("run")["step"] == 2
+    assert main(["train", *TINY, *typed, "trainer.steps=2", f"data.batch_size={count}", "dry_run=true"]) == 0
+    assert "warning" not in "".join(capsys.readouterr())
+
+
+def test_images_of_any_sides_train_and_are_tested(capsys: pytest.CaptureFixture[str]) -> None:
+    image(Path("wide/1.png"), 24, 36)
+    tiny = [word for word in TINY if "load_size" not in word]
+    typed = ["data=single", "data.root=wide", "data.batch_size=1", "trainer.steps=1"]
+    dcgan = ["data.load_size=[24,36]", "data.crop_size=[20,36]"]
+    mlp = ["data.load_size=[13,7]", "data.crop_size=[13,7]", "network/generator=mlp", "network/discriminator=mlp"]
+    for name, sides, sizes in (("dcgan", (20, 36), dcgan), ("mlp", (13, 7), mlp)):
+        assert main(["train", *tiny, *typed, *sizes, f"name={name}"]) == 0
+        assert main(["test", f"run={name}", "num=2"]) == 0
+        results = Path(f"checkpoints/{name}/results/test_1/samples")
+        made = [Image.open(path).size[::-1] for path in results.rglob("*.png")]
+        assert made
+        assert set(made) == {sides}
