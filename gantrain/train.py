@@ -20,6 +20,7 @@ import gantrain
 from gantrain.checkpoints.store import Checkpoints
 from gantrain.config.overrides import command_line
 from gantrain.config.settings import count_processes, set_up_torch
+from gantrain.data.order import class_counts
 from gantrain.data.stand_in import StandIn
 from gantrain.errors import ConfigError
 from gantrain.models.base import network_sizes
@@ -159,7 +160,7 @@ def introduction(parts: Parts, context: RunContext) -> list[str]:
 
 def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Trainer:
     """The trainer with its report and checkpoints, which claim the run folder by ``lock``."""
-    settings = context.trainer
+    settings, whole = context.trainer, parts.dataset.distinct()
     report = Report(
         context.folder,
         command=context.command(),
@@ -173,6 +174,7 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
         facts={
             "seed": str(context.settings.seed),
             **provenance(context.device),
+            **({"classes": class_counts(whole.labels, whole.spec.class_names)} if whole.labels is not None else {}),
             **({"length": "; ".join(notes)} if (notes := parts.expectations()) else {}),
         },
         networks=network_sizes(parts.model),

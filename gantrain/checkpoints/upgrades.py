@@ -84,12 +84,13 @@ def _to_format_5(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_format_6(state: dict[str, Any]) -> dict[str, Any]:
-    """Augmentation of what adversarial models' discriminators see."""
+    """Augmentation of what adversarial models' discriminators see. Balanced classes."""
     config = state["config"]
     model = config.get("model", {})
     if "gradient_penalty" in model:
         model = {**model, "augment": []}
-    return {**state, "config": {**config, "model": model}}
+    data = {"balance": False, **config.get("data", {})}
+    return {**state, "config": {**config, "model": model, "data": data}}
 
 
 UPGRADES = (_to_format_2, _to_format_3, _to_format_4, _to_format_5, _to_format_6)

@@ -16,7 +16,7 @@ from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
 from gantrain.runtime import distributed
 
-STREAM_KEYS = ("batch_size", "num_workers", "on_error")
+STREAM_KEYS = ("batch_size", "num_workers", "on_error", "balance")
 CACHE_KEYS = ("cache", "cache_limit")
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from gantrain.config.schema import BatchSize, ProcessCount
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_shapes, to_signed_range
 from gantrain.data.errors import Faults, OnError, as_config_error, get_item, next_readable
+from gantrain.data.order import balanced, batches, check_balance, epochs
 from gantrain.data.workers import batches_ahead, good_number_of_workers
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
@@ -40,8 +38,9 @@ class Origin:
 class BatchStream(Iterator[Batch]):
     """Yields global batches, the k-th of which depends on the seed and k alone; each rank gets its slice of them.
 
-    Every epoch is a permutation of the items; batches cross the ends of epochs, so that all have the same size. Crops
-    and flips of an item depend on (seed, epoch, index), never on the number of workers or ranks.
+    Every epoch is a permutation of the items, unless classes are balanced; batches cross the ends of epochs, so that
+    all have the same size. Crops and flips of an item depend on (seed, epoch, index), never on the number of workers or
+    ranks.
 
     Args:
         dataset: The data set.
@@ -50,6 +49,7 @@ class BatchStream(Iterator[Batch]):
         num_workers: Worker processes; None for a number that suits the machine and the data set.
         on_error: For an image that can't be read: ``raise`` ends the run with its name, ``skip`` replaces it by the
             next readable item of the data set.
+        balance: Whether classes are drawn equally often; an epoch has as many images as without it, some repeated.
         device: The device of the batches; ``dtype`` and ``channels_last`` are the type and layout of their images.
         rank: The slice that this process gets, of ``world_size``.
 
@@ -72,11 +72,14 @@ class BatchStream(Iterator[Batch]):
         dtype: torch.dtype,
         channels_last: bool,
         on_error: OnError = "raise",
+        balance: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         if batch_size % world_size:
             raise ConfigError(f"data.batch_size ({batch_size}) must be a multiple of trainer.devices ({world_size})")
+        if balance:
+            check_balance(dataset.labels)
         self.position = 0
         self.origin = Origin()
         self.rollbacks = 0
@@ -87,6 +90,7 @@ class BatchStream(Iterator[Batch]):
         self._dataset = dataset
         self._num_workers = num_workers
         self.faults = Faults(self.size, counted=on_error == "skip")
+        self._balance = balance
         self._seed = seed
         self._device = device
         self._dtype = dtype
@@ -165,10 +169,15 @@ class BatchStream(Iterator[Batch]):
         workers = self.num_workers
         seed = derive_seed(self._seed, "origin", self.origin.number) if self.origin.number else self._seed
         seed = derive_seed(seed, "rollback", self.rollbacks) if self.rollbacks else seed
-        order = seed if self._dataset.shuffled else None
+        order_seed = seed if self._dataset.shuffled else None
+        labels = self._dataset.labels if self._balance else None  # Resuming may have numbered them anew.
+        order = epochs(self.size, order_seed) if labels is None else balanced(labels, order_seed)
+        # It is no method of the stream, since the loader would then refer to the stream: workers of such a reference
+        # cycle end late, each after a timeout of five seconds.
+        places = batches(self.position, self.batch_size, self._slice, order)
         loader = DataLoader(
             _Seeded(self._dataset, seed, self.on_error),
-            batch_sampler=_batches(self.position, self.batch_size, self._slice, self.size, order),
+            batch_sampler=places,
             num_workers=workers,
             prefetch_factor=batches_ahead(workers) if workers else None,
             pin_memory=self._device.type == "cuda",
@@ -177,29 +186,9 @@ class BatchStream(Iterator[Batch]):
             worker_init_fn=_ignore_signals,
         )
         before = multiprocessing.active_children()
-        batches = iter(loader)
+        opened = iter(loader)
         self._workers = [process for process in multiprocessing.active_children() if process not in before]
-        return batches
-
-
-def _batches(start: int, batch_size: int, share: slice, size: int, seed: int | None) -> Iterator[list[tuple[int, int]]]:
-    """A rank's (epoch, index) pairs from global batch ``start`` on; without a seed, every epoch is in order.
-
-    This is no method of the stream, since the loader would then refer to the stream: workers of such a reference cycle
-    end late, each after a timeout of five seconds.
-    """
-    permutation = lru_cache(maxsize=1)(partial(_permutation, size, seed))
-    for first in itertools.count(start * batch_size, batch_size):
-        places = [divmod(position, size) for position in range(first + share.start, first + share.stop)]
-        yield [(epoch, int(permutation(epoch)[within])) for epoch, within in places]
-
-
-def _permutation(size: int, seed: int | None, epoch: int) -> NDArray[np.int64]:
-    """The indices of the items in the order of an epoch."""
-    if seed is None:
-        return np.arange(size)
-    generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
-    return torch.randperm(size, generator=generator).numpy()
+        return opened
 
 
 def _ignore_signals(worker: int) -> None:

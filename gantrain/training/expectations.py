@@ -41,8 +41,8 @@ def expectations(model: GAN, stream: BatchStream, settings: TrainerSettings, *, 
         )
     if from_noise and stream.size < IMAGES_FROM_NOISE:
         lines.append(
-            f"{stream.size:,} image{'s are' if stream.size > 1 else ' is'} few for a model that starts from noise, which "
-            f"usually has {IMAGES_FROM_NOISE:,} or more: the discriminator may memorise them"
+            f"{stream.size:,} image{'s are' if stream.size > 1 else ' is'} few for a model that starts from noise, "
+            f"which usually has {IMAGES_FROM_NOISE:,} or more: the discriminator may memorise them"
         )
     return lines
 

@@ -39,6 +39,7 @@ def test_missing_keys_get_the_values_that_old_versions_had() -> None:
         "range": None,
         "depth": "auto",
         "decoder": "exact",
+        "balance": False,
     }
     assert new["spec"] == {"height": 16, "ranges": {}}
     assert new["step"] == 3
@@ -63,6 +64,7 @@ def test_a_classifying_critic_of_format_4_has_its_weight_and_its_accuracy() -> N
     assert new["config"] == {
         "model": {"name": "sgan", "lambda_class": 1.0},
         "objective": {"metric": "held_out_accuracy"},
+        "data": {"balance": False},
     }
     assert new["objective"]["metric"] == "held_out_accuracy"
     assert new["objective"]["names"] == {"metrics": ["held_out_accuracy"]}
@@ -74,7 +76,7 @@ def test_the_discriminators_of_format_5_saw_images_as_they_were(name: str) -> No
     model = {"name": name, "gradient_penalty": 0.0, "ema": 0.0}
     assert upgraded({"format": 5, "config": {"model": model}})["config"]["model"] == {**model, "augment": []}
     other = {"format": 5, "config": {"model": {"name": "of_another_kind", "ema": 0.0}}}
-    assert upgraded(other)["config"] == other["config"]
+    assert upgraded(other)["config"] == {**other["config"], "data": {"balance": False}}
 
 
 def test_a_checkpoint_of_the_newest_format_is_not_changed() -> None:
@@ -86,7 +88,7 @@ def test_a_checkpoint_of_the_newest_format_is_not_changed() -> None:
 def test_images_of_old_formats_were_decoded_exactly(mode: str) -> None:
     config = {"network": {}, "data": {"mode": mode, "batch_size": 1}, "trainer": {"steps": 5}}
     state = {"format": 2, "config": config, "spec": {}, "step": 0, "position": 0, "overrides": []}
-    data = {"mode": mode, "batch_size": 1, "fraction": None, "decoder": "exact"}
+    data = {"mode": mode, "batch_size": 1, "fraction": None, "decoder": "exact", "balance": False}
     assert upgraded(state)["config"]["data"] == data
 
 
