@@ -16,8 +16,11 @@ LATENT_KEYS = {
     "label_smoothing": 0.0,
     "gradient_penalty": 0.0,
     "r1": 0.0,
+    "r2": 0.0,
+    "r1_every": 1,
     "pool_size": 0,
     "ema": 0.0,
+    "ema_rampup": 0.0,
     "augment": [],
 }
 MLP_KEYS = {
@@ -48,7 +51,11 @@ PIX2PIX_KEYS = {
     "lambda_l1": 100.0,
     "label_smoothing": 0.0,
     "gradient_penalty": 0.0,
+    "r1": 0.0,
+    "r2": 0.0,
+    "r1_every": 1,
     "ema": 0.0,
+    "ema_rampup": 0.0,
     "augment": [],
 }
 TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
@@ -63,7 +70,11 @@ TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
         "pool_size": 0,
         "label_smoothing": 0.0,
         "gradient_penalty": 0.0,
+        "r1": 0.0,
+        "r2": 0.0,
+        "r1_every": 1,
         "ema": 0.0,
+        "ema_rampup": 0.0,
         "augment": [],
     },
 }

@@ -84,13 +84,20 @@ def _to_format_5(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_format_6(state: dict[str, Any]) -> dict[str, Any]:
-    """Augmentation of what adversarial models' discriminators see. Balanced classes."""
+    """Augmentation of what adversarial models' discriminators see; R1 of all, R2, and no ramp-up of averages.
+
+    Classes were not balanced.
+    """
     config = state["config"]
     model = config.get("model", {})
     if "gradient_penalty" in model:
-        model = {**model, "augment": []}
+        rampup = 0.0 if model["ema"] else 0.05  # It has no effect without averages, and would differ from new runs.
+        model = {"r1": 0.0, "r2": 0.0, "r1_every": 1, "ema_rampup": rampup, "augment": [], **model}
     data = {"balance": False, **config.get("data", {})}
-    return {**state, "config": {**config, "model": model, "data": data}}
+    state = {**state, "config": {**config, "model": model, "data": data}}
+    if state.get("updates", {}).get("averages") is not None:
+        state["updates"] = {**state["updates"], "averaged_updates": state["step"]}
+    return state
 
 
 UPGRADES = (_to_format_2, _to_format_3, _to_format_4, _to_format_5, _to_format_6)

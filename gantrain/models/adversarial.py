@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from gantrain.config.renamed import rename_overrides
-from gantrain.config.schema import NonNegativeFloat, UnitFloat
+from gantrain.config.schema import NonNegativeFloat, PositiveInt, UnitFloat
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.models.augment import Operation, augmented
 from gantrain.models.losses import adversarial_loss, gradient_penalty, r1_penalty
@@ -29,6 +30,7 @@ class GAN(nn.Module, ABC):
     previews: ClassVar[int] = 0  # Number of held-out images that `visuals` is given.
     columns: ClassVar[int | None] = COLUMNS  # Columns of a grid; None shows a row per image and a column per visual.
     ema: float = 0.0  # Decay of the generators' moving averages per update; 0 is off.
+    ema_rampup: float = 0.0  # See ``gantrain.optim.ema``; 0 is off.
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -61,12 +63,18 @@ class AdversarialGAN(GAN):
     Args:
         label_smoothing: Difference between 1 and the target for real images; 0 is off.
         gradient_penalty: Weight of the penalty of Gulrajani et al. 2017 (arXiv:1704.00028); 0 is off.
+        r1: gamma of the penalty gamma/2 |grad D|^2 on real images (Mescheder et al. 2018, arXiv:1801.04406); 0 is off.
+        r2: That of the same penalty on generated images; 0 is off.
+        r1_every: Period, in steps, of both, which then have so many times their weight (lazy regularisation: Karras et
+            al. 2020, arXiv:1912.04958).
         ema: Decay of the generators' moving averages per update, used for samples and tests; 0 is off.
+        ema_rampup: Half-life of the averages, as a share of the updates so far, until it is that of ``ema``; initial
+            weights are forgotten (Karras et al. 2020, arXiv:2006.06676, whose code has 0.05). 0 is off.
         augment: Operations on all images that the discriminators see, real and generated: ``color``, ``translation``,
             ``cutout`` (Zhao et al. 2020, arXiv:2006.10738), in this order; see ``gantrain.models.augment``.
     """
 
-    r1: float = 0.0
+    real_logits: Tensor | None = None  # Of the real images of the generator's update, if its loss compares.
 
     def __init__(
         self,
@@ -75,7 +83,11 @@ class AdversarialGAN(GAN):
         loss: str,
         label_smoothing: UnitFloat,
         gradient_penalty: NonNegativeFloat,
+        r1: NonNegativeFloat,
+        r2: NonNegativeFloat,
+        r1_every: PositiveInt,
         ema: UnitFloat,
+        ema_rampup: NonNegativeFloat,
         augment: list[Operation],
     ) -> None:
         super().__init__()
@@ -84,8 +96,13 @@ class AdversarialGAN(GAN):
         self.loss = adversarial_loss(loss, label_smoothing=label_smoothing)
         self.label_smoothing = label_smoothing
         self.gradient_penalty = gradient_penalty
-        self.ema = ema
+        self.r1, self.r2, self.r1_every = r1, r2, r1_every
+        self.ema, self.ema_rampup = ema, ema_rampup
         self.augment = augment
+        if not (r1 or r2):
+            self.without_effect["r1_every"] = "r1 and r2 are 0"
+        if not ema:
+            self.without_effect["ema_rampup"] = "ema is 0"
 
     def augmented(self, images: Tensor, draws: StepRandom) -> Tensor:
         """What a discriminator sees of images (N, C, H, W), with new random numbers at each call; differentiable."""
@@ -93,13 +110,20 @@ class AdversarialGAN(GAN):
 
     def bounds_critic(self) -> bool:
         """Whether penalties, or spectral norm in all layers, bound the critic's slope; overridden for other ways."""
-        return bool(self.gradient_penalty or self.r1 or all(map(is_spectral, self.discriminators())))
+        return bool(self.gradient_penalty or self.r1 or self.r2 or all(map(is_spectral, self.discriminators())))
 
     def adversarial_terms(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The discriminator's adversarial loss and its two terms."""
-        d_real = self.loss.real(real_logits, self.label_smoothing)
-        d_fake = self.loss.fake(fake_logits)
-        return d_real + d_fake, {"d_real": d_real, "d_fake": d_fake}
+        """The discriminator's adversarial loss and its terms."""
+        terms = self.loss.discriminator_terms(real_logits, fake_logits, self.label_smoothing)
+        first, *others = terms.values()
+        return sum(others, first), terms
+
+    def compared(self, discriminator: Callable[[Tensor], Tensor], real: Tensor, draws: StepRandom) -> Tensor | None:
+        """The logits of real images (N, C, H, W) that the generator's loss compares with, if it does."""
+        if not self.loss.compares:
+            return None
+        with torch.no_grad():
+            return discriminator(self.augmented(real, draws))
 
     def penalties_of(
         self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, draws: StepRandom
@@ -109,22 +133,32 @@ class AdversarialGAN(GAN):
         Their gradients are those with respect to images before they are augmented, as in Karras et al. 2020
         (arXiv:2006.06676) and Huang et al. 2024 (arXiv:2501.05441).
         """
-        terms = {}
-
-        def seen(images: Tensor) -> Tensor:
-            return critic(self.augmented(images, draws))
-
+        terms, seen = {}, self._seen_by(critic, draws)
         with full_precision():
             if self.gradient_penalty:
                 mix = draws.uniform(len(real))
                 terms["gradient_penalty"] = gradient_penalty(seen, real, fake.to(real.dtype), mix)
-            if self.r1:
+            if self.r1 and draws.step % self.r1_every == 0:
                 terms["r1"] = r1_penalty(seen, real)
         return terms
 
+    def r2_of(self, critic: Callable[[Tensor], Tensor], fake: Tensor, draws: StepRandom) -> dict[str, Tensor]:
+        """R2 on generated images (N, C, H, W) if it is on, as ``penalties_of``."""
+        if not self.r2 or draws.step % self.r1_every:
+            return {}
+        with full_precision():
+            return {"r2": r1_penalty(self._seen_by(critic, draws), fake)}
+
+    def _seen_by(self, critic: Callable[[Tensor], Tensor], draws: StepRandom) -> Callable[[Tensor], Tensor]:
+        return lambda images: critic(self.augmented(images, draws))
+
     def add_penalties(self, loss: Tensor, penalties: dict[str, Tensor]) -> Tensor:
-        """The loss plus the penalties: those of ``penalties_of`` with their weights, any other as it is."""
-        weights = {"gradient_penalty": self.gradient_penalty, "r1": self.r1 / 2}
+        """The loss plus the penalties: those of this class with their weights, any other as it is."""
+        weights = {
+            "gradient_penalty": self.gradient_penalty,
+            "r1": self.r1 / 2 * self.r1_every,
+            "r2": self.r2 / 2 * self.r1_every,
+        }
         for name, penalty in penalties.items():
             loss = loss + weights.get(name, 1.0) * penalty
         return loss

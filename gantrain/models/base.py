@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.config.renamed import RenamedMethod
-from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, RepeatCount
+from gantrain.config.schema import NonNegativeInt, PositiveInt, RepeatCount
 from gantrain.data.base import Batch
 from gantrain.errors import ConfigError
 from gantrain.models.adversarial import COLUMNS, GAN, AdversarialGAN
@@ -34,7 +34,6 @@ class LatentGAN(AdversarialGAN):
         latent_dim: Length of the noise vector.
         noise: ``normal`` is N(0, 1), ``uniform`` is uniform in [-1, 1].
         critic_steps: Discriminator updates per generator update.
-        r1: gamma of the penalty gamma/2 |grad D|^2 on real images (Mescheder et al. 2018, arXiv:1801.04406); 0 is off.
         pool_size: Number of generated images stored to train the discriminator on again; 0 is off.
     """
 
@@ -52,7 +51,6 @@ class LatentGAN(AdversarialGAN):
         latent_dim: PositiveInt,
         noise: Literal["normal", "uniform"],
         critic_steps: RepeatCount,
-        r1: NonNegativeFloat,
         pool_size: NonNegativeInt,
         **others: Any,
     ) -> None:
@@ -60,7 +58,6 @@ class LatentGAN(AdversarialGAN):
         self.latent_dim = latent_dim
         self.noise = noise
         self.critic_steps = critic_steps
-        self.r1 = r1
         self.pool = ImagePool(pool_size)
         shape = self.spec.shape("image")
         self.generator = make_generator(
@@ -96,13 +93,15 @@ class LatentGAN(AdversarialGAN):
         losses: dict[str, Tensor] = {}
         for _ in range(self.critic_steps_at(update.step)):
             real = next(batches)
-            latent, labels = self.draw(len(real["image"]), update.draws)
+            latent, labels = self.draw_beside(real, update.draws)
             with torch.no_grad():
                 fake = self.generate(latent, labels)
             fake, latent, labels = self.pool(fake, latent, labels)
             losses |= self.update_discriminator(real, fake, latent, labels, update)
-        latent, labels = self.draw(len(real["image"]), update.draws)
+        real = next(batches) if self.loss.compares else real
+        latent, labels = self.draw_beside(real, update.draws)
         fake = self.augmented(self.generate(latent, labels), update.draws)
+        self.real_logits = self.compared(self.penalty_critic(real), real["image"], update.draws)
         loss, parts = self.generator_loss(fake, latent, labels)
         update.generator(loss)
         return {name: value.detach() for name, value in (losses | parts).items()}
@@ -122,6 +121,7 @@ class LatentGAN(AdversarialGAN):
         seen = {**real, "image": self.augmented(real["image"], update.draws)}
         loss, parts = self.discriminator_loss(seen, self.augmented(fake, update.draws), latent, labels)
         penalties = self.penalties(real, fake, update.draws)
+        penalties |= self.r2_of(self.penalty_critic({**real, "label": labels}), fake, update.draws)
         update.discriminator(self.add_penalties(loss, penalties))
         return parts | penalties
 
@@ -138,8 +138,12 @@ class LatentGAN(AdversarialGAN):
 
     def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to minimise, and its terms for the log."""
-        loss = self.loss.generator(self.discriminate(fake, labels))
+        loss = self.generator_term(self.discriminate(fake, labels))
         return loss, {"g": loss}
+
+    def generator_term(self, logits: Tensor) -> Tensor:
+        """The generator's adversarial loss, from the logits of generated images."""
+        return self.loss.generator_term(logits, self.real_logits)
 
     def penalty_critic(self, real: Batch) -> Callable[[Tensor], Tensor]:
         """The function whose gradient is penalised; mixtures of real and generated images have the real labels."""
@@ -157,6 +161,11 @@ class LatentGAN(AdversarialGAN):
         shape = (count, self.latent_dim)
         latent = draws.normal(*shape) if self.noise == "normal" else draws.uniform(*shape) * 2 - 1
         return latent.to(next(self.parameters()).dtype), labels
+
+    def draw_beside(self, real: Batch, draws: StepRandom) -> tuple[Tensor, Tensor | None]:
+        """Noise and labels for as many images as real ones; of the same classes if critics of a class compare them."""
+        latent, labels = self.draw(len(real["image"]), draws)
+        return latent, real["label"] if self.loss.compares and self.discriminator_classes else labels
 
     def latents(self, count: int, *, seed: int) -> Tensor:
         """Inputs (count, latent_size) of ``sample``, a function of the seed."""

@@ -70,7 +70,7 @@ class ClassifyingGAN(LatentGAN):
     def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         assert labels is not None
         logits, classes = self.split(self.discriminator(fake))
-        parts = {"g": self.loss.generator(logits), "g_class": class_loss(classes, labels)}
+        parts = {"g": self.generator_term(logits), "g_class": class_loss(classes, labels)}
         return parts["g"] + self.lambda_class * parts["g_class"], parts
 
 

@@ -38,4 +38,5 @@ def check_critic(model: GAN, *, loss: object, batch_size: int) -> list[str]:
     remedy = "give network.discriminator.norm=none (or instance, or spectral)"
     if model.gradient_penalty:
         raise ConfigError(f"model.gradient_penalty={model.gradient_penalty:g} {why}{remedy}")
-    return [f"warning: model.r1={model.r1:g} {why}{remedy}"] if model.r1 else []
+    penalties = {"r1": model.r1, "r2": model.r2}
+    return [f"warning: model.{key}={value:g} {why}{remedy}" for key, value in penalties.items() if value]

@@ -17,6 +17,7 @@ from gantrain.models.pool import ImagePool
 from gantrain.models.translation import Direction, NetworkMode, TranslationGAN, in_mode, names_of
 from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS
+from gantrain.runtime.seeding import StepRandom
 
 
 @MODELS.register("cyclegan")
@@ -79,8 +80,8 @@ class CycleGAN(TranslationGAN):
         fake_a = self.generator_ba(b)
         rec_b = self.generator_ab(fake_a)
         losses = {
-            "g_a": self.loss.generator(self.discriminator_b(self.augmented(fake_b, update.draws))),
-            "g_b": self.loss.generator(self.discriminator_a(self.augmented(fake_a, update.draws))),
+            "g_a": self._generator_term(self.discriminator_b, b, fake_b, update.draws),
+            "g_b": self._generator_term(self.discriminator_a, a, fake_a, update.draws),
             "cycle_a": self.lambda_a * self.reconstruction(rec_a, a),
             "cycle_b": self.lambda_b * self.reconstruction(rec_b, b),
             **self._identity_losses(a, b),
@@ -91,6 +92,10 @@ class CycleGAN(TranslationGAN):
         losses["d_b"], _ = self.discriminator_loss(self.discriminator_a, a, old_a, update.draws)
         update.discriminator(losses["d_a"] + losses["d_b"])
         return {name: value.detach() for name, value in losses.items()}
+
+    def _generator_term(self, discriminator: nn.Module, real: Tensor, fake: Tensor, draws: StepRandom) -> Tensor:
+        logits = discriminator(self.augmented(fake, draws))
+        return self.loss.generator_term(logits, self.compared(discriminator, real, draws))
 
     def _identity_losses(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
         if not self.lambda_identity:

@@ -87,7 +87,7 @@ class InfoGAN(LatentGAN):
     def generator_loss(self, fake: Tensor, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         logits = self.discriminator(fake)
         information = self.information_loss(logits, latent)
-        adversarial = self.loss.generator(logits[:, :1])
+        adversarial = self.generator_term(logits[:, :1])
         return adversarial + self.weighted(information), {"g": adversarial, **information}
 
     def discriminate(self, images: Tensor, labels: Tensor | None) -> Tensor:

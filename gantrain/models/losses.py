@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,33 @@ class AdversarialLoss:
     fake: Callable[[Tensor], Tensor]  # The discriminator's term for generated images, a function of logits.
     generator: Callable[[Tensor], Tensor]  # The generator's loss, a function of the logits of generated images.
     has_target: bool  # Whether the loss has a target for real images that smoothing can change.
+    compares: ClassVar[bool] = False  # Whether the generator's term needs logits of real images.
+
+    def discriminator_terms(self, real: Tensor, fake: Tensor, smoothing: float) -> dict[str, Tensor]:
+        """The terms of the discriminator's loss, which is their sum, by their names in the log."""
+        return {"d_real": self.real(real, smoothing), "d_fake": self.fake(fake)}
+
+    def generator_term(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        """The generator's loss; ``real`` is only used by losses that compare."""
+        return self.generator(fake)
+
+
+@dataclass(frozen=True)
+class ComparingLoss:
+    """Losses of the differences between the logits of real and of generated images, which are paired in their order."""
+
+    pair: Callable[[Tensor], Tensor]  # Of the logits of those that are to be more real, minus the others.
+    has_target: ClassVar[bool] = False
+    compares: ClassVar[bool] = True
+
+    def discriminator_terms(self, real: Tensor, fake: Tensor, smoothing: float) -> dict[str, Tensor]:
+        """The discriminator's loss by its name in the log."""
+        return {"d": self.pair(real - fake)}
+
+    def generator_term(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        """The generator's loss, from logits of equal shapes."""
+        assert real is not None
+        return self.pair(fake - real)
 
 
 def _logistic_real(logits: Tensor, smoothing: float) -> Tensor:
@@ -40,7 +68,7 @@ _LOGISTIC = AdversarialLoss(
     generator=lambda x: F.softplus(-x).mean(),
     has_target=True,
 )
-ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
+ADVERSARIAL_LOSSES: dict[str, AdversarialLoss | ComparingLoss] = {
     "logistic": _LOGISTIC,
     # The minimax form of the same paper: the generator minimises log(1 - D(G(z))), which saturates.
     "minimax": replace(_LOGISTIC, generator=lambda x: -F.softplus(x).mean()),
@@ -63,10 +91,12 @@ ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
     "wasserstein": AdversarialLoss(
         real=lambda x, _: -x.mean(), fake=lambda x: x.mean(), generator=lambda x: -x.mean(), has_target=False
     ),
+    # Huang et al. 2024 (arXiv:2501.05441), equation 2, after Jolicoeur-Martineau 2018 (arXiv:1807.00734).
+    "relativistic": ComparingLoss(pair=lambda x: F.softplus(-x).mean()),
 }
 
 
-def adversarial_loss(name: str, *, label_smoothing: float = 0.0) -> AdversarialLoss:
+def adversarial_loss(name: str, *, label_smoothing: float = 0.0) -> AdversarialLoss | ComparingLoss:
     """The loss of that name, which must have a target if there is ``label_smoothing`` to change it."""
     if name not in ADVERSARIAL_LOSSES:
         raise ConfigError(f"model.loss: no adversarial loss '{name}'; {nearest(name, ADVERSARIAL_LOSSES)}")
@@ -93,12 +123,12 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     return (_image_gradient(critic, points).norm(dim=1) - 1).square().mean()
 
 
-def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
-    """Mean of ``|grad D(x)|^2`` over real images (N, C, H, W), without its weight gamma/2.
+def r1_penalty(discriminator: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Mean of ``|grad D(x)|^2`` over images (N, C, H, W), without its weight gamma/2.
 
-    Mescheder et al. 2018 (arXiv:1801.04406), equation 9.
+    Mescheder et al. 2018 (arXiv:1801.04406), equation 9: R1 for real images, R2 for generated ones.
     """
-    return _image_gradient(discriminator, real.detach().requires_grad_()).square().sum(dim=1).mean()
+    return _image_gradient(discriminator, images.detach().requires_grad_()).square().sum(dim=1).mean()
 
 
 def _image_gradient(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -57,7 +57,8 @@ class Pix2Pix(TranslationGAN):
         real_pair, fake_pair = torch.cat([a, b], dim=1), torch.cat([a, fake.to(a.dtype)], dim=1)
         d_loss, parts = self.discriminator_loss(self.discriminator, real_pair, fake_pair.detach(), update.draws)
         update.discriminator(d_loss)
-        g_gan = self.loss.generator(self.discriminator(self.augmented(fake_pair, update.draws)))
+        logits = self.discriminator(self.augmented(fake_pair, update.draws))
+        g_gan = self.loss.generator_term(logits, self.compared(self.discriminator, real_pair, update.draws))
         l1 = F.l1_loss(fake, b)
         update.generator(g_gan + self.lambda_l1 * l1)
         losses = {"g_gan": g_gan, "g_l1": l1 / 2, **parts}

@@ -164,7 +164,7 @@ class TranslationGAN(Translator, AdversarialGAN):
 
     def penalties(self, discriminator: nn.Module, real: Tensor, fake: Tensor, draws: StepRandom) -> dict[str, Tensor]:
         """Scalars by name, for ``add_penalties`` and the log; override it to add more."""
-        return self.penalties_of(discriminator, real, fake, draws)
+        return self.penalties_of(discriminator, real, fake, draws) | self.r2_of(discriminator, fake, draws)
 
     def check_sizes(self, batch: Batch) -> Batch:
         """The batch, refused if a network does not accept the size of its images."""

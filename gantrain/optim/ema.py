@@ -16,25 +16,40 @@ class EMA:
     Args:
         modules: The networks.
         decay: Weight of the past at each update, in (0, 1).
+        rampup: The half-life of the averages, in updates, is at most this share of the updates so far, so that the
+            first weights are not part of them for long (Karras et al. 2020, arXiv:2006.06676); 0 is off.
+
+    Attributes:
+        updates: Their number since ``restart``.
     """
 
-    def __init__(self, modules: Iterable[nn.Module], decay: float) -> None:
+    def __init__(self, modules: Iterable[nn.Module], decay: float, *, rampup: float = 0.0) -> None:
         self._modules = nn.ModuleList(modules)
-        self._average = get_ema_multi_avg_fn(decay)
+        self._decay, self._rampup = decay, rampup
         self.restart()
 
     def restart(self) -> None:
         """Set the averages to the networks' current values."""
         self._averages = {key: value.detach().clone() for key, value in self._live().items()}
+        self.updates = 0
 
     def _live(self) -> dict[str, Tensor]:
         return {**dict(self._modules.named_parameters()), **dict(self._modules.named_buffers())}
+
+    def decay(self) -> float:
+        """The weight of the past at the next update."""
+        half_life = self.updates * self._rampup
+        if not self._rampup or self._decay**half_life <= 0.5:
+            return self._decay
+        return float(0.5 ** (1 / half_life)) if half_life else 0.0
 
     @torch.no_grad()
     def update(self) -> None:
         """Move the averages one step toward the networks' current values."""
         parameters = dict(self._modules.named_parameters())
-        self._average([self._averages[key] for key in parameters], list(parameters.values()), torch.zeros(()))
+        average = get_ema_multi_avg_fn(self.decay())
+        average([self._averages[key] for key in parameters], list(parameters.values()), torch.zeros(()))
+        self.updates += 1
         for key, buffer in self._modules.named_buffers():
             self._averages[key].copy_(buffer)
 

@@ -137,6 +137,7 @@ class Updates:
         return {
             "players": [side.state_dict() for side in self.sides],
             "averages": self.ema.state_dict() if self.ema is not None else None,
+            **({"averaged_updates": self.ema.updates} if self.ema is not None else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -145,5 +146,6 @@ class Updates:
             side.load_state_dict(side_state)
         if self.ema is not None and state["averages"] is not None:
             self.ema.load_state_dict(state["averages"])
+            self.ema.updates = state["averaged_updates"]
         elif self.ema is not None:  # The run had none so far.
             self.ema.restart()

@@ -34,6 +34,7 @@ class StepRandom:
 
     def start(self, step: int) -> None:
         """Reset to the beginning of ``step``."""
+        self.step = step
         self._generator.manual_seed(derive_seed(self.seed, "draws", step))
 
     def normal(self, count: int, *shape: int) -> Tensor:

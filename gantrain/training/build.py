@@ -210,7 +210,7 @@ def build_updates(context: RunContext, model: GAN, monitor: RunMonitor, *, world
             build_optimizer(config, model.discriminators(), device, "discriminator_lr", scaled=scaled),
         ),
         schedule=SCHEDULES.build(context.settings.schedule),
-        ema=EMA(model.generators(), model.ema) if model.ema else None,
+        ema=EMA(model.generators(), model.ema, rampup=model.ema_rampup) if model.ema else None,
         draws=StepRandom(context.settings.seed, device, rank=distributed.rank(), world_size=world_size),
         monitor=monitor,
     )

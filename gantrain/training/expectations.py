@@ -63,5 +63,5 @@ def _planned_images(model: GAN, stream: BatchStream, settings: TrainerSettings) 
         return settings.epochs * stream.size
     if settings.kimg is not None:
         return settings.kimg * 1000
-    batches = model.critic_steps_at(LATE_STEP) if isinstance(model, LatentGAN) else 1
+    batches = model.critic_steps_at(LATE_STEP) + model.loss.compares if isinstance(model, LatentGAN) else 1
     return (settings.steps or 0) * batches * stream.batch_size

@@ -120,7 +120,7 @@ def advice(config: Mapping[str, Any]) -> str:
     model, trainer = config["model"], config["trainer"]
     options = ["trainer.precision=float32"] if trainer["precision"] in ("float16", "bfloat16") else []
     options.append(f"a lower optimizer.lr (now {config['optimizer'].get('lr')})")
-    if not any(model.get(key) for key in ("gradient_penalty", "r1", "clip")):
+    if not any(model.get(key) for key in ("gradient_penalty", "r1", "r2", "clip")):
         penalty = next((key for key in ("r1", "gradient_penalty") if key in model), None)
         options += [f"model.{penalty}=10 (regularises the discriminator)"] if penalty else []
     if trainer["on_divergence"] == "stop":

@@ -15,6 +15,7 @@ from gantrain.cli.main import main
 
 # The values of the acgan of these runs, whose recipe has others today.
 ACGAN = ["model.lambda_class=1.0", "model.classify_generated=true", "network.discriminator.dropout=0.5"]
+CONSTANT = ["model.ema_rampup=0.0"]  # Of the averages of these runs, which ramp up today.
 FORMATS = sorted(Path(__file__).parent.glob("format_*"))
 
 
@@ -72,9 +73,12 @@ def test_a_classifying_critic_of_format_4_has_its_weight_and_its_accuracy() -> N
 
 
 @pytest.mark.parametrize("name", ["dcgan", "pix2pix", "my_plugin"])
-def test_the_discriminators_of_format_5_saw_images_as_they_were(name: str) -> None:
-    model = {"name": name, "gradient_penalty": 0.0, "ema": 0.0}
-    assert upgraded({"format": 5, "config": {"model": model}})["config"]["model"] == {**model, "augment": []}
+def test_discriminators_and_averages_of_format_5_are_as_they_were(name: str) -> None:
+    new = {"r1": 0.0, "r2": 0.0, "r1_every": 1, "augment": []}
+    for decay, rampup in ((0.0, 0.05), (0.9, 0.0)):  # Without averages it has no effect, and new runs have 0.05.
+        model = {"name": name, "gradient_penalty": 0.0, "ema": decay}
+        found = upgraded({"format": 5, "config": {"model": model}})["config"]["model"]
+        assert found == {**model, **new, "ema_rampup": rampup}
     other = {"format": 5, "config": {"model": {"name": "of_another_kind", "ema": 0.0}}}
     assert upgraded(other)["config"] == {**other["config"], "data": {"balance": False}}
 
@@ -102,7 +106,8 @@ def test_a_run_of_every_format_resumes_by_its_own_command(folder: Path, capsys) 
     overrides = torch.load(folder / "step_2.pt", weights_only=True)["overrides"]
     name = next(override for override in overrides if override.startswith("name=")).removeprefix("name=")
     shutil.copytree(folder, Path("checkpoints") / name)
-    assert main(["train", *overrides, *(ACGAN if "model=acgan" in overrides else [])]) == 0
+    averaged = CONSTANT if "model.ema=" in " ".join(overrides) and folder.name < "format_6" else []
+    assert main(["train", *overrides, *averaged, *(ACGAN if "model=acgan" in overrides else [])]) == 0
     assert "is finished at step 2" in capsys.readouterr().err
     assert main(["resume", name, "trainer.steps=3"]) == 0
     assert newest(name)["step"] == 3

@@ -72,19 +72,32 @@ def test_wasserstein_by_hand() -> None:
     close(loss.generator(NUMBERS), -1 / 3)
 
 
+def test_the_relativistic_loss_by_hand() -> None:
+    loss = ADVERSARIAL_LOSSES["relativistic"]
+    # sigmoid of the differences of these is 1/2, 2/3 and 1/4: -(ln 1/2 + ln 2/3 + ln 1/4) / 3 = ln 12 / 3
+    assert list(loss.discriminator_terms(NUMBERS + LOGITS, NUMBERS, 0.0)) == ["d"]
+    close(loss.discriminator_terms(NUMBERS + LOGITS, NUMBERS, 0.0)["d"], log(12) / 3)
+    close(loss.generator_term(NUMBERS + LOGITS, NUMBERS), log(12) / 3)
+    close(loss.generator_term(NUMBERS, NUMBERS + LOGITS), log(8) / 3)
+
+
+SEPARATE = sorted(set(ADVERSARIAL_LOSSES) - {"relativistic"})  # Losses with terms of their own for each kind of image.
+
+
 def test_every_loss_is_tested() -> None:
-    assert set(ADVERSARIAL_LOSSES) == {"logistic", "minimax", "least_squares", "hinge", "wasserstein"}
+    assert SEPARATE == ["hinge", "least_squares", "logistic", "minimax", "wasserstein"]
 
 
-@pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
+@pytest.mark.parametrize("name", SEPARATE)
 def test_the_discriminator_loss_is_the_sum_of_its_terms(name: str) -> None:
     loss = ADVERSARIAL_LOSSES[name]
     smoothing = 0.1 if loss.has_target else 0.0
-    expected = loss.real(LOGITS, smoothing) + loss.fake(NUMBERS)
-    torch.testing.assert_close(loss.real(LOGITS, smoothing) + loss.fake(NUMBERS), expected)
+    expected = {"d_real": loss.real(LOGITS, smoothing), "d_fake": loss.fake(NUMBERS)}
+    torch.testing.assert_close(loss.discriminator_terms(LOGITS, NUMBERS, smoothing), expected, atol=0, rtol=0)
+    assert torch.equal(loss.generator_term(LOGITS, None), loss.generator(LOGITS))
 
 
-@pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
+@pytest.mark.parametrize("name", SEPARATE)
 def test_a_loss_is_the_mean_over_every_logit_whatever_their_shape(name: str) -> None:
     loss = ADVERSARIAL_LOSSES[name]
     patches = torch.cat([LOGITS, NUMBERS]).view(2, 1, 1, 3)
@@ -103,7 +116,7 @@ def test_logistic_losses_and_gradients_are_finite_at_large_logits(name: str) -> 
         assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["hinge", "wasserstein"])
+@pytest.mark.parametrize("name", ["hinge", "wasserstein", "relativistic"])
 def test_smoothing_is_refused_by_losses_without_a_target(name: str) -> None:
     expected = rf"^model\.label_smoothing=0\.1 has no meaning for model\.loss={name}: set it to 0$"
     with pytest.raises(ConfigError, match=expected):

@@ -27,7 +27,9 @@ HERE = Path(__file__).parent
 GAMES: dict[str, dict[str, Any]] = {
     "pix2pix": {"generator": unet},
     "pix2pix with a penalty": {"generator": unet, "gradient_penalty": 10.0, "augment": ["color", "translation"]},
+    "pix2pix relativistic": {"generator": unet, "loss": "relativistic", "r1": 1.0, "r2": 1.0, "r1_every": 2},
     "cyclegan": {},
+    "cyclegan relativistic": {"loss": "relativistic", "r2": 1.0},
     "cyclegan with a penalty": {"loss": "wasserstein", "gradient_penalty": 10.0},
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -113,3 +114,45 @@ def test_restored_averages_continue_identically() -> None:
         torch.manual_seed(1)
         wander(modules, ema, 2)
     torch.testing.assert_close(resumed.state_dict(), averages.state_dict(), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("rampup", [0.05, 1.0])
+def test_a_ramp_up_has_the_half_life_of_a_share_of_the_updates(rampup: float) -> None:
+    torch.manual_seed(0)
+    network = mlp_generator().double()
+    averages = EMA([network], 0.9, rampup=rampup)
+    seen = wander(network, averages, 200)
+    decays = []
+    for update in range(200):
+        longest = math.log(0.5) / math.log(0.9)  # Updates, 6.6.
+        half_life = min(longest, update * rampup)
+        decays.append(2 ** (-1 / half_life) if half_life else 0.0)
+    assert decays[-1] == pytest.approx(0.9)
+    with averages.swapped_in():
+        for name, value in network.named_parameters():
+            expected = seen[0][name]
+            for decay, now in zip(decays, seen[1:], strict=True):
+                expected = decay * expected + (1 - decay) * now[name]
+            torch.testing.assert_close(value.detach(), expected, atol=1e-12, rtol=1e-12)
+
+
+def test_a_ramp_up_forgets_the_initial_weights() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    for rampup, share in ((0.0, 0.999**1000), (0.05, 0.0)):
+        nn.init.ones_(network.weight)
+        averages = EMA([network], 0.999, rampup=rampup)
+        nn.init.zeros_(network.weight)
+        for _ in range(1000):
+            averages.update()
+        assert float(averages.state_dict()["0.weight"].detach()) == pytest.approx(share, rel=1e-3)
+
+
+def test_averages_that_have_ramped_up_have_the_bits_of_constant_ones() -> None:
+    network = nn.Linear(3, 3)
+    ramped, constant = EMA([network], 0.9, rampup=1.0), EMA([network], 0.9)
+    assert constant.decay() == 0.9
+    for _ in range(8):
+        ramped.update()
+    assert ramped.decay() == 0.9
+    ramped.restart()
+    assert ramped.decay() == 0.0

@@ -21,7 +21,8 @@ from gantrain.cli.main import main
 from gantrain.data.sets import single
 
 STATE = ("step", "position", "origin", "plan", "model", "updates", "ranks")
-EVERYTHING_ON = ["model.ema=0.9", "model.pool_size=6", "model.r1=0.1", "model.augment=[color,translation,cutout]"]
+EVERYTHING_ON = ["model.ema=0.9", "model.pool_size=6", "model.r1=0.1", "model.r2=0.1", "model.r1_every=2"]
+EVERYTHING_ON += ["model.augment=[color,translation,cutout]"]
 
 
 def state_of(checkpoint: dict) -> dict:
@@ -46,6 +47,17 @@ def test_every_model_resumes_bit_identically(model: str, train, monkeypatch) -> 
     assert main(command) == 0
     assert_same_bits(state_of(newest("cut")), state_of(whole))
     assert losses("cut") == losses("whole")
+
+
+def test_a_relativistic_run_resumes_bit_identically(train, monkeypatch) -> None:
+    settings = ["model=cgan", "model.loss=relativistic", *EVERYTHING_ON, "trainer.steps=5"]
+    whole = train("whole", *settings)
+    assert whole["position"] == 10  # A batch for each update.
+    with monkeypatch.context() as patch:
+        stop_after(3, patch)
+        assert main(["train", *TINY, *settings, "name=cut"]) == 130
+    assert main(["train", *TINY, *settings, "name=cut"]) == 0
+    assert_same_bits(state_of(newest("cut")), state_of(whole))
 
 
 def test_a_run_stopped_at_any_step_resumes_bit_identically(train, monkeypatch) -> None:
