@@ -40,7 +40,7 @@ from gantrain.runtime import distributed
 from gantrain.runtime.seeding import StepRandom
 from gantrain.training.context import RunContext
 from gantrain.training.effects import refuse_without_effect
-from gantrain.training.expectations import expectations, repetition
+from gantrain.training.expectations import expectations
 from gantrain.training.objective import Objective, ObjectiveSettings
 
 EVALUATION_BATCH = 100
@@ -93,10 +93,9 @@ class Parts:
         )
         if settings.resume == "never" or not Checkpoints(context.folder).steps():  # Runs of earlier versions resume.
             refuse_without_effect(context.overrides, model, dataset)
-            warnings = check_critic(model, loss=settings.model.get("loss"), batch_size=stream.batch_size // world_size)
-            if not isinstance(dataset, StandIn):
-                warnings += repetition(stream.size, stream.batch_size)
-            for warning in warnings:
+            for warning in check_critic(
+                model, loss=settings.model.get("loss"), batch_size=stream.batch_size // world_size
+            ):
                 distributed.print_rank_zero(warning)
         test_set = context.data.build_test_set(dataset, seed=settings.seed)
         measurement = (  # Black images are not measured, so a dry run without data downloads no weights either.

@@ -15,6 +15,7 @@ from conftest import TINY, assert_same_bits, newest
 from PIL import Image
 
 from gantrain.cli.main import main
+from gantrain.data.order import epochs
 
 pytestmark = pytest.mark.usefixtures("warm_python")
 
@@ -73,11 +74,12 @@ def test_two_ranks_make_the_update_of_one_rank_with_the_same_global_batch(train)
 def test_ranks_stay_equal_read_different_images_and_resume() -> None:
     Path("spy.py").write_text(SPY)
     settings = ["model=cgan", "plugins=[spy]", "model.pool_size=4", "model.r1=0.1", "model.ema=0.9", "trainer.steps=6"]
-    settings += ["trainer.precision=bfloat16", "trainer.save_every=3", "trainer.keep=0"]
+    settings += ["model.r2=0.1", "model.augment=[color,translation,cutout]", "model.loss=relativistic"]
+    settings += ["data.balance=true", "trainer.precision=bfloat16", "trainer.save_every=3", "trainer.keep=0"]
     result = two_ranks(*settings, "name=whole", torchrun=True)
     assert result.returncode == 0, result.stderr
     ranks = [torch.load(f"rank_{rank}.pt", weights_only=True) for rank in (0, 1)]
-    assert ranks[0]["position"] == ranks[1]["position"] == 6
+    assert ranks[0]["position"] == ranks[1]["position"] == 12
     parameters = [key for key in ranks[0]["model"] if key.endswith(("weight", "bias"))]
     assert len(parameters) > 10
     for key in parameters:
@@ -115,12 +117,10 @@ def test_a_mistake_is_reported_once_and_without_a_trace(capsys) -> None:
 
 def corrupt_image(*, drawn_by: int) -> list[str]:
     """Create eight images of which the first that this rank reads is corrupt; return the settings that read them."""
-    from gantrain.data.stream import _permutation
-
     Path("photos").mkdir()
     for number in range(8):
         Image.new("RGB", (16, 16), (30 * number, 0, 0)).save(f"photos/{number}.png")
-    corrupt = int(_permutation(8, 0, 0)[2 * drawn_by])  # Each rank reads two images of a batch.
+    corrupt = epochs(8, seed=0)(2 * drawn_by)[1]  # Each rank reads two images of a batch.
     Path(f"photos/{corrupt}.png").write_bytes(b"")
     return ["data=single", "data.root=photos", "data.num_workers=0", "trainer.steps=3"]
 

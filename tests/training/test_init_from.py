@@ -155,6 +155,7 @@ def test_a_run_from_files_resumes_bit_identically(monkeypatch) -> None:
     for seed, name in enumerate(("G_A", "G_B", "D_A", "D_B")):
         saved(f"cyc/latest_net_{name}.pth", resnet() if name[0] == "G" else patchgan(3), seed)
     command = cyclegan("init_from=cyc/latest_net_G_A.pth", "trainer.steps=3", "model.pool_size=1", "model.ema=0.5")
+    command += ["model.ema_rampup=0"]
     assert main([*command, "name=whole"]) == 0
     with monkeypatch.context() as patch:
         stop_after(1, patch)

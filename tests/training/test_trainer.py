@@ -48,7 +48,8 @@ def test_a_step_reads_nothing_back_from_the_device(model: str, train, monkeypatc
         return fit(self)
 
     monkeypatch.setattr(Trainer, "fit", counted)
-    penalties = ["model.gradient_penalty=1", "model.r1=1", "network.discriminator.norm=none"]
+    penalties = ["model.gradient_penalty=1", "model.r1=1", "model.r2=1", "model.augment=[color,translation,cutout]"]
+    penalties += ["network.discriminator.norm=none"]
     train("run", f"model={model}", "model.ema=0.9", *penalties, "trainer.steps=2")
     assert counts == [0, 0]
 
