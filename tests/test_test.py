@@ -35,7 +35,7 @@ class Links(html.parser.HTMLParser):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_is_tested_with_no_flag_repeated(model: str, train) -> None:
-    train("run", f"model={model}", "trainer.steps=2", "model.ema=0.5", "data.load_size=32")
+    train("run", f"model={model}", "trainer.steps=2", "model.ema=0.5", "model.ema_rampup=0", "data.load_size=32")
     run = Path("checkpoints/run")
     shown = lines_of(run, "images")
     assert shown
@@ -117,7 +117,7 @@ def test_other_data_adds_its_name_to_the_folder(trained) -> None:
 
 
 def test_load_returns_the_trained_or_the_averaged_generator(train) -> None:
-    state = train("run", "trainer.steps=3", "model.ema=0.5")
+    state = train("run", "trainer.steps=3", "model.ema=0.5", "model.ema_rampup=0")
     last = gantrain.load("checkpoints/run", network_weights="last")
     average = gantrain.load("checkpoints/run")
     key = "layers.0.weight"
@@ -134,7 +134,7 @@ def test_load_returns_the_trained_or_the_averaged_generator(train) -> None:
 
 
 def test_the_images_on_the_page_are_those_of_the_loaded_model(train) -> None:
-    train("run", "model=cgan", "trainer.steps=2", "model.ema=0.5")
+    train("run", "model=cgan", "trainer.steps=2", "model.ema=0.5", "model.ema_rampup=0")
     model = gantrain.load("checkpoints/run")
     on_page = Image.open("checkpoints/run/images/step_2_samples.png")
     again = grid(model.visuals({})["samples"], 10)
