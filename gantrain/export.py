@@ -36,6 +36,7 @@ from gantrain.report.log import EVALUATIONS, read_lines
 from gantrain.report.provenance import provenance
 from gantrain.runtime import console
 from gantrain.runtime.atomic import atomic_write
+from gantrain.runtime.directories import refuse_links
 from gantrain.runtime.storage import storage_errors
 from gantrain.test import find_run
 
@@ -215,6 +216,7 @@ def _html(settings: ExportSettings, state: dict[str, Any]) -> HtmlFormat:
 def _targets(run: Path, groups: Sequence[Sequence[Source]], form: Format, settings: ExportSettings) -> list[Path]:
     """The path of each file or folder, refused if it exists."""
     if settings.out is None:
+        refuse_links(run)
         stem = run.resolve().name
         paths = [
             run / EXPORTS / f"{stem}{'' if form.whole else source.distinction}{form.suffix}" for source, *_ in groups

@@ -38,6 +38,7 @@ from gantrain.report.pages.page import PAGE
 from gantrain.report.pages.results_page import list_results, results_page
 from gantrain.report.pages.staging import staging_folder
 from gantrain.runtime import console
+from gantrain.runtime.directories import refuse_links
 from gantrain.training.build import EVALUATION_BATCH
 
 SAMPLES = 64  # The default number of samples.
@@ -154,6 +155,7 @@ def _test_run(
     if settings.out is not None:
         folder = Path(settings.out).expanduser()
     else:
+        refuse_links(run)
         folder = run / "results" / f"{settings.phase}_{state['step']}"
         if data is not None and replace(data, stream={}) != replace(own, stream={}):
             folder = folder.with_name(f"{folder.name}_{data_name}{of_root(settings.data, data_name)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from gantrain.config.schema import NonNegativeInt
 from gantrain.config.side_files import open_regular, parse_json, report_damage
 from gantrain.data.base import to_uint8
 from gantrain.report.pages.page import address
+from gantrain.runtime.atomic import write_file
 
 GAP = 2  # Pixels between the images of a grid.
 LAYOUT_KEY = "gantrain"  # The text chunk of a PNG file that contains the layout as JSON.
@@ -48,7 +50,9 @@ def save_with_layout(path: Path, image: Image.Image, layout: dict[str, Any]) -> 
     """Write a PNG file with a layout for ``read_layout``."""
     text = PngInfo()
     text.add_text(LAYOUT_KEY, json.dumps(layout))
-    image.save(path, pnginfo=text)
+    file = BytesIO()
+    image.save(file, "PNG", pnginfo=text)
+    write_file(path, file.getvalue())
 
 
 def read_layout(path: Path) -> dict[str, Any]:

@@ -124,6 +124,27 @@ def check_output(out: Path, inputs: Sequence[Path]) -> None:
             raise ConfigError(f"{out} is inside {folder}, which is read: give a folder outside")
 
 
+def refuse_links(folder: Path) -> None:
+    """Refuse to write to a folder that somebody else may have made, if links in it lead to folders outside.
+
+    Links to files are harmless to what replaces files by renaming, as ``atomic_write`` does.
+
+    Raises:
+        ConfigError: There is such a link.
+    """
+    unvisited, whole = [folder], folder.resolve()
+    while unvisited:
+        with suppress(OSError), os.scandir(unvisited.pop()) as entries:
+            for entry in entries:
+                if not entry.is_symlink():
+                    unvisited += [Path(entry.path)] if entry.is_dir() else []
+                elif not entry.is_file() and not Path(os.path.realpath(entry.path)).is_relative_to(whole):
+                    raise ConfigError(
+                        f"{entry.path} is a symbolic link to a folder outside of {folder}, so nothing is written: "
+                        "remove the link, or copy the folder to its place"
+                    )
+
+
 def _remove_empty(folders: Sequence[Path]) -> None:
     with suppress(OSError):  # Another process may have written to them.
         for folder in folders:

@@ -13,6 +13,7 @@ from typing import IO
 
 from gantrain.errors import ConfigError
 from gantrain.runtime import console
+from gantrain.runtime.directories import refuse_links
 from gantrain.runtime.storage import explain
 
 if sys.platform != "win32":
@@ -20,6 +21,8 @@ if sys.platform != "win32":
 
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 MAX_OWNER_BYTES = 200
+# A link in a run folder of somebody else could lead to any file, and a named pipe would block.
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class LostFolderError(ConfigError):
@@ -52,7 +55,7 @@ def try_process_lock(file: IO[bytes] | int) -> bool:
 def is_locked(folder: Path) -> bool:
     """Whether another process trains into ``folder``. Not for the process that holds the lock: it would release it."""
     try:
-        with (folder / ".lock").open("r+b") as file:
+        with os.fdopen(os.open(folder / ".lock", os.O_RDWR | NO_FOLLOW), "r+b") as file:
             return not try_process_lock(file)
     except OSError:
         return False
@@ -61,7 +64,8 @@ def is_locked(folder: Path) -> bool:
 class RunLock:
     """Held by the process that trains into a run folder, which ``__enter__`` creates if needed.
 
-    ``__enter__`` raises ``ConfigError`` if another process holds the lock, or the folder is not writable.
+    ``__enter__`` raises ``ConfigError`` if another process holds the lock, or the folder is not writable or contains
+    links to folders outside.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -76,6 +80,7 @@ class RunLock:
         try:
             while self._file is None:  # Repeated if the last holder deletes the file at this moment.
                 folder.mkdir(parents=True, exist_ok=True)
+                refuse_links(folder)
                 self._file = self._acquire()
             self._folder_stat = folder.stat()
         except OSError as error:
@@ -120,7 +125,8 @@ class RunLock:
             OSError: The folder is not writable.
         """
         with ExitStack() as undo:
-            file = self.path.open("ab+", buffering=0)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_FOLLOW
+            file = os.fdopen(os.open(self.path, flags, 0o666), "ab+", buffering=0)
             undo.callback(file.close)
             if not self._lock(file):
                 file.seek(0)

@@ -23,6 +23,7 @@ from gantrain.report.pages.training_page import ABOUT, TrainingPage
 from gantrain.runtime import console
 from gantrain.runtime.atomic import write_file
 from gantrain.runtime.run_lock import is_locked
+from gantrain.runtime.storage import explain
 from gantrain.sweeps.compare import compare_sweep
 from gantrain.sweeps.sweep import read_config, read_jobs
 
@@ -173,7 +174,12 @@ def _refresh(home: Path, records: Mapping[Path, Any]) -> None:
 
 
 def _write_pages(home: Path, folders: Sequence[Path]) -> None:
-    written = sum(_write_page(home, folder) for folder in folders)
+    written = 0
+    for folder in folders:
+        try:
+            written += _write_page(home, folder)
+        except OSError as error:  # The others are written.
+            console.err(f"warning: {explain(error, f'write the page of {folder}')}")
     sweeps = [sweep for sweep in home.glob("sweeps/*/") if read_jobs(sweep)]
     for sweep in sweeps:
         compare_sweep(sweep, home)

@@ -51,6 +51,8 @@ class Sweep:
 
     def __init__(self, folder: Path, *, runs_folder: Path, command: str, gpus: Sequence[str]) -> None:
         self.folder = folder.absolute()
+        if (self.folder / JOBS).is_symlink():
+            raise ConfigError(f"{folder / JOBS} is a symbolic link, to which no records are written: remove it")
         self.home = runs_folder
         self.runs_folder = runs_folder  # Contains the folder of the last run.
         self.command = command
@@ -248,7 +250,8 @@ def read_jobs(folder: Path) -> list[dict[str, Any]]:
     for path in sorted((folder / JOBS).glob("*.json"), key=_natural_key):
         record = read_json(path, RECORD, required=("run", "status", "message", "overrides"))
         if record is not None:
-            if is_path(record["run"]) and is_path(record.get("folder", "")):
+            is_name = is_path(record["run"]) and Path(record["run"]).name == record["run"]
+            if is_name and is_path(record.get("folder", "")):
                 records.append({**MISSING, **record})
             else:
                 report_damage(path, "no path of a run")

@@ -24,6 +24,7 @@ from gantrain.config.overrides import (
 from gantrain.errors import ConfigError
 from gantrain.report.removal import remove_report
 from gantrain.runtime import distributed
+from gantrain.runtime.atomic import write_file
 from gantrain.training import failures
 from gantrain.training.context import RunContext
 from gantrain.training.failures import DivergedError
@@ -206,7 +207,7 @@ def _roll_back(trainer: Trainer, context: RunContext, divergence: DivergedError,
     if distributed.rank() == 0:
         with suppress(OSError):
             record.parent.mkdir(parents=True, exist_ok=True)
-            record.write_text(json.dumps(divergence.facts, indent=1), encoding="utf-8")
+            write_file(record, json.dumps(divergence.facts, indent=1))
     message = failures.diverged(divergence.step, divergence.facts, record)
     rollbacks = trainer.stream.rollbacks + 1
     with distributed.rank_zero_first():  # Rank 0 alone writes checkpoints, and all ranks must find the same ones.

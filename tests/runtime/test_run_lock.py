@@ -166,8 +166,8 @@ def test_no_empty_lock_file_stays_on_a_full_disk(monkeypatch) -> None:
         def write(self, data: bytes) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    opened = Path.open
-    monkeypatch.setattr(Path, "open", lambda *arguments, **options: Full(opened(*arguments, **options)))
+    opened = os.fdopen
+    monkeypatch.setattr(os, "fdopen", lambda *arguments, **options: Full(opened(*arguments, **options)))
     with pytest.raises(ConfigError, match="can't write to checkpoints/run: No space left on device"):
         acquire()
     assert list(Path().iterdir()) == []

@@ -12,6 +12,7 @@ from PIL import Image
 from gantrain.registry import LOGGERS
 from gantrain.report.log import Line
 from gantrain.report.loggers.base import Logger, read_identity, require
+from gantrain.runtime.atomic import write_file
 
 MAX_PARAMETER_LENGTH = 500  # Characters that every server accepts.
 
@@ -50,7 +51,7 @@ class MlflowLogger(Logger):
                 experiment = self._client.get_experiment_by_name(self._experiment)
                 number = experiment.experiment_id if experiment else self._client.create_experiment(self._experiment)
                 self._id = str(self._client.create_run(number, run_name=self._name).info.run_id)
-                identity.write_text(self._id, encoding="utf-8")
+                write_file(identity, self._id)
         stored = self._client.get_run(self._id).data
         history = self._client.get_metric_history
         self._last = {name: max(point.step for point in history(self._id, name)) for name in stored.metrics}

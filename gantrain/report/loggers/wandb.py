@@ -46,7 +46,7 @@ class WandbLogger(Logger):
             identity = self._folder / "wandb_id.txt"
             known = read_identity(identity) if step > 0 else None
             run_id = known or wandb.util.generate_id()
-            identity.write_text(run_id, encoding="utf-8")
+            write_file(identity, run_id)
             self._run = wandb.init(**self._options, id=run_id, resume="allow", config=dict(settings))
             self._last = read_step(self._step_file, default=step) if known else -1
         self._log_lines(lines, after=self._last)

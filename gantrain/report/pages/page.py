@@ -14,6 +14,7 @@ scripts: elements, numbers and times as text, enlarged images with the arrow key
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -142,10 +143,16 @@ def seconds_of(status: Mapping[str, Any]) -> float:
 
 
 def make_folder(folder: Path, inside: str) -> Path:
-    """A folder inside the folder of a page, created if needed; an OSError if the folder of the page was deleted."""
+    """A folder inside the folder of a page, created if needed.
+
+    Raises:
+        OSError: The folder of the page was deleted, or a folder inside is a link, which may lead anywhere.
+    """
     for part in Path(inside).parts:
         folder = folder / part
         folder.mkdir(exist_ok=True)
+        if folder.is_symlink():
+            raise OSError(errno.ENOTDIR, "a symbolic link has the name of a folder: remove it", str(folder))
     return folder
 
 
@@ -154,7 +161,8 @@ def remove_leftovers(folder: Path, *, age: float = 0.0) -> None:
 
     Another process may still be writing files that are younger than ``age`` seconds.
     """
-    for path in (*folder.glob("*.tmp"), *(folder / ASSETS).rglob("*.tmp")):
+    assets = folder / ASSETS
+    for path in (*folder.glob("*.tmp"), *(() if assets.is_symlink() else assets.rglob("*.tmp"))):
         with suppress(OSError):
             if is_leftover(path) and path.stat().st_mtime <= time.time() - age:
                 path.unlink()

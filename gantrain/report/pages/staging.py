@@ -14,6 +14,7 @@ from gantrain.errors import ConfigError
 from gantrain.report.pages.page import PAGE, quoted
 from gantrain.runtime import console
 from gantrain.runtime.atomic import write_file
+from gantrain.runtime.directories import refuse_links
 from gantrain.runtime.storage import storage_errors
 
 RECORD = "files.txt"  # In a results folder: the command, and the files that it wrote, one per line, quoted for a URL.
@@ -29,7 +30,8 @@ def staging_folder(folder: Path, *, command: str) -> Iterator[Path]:
     ``command``, this is reported on standard error.
 
     Raises:
-        ConfigError: ``<folder>.part`` exists, and was not left by a killed call; or the disk can't store the results.
+        ConfigError: ``<folder>.part`` exists, and was not left by a killed call; or links in ``folder`` lead out of it;
+            or the disk can't store the results.
     """
     target = folder.resolve()  # Resolved, because "." has no name.
     part = target.with_name(f"{target.name}.part")
@@ -37,6 +39,7 @@ def staging_folder(folder: Path, *, command: str) -> Iterator[Path]:
         raise ConfigError(f"{part} exists and was not created by gantrain: move it, or give another out=FOLDER")
     shutil.rmtree(part, ignore_errors=True)
     line = "# " + " ".join(command.split())
+    refuse_links(target)
     with storage_errors(f"write the results to {folder}"), ExitStack() as cleanup:
         part.mkdir(parents=True)
         cleanup.callback(shutil.rmtree, part, ignore_errors=True)

@@ -67,6 +67,7 @@ class TrainingPage:
 
     def rebuild(self, tables: Mapping[str, Iterable[Any]]) -> None:
         """Write the page of a run that has ended anew, with all its lines by table."""
+        page.make_folder(self.folder, page.DATA)
         self._status = {"state": "unknown", "reason": None, **page.read_status(self.folder), "name": self.folder.name}
         self._log.replace((table, line) for table, lines in tables.items() for line in lines)
         list_results(self.folder)
