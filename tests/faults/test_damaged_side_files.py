@@ -198,5 +198,7 @@ def test_listed_results_outside_of_their_folder_are_not_removed(runs: Path) -> N
     (results / "link").symlink_to(outside.absolute())
     names = ["link/a.png", "../../../../precious/a.png", str(outside.absolute() / "a.png"), "%00", "x" * 300, "samples"]
     (results / "files.txt").write_text("# gantrain test\n" + "".join(f"{name}\n" for name in names))
+    assert main(["test", "run=checkpoints/one", "num=4"]) == 2  # Because of the link.
+    (results / "link").unlink()
     assert main(["test", "run=checkpoints/one", "num=4"]) == 0
     assert (outside / "a.png").exists()

@@ -125,11 +125,10 @@
     const running = [...cards.values()].filter(({ run }) => run.state === "running");
     for (const parts of running) {
       try {
-        const { status } = await load("status", { folder: parts.folder });
+        const { status } = await load(parts.run.live);
         show(parts, { ...parts.run, ...status, name: parts.run.name });
       } catch {
-        parts.run.state = "gone"; // Its folder was deleted or moved.
-        show(parts, parts.run);
+        show(parts, parts.run); // It has ended, or is silent.
       }
     }
     if (running.length) setTimeout(look, EVERY);

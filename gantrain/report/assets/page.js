@@ -16,11 +16,11 @@ const gantrain = (() => {
   }
 
   /**
-   * The contents of a data file of this page, or of the page in another folder. Browsers may cache files for a time that
-   * they guess from their age, so a file that may have changed needs another `key`.
+   * The contents of a data file of this page; never of another one, which somebody else may have written. Browsers may
+   * cache files for a time that they guess from their age, so a file that may have changed needs another `key`.
    */
-  function load(name, { folder = ".", key = Date.now() } = {}) {
-    const url = `${folder}/index_files/data/${name}.js`;
+  function load(name, { key = Date.now() } = {}) {
+    const url = `./index_files/data/${name}.js`;
     return new Promise((resolve, reject) => {
       const script = document.createElement("script");
       script.received = {};

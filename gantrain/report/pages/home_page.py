@@ -22,7 +22,7 @@ def run_folders(folder: Path) -> list[Path]:
 def write_home(folder: Path) -> None:
     """Write the page of all runs, the ``run_folders`` of a folder, from one small file of each.
 
-    The page reads the status of runs that are training from their run folders.
+    Runs that are training copy their status to its data.
     """
     sweep_of = _sweeps_by_run(folder)
     runs = [_card(run, folder, sweep_of.get(run.name)) for run in run_folders(folder)]
@@ -40,6 +40,7 @@ def write_home(folder: Path) -> None:
     body.add(tags.section(id="chosen", aria_label="comparison", hidden=True), tags.div(id="runs"))
     page.remove_leftovers(folder, age=LEFTOVER_AGE)  # Other runs may be writing the page at the same time.
     page.write_document(folder / page.PAGE, document)
+    _remove_copies(folder, {run["live"] for run in runs if run.get("state") == "running"})
     page.write_data(folder, "runs", runs)  # After the document: its time is compared with the folder's.
 
 
@@ -49,11 +50,20 @@ def _sweeps_by_run(folder: Path) -> dict[str, Path]:
     return {path.stem: path.parents[1] for path in records}
 
 
+def _remove_copies(folder: Path, names: set[str]) -> None:
+    """Remove copies of the status of runs that have ended, all but those of these ``names``."""
+    data = page.make_folder(folder, page.DATA)
+    for path in {*data.glob(f"{page.LIVE}*.js")} - {data / f"{name}.js" for name in names}:
+        path.unlink(missing_ok=True)
+
+
 def _card(run: Path, home: Path, sweep: Path | None) -> dict[str, Any]:
     status = page.read_status(run)
     if "opened" not in status:  # It is damaged, or was written by an incompatible version.
         status = {"state": "unknown", "opened": (run / "config.yaml").stat().st_mtime}
+    status = {key: value for key, value in status.items() if key in page.STATUS}  # Other keys are those below.
     own = {"name": page.as_text(run.name), "folder": page.address(run, home), "path": page.as_text(str(run))}
+    own["live"] = page.live_name(run, home)
     if sweep is not None:
         own["sweep"] = page.as_text(sweep.name)
         if (sweep / page.PAGE).exists():

@@ -15,6 +15,7 @@ scripts: elements, numbers and times as text, enlarged images with the arrow key
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import time
@@ -37,6 +38,7 @@ ASSETS = "index_files"  # Named as browsers name the folder of a saved page.
 DATA = f"{ASSETS}/data"
 NEEDS = {"curves": ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css")}
 COPIED_TOO = {"uplot/uPlot.iife.min.js": "uplot/LICENSE"}
+LIVE = "status_"
 MAX_DATA = 200 << 20  # Bytes of a data file that is read back.
 Moment: TypeAlias = Annotated[float, Range(at_least=0, below=1e11)]  # In seconds since 1970.
 STATUS = {  # What the status of a run contains.
@@ -120,10 +122,10 @@ def write_document(path: Path, document: dominate.document) -> None:
     write_file(path, document.render())
 
 
-def write_data(folder: Path, name: str, value: Any) -> None:
-    """Write the data ``name`` of a page to ``index_files/data/<name>.js``, atomically."""
+def write_data(folder: Path, name: str, value: Any, *, file: str | None = None) -> None:
+    """Write the data ``name`` of a page to ``index_files/data/<name>.js``, or ``<file>.js``, atomically."""
     text = f"gantrain.data({json.dumps(name)}, {json.dumps(value, separators=(',', ':'))});\n"
-    write_file(make_folder(folder, DATA) / f"{name}.js", text)
+    write_file(make_folder(folder, DATA) / f"{file or name}.js", text)
 
 
 def read_data(folder: Path, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,6 +136,14 @@ def read_data(folder: Path, name: str, fields: Mapping[str, Any]) -> dict[str, A
 def read_status(run: Path) -> dict[str, Any]:
     """The status of a run from its page; empty without a page, or with a damaged one."""
     return read_data(run, "status", STATUS)
+
+
+def live_name(run: Path, home: Path) -> str:
+    """The name of the file in the data of the page of all runs to which a run copies its status while it trains.
+
+    That page loads no data from run folders, which would run as scripts, and may be those of somebody else.
+    """
+    return f"{LIVE}{hashlib.blake2b(address(run, home).encode(), digest_size=8).hexdigest()}"
 
 
 def seconds_of(status: Mapping[str, Any]) -> float:

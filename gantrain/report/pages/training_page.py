@@ -92,6 +92,8 @@ class TrainingPage:
             status["values"] = {**self._status.get("values", {}), **status["values"]}
         self._status |= {**status, "time": round(time.time(), 1), "files": self._log.files, "lines": self._log.written}
         page.write_data(self.folder, "status", self._status)
+        if self.home is not None and self._status["state"] == "running":
+            page.write_data(self.home, "status", self._status, file=page.live_name(self.folder, self.home))
 
     def heartbeat(self, *, pause: float = 0.0, **status: Any) -> None:
         """Call ``update`` if the last update was some time ago; ``pause`` are seconds in which nothing was trained."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 import pytest
@@ -80,3 +81,24 @@ def test_runs_of_a_sweep_are_grouped_and_runs_chosen_for_a_comparison(browser: B
     browser.find_all("#chosen button")[-1].click()
     assert not browser.find("#chosen").is_displayed()
     assert not any(box.is_selected() for box in boxes.values())
+
+
+def test_the_home_page_executes_nothing_from_run_folders(browser: Browser) -> None:
+    stranger = run("stranger")
+    mine = run("mine")
+    data = RUNS / "stranger/index_files/data/status.js"
+    status = json.loads(data.read_text().partition(", ")[2].rpartition(")")[0])
+    link = {"sweep": "x", "comparison": "javascript:window.pwned=1", "live": "../../stranger/index_files/data/status"}
+    data.write_text(f"gantrain.data('status', {json.dumps({**status, **link})});")
+    write_home(RUNS)
+    data.write_text(f"window.pwned = 1;\n{data.read_text()}")
+    browser.open(RUNS / "index.html")
+    browser.until("document.querySelectorAll('.run').length === 2")
+    train_on(mine, 100, 140)
+    browser.until("document.querySelector('.run').textContent.includes('step 140')")
+    assert browser.run("return window.pwned") is None
+    assert browser.run("return document.querySelectorAll('[href^=javascript]').length") == 0
+    mine.close("done", 140)
+    stranger.close("done", 100)
+    write_home(RUNS)
+    assert list((RUNS / "index_files/data").glob("status_*.js")) == []
