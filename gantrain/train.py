@@ -12,7 +12,7 @@ from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -199,7 +199,6 @@ def worker(path: str) -> int:
     """Train as one of the ranks that ``launch`` starts; ``path`` is a JSON file with the arguments of ``train``."""
     follow_launcher()
     job = json.loads(Path(path).read_text())
-    Path(path).with_name(f"{os.getpid()}.rank").touch()
     try:
         return train(job["config"], job["overrides"], lambda: job["defaults"])
     except distributed.LostRankError:
@@ -211,6 +210,24 @@ def worker(path: str) -> int:
         return 128 + signal.SIGINT
 
 
+def end_as_rank(path: str) -> NoReturn:
+    """``worker`` as a process, which ends with its exit status."""
+    try:
+        status = worker(path)
+    except BaseException:
+        console.err(*traceback.format_exc().splitlines())
+        status = 1
+    # After an error the atexit handlers of a rank might wait for the other ranks forever, so they are skipped.
+    if status == 0:
+        distributed.leave()
+    if is_orphaned():
+        shutil.rmtree(Path(path).parent, ignore_errors=True)
+    with suppress(OSError):  # They are closed if the launcher was killed.
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
 class _CallableModule(ModuleType):
     """``gantrain.train(...)`` is ``gantrain.api.train``, also where the name has become that of this module."""
 
@@ -219,19 +236,3 @@ class _CallableModule(ModuleType):
 
 
 sys.modules[__name__].__class__ = _CallableModule
-
-if __name__ == "__main__":
-    try:
-        status = worker(sys.argv[1])
-    except BaseException:
-        console.err(*traceback.format_exc().splitlines())
-        status = 1
-    # After an error the atexit handlers of a rank might wait for the other ranks forever, so they are skipped.
-    if status == 0:
-        distributed.leave()
-    if is_orphaned():
-        shutil.rmtree(Path(sys.argv[1]).parent, ignore_errors=True)
-    with suppress(OSError):  # They are closed if the launcher was killed.
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(status)

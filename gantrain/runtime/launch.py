@@ -17,23 +17,33 @@ from typing import TYPE_CHECKING, Any
 from gantrain.runtime import console
 from gantrain.runtime.distributed import LOST
 from gantrain.runtime.scratch import scratch_folder
-from gantrain.runtime.signals import HANG_UPS, LAUNCHER, SIGNALS, environment, signals_to
+from gantrain.runtime.signals import HANG_UPS, LAUNCHER, SIGNALS, STOP, environment, signals_to
 
 if TYPE_CHECKING:  # Slow to import.
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
     from torch.distributed.launcher.api import LaunchConfig
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+# Python would print a stack trace if Ctrl-C came before its first statement, so it starts with the signal ignored.
+QUIETLY = ["/bin/sh", "-c", 'trap "" INT; exec "$0" "$@"'] if os.name == "posix" else []
+# A rank imports from where this process does, and not from the current folder, as it would by ``-m``.
+RANK = """import sys
+sys.path[:] = {path!r}
+from gantrain.runtime.signals import begin_rank
+begin_rank(sys.argv[1])
+from {module} import end_as_rank
+end_as_rank(sys.argv[1])
+"""
 
 
 def launch(module: str, job: dict[str, Any], processes: int) -> int:
     """Run ``job`` in several processes on this machine with torch's elastic launcher, which ``torchrun`` uses too.
 
-    The first signal is forwarded to the ranks, so that they save; a second one kills them.
+    The first signal is forwarded to the ranks, so that they save, or end if they have not begun; a second one kills
+    them.
 
     Args:
-        module: Run by each process, with the path of a file that contains ``job`` as JSON. Each creates a file
-            ``<process id>.rank`` beside it.
+        module: Each process calls its ``end_as_rank`` with the path of a file that contains ``job`` as JSON.
         job: Plain values, with the composed configuration under ``config``.
         processes: The number of ranks.
 
@@ -44,14 +54,14 @@ def launch(module: str, job: dict[str, Any], processes: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
-    received = 0
+    received: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
-        nonlocal received
-        received += 1
-        for path in folder.glob("*.rank") if received > 1 else ():
+        received.append(number)
+        (folder / STOP).touch()
+        for rank in folder.glob("*.rank"):  # Here, too, in case that the exception is lost in a library.
             with suppress(ProcessLookupError):
-                os.kill(int(path.stem), KILL)
+                os.kill(int(rank.stem), number if len(received) == 1 else KILL)
         raise SignalException(f"signal {number}", sigval=signal.Signals(number))  # torch then sends it to the ranks.
 
     # The rank that failed has printed its error; torch's table of failures would bury that line.
@@ -59,21 +69,23 @@ def launch(module: str, job: dict[str, Any], processes: int) -> int:
     log.propagate = False
     log.addHandler(logging.NullHandler())
     threads = str(max(1, (os.cpu_count() or 1) // processes))
-    with (
-        scratch_folder() as folder,
-        environment({"OMP_NUM_THREADS": threads, **os.environ, LAUNCHER: str(os.getpid())}),
-        signals_to([*SIGNALS, *HANG_UPS], forward),
-    ):
-        path = folder / "job.json"
-        path.write_text(json.dumps(job))
-        try:
-            elastic_launch(_launch_config(processes, folder), sys.executable)("-m", module, str(path))
-        except ChildFailedError as error:
+    command = [*QUIETLY, sys.executable, "-c", RANK.format(path=sys.path, module=module)]
+    try:
+        with (
+            scratch_folder() as folder,
+            environment({"OMP_NUM_THREADS": threads, **os.environ, LAUNCHER: str(os.getpid())}),
+            signals_to([*SIGNALS, *HANG_UPS], forward),
+        ):
+            path = folder / "job.json"
+            path.write_text(json.dumps(job))
+            elastic_launch(_launch_config(processes, folder), command[0])(*command[1:], str(path))
+    except Exception as error:
+        if not received:
+            if not isinstance(error, ChildFailedError):
+                raise
             same_command = job["config"]["resume"] != "never"
             return _first_failure(error.failures, "run the same command" if same_command else "give resume=auto")
-        except SignalException as stop:
-            return 128 + stop.sigval
-    return 0
+    return 128 + received[0] if received else 0
 
 
 def _launch_config(processes: int, folder: Path) -> LaunchConfig:

@@ -25,6 +25,7 @@ SWEEP = "GANTRAIN_SWEEP"  # In a process that runs jobs of a sweep: its own id (
 
 # Removed when Ctrl-C exits the process; not read from the environment, where a user could name their own folder.
 scratch_folders: list[Path] = []
+STOP = "stop"  # The file that tells ranks which have just started that their launcher was stopped.
 ORPHAN_POLL = 0.5  # Seconds.
 ORPHAN_SECONDS = 50.0  # In which a rank whose launcher is gone has to save.
 _launcher: str | None = None
@@ -122,6 +123,18 @@ def _exit(number: int, frame: FrameType | None) -> None:
     for folder in scratch_folders:
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(128 + number)
+
+
+def begin_rank(job: str) -> None:
+    """Register this rank with its launcher, by a file beside that of its ``job``, and have Ctrl-C end it at once.
+
+    The action of the system also ends a rank that waits in a library for the other ranks. ``Interruption`` replaces it.
+    """
+    folder = Path(job).parent
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    (folder / f"{os.getpid()}.rank").touch()
+    if (folder / STOP).exists():  # The launcher was stopped when it did not know this rank yet.
+        os._exit(128 + signal.SIGINT)
 
 
 def follow_launcher() -> None:

@@ -172,7 +172,7 @@ def test_two_processes_resume_bit_identically_after_any_end(warm: Warm, workplac
             run.wait_for(lambda rank=rank: run.taken(rank) == 1)
         os.kill(run.launcher, getattr(signal, name))
         for rank in (0, 1):
-            run.wait_for(lambda rank=rank, count=1 + all_of_them: run.taken(rank) == count)
+            run.wait_for(lambda rank=rank, count=1 + all_of_them: run.taken(rank) >= count)
         run.release()
         assert run.end() == 128 + getattr(signal, name)
         (line,) = run.messages
