@@ -134,8 +134,9 @@ def _save(state: dict[str, Any], file: IO[bytes] | None) -> _ErrorDeferringFile:
 
 
 def _write_file(path: Path, state: dict[str, Any]) -> None:
-    path.unlink(missing_ok=True)  # It may be a link to any file.
-    with path.open("x+b") as file:
+    if path.is_symlink():  # It could lead to any file.
+        path.unlink()
+    with path.open("w+b") as file:
         if error := _save(state, file).error:
             raise error
         file.seek(-2, os.SEEK_END)

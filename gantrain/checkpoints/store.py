@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -78,14 +78,16 @@ class Checkpoints:
         best = self.path("best")
         return [*map(self.path, reversed(self.steps())), *([best] if best.exists() else [])]
 
-    def save(self, state: dict[str, Any], *, best: bool = False) -> None:
+    def save(self, state: dict[str, Any], *, best: bool = False, remove: Sequence[int] = ()) -> None:
         """Copy ``state``, write it in the background (also to ``best.pt``, if ``best``), then delete old checkpoints.
+
+        Those of the steps ``remove`` are deleted too, and displace no others.
 
         Waits until the previous one is written, and raises its error as ``raise_pending`` does.
         """
         self.wait()
         self._claim()
-        self._writing = self._pool.submit(self._write, clone_to_cpu(state), best)
+        self._writing = self._pool.submit(self._write, clone_to_cpu(state), best, remove)
 
     def wait(self) -> None:
         """Wait until the last checkpoint is on the disk; raise ``ConfigError`` if it could not be written."""
@@ -103,7 +105,7 @@ class Checkpoints:
         """Wait until the last checkpoint is written, ignoring its errors."""
         self._pool.shutdown()
 
-    def _write(self, state: dict[str, Any], best: bool) -> None:
+    def _write(self, state: dict[str, Any], best: bool, remove: Sequence[int]) -> None:
         step: int = state["step"]
         # After a power cut no checkpoint may exist without the log lines before it, or without its folder.
         for path in (*self.folder.glob("*.jsonl"), self.folder.parent):
@@ -111,10 +113,18 @@ class Checkpoints:
         # best.pt is written first: a run that is killed in between resumes from an earlier step and writes both again.
         checkpoint_file.write(state, *([self.path("best")] if best else []), self.path(step))
         steps = self.steps()
-        past = [other for other in steps if other <= step]
+        past = [other for other in steps if other <= step and other not in remove]
+        # One that was saved because the run stops displaces none: a rollback would otherwise depend on it.
+        past = [other for other in past if other not in state.get("irregular", ())]
         surplus = past[: -self._keep] if self._keep else []
-        later = steps[len(past) :]  # These are corrupt, or the run would have resumed from them.
-        for other in (*(other for other in surplus if not self._keep_every or other % self._keep_every), *later):
+        later = [
+            other for other in steps if other > step
+        ]  # These are corrupt, or the run would have resumed from them.
+        for other in (
+            *(other for other in surplus if not self._keep_every or other % self._keep_every),
+            *later,
+            *remove,
+        ):
             with suppress(OSError):  # The next save tries again.
                 self.path(other).unlink(missing_ok=True)
 

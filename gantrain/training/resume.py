@@ -189,7 +189,6 @@ def fit(trainer: Trainer, context: RunContext) -> bool:
     Raises:
         ConfigError: The run has diverged and can't roll back, or the machine lacks memory.
     """
-    tried: list[int] = []
     while True:
         try:
             # The data workers are closed inside, as Python may report the death of one at any point.
@@ -197,11 +196,14 @@ def fit(trainer: Trainer, context: RunContext) -> bool:
             with explained, closing(trainer.stream):
                 return trainer.fit()
         except DivergedError as divergence:
-            _roll_back(trainer, context, divergence, tried)
+            _roll_back(trainer, context, divergence)
 
 
-def _roll_back(trainer: Trainer, context: RunContext, divergence: DivergedError, tried: list[int]) -> None:
-    """Restore an earlier state, with the images in another order, and add its step to those ``tried``."""
+def _roll_back(trainer: Trainer, context: RunContext, divergence: DivergedError) -> None:
+    """Restore an earlier state, with the images in another order, and add its step to those that were tried.
+
+    Checkpoints of interruptions are passed over, so that the run ends with the same bits without them.
+    """
     settings = context.trainer
     record = trainer.checkpoints.folder / "crash" / f"step_{divergence.step}.json"
     if distributed.rank() == 0:
@@ -214,17 +216,18 @@ def _roll_back(trainer: Trainer, context: RunContext, divergence: DivergedError,
         trainer.checkpoints.wait()
     if settings.on_divergence == "stop" or rollbacks > settings.rollbacks or not trainer.checkpoints.steps():
         raise ConfigError(f"{message} {failures.advice(context.config)}") from None
-    state = trainer.checkpoints.load(_untried(trainer.checkpoints.steps(), tried))
-    tried.append(state["step"])
-    best = trainer.objective.best
-    _restore(trainer, context, {**state, "rollbacks": rollbacks})
+    steps = trainer.checkpoints.steps()
+    chosen = _untried([step for step in steps if step not in trainer.irregular] or steps, trainer.tried)
+    state = trainer.checkpoints.load(None if chosen == steps[-1] else chosen)
+    best, irregular, tried = trainer.objective.best, trainer.irregular, [*trainer.tried, state["step"]]
+    _restore(trainer, context, {**state, "rollbacks": rollbacks, "irregular": irregular, "tried": tried})
     trainer.objective.best = best  # Only a better checkpoint may replace best.pt.
     action = f"Rolling back to step {trainer.step}, with the images in another order"
     trainer.report.say([f"{message} {action} (rollback {rollbacks} of {settings.rollbacks})"])
 
 
-def _untried(steps: list[int], tried: list[int]) -> int | None:
-    """The step to restore: the newest (None), or one before those from which the run has diverged again."""
+def _untried(steps: list[int], tried: list[int]) -> int:
+    """The step to restore: the newest, or one before those from which the run has diverged again."""
     if not tried or steps[-1] > max(tried):
-        return None
-    return max((step for step in steps if step < min(tried)), default=None)
+        return steps[-1]
+    return max((step for step in steps if step < min(tried)), default=steps[-1])

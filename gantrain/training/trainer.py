@@ -43,6 +43,8 @@ class Trainer:
         unit: ``step`` for generator updates, ``image`` for images drawn by all ranks.
         plan: The part of the run that the learning rate schedule is spread over.
         is_exhausted: Whether the run has stopped because the objective was no better for ``objective.patience`` values.
+        irregular: The steps of stored checkpoints that exist because of interruptions and time limits.
+        tried: The steps to which the run has rolled back.
         segments: The first ``step`` (from 0) of each segment, its ``command``, and the settings that changed there.
     """
 
@@ -64,6 +66,8 @@ class Trainer:
         self.segments: list[dict[str, Any]] = [
             {"step": 0, "command": command_line("train", constants.get("overrides", [])), "changes": {}}
         ]
+        self.irregular: list[int] = []
+        self.tried: list[int] = []
         self.means = Means()
         # Whether a step has diverged is known at the end of the next one.
         self._recent: deque[tuple[int, dict[str, Tensor], list[str]]] = deque(maxlen=3)
@@ -225,13 +229,15 @@ class Trainer:
         """Save; only a ``regular`` checkpoint can be the best, so that the best does not depend on interruptions."""
         self.parts.save_timer.restart()
         self.report.say(self.objective.missing_metric_warning(measures=self.parts.measurement is not None))
+        passed = self.irregular if regular and self.settings.keep else []
+        self.irregular = [each for each in self.irregular if each not in passed] + ([] if regular else [self.step])
         best = regular and self.objective.is_best(self.step)
         # Other ranks do not have the losses and held-out metrics of rank 0.
         if self.objective.settings.patience is not None:
             self.is_exhausted = distributed.all_gather_object(self.objective.is_exhausted())[0]
         state = self.state_dict()
         if distributed.rank() == 0:
-            self.checkpoints.save(state, best=best)
+            self.checkpoints.save(state, best=best, remove=passed)
 
     def state_dict(self) -> dict[str, Any]:
         """The state for a bit-identical resume; every rank must call it, and rank 0 gets the states of all ranks."""
@@ -250,6 +256,8 @@ class Trainer:
             "objective": self.objective.state_dict(),
             "faults": dict(self._faults),
             "rollbacks": self.stream.rollbacks,
+            "irregular": self.irregular,
+            "tried": self.tried,
             "ranks": distributed.gather_object(clone_to_cpu(rank)),
         }
 
@@ -262,6 +270,7 @@ class Trainer:
         self.plan, self.segments = Plan(**state["plan"]), list(state["segments"])
         self.stream.go_to(state["position"], rollbacks=state["rollbacks"], origin=Origin(**state["origin"]))
         self.objective.load_state_dict(state["objective"])
+        self.irregular, self.tried = list(state.get("irregular", [])), list(state.get("tried", []))
         self.is_exhausted = self.objective.is_exhausted()
         self._faults.clear()
         self._faults.update(state.get("faults", {}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,28 @@ def test_rollbacks_are_limited(capsys) -> None:
         assert "rollback" not in last
     with Poisoned(1, until=9):
         assert main([*ROLLBACK, "name=early"]) == 2  # There is no checkpoint to return to.
+
+
+@pytest.mark.parametrize("stops", [(4,), (4, 6), (6,)])
+def test_a_stopped_run_that_rolls_back_is_bit_identical(stops: tuple[int, ...], monkeypatch) -> None:
+    keys = [*ROLLBACK, "trainer.save_every=3", "trainer.keep=1"]
+    begin, pending = Updates.begin, list[int]()
+
+    def stopped(self: Updates, number: int, progress: float) -> None:
+        begin(self, number, progress)
+        if pending and number + 1 == pending[0]:
+            pending.pop(0)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Updates, "begin", stopped)
+    with Poisoned(5, until=1):
+        assert main([*keys, "name=whole"]) == 0
+        pending[:] = stops
+        statuses = [main(keys)]
+        while statuses[-1] == 130:
+            statuses.append(main(keys))
+    assert statuses[-1] == 0
+    again, whole = newest("run"), newest("whole")
+    for key in ("step", "position", "rollbacks", "irregular", "tried", "model", "updates", "ranks"):
+        assert_same_bits(again[key], whole[key], key)
+    assert {path.name for path in Path("checkpoints/run").glob("*.pt")} == {"step_9.pt"}
