@@ -18,6 +18,11 @@ from gantrain.errors import ConfigError
 from gantrain.registry import SCHEDULES
 from gantrain.runtime import distributed
 
+GENERATOR = "g"
+# What is compared of generators that log their loss in parts: reconstructions, which go down as they learn, while their
+# adversarial losses need not.
+PARTS = (("g_l1",), ("cycle_a", "cycle_b"))
+
 
 class Schedule(ABC):
     """A factor for the base learning rates.
@@ -101,7 +106,9 @@ class Plateau(Schedule):
     depends_on_length = False
     _STATE = ("best", "bad", "factor", "sum", "count")
 
-    metric: str  # Name of a logged loss.
+    metric: (
+        str  # Name of a logged loss; ``g`` is that of the generator also where it is logged in parts: see ``PARTS``.
+    )
     mode: Literal["min", "max"]  # Whether lower or higher values are better.
     interval: PositiveInt  # Steps.
     patience: NonNegativeInt  # Intervals without improvement that are tolerated.
@@ -114,14 +121,15 @@ class Plateau(Schedule):
         self._factor = 1.0
         self._sum = torch.zeros(())
         self._count = 0
+        self._named = False
 
     def factor(self, progress: float) -> float:
         return self._factor
 
     def observe(self, losses: dict[str, Tensor]) -> None:
-        if self.metric not in losses:
-            raise ConfigError(f"schedule.metric={self.metric}: no such loss; there are: {', '.join(sorted(losses))}")
-        self._sum = self._sum.to(losses[self.metric]) + losses[self.metric]
+        names = self._names(losses)
+        value = torch.stack([losses[name] for name in names]).sum()
+        self._sum = self._sum.to(value) + value
         self._count += 1
         if self._count < self.interval:
             return
@@ -135,6 +143,18 @@ class Plateau(Schedule):
         if self._bad > self.patience:
             self._factor *= self.gamma
             self._bad = 0
+
+    def _names(self, losses: dict[str, Tensor]) -> tuple[str, ...]:
+        """The losses whose sum is compared; those that are not called as in the configuration are printed once."""
+        if self.metric in losses:
+            return (self.metric,)
+        parts = next((names for names in PARTS if self.metric == GENERATOR and losses.keys() >= {*names}), None)
+        if parts is None:
+            raise ConfigError(f"schedule.metric={self.metric}: no such loss; there are: {', '.join(sorted(losses))}")
+        if not self._named:
+            distributed.print_rank_zero(f"Note: schedule=plateau watches {' + '.join(parts)}")
+        self._named = True
+        return parts
 
     def state_dict(self) -> dict[str, Any]:
         return {key: getattr(self, f"_{key}") for key in self._STATE}

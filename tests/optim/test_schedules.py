@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import sgd, updates_of
+from tiny import adam_updates, build_translator, sgd, translation_batches, updates_of
+from tiny_keys import TRANSLATION_KEYS
 from torch import Tensor, nn
 
 from gantrain.errors import ConfigError
@@ -205,3 +206,22 @@ def test_schedules_that_depend_on_the_length_of_a_run_are_marked() -> None:
         Cosine(final=0.0, extend=False),
     ]
     assert [schedule.depends_on_length for schedule in made] == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize("names", [("g_l1",), ("cycle_a", "cycle_b")])
+def test_a_plateau_watches_reconstructions_where_no_loss_is_g(names: tuple[str, ...], capsys) -> None:
+    schedule = plateau(interval=1, patience=0, metric="g")
+    factors = []
+    for value in (1.0, 0.5, 0.5):
+        losses = dict.fromkeys(names, torch.tensor(value)) | {"g_gan": torch.tensor(-value), "d": torch.tensor(0.0)}
+        schedule.observe(losses)
+        factors.append(schedule.factor(0.0))
+    assert factors == [1.0, 1.0, 0.5]
+    assert capsys.readouterr().err == f"Note: schedule=plateau watches {' + '.join(names)}\n"
+
+
+@pytest.mark.parametrize("name", TRANSLATION_KEYS)  # All others log ``g``.
+def test_a_plateau_finds_a_loss_of_every_model_that_translates(name: str) -> None:
+    model = build_translator(name)
+    losses = model.train_step(translation_batches(2, spec=model.spec), adam_updates(model))
+    plateau(interval=1, metric="g").observe(losses)
