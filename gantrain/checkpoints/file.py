@@ -15,6 +15,7 @@ from typing import IO, Any, cast
 
 import torch
 
+from gantrain.checkpoints.bounded import BombError, load_bounded
 from gantrain.checkpoints.upgrades import FORMAT, upgraded
 from gantrain.config.side_files import open_regular
 from gantrain.errors import ConfigError
@@ -210,11 +211,12 @@ def _verify_archive(file: IO[bytes], path: Path) -> None:
 
 def _load(file: IO[bytes], path: Path, *, verified: bool) -> Any:
     """Load a file without running pickled code; ``verified`` if it has a checksum."""
-    file.seek(0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about content that is then refused.
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return load_bounded(file)
+    except BombError as error:
+        raise ConfigError(f"can't read {path}: {error}; only load checkpoints that gantrain wrote") from None
     except pickle.UnpicklingError:
         raise ConfigError(
             f"can't read {path}: it contains pickled code, which is never run (gantrain's checkpoints contain none)"

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gantrain.checkpoints.bounded import BombError, load_bounded
 from gantrain.errors import ConfigError
 from gantrain.networks.common import Norm
 from gantrain.registry import DISCRIMINATORS, GENERATORS
@@ -96,7 +97,10 @@ def _load(path: Path, run_key: str) -> State:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about what is then refused.
-            content = torch.load(path, map_location="cpu", weights_only=True)  # Never runs pickled code.
+            with path.open("rb") as file:
+                content = load_bounded(file)
+    except BombError as error:
+        raise ConfigError(f"can't read {path}: {error}; save the network's state_dict() by torch.save") from None
     except Exception as error:  # torch raises anything for a corrupt file, even AssertionError and TypeError.
         reason = "it is not a PyTorch file of weights, or it is corrupt"
         # PyTorch writes zip archives and pickles; this is one, but it contains other objects than tensors.
