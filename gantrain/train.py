@@ -18,7 +18,7 @@ import torch
 
 import gantrain
 from gantrain.checkpoints.store import Checkpoints
-from gantrain.config.overrides import command_line
+from gantrain.config.overrides import command_line, differences, other_length
 from gantrain.config.settings import count_processes, set_up_torch
 from gantrain.data.order import class_counts
 from gantrain.data.stand_in import StandIn
@@ -77,6 +77,7 @@ def _train_here(context: RunContext) -> int:
                 console.out(*describe(parts, missing=missing))
                 console.out(*(f"usual       {line}" for line in ([] if missing else parts.expectations())))
             return 0
+        check_ranks(parts, context)
         check_memory(parts)
         restore_sigint()  # Every library is imported by now.
         lock = RunLock(context.folder) if distributed.rank() == 0 else None  # Rank 0 writes for all.
@@ -140,6 +141,22 @@ def _no_better(trainer: Trainer) -> str:
         f"Stopped at step {trainer.step}: {trainer.objective.verdict()}; to train longer, give "
         f"objective.patience={2 * patience}"
     )
+
+
+def check_ranks(parts: Parts, context: RunContext) -> None:
+    """Refuse ranks, which torchrun may start on several machines, whose data, length or settings differ."""
+    data = {"images": parts.stream.size, "names of images": parts.dataset.fingerprint}
+    ranks = distributed.all_gather_object({**data, "config": context.config})
+    for number, other in enumerate(ranks):
+        changes = {key: [ranks[0][key], other[key]] for key in data if ranks[0][key] != other[key]}
+        for compare in (other_length, differences):
+            changes |= compare(ranks[0]["config"], other["config"])
+        if changes:
+            key, (first, second) = next(iter(changes.items()))
+            raise ConfigError(
+                f"{key} is {first} on rank 0, but {second} on rank {number}: "
+                "start all ranks with the same command and data"
+            )
 
 
 def introduction(parts: Parts, context: RunContext) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from conftest import TINY, stop_after
 
 from gantrain.cli.main import main
+from gantrain.runtime import distributed
 
 
 @pytest.mark.usefixtures("few_digits")
@@ -38,3 +39,21 @@ def test_the_page_is_printed_again_after_an_interruption(monkeypatch, capsys) ->
     assert "Resuming checkpoints/run at step 1" in lines[0]
     assert "Page: checkpoints/run/index.html" in lines
     assert Path("checkpoints/run/index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("images", lambda own: {**own, "images": 3}),
+        ("trainer.steps", lambda own: {**own, "config": {**own["config"], "trainer": {"steps": 7}}}),
+        ("seed", lambda own: {**own, "config": {**own["config"], "seed": 9}}),
+    ],
+)
+def test_ranks_with_other_data_or_settings_are_refused(key: str, change, monkeypatch, capsys) -> None:
+    gather = distributed.all_gather_object
+    unlike = lambda own: [own, change(own)] if isinstance(own, dict) and "config" in own else gather(own)  # noqa: E731
+    monkeypatch.setattr(distributed, "all_gather_object", unlike)
+    assert main(["train", *TINY, "trainer.steps=1", "name=run"]) == 2
+    message = capsys.readouterr().err
+    assert f"{key} is " in message
+    assert "on rank 1: start all ranks with the same command and data" in message

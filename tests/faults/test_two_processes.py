@@ -194,7 +194,7 @@ def test_two_processes_resume_bit_identically_after_any_end(warm: Warm, workplac
     ranks = [run.process(rank) for rank in (0, 1)]
     os.kill(run.launcher, signal.SIGTERM)
     for rank in (0, 1):
-        run.wait_for(lambda rank=rank: run.taken(rank) == 1)
+        run.wait_for(lambda rank=rank: run.taken(rank) >= 1)
     os.kill(run.launcher, signal.SIGTERM)
     assert run.end() == 128 + signal.SIGTERM
     assert not any(map(is_running, ranks))
