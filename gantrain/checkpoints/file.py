@@ -98,6 +98,8 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a checkpoint of gantrain") from None
     if missing := [key for kind, keys in ENTRIES.items() for key in keys if not isinstance(state.get(key), kind)]:
         raise ConfigError(f"{path} is not a checkpoint of gantrain: it has no {missing[0]}")
+    if negative := next((key for key in ("step", "rollbacks", "images") if state[key] < 0), None):
+        raise ConfigError(f"{path} is not a checkpoint of gantrain: its {negative} is {state[negative]}")
     return state
 
 

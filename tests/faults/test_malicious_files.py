@@ -136,6 +136,14 @@ def test_a_checkpoint_that_lacks_parts_of_a_run_is_refused(train, capsys) -> Non
         assert "plugins are no list of names" in refusal(["test", "run=checkpoints/run"], capsys)
 
 
+def test_a_checkpoint_with_a_negative_count_is_refused(train, capsys) -> None:
+    state = train("run", "trainer.steps=1")
+    for key in ("step", "rollbacks", "images"):
+        checkpoint_file.write({**state, key: -3}, Path("checkpoints/run/step_1.pt"))
+        message = refusal(["train", *TINY, "trainer.steps=2", "name=run"], capsys)
+        assert f"its {key} is -3" in message
+
+
 def test_a_checkpoint_that_contradicts_itself_is_refused(train, capsys) -> None:
     state = train("run", "trainer.steps=1")
     for change in ({"model": {}}, {"spec": {"height": "x"}}, {"config": {**state["config"], "trainer": {}}}):
