@@ -124,9 +124,14 @@ def compare(runs: Sequence[Run], folder: Path, *, title: str, command: str, home
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, dict.fromkeys(column for row in table for column in row))
     writer.writeheader()
-    writer.writerows(table)
+    writer.writerows({column: _cell(value) for column, value in row.items()} for row in table)
     write_file(folder / TABLE, text.getvalue())
     return comparison_page(folder, record, runs, home=home)
+
+
+def _cell(value: Any) -> Any:
+    """A value for a table: text that a spreadsheet would run as a formula begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -190,3 +190,11 @@ def test_test_images_of_real_runs_are_found(train: Callable[..., dict]) -> None:
 
 def test_compare_without_runs_prints_its_usage() -> None:
     assert main(["compare"]) == 0
+
+
+def test_the_table_contains_no_formulas() -> None:
+    make_run("one", **{"model.loss": "=1+1"})
+    make_run("two", **{"model.loss": "logistic"})
+    assert main(["compare", "checkpoints/one", "checkpoints/two"]) == 0
+    rows = list(csv.DictReader(Path("comparison/runs.csv").read_text().splitlines()))
+    assert {row["model.loss"] for row in rows} == {"'=1+1", "logistic"}
