@@ -46,9 +46,7 @@ DCGAN_KEYS = {
 # Of models that translate: image pairs, and colour images.
 PAIRS = ImageSpec(height=32, width=32, channels={"a": 2, "b": 2}, depth={"a": "uint8", "b": "uint8"})
 IMAGES = ImageSpec(height=32, width=32, channels={"image": 3}, depth={"image": "uint8"})
-PIX2PIX_KEYS = {
-    "loss": "logistic",
-    "lambda_l1": 100.0,
+UNUSED_SWITCHES: dict[str, Any] = {
     "label_smoothing": 0.0,
     "gradient_penalty": 0.0,
     "r1": 0.0,
@@ -58,6 +56,7 @@ PIX2PIX_KEYS = {
     "ema_rampup": 0.0,
     "augment": [],
 }
+PIX2PIX_KEYS = {"loss": "logistic", "lambda_l1": 100.0, **UNUSED_SWITCHES}
 TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
     "pix2pix": PIX2PIX_KEYS,
     "colorization": PIX2PIX_KEYS,
@@ -68,14 +67,7 @@ TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
         "lambda_identity": 0.5,
         "cycle_loss": "l1",
         "pool_size": 0,
-        "label_smoothing": 0.0,
-        "gradient_penalty": 0.0,
-        "r1": 0.0,
-        "r2": 0.0,
-        "r1_every": 1,
-        "ema": 0.0,
-        "ema_rampup": 0.0,
-        "augment": [],
+        **UNUSED_SWITCHES,
     },
 }
 CONV_KEYS = {"width": 4, "norm": "instance", "init": "default", "init_gain": 1.0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,7 @@ def _store_weights(layer: nn.Module) -> None:
 
     ``remove_parametrizations`` would change the class, which a copy shares with its original.
     """
-    weights = {name: getattr(layer, name).detach() for name in layer.parametrizations}  # type: ignore[union-attr]
+    weights = {name: getattr(layer, name).detach() for name in cast(nn.ModuleDict, layer.parametrizations)}
     layer.__class__ = type_before_parametrizations(layer)
     del layer.parametrizations
     for name, weight in weights.items():

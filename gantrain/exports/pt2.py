@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
@@ -68,4 +69,5 @@ def _any_size() -> AbstractContextManager[None]:
     """Inside, traced sizes of 0 and 1, and those that need no padding, are like all others; ``torch.onnx`` does so."""
     from torch.fx.experimental import _config
 
-    return _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    patched: AbstractContextManager[None] = cast(Any, _config).patch(backed_size_oblivious=True)
+    return patched

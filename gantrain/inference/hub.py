@@ -137,7 +137,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with open_regular(path):
             pass
         with safe_open(path, framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
+            names = file.keys()
+            state = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata() or {}
     except OSError as error:
         raise ConfigError(explain(error, f"read {path}")) from None
