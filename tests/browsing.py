@@ -63,6 +63,10 @@ class Browser:
         wait = WebDriverWait(self.driver, 60, poll_frequency=0.05)
         return wait.until(lambda driver: driver.execute_script(f"return {condition}", *arguments), condition)
 
+    def loaded(self) -> None:
+        """Wait until all images have loaded, those that load lazily too; call it before files are removed."""
+        self.until("[...document.images].every((image) => image.complete || !image.src)")
+
     def find(self, selector: str) -> Any:
         """The first element of a CSS selector."""
         from selenium.webdriver.common.by import By

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 path, executable, *argv = sys.argv[1:]
 server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -18,8 +19,16 @@ order = {"argv": argv, "cwd": os.getcwd(), "env": dict(os.environ), "files": fil
 order |= {"executable": executable, "proxy": os.getpid()}
 socket.send_fds(server, [json.dumps(order).encode()], files)
 pid = json.loads(server.recv(1 << 16))["pid"]
+
+
+def forward(number: int, frame: object) -> None:
+    """Send a signal on to the command, which may have ended already."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
-    signal.signal(number, lambda number, frame: os.kill(pid, number))
+    signal.signal(number, forward)
 status = json.loads(server.recv(1 << 16))["status"]
 if status < 0:
     if status != -signal.SIGKILL:

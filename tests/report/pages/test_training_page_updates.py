@@ -50,6 +50,7 @@ def test_a_run_resumed_from_an_earlier_step_shows_no_later_ones(browser: Browser
     report = run(steps=100)
     browser.open(RUNS / "run" / "index.html")
     browser.until(f"{READY} && document.querySelector('#samples input').max === '4'")
+    browser.loaded()
     report.open(60, done=60, total=200, unit="step")  # from a checkpoint
     assert max(line["step"] for line in lines_of(RUNS / "run", "losses")) == 60
     assert [line["step"] for line in lines_of(RUNS / "run", "images")] == [20, 40, 60]
@@ -78,6 +79,7 @@ def test_a_restarted_run_shows_only_its_own_images(browser: Browser) -> None:
     browser.until(f"{READY} && {slider}.max === '4'")
     browser.run(f"{slider}.value = 3; {slider}.dispatchEvent(new Event('input'))")  # step 80
     before = {image.get_attribute("src") for image in browser.find_all("#samples figure img, .film img")}
+    browser.loaded()
     again = run(steps=0)
     browser.until("document.querySelector('#samples').hidden && document.querySelector('#through').hidden")
     train_on(again, 0, 60)
