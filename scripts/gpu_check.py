@@ -2,8 +2,9 @@
 """Trains every model for a few steps on the GPU and prints a table; the exit status is 1 if any check fails.
 
 Checked are all models in float32, bfloat16 and float16, compiled networks, the channels-last layout, a deterministic
-run that is interrupted and resumed (bit-identical to one that is not), host synchronisations per step, and running out
-of memory. Speed is measured for DCGAN and CycleGAN. ``--cpu`` runs a small part on the CPU, to try the script itself.
+run that is interrupted and resumed (bit-identical to one that is not), host synchronisations per step, metrics, the
+commands that use a trained model, and running out of memory. Speed is measured for DCGAN and CycleGAN. ``--cpu`` runs
+a small part on the CPU, to try the script itself.
 """
 
 from __future__ import annotations
@@ -85,9 +86,13 @@ class Check:
             "data.num_workers=0",
             *overrides,
         ]
+        return self.run(*start, *typed)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The finished process of Python with arguments."""
         environment = {**os.environ, "OMP_NUM_THREADS": "2"}
         return subprocess.run(
-            [sys.executable, *start, *typed],
+            [sys.executable, *arguments],
             cwd=self.folder,
             env=environment,
             capture_output=True,
@@ -105,9 +110,30 @@ class Check:
         start = time.monotonic()
         done = self.train(name, "trainer.steps=3", "trainer.log_every=1", *overrides)
         if done.returncode:
-            return Row(name, False, (done.stderr.strip().splitlines() or ["?"])[-1])
+            return failure(name, done)
         finite = all(math.isfinite(value) for line in self.losses(name) for value in line.values())
         return Row(name, finite, f"{time.monotonic() - start:.0f} s" if finite else "losses are not finite")
+
+    def measured(self, name: str, steps: int, *overrides: str, better: str = "") -> Row:
+        """A run with metrics on the device; passed if all are finite and the metric ``better`` falls."""
+        length = [f"trainer.steps={steps}", f"trainer.image_every={steps}", f"metrics.every={steps // 2}"]
+        done = self.train(name, *length, "metrics.samples=200", *overrides)
+        if done.returncode:
+            return failure(name, done)
+        path = self.folder / "checkpoints" / folder_name(name) / "metrics.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        numbers = [value for line in lines for value in line.values() if isinstance(value, float)]
+        first, last = lines[0].get(better, 1.0), lines[-1].get(better, 0.0)
+        passed = len(lines) > 1 and all(map(math.isfinite, numbers)) and last < first
+        return Row(name, passed, f"{better} {first:.3g} to {last:.3g}" if better else f"{len(numbers)} values")
+
+    def used(self, run: str, command: str, *arguments: str) -> Row:
+        """Another command with a run of this check."""
+        name = f"{run}, {command}"
+        done = self.run("-m", "gantrain", command, f"run={folder_name(run)}", *arguments)
+        if done.returncode:
+            return failure(name, done)
+        return Row(name, True, (done.stdout.strip().splitlines() or ["no output"])[-1])
 
     def speed(self, name: str, steps: int, *overrides: str) -> Row:
         """Steps per second between the first log line and the last."""
@@ -115,7 +141,7 @@ class Check:
         done = self.train(name, *length, f"trainer.save_every={steps}", *overrides, code=TIMED)
         rates = [line for line in done.stdout.splitlines() if line.startswith("rate ")]
         if done.returncode or not rates:
-            return Row(name, False, (done.stderr.strip().splitlines() or ["?"])[-1])
+            return failure(name, done)
         return Row(name, True, f"{float(rates[-1].split()[1]):.1f} steps/s")
 
     def resumed(self, model: str) -> Row:
@@ -127,7 +153,7 @@ class Check:
             for steps in lengths:
                 done = self.train(run, *deterministic, f"trainer.steps={steps}")
                 if done.returncode:
-                    return Row(name, False, (done.stderr.strip().splitlines() or ["?"])[-1])
+                    return failure(name, done)
         paths = [self.folder / "checkpoints" / f"{model}_{part}" / "step_8.pt" for part in ("whole", "parts")]
         whole, parts = (torch.load(path, map_location="cpu", weights_only=True)["model"] for path in paths)
         same = all(torch.equal(whole[key], parts[key]) for key in whole if isinstance(whole[key], torch.Tensor))
@@ -183,15 +209,32 @@ def rows(check: Check, *, small: bool) -> Iterator[Row]:
     ]
     if not small:
         cases += [("dcgan, compiled", "trainer.compile=true"), ("dcgan, channels last", "trainer.channels_last=true")]
+        cases += [("dcgan, augmented", "model.augment=[color,translation,cutout]", "model.r1=1", "model.r1_every=2")]
+        cases += [("dcgan, relativistic", "model.loss=relativistic", "model.r1=1", "model.r2=1")]
         cases += [("cyclegan, compiled", "model=cyclegan", "trainer.compile=true", "trainer.precision=bfloat16")]
     with ThreadPoolExecutor(1 if small else 8) as pool:
         yield from pool.map(lambda case: check.short(*case), cases)
         yield from pool.map(check.resumed, ["dcgan"] if small else ["dcgan", "cyclegan", "pix2pix", "wgan_gp"])
     if small:
+        yield check.measured("dcgan, metrics", 4, "metrics=[fid,kid]")
+        yield check.used("dcgan, metrics", "predict", "num=2", "out=samples", "accelerator=cpu")
         yield check.speed("dcgan, speed", 8)
         return
-    yield check.synchronisations("dcgan")
-    yield check.synchronisations("cyclegan")
+    with ThreadPoolExecutor(8) as pool:
+        yield from pool.map(check.synchronisations, models)
+        jobs = [("dcgan, metrics", 600, "model=dcgan", "metrics=[fid,kid,is,prdc,swd]")]
+        jobs += [("cyclegan, metrics", 600, "model=cyclegan"), ("pix2pix, metrics", 200, "model=pix2pix")]
+        goals = ["fid", "fid_a_to_b", "l1"]
+        yield from pool.map(lambda job, goal: check.measured(*job, better=goal), jobs, goals)
+        uses = [
+            ("dcgan, metrics", "test"),
+            ("dcgan, metrics", "predict", "num=4", "out=noise"),
+            ("cyclegan, metrics", "test"),
+            ("cyclegan, metrics", "evaluate", "metrics=[fid]"),
+            ("cyclegan, metrics", "export", "format=onnx", "out=cyclegan"),
+            ("dcgan, metrics", "export", "format=pt2", "out=dcgan.pt2"),
+        ]
+        yield from pool.map(lambda use: check.used(*use), uses)
     yield check.out_of_memory()
     large = ["model=cyclegan", "data.load_size=256", "data.crop_size=256", "data.batch_size=1", "network.width=64"]
     large += ["network/generator=resnet_9blocks"]
@@ -200,6 +243,11 @@ def rows(check: Check, *, small: bool) -> Iterator[Row]:
         yield check.speed(f"dcgan, speed in {precision}", 400, *typed)
         layout = ["trainer.channels_last=true"] if precision != "float32" else []
         yield check.speed(f"cyclegan at 256 pixels, speed in {precision}", 60, *large, *typed, *layout)
+
+
+def failure(name: str, done: subprocess.CompletedProcess[str]) -> Row:
+    """The row of a process that failed: the last line of its errors."""
+    return Row(name, False, (done.stderr.strip().splitlines() or ["?"])[-1])
 
 
 def folder_name(name: str) -> str:
