@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gantrain.config.schema import takes
@@ -28,6 +31,7 @@ from gantrain.runtime import console, distributed
 from gantrain.runtime.atomic import cache_dir, file_lock, remove_if_unused
 
 SUFFIX, PART = ".features", ".part"  # Of complete features, and of those that are being computed.
+VERSION = 2  # Of the layout of these files.
 LIMIT = 5e9  # Bytes of all features in the cache: of 600,000 images by inception.
 QUICK = 20  # Blocks; more show a progress bar.
 
@@ -112,7 +116,7 @@ def stored_features(
         extract: Computes the features of a block.
     """
     count = sum(map(len, blocks))
-    content = json.dumps([identity, count, dim], sort_keys=True).encode()
+    content = json.dumps([VERSION, identity, count, dim], sort_keys=True).encode()
     path = cache_dir() / "features" / (hashlib.blake2b(content, digest_size=12).hexdigest() + SUFFIX)
     with ExitStack() as stack:
         rows = torch.empty(0, dim)
@@ -144,16 +148,23 @@ def stored_features(
 def _read(path: Path, dim: int) -> Tensor:
     """The stored features, none if they are damaged."""
     try:
-        rows = np.fromfile(path, dtype="<f4")
+        records = np.fromfile(path, dtype=_record(dim))
         os.utime(path)
     except FileNotFoundError:
         return torch.empty(0, dim)
-    if rows.size % dim:
-        return torch.empty(0, dim)
-    rows = rows.reshape(-1, dim)
-    # A row of an unreadable image is nan throughout.
-    sound = np.isfinite(rows).all(axis=1) | np.isnan(rows).all(axis=1)
-    return torch.from_numpy(rows) if sound.all() else torch.empty(0, dim)
+    sound = path.stat().st_size == records.nbytes and _sound(records) == len(records)
+    return torch.from_numpy(records["row"].copy()) if sound else torch.empty(0, dim)
+
+
+def _record(dim: int) -> np.dtype[Any]:
+    """The features of an image with their checksum, as they are stored."""
+    return np.dtype([("row", "<f4", (dim,)), ("checksum", "<u4")])
+
+
+def _sound(records: NDArray[Any]) -> int:
+    """The number of records before the first damaged one."""
+    sums = zip(records["row"], records["checksum"].tolist(), strict=True)
+    return sum(1 for _ in takewhile(lambda pair: zlib.crc32(pair[0].tobytes()) == pair[1], sums))
 
 
 def _append(file: IO[bytes] | None, rows: Tensor) -> IO[bytes] | None:
@@ -161,7 +172,10 @@ def _append(file: IO[bytes] | None, rows: Tensor) -> IO[bytes] | None:
     if file is None:
         return None
     try:
-        file.write(rows.numpy().astype("<f4").tobytes())
+        records = np.empty(len(rows), dtype=_record(rows.size(1)))
+        records["row"] = rows.numpy()
+        records["checksum"] = [zlib.crc32(row.tobytes()) for row in records["row"]]
+        file.write(records.tobytes())
         file.flush()
     except OSError as error:
         reason = error.strerror or error
@@ -173,10 +187,12 @@ def _append(file: IO[bytes] | None, rows: Tensor) -> IO[bytes] | None:
 def _continued(file: IO[bytes], blocks: Sequence[range], dim: int) -> Tensor:
     """The complete blocks of a file of an interrupted computation, after which the next ones are to be appended."""
     file.seek(0)
-    size = len(data := file.read()) // (4 * dim)
+    data, record = file.read(), _record(dim)
+    records = np.frombuffer(data, dtype=record, count=len(data) // record.itemsize)
+    size = _sound(records)
     count = max((block.stop for block in blocks if block.stop <= size), default=0)
-    file.truncate(4 * dim * count)
-    return torch.from_numpy(np.frombuffer(data, dtype="<f4", count=dim * count).reshape(count, dim).copy())
+    file.truncate(record.itemsize * count)
+    return torch.from_numpy(records["row"][:count].copy())
 
 
 def _evict(newest: Path) -> None:

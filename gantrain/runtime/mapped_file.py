@@ -1,7 +1,8 @@
 """Files of named arrays and a JSON description, memory-mapped by any number of processes.
 
-Layout: the header, the first array, the other arrays, and a table of contents in JSON; all at multiples of 8 bytes. The
-checksum covers everything except the first array, which may be large.
+Layout: the header, the first array, the checksums of its blocks, the other arrays, and a table of contents in JSON; all
+at multiples of 8 bytes. The checksum of the header covers everything except the first array, which may be large: its
+blocks are verified when they are read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import mmap
 import shutil
 import struct
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
@@ -21,10 +23,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gantrain.errors import ConfigError
 from gantrain.runtime.atomic import atomic_write, try_lock
 
 MAGIC = b"gantrain"
-VERSION = 2
+VERSION = 3
 CHECKSUM = 16  # In bytes.
 # The magic bytes, the version, the size of the file, the offsets of the checked part and of the table, the checksum.
 HEADER = struct.Struct(f"<8sQQQQ{CHECKSUM}s")
@@ -35,7 +38,8 @@ class MappedFile:
     """A file of ``write_mapped_file``, read-only. While it is open it is locked against ``remove_if_unused``.
 
     Attributes:
-        arrays: One-dimensional, by name, in the order in which they were begun; read from the disk when accessed.
+        arrays: One-dimensional, by name, in the order in which they were begun; read from the disk when accessed. Call
+            ``verify`` before elements of the first one are used.
         description: The description that was written.
 
     Raises:
@@ -63,6 +67,22 @@ class MappedFile:
             name: np.frombuffer(data, dtype, count, offset)
             for name, (dtype, offset, count) in contents["arrays"].items()
         }
+        self._path = path
+        self._first = memoryview(data)[HEADER.size : HEADER.size + contents["first_size"]]
+        self._checksums = np.frombuffer(data, "<u4", -(-contents["first_size"] // BLOCK), checked)
+        self._verified = np.zeros(len(self._checksums), dtype=bool)
+
+    def verify(self, start: int, stop: int) -> None:
+        """Verify the bytes from ``start`` to ``stop`` of the first array, each block of them once in this process.
+
+        Raises:
+            ConfigError: They are not those that were written.
+        """
+        for block in range(start // BLOCK, -(-stop // BLOCK)):
+            if not self._verified[block]:
+                if zlib.crc32(self._first[block * BLOCK : (block + 1) * BLOCK]) != self._checksums[block]:
+                    raise ConfigError(f"{self._path} is corrupt: delete it; the next run builds it again")
+                self._verified[block] = True
 
 
 class MappedFileWriter:
@@ -77,6 +97,7 @@ class MappedFileWriter:
         self._file = file
         self._folder = folder
         self._parts: dict[str, tuple[np.dtype[Any], IO[bytes]]] = {}
+        self._checksums = _BlockChecksums()
         file.write(bytes(HEADER.size))
 
     def append(self, name: str, values: NDArray[Any]) -> None:
@@ -86,12 +107,16 @@ class MappedFileWriter:
             self._parts[name] = values.dtype, file
         dtype, file = self._parts[name]
         assert values.dtype == dtype, f"{name} holds {dtype}"
-        file.write(np.ascontiguousarray(values).data)
+        content = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+        file.write(content)
+        if file is self._file:
+            self._checksums.update(content)
 
     def finish(self, kind: str) -> None:
         """Write the other arrays, the table of contents and the header."""
         first_size = self._file.tell() - HEADER.size
         checked = self._align()
+        self._file.write(self._checksums.finish())
         arrays: dict[str, tuple[str, int, int]] = {}
         for name, (dtype, part) in self._parts.items():
             start, size = HEADER.size, first_size
@@ -103,7 +128,7 @@ class MappedFileWriter:
                 part.close()
             arrays[name] = dtype.str, start, size // dtype.itemsize
         table = self._align()
-        contents = {"kind": kind, "arrays": arrays, "description": self.description}
+        contents = {"kind": kind, "first_size": first_size, "arrays": arrays, "description": self.description}
         self._file.write(json.dumps(contents).encode())
         header = HEADER.pack(MAGIC, VERSION, self._file.tell(), checked, table, b"")[:-CHECKSUM]
         self._file.seek(checked)
@@ -114,6 +139,31 @@ class MappedFileWriter:
     def _align(self) -> int:
         self._file.write(bytes(-self._file.tell() % 8))
         return self._file.tell()
+
+
+class _BlockChecksums:
+    """The CRC-32 of each block of a stream of bytes."""
+
+    def __init__(self) -> None:
+        self._complete = bytearray()
+        self._current, self._length = 0, 0
+
+    def update(self, content: memoryview) -> None:
+        while content:
+            part, content = content[: BLOCK - self._length], content[BLOCK - self._length :]
+            self._current, self._length = zlib.crc32(part, self._current), self._length + len(part)
+            if self._length == BLOCK:
+                self._complete_block()
+
+    def finish(self) -> bytes:
+        """The checksums, the last of which may be that of an incomplete block."""
+        if self._length:
+            self._complete_block()
+        return bytes(self._complete)
+
+    def _complete_block(self) -> None:
+        self._complete += struct.pack("<I", self._current)
+        self._current, self._length = 0, 0
 
 
 @contextmanager

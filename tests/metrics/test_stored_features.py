@@ -49,6 +49,23 @@ def test_interrupted_features_are_continued() -> None:
     assert sorted(dataset.read) == list(range(128, 150))  # The first two blocks were stored.
 
 
+def test_flipped_bits_are_found_and_the_features_computed_again() -> None:
+    dataset = Numbered(70)
+    dataset.fingerprint = "flipped"
+    gan = model(dataset)
+    before = set((cache_dir() / "features").glob("*.features"))
+    expected = measurement(dataset)(gan)
+    (path,) = {*(cache_dir() / "features").glob("*.features")} - before
+    content = path.read_bytes()
+    for position in range(0, len(content), len(content) // 10):
+        damaged = bytearray(content)
+        damaged[position] ^= 1
+        path.write_bytes(damaged)
+        dataset.read.clear()
+        assert measurement(dataset)(gan) == expected
+        assert sorted(dataset.read) == list(range(70))
+
+
 def test_images_that_training_repeats_or_hides_are_measured_once() -> None:
     dataset = Numbered(40)
     half = Selection(dataset, range(40), known=range(4))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gantrain.errors import ConfigError
 from gantrain.runtime import mapped_file
 from gantrain.runtime.atomic import remove_if_unused
 from gantrain.runtime.mapped_file import MappedFile, write_mapped_file
@@ -59,7 +60,7 @@ def test_an_open_file_is_in_use() -> None:
     assert remove_if_unused(PATH)
 
 
-def test_every_change_except_of_the_first_array_is_found() -> None:
+def test_every_change_is_found_that_of_the_first_array_when_read() -> None:
     write(40)
     content = PATH.read_bytes()
     first = mapped_file.HEADER.size
@@ -70,6 +71,29 @@ def test_every_change_except_of_the_first_array_is_found() -> None:
         PATH.write_bytes(corrupt)
         with pytest.raises(ValueError, match=rf"checksum mismatch in {PATH}|{PATH} is truncated"):
             MappedFile(PATH, "tests")
+    for offset in range(first, first + size):
+        corrupt = bytearray(content)
+        corrupt[offset] ^= 1
+        PATH.write_bytes(corrupt)
+        with pytest.raises(ConfigError, match=f"{PATH} is corrupt: delete it"):
+            MappedFile(PATH, "tests").verify(0, size)
+
+
+def test_the_blocks_that_are_read_are_verified(monkeypatch) -> None:
+    monkeypatch.setattr(mapped_file, "BLOCK", 10)
+    with write_mapped_file(PATH, "tests") as file:
+        for count in (3, 18, 12, 1):
+            file.append("numbers", np.arange(count, dtype=np.int16))
+    MappedFile(PATH, "tests").verify(0, 68)
+    content = bytearray(PATH.read_bytes())
+    content[mapped_file.HEADER.size + 25] ^= 1
+    PATH.write_bytes(content)
+    file = MappedFile(PATH, "tests")
+    for start, stop in ((0, 20), (30, 68), (30, 30)):
+        file.verify(start, stop)
+    for start, stop in ((0, 21), (20, 21), (29, 31), (25, 26)):
+        with pytest.raises(ConfigError, match="corrupt"):
+            file.verify(start, stop)
 
 
 def test_truncated_and_longer_files_are_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -12,6 +13,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from gantrain.errors import ConfigError
+from gantrain.runtime import console
 from gantrain.runtime.mapped_file import MappedFile, write_mapped_file
 
 Pixels: TypeAlias = NDArray[Any]  # (H, W, C)
@@ -61,24 +64,38 @@ class FileStore:
 
     def __init__(self, path: Path, description: Mapping[str, Any]) -> None:
         self._opened_with = path, dict(description)
-        file = MappedFile(path, KIND)
+        self._file = file = MappedFile(path, KIND)
         if file.description != description:
             raise ValueError(f"{path} holds other images")
         self._pixels = file.arrays.get("pixels", np.empty(0))
         self._numbers = file.arrays["numbers"]
         self._layout = file.arrays["layout"].reshape(-1, 4)
+        self._discarded = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, self._opened_with
 
     def get(self, index: int, /) -> Pixels | None:
-        """A read-only image (H, W, C), or None if it is not stored."""
+        """A read-only image (H, W, C), or None if it is not stored, or corrupt: then the next run builds the file."""
         position = int(np.searchsorted(self._numbers, index))
         if position == len(self._numbers) or self._numbers[position] != index:
             return None
         start, *shape = self._layout[position].tolist()
-        planes = self._pixels[start : start + math.prod(shape)]
+        stop, size = start + math.prod(shape), self._pixels.itemsize
+        try:
+            self._file.verify(start * size, stop * size)
+        except ConfigError:
+            self._discard()
+            return None
+        planes = self._pixels[start:stop]
         return planes.reshape(shape).transpose(1, 2, 0)
+
+    def _discard(self) -> None:
+        if not self._discarded:
+            self._discarded, path = True, self._opened_with[0]
+            console.err(f"warning: {path} is corrupt; corrupt images are decoded again, and the file by the next run")
+            with suppress(OSError):
+                path.unlink()
 
 
 def _reopen(path: Path, description: Mapping[str, Any]) -> ImageStore:

@@ -61,8 +61,7 @@ class Database:
             value = transaction.get(key)
         if value is None:
             raise ConfigError(
-                f"{self.path} has no key {key.decode(errors='replace')}: it was changed, or its index is corrupt "
-                f"(delete {self.path.name}.keys beside it, or {self.path.name}-*.keys in {cache_dir()})"
+                f"{self.path} has no key {key.decode(errors='replace')}: it was changed while it was read; start again"
             )
         return value
 
@@ -201,7 +200,7 @@ class KeyIndex:
 
     def __init__(self, path: Path, state: State) -> None:
         self._opened_with = path, state
-        file = MappedFile(path, KIND)
+        self._file = file = MappedFile(path, KIND)
         if file.description["state"] != list(state):
             raise ValueError(f"{path} is the index of another database")
         self.digest: str = file.description["digest"]
@@ -218,8 +217,9 @@ class KeyIndex:
         return position < len(self) and self[position] == key
 
     def __getitem__(self, index: int) -> bytes:
-        start = self._ends[index - 1] if index else 0
-        return self._keys[start : self._ends[index]].tobytes()
+        start, stop = int(self._ends[index - 1]) if index else 0, int(self._ends[index])
+        self._file.verify(start, stop)
+        return self._keys[start:stop].tobytes()
 
 
 def key_index(database: Database) -> KeyIndex:

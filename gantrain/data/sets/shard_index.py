@@ -48,7 +48,7 @@ class ShardIndex:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        file = MappedFile(path, KIND)
+        self._file = file = MappedFile(path, KIND)
         self.digest: str = file.description["digest"]
         self.unread: dict[str, int] = file.description["unread"]
         self.labels: NDArray[np.int64] = file.arrays["labels"]
@@ -66,8 +66,9 @@ class ShardIndex:
 
     def name(self, index: int) -> str:
         """The name of the member in its shard."""
-        start = self._ends[index - 1] if index else 0
-        return self._names[start : self._ends[index]].tobytes().decode("utf-8", "surrogateescape")
+        start, stop = int(self._ends[index - 1]) if index else 0, int(self._ends[index])
+        self._file.verify(start, stop)
+        return self._names[start:stop].tobytes().decode("utf-8", "surrogateescape")
 
 
 def shard_index(shards: Sequence[Shard]) -> ShardIndex:

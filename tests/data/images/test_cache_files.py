@@ -151,6 +151,21 @@ def test_pairs_and_the_images_that_contain_them_are_stored_separately(image_cach
     assert len(list(image_cache.iterdir())) == 2
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_flipped_bit_among_pixels_is_reported_and_decoded_again(share: float, image_cache: Path, capsys) -> None:
+    plain = items(cached(dataset("single")))
+    path = only_file(image_cache)
+    content = bytearray(path.read_bytes())
+    first = mapped_file.HEADER.unpack_from(content)[3] - mapped_file.HEADER.size
+    content[mapped_file.HEADER.size + int(share * first)] ^= 4
+    path.write_bytes(content)
+    assert_same_bits(items(cached(dataset("single"))), plain)
+    assert capsys.readouterr().err.count(f"{path} is corrupt") == 1
+    assert not path.exists()
+    assert_same_bits(items(cached(dataset("single"))), plain)
+    assert "corrupt" not in capsys.readouterr().err
+
+
 def test_a_cache_of_other_images_under_this_name_is_not_used(image_cache: Path) -> None:
     plain = items(cached(dataset("single")))
     path = only_file(image_cache)
@@ -163,7 +178,7 @@ def test_a_cache_of_other_images_under_this_name_is_not_used(image_cache: Path) 
 
 def test_a_file_of_another_version_is_rebuilt(monkeypatch, image_cache: Path) -> None:
     with monkeypatch.context() as later:
-        later.setattr(mapped_file, "VERSION", 3)
+        later.setattr(mapped_file, "VERSION", mapped_file.VERSION - 1)
         plain = items(cached(dataset("single")))
     decoded = decoded_images(monkeypatch)
     assert_same_bits(items(cached(dataset("single"))), plain)

@@ -69,10 +69,8 @@ def test_a_corrupt_key_in_the_index_is_reported_with_the_remedy(
     key_index(database)
     path = tmp_path / "db.keys"
     path.write_bytes(path.read_bytes().replace(b"second", b"secand"))
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ConfigError, match=f"{path} is corrupt: delete it"):
         database.get(key_index(database)[1])
-    for part in (f"{tmp_path}/db has no key secand", "delete db.keys", f"db-*.keys in {tmp_path}/cache"):
-        assert part in str(error.value)
 
 
 def test_the_digest_depends_on_the_keys(tmp_path: Path) -> None:

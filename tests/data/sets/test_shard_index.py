@@ -288,3 +288,20 @@ def test_it_is_built_in_constant_memory(tmp_path: Path, monkeypatch: pytest.Monk
     finally:
         tracemalloc.stop()
     assert peak < 1_000_000  # of all members, ten times as much
+
+
+def test_a_flipped_bit_anywhere_changes_nothing_silently(tmp_path: Path, shard_indices: Path) -> None:
+    shards = made(tmp_path / "shards", 30, 30)
+    expected = rows(shard_index(shards))
+    (path,) = shard_indices.glob("*.index")
+    content, refused = path.read_bytes(), list[str]()
+    for position in range(0, len(content), len(content) // 150):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            found = rows(shard_index(shards))
+        except ConfigError as error:
+            found, refused = expected, [*refused, str(error)]
+        assert found == expected
+    assert all(f"{path} is corrupt: delete it" in error for error in refused)
