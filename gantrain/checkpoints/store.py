@@ -141,11 +141,16 @@ class Checkpoints:
             missing = "checkpoint" if step is None else f"{step}.pt" if step == "best" else f"step {step}"
             found = listed([path.stem for path in reversed(paths)])
             raise ConfigError(f"no {missing} in {self.folder} (found: {found or 'none'})")
-        for path in paths:
+        tried: list[Path] = []
+        while left := [path for path in paths if path not in tried]:
+            tried.append(left[0])
             try:
-                return checkpoint_file.read(path)
+                return checkpoint_file.read(left[0])
             except CorruptCheckpointError as error:
-                distributed.print_rank_zero(f"warning: {error}; trying the previous checkpoint")
+                if left[0].exists():
+                    distributed.print_rank_zero(f"warning: {error}; trying the previous checkpoint")
+                else:  # A run that trains meanwhile has replaced it.
+                    paths = self.paths()
         raise ConfigError(
             f"all checkpoints in {self.folder} are corrupt or unreadable; give resume=never to start over"
         )

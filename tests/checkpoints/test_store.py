@@ -204,6 +204,21 @@ def test_a_checkpoint_that_could_not_be_deleted_is_deleted_later(run_folder: Pat
     assert saved(checkpoints, 3).steps() == [3]
 
 
+def test_a_checkpoint_that_a_run_replaces_while_it_is_read_is_no_error(run_folder: Path, monkeypatch, capsys) -> None:
+    saved(Checkpoints(run_folder), 1)
+    read = checkpoint_file.read
+
+    def raced(path: Path) -> dict[str, Any]:
+        if path.name == "step_1.pt":
+            saved(Checkpoints(run_folder), 2)
+            path.unlink()
+        return read(path)
+
+    monkeypatch.setattr(checkpoint_file, "read", raced)
+    assert Checkpoints(run_folder).load()["step"] == 2
+    assert capsys.readouterr().err == ""
+
+
 def test_only_temporary_files_of_a_killed_process_are_removed(run_folder: Path) -> None:
     saved(Checkpoints(run_folder), 1, best=1)
     for name in ("step_2.tmp", "best.tmp", "mine.tmp", "step_x.tmp", "notes.txt"):
