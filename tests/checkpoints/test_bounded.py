@@ -13,6 +13,7 @@ import gantrain
 from gantrain.checkpoints import file as checkpoint_file
 from gantrain.checkpoints.bounded import BombError, load_bounded
 from gantrain.errors import ConfigError
+from gantrain.metrics.features.weights import load_weights
 
 
 def compressed() -> bytes:
@@ -40,6 +41,8 @@ def test_bombs_are_refused_in_one_line(content, tmp_path: Path) -> None:
         gantrain.load(tmp_path / "latest_net_G.pth")
     with pytest.raises(ConfigError, match=r"step_1.pt: (its records are compressed|its tensors repeat)"):
         checkpoint_file.read(tmp_path / "step_1.pt")
+    with pytest.raises(ConfigError, match=r"latest_net_G.pth is no file of weights \(its (records|tensors) "):
+        load_weights(tmp_path / "latest_net_G.pth")
 
 
 def test_views_of_shared_storage_and_old_formats_are_read() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from gantrain.checkpoints.bounded import load_bounded
 from gantrain.data.tools.download import CHUNK, fetch
 from gantrain.errors import ConfigError, reason_of
 from gantrain.runtime import distributed
@@ -94,7 +95,8 @@ def load_weights(path: Path) -> tuple[dict[str, Any], str]:
     if not _is_named(path, digest):
         raise ConfigError(f"{path} is corrupt: its SHA-256 begins with {digest}, unlike its name; remove it")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            state = load_bounded(file)
     except (UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise ConfigError(f"{path} is no file of weights ({reason_of(error)})") from None
     if not isinstance(state, dict):
