@@ -75,7 +75,9 @@ def _train_here(context: RunContext) -> int:
             with closing(parts.stream):
                 missing = str(context.settings.data["root"]) if isinstance(parts.dataset, StandIn) else None
                 console.out(*describe(parts, missing=missing))
-                console.out(*(f"usual       {line}" for line in ([] if missing else parts.expectations())))
+                if not missing:
+                    console.out(*(f"usual       {line}" for line in parts.expectations()))
+                    console.out(*parts.recommendations())
             return 0
         check_ranks(parts, context)
         check_memory(parts)

@@ -14,6 +14,7 @@ from gantrain.config.schema import checked
 from gantrain.data.settings import DataSettings
 from gantrain.data.tools.check import Summary, findings_in, summarise
 from gantrain.data.tools.dataset_parts import Finding, find_parts, select
+from gantrain.data.tools.recommend import lines, recommended
 from gantrain.errors import ConfigError
 from gantrain.registry import import_plugins
 from gantrain.report.pages.data_page import data_page
@@ -26,25 +27,26 @@ OWN_FILES = {PAGE, ASSETS, "images"}
 SHOWN = 10  # Images of each finding on the terminal; the page has more.
 
 
-def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], command: str) -> int:
+def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], typed: Sequence[str], command: str) -> int:
     """Inspect the data of a composed training configuration.
 
     Args:
         config: The configuration.
         name: The name of the data set.
         options: ``quick=...`` and ``out=...``, as typed.
+        typed: The overrides, as typed.
         command: The command, as typed.
 
     Returns:
         Exit status: 1 if training would stop, 130 after an interruption.
     """
-    typed: dict[str, str] = {key: value for key, _, value in (option.partition("=") for option in options)}
-    quick = checked(BOOLEANS.get(typed.get("quick", "false"), typed.get("quick")), bool, "quick")
+    own: dict[str, str] = {key: value for key, _, value in (option.partition("=") for option in options)}
+    quick = checked(BOOLEANS.get(own.get("quick", "false"), own.get("quick")), bool, "quick")
     import_plugins(checked(config.get("plugins"), list[str], "plugins"))
     configured = checked(config.get("data"), dict[str, Any], "data")
     settings = DataSettings.split(configured)
     selection = settings.selection
-    folder = _output(Path(typed.get("out") or f"results/data_{name}").expanduser(), configured)
+    folder = _output(Path(own.get("out") or f"results/data_{name}").expanduser(), configured)
     try:
         parts, findings = find_parts(settings.dataset)
         parts = [
@@ -62,6 +64,9 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
     columns = {summary.part.title: summary.row() for summary in summaries}
     classes = {summary.part.title: summary.classes for summary in summaries if summary.classes}
     _print(columns, classes, findings)
+    images = max((len(summary.part) for summary in summaries if summary.part.phase == "train"), default=0)
+    recommendations = lines(recommended(summaries, config, images=images), typed)
+    console.out(*recommendations)
     with storage_errors(f"write the page in {folder}"):
         data_page(
             folder,
@@ -69,6 +74,7 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], comma
             command=command,
             columns=columns,
             findings=[(finding.text, finding.stops, finding.items) for finding in findings],
+            recommendations=recommendations,
             classes=classes,
             sheets=_sheets(folder, summaries),
         )

@@ -246,7 +246,7 @@ def _check(arguments: list[str]) -> int:
         from gantrain.cli.data_check import check
 
         command = shlex.join(["gantrain", "data", "check", *arguments])
-        return check(composed.config, name=composed.choices["data"], options=own, command=command)
+        return check(composed.config, name=composed.choices["data"], options=own, typed=typed, command=command)
 
     return _run_composed("train", flags, [*demo_data(typed, flags), *typed], check_composed)
 

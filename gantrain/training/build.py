@@ -20,9 +20,10 @@ from gantrain.config.overrides import refuse_idle, split_override
 from gantrain.config.schema import NonNegativeFloat, checked, construct
 from gantrain.config.settings import NetworkSettings, TrainerSettings
 from gantrain.data.base import Batch, ImageDataset, ImageSpec
-from gantrain.data.settings import because
+from gantrain.data.settings import DataSettings, because
 from gantrain.data.stand_in import StandIn, is_missing
 from gantrain.data.stream import BatchStream, in_order
+from gantrain.data.tools.recommend import lines, sampled
 from gantrain.data.workers import advice
 from gantrain.errors import ConfigError
 from gantrain.metrics.build import build_measurement
@@ -126,6 +127,12 @@ class Parts:
         """What this run lacks in comparison with usual ones."""
         context = self.context
         return expectations(self.model, self.stream, context.trainer, mode=context.settings.data["mode"])
+
+    def recommendations(self) -> list[str]:
+        """Settings that suit the images, with the command that has them."""
+        context = self.context
+        data = DataSettings.split(context.settings.data).dataset
+        return lines(sampled(context.config, data, images=self.stream.size), context.overrides)
 
     def cache_images(self) -> None:
         """Decode the training images into the cache, if there is one."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from gantrain.config.settings import TrainerSettings
 from gantrain.data.stream import BatchStream
+from gantrain.data.tools.recommend import BUILT_IN, IMAGES_FROM_NOISE
 from gantrain.models.base import GAN, LatentGAN
 
-BUILT_IN = ("digits", "digits_lmdb", "digits2stripes", "edges2digits")  # Data whose runs are long enough as shipped.
 LATE_STEP = 10**6  # After every warm-up of a critic.
 
 # A round number between two measurements: with 64 pixels and 400 images, dcgan makes gray noise after 19 thousand
 # images, and blobs after 96 thousand; on CIFAR-10 it is best after 5,376 (configs/experiment/dcgan_cifar10.yaml).
 KIMG_FROM_NOISE = 1000
-# With few images the discriminator memorises them: Karras et al. 2020, arXiv:2006.06676.
-IMAGES_FROM_NOISE = 5000
 # 200 epochs of 400 pairs, the smallest set of pix2pix: Isola et al. 2017, arXiv:1611.07004.
 KIMG_FROM_IMAGES = 80
 

@@ -19,6 +19,7 @@ def data_page(
     command: str,
     columns: Mapping[str, Mapping[str, str]],
     findings: Sequence[tuple[str, bool, Sequence[str]]],
+    recommendations: Sequence[str],
     classes: Mapping[str, Mapping[str, int]],
     sheets: Mapping[str, Sequence[tuple[str, Sequence[Path]]]],
 ) -> None:
@@ -30,6 +31,7 @@ def data_page(
         command: The command that wrote the page, as typed.
         columns: Facts by heading.
         findings: Problems: a line of text, whether the problem stops training, and the affected files.
+        recommendations: Lines about settings that suit the data; may be empty.
         classes: Number of images of each class, by heading.
         sheets: Example images by heading: a name, and one image or a pair.
     """
@@ -41,6 +43,8 @@ def data_page(
     body.add(tags.section(tags.div(facts, cls="scroll"), aria_label="facts"))
     problems = [_finding(*finding) for finding in findings]
     body.add(page.section("Findings", *(problems or [tags.p("No problems found.")])))
+    if recommendations:
+        body.add(page.section("Recommended settings", *map(tags.p, recommendations)))
     for heading, counts in classes.items():
         body.add(page.section(f"Classes, {heading}", tags.div(_bars(counts), cls="scroll")))
     for heading, images in sheets.items():

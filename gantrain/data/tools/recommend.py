@@ -1,0 +1,120 @@
+"""Settings that suit a data set: its size, the shape of its images, and its classes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import median_low
+from typing import Any, NamedTuple
+
+from gantrain.config.overrides import command_line
+from gantrain.data.tools.check import Summary, summarise
+from gantrain.data.tools.dataset_parts import find_parts, select
+
+BUILT_IN = ("digits", "digits_lmdb", "digits2stripes", "edges2digits")  # Data whose settings suit them as shipped.
+# With fewer images the discriminator memorises them: Karras et al. 2020, arXiv:2006.06676.
+IMAGES_FROM_NOISE = 5000
+FEW_IMAGES = "model.augment=[color,translation,cutout]"
+UNEQUAL = 2  # The ratio of the largest to the smallest class from which on classes are balanced.
+MULTIPLE = 8  # Sides of images are multiples of it, which all networks from noise accept.
+SMALLEST = 16
+SAMPLE = 200  # The number of images whose headers are read before a run.
+WIDE = 1.15  # The ratio of the sides from which on images are not treated as squares.
+
+
+class Recommendation(NamedTuple):
+    """A setting for a data set."""
+
+    override: str  # ``key=value``, to be typed.
+    reason: str
+
+
+def recommended(summaries: Sequence[Summary], config: Mapping[str, Any], *, images: int) -> list[Recommendation]:
+    """The settings that a run on these images should have, except those that it has.
+
+    Args:
+        summaries: Of the parts of a data set, or of some of its images.
+        config: The composed training configuration.
+        images: The number of training images.
+    """
+    data = config["data"]
+    if data["mode"] in BUILT_IN:
+        return []
+    training = [summary for summary in summaries if summary.part.phase == "train"]
+    from_noise = all(summary.part.domain == "image" for summary in training)
+    shapes = Counter[tuple[int, int]]()
+    for summary in training:
+        for (height, width), count in summary.sizes.items():
+            shapes[height, width // len(summary.part.readers)] += count
+    found = [_size(shapes, data) if from_noise else _scaling(shapes, data)]
+    if from_noise and images < IMAGES_FROM_NOISE and not config["model"].get("augment"):
+        reason = f"{images:,} images are few: without augmentation the discriminator memorises them"
+        found.append(Recommendation(FEW_IMAGES, f"{reason} (Zhao et al. 2020, arXiv:2006.10738)"))
+    classes = Counter[str]()
+    for summary in training:
+        classes.update(summary.classes)
+    if classes and max(classes.values()) >= UNEQUAL * max(1, min(classes.values())) and not data.get("balance"):
+        sizes = f"classes have {min(classes.values()):,} to {max(classes.values()):,} images"
+        found.append(Recommendation("data.balance=true", f"{sizes}: each is drawn equally often"))
+    if from_noise and images < data.get("batch_size", 1):
+        found.append(Recommendation(f"data.batch_size={images}", "a batch has more images than the data set"))
+    return [each for each in found if each is not None]
+
+
+def _size(shapes: Counter[tuple[int, int]], data: Mapping[str, Any]) -> Recommendation | None:
+    """A size of the shape of most images, which enlarges none of them and has at most as many pixels as the given."""
+    load_size = data.get("load_size")
+    if not shapes or not isinstance(load_size, int):
+        return None
+    height, width = shapes.most_common(1)[0][0]
+    ratio = _common_ratio(shapes)
+    if ratio is None:
+        height = width = median_low(min(shape) for shape in shapes.elements())
+    scale = min(1.0, load_size / math.sqrt(height * width))
+    sides = [max(SMALLEST, math.floor(scale * side / MULTIPLE + 1e-6) * MULTIPLE) for side in (height, width)]
+    if ratio is not None and sides[0] != sides[1]:
+        reason = f"images are {ratio:.3g} times as wide as high, and squares leave out the rest of them"
+        return Recommendation(f"data.load_size=[{sides[0]},{sides[1]}]", reason)
+    if sides[0] >= load_size:
+        return None
+    return Recommendation(f"data.load_size={sides[0]}", f"images of {height} x {width} pixels would be enlarged")
+
+
+def _scaling(shapes: Counter[tuple[int, int]], data: Mapping[str, Any]) -> Recommendation | None:
+    """For translation, where networks may require squares: crops instead of distorted images."""
+    uneven = sum(count for (height, width), count in shapes.items() if not 1 / WIDE < width / height < WIDE)
+    if data.get("preprocess") != "resize_and_crop" or 2 * uneven < shapes.total() or not uneven:
+        return None
+    if not isinstance(data.get("load_size"), int):
+        return None
+    reason = "most images are not square: they would be distorted, instead of which squares are cut from them"
+    return Recommendation("data.preprocess=scale_shortside_and_crop", reason)
+
+
+def _common_ratio(shapes: Counter[tuple[int, int]]) -> float | None:
+    """The width by the height of nine in ten images, unless they differ or are nearly square."""
+    ratio = (common := shapes.most_common(1)[0][0])[1] / common[0]
+    alike = sum(count for (height, width), count in shapes.items() if abs(math.log(width / height / ratio)) < 0.05)
+    return None if 1 / WIDE < ratio < WIDE or alike < 0.9 * shapes.total() else ratio
+
+
+def sampled(config: Mapping[str, Any], dataset: Mapping[str, Any], *, images: int) -> list[Recommendation]:
+    """``recommended`` from the headers of some images, with the keys of the data set."""
+    parts = [part for part in find_parts(dataset)[0] if part.phase == "train"]
+    chosen = [select(part, fraction=min(1.0, SAMPLE / len(part)), max_size=None, seed=0) for part in parts]
+    return recommended([summarise(part, quick=True) for part in chosen], config, images=images)
+
+
+def lines(found: Sequence[Recommendation], typed: Sequence[str]) -> list[str]:
+    """Each setting with its reason, and at last a command that has them all; nothing without settings.
+
+    Args:
+        found: The recommendations.
+        typed: The overrides of the command.
+    """
+    if not found:
+        return []
+    kept = [word for word in typed if not word.startswith("dry_run=")]
+    command = command_line("train", kept, *(each.override for each in found))
+    return [*(f"recommended {override}: {reason}" for override, reason in found), f"to apply    {command}"]

@@ -1,0 +1,79 @@
+"""Settings that ``data check`` and a dry run recommend for a data set; whoever takes them gets no others."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from data_check import check, save
+
+from gantrain.cli.main import main
+
+AUGMENT = "model.augment=[color,translation,cutout]"
+
+
+def recommended(printed: str) -> tuple[list[str], list[str]]:
+    """The overrides, and the words of the command."""
+    lines = printed.splitlines()
+    found = [line.split(": ")[0].split()[1] for line in lines if line.startswith("recommended ")]
+    commands = [line.removeprefix("to apply    ") for line in lines if line.startswith("to apply ")]
+    return found, shlex.split(commands[0]) if commands else []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(96, 128)] * 3, "data.load_size=[48,72]"),
+        ([(128, 96)] * 3, "data.load_size=[72,48]"),
+        ([(40, 50)] * 3, "data.load_size=[40,48]"),
+        ([(40, 40)] * 3, "data.load_size=40"),
+        ([(64, 64), (100, 90), (80, 200)], None),  # No shape is that of most images.
+        ([(64, 64)] * 3, None),
+    ],
+)
+def test_the_size_has_the_shape_of_most_images(sizes: list[tuple[int, int]], expected: str | None) -> None:
+    for number, size in enumerate(sizes):
+        save(f"pics/{number}.png", number, size=size)
+    found, _ = recommended(check("data=single", "data.root=pics", "quick=true")[1])
+    assert found == [*([expected] if expected else []), AUGMENT, "data.batch_size=3"]
+
+
+def test_the_command_trains_and_has_nothing_left_to_recommend(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(12):
+        save(f"pics/{'few' if number < 3 else 'many'}/{number}.png", number, size=(30, 48))
+    words = ["data=single", "data.root=pics", "model=cgan", "data.batch_size=20"]
+    found, command = recommended(check(*words)[1])
+    assert found == ["data.load_size=[24,48]", AUGMENT, "data.balance=true", "data.batch_size=12"]
+    assert command[:2] == ["gantrain", "train"]
+    assert main(["train", *words, "dry_run=true"]) == 0
+    assert recommended(capsys.readouterr().out) == (found, command)
+    small = ["network.width=4", "metrics=[]", "data.num_workers=0"]
+    assert main([*command[1:], *small, "dry_run=true"]) == 0
+    assert recommended(capsys.readouterr().out) == ([], [])
+    assert main([*command[1:], *small, "trainer.epochs=null", "trainer.steps=1"]) == 0
+
+
+def test_pairs_and_domains_are_cut_rather_than_distorted() -> None:
+    for number in range(3):
+        for folder in ("trainA", "trainB"):
+            save(f"set/{folder}/{number}.png", number, size=(20, 40))
+        save(f"pairs/train/{number}.png", number, size=(20, 80))
+        save(f"square/train/{number}.png", number, size=(40, 80))
+    scaling = ["data.preprocess=scale_shortside_and_crop"]
+    small = ["data.load_size=16", "data.crop_size=16"]
+    for words, expected in (
+        (["data=unaligned", "data.root=set"], scaling),
+        (["data=aligned", "data.root=pairs"], scaling),
+        (["data=aligned", "data.root=square"], []),
+        (["data=unaligned", "data.root=set", *scaling], []),
+    ):
+        assert recommended(check(*words, *small)[1])[0] == expected
+
+
+def test_nothing_is_recommended_for_the_built_in_data() -> None:
+    status, printed = check("data=digits", "quick=true")
+    assert status == 0
+    assert recommended(printed) == ([], [])
+    page = Path("results/data_digits/index.html").read_text()
+    assert "Recommended" not in page
