@@ -34,6 +34,7 @@ class TrainerSettings:
     precision: Literal["float32", "bfloat16", "float16", "float64"]
     deterministic: bool  # Use deterministic GPU kernels only, so that a resumed run is bit-identical.
     compile: bool  # Run networks through ``torch.compile``.
+    micro_batch: PositiveInt | None  # Images of a process at a time, whose gradients are accumulated; None for all.
     channels_last: bool  # Memory layout of images and convolutions.
     steps: PositiveInt | None  # Generator updates. Exactly one of ``steps``, ``epochs`` and ``kimg`` is given.
     epochs: PositiveFloat | None  # Passes over the training images.

@@ -40,3 +40,33 @@ def check_critic(model: GAN, *, loss: object, batch_size: int) -> list[str]:
         raise ConfigError(f"model.gradient_penalty={model.gradient_penalty:g} {why}{remedy}")
     penalties = {"r1": model.r1, "r2": model.r2}
     return [f"warning: model.{key}={value:g} {why}{remedy}" for key, value in penalties.items() if value]
+
+
+def check_micro_batch(model: GAN, micro_batch: int | None, batch_size: int) -> list[str]:
+    """Refuse micro-batches that don't divide a batch; warn of batch norm, whose statistics are those of micro-batches.
+
+    Args:
+        model: The model.
+        micro_batch: ``trainer.micro_batch``.
+        batch_size: Images per process.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        ConfigError: It is no divisor of ``batch_size``.
+    """
+    if micro_batch is None:
+        return []
+    if batch_size % micro_batch:
+        divisors = [str(number) for number in range(1, batch_size + 1) if batch_size % number == 0]
+        raise ConfigError(
+            f"trainer.micro_batch={micro_batch} does not divide the {batch_size} images of a batch in each process: "
+            f"give one of {', '.join(divisors)}"
+        )
+    if micro_batch == batch_size or not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return []
+    return [
+        f"warning: trainer.micro_batch={micro_batch}: batch norm takes its statistics from {micro_batch} of "
+        f"{batch_size} images at a time; to train as on whole batches, give network.norm=instance or none"
+    ]

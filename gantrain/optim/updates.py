@@ -48,9 +48,18 @@ class SideOptimizer:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def update(self, loss: Tensor, monitor: RunMonitor, side: str) -> None:
-        """Minimise ``loss`` by one step; only this side's parameters receive gradients."""
-        self.optimizer.zero_grad(set_to_none=True)
+        """Minimise ``loss`` by one step."""
+        self.accumulate(loss, first=True)
+        self.step(loss, monitor, side)
+
+    def accumulate(self, loss: Tensor, *, first: bool) -> None:
+        """Add the gradients of a loss to those of this side's parameters, and only these, or replace them."""
+        if first:
+            self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward(inputs=self.parameters)
+
+    def step(self, loss: Tensor, monitor: RunMonitor, side: str) -> None:
+        """The optimizer's step by the gradients, which are averaged over all ranks; ``loss`` is what was minimised."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         message = monitor.message(loss)
         distributed.average([*gradients, message])
@@ -117,12 +126,21 @@ class Updates:
     def generator(self, loss: Tensor) -> None:
         """Update the generators to minimise ``loss``."""
         self.sides[0].update(loss, self.monitor, "generator")
-        if self.ema is not None:
-            self.ema.update()
+        self._average()
 
     def discriminator(self, loss: Tensor) -> None:
         """Update the discriminators to minimise ``loss``."""
         self.sides[1].update(loss, self.monitor, "discriminator")
+
+    def finish(self, side: int, loss: Tensor) -> None:
+        """The update of the generators (0) or the discriminators (1) by accumulated gradients, those of ``loss``."""
+        self.sides[side].step(loss, self.monitor, SIDES[side])
+        if side == 0:
+            self._average()
+
+    def _average(self) -> None:
+        if self.ema is not None:
+            self.ema.update()
 
     def nonfinite_sides(self) -> list[str]:
         """The sides whose weights became infinite or nan by finite gradients; waits for the device."""

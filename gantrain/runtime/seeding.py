@@ -32,6 +32,11 @@ class StepRandom:
         self._generator = torch.Generator(device)
         self.start(0)
 
+    def part(self, number: int, count: int) -> StepRandom:
+        """The numbers of part ``number`` (from 0) of ``count`` equal parts of this rank's batch."""
+        device, ranks = self._generator.device, self.world_size * count
+        return StepRandom(self.seed, device, rank=self.rank * count + number, world_size=ranks)
+
     def start(self, step: int) -> None:
         """Reset to the beginning of ``step``."""
         self.step = step

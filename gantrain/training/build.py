@@ -29,9 +29,10 @@ from gantrain.errors import ConfigError
 from gantrain.metrics.build import build_measurement
 from gantrain.metrics.measure import Measurement
 from gantrain.models.base import GAN
-from gantrain.models.critics import check_critic
+from gantrain.models.critics import check_critic, check_micro_batch
 from gantrain.models.translation import Translator
 from gantrain.networks.common import set_precision
+from gantrain.optim.accumulation import Accumulation
 from gantrain.optim.ema import EMA
 from gantrain.optim.monitor import RunMonitor
 from gantrain.optim.updates import SideOptimizer, Updates
@@ -98,6 +99,8 @@ class Parts:
                 model, loss=settings.model.get("loss"), batch_size=stream.batch_size // world_size
             ):
                 distributed.print_rank_zero(warning)
+        for warning in check_micro_batch(model, context.trainer.micro_batch, stream.batch_size // world_size):
+            distributed.print_rank_zero(warning)
         test_set = context.data.build_test_set(dataset, seed=settings.seed)
         measurement = (  # Black images are not measured, so a dry run without data downloads no weights either.
             build_measurement(settings.metrics, settings.data, model, dataset, test_set, device, stream.on_error)
@@ -118,6 +121,17 @@ class Parts:
             stream=stream,
             save_timer=save_timer,
         )
+
+    @property
+    def images_at_once(self) -> int:
+        """The images of a batch, or of a micro-batch, of all ranks together."""
+        micro_batch = self.context.trainer.micro_batch
+        return self.stream.batch_size if micro_batch is None else micro_batch * distributed.world_size()
+
+    def accumulation(self) -> Accumulation | None:
+        """The model's training step on micro-batches, if they are configured."""
+        count = self.stream.batch_size // self.images_at_once
+        return Accumulation(self.model.train_step, self.update, count) if count > 1 else None
 
     def advice(self) -> str:
         """What to change if training waits for data; may be empty."""

@@ -29,13 +29,14 @@ def describe(parts: Parts, *, missing: str | None) -> list[str]:
     images = ", ".join(f"{key} ({shape})" for key, shape in shapes.items())
     size = f"{stream.size:,} in an epoch" if missing is None else f"as configured: there is no data in {missing} yet"
     free = free_on(device)
-    problem = footprint.problem(stream.batch_size, device, ranks=ranks, ranks_here=here)
+    at_once = parts.images_at_once
+    problem = footprint.problem(at_once, device, ranks=ranks, ranks_here=here)
     return [
         *table,
         "",
         f"images      {images}, {size}",
         f"memory      about {gib((1 + MOMENTS) * footprint.weights)} for weights, gradients and optimizers, "
-        f"{gib(footprint.activations(stream.batch_size / ranks))} for the activations of a batch of {stream.batch_size}"
+        f"{gib(footprint.activations(at_once / ranks))} for the activations of {at_once} images"
         + (f"; {gib(free)} are free on {device}" if free is not None else ""),
         f"epoch       {'?' if missing else f'{stream.size / per_step:.1f}'} steps of {per_step} images",
         "length      " + ", ".join(f"{key}={value}" for key, value in length.items() if value is not None),

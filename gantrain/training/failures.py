@@ -70,8 +70,11 @@ def out_of_memory(config: Mapping[str, Any], device: torch.device) -> str:
     size = f", images of {data[size_key]} pixels" if size_key else ""
     lower = [f"data.{key} ({data[key]})" for key in ("batch_size", size_key) if key]
     lower.append(f"network.width ({config['network']['width']})")
-    half = "" if config["trainer"]["precision"] in ("bfloat16", "float16") else ", or give trainer.precision=bfloat16"
-    return f"out of memory ({_peak(device)}batches of {data['batch_size']}{size}): lower {' or '.join(lower)}{half}"
+    trainer, at_once = config["trainer"], config["trainer"].get("micro_batch") or data["batch_size"]
+    give = [] if trainer["precision"] in ("bfloat16", "float16") else ["trainer.precision=bfloat16"]
+    give += [f"trainer.micro_batch={at_once // 2}"] if at_once % 2 == 0 else []
+    others = f", or give {' or '.join(give)}" if give else ""
+    return f"out of memory ({_peak(device)}batches of {data['batch_size']}{size}): lower {' or '.join(lower)}{others}"
 
 
 def _peak(device: torch.device) -> str:

@@ -142,14 +142,14 @@ def check_memory(parts: Parts) -> None:
     Raises:
         ConfigError: It does not fit; the message names a batch size that does.
     """
-    stream, device, spec = parts.stream, parts.context.device, parts.dataset.spec
+    device, spec = parts.context.device, parts.dataset.spec
     here = distributed.local_world_size() if device.type == "cpu" else 1
     images = sum(math.prod(spec.shape(key)) for key in spec.channels) * parts.context.trainer.dtype.itemsize
     free = free_on(device)
-    if free is None or MOST_PER_IMAGE * images * stream.batch_size / distributed.world_size() * here < free:
+    if free is None or MOST_PER_IMAGE * images * parts.images_at_once / distributed.world_size() * here < free:
         return
     if problem := measure(parts).problem(
-        stream.batch_size, device, ranks=distributed.world_size(), ranks_here=distributed.local_world_size()
+        parts.images_at_once, device, ranks=distributed.world_size(), ranks_here=distributed.local_world_size()
     ):
         raise ConfigError(problem)
 

@@ -59,6 +59,7 @@ class Trainer:
     ) -> None:
         self.parts, self.settings = parts, settings
         self.model, self.update, self.stream, self.objective = parts.model, parts.update, parts.stream, parts.objective
+        self._accumulation = parts.accumulation()
         self.unit: Literal["step", "image"] = "step" if settings.steps is not None else "image"
         self.report, self.checkpoints, self.constants = report, checkpoints, constants
         self.step = 0
@@ -71,8 +72,7 @@ class Trainer:
         self.means = Means()
         # Whether a step has diverged is known at the end of the next one.
         self._recent: deque[tuple[int, dict[str, Tensor], list[str]]] = deque(maxlen=3)
-        self._has_shown = False
-        self.is_exhausted = False
+        self._has_shown = self.is_exhausted = False
         self._faults: dict[str, float] = {}  # See ``Diagnostics``.
         self._diagnostics = Diagnostics(lambda: parts.real_batch(REAL_IMAGES), self._faults)
         if parts.measurement is not None:
@@ -89,7 +89,7 @@ class Trainer:
         stopped = opened = False
         while self.progress < 1 and not stopped and not self.is_exhausted:
             self.update.begin(self.step, self.plan.progress(self._done(self.plan.unit)))
-            losses = self.model.train_step(self.stream, self.update)
+            losses = (self._accumulation or self.model.train_step)(self.stream, self.update)
             self.update.schedule.observe(losses)
             if not opened:  # A first step has shown that model, data and memory fit together.
                 self.report.open(self.step, **self.extent)
