@@ -24,6 +24,8 @@ from gantrain.runtime.seeding import derive_seed
 Batch: TypeAlias = dict[str, Any]
 
 IMAGE_KEYS = ("image", "a", "b")
+# The modes of the data that come with gantrain, whose settings and lengths of runs suit them.
+BUILT_IN = ("digits", "digits_lmdb", "stacked_digits", "digits2stripes", "edges2digits")
 
 
 @dataclass(frozen=True)

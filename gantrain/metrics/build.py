@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from gantrain.config.schema import takes
-from gantrain.data.base import ImageDataset, Selection
+from gantrain.data.base import BUILT_IN, ImageDataset, Selection
 from gantrain.data.errors import OnError
 from gantrain.data.joined import Joined
 from gantrain.data.settings import CACHE_KEYS, STREAM_KEYS
@@ -22,7 +22,6 @@ from gantrain.models.translation import TranslationGAN
 from gantrain.registry import FEATURES
 
 UNSEEN = 100  # Held-out images at most whose distances to those of training are compared with generated ones'.
-BUILT_IN = ("digits", "digits_lmdb", "digits2stripes", "edges2digits")
 
 
 def build_measurement(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gantrain.config.settings import TrainerSettings
+from gantrain.data.base import BUILT_IN
 from gantrain.data.stream import BatchStream
-from gantrain.data.tools.recommend import BUILT_IN, IMAGES_FROM_NOISE
+from gantrain.data.tools.recommend import IMAGES_FROM_NOISE
 from gantrain.models.base import GAN, LatentGAN
 
 LATE_STEP = 10**6  # After every warm-up of a critic.

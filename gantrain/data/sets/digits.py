@@ -17,6 +17,7 @@ from gantrain.data.base import Batch, ImageDataset, ImageSpec
 from gantrain.registry import DATASETS
 
 TRAINING_IMAGES = 4500
+STACKED = 10  # Stacked images for each digit.
 
 
 @DATASETS.register("digits")
@@ -57,6 +58,40 @@ class Digits(ImageDataset):
         """``image`` (N, 1, H, W) uint8, ``label`` (N,); twice as fast as collating single items."""
         chosen = torch.tensor(indices)
         return {"image": self._images[chosen], "label": self._labels[chosen]}
+
+
+@DATASETS.register("stacked_digits")
+class StackedDigits(ImageDataset):
+    """Three of the shipped digits in the channels of each image: 1,000 modes, of which a collapsed generator has few.
+
+    The counting of modes is that of Metz et al. 2017, arXiv:1611.02163, with other digits. The digits of an image are
+    chosen at random, always the same for an index.
+
+    Args:
+        load_size: Height and width in pixels.
+        phase: ``train`` (45,000 images) or ``test`` (5,000), of different digits.
+    """
+
+    in_memory = True
+
+    def __init__(
+        self, *, load_size: Annotated[int, Range(at_least=8, at_most=65536)], phase: Literal["train", "test"]
+    ) -> None:
+        self._images, _ = _read(load_size, phase)
+        size = len(self._images)
+        self._digits = torch.from_numpy(np.random.default_rng(0).integers(size, size=(STACKED * size, 3)))
+        self.spec = ImageSpec(height=load_size, width=load_size, channels={"image": 3}, depth={"image": "uint8"})
+
+    def __len__(self) -> int:
+        return len(self._digits)
+
+    def item(self, index: int, seed: int) -> Batch:
+        """``image`` (3, H, W) uint8."""
+        return {"image": self._images[self._digits[index], 0]}
+
+    def items(self, indices: Sequence[int], seeds: Sequence[int]) -> Batch:
+        """``image`` (N, 3, H, W) uint8."""
+        return {"image": self._images[self._digits[torch.tensor(indices)], 0]}
 
 
 @lru_cache(maxsize=2)  # Both phases, for all runs of a sweep.

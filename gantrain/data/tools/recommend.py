@@ -9,10 +9,10 @@ from statistics import median_low
 from typing import Any, NamedTuple
 
 from gantrain.config.overrides import command_line
+from gantrain.data.base import BUILT_IN
 from gantrain.data.tools.check import Summary, summarise
 from gantrain.data.tools.dataset_parts import find_parts, select
 
-BUILT_IN = ("digits", "digits_lmdb", "digits2stripes", "edges2digits")  # Data whose settings suit them as shipped.
 # With fewer images the discriminator memorises them: Karras et al. 2020, arXiv:2006.06676.
 IMAGES_FROM_NOISE = 5000
 FEW_IMAGES = "model.augment=[color,translation,cutout]"
