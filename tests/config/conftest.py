@@ -59,7 +59,7 @@ def made(
 
     def make(data: str) -> list[str]:
         root = workplace / "made"
-        if data in ("digits", "digits_lmdb"):
+        if data in ("digits", "digits_lmdb", "stacked_digits"):
             return ["data.max_size=20"]
         if data in ("edges2digits", "digits2stripes"):  # These data sets are created when they are first read.
             request.getfixturevalue("few_digits")

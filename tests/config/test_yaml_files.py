@@ -158,6 +158,7 @@ MADE = {
     "shards": ("(N, 3, 64, 64)", 6),
     "lsun_bedroom": ("(N, 3, 64, 64)", 6),
     "digits_lmdb": ("(N, 1, 32, 32)", 20),
+    "stacked_digits": ("(N, 3, 32, 32)", 20),
     "edges2digits": ("(N, 1, 32, 32)", 20),
     "digits2stripes": ("(N, 3, 32, 32)", 12),  # 20 digits of unequal classes
     "aligned": ("(N, 3, 256, 256)", 3),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from pathlib import Path
+from runpy import run_path
 
 import pytest
 import torch
@@ -10,8 +13,9 @@ from conftest import assert_same_bits
 from torch import Tensor
 
 from gantrain.data.base import collate
-from gantrain.data.sets.digits import Digits
+from gantrain.data.sets.digits import Digits, StackedDigits
 from gantrain.errors import ConfigError
+from gantrain.metrics.features.digits import DigitFeatures
 from gantrain.registry import DATASETS
 
 
@@ -74,3 +78,32 @@ def test_a_batch_equals_its_collated_items() -> None:
     digits = Digits(load_size=32, phase="test")
     chosen = [7, 0, 499, 7]
     assert_same_bits(digits.items(chosen, [0] * 4), collate([digits.item(index, 0) for index in chosen]))
+
+
+def test_stacked_digits_are_three_digits_always_the_same_and_evenly_spread() -> None:
+    stacked, digits = StackedDigits(load_size=32, phase="test"), Digits(load_size=32, phase="test")
+    assert (len(stacked), stacked.spec.channels, stacked.labels) == (5000, {"image": 3}, None)
+    classes = {digits.item(index, 0)["image"].numpy().tobytes(): digits.labels[index] for index in range(500)}
+    batch = stacked.items([*range(len(stacked))], [0] * len(stacked))["image"]
+    assert torch.equal(batch[7], stacked.item(7, seed=3)["image"])
+    modes = Counter(tuple(classes[channel.numpy().tobytes()] for channel in image) for image in batch)
+    assert len(modes) > 950  # Of 1,000.
+    again = StackedDigits(load_size=32, phase="test")
+    assert torch.equal(again.item(4999, seed=1)["image"], stacked.item(4999, seed=0)["image"])
+
+
+def test_modes_are_counted_by_the_digit_in_each_channel() -> None:
+    script = run_path(str(Path(__file__).parents[3] / "scripts" / "count_modes.py"))
+    digits = Digits(load_size=32, phase="train")
+    first = [digits.labels.index(label) for label in range(10)]
+    chosen = torch.stack([digits.item(index, 0)["image"][0] for index in first])
+    triples = [(label, (label + 3) % 10, 7 * label % 10) for label in range(10)]
+    images = torch.stack([chosen[list(triple)] for triple in triples])
+    modes = script["modes_of"](images, DigitFeatures())
+    expected = [100 * a + 10 * b + c for a, b, c in triples]
+    assert sum(found == real for found, real in zip(modes.tolist(), expected, strict=True)) >= 8
+    name, count, divergence = script["row"]("run", torch.tensor([1, 1, 2, 3])).split()
+    assert (name, count) == ("run", "3")
+    assert float(divergence) == pytest.approx(
+        math.log(1000) + 2 * 0.25 * math.log(0.25) + 0.5 * math.log(0.5), abs=1e-3
+    )
