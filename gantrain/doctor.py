@@ -100,12 +100,10 @@ def _package(requirement: Requirement, remedy: str, *, is_fatal: bool) -> Findin
 def _machine() -> Iterator[Finding]:
     yield from _devices()
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
-    busy = os.getloadavg()[0] > cores / 2 and threads > 1 and not torch.cuda.is_available()
-    yield Finding(
-        "threads",
-        f"{threads} of torch, {cores} cores, load {os.getloadavg()[0]:.1f}",
-        "OMP_NUM_THREADS=1 is faster while other programs compute" if busy else "",
+    given = (
+        "as OMP_NUM_THREADS says" if "OMP_NUM_THREADS" in os.environ else "trainer.threads=auto uses fewer if faster"
     )
+    yield Finding("threads", f"{threads} of torch ({given}), {cores} cores, load {os.getloadavg()[0]:.1f}")
     memory = free_memory() / GIGABYTE
     yield Finding("free memory", f"{memory:.1f} GB", "close other programs" if memory < LEAST_MEMORY else "")
     if SHARED_MEMORY.is_dir():

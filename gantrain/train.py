@@ -29,6 +29,7 @@ from gantrain.report import Report
 from gantrain.report.provenance import provenance
 from gantrain.runtime import console, distributed
 from gantrain.runtime.launch import launch
+from gantrain.runtime.parallel import available_cores
 from gantrain.runtime.run_lock import RunLock
 from gantrain.runtime.signals import Interruption, follow_launcher, is_orphaned, requeue, restore_sigint, safe_stderr
 from gantrain.training import failures, resume
@@ -168,6 +169,8 @@ def introduction(parts: Parts, context: RunContext) -> list[str]:
     classes = f", {spec.num_classes} classes" if spec.num_classes else ""
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+    if torch.get_num_threads() < available_cores() and ranks == 1 and device.type == "cpu":
+        threads += f" of {available_cores()} (trainer.threads)"
     count = f"{parts.stream.size:,} image{'s' * (parts.stream.size > 1)}"
     images = f"{count} of {spec.height} x {spec.width} pixels, {channels}{classes}"
     return [

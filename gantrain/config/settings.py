@@ -30,6 +30,8 @@ class TrainerSettings:
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"]  # ``auto`` is the first available of cuda, mps and cpu.
     devices: PositiveInt | Literal["auto"]  # Processes, one device each; ``auto`` is every GPU of the machine.
+    # Threads of torch on the CPU; ``auto`` measures whether several are faster, unless OMP_NUM_THREADS is set.
+    threads: PositiveInt | Literal["auto"]
     # ``bfloat16`` and ``float16`` are autocast, in the networks only.
     precision: Literal["float32", "bfloat16", "float16", "float64"]
     deterministic: bool  # Use deterministic GPU kernels only, so that a resumed run is bit-identical.
