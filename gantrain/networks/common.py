@@ -93,12 +93,12 @@ def needs_bias(norm: Norm) -> bool:
     return norm in ("none", "spectral")
 
 
-def norm_2d(norm: Norm, channels: int) -> list[nn.Module]:
+def norm_2d(norm: Norm, channels: int, *, affine: bool = True) -> list[nn.Module]:
     """The normalisation layer for (N, C, H, W), in a list; empty for ``none`` and ``spectral``."""
     if norm == "batch":
-        return [nn.BatchNorm2d(channels)]
+        return [nn.BatchNorm2d(channels, affine=affine)]
     if norm == "instance":
-        return [nn.InstanceNorm2d(channels, affine=True)]
+        return [nn.InstanceNorm2d(channels, affine=affine)]
     return []
 
 
