@@ -14,6 +14,7 @@ from tiny_keys import (
     LATENT_KEYS,
     MLP_KEYS,
     PAIRS,
+    RESNET_GAN_KEYS,
     RESNET_KEYS,
     SPEC,
     TRANSLATION_KEYS,
@@ -28,6 +29,7 @@ from gantrain.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gantrain.networks.mlp import MLPDiscriminator, MLPGenerator
 from gantrain.networks.patchgan import PatchGANDiscriminator
 from gantrain.networks.resnet import ResnetGenerator
+from gantrain.networks.resnet_gan import ResnetGANDiscriminator, ResnetGANGenerator
 from gantrain.networks.unet import UNetGenerator
 from gantrain.optim.ema import EMA
 from gantrain.optim.monitor import RunMonitor
@@ -54,6 +56,16 @@ def dcgan_generator(**keys: Any) -> DCGANGenerator:
 
 def dcgan_discriminator(**keys: Any) -> DCGANDiscriminator:
     return DCGANDiscriminator(**{"shape": (3, 16, 16), "num_outputs": 1, "dropout": 0.0, **DCGAN_KEYS, **keys})
+
+
+def resnet_gan_generator(**keys: Any) -> ResnetGANGenerator:
+    sizes = {"latent_dim": 3, "shape": (3, 32, 32), "num_classes": 0}
+    return ResnetGANGenerator(**{**sizes, **RESNET_GAN_KEYS, "spectral": False, **keys})
+
+
+def resnet_gan_discriminator(**keys: Any) -> ResnetGANDiscriminator:
+    sizes = {"shape": (3, 32, 32), "num_classes": 0, "num_outputs": 1}
+    return ResnetGANDiscriminator(**{**sizes, **RESNET_GAN_KEYS, "head": "projection", **keys})
 
 
 def build(name: str, *, spec: ImageSpec = SPEC, seed: int = 0, **keys: Any) -> Any:

@@ -94,12 +94,14 @@ UNET_KEYS = {  # In the order of the constructor, too.
     "init": "default",
     "init_gain": 1.0,
 }
+RESNET_GAN_KEYS = {"width": 2, "attention": [], "norm": "batch", "init": "xavier", "init_gain": 1.0}
 # Of every registered network, without the runtime arguments.
 NETWORK_KEYS: dict[str, dict[str, dict[str, Any]]] = {
     "generator": {
         "dcgan": {key: value for key, value in DCGAN_KEYS.items() if key != "num_classes"} | {"label_dim": 2},
         "mlp": {key: value for key, value in MLP_KEYS.items() if key != "num_classes"},
         "resnet": RESNET_KEYS,
+        "resnet_gan": {**RESNET_GAN_KEYS, "spectral": False},
         "unet": UNET_KEYS,
         "unet_resize": {**CONV_KEYS, "depth": 2, "dropout": 0.0},
     },
@@ -109,6 +111,7 @@ NETWORK_KEYS: dict[str, dict[str, dict[str, Any]]] = {
         "patchgan": {**CONV_KEYS, "layers": 2},
         "patchgan_textbook": CONV_KEYS,
         "pixelgan": CONV_KEYS,
+        "resnet_gan": {**RESNET_GAN_KEYS, "head": "projection"},
     },
 }
 # Of every registered model from noise, in addition to ``LATENT_KEYS``.

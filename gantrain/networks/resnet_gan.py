@@ -130,8 +130,8 @@ def _check_attention(attention: list[int], sides: list[int], network: str, image
     """Refuse attention at feature maps that do not exist, or twice at the same ones."""
     if len({*attention}) < len(attention) or not {*attention} <= {*sides}:
         raise ConfigError(
-            f"network.{network}.attention={attention}: for images of {image} x {image} pixels, the feature maps of this "
-            f"network have the sides {', '.join(map(str, sorted({*sides})))}: give some of these, each once"
+            f"network.{network}.attention={attention}: for images of {image} x {image} pixels, the feature maps of "
+            f"this network have the sides {', '.join(map(str, sorted({*sides})))}: give some of these, each once"
         )
 
 
