@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-LATENT = ("gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan")
+LATENT = ("gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan", "sngan", "sagan")
 TRANSLATORS = ("pix2pix", "cyclegan", "discogan")
 PRECISIONS = ("float32", "bfloat16", "float16")
 # counts the warnings of torch's synchronisation debug mode between two steps of a run

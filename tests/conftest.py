@@ -34,7 +34,7 @@ add_resolvers()  # For tests that compose configurations by Hydra alone.
 
 INTRODUCTION = ("Data: ", "Device: ", "Note: ", "Run folder: ", "Page: ")  # How the first lines of a run begin.
 TINY = ["data.load_size=16", "data.batch_size=4", "network.width=4", "trainer.accelerator=cpu", "metrics=none"]
-MODELS = ["gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan"]
+MODELS = ["gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan", "sngan", "sagan"]
 TRANSLATORS = ["pix2pix", "cyclegan", "discogan", "colorization"]
 
 ENVIRONMENT = pytest.StashKey[dict[str, str]]()
@@ -134,6 +134,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return Path(shutil.copytree(here / "checkpoints" / model, Path("checkpoints") / model))
 
     return copy_of
+
+
+def sized(model: str) -> list[str]:
+    """The size of images that a model's own networks need, if it is not that of ``TINY``."""
+    return ["data.load_size=32"] if model in ("sngan", "sagan") else []
 
 
 def run_folder(name: str) -> Path:

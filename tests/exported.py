@@ -36,8 +36,10 @@ def source_of(
     whole = config({"name": model, **own}, network, DISCRIMINATOR)
     built = build_model(whole, spec)
     for name, tensor in built.state_dict(keep_vars=True).items():
-        if name.startswith("generator") and isinstance(tensor, torch.Tensor) and tensor.ndim == 1:
-            low, high = (-0.5, 0.5) if name.endswith(("bias", "running_mean")) else (0.5, 1.5)
+        if not name.startswith("generator") or not isinstance(tensor, torch.Tensor):
+            continue
+        if tensor.ndim == 1 or name.endswith((".gain.weight", ".bias.weight")):  # The latter are those of each class.
+            low, high = (-0.5, 0.5) if name.endswith(("bias", "bias.weight", "running_mean")) else (0.5, 1.5)
             nn.init.uniform_(tensor.data, low, high)
     built.requires_grad_(False).eval()
     facts = {"format": 1, "gantrain": "0.0", "revision": "abc", "run": "run", "step": 7}

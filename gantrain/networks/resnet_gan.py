@@ -63,7 +63,7 @@ class SelfAttention(nn.Module):
         self.key = nn.Conv2d(channels, inner, 1, bias=False)
         self.value = nn.Conv2d(channels, values, 1, bias=False)
         self.output = nn.Conv2d(values, channels, 1, bias=False)
-        self.gamma = nn.Parameter(torch.zeros(()))
+        self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (N, C, H, W), whose sides are 2 or more, to the same shape."""
@@ -225,7 +225,8 @@ class ResnetGANDiscriminator(Network):
         _check_attention(attention, sides[1:], "discriminator", image)
         blocks = (
             _DownBlock(
-                *channels[number : number + 2],
+                channels[number],
+                channels[number + 1],
                 norm,
                 first=number == 0,
                 halves=number < halvings,

@@ -63,11 +63,12 @@ def test_every_file_composes_and_sets_one_length_of_training(group: str, name: s
     assert len(lengths) == 1, lengths
 
 
-@pytest.mark.parametrize("family", ["dcgan", "mlp"])
+@pytest.mark.parametrize("family", ["dcgan", "mlp", "resnet_gan"])
 @pytest.mark.parametrize("model", MODELS)
 def test_every_latent_model_builds_with_every_network(model: str, family: str, capsys) -> None:
     networks = [f"network/generator={family}", f"network/discriminator={family}"]
-    assert main(["train", *TINY_DIGITS, f"model={model}", *networks, "dry_run=true"]) == 0, capsys.readouterr().err
+    typed = [*SMALL, "data.load_size=32", f"model={model}", *networks, "dry_run=true"]
+    assert main(["train", *typed]) == 0, capsys.readouterr().err
     table = capsys.readouterr().out.splitlines()
     assert table[1].split()[0] == "generator"
     assert table[2].split()[0] == "discriminator"
@@ -98,7 +99,11 @@ def test_every_translation_model_builds_with_every_network(
 @pytest.mark.parametrize(
     ("model", "generator", "reason"),
     [
-        ("dcgan", "resnet_9blocks", "network/generator=resnet: model=dcgan needs .* latent_dim .*: dcgan, mlp$"),
+        (
+            "dcgan",
+            "resnet_9blocks",
+            "network/generator=resnet: model=dcgan needs .* latent_dim .*: dcgan, mlp, resnet_gan$",
+        ),
         ("pix2pix", "dcgan", "network/generator=dcgan: model=pix2pix needs .* input_shape .*: resnet, unet,"),
         ("cyclegan", "mlp", "network/generator=mlp: model=cyclegan needs .* input_shape .*: resnet, unet,"),
     ],
@@ -118,7 +123,9 @@ def test_an_unsuitable_discriminator_is_refused_with_the_reason(capsys) -> None:
     assert main(["train", *SMALL, "model=acgan", "network/discriminator=patchgan", "name=run"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert re.search("network/discriminator=patchgan: model=acgan needs .* num_outputs .*: dcgan, mlp$", error), error
+    assert re.search(
+        "network/discriminator=patchgan: model=acgan needs .* num_outputs .*: dcgan, mlp, resnet_gan$", error
+    ), error
 
 
 def test_typed_keys_override_the_discriminator_defaults_of_a_model() -> None:

@@ -24,12 +24,14 @@ def test_the_tables_contain_all_models_and_networks() -> None:
 def lacking(model: str, generator: str, discriminator: str) -> tuple[str, str, str] | None:
     """The network, the argument that it lacks, and the networks that have it."""
     latent = model in OWN_KEYS
-    if latent != (generator in ("dcgan", "mlp")):
-        argument, able = ("latent_dim", "dcgan, mlp") if latent else ("input_shape", "resnet, unet, unet_resize")
+    if latent != (generator in ("dcgan", "mlp", "resnet_gan")):
+        argument, able = (
+            ("latent_dim", "dcgan, mlp, resnet_gan") if latent else ("input_shape", "resnet, unet, unet_resize")
+        )
         return f"network/generator={generator}", argument, able
     wants = {"cgan": "num_classes", "acgan": "num_outputs", "sgan": "num_outputs", "infogan": "num_outputs"}
-    if model in wants and discriminator not in ("dcgan", "mlp"):
-        return f"network/discriminator={discriminator}", wants[model], "dcgan, mlp"
+    if model in wants and discriminator not in ("dcgan", "mlp", "resnet_gan"):
+        return f"network/discriminator={discriminator}", wants[model], "dcgan, mlp, resnet_gan"
     return None
 
 
@@ -55,7 +57,7 @@ def test_each_combination_of_networks_trains_or_is_refused_by_name(model: str) -
             assert f" takes {argument} " in message
             assert message.endswith(f"; these do: {able}")
             refused += 1
-    assert trained + refused == 25
+    assert trained + refused == 36
     assert trained >= 4
 
 
@@ -96,12 +98,12 @@ def test_networks_from_outside_train_or_are_refused_by_name(model: str) -> None:
     whole = config({"name": model, **MODEL_KEYS[model]}, {"name": "fixed"}, {"name": "fixed", "scale": 0.5})
     if model in LABELLED:
         with pytest.raises(
-            ConfigError, match=f"^network/generator=fixed: model={model} .* num_classes .*: dcgan, mlp$"
+            ConfigError, match=f"^network/generator=fixed: model={model} .* num_classes .*: dcgan, mlp, resnet_gan$"
         ):
             build_model(whole, spec_of(model))
     elif model == "infogan":
         with pytest.raises(
-            ConfigError, match="^network/discriminator=fixed: model=infogan .* num_outputs .*: dcgan, mlp$"
+            ConfigError, match="^network/discriminator=fixed: model=infogan .* num_outputs .*: dcgan, mlp, resnet_gan$"
         ):
             build_model(whole, spec_of(model))
     else:

@@ -197,6 +197,6 @@ def test_images_without_a_single_patch_are_refused(make: Any, name: str, side: i
 @pytest.mark.parametrize("name", ["patchgan", "patchgan_textbook", "pixelgan"])
 def test_labels_and_several_outputs_are_refused(name: str, sizes: dict[str, int]) -> None:
     (argument,) = sizes
-    text = rf"network/discriminator={name}: model=acgan .* {argument} .*: dcgan, mlp$"
+    text = rf"network/discriminator={name}: model=acgan .* {argument} .*: dcgan, mlp, resnet_gan$"
     with pytest.raises(ConfigError, match=text):
         DISCRIMINATORS.build({"name": name}, needed_by="model=acgan", shape=(3, 32, 32), **sizes)

@@ -251,7 +251,7 @@ def test_attention_starts_as_the_identity() -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_a_class_norm_starts_as_the_norm_and_uses_the_gain_and_bias_of_its_class(norm: Any) -> None:
+def test_a_class_norm_starts_as_the_norm_and_has_a_gain_for_each_class(norm: Any) -> None:
     torch.manual_seed(0)
     x, labels = torch.randn(5, 2, 4, 4).double(), torch.tensor([1, 0, 2, 1, 0])
     layer = ClassNorm(norm, 2, 3).double()

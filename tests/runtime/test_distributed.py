@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, assert_same_bits, newest
+from conftest import TINY, assert_same_bits, newest, sized
 from PIL import Image
 
 from gantrain.cli.main import main
@@ -55,8 +55,10 @@ def two_ranks(*overrides: str, torchrun: bool = False) -> subprocess.CompletedPr
 
 
 def test_two_ranks_make_the_update_of_one_rank_with_the_same_global_batch(train) -> None:
-    for model in ("dcgan", "wgan_gp", "infogan"):
-        settings = [f"model={model}", *EXACT, "trainer.steps=2", "trainer.log_every=1"]
+    spectral = ["network.discriminator.norm=spectral"]
+    for model in ("dcgan", "wgan_gp", "infogan", "sagan"):
+        own = [*sized(model), *spectral] if model == "sagan" else []
+        settings = [f"model={model}", *EXACT, *own, "trainer.steps=2", "trainer.log_every=1"]
         one = train(f"one_{model}", *settings)
         result = two_ranks(*settings, f"name=two_{model}")
         assert result.returncode == 0, result.stderr

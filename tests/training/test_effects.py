@@ -47,6 +47,8 @@ CHOICES: dict[str, list[Any]] = {  # Other values of keys that are neither numbe
     "kernel": [3, 4],
     "stem": [5],
     "augment": [["translation"], ["color"]],
+    "attention": [[16], [8]],
+    "head": ["projection", "linear"],
 }
 
 
@@ -172,6 +174,8 @@ def test_every_key_changes_what_is_built_or_is_refused_by_name(model: str) -> No
         "network/generator=mlp network.generator.num_layers=0 network.generator.hidden=8",
         "network.generator.label_dim=4",
         "model=acgan network/discriminator=mlp network.discriminator.label_dim=4",
+        "model=sngan data.load_size=32 network.discriminator.head=linear",
+        "model=sagan data.load_size=32 network.generator.norm=spectral network.generator.spectral=false",
         "model=wgan model.warmup_critic_steps=0 model.warmup_steps=3",
         "model.r1_every=4",
         "model.ema=0 model.ema_rampup=0.1",

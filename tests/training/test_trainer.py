@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MODELS, TINY
+from conftest import MODELS, TINY, sized
 from pages import data_of, lines_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -50,7 +50,7 @@ def test_a_step_reads_nothing_back_from_the_device(model: str, train, monkeypatc
     monkeypatch.setattr(Trainer, "fit", counted)
     penalties = ["model.gradient_penalty=1", "model.r1=1", "model.r2=1", "model.augment=[color,translation,cutout]"]
     penalties += ["network.discriminator.norm=none"]
-    train("run", f"model={model}", "model.ema=0.9", *penalties, "trainer.steps=2")
+    train("run", f"model={model}", *sized(model), "model.ema=0.9", *penalties, "trainer.steps=2")
     assert counts == [0, 0]
 
 

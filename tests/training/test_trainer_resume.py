@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MODELS, TINY, assert_same_bits, newest, stop_after
+from conftest import MODELS, TINY, assert_same_bits, newest, sized, stop_after
 from PIL import Image
 
 from gantrain.cli.main import main
@@ -35,7 +35,7 @@ def losses(name: str) -> str:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_resumes_bit_identically(model: str, train, monkeypatch) -> None:
-    settings = [f"model={model}", *EVERYTHING_ON, "trainer.steps=5", "trainer.log_every=2"]
+    settings = [f"model={model}", *sized(model), *EVERYTHING_ON, "trainer.steps=5", "trainer.log_every=2"]
     whole = train("whole", *settings)
     with monkeypatch.context() as patch:
         stop_after(3, patch)
