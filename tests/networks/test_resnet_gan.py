@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from network_checks import normalised
-from tiny import resnet_gan_discriminator, resnet_gan_generator
+from tiny import CPU, resnet_gan_discriminator, resnet_gan_generator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
 from gantrain.errors import ConfigError
-from gantrain.networks.common import is_spectral
+from gantrain.networks.common import is_spectral, set_precision
 from gantrain.networks.resnet_gan import ClassNorm, SelfAttention
 
 SIZES = [32, 48, 64, 128]
@@ -338,3 +339,19 @@ def test_images_may_have_any_number_of_channels(channels: int) -> None:
     images = resnet_gan_generator(shape=(channels, 32, 32))(torch.randn(2, 3))
     assert images.shape == (2, channels, 32, 32)
     assert resnet_gan_discriminator(shape=(channels, 32, 32), num_outputs=7)(images).shape == (2, 7)
+
+
+def test_half_precision_is_close_and_trains_every_weight() -> None:
+    torch.manual_seed(0)
+    keys: dict[str, Any] = {"num_classes": 3, "attention": [16]}
+    networks = resnet_gan_generator(**keys, spectral=True), resnet_gan_discriminator(**keys, norm="spectral")
+    labels = torch.tensor([0, 1, 2, 1])
+    for network, x in zip(networks, (torch.randn(4, 3), torch.randn(4, 3, 32, 32)), strict=True):
+        shaken(network).float()
+        expected = copy.deepcopy(network)(x, labels)
+        set_precision(network, device=CPU, autocast=torch.bfloat16, compiled=False)
+        output = network(x, labels)
+        assert output.dtype == torch.float32
+        assert 0 < (output - expected).abs().mean() < 0.02 * expected.abs().mean()
+        output.square().sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
