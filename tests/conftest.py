@@ -137,8 +137,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 def sized(model: str) -> list[str]:
-    """The size of images that a model's own networks need, if it is not that of ``TINY``."""
-    return ["data.load_size=32"] if model in ("sngan", "sagan") else []
+    """The size of images that a model's own networks need, and their width, if they are not those of ``TINY``."""
+    return ["data.load_size=32", "network.width=1"] if model in ("sngan", "sagan") else []
 
 
 def run_folder(name: str) -> Path:
