@@ -140,6 +140,29 @@ def test_typed_keys_override_the_discriminator_defaults_of_a_model() -> None:
     assert typed["network"]["discriminator"]["dropout"] == 0
 
 
+def test_sngan_and_sagan_have_the_settings_of_their_papers() -> None:
+    for name, rates, critic_steps, attention in (("sngan", (2e-4, 2e-4), 5, []), ("sagan", (1e-4, 4e-4), 1, [32])):
+        config = composed(f"model={name}", "data=cifar10")
+        generator, discriminator = config["network"]["generator"], config["network"]["discriminator"]
+        assert (config["optimizer"]["lr"], config["optimizer"]["discriminator_lr"]) == rates
+        assert config["optimizer"]["betas"] == [0.0, 0.9]
+        assert (config["model"]["loss"], config["model"]["critic_steps"]) == ("hinge", critic_steps)
+        assert generator["attention"] == discriminator["attention"] == attention
+        assert (generator["norm"], discriminator["norm"]) == ("batch", "spectral")
+        assert generator["spectral"] == (name == "sagan")
+        assert generator["width"] == discriminator["width"] == 64
+
+
+@pytest.mark.parametrize("typed", ["model=sngan model.name=cgan", "model=sagan"])
+def test_both_networks_of_the_conditional_ones_get_labels(typed: str, capsys) -> None:
+    assert main(["train", *typed.split(), "dry_run=true"]) == 0
+    table = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert [line.rpartition(" ")[0] for line in table[1:3]] == [
+        "generator (N, 32), (N) (N, 1, 32, 32)",
+        "discriminator (N, 1, 32, 32), (N) (N, 1)",
+    ]
+
+
 @pytest.mark.parametrize("model", ["dcgan", "gan", "wgan_gp", "infogan"])
 @pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
 def test_a_typed_optimizer_replaces_the_models_own(model: str, optimizer: str, capsys) -> None:
