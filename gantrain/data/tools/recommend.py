@@ -17,7 +17,8 @@ from gantrain.data.tools.dataset_parts import find_parts, select
 IMAGES_FROM_NOISE = 5000
 FEW_IMAGES = "model.augment=[color,translation,cutout]"
 UNEQUAL = 2  # The ratio of the largest to the smallest class from which on classes are balanced.
-MULTIPLE = 8  # Sides of images are multiples of it, which all networks from noise accept.
+MULTIPLE = 8  # Sides of images are multiples of it, which all networks from noise but those of ``FEW_SIZES`` accept.
+FEW_SIZES = "resnet_gan"  # Its networks take squares of a few sizes, and refuse others with these.
 SMALLEST = 16
 SAMPLE = 200  # The number of images whose headers are read before a run.
 WIDE = 1.15  # The ratio of the sides from which on images are not treated as squares.
@@ -48,6 +49,8 @@ def recommended(summaries: Sequence[Summary], config: Mapping[str, Any], *, imag
         for (height, width), count in summary.sizes.items():
             shapes[height, width // len(summary.part.readers)] += count
     found = [_size(shapes, data) if from_noise else _scaling(shapes, data)]
+    if any(isinstance(network, Mapping) and network["name"] == FEW_SIZES for network in config["network"].values()):
+        found = []
     if from_noise and images < IMAGES_FROM_NOISE and not config["model"].get("augment"):
         reason = f"{images:,} images are few: without augmentation the discriminator memorises them"
         found.append(Recommendation(FEW_IMAGES, f"{reason} (Zhao et al. 2020, arXiv:2006.10738)"))

@@ -39,6 +39,13 @@ def test_the_size_has_the_shape_of_most_images(sizes: list[tuple[int, int]], exp
     assert found == [*([expected] if expected else []), AUGMENT, "data.batch_size=3"]
 
 
+def test_no_size_is_recommended_that_the_network_refuses() -> None:
+    for number in range(3):
+        save(f"pics/{number}.png", number, size=(30, 48))
+    for words, expected in (["model=dcgan"], ["data.load_size=[24,48]"]), (["model=sngan", "data.load_size=32"], []):
+        assert recommended(check("data=single", "data.root=pics", *words)[1])[0][:-2] == expected
+
+
 def test_the_command_trains_and_has_nothing_left_to_recommend(capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(12):
         save(f"pics/{'few' if number < 3 else 'many'}/{number}.png", number, size=(30, 48))
