@@ -24,8 +24,9 @@ _HALVINGS = {32: 2, 48: 4, 64: 5, 128: 5}  # The number of the discriminator's b
 class ClassNorm(nn.Module):
     """A norm for (N, C, H, W) whose gain and bias, which start at 1 and 0, are learned for each class.
 
-    With batch norm, it is conditional batch norm (Dumoulin et al. 2017, arXiv:1610.07629; for GANs: Miyato and Koyama
-    2018, arXiv:1802.05637). With ``none`` or ``spectral``, there are only the gain and the bias.
+    With batch norm, it is conditional batch norm (de Vries et al. 2017, arXiv:1707.00683; Miyato and Koyama 2018,
+    arXiv:1802.05637), and with instance norm that of Dumoulin et al. 2017, arXiv:1610.07629. With ``none`` or
+    ``spectral``, there are only the gain and the bias.
 
     Args:
         num_classes: 0 is the usual norm, with one gain and bias.
