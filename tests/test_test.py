@@ -180,7 +180,15 @@ def images_of(model: Any) -> torch.Tensor:
 
 def test_a_checkpoint_of_every_format_generates_the_same_images() -> None:
     formats = sorted((Path(__file__).parent / "checkpoints").glob("format_*"))
-    assert [path.name for path in formats] == ["format_1", "format_2", "format_3", "format_4", "format_5", "format_6"]
+    assert [path.name for path in formats] == [
+        "format_1",
+        "format_2",
+        "format_3",
+        "format_4",
+        "format_5",
+        "format_6",
+        "format_7",
+    ]
     for run in formats:
         again = grid(images_of(gantrain.load(run)), 10)
         stored = Image.open(run / "samples.png")

@@ -22,6 +22,9 @@ LATENT_KEYS = {
     "ema": 0.0,
     "ema_rampup": 0.0,
     "augment": [],
+    "augment_target": 0.6,
+    "augment_every": 4,
+    "augment_kimg": 500.0,
 }
 MLP_KEYS = {
     "num_classes": 0,
@@ -55,8 +58,11 @@ UNUSED_SWITCHES: dict[str, Any] = {
     "ema": 0.0,
     "ema_rampup": 0.0,
     "augment": [],
+    "augment_target": 0.6,
+    "augment_every": 4,
+    "augment_kimg": 500.0,
 }
-PIX2PIX_KEYS = {"loss": "logistic", "lambda_l1": 100.0, **UNUSED_SWITCHES}
+PIX2PIX_KEYS = {"loss": "logistic", "lambda_l1": 100.0, "lambda_features": 0.0, **UNUSED_SWITCHES}
 TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
     "pix2pix": PIX2PIX_KEYS,
     "colorization": PIX2PIX_KEYS,
@@ -67,6 +73,7 @@ TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
         "lambda_identity": 0.5,
         "cycle_loss": "l1",
         "pool_size": 0,
+        "lambda_features": 0.0,
         **UNUSED_SWITCHES,
     },
 }
@@ -108,7 +115,7 @@ NETWORK_KEYS: dict[str, dict[str, dict[str, Any]]] = {
     "discriminator": {
         "dcgan": {key: value for key, value in DCGAN_KEYS.items() if key != "num_classes"} | {"dropout": 0.0},
         "mlp": {key: value for key, value in MLP_KEYS.items() if key != "num_classes"},
-        "patchgan": {**CONV_KEYS, "layers": 2},
+        "patchgan": {**CONV_KEYS, "layers": 2, "scales": 1},
         "patchgan_textbook": CONV_KEYS,
         "pixelgan": CONV_KEYS,
         "resnet_gan": {**RESNET_GAN_KEYS, "head": "projection"},

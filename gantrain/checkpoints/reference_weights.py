@@ -212,7 +212,7 @@ def _patchgan(state: State, convolutions: State) -> ReferenceNetwork | None:
         return None
     width, channels_in = convolutions[keys[0]].shape[:2]
     layers = len(keys) - 2
-    config = {"name": "patchgan", "width": width, "layers": layers, "norm": _norm(state, keys[1]), **INIT}
+    config = {"name": "patchgan", "width": width, "layers": layers, "scales": 1, "norm": _norm(state, keys[1]), **INIT}
     return ReferenceNetwork("discriminator", config, channels_in, 1, layers, state)
 
 

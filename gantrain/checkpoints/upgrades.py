@@ -6,7 +6,7 @@ from typing import Any
 
 from gantrain.config.overrides import command_line
 
-FORMAT = 6
+FORMAT = 7
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
@@ -100,4 +100,18 @@ def _to_format_6(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-UPGRADES = (_to_format_2, _to_format_3, _to_format_4, _to_format_5, _to_format_6)
+def _to_format_7(state: dict[str, Any]) -> dict[str, Any]:
+    """Adaptive augmentation, discriminators of several scales, feature matching."""
+    config = dict(state["config"])
+    model, network = config.get("model", {}), config.get("network", {})
+    if "augment" in model:
+        model = {"augment_target": 0.6, "augment_every": 4, "augment_kimg": 500.0, **model}
+    if "lambda_l1" in model or "cycle_loss" in model:
+        model = {"lambda_features": 0.0, **model}
+    discriminator = network.get("discriminator", {})
+    if discriminator.get("name") == "patchgan":
+        config["network"] = {**network, "discriminator": {"scales": 1, **discriminator}}
+    return {**state, "config": {**config, "model": model}}
+
+
+UPGRADES = (_to_format_2, _to_format_3, _to_format_4, _to_format_5, _to_format_6, _to_format_7)

@@ -46,6 +46,7 @@ MOST = 2**63  # Integers from here on do not fit into a tensor.
 NonNegativeInt: TypeAlias = Annotated[int, Range(at_least=0)]
 PositiveInt: TypeAlias = Annotated[int, Range(at_least=1)]
 NonNegativeFloat: TypeAlias = Annotated[float, Range(at_least=0)]
+PositiveFloat: TypeAlias = Annotated[float, Range(above=0)]
 Fraction: TypeAlias = Annotated[float, Range(above=0, at_most=1)]
 UnitFloat: TypeAlias = Annotated[float, Range(at_least=0, below=1)]
 

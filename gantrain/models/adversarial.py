@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from gantrain.config.renamed import rename_overrides
-from gantrain.config.schema import NonNegativeFloat, PositiveInt, UnitFloat
+from gantrain.config.schema import NonNegativeFloat, PositiveFloat, PositiveInt, UnitFloat
 from gantrain.data.base import Batch, ImageSpec
-from gantrain.models.augment import Operation, augmented
+from gantrain.models.augmentation.adaptive import AdaptiveAugmentation
+from gantrain.models.augmentation.differentiable import Operation, augmented
 from gantrain.models.losses import adversarial_loss, gradient_penalty, r1_penalty
 from gantrain.networks.common import full_precision, is_spectral
 from gantrain.optim.updates import Updates
 from gantrain.runtime.seeding import StepRandom
 
 COLUMNS = 10  # Columns of the sample grids.
+Logits: TypeAlias = Tensor | tuple[Tensor, ...]  # Of a discriminator: of any shape, or those of each of its scales.
 
 
 class GAN(nn.Module, ABC):
@@ -71,10 +73,19 @@ class AdversarialGAN(GAN):
         ema_rampup: Half-life of the averages, as a share of the updates so far, until it is that of ``ema``; initial
             weights are forgotten (Karras et al. 2020, arXiv:2006.06676, whose code has 0.05). 0 is off.
         augment: Operations on all images that the discriminators see, real and generated: ``color``, ``translation``,
-            ``cutout`` (Zhao et al. 2020, arXiv:2006.10738), in this order; see ``gantrain.models.augment``.
+            ``cutout`` (Zhao et al. 2020, arXiv:2006.10738), in this order; see
+            ``gantrain.models.augmentation.differentiable``. ``ada``: operations whose probability, logged as
+            ``augment_p``, adapts to the discriminator (Karras et al. 2020, arXiv:2006.06676); see
+            ``gantrain.models.augmentation.adaptive``.
+        augment_target: With ``ada``, the mean sign of the discriminator's logits of real images above which the
+            probability rises, and below which it falls (0.6 in the paper).
+        augment_every: Period, in steps, of these changes (4 in the authors' code).
+        augment_kimg: Thousands of real images in which the probability can rise from 0 to 1 (500 there).
     """
 
-    real_logits: Tensor | None = None  # Of the real images of the generator's update, if its loss compares.
+    augments_color: ClassVar[bool] = True  # Whether ``augment=ada`` changes colors.
+
+    real_logits: Logits | None = None  # Of the real images of the generator's update, if its loss compares.
 
     def __init__(
         self,
@@ -88,7 +99,10 @@ class AdversarialGAN(GAN):
         r1_every: PositiveInt,
         ema: UnitFloat,
         ema_rampup: NonNegativeFloat,
-        augment: list[Operation],
+        augment: list[Operation] | Literal["ada"],
+        augment_target: UnitFloat,
+        augment_every: PositiveInt,
+        augment_kimg: PositiveFloat,
     ) -> None:
         super().__init__()
         self.without_effect: dict[str, str] = {}  # Keys that change nothing because of others, each with the reason.
@@ -98,27 +112,63 @@ class AdversarialGAN(GAN):
         self.gradient_penalty = gradient_penalty
         self.r1, self.r2, self.r1_every = r1, r2, r1_every
         self.ema, self.ema_rampup = ema, ema_rampup
-        self.augment = augment
+        self.augment: list[Operation] = [] if augment == "ada" else augment
+        self.adaptive: AdaptiveAugmentation | None = None
+        if augment == "ada":
+            self.adaptive = AdaptiveAugmentation(
+                loss=loss, target=augment_target, every=augment_every, kimg=augment_kimg, color=self.augments_color
+            )
+        else:
+            reason = "augment is not ada"
+            self.without_effect |= dict.fromkeys(["augment_target", "augment_every", "augment_kimg"], reason)
         if not (r1 or r2):
             self.without_effect["r1_every"] = "r1 and r2 are 0"
         if not ema:
             self.without_effect["ema_rampup"] = "ema is 0"
 
-    def augmented(self, images: Tensor, draws: StepRandom) -> Tensor:
-        """What a discriminator sees of images (N, C, H, W), with new random numbers at each call; differentiable."""
-        return augmented(images, self.augment, draws)
+    def augmented(self, images: Tensor, draws: StepRandom, *, channels: Sequence[int] | None = None) -> Tensor:
+        """What a discriminator sees of images (N, C, H, W), with new random numbers at each call; differentiable.
+
+        ``channels`` are those of each of several images that are concatenated in dimension 1, with the same numbers.
+        """
+        if self.adaptive is not None:
+            return self.adaptive(images, draws, channels=channels)
+        return augmented(images, self.augment, draws, channels=channels)
+
+    def adapt_augmentation(self, step: int, images: int) -> dict[str, Tensor]:
+        """End a step (from 0) that has shown so many real images on each rank; returns what is to be logged."""
+        return {"augment_p": self.adaptive.adapt(step, images)} if self.adaptive is not None else {}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        # A run may begin to augment adaptively, or stop it, in a new segment.
+        stored = f"{prefix}adaptive."
+        own = self.adaptive.state_dict(prefix=stored) if self.adaptive is not None else {}
+        for key in [key for key in state_dict if key.startswith(stored) and key not in own]:
+            del state_dict[key]
+        for key, value in own.items():
+            state_dict.setdefault(key, value)
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def bounds_critic(self) -> bool:
         """Whether penalties, or spectral norm in all layers, bound the critic's slope; overridden for other ways."""
         return bool(self.gradient_penalty or self.r1 or self.r2 or all(map(is_spectral, self.discriminators())))
 
-    def adversarial_terms(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The discriminator's adversarial loss and its terms."""
-        terms = self.loss.discriminator_terms(real_logits, fake_logits, self.label_smoothing)
-        first, *others = terms.values()
-        return sum(others, first), terms
+    def adversarial_terms(self, real_logits: Logits, fake_logits: Logits) -> tuple[Tensor, dict[str, Tensor]]:
+        """The discriminator's adversarial loss and its terms, each summed over its scales."""
+        if self.adaptive is not None:
+            self.adaptive.record(by_scale(real_logits))
+        pairs = zip(by_scale(real_logits), by_scale(fake_logits), strict=True)
+        scales = [self.loss.discriminator_terms(real, fake, self.label_smoothing) for real, fake in pairs]
+        terms = {name: total([scale[name] for scale in scales]) for name in scales[0]}
+        return total(list(terms.values())), terms
 
-    def compared(self, discriminator: Callable[[Tensor], Tensor], real: Tensor, draws: StepRandom) -> Tensor | None:
+    def adversarial_term(self, fake_logits: Logits, real_logits: Logits | None) -> Tensor:
+        """The generator's adversarial loss, summed over the scales; ``real_logits`` are those of ``compared``."""
+        fakes = by_scale(fake_logits)
+        reals = [None] * len(fakes) if real_logits is None else by_scale(real_logits)
+        return total([self.loss.generator_term(fake, real) for fake, real in zip(fakes, reals, strict=True)])
+
+    def compared(self, discriminator: Callable[[Tensor], Logits], real: Tensor, draws: StepRandom) -> Logits | None:
         """The logits of real images (N, C, H, W) that the generator's loss compares with, if it does."""
         if not self.loss.compares:
             return None
@@ -126,7 +176,7 @@ class AdversarialGAN(GAN):
             return discriminator(self.augmented(real, draws))
 
     def penalties_of(
-        self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, draws: StepRandom
+        self, critic: Callable[[Tensor], Logits], real: Tensor, fake: Tensor, draws: StepRandom
     ) -> dict[str, Tensor]:
         """The penalties that are on, without their weights, in the precision of the weights of the networks.
 
@@ -142,15 +192,19 @@ class AdversarialGAN(GAN):
                 terms["r1"] = r1_penalty(seen, real)
         return terms
 
-    def r2_of(self, critic: Callable[[Tensor], Tensor], fake: Tensor, draws: StepRandom) -> dict[str, Tensor]:
+    def r2_of(self, critic: Callable[[Tensor], Logits], fake: Tensor, draws: StepRandom) -> dict[str, Tensor]:
         """R2 on generated images (N, C, H, W) if it is on, as ``penalties_of``."""
         if not self.r2 or draws.step % self.r1_every:
             return {}
         with full_precision():
             return {"r2": r1_penalty(self._seen_by(critic, draws), fake)}
 
-    def _seen_by(self, critic: Callable[[Tensor], Tensor], draws: StepRandom) -> Callable[[Tensor], Tensor]:
-        return lambda images: critic(self.augmented(images, draws))
+    def _seen_by(self, critic: Callable[[Tensor], Logits], draws: StepRandom) -> Callable[[Tensor], Tensor]:
+        def logits(images: Tensor) -> Tensor:
+            scales = by_scale(critic(self.augmented(images, draws)))
+            return torch.cat([scale.flatten(1) for scale in scales], dim=1) if len(scales) > 1 else scales[0]
+
+        return logits
 
     def add_penalties(self, loss: Tensor, penalties: dict[str, Tensor]) -> Tensor:
         """The loss plus the penalties: those of this class with their weights, any other as it is."""
@@ -162,3 +216,20 @@ class AdversarialGAN(GAN):
         for name, penalty in penalties.items():
             loss = loss + weights.get(name, 1.0) * penalty
         return loss
+
+
+def by_scale(logits: Logits) -> tuple[Tensor, ...]:
+    """The logits of each scale of a discriminator."""
+    return (logits,) if isinstance(logits, Tensor) else tuple(logits)
+
+
+def total(values: Sequence[Tensor]) -> Tensor:
+    """The sum of at least one tensor."""
+    first, *others = values
+    return sum(others, first)
+
+
+def scores(logits: Logits) -> Tensor:
+    """(N,): the mean logit of each image, of all scales."""
+    scales = [scale.flatten(1).mean(dim=1) for scale in by_scale(logits)]
+    return total(scales) / len(scales)

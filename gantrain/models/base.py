@@ -12,7 +12,7 @@ from gantrain.config.renamed import RenamedMethod
 from gantrain.config.schema import NonNegativeInt, PositiveInt, RepeatCount
 from gantrain.data.base import Batch
 from gantrain.errors import ConfigError
-from gantrain.models.adversarial import COLUMNS, GAN, AdversarialGAN
+from gantrain.models.adversarial import COLUMNS, GAN, AdversarialGAN, Logits
 from gantrain.models.inputs import check_labels, check_latents
 from gantrain.models.pool import ImagePool
 from gantrain.optim.updates import Updates
@@ -104,7 +104,8 @@ class LatentGAN(AdversarialGAN):
         self.real_logits = self.compared(self.penalty_critic(real), real["image"], update.draws)
         loss, parts = self.generator_loss(fake, latent, labels)
         update.generator(loss)
-        return {name: value.detach() for name, value in (losses | parts).items()}
+        adapted = self.adapt_augmentation(update.step, self.critic_steps_at(update.step) * len(real["image"]))
+        return {name: value.detach() for name, value in (losses | parts | adapted).items()}
 
     def generate(self, latent: Tensor, labels: Tensor | None) -> Tensor:
         """The generator's images; it is passed labels only by models that use them."""
@@ -132,7 +133,7 @@ class LatentGAN(AdversarialGAN):
         real_logits = self.discriminate(real["image"], real.get("label"))
         return self.adversarial_terms(real_logits, self.discriminate(fake, labels))
 
-    def discriminate(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def discriminate(self, images: Tensor, labels: Tensor | None) -> Logits:
         """The discriminator's logits for real against generated images."""
         return self.discriminator(images)
 
@@ -141,11 +142,11 @@ class LatentGAN(AdversarialGAN):
         loss = self.generator_term(self.discriminate(fake, labels))
         return loss, {"g": loss}
 
-    def generator_term(self, logits: Tensor) -> Tensor:
+    def generator_term(self, logits: Logits) -> Tensor:
         """The generator's adversarial loss, from the logits of generated images."""
-        return self.loss.generator_term(logits, self.real_logits)
+        return self.adversarial_term(logits, self.real_logits)
 
-    def penalty_critic(self, real: Batch) -> Callable[[Tensor], Tensor]:
+    def penalty_critic(self, real: Batch) -> Callable[[Tensor], Logits]:
         """The function whose gradient is penalised; mixtures of real and generated images have the real labels."""
         return lambda images: self.discriminate(images, real.get("label"))
 

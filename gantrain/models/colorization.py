@@ -82,6 +82,7 @@ class Colorization(ColourResults, Pix2Pix):
     """
 
     needs_pairs = False
+    augments_color = False
 
     def __init__(self, *, spec: ImageSpec, **others: Any) -> None:
         if spec.channels["image"] != 3:

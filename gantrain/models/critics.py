@@ -6,10 +6,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantrain.errors import ConfigError
 from gantrain.models.base import GAN, AdversarialGAN
+from gantrain.models.feature_matching import check_features
 
 
 def check_critic(model: GAN, *, loss: object, batch_size: int) -> list[str]:
-    """Refuse an unbounded critic under the Wasserstein loss, and a gradient penalty that sees a whole batch.
+    """Refuse an unbounded critic under the Wasserstein loss, a gradient penalty that sees a whole batch, and others.
 
     A penalty on the gradient of each image assumes that no other image influences its logits (Gulrajani et al. 2017,
     arXiv:1704.00028, section 4), which batch norm does unless a batch is a single image.
@@ -27,6 +28,9 @@ def check_critic(model: GAN, *, loss: object, batch_size: int) -> list[str]:
     """
     if not isinstance(model, AdversarialGAN):
         return []
+    if getattr(model, "lambda_features", 0):
+        for discriminator in model.discriminators():
+            check_features(discriminator)
     if loss == "wasserstein" and not model.bounds_critic():
         raise ConfigError(
             "model.loss=wasserstein needs a critic whose slope is bounded: give model.gradient_penalty=10 with "

@@ -12,7 +12,14 @@ from torch.nn import functional as F
 from gantrain.config.schema import NonNegativeFloat, NonNegativeInt
 from gantrain.data.base import Batch
 from gantrain.errors import ConfigError
+from gantrain.models.adversarial import total
 from gantrain.models.base import MakeNetwork
+from gantrain.models.feature_matching import (
+    feature_maps,
+    feature_matching,
+    logits_of,
+    unpaired_distance,
+)
 from gantrain.models.pool import ImagePool
 from gantrain.models.translation import Direction, NetworkMode, TranslationGAN, in_mode, names_of
 from gantrain.optim.updates import Updates
@@ -37,6 +44,10 @@ class CycleGAN(TranslationGAN):
             a generator's target domain and its outputs for them; 0 is off.
         cycle_loss: ``l1`` is the mean absolute, ``l2`` the mean squared error of reconstruction.
         pool_size: Number of generated images stored per domain to train the discriminator on again; 0 is off.
+        lambda_features: Weight of feature matching with the weights of Wang et al. 2018 (arXiv:1711.11585), logged as
+            ``g_features``; 0 is off. There are no pairs whose features could be compared at each position, so what is
+            compared are a discriminator's mean features of a batch of real and of generated images, over images and
+            positions (Salimans et al. 2016, arXiv:1606.03498, section 3.1).
     """
 
     directions: tuple[Direction, ...] = ("a_to_b", "b_to_a")
@@ -51,6 +62,7 @@ class CycleGAN(TranslationGAN):
         lambda_identity: NonNegativeFloat,
         cycle_loss: Literal["l1", "l2"],
         pool_size: NonNegativeInt,
+        lambda_features: NonNegativeFloat,
         **others: Any,
     ) -> None:
         super().__init__(**others)
@@ -67,6 +79,7 @@ class CycleGAN(TranslationGAN):
         self.generator_ba = make_generator(input_shape=b, shape=a)
         self.discriminator_b = make_discriminator(shape=b)
         self.discriminator_a = make_discriminator(shape=a)
+        self.lambda_features = lambda_features
         self.pool_b = ImagePool(pool_size)
         self.pool_a = ImagePool(pool_size)
 
@@ -79,9 +92,14 @@ class CycleGAN(TranslationGAN):
         rec_a = self.generator_ba(fake_b)
         fake_a = self.generator_ba(b)
         rec_b = self.generator_ab(fake_a)
+        (g_a, *features_a), (g_b, *features_b) = (
+            self._generator_terms(self.discriminator_b, b, fake_b, update.draws),
+            self._generator_terms(self.discriminator_a, a, fake_a, update.draws),
+        )
         losses = {
-            "g_a": self._generator_term(self.discriminator_b, b, fake_b, update.draws),
-            "g_b": self._generator_term(self.discriminator_a, a, fake_a, update.draws),
+            "g_a": g_a,
+            "g_b": g_b,
+            **({"g_features": total([*features_a, *features_b])} if self.lambda_features else {}),
             "cycle_a": self.lambda_a * self.reconstruction(rec_a, a),
             "cycle_b": self.lambda_b * self.reconstruction(rec_b, b),
             **self._identity_losses(a, b),
@@ -91,11 +109,21 @@ class CycleGAN(TranslationGAN):
         losses["d_a"], _ = self.discriminator_loss(self.discriminator_b, b, old_b, update.draws)
         losses["d_b"], _ = self.discriminator_loss(self.discriminator_a, a, old_a, update.draws)
         update.discriminator(losses["d_a"] + losses["d_b"])
+        losses |= self.adapt_augmentation(update.step, len(a))
         return {name: value.detach() for name, value in losses.items()}
 
-    def _generator_term(self, discriminator: nn.Module, real: Tensor, fake: Tensor, draws: StepRandom) -> Tensor:
-        logits = discriminator(self.augmented(fake, draws))
-        return self.loss.generator_term(logits, self.compared(discriminator, real, draws))
+    def _generator_terms(
+        self, discriminator: nn.Module, real: Tensor, fake: Tensor, draws: StepRandom
+    ) -> tuple[Tensor, ...]:
+        """The adversarial term and, if it is on, that of feature matching."""
+        if not self.lambda_features:
+            logits = discriminator(self.augmented(fake, draws))
+            return (self.adversarial_term(logits, self.compared(discriminator, real, draws)),)
+        maps = feature_maps(discriminator, self.augmented(fake, draws))
+        with torch.no_grad():
+            others = feature_maps(discriminator, self.augmented(real, draws))
+        features = self.lambda_features * feature_matching(maps, others, unpaired_distance)
+        return self.adversarial_term(logits_of(maps), logits_of(others)), features
 
     def _identity_losses(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
         if not self.lambda_identity:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from gantrain.config.schema import NonNegativeFloat
 from gantrain.data.base import Batch
-from gantrain.models.augment import augmented
+from gantrain.models.adversarial import total
 from gantrain.models.base import MakeNetwork
+from gantrain.models.feature_matching import feature_maps, feature_matching, logits_of, paired_distance
 from gantrain.models.translation import Direction, TranslationGAN
 from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS
@@ -30,6 +31,8 @@ class Pix2Pix(TranslationGAN):
 
     Args:
         lambda_l1: Weight of the mean absolute difference between output and target.
+        lambda_features: Weight of feature matching (Wang et al. 2018, arXiv:1711.11585): the mean absolute differences
+            between the discriminator's features of real and generated pairs, logged as ``g_features``; 0 is off.
     """
 
     needs_pairs = True
@@ -40,10 +43,11 @@ class Pix2Pix(TranslationGAN):
         make_generator: MakeNetwork,
         make_discriminator: MakeNetwork,
         lambda_l1: NonNegativeFloat,
+        lambda_features: NonNegativeFloat,
         **others: Any,
     ) -> None:
         super().__init__(**others)
-        self.lambda_l1 = lambda_l1
+        self.lambda_l1, self.lambda_features = lambda_l1, lambda_features
         a, b = self.spec.shape("a"), self.spec.shape("b")
         self.generator = make_generator(input_shape=a, shape=b)
         self.pair_channels = (a[0], b[0])
@@ -57,16 +61,32 @@ class Pix2Pix(TranslationGAN):
         real_pair, fake_pair = torch.cat([a, b], dim=1), torch.cat([a, fake.to(a.dtype)], dim=1)
         d_loss, parts = self.discriminator_loss(self.discriminator, real_pair, fake_pair.detach(), update.draws)
         update.discriminator(d_loss)
-        logits = self.discriminator(self.augmented(fake_pair, update.draws))
-        g_gan = self.loss.generator_term(logits, self.compared(self.discriminator, real_pair, update.draws))
+        terms = self._discriminated(real_pair, fake_pair, update.draws)
         l1 = F.l1_loss(fake, b)
-        update.generator(g_gan + self.lambda_l1 * l1)
-        losses = {"g_gan": g_gan, "g_l1": l1 / 2, **parts}
+        update.generator(total(list(terms.values())) + self.lambda_l1 * l1)
+        losses = {"g_gan": terms.pop("g_gan"), "g_l1": l1 / 2, **terms, **parts}
+        losses |= self.adapt_augmentation(update.step, len(a))
         return {name: value.detach() for name, value in losses.items()}
 
-    def augmented(self, images: Tensor, draws: StepRandom) -> Tensor:
+    def _discriminated(self, real_pair: Tensor, fake_pair: Tensor, draws: StepRandom) -> dict[str, Tensor]:
+        """The weighted terms of the generator's loss that depend on the discriminator."""
+        if not self.lambda_features:
+            logits = self.discriminator(self.augmented(fake_pair, draws))
+            return {"g_gan": self.adversarial_term(logits, self.compared(self.discriminator, real_pair, draws))}
+        # Features of equal positions are compared, so both pairs are augmented by the same draws.
+        both = torch.cat([real_pair, fake_pair], dim=1)
+        real_pair, fake_pair = self.augmented(both, draws, channels=2 * self.pair_channels).chunk(2, dim=1)
+        fake = feature_maps(self.discriminator, fake_pair)
+        with torch.no_grad():
+            real = feature_maps(self.discriminator, real_pair)
+        return {
+            "g_gan": self.adversarial_term(logits_of(fake), logits_of(real)),
+            "g_features": self.lambda_features * feature_matching(fake, real, paired_distance),
+        }
+
+    def augmented(self, images: Tensor, draws: StepRandom, *, channels: Sequence[int] | None = None) -> Tensor:
         """Pairs, with the same random numbers for input and output."""
-        return augmented(images, self.augment, draws, channels=self.pair_channels)
+        return super().augmented(images, draws, channels=channels or self.pair_channels)
 
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """``held_out_l1``: the mean absolute error over the first held-out pairs, of values in [0, 1] as ``g_l1``."""

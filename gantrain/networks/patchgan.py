@@ -5,11 +5,12 @@ The keys and shapes of the state of ``patchgan`` and ``pixelgan`` are those of p
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from gantrain.config.schema import PositiveInt, RepeatCount
+from gantrain.config.schema import PositiveInt, Range, RepeatCount
 from gantrain.networks.common import ImageShape, Network, Norm, check_sides, norm_layer, reference_bias
 from gantrain.registry import DISCRIMINATORS
 
@@ -26,13 +27,27 @@ class PatchGANDiscriminator(Network):
     Args:
         width: Channels of the first layer; they double with every layer, up to eightfold.
         layers: Convolutions of stride 2; the side of a patch is 16 pixels for 1, 34 for 2, 70 for 3, 142 for 4.
+        scales: Number of such networks, each with its own weights, on images of half the sides of those of the one
+            before (Wang et al. 2018, arXiv:1711.11585). The adversarial loss is the sum of theirs.
         norm: In every layer but the first and the last.
     """
 
-    def __init__(self, *, shape: ImageShape, width: PositiveInt, layers: RepeatCount, norm: Norm, **init: Any) -> None:
+    def __init__(
+        self,
+        *,
+        shape: ImageShape,
+        width: PositiveInt,
+        layers: RepeatCount,
+        scales: Annotated[int, Range(at_least=1, at_most=8)],
+        norm: Norm,
+        **init: Any,
+    ) -> None:
         super().__init__(norm=norm, **init)
         self.smallest = 3 * 2**layers  # The last two layers each reduce the sides by a pixel.
-        fewer = " or lower network.discriminator.layers" if layers > 1 else ""
+        for _ in range(scales - 1):
+            self.smallest = 2 * self.smallest - 1
+        reducible = [key for key, value in {"layers": layers, "scales": scales}.items() if value > 1]
+        fewer = "".join(f" or lower network.discriminator.{key}" for key in reducible)
         check_sides(shape, "patchgan", smallest=self.smallest, or_else=fewer)
         channels = [width * 2 ** min(number, 3) for number in range(layers + 1)]
         first: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
@@ -41,10 +56,35 @@ class PatchGANDiscriminator(Network):
             hidden += _block(channels[number - 1], channels[number], 2 if number < layers else 1, norm)
         self.model = nn.Sequential(*first, *hidden, nn.Conv2d(channels[-1], 1, 4, 1, 1))
         self.init_weights()
+        self.coarser: PatchGANDiscriminator | None = None
+        if scales > 1:
+            half = (shape[0], (shape[1] + 1) // 2, (shape[2] + 1) // 2)
+            self.coarser = PatchGANDiscriminator(
+                shape=half, width=width, layers=layers, norm=norm, scales=scales - 1, **init
+            )
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Images (N, C, H, W) to logits (N, 1, H // 2^layers - 2, W // 2^layers - 2)."""
-        return self.model(image)
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Images (N, C, H, W) to logits (N, 1, H // 2^layers - 2, W // 2^layers - 2); of several scales, a tuple."""
+        logits: Tensor = self.model(image)
+        if self.coarser is None:
+            return logits
+        others = self.coarser(_halved(image))
+        return (logits, *(others if isinstance(others, tuple) else (others,)))
+
+    def feature_maps(self, image: Tensor) -> list[list[Tensor]]:
+        """For each scale, the output (N, C, H, W) of each LeakyReLU, and then the logits."""
+        maps, features = image, []
+        for layer in self.model:
+            maps = layer(maps)
+            if isinstance(layer, nn.LeakyReLU):
+                features.append(maps)
+        others = self.coarser.feature_maps(_halved(image)) if self.coarser is not None else []
+        return [[*features, maps], *others]
+
+
+def _halved(image: Tensor) -> Tensor:
+    """Means of 3 x 3 pixels at every second, of those that are inside the image, as in the code of pix2pixHD."""
+    return F.avg_pool2d(image, 3, stride=2, padding=1, count_include_pad=False)
 
 
 @DISCRIMINATORS.register("patchgan_textbook")

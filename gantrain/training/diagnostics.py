@@ -17,6 +17,7 @@ from gantrain.data.base import IMAGE_KEYS, Batch
 from gantrain.errors import listed
 from gantrain.metrics.base import Extracted, spaced
 from gantrain.metrics.reference import Comparison
+from gantrain.models.adversarial import scores
 from gantrain.models.base import GAN, LatentGAN
 from gantrain.training.objective import Objective
 
@@ -172,10 +173,10 @@ class Diagnostics:
         count = min(len(samples), len(self._real["image"]))
         chosen = torch.linspace(0, len(samples) - 1, count).long().to(samples.device)
         labels = None if model.preview_labels is None else model.preview_labels[chosen]
-        fake = model.discriminate(samples[chosen], labels).flatten(1).mean(dim=1)
+        fake = scores(model.discriminate(samples[chosen], labels))
         real_labels = self._real.get("label")
         real = model.discriminate(self._real["image"][:count], None if real_labels is None else real_labels[:count])
-        ranked = (real.flatten(1).mean(dim=1, keepdim=True) > fake).float().mean().item()
+        ranked = (scores(real)[:, None] > fake).float().mean().item()
         if not self._persists("won", ranked >= (NEARLY_WON if gradient < VANISHED else WON)):
             return []
         return [

@@ -41,7 +41,7 @@ def config_of(entry: str) -> tuple[str, dict[str, Any]]:
         return "generator", {"name": "unet", **UNET, "width": 64, "depth": depth, **ends}
     if words["netD"] == "pixel":
         return "discriminator", {"name": "pixelgan", "width": 64, **ends}
-    return "discriminator", {"name": "patchgan", "width": 64, "layers": int(words["n_layers_D"]), **ends}
+    return "discriminator", {"name": "patchgan", "width": 64, "layers": int(words["n_layers_D"]), "scales": 1, **ends}
 
 
 def saved(state: dict[str, Tensor], *, prefix: str = "", **options: Any) -> Path:
@@ -101,9 +101,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "unet": lambda: UNetGenerator(**SIZES, **UNET),
     "unet, instance": lambda: UNetGenerator(**SIZES, **UNET | {"norm": "instance"}),
     "unet, none": lambda: UNetGenerator(**SIZES, **UNET | {"norm": "none"}),
-    "patchgan": lambda: PatchGANDiscriminator(**JUDGED, width=3, layers=3, norm="instance", **INIT),
-    "patchgan, one": lambda: PatchGANDiscriminator(**JUDGED, width=3, layers=1, norm="batch", **INIT),
-    "patchgan, none": lambda: PatchGANDiscriminator(**JUDGED, width=9, layers=2, norm="none", **INIT),
+    "patchgan": lambda: PatchGANDiscriminator(**JUDGED, width=3, layers=3, scales=1, norm="instance", **INIT),
+    "patchgan, one": lambda: PatchGANDiscriminator(**JUDGED, width=3, layers=1, scales=1, norm="batch", **INIT),
+    "patchgan, none": lambda: PatchGANDiscriminator(**JUDGED, width=9, layers=2, scales=1, norm="none", **INIT),
     "pixelgan": lambda: PixelGANDiscriminator(**JUDGED, width=3, norm="instance", **INIT),
     "pixelgan, batch": lambda: PixelGANDiscriminator(**JUDGED, width=3, norm="batch", **INIT),
     "pixelgan, none": lambda: PixelGANDiscriminator(**JUDGED, width=3, norm="none", **INIT),

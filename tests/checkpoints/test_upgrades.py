@@ -75,12 +75,27 @@ def test_a_classifying_critic_of_format_4_has_its_weight_and_its_accuracy() -> N
 @pytest.mark.parametrize("name", ["dcgan", "pix2pix", "my_plugin"])
 def test_discriminators_and_averages_of_format_5_are_as_they_were(name: str) -> None:
     new = {"r1": 0.0, "r2": 0.0, "r1_every": 1, "augment": []}
+    new |= {"augment_target": 0.6, "augment_every": 4, "augment_kimg": 500.0}
     for decay, rampup in ((0.0, 0.05), (0.9, 0.0)):  # Without averages it has no effect, and new runs have 0.05.
         model = {"name": name, "gradient_penalty": 0.0, "ema": decay}
         found = upgraded({"format": 5, "config": {"model": model}})["config"]["model"]
         assert found == {**model, **new, "ema_rampup": rampup}
     other = {"format": 5, "config": {"model": {"name": "of_another_kind", "ema": 0.0}}}
     assert upgraded(other)["config"] == {**other["config"], "data": {"balance": False}}
+
+
+def test_discriminators_of_format_6_have_one_scale_and_no_adaptive_augmentation() -> None:
+    networks = {"generator": {"name": "unet"}, "discriminator": {"name": "patchgan", "layers": 2}}
+    model = {"name": "pix2pix", "lambda_l1": 1.0, "augment": []}
+    new = upgraded({"format": 6, "config": {"model": model, "network": networks}})["config"]
+    ada = {"augment_target": 0.6, "augment_every": 4, "augment_kimg": 500.0}
+    assert new["model"] == {**model, **ada, "lambda_features": 0.0}
+    assert new["network"]["discriminator"] == {"name": "patchgan", "layers": 2, "scales": 1}
+    for other in ({"name": "cyclegan", "cycle_loss": "l1"}, {"name": "of_a_plugin"}):
+        networks = {"discriminator": {"name": "dcgan"}}
+        new = upgraded({"format": 6, "config": {"model": other, "network": networks}})["config"]
+        assert new["network"] == networks
+        assert new["model"] == {**other, **({"lambda_features": 0.0} if "cycle_loss" in other else {})}
 
 
 def test_a_checkpoint_of_the_newest_format_is_not_changed() -> None:

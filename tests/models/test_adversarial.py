@@ -140,6 +140,7 @@ def test_lazy_penalties_have_the_weight_of_the_steps_without() -> None:
 
 
 def test_keys_without_effect_are_listed() -> None:
-    assert set(build("gan").without_effect) == {"r1_every", "ema_rampup"}
+    of_ada = {"augment_target", "augment_every", "augment_kimg"}
+    assert set(build("gan").without_effect) == {"r1_every", "ema_rampup", *of_ada}
     for keys in ({"r1": 1.0}, {"r2": 1.0}):
-        assert build("gan", ema=0.9, **keys).without_effect == {}
+        assert build("gan", ema=0.9, augment="ada", **keys).without_effect == {}

@@ -46,9 +46,9 @@ CHOICES: dict[str, list[Any]] = {  # Other values of keys that are neither numbe
     "depth": [6, "uint16"],  # A U-Net for 32 pixels has 5 levels by itself.
     "kernel": [3, 4],
     "stem": [5],
-    "augment": [["translation"], ["color"]],
     "attention": [[16], [8]],
     "head": ["projection", "linear"],
+    "augment": [["translation"], ["color"], "ada"],
 }
 
 

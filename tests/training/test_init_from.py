@@ -69,6 +69,7 @@ def test_pix2pix_also_loads_the_discriminator_of_the_same_epoch() -> None:
         "name": "patchgan",
         "width": 5,
         "layers": 2,
+        "scales": 1,
         "norm": "instance",
         **INIT,
     }

@@ -12,7 +12,7 @@ from tiny_keys import IMAGES, LABELLED, OWN_KEYS, PAIRS
 from torch import Tensor
 
 from gantrain.errors import ConfigError
-from gantrain.models.augment import augmented
+from gantrain.models.augmentation.differentiable import augmented
 from gantrain.runtime.seeding import StepRandom
 
 ALL = ["color", "translation", "cutout"]
