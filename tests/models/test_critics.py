@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tiny import build, build_translator, mlp_discriminator
-from tiny_keys import LATENT_KEYS, OWN_KEYS, TRANSLATION_KEYS
+from tiny import Watched, build, build_translator, mlp_discriminator, translation_batches
+from tiny_keys import CONV_KEYS, LATENT_KEYS, OWN_KEYS, TRANSLATION_KEYS
 from torch import nn
 
 from gantrain.errors import ConfigError
 from gantrain.models.critics import check_critic
+from gantrain.networks.patchgan import PixelGANDiscriminator
 
 TRANSLATORS = list(TRANSLATION_KEYS)
 NOISE = list(OWN_KEYS)
+
+
+def pixelgan(**keys: Any) -> PixelGANDiscriminator:
+    return PixelGANDiscriminator(**{**CONV_KEYS, **keys})
 
 
 def model_of(name: str, *, norm: str = "none", **keys: Any) -> Any:
@@ -38,6 +43,18 @@ def test_a_gradient_penalty_is_refused_over_batch_norm_alone(name: str) -> None:
     assert check(name, norm="batch", loss="logistic", gradient_penalty=0.0) == []
     for norm in ("none", "spectral", *(["instance"] if name in TRANSLATORS else [])):
         assert check(name, norm=norm, gradient_penalty=3.0) == []
+
+
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_feature_matching_is_refused_without_feature_maps(name: str) -> None:
+    model = build_translator(name, discriminator=pixelgan, lambda_features=10.0)
+    for use in (
+        lambda: check_critic(model, loss="logistic", batch_size=1),
+        lambda: model.train_step(translation_batches(1, spec=model.spec), Watched(model)),  # Of a resumed run.
+    ):
+        with pytest.raises(ConfigError, match=r"model\.lambda_features .*PixelGAN.*network/discriminator=patchgan"):
+            use()
+    assert check(name, lambda_features=10.0) == []
 
 
 @pytest.mark.parametrize("name", NOISE)

@@ -24,12 +24,15 @@ from gantrain.runtime import distributed
 from gantrain.runtime.seeding import StepRandom
 
 HERE = Path(__file__).parent
+ADA = {"augment_every": 1, "augment_kimg": 0.01, "augment_target": 0.0}
 GAMES: dict[str, dict[str, Any]] = {
     "pix2pix": {"generator": unet},
     "pix2pix with a penalty": {"generator": unet, "gradient_penalty": 10.0, "augment": ["color", "translation"]},
     "pix2pix relativistic": {"generator": unet, "loss": "relativistic", "r1": 1.0, "r2": 1.0, "r1_every": 2},
     "cyclegan": {},
     "cyclegan relativistic": {"loss": "relativistic", "r2": 1.0},
+    "pix2pix with features": {"generator": unet, "lambda_features": 10.0, "augment": "ada", **ADA},
+    "cyclegan with features": {"lambda_features": 10.0, "augment": "ada", **ADA},
     "cyclegan with a penalty": {"loss": "wasserstein", "gradient_penalty": 10.0},
 }
 

@@ -137,6 +137,74 @@ def test_the_textbook_discriminator_pads_at_the_top_and_left(norm: str) -> None:
     torch.testing.assert_close(network(image).detach(), expected, atol=1e-10, rtol=0)
 
 
+# ---- scales
+
+
+def halved(image: Tensor) -> Tensor:
+    """The means of the 3 x 3 pixels around every second one, as far as they are inside the image."""
+    _, _, height, width = image.shape
+    rows = []
+    for row in range(0, height, 2):
+        near = image[:, :, max(row - 1, 0) : row + 2]
+        rows.append([near[..., max(column - 1, 0) : column + 2].mean(dim=(2, 3)) for column in range(0, width, 2)])
+    return torch.stack([torch.stack(row, dim=2) for row in rows], dim=2)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_each_scale_has_its_own_network_on_a_smaller_image(norm: str) -> None:
+    torch.manual_seed(0)
+    image = torch.randn(2, 3, 57, 64, dtype=torch.float64)
+    network = shaken(patchgan(norm=norm, layers=2, scales=3, shape=(3, 57, 64)))
+    layers = [("model.0", 2, 1), ("model.2", 2, 1), ("model.5", 1, 1), ("model.8", 1, 1)]
+    found = network(image)
+    assert isinstance(found, tuple)
+    assert len(found) == 3
+    for number, logits in enumerate(found):
+        prefix = "coarser." * number
+        state = {key.removeprefix(prefix): value for key, value in network.state_dict().items()}
+        torch.testing.assert_close(logits.detach(), written_out(image, state, norm, layers), atol=1e-10, rtol=0)
+        image = halved(image)
+
+
+@pytest.mark.parametrize("scales", [1, 3])
+def test_feature_maps_are_the_outputs_of_activations_and_the_logits(scales: int) -> None:
+    torch.manual_seed(0)
+    network, image = shaken(patchgan(layers=3, scales=scales, shape=(3, 96, 96))), torch.randn(2, 3, 96, 96).double()
+    outputs: list[Tensor] = []
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.LeakyReLU):
+            layer.register_forward_hook(lambda _, inputs, output: outputs.append(output.clone()))
+    logits = network(image)
+    expected = outputs.copy()
+    maps = network.feature_maps(image)
+    assert [len(each) for each in maps] == [5] * scales
+    torch.testing.assert_close([each for scale in maps for each in scale[:-1]], expected, atol=0, rtol=0)
+    torch.testing.assert_close(tuple(scale[-1] for scale in maps), logits if scales > 1 else (logits,), atol=0, rtol=0)
+
+
+def test_further_scales_leave_the_first_as_it_is() -> None:
+    for norm in ("batch", "spectral"):
+        states = []
+        for scales in (1, 2):
+            torch.manual_seed(0)
+            states.append(patchgan(layers=2, scales=scales, norm=norm).state_dict())
+        assert list(states[1]) == [*states[0], *(f"coarser.{key}" for key in states[0])]
+        for key, value in states[0].items():
+            assert torch.equal(value, states[1][key])
+
+
+@pytest.mark.parametrize("scales", [1, 2, 3])
+def test_the_smallest_image_of_several_scales_is_found_exactly(scales: int) -> None:
+    least = {1: 12, 2: 23, 3: 45}[scales]  # Half of 23 is 12, rounded up.
+    network = patchgan(layers=2, scales=scales, shape=(3, least, least), norm="instance")
+    logits = network(torch.randn(1, 3, least, least))
+    assert (logits if scales == 1 else logits[-1]).shape == (1, 1, 1, 1)
+    with pytest.raises(ConfigError) as refused:
+        patchgan(layers=2, scales=scales, shape=(3, least, least - 1))
+    assert_mentions(str(refused.value), f"at least {least} x {least}", f"not {least} x {least - 1}")
+    assert ("lower network.discriminator.scales" in str(refused.value)) == (scales > 1)
+
+
 # ---- settings
 
 

@@ -49,6 +49,31 @@ def test_every_model_resumes_bit_identically(model: str, train, monkeypatch) -> 
     assert losses("cut") == losses("whole")
 
 
+def test_an_adaptively_augmented_run_resumes_bit_identically(train, monkeypatch) -> None:
+    ada = ["model.augment=ada", "model.augment_every=2", "model.augment_kimg=0.02", "model.augment_target=0.0"]
+    settings = ["model=cgan", *EVERYTHING_ON[:-1], *ada, "trainer.steps=7"]
+    whole = train("whole", *settings)
+    with monkeypatch.context() as patch:
+        stop_after(5, patch)  # The signs of a step have not changed p yet.
+        assert main(["train", *TINY, *settings, "name=cut"]) == 130
+    stopped = newest("cut")["model"]
+    assert stopped["adaptive.p"] > 0
+    assert stopped["adaptive.seen"][1] == 4
+    assert main(["train", *TINY, *settings, "name=cut"]) == 0
+    assert_same_bits(state_of(newest("cut")), state_of(whole))
+    assert losses("cut") == losses("whole")
+
+
+def test_a_run_begins_to_augment_adaptively_in_a_new_segment(train) -> None:
+    train("run", "trainer.steps=1")
+    ada = ["model.augment=ada", "model.augment_every=1", "model.augment_kimg=0.008", "model.augment_target=0.0"]
+    assert main(["train", "resume=run", *ada, "trainer.steps=5", "trainer.log_every=1"]) == 0
+    assert "adaptive.p" in newest("run")["model"]
+    assert "augment_p" in losses("run").splitlines()[-1]
+    assert main(["train", "resume=run", "model.augment=[color]", "trainer.steps=6"]) == 0
+    assert "adaptive.p" not in newest("run")["model"]
+
+
 def test_a_relativistic_run_resumes_bit_identically(train, monkeypatch) -> None:
     settings = ["model=cgan", "model.loss=relativistic", *EVERYTHING_ON, "trainer.steps=5"]
     whole = train("whole", *settings)
