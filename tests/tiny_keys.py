@@ -62,7 +62,7 @@ UNUSED_SWITCHES: dict[str, Any] = {
     "augment_every": 4,
     "augment_kimg": 500.0,
 }
-PIX2PIX_KEYS = {"loss": "logistic", "lambda_l1": 100.0, "lambda_features": 0.0, **UNUSED_SWITCHES}
+PIX2PIX_KEYS = {"loss": "logistic", "lambda_l1": 100.0, "lambda_features": 0.0, "lambda_lpips": 0.0, **UNUSED_SWITCHES}
 TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
     "pix2pix": PIX2PIX_KEYS,
     "colorization": PIX2PIX_KEYS,

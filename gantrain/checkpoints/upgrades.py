@@ -101,13 +101,13 @@ def _to_format_6(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_format_7(state: dict[str, Any]) -> dict[str, Any]:
-    """Adaptive augmentation, discriminators of several scales, feature matching."""
+    """Adaptive augmentation, discriminators of several scales, feature matching, and a perceptual loss."""
     config = dict(state["config"])
     model, network = config.get("model", {}), config.get("network", {})
     if "augment" in model:
         model = {"augment_target": 0.6, "augment_every": 4, "augment_kimg": 500.0, **model}
     if "lambda_l1" in model or "cycle_loss" in model:
-        model = {"lambda_features": 0.0, **model}
+        model = {"lambda_features": 0.0, **({"lambda_lpips": 0.0} if "lambda_l1" in model else {}), **model}
     discriminator = network.get("discriminator", {})
     if discriminator.get("name") == "patchgan":
         config["network"] = {**network, "discriminator": {"scales": 1, **discriminator}}

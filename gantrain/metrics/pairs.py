@@ -73,7 +73,8 @@ class PerceptualDistance(PairMetric):
     higher_is_better = {"lpips": False}
 
     def __init__(self) -> None:
-        self.network = LPIPS(*lpips_weights(*self.higher_is_better))
+        (name,) = self.higher_is_better
+        self.network = LPIPS(*lpips_weights(f"metrics={name}", remedy="leave the metric out"))
 
     def check(self, features: Features | None, shape: Shape, *, generated: int, real: int) -> None:
         (name,) = self.higher_is_better

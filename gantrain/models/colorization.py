@@ -96,6 +96,13 @@ class Colorization(ColourResults, Pix2Pix):
         self.spec = spec
         self.channels = spec.channels
 
+    @property
+    def perceived_shape(self) -> tuple[int, int, int]:
+        return self.spec.shape("image")
+
+    def perceived(self, a: Tensor, b: Tensor) -> Tensor:
+        return lab_to_rgb(torch.cat([(a + 1) * LIGHTNESS, b * COLOUR], dim=1))
+
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
         return super().train_step((lightness_and_colour(batch["image"]) for batch in batches), update)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -33,9 +33,13 @@ class Pix2Pix(TranslationGAN):
         lambda_l1: Weight of the mean absolute difference between output and target.
         lambda_features: Weight of feature matching (Wang et al. 2018, arXiv:1711.11585): the mean absolute differences
             between the discriminator's features of real and generated pairs, logged as ``g_features``; 0 is off.
+        lambda_lpips: Weight of the perceptual distance LPIPS between output and target (Zhang et al. 2018,
+            arXiv:1801.03924), logged without it as ``g_lpips``; 0 is off. It needs the extra ``gantrain[lpips]``.
     """
 
     needs_pairs = True
+    # The distances (N,) of images (N, 1 or 3, H, W) in [-1, 1] that ``lambda_lpips`` weights, given before training.
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __init__(
         self,
@@ -44,10 +48,11 @@ class Pix2Pix(TranslationGAN):
         make_discriminator: MakeNetwork,
         lambda_l1: NonNegativeFloat,
         lambda_features: NonNegativeFloat,
+        lambda_lpips: NonNegativeFloat,
         **others: Any,
     ) -> None:
         super().__init__(**others)
-        self.lambda_l1, self.lambda_features = lambda_l1, lambda_features
+        self.lambda_l1, self.lambda_features, self.lambda_lpips = lambda_l1, lambda_features, lambda_lpips
         a, b = self.spec.shape("a"), self.spec.shape("b")
         self.generator = make_generator(input_shape=a, shape=b)
         self.pair_channels = (a[0], b[0])
@@ -63,7 +68,11 @@ class Pix2Pix(TranslationGAN):
         update.discriminator(d_loss)
         terms = self._discriminated(real_pair, fake_pair, update.draws)
         l1 = F.l1_loss(fake, b)
-        update.generator(total(list(terms.values())) + self.lambda_l1 * l1)
+        loss = total(list(terms.values())) + self.lambda_l1 * l1
+        if self.perceptual is not None:
+            parts["g_lpips"] = self.perceptual(self.perceived(a, fake), self.perceived(a, b)).mean()
+            loss = loss + self.lambda_lpips * parts["g_lpips"]
+        update.generator(loss)
         losses = {"g_gan": terms.pop("g_gan"), "g_l1": l1 / 2, **terms, **parts}
         losses |= self.adapt_augmentation(update.step, len(a))
         return {name: value.detach() for name, value in losses.items()}
@@ -87,6 +96,15 @@ class Pix2Pix(TranslationGAN):
     def augmented(self, images: Tensor, draws: StepRandom, *, channels: Sequence[int] | None = None) -> Tensor:
         """Pairs, with the same random numbers for input and output."""
         return super().augmented(images, draws, channels=channels or self.pair_channels)
+
+    @property
+    def perceived_shape(self) -> tuple[int, int, int]:
+        """The shape of the images that ``perceived`` returns."""
+        return self.spec.shape("b")
+
+    def perceived(self, a: Tensor, b: Tensor) -> Tensor:
+        """The images (N, C, H, W) in [-1, 1] that people see of pairs of inputs and outputs."""
+        return b
 
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """``held_out_l1``: the mean absolute error over the first held-out pairs, of values in [0, 1] as ``g_l1``."""

@@ -44,6 +44,7 @@ from gantrain.training.context import RunContext
 from gantrain.training.effects import refuse_without_effect
 from gantrain.training.expectations import expectations
 from gantrain.training.objective import Objective, ObjectiveSettings
+from gantrain.training.perceptual import attach_perceptual
 
 EVALUATION_BATCH = 100
 MISSING = {  # How to get data that has a key.
@@ -81,6 +82,7 @@ class Parts:
         torch.manual_seed(settings.seed)
         model = build_model(context.config, dataset.spec)
         prepare_model(model, context.trainer, device)
+        attach_perceptual(model, device, dtype)
         stream = construct(
             BatchStream,
             context.data.stream,

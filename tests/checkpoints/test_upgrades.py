@@ -89,7 +89,7 @@ def test_discriminators_of_format_6_have_one_scale_and_no_adaptive_augmentation(
     model = {"name": "pix2pix", "lambda_l1": 1.0, "augment": []}
     new = upgraded({"format": 6, "config": {"model": model, "network": networks}})["config"]
     ada = {"augment_target": 0.6, "augment_every": 4, "augment_kimg": 500.0}
-    assert new["model"] == {**model, **ada, "lambda_features": 0.0}
+    assert new["model"] == {**model, **ada, "lambda_features": 0.0, "lambda_lpips": 0.0}
     assert new["network"]["discriminator"] == {"name": "patchgan", "layers": 2, "scales": 1}
     for other in ({"name": "cyclegan", "cycle_loss": "l1"}, {"name": "of_a_plugin"}):
         networks = {"discriminator": {"name": "dcgan"}}

@@ -41,6 +41,8 @@ def three_steps(game: str, *, rank: int = 0, world_size: int = 1) -> dict[str, A
     """The networks after three steps on a global batch of two, and what this rank logs."""
     name = game.split()[0]
     model = build_translator(name, **GAMES[game])
+    if model.adaptive is not None:
+        model.adaptive.p.fill_(0.5)
     update = adam_updates(model)
     update.draws = StepRandom(7, CPU, rank=rank, world_size=world_size)
     share = range(rank, 2, world_size)

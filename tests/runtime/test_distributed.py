@@ -56,8 +56,9 @@ def two_ranks(*overrides: str, torchrun: bool = False) -> subprocess.CompletedPr
 
 def test_two_ranks_make_the_update_of_one_rank_with_the_same_global_batch(train) -> None:
     spectral = ["network.discriminator.norm=spectral"]
+    ada = ["model.augment=ada", "model.augment_every=1", "model.augment_kimg=0.01", "model.augment_target=0.0"]
     for model in ("dcgan", "wgan_gp", "infogan", "sagan"):
-        own = [*sized(model), *spectral] if model == "sagan" else []
+        own = [*sized(model), *spectral] if model == "sagan" else ada if model == "infogan" else []
         settings = [f"model={model}", *EXACT, *own, "trainer.steps=2", "trainer.log_every=1"]
         one = train(f"one_{model}", *settings)
         result = two_ranks(*settings, f"name=two_{model}")

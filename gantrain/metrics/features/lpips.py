@@ -43,21 +43,28 @@ class LPIPS(nn.Module):
 
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
         """The distances (N,) of images (N, 3 or 1, H, W) uint8."""
-        maps = ((torch.cat([one, other]).float() / 127.5 - 1) - self.mean) / self.deviation
+        return self.distances(*((images.float() / 127.5 - 1) for images in (one, other)))
+
+    def distances(self, one: Tensor, other: Tensor) -> Tensor:
+        """The distances (N,) of images (N, 3 or 1, H, W) in [-1, 1]; differentiable."""
+        maps = (torch.cat([one, other]) - self.mean) / self.deviation
         heads, distances = iter(self.heads), []
         for number, layer in enumerate(self.layers):
             maps = layer(maps)
             if number in LAYERS:
-                a, b = (maps / (maps.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)).chunk(2)
+                # Where all features are 0, the square root has no slope.
+                norms = maps.square().sum(dim=1, keepdim=True).clamp(min=1e-20).sqrt()
+                a, b = (maps / (norms + 1e-10)).chunk(2)
                 distances.append(F.conv2d((a - b).square(), next(heads)).mean(dim=(1, 2, 3)))
         return torch.stack(distances).sum(dim=0)
 
 
-def lpips_weights(metric: str) -> tuple[dict[str, Tensor], list[Tensor]]:
+def lpips_weights(needed_by: str, *, remedy: str) -> tuple[dict[str, Tensor], list[Tensor]]:
     """The weights of AlexNet, those of torchvision, and of the heads, which come with the package ``lpips``.
 
     Args:
-        metric: What needs them, for messages.
+        needed_by: The key that needs them (``metrics=lpips``), for messages.
+        remedy: What else could be done than to provide them, for messages.
 
     Raises:
         ConfigError: The package is missing, which is not imported, or the weights can't be downloaded.
@@ -66,8 +73,8 @@ def lpips_weights(metric: str) -> tuple[dict[str, Tensor], list[Tensor]]:
 
     package = find_spec("lpips")
     if package is None or package.origin is None:
-        raise ConfigError(f"metrics={metric} needs the package lpips: pip install 'gantrain[lpips]'")
+        raise ConfigError(f"{needed_by} needs the package lpips: pip install 'gantrain[lpips]', or {remedy}")
     heads, _ = load_weights(Path(package.origin).parent / "weights/v0.1/alex.pth")
-    path = hub_file(AlexNet_Weights.IMAGENET1K_V1.url, needed_by=f"metrics={metric}", remedy="leave the metric out")
+    path = hub_file(AlexNet_Weights.IMAGENET1K_V1.url, needed_by=needed_by, remedy=remedy)
     alexnet, _ = load_weights(path)
     return alexnet, [heads[f"lin{number}.model.1.weight"] for number in range(len(LAYERS))]
