@@ -212,6 +212,11 @@ def rows(check: Check, *, small: bool) -> Iterator[Row]:
     if not small:
         cases += [("dcgan, compiled", "trainer.compile=true"), ("dcgan, channels last", "trainer.channels_last=true")]
         cases += [("dcgan, augmented", "model.augment=[color,translation,cutout]", "model.r1=1", "model.r1_every=2")]
+        ada = ("model.augment=ada", "model.augment_every=1", "model.augment_kimg=0.1", "model.augment_target=0.0")
+        cases += [("dcgan, augmented adaptively", *ada, "model.r1=1", "trainer.precision=float16")]
+        cases += [("dcgan, augmented adaptively, deterministic", *ada, "trainer.deterministic=true")]
+        scales = ("model=pix2pix", "network.discriminator.layers=1", "network.discriminator.scales=2")
+        cases += [("pix2pix, features", *scales, "model.lambda_features=10", "trainer.precision=bfloat16")]
         cases += [("dcgan, relativistic", "model.loss=relativistic", "model.r1=1", "model.r2=1")]
         cases += [("cyclegan, compiled", "model=cyclegan", "trainer.compile=true", "trainer.precision=bfloat16")]
     with ThreadPoolExecutor(1 if small else parallel) as pool:

@@ -27,9 +27,10 @@ def recolored(
     brighter = images + brightness[:, None, None, None]
     if images.size(1) != 3:
         return brighter * gain[:, None, None, None]
-    gray = images.new_full((3, 3), 1 / 3)
-    # The cross product with the axis.
-    turned = images.new_tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / 3**0.5
+    # Made on the device: a copy of numbers would wait for it. The last is the cross product with the axis.
+    identity = torch.eye(3, dtype=images.dtype, device=images.device)
+    gray = torch.full_like(identity, 1 / 3)
+    turned = (identity.roll(1, dims=0) - identity.roll(-1, dims=0)) / 3**0.5
     cosine, sine, factor, gain = (each[:, None, None] for each in (hue.cos(), hue.sin(), contrast * saturation, gain))
-    matrix = gain * gray + factor * (cosine * (torch.eye(3).to(gray) - gray) + sine * turned)
+    matrix = gain * gray + factor * (cosine * (identity - gray) + sine * turned)
     return (matrix @ brighter.flatten(2)).view_as(images)
