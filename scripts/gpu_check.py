@@ -167,14 +167,14 @@ class Check:
         passed = done.returncode == 2 and "Traceback" not in done.stderr and bool(lines)
         return Row("out of memory", passed, lines[-1] if lines else done.stderr.strip()[-200:])
 
-    def synchronisations(self, model: str) -> Row:
+    def synchronisations(self, name: str, *overrides: str) -> Row:
         """How often the host waits for the GPU in 100 steps without a log line."""
         steps = ["trainer.steps=140", "trainer.log_every=130", "trainer.image_every=130", "trainer.save_every=130"]
-        done = self.train(f"{model}_sync", f"model={model}", *steps, code=COUNTING)
+        done = self.train(f"{name}_sync", *overrides, *steps, code=COUNTING)
         counts = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("synchronisations")]
         passed = done.returncode == 0 and counts == ["0"]
         note = f"{counts[0]} in 100 steps" if counts else (done.stderr.strip().splitlines() or ["?"])[-1]
-        return Row(f"{model}, synchronisations", passed, note)
+        return Row(f"{name}, synchronisations", passed, note)
 
 
 # the steps of the second half of a run, timed on the host with the device idle at both ends
@@ -227,7 +227,8 @@ def rows(check: Check, *, small: bool) -> Iterator[Row]:
         yield check.speed("dcgan, speed", 8)
         return
     with ThreadPoolExecutor(parallel) as pool:
-        yield from pool.map(check.synchronisations, models)
+        yield from pool.map(lambda model: check.synchronisations(model, f"model={model}"), models)
+        yield check.synchronisations("dcgan, augmented adaptively", *ada)
         jobs = [("dcgan", 600, "fid"), ("cyclegan", 400, "fid_a_to_b"), ("pix2pix", 200, "l1")]
         yield from pool.map(lambda job: check.falls(*job), jobs)
         uses: list[tuple[str, ...]] = [
