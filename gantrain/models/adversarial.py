@@ -135,9 +135,9 @@ class AdversarialGAN(GAN):
             return self.adaptive(images, draws, channels=channels)
         return augmented(images, self.augment, draws, channels=channels)
 
-    def adapt_augmentation(self, step: int, images: int) -> dict[str, Tensor]:
-        """End a step (from 0) that has shown so many real images on each rank; returns what is to be logged."""
-        return {"augment_p": self.adaptive.adapt(step, images)} if self.adaptive is not None else {}
+    def adapt_augmentation(self, draws: StepRandom, images: int) -> dict[str, Tensor]:
+        """To be called at the end of a step that has shown so many real images; returns what is to be logged."""
+        return {"augment_p": self.adaptive.adapt(draws, images)} if self.adaptive is not None else {}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         # A run may begin to augment adaptively, or stop it, in a new segment.

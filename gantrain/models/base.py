@@ -104,7 +104,7 @@ class LatentGAN(AdversarialGAN):
         self.real_logits = self.compared(self.penalty_critic(real), real["image"], update.draws)
         loss, parts = self.generator_loss(fake, latent, labels)
         update.generator(loss)
-        adapted = self.adapt_augmentation(update.step, self.critic_steps_at(update.step) * len(real["image"]))
+        adapted = self.adapt_augmentation(update.draws, self.critic_steps_at(update.step) * len(real["image"]))
         return {name: value.detach() for name, value in (losses | parts | adapted).items()}
 
     def generate(self, latent: Tensor, labels: Tensor | None) -> Tensor:

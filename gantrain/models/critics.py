@@ -6,6 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantrain.errors import ConfigError
 from gantrain.models.base import GAN, AdversarialGAN
+from gantrain.models.cyclegan import CycleGAN
 from gantrain.models.feature_matching import check_features
 
 
@@ -47,7 +48,7 @@ def check_critic(model: GAN, *, loss: object, batch_size: int) -> list[str]:
 
 
 def check_micro_batch(model: GAN, micro_batch: int | None, batch_size: int) -> list[str]:
-    """Refuse micro-batches that don't divide a batch; warn of batch norm, whose statistics are those of micro-batches.
+    """Refuse micro-batches that don't divide a batch; warn of batch norm and of means of features, which are of parts.
 
     Args:
         model: The model.
@@ -68,9 +69,15 @@ def check_micro_batch(model: GAN, micro_batch: int | None, batch_size: int) -> l
             f"trainer.micro_batch={micro_batch} does not divide the {batch_size} images of a batch in each process: "
             f"give one of {', '.join(divisors)}"
         )
-    if micro_batch == batch_size or not any(isinstance(module, _BatchNorm) for module in model.modules()):
-        return []
-    return [
-        f"warning: trainer.micro_batch={micro_batch}: batch norm takes its statistics from {micro_batch} of "
-        f"{batch_size} images at a time; to train as on whole batches, give network.norm=instance or none"
-    ]
+    warnings = []
+    if micro_batch < batch_size and any(isinstance(module, _BatchNorm) for module in model.modules()):
+        warnings.append(
+            f"warning: trainer.micro_batch={micro_batch}: batch norm takes its statistics from {micro_batch} of "
+            f"{batch_size} images at a time; to train as on whole batches, give network.norm=instance or none"
+        )
+    if micro_batch < batch_size and isinstance(model, CycleGAN) and model.lambda_features:
+        warnings.append(
+            f"warning: trainer.micro_batch={micro_batch}: model.lambda_features compares mean features of "
+            f"{micro_batch} of {batch_size} images at a time; to train as on whole batches, set it to 0"
+        )
+    return warnings

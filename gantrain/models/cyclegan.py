@@ -109,7 +109,7 @@ class CycleGAN(TranslationGAN):
         losses["d_a"], _ = self.discriminator_loss(self.discriminator_b, b, old_b, update.draws)
         losses["d_b"], _ = self.discriminator_loss(self.discriminator_a, a, old_a, update.draws)
         update.discriminator(losses["d_a"] + losses["d_b"])
-        losses |= self.adapt_augmentation(update.step, len(a))
+        losses |= self.adapt_augmentation(update.draws, len(a))
         return {name: value.detach() for name, value in losses.items()}
 
     def _generator_terms(

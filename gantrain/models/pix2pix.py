@@ -74,7 +74,7 @@ class Pix2Pix(TranslationGAN):
             loss = loss + self.lambda_lpips * parts["g_lpips"]
         update.generator(loss)
         losses = {"g_gan": terms.pop("g_gan"), "g_l1": l1 / 2, **terms, **parts}
-        losses |= self.adapt_augmentation(update.step, len(a))
+        losses |= self.adapt_augmentation(update.draws, len(a))
         return {name: value.detach() for name, value in losses.items()}
 
     def _discriminated(self, real_pair: Tensor, fake_pair: Tensor, draws: StepRandom) -> dict[str, Tensor]:

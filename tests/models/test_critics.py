@@ -10,7 +10,7 @@ from tiny_keys import CONV_KEYS, LATENT_KEYS, OWN_KEYS, TRANSLATION_KEYS
 from torch import nn
 
 from gantrain.errors import ConfigError
-from gantrain.models.critics import check_critic
+from gantrain.models.critics import check_critic, check_micro_batch
 from gantrain.networks.patchgan import PixelGANDiscriminator
 
 TRANSLATORS = list(TRANSLATION_KEYS)
@@ -83,3 +83,12 @@ def test_one_layer_without_spectral_norm_leaves_the_critic_unbounded() -> None:
     model.discriminator.layers.append(nn.Linear(1, 1))
     with pytest.raises(ConfigError, match=r"model\.loss=wasserstein"):
         check_critic(model, loss="wasserstein", batch_size=4)
+
+
+def test_mean_features_of_micro_batches_are_warned_of() -> None:
+    unpaired = build_translator("cyclegan", lambda_features=10.0)
+    (warning,) = check_micro_batch(unpaired, 2, 4)
+    assert "trainer.micro_batch=2: model.lambda_features " in warning
+    paired = build_translator("pix2pix", lambda_features=10.0)
+    for model, size in ((unpaired, 4), (unpaired, None), (build_translator("cyclegan"), 2), (paired, 2)):
+        assert check_micro_batch(model, size, 4) == []

@@ -13,27 +13,32 @@ from tiny import CPU, adam_updates, build, build_translator, image_batches, tran
 
 from gantrain.cli.main import main
 from gantrain.data.base import Batch
-from gantrain.models.base import GAN
+from gantrain.models.base import AdversarialGAN
 from gantrain.optim.accumulation import Accumulation
 from gantrain.runtime.seeding import StepRandom
 
 SIZE, STEPS = 6, 3
+ADA = {"augment_every": 2, "augment_kimg": 0.1, "augment_target": 0.0}
 LATENT: dict[str, dict[str, Any]] = {
     "gan": {"ema": 0.9},
-    "lsgan": {"label_smoothing": 0.1, "critic_steps": 2},
+    "lsgan": {"label_smoothing": 0.1, "critic_steps": 2, "augment": "ada", **ADA},
     "wgan_gp": {"gradient_penalty": 10.0, "critic_steps": 2},
     "cgan": {"r1": 1.0, "r2": 1.0, "loss": "relativistic", "augment": ["color", "translation", "cutout"]},
 }
 TRANSLATORS: dict[str, dict[str, Any]] = {
-    "pix2pix": {},
+    "pix2pix": {"lambda_features": 10.0, "augment": "ada", **ADA},
     "cyclegan": {"pool_size": 0, "lambda_identity": 0.5},
     "colorization": {},
 }
 
 
-def trained(model: GAN, batches: Iterator[Batch], parts: int) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+def trained(
+    model: AdversarialGAN, batches: Iterator[Batch], parts: int
+) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
     """The weights and the logged losses after a few steps on so many micro-batches a batch; 0 for the plain step."""
     update, logged = adam_updates(model), []
+    if model.adaptive is not None:
+        model.adaptive.p.fill_(0.5)
     step = Accumulation(model.train_step, update, parts) if parts else model.train_step
     for number in range(STEPS):
         update.begin(number, 0.0)
@@ -46,7 +51,7 @@ def trained(model: GAN, batches: Iterator[Batch], parts: int) -> tuple[dict[str,
 @pytest.mark.parametrize("parts", [2, 6])
 @pytest.mark.parametrize("name", [*LATENT, *TRANSLATORS])
 def test_micro_batches_train_as_whole_batches(name: str, parts: int) -> None:
-    def fresh() -> tuple[GAN, Iterator[Batch]]:
+    def fresh() -> tuple[AdversarialGAN, Iterator[Batch]]:
         if name in LATENT:
             return build(name, **LATENT[name]), image_batches(SIZE, labels=True)
         model = build_translator(name, **TRANSLATORS[name])

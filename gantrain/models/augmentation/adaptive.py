@@ -103,20 +103,25 @@ class AdaptiveAugmentation(nn.Module):
         self._signs.append(torch.stack(signs).mean())
 
     @torch.no_grad()
-    def adapt(self, step: int, images: int) -> Tensor:
-        """Change p, if it is due after ``step`` (from 0), which has shown so many real images on each rank; returns p.
+    def adapt(self, draws: StepRandom, images: int) -> Tensor:
+        """Change p, if it is due after the step of ``draws``, and return it.
 
-        p follows ``mean(sign(D(real))) - target`` in steps of a constant size per image.
+        p follows ``mean(sign(D(real))) - target`` in steps of a constant size per image. With micro-batches, the first
+        call at the end of a step is for all of them.
+
+        Args:
+            draws: The random numbers of a rank, or of a micro-batch.
+            images: The number of real images that it has shown.
         """
         if self._signs:
             sign = torch.stack(self._signs).mean().to(self.p.dtype)
             distributed.average([sign])
-            self.seen += images * distributed.world_size() * torch.stack([sign, torch.ones_like(sign)])
+            self.seen += images * draws.world_size * torch.stack([sign, torch.ones_like(sign)])
             self._signs.clear()
-        if (step + 1) % self.every == 0:
-            signs, count = self.seen
-            self.p.add_((signs - self.target * count).sign() * count * self.rise).clamp_(0, 1)
-            self.seen.zero_()
+            if (draws.step + 1) % self.every == 0:
+                signs, count = self.seen
+                self.p.add_((signs - self.target * count).sign() * count * self.rise).clamp_(0, 1)
+                self.seen.zero_()
         return self.p.clone()
 
 

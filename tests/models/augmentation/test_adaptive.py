@@ -121,6 +121,12 @@ def test_two_ranks_make_the_draws_of_one() -> None:
 # ---- the probability
 
 
+def at(step: int, **ranks: int) -> StepRandom:
+    numbers = draws(**ranks)
+    numbers.start(step)
+    return numbers
+
+
 def test_p_follows_the_signs_of_logits_by_the_formula_of_the_paper() -> None:
     """Karras et al. 2020, section 3.1: r = E[sign(D(real))], and p changes by a constant per image."""
     model = build("gan", augment="ada", augment_target=0.05, augment_every=3, augment_kimg=0.1)
@@ -146,7 +152,7 @@ def test_p_stays_between_zero_and_one() -> None:
         augment = adaptive(start)
         for step in range(8):
             augment.record([torch.full((4, 1, 2, 2), logit)])
-            augment.adapt(step, 10_000)
+            augment.adapt(at(step), 10_000)
         assert float(augment.p) == (logit + 1) / 2
 
 
@@ -157,7 +163,7 @@ def test_the_boundary_between_real_and_generated_is_that_of_the_loss(loss: str, 
         augment.every, augment.target = 1, target
         logits = boundary + torch.tensor([0.1] * above + [-0.1] * (5 - above))
         augment.record([logits])
-        p = augment.adapt(0, 500)
+        p = augment.adapt(at(0), 500)
         assert float(p) == pytest.approx(0.5 + (0.001 if above == 4 else -0.001), abs=1e-7)
 
 
@@ -165,7 +171,7 @@ def test_scales_and_discriminators_have_equal_weights() -> None:
     augment = adaptive(0.5)
     augment.record([torch.ones(2, 1, 8, 8), -torch.ones(2, 1, 2, 2), torch.ones(2, 1, 1, 1)])
     augment.record([torch.ones(2, 1, 2, 2)])
-    augment.adapt(0, 10)
+    augment.adapt(at(0), 10)
     assert augment.seen.tolist() == pytest.approx([(1 / 3 + 1) / 2 * 10, 10], rel=1e-6)
 
 
