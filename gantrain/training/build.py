@@ -27,6 +27,7 @@ from gantrain.data.tools.recommend import lines, sampled
 from gantrain.data.workers import advice
 from gantrain.errors import ConfigError
 from gantrain.metrics.build import build_measurement
+from gantrain.metrics.features.perceptual import attach_perceptual
 from gantrain.metrics.measure import Measurement
 from gantrain.models.base import GAN
 from gantrain.models.critics import check_critic, check_micro_batch
@@ -44,7 +45,6 @@ from gantrain.training.context import RunContext
 from gantrain.training.effects import refuse_without_effect
 from gantrain.training.expectations import expectations
 from gantrain.training.objective import Objective, ObjectiveSettings
-from gantrain.training.perceptual import attach_perceptual
 
 EVALUATION_BATCH = 100
 MISSING = {  # How to get data that has a key.

@@ -84,7 +84,7 @@ def test_discriminators_and_averages_of_format_5_are_as_they_were(name: str) -> 
     assert upgraded(other)["config"] == {**other["config"], "data": {"balance": False}}
 
 
-def test_discriminators_of_format_6_have_one_scale_and_no_adaptive_augmentation() -> None:
+def test_discriminators_of_format_6_have_one_scale() -> None:
     networks = {"generator": {"name": "unet"}, "discriminator": {"name": "patchgan", "layers": 2}}
     model = {"name": "pix2pix", "lambda_l1": 1.0, "augment": []}
     new = upgraded({"format": 6, "config": {"model": model, "network": networks}})["config"]

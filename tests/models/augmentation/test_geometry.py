@@ -35,7 +35,7 @@ def test_pixels_are_copied_to_their_places(sides: tuple[int, int]) -> None:
         assert np.array_equal(found.numpy(), augmented_by_hand.copied(given[0].numpy(), *case)), case
 
 
-def test_the_filter_is_that_of_an_orthogonal_wavelet_with_six_vanishing_moments() -> None:
+def test_the_filter_is_orthogonal_with_six_vanishing_moments() -> None:
     taps = np.array(SYM6) * np.sqrt(2)
     for shift in range(6):
         product = (taps[2 * shift :] * taps[: 12 - 2 * shift]).sum()

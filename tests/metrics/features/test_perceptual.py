@@ -16,10 +16,9 @@ import gantrain
 from gantrain.cli.main import main
 from gantrain.data.base import ImageSpec
 from gantrain.errors import ConfigError
-from gantrain.metrics.features import lpips, weights
+from gantrain.metrics.features import lpips, perceptual, weights
+from gantrain.metrics.features.perceptual import attach_perceptual
 from gantrain.models.colorization import lab_to_rgb, lightness_and_colour
-from gantrain.training import perceptual
-from gantrain.training.perceptual import attach_perceptual
 
 CHANNELS = (64, 192, 384, 256, 256)
 RGB = ImageSpec(height=32, width=32, channels={"a": 1, "b": 3}, depth={"a": "uint8", "b": "uint8"})
