@@ -179,6 +179,7 @@ def test_every_key_changes_what_is_built_or_is_refused_by_name(model: str) -> No
         "model=wgan model.warmup_critic_steps=0 model.warmup_steps=3",
         "model.r1_every=4",
         "model.ema=0 model.ema_rampup=0.1",
+        "model.augment=[color] model.augment_target=0.5",
         "model=infogan model.continuous=0 model.lambda_continuous=0.5",
         "data=single data.root=images data.crop_size=16 data.preprocess=crop data.load_size=20",
         "data=single data.root=images data.crop_size=16 data.preprocess=none data.crop=center",
