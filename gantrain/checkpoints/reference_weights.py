@@ -72,7 +72,7 @@ def read_reference(path: Path, *, dropout: float | None = None, run_key: str = "
         ConfigError: The file can't be read, or contains no network of the reference code.
     """
     state = _clean(_load(path, run_key))
-    convolutions = {key: weight for key, weight in state.items() if weight.ndim == 4}
+    convolutions = {key: weight for key, weight in state.items() if weight.ndim == 4 and key.endswith(".weight")}
     for infer in (_unet, _resnet, _patchgan, _pixelgan):
         if network := infer(state, convolutions):
             break
@@ -169,6 +169,11 @@ def _norm(state: State, convolution: str) -> Norm:
     return "instance" if convolution.removesuffix("weight") + "bias" in state else "none"
 
 
+def _antialias(state: State) -> bool:
+    """Only the filters of CUT (Park et al. 2020, arXiv:2007.15651) have this name."""
+    return any(key.endswith(".filt") for key in state)
+
+
 def _numbered(convolutions: State, pattern: str) -> dict[int, str]:
     """The keys that match a pattern with one number, by that number, ascending."""
     matches = [match for key in convolutions if (match := re.fullmatch(pattern, key))]
@@ -202,7 +207,7 @@ def _resnet(state: State, convolutions: State) -> ReferenceNetwork | None:
     kernel = convolutions[downsamplings[0]].shape[-1] if downsamplings else 3
     config = {"name": "resnet", "width": width, "blocks": len(blocks), "downsamplings": len(downsamplings)}
     config |= {"kernel": kernel, "stem": size, "padding": padding, "dropout": dropout}
-    config |= {"norm": _norm(state, stem), "upsample": "transposed", **INIT}
+    config |= {"norm": _norm(state, stem), "upsample": "transposed", "antialias": _antialias(state), **INIT}
     return ReferenceNetwork("generator", config, channels_in, convolutions[last].shape[0], len(downsamplings), state)
 
 
@@ -212,7 +217,8 @@ def _patchgan(state: State, convolutions: State) -> ReferenceNetwork | None:
         return None
     width, channels_in = convolutions[keys[0]].shape[:2]
     layers = len(keys) - 2
-    config = {"name": "patchgan", "width": width, "layers": layers, "scales": 1, "norm": _norm(state, keys[1]), **INIT}
+    config = {"name": "patchgan", "width": width, "layers": layers, "scales": 1, "norm": _norm(state, keys[1])}
+    config |= {"antialias": _antialias(state), **INIT}
     return ReferenceNetwork("discriminator", config, channels_in, 1, layers, state)
 
 

@@ -86,7 +86,7 @@ def _to_format_5(state: dict[str, Any]) -> dict[str, Any]:
 def _to_format_6(state: dict[str, Any]) -> dict[str, Any]:
     """Augmentation of what adversarial models' discriminators see; R1 of all, R2, and no ramp-up of averages.
 
-    Classes were not balanced.
+    Classes were not balanced, and no network had filters against aliasing.
     """
     config = state["config"]
     model = config.get("model", {})
@@ -94,7 +94,11 @@ def _to_format_6(state: dict[str, Any]) -> dict[str, Any]:
         rampup = 0.0 if model["ema"] else 0.05  # It has no effect without averages, and would differ from new runs.
         model = {"r1": 0.0, "r2": 0.0, "r1_every": 1, "ema_rampup": rampup, "augment": [], **model}
     data = {"balance": False, **config.get("data", {})}
-    state = {**state, "config": {**config, "model": model, "data": data}}
+    network = {"antialias": False, **config.get("network", {})}
+    for side, name in (("generator", "resnet"), ("discriminator", "patchgan")):
+        if network.get(side, {}).get("name") == name:
+            network[side] = {"antialias": False, **network[side]}
+    state = {**state, "config": {**config, "model": model, "data": data, "network": network}}
     if state.get("updates", {}).get("averages") is not None:
         state["updates"] = {**state["updates"], "averaged_updates": state["step"]}
     return state

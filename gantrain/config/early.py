@@ -69,7 +69,7 @@ def check_values(config: Mapping[str, Any], *, also: Mapping[str, str]) -> None:
 @cache
 def loss_names() -> list[str]:
     """The names of the adversarial losses, read from the source of their table."""
-    tree = ast.parse((PACKAGE / "models" / "losses.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / "models" / "losses" / "adversarial.py").read_text(encoding="utf-8"))
     tables = (node.value for node in tree.body if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict))
     return [str(key.value) for table in tables for key in table.keys if isinstance(key, ast.Constant)]
 

@@ -87,10 +87,11 @@ class NetworkSettings:
 
     generator: dict[str, Any]  # Its name and keys.
     discriminator: dict[str, Any]  # Its name and keys.
-    # Default width of convolutional networks; the YAML files of networks refer to it and to the next two.
+    # Default width of convolutional networks; the YAML files of networks refer to it and to the next ones.
     width: PositiveInt
     norm: str  # Default normalization.
     dropout: UnitFloat  # Default dropout probability.
+    antialias: bool  # Whether networks that can resize without aliasing do so by default.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,7 +95,9 @@ def _comparisons(
         found = []
         for direction in model.directions:
             source, target = direction[0], direction[-1]
-            suffix = f"_{direction}" if len(model.directions) > 1 else ""
+            # Models of unpaired domains are compared with each other, whether they translate one way or both.
+            unpaired = model.needs >= {"a", "b"} and not model.needs_pairs
+            suffix = f"_{direction}" if unpaired or len(model.directions) > 1 else ""
             whole = _chosen(sets, against)
             images = whole if whole.paired else whole.of_domain(source)
             found.append(Comparison(_reference(sets, against, target, data, settings.real), direction, images, suffix))

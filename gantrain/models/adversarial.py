@@ -14,7 +14,7 @@ from gantrain.config.schema import NonNegativeFloat, PositiveFloat, PositiveInt,
 from gantrain.data.base import Batch, ImageSpec
 from gantrain.models.augmentation.adaptive import AdaptiveAugmentation
 from gantrain.models.augmentation.differentiable import Operation, augmented
-from gantrain.models.losses import adversarial_loss, gradient_penalty, r1_penalty
+from gantrain.models.losses.adversarial import adversarial_loss, gradient_penalty, r1_penalty
 from gantrain.networks.common import full_precision, is_spectral
 from gantrain.optim.updates import Updates
 from gantrain.runtime.seeding import StepRandom

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantrain.config.schema import PositiveInt, Range, RepeatCount
+from gantrain.networks.blur import BlurDown
 from gantrain.networks.common import ImageShape, Network, Norm, check_sides, norm_layer, reference_bias
 from gantrain.registry import DISCRIMINATORS
 
@@ -30,6 +31,8 @@ class PatchGANDiscriminator(Network):
         scales: Number of such networks, each with its own weights, on images of half the sides of those of the one
             before (Wang et al. 2018, arXiv:1711.11585). The adversarial loss is the sum of theirs.
         norm: In every layer but the first and the last.
+        antialias: Halves the sides by filters (Zhang 2019, arXiv:1904.11486) after convolutions of stride 1, as in CUT
+            (Park et al. 2020, arXiv:2007.15651).
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class PatchGANDiscriminator(Network):
         layers: RepeatCount,
         scales: Annotated[int, Range(at_least=1, at_most=8)],
         norm: Norm,
+        antialias: bool,
         **init: Any,
     ) -> None:
         super().__init__(norm=norm, **init)
@@ -50,17 +54,20 @@ class PatchGANDiscriminator(Network):
         fewer = "".join(f" or lower network.discriminator.{key}" for key in reducible)
         check_sides(shape, "patchgan", smallest=self.smallest, or_else=fewer)
         channels = [width * 2 ** min(number, 3) for number in range(layers + 1)]
-        first: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
-        hidden: list[nn.Module] = []
-        for number in range(1, layers + 1):
-            hidden += _block(channels[number - 1], channels[number], 2 if number < layers else 1, norm)
+        stride = 1 if antialias else 2
+        first: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, stride, 1), nn.LeakyReLU(0.2, inplace=True)]
+        hidden: list[nn.Module] = [BlurDown(width)] if antialias else []
+        for number in range(1, layers):
+            hidden += _block(channels[number - 1], channels[number], stride, norm)
+            hidden += [BlurDown(channels[number])] if antialias else []
+        hidden += _block(channels[-2], channels[-1], 1, norm)
         self.model = nn.Sequential(*first, *hidden, nn.Conv2d(channels[-1], 1, 4, 1, 1))
         self.init_weights()
         self.coarser: PatchGANDiscriminator | None = None
         if scales > 1:
             half = (shape[0], (shape[1] + 1) // 2, (shape[2] + 1) // 2)
             self.coarser = PatchGANDiscriminator(
-                shape=half, width=width, layers=layers, norm=norm, scales=scales - 1, **init
+                shape=half, width=width, layers=layers, norm=norm, scales=scales - 1, antialias=antialias, **init
             )
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:

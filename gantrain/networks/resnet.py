@@ -5,12 +5,14 @@ The keys and shapes of its state are those of pytorch-CycleGAN-and-pix2pix.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 
 from gantrain.config.schema import PositiveInt, RepeatCount, RepeatCountOrZero
 from gantrain.errors import ConfigError
+from gantrain.networks.blur import BlurDown, BlurUp
 from gantrain.networks.common import ImageToImage, Norm, norm_layer, reference_bias
 from gantrain.registry import GENERATORS
 
@@ -61,6 +63,8 @@ class ResnetGenerator(ImageToImage):
         dropout: In the middle of each block; 0 is off.
         norm: After every convolution but the last.
         upsample: ``transposed`` convolutions, or ``resize``: nearest neighbours, then a 3 x 3 convolution.
+        antialias: Halves and doubles the sides by filters (Zhang 2019, arXiv:1904.11486) beside 3 x 3 convolutions, as
+            in CUT (Park et al. 2020, arXiv:2007.15651).
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class ResnetGenerator(ImageToImage):
         stem: PositiveInt,
         padding: Padding,
         upsample: Literal["transposed", "resize"],
+        antialias: bool,
         **others: Any,
     ) -> None:
         super().__init__(**others)
@@ -83,13 +88,23 @@ class ResnetGenerator(ImageToImage):
         multiple = 2**downsamplings
         self.limit_sides("resnet", multiple=multiple, smallest=max(2 * multiple, stem // 2 + 1))
         if not downsamplings:
-            self.without_effect |= dict.fromkeys(["kernel", "upsample"], "downsamplings=0 leaves no layer for it")
+            why = "downsamplings=0 leaves no layer for it"
+            self.without_effect |= dict.fromkeys(["kernel", "upsample", "antialias"], why)
+        elif antialias:
+            self.without_effect |= dict.fromkeys(["kernel", "upsample"], "antialias=true leaves no layer for it")
         bias = reference_bias(norm)
 
         def block(convolution: list[nn.Module], channels: int) -> list[nn.Module]:
             return [*convolution, norm_layer(norm, channels), nn.ReLU(inplace=True)]
 
+        def down(inputs: int) -> list[nn.Module]:
+            if antialias:
+                return [*block([nn.Conv2d(inputs, inputs * 2, 3, 1, 1, bias=bias)], inputs * 2), BlurDown(inputs * 2)]
+            return block([nn.Conv2d(inputs, inputs * 2, kernel, 2, 1, bias=bias)], inputs * 2)
+
         def up(inputs: int, outputs: int) -> list[nn.Module]:
+            if antialias:
+                return [BlurUp(inputs), nn.Conv2d(inputs, outputs, 3, 1, 1, bias=bias)]
             if upsample == "resize":
                 return [nn.Upsample(scale_factor=2), *_same_size(inputs, outputs, 3, padding, bias=bias)]
             # With a kernel of 3, a pixel per side would be missing.
@@ -97,7 +112,7 @@ class ResnetGenerator(ImageToImage):
 
         layers = block(_same_size(input_shape[0], width, stem, padding, bias=bias), width)
         for channels in (width * 2**i for i in range(downsamplings)):
-            layers += block([nn.Conv2d(channels, channels * 2, kernel, 2, 1, bias=bias)], channels * 2)
+            layers += down(channels)
         channels = width * multiple
         layers += [ResidualBlock(channels, padding=padding, dropout=dropout, norm=norm) for _ in range(blocks)]
         for channels in (width * 2**i for i in reversed(range(downsamplings))):
@@ -108,3 +123,29 @@ class ResnetGenerator(ImageToImage):
     def forward(self, image: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', H, W) in [-1, 1]; both sides are multiples of ``multiple``."""
         return self.model(image)
+
+    def features(self, image: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """The outputs of the layers of these numbers, ascending, for images (N, C, H, W).
+
+        An activation in place changes the output of the layer before it, if it is among the layers that are computed:
+        none after the last of ``layers`` is. CUT (Park et al. 2020, arXiv:2007.15651) was trained on such features.
+        """
+        outputs = []
+        for number, layer in enumerate(self.model[: layers[-1] + 1]):
+            image = layer(image)
+            if number in layers:
+                outputs.append(image)
+        return outputs
+
+    def feature_channels(self, layers: Sequence[int]) -> list[int]:
+        """The channels of ``features``.
+
+        Raises:
+            ConfigError: A number is not that of a layer.
+        """
+        channels = [self.input_shape[0]]
+        for layer in self.model:
+            channels.append(layer.out_channels if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) else channels[-1])
+        if wrong := [number for number in layers if not 0 <= number < len(self.model)]:
+            raise ConfigError(f"{wrong[0]}: the layers of this generator are numbered from 0 to {len(self.model) - 1}")
+        return [channels[number + 1] for number in layers]

@@ -54,6 +54,14 @@ class StepRandom:
         """(count,), integers in [0, high)."""
         return self._draw(partial(torch.randint, high), count)
 
+    def permutation(self, count: int) -> Tensor:
+        """(count,), the integers in [0, count) in random order, the same on every rank."""
+        return torch.randperm(count, generator=self._generator, device=self._generator.device)
+
+    def coin(self) -> Tensor:
+        """(), true with probability one half, the same on every rank."""
+        return torch.rand((), generator=self._generator, device=self._generator.device) < 0.5
+
     def _draw(self, function: Callable[..., Tensor], count: int, *shape: int) -> Tensor:
         size = (count * self.world_size, *shape)
         numbers = function(size, generator=self._generator, device=self._generator.device)

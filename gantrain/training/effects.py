@@ -25,7 +25,8 @@ def refuse_without_effect(overrides: Sequence[str], model: GAN, dataset: ImageDa
     networks = readers["network.generator"] + readers["network.discriminator"]
     for override in overrides:
         group, _, key = split_override(override)[0].rpartition(".")
-        found = [each for each in networks if takes(type(each), key)] if group == "network" else readers.get(group, [])
+        found = networks if group == "network" else readers.get(group, [])
+        found = [each for each in found if each is not None and takes(type(each), key)]
         reasons = [getattr(reader, "without_effect", {}).get(key) for reader in found]
         if reasons and None not in reasons:
             raise ConfigError(f"{override} has no effect: {reasons[0]}")

@@ -18,7 +18,7 @@ from gantrain.models.base import GAN
 from gantrain.registry import MODELS
 from gantrain.runtime import console, distributed
 
-SHARED = ("width", "norm", "dropout")  # Keys directly under `network`, for both networks.
+SHARED = ("width", "norm", "dropout", "antialias")  # Keys directly under `network`, for both networks.
 INITIALISATION = ("init", "init_gain")  # For networks that are not loaded from a file.
 
 
@@ -66,7 +66,7 @@ def load_networks(model: GAN, source: Path, config: dict[str, Any] | None = None
     """
     if source.suffix != ".pth":
         return _load_run(model, source, config)
-    has_pairs = len(model.generators()) > 1
+    has_pairs = len(getattr(model, "directions", ())) > 1
     files = _read_files(source, config or {}, has_pairs=has_pairs)
     for name, file in files.items():
         networks = model.generators() if file.side == "generator" else model.discriminators()

@@ -10,7 +10,7 @@ import pytest
 import gantrain.training.build  # noqa: F401 - registers every class
 from gantrain.config import schema
 from gantrain.config.early import GROUPS, annotations_of, loss_names
-from gantrain.models.losses import ADVERSARIAL_LOSSES
+from gantrain.models.losses.adversarial import ADVERSARIAL_LOSSES
 from gantrain.registry import REGISTRIES as ALL
 
 MISTAKES = [

@@ -11,7 +11,7 @@ from tiny import ReadOff, Watched, build, image_batches, written
 from torch import Tensor
 
 from gantrain.models.classifying import class_loss
-from gantrain.models.losses import gradient_penalty
+from gantrain.models.losses.adversarial import gradient_penalty
 from gantrain.runtime.seeding import StepRandom
 
 LN2, LN3, LN5 = log(2), log(3), log(5)

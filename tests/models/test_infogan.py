@@ -11,7 +11,7 @@ from tiny import CPU, ReadOff, build, written
 from torch import Tensor
 
 from gantrain.errors import ConfigError
-from gantrain.models.losses import gradient_penalty
+from gantrain.models.losses.adversarial import gradient_penalty
 from gantrain.runtime.seeding import StepRandom
 
 LN2, LN5 = log(2), log(5)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gantrain.data.base import Batch
 from gantrain.errors import ConfigError
-from gantrain.models.losses import gradient_penalty, r1_penalty
+from gantrain.models.losses.adversarial import gradient_penalty, r1_penalty
 from gantrain.registry import MODELS
 from gantrain.runtime.seeding import StepRandom, derive_seed
 

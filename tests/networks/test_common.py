@@ -10,7 +10,7 @@ import torch
 from tiny import CPU, dcgan_discriminator, dcgan_generator, mlp_discriminator, mlp_generator
 from torch import Tensor, nn
 
-from gantrain.models.losses import gradient_penalty
+from gantrain.models.losses.adversarial import gradient_penalty
 from gantrain.networks.common import full_precision, set_precision
 
 MAKERS = [dcgan_generator, dcgan_discriminator, mlp_generator, mlp_discriminator]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gantrain.errors import ConfigError
-from gantrain.models.losses import ADVERSARIAL_LOSSES, adversarial_loss, gradient_penalty, r1_penalty
+from gantrain.models.losses.adversarial import ADVERSARIAL_LOSSES, adversarial_loss, gradient_penalty, r1_penalty
 
 LN2, LN3 = log(2), log(3)
 # sigmoid of these is 1/2, 2/3 and 1/4

@@ -1,0 +1,138 @@
+"""Translation between unpaired images in one direction: CUT and FastCUT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+
+from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, Range
+from gantrain.data.base import Batch
+from gantrain.errors import ConfigError
+from gantrain.models.base import MakeNetwork
+from gantrain.models.losses.patch_nce import patch_nce, patches, unit_length
+from gantrain.models.pool import ImagePool
+from gantrain.models.translation import Direction, TranslationGAN
+from gantrain.networks.common import full_precision
+from gantrain.networks.patch_head import PatchHead
+from gantrain.optim.updates import Updates
+from gantrain.registry import MODELS
+from gantrain.runtime.seeding import StepRandom
+
+
+@MODELS.register("cut")
+class CUT(TranslationGAN):
+    """Translates a to b, trained without pairs: Park et al. 2020 (arXiv:2007.15651).
+
+    Patches of the output are to be more like the input's patches at their own place than like others, in features of
+    the generator's first layers. ``head``, which is F in the authors' code, belongs to the generator's side.
+
+    Args:
+        lambda_nce: Weight of PatchNCE; the mean over layers, and with ``nce_idt`` over both terms.
+        nce_idt: Whether the generator's outputs for images of b are compared with them, too.
+        nce_layers: Numbers of the generator's layers whose outputs are compared, ascending.
+        nce_temperature: What similarities are divided by; above 0.
+        num_patches: Of each image and layer; all of a smaller layer. Their places are those of the whole batch.
+        flip_equivariance: Whether the generator's input is mirrored in half of the steps, and the output's features
+            mirrored back.
+        head_width: Length of the vectors that are compared.
+        head_init_gain: Gain of the head's Xavier initialisation.
+        pool_size: Number of generated images stored to train the discriminator on again; 0 is off.
+    """
+
+    def __init__(
+        self,
+        *,
+        make_generator: MakeNetwork,
+        make_discriminator: MakeNetwork,
+        lambda_nce: Annotated[float, Range(above=0)],
+        nce_idt: bool,
+        nce_layers: list[NonNegativeInt],
+        nce_temperature: Annotated[float, Range(above=0)],
+        num_patches: PositiveInt,
+        flip_equivariance: bool,
+        head_width: PositiveInt,
+        head_init_gain: NonNegativeFloat,
+        pool_size: NonNegativeInt,
+        **others: Any,
+    ) -> None:
+        super().__init__(**others)
+        a, b = self.spec.shape("a"), self.spec.shape("b")
+        if a[0] != b[0]:
+            raise ConfigError(
+                f"model=cut compares images of both domains, which have {a[0]} and {b[0]} channels: give data.channels "
+                "and data.channels_b the same value"
+            )
+        if not nce_layers or sorted({*nce_layers}) != nce_layers:
+            raise ConfigError(f"model.nce_layers={nce_layers}: expected ascending numbers of layers, as in [0,4,8]")
+        self.lambda_nce, self.nce_idt, self.nce_layers = lambda_nce, nce_idt, nce_layers
+        self.nce_temperature, self.num_patches = nce_temperature, num_patches
+        self.flip_equivariance = flip_equivariance
+        self.generator = make_generator(input_shape=a, shape=b)
+        if not hasattr(self.generator, "features"):
+            raise ConfigError(
+                f"network/generator: model=cut compares features, and {type(self.generator).__name__} has no method "
+                "`features`; resnet has"
+            )
+        try:
+            channels = self.generator.feature_channels(nce_layers)
+        except ConfigError as error:
+            raise ConfigError(f"model.nce_layers={nce_layers}: {error}") from None
+        self.head = PatchHead(channels=channels, outputs=head_width, gain=head_init_gain)
+        self.discriminator = make_discriminator(shape=b)
+        self.pool = ImagePool(pool_size)
+
+    def generators(self) -> list[nn.Module]:
+        return [self.generator, self.head]
+
+    def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
+        """The discriminator's update, then the generator's, on one batch and one forward pass of the generator."""
+        batch = self.check_sizes(next(batches))
+        a, b = batch["a"], batch["b"]
+        mirrored = update.draws.coin() if self.flip_equivariance else None
+        made = self.generator(_mirrored(torch.cat([a, b]) if self.nce_idt else a, mirrored))
+        fake, identity = made[: len(a)], made[len(a) :]
+        (old,) = self.pool(fake)
+        d_loss, parts = self.discriminator_loss(self.discriminator, b, old, update.draws)
+        update.discriminator(d_loss)
+        logits = self.discriminator(self.augmented(fake, update.draws))
+        g_gan = self.loss.generator_term(logits, self.compared(self.discriminator, b, update.draws))
+        terms = {"nce": self._nce(a, fake, mirrored, update.draws)}
+        if self.nce_idt:
+            terms["nce_y"] = self._nce(b, identity, mirrored, update.draws)
+        loss = g_gan + torch.stack(list(terms.values())).mean()
+        update.generator(loss)
+        losses = {"g": loss, "g_gan": g_gan, **terms, **parts}
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _nce(self, source: Tensor, target: Tensor, mirrored: Tensor | None, draws: StepRandom) -> Tensor:
+        """The mean loss of all layers, weighted; ``mirrored`` says whether the target is."""
+        layers = self.generator.features(target, self.nce_layers)
+        queries = [_mirrored(features, mirrored) for features in layers]
+        with torch.no_grad():
+            keys = self.generator.features(source, self.nce_layers)
+            places = [draws.permutation(features[0, 0].numel())[: self.num_patches] for features in keys]
+            key_vectors = self._vectors(keys, places)
+        losses = [
+            patch_nce(query, key, images=len(source), temperature=self.nce_temperature)
+            for query, key in zip(self._vectors(queries, places), key_vectors, strict=True)
+        ]
+        return self.lambda_nce * torch.stack(losses).mean()
+
+    def _vectors(self, layers: Sequence[Tensor], places: Sequence[Tensor]) -> list[Tensor]:
+        # The vectors of an untrained head are too short for half precision.
+        with full_precision():
+            return [
+                unit_length(self.head(patches(features, chosen), number))
+                for number, (features, chosen) in enumerate(zip(layers, places, strict=True))
+            ]
+
+    def generator_of(self, direction: Direction) -> nn.Module:
+        return self.generator
+
+
+def _mirrored(images: Tensor, whether: Tensor | None) -> Tensor:
+    """Images or features (N, C, H, W), mirrored from left to right if ``whether`` is true."""
+    return images if whether is None else torch.where(whether, images.flip(3), images)

@@ -1,0 +1,1 @@
+"""Losses that models share, as pure functions of logits and features."""
