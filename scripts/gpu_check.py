@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 
 LATENT = ("gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan", "sngan", "sagan")
-TRANSLATORS = ("pix2pix", "cyclegan", "discogan")
+TRANSLATORS = ("pix2pix", "cyclegan", "discogan", "cut", "fastcut")
 PRECISIONS = ("float32", "bfloat16", "float16")
 # counts the warnings of torch's synchronisation debug mode between two steps of a run
 COUNTING = """

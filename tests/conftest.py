@@ -35,7 +35,7 @@ add_resolvers()  # For tests that compose configurations by Hydra alone.
 INTRODUCTION = ("Data: ", "Device: ", "Note: ", "Run folder: ", "Page: ")  # How the first lines of a run begin.
 TINY = ["data.load_size=16", "data.batch_size=4", "network.width=4", "trainer.accelerator=cpu", "metrics=none"]
 MODELS = ["gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan", "sngan", "sagan"]
-TRANSLATORS = ["pix2pix", "cyclegan", "discogan", "colorization"]
+TRANSLATORS = ["pix2pix", "cyclegan", "discogan", "cut", "fastcut", "colorization"]
 
 ENVIRONMENT = pytest.StashKey[dict[str, str]]()
 READ = ("CUDA_", "GANTRAIN_", "HOME", "HYDRA_", "LOCAL_RANK", "MASTER_", "OMP_", "PATH", "RANK", "SLURM_", "WORLD_SIZE")

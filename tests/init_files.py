@@ -52,7 +52,7 @@ def unet(inputs: int = 3, outputs: int = 3, **changes: Any) -> nn.Module:
 
 
 def patchgan(channels: int, **changes: Any) -> nn.Module:
-    keys = {"width": 5, "layers": 2, "scales": 1, "norm": "instance", **INIT} | changes
+    keys = {"width": 5, "layers": 2, "scales": 1, "norm": "instance", "antialias": False, **INIT} | changes
     return PatchGANDiscriminator(shape=(channels, 32, 32), **keys)
 
 

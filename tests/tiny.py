@@ -85,7 +85,7 @@ def unet(**keys: Any) -> UNetGenerator:
 
 
 def patchgan(**keys: Any) -> PatchGANDiscriminator:
-    return PatchGANDiscriminator(**{**CONV_KEYS, "layers": 2, "scales": 1, **keys})
+    return PatchGANDiscriminator(**{**CONV_KEYS, "layers": 2, "scales": 1, "antialias": False, **keys})
 
 
 def build_translator(

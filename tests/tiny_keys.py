@@ -76,6 +76,19 @@ TRANSLATION_KEYS: dict[str, dict[str, Any]] = {
         "lambda_features": 0.0,
         **UNUSED_SWITCHES,
     },
+    "cut": {
+        "loss": "least_squares",
+        "lambda_nce": 2.0,
+        "nce_idt": True,
+        "nce_layers": [0, 4, 8],
+        "nce_temperature": 0.07,
+        "num_patches": 100,  # The last layer has 64.
+        "flip_equivariance": True,
+        "head_width": 6,
+        "head_init_gain": 0.02,
+        "pool_size": 0,
+        **UNUSED_SWITCHES,
+    },
 }
 CONV_KEYS = {"width": 4, "norm": "instance", "init": "default", "init_gain": 1.0}
 RESNET_KEYS = {  # In the order of the constructor, as in a configuration that ``init_from`` adopts.
@@ -88,6 +101,7 @@ RESNET_KEYS = {  # In the order of the constructor, as in a configuration that `
     "dropout": 0.0,
     "norm": "instance",
     "upsample": "transposed",
+    "antialias": False,
     "init": "default",
     "init_gain": 1.0,
 }
@@ -115,7 +129,7 @@ NETWORK_KEYS: dict[str, dict[str, dict[str, Any]]] = {
     "discriminator": {
         "dcgan": {key: value for key, value in DCGAN_KEYS.items() if key != "num_classes"} | {"dropout": 0.0},
         "mlp": {key: value for key, value in MLP_KEYS.items() if key != "num_classes"},
-        "patchgan": {**CONV_KEYS, "layers": 2, "scales": 1},
+        "patchgan": {**CONV_KEYS, "layers": 2, "scales": 1, "antialias": False},
         "patchgan_textbook": CONV_KEYS,
         "pixelgan": CONV_KEYS,
         "resnet_gan": {**RESNET_GAN_KEYS, "head": "projection"},

@@ -23,6 +23,7 @@ RESNET: dict[str, list[Any]] = {
     "stem": [7],
     "padding": ["reflection"],
     "upsample": ["transposed"],
+    "antialias": [False],
 }
 UNET: dict[str, list[Any]] = {"skips": [True], "upsample": ["transposed"]}
 SHARED: dict[str, list[Any]] = {"norm": ["batch", "instance", "none"], "dropout": [0.0, DROPOUT]}

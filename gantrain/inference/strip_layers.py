@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 from typing import Any, cast
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantrain.errors import ConfigError
-from gantrain.runtime.storage import storage_errors
+from gantrain.networks.blur import BlurDown, BlurUp
 
 
 class Layer:
@@ -231,11 +230,50 @@ class Concatenation(Layer):
         return torch.cat([x[:, :, first - start : last - start] for x, start in inputs], dim=1)
 
 
+class Chain(Layer):
+    """Several layers, each of which reads the one before."""
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = layers
+        self.work = sum(layer.work for layer in layers)
+
+    def sides(self, height: int, width: int) -> tuple[int, int]:
+        for layer in self.layers:
+            layer.height = height
+            height, width = layer.sides(height, width)
+        return height, width
+
+    def needs(self, first: int, last: int) -> tuple[int, int]:
+        for layer in reversed(self.layers):
+            first, last = layer.needs(first, last)
+            first, last = max(first, 0), min(last, layer.height)
+        return first, last
+
+    def compute(self, x: Tensor, first: int, last: int) -> Tensor:
+        wanted = [(first, last)]
+        for layer in self.layers[:0:-1]:
+            low, high = layer.needs(*wanted[0])
+            wanted.insert(0, (max(low, 0), min(high, layer.height)))
+        for layer, rows in zip(self.layers, wanted, strict=True):
+            x = layer.compute(x, *rows)
+        return x
+
+
+def _blur(module: Any, alone: bool) -> Layer:
+    """A layer of ``networks.blur``: its padding, then its filter."""
+    channels, down = len(module.filt), isinstance(module, BlurDown)
+    kind, padding = (nn.Conv2d, 0) if down else (nn.ConvTranspose2d, module.crop)
+    filters = kind(channels, channels, module.filt.size(-1), 2, padding, groups=channels, bias=False, device="meta")
+    filters.weight = nn.Parameter(module.filt, requires_grad=False)
+    return Chain(Padding(module.pad, alone), (Convolution if down else TransposedConvolution)(filters, alone))
+
+
 LAYERS: dict[tuple[type[nn.Module], ...], Any] = {
     (nn.Conv2d,): Convolution,
     (nn.ConvTranspose2d,): TransposedConvolution,
     (nn.ReflectionPad2d, nn.ReplicationPad2d): Padding,
     (nn.Upsample,): Enlargement,
+    (BlurDown, BlurUp): _blur,
     (nn.BatchNorm2d, nn.InstanceNorm2d): Normalisation,
     (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.Dropout): Pointwise,
 }
@@ -250,38 +288,3 @@ def kind_of(module: nn.Module) -> Any:
             if isinstance(module, kind) and type(module).forward is kind.forward:
                 return layer
     return None
-
-
-class RowFile:
-    """A layer (channels, height, width) in a temporary file without a name, row after row."""
-
-    def __init__(self, channels: int, height: int, width: int, dtype: torch.dtype) -> None:
-        self._shape, self._dtype = (channels, width), dtype
-        self._row = channels * width * dtype.itemsize
-        self._action = f"store {height * self._row / 1e9:.1f} GB in {tempfile.gettempdir()} (TMPDIR is another folder)"
-        with storage_errors(self._action):
-            self._file = tempfile.TemporaryFile(prefix="gantrain-", buffering=0)  # noqa: SIM115 - see close
-
-    def write(self, first: int, rows: Tensor) -> None:
-        """Write rows (1, C, rows, W)."""
-        values = rows[0].permute(1, 0, 2).to("cpu", self._dtype).contiguous()
-        left = memoryview(values.numpy().data).cast("B")
-        with storage_errors(self._action):
-            self._file.seek(first * self._row)
-            while left:
-                left = left[self._file.write(left) :]
-
-    def read(self, first: int, last: int) -> Tensor:
-        """The rows from ``first`` to ``last - 1``: (1, C, last - first, W)."""
-        channels, width = self._shape
-        values = torch.empty(last - first, channels, width, dtype=self._dtype)
-        left = memoryview(values.numpy().data).cast("B")
-        with storage_errors(self._action):
-            self._file.seek(first * self._row)
-            while left:
-                left = left[self._file.readinto(left) or len(left) :]
-        return values.permute(1, 0, 2)[None].contiguous()
-
-    def close(self) -> None:
-        """Remove the file."""
-        self._file.close()

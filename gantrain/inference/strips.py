@@ -9,6 +9,7 @@ mostly the widest ones at the full resolution, are computed anew where they are 
 from __future__ import annotations
 
 import operator
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -17,11 +18,47 @@ import torch
 from torch import Tensor, fx, nn
 
 from gantrain.errors import ConfigError
-from gantrain.inference.strip_layers import Add, Concatenation, Layer, Normalisation, Pointwise, RowFile, kind_of
+from gantrain.inference.strip_layers import Add, Concatenation, Layer, Normalisation, Pointwise, kind_of
+from gantrain.runtime.storage import storage_errors
 
 CHEAP = 1000  # Multiplications per value; a layer that takes more to compute anew is stored.
 WORKING = 1 << 29  # Bytes of all layers that are computed for a strip, about.
 ReadRows: TypeAlias = Callable[[int, int], Tensor]  # (1, C, last - first, W) of the rows from first to last - 1.
+
+
+class RowFile:
+    """A layer (channels, height, width) in a temporary file without a name, row after row."""
+
+    def __init__(self, channels: int, height: int, width: int, dtype: torch.dtype) -> None:
+        self._shape, self._dtype = (channels, width), dtype
+        self._row = channels * width * dtype.itemsize
+        self._action = f"store {height * self._row / 1e9:.1f} GB in {tempfile.gettempdir()} (TMPDIR is another folder)"
+        with storage_errors(self._action):
+            self._file = tempfile.TemporaryFile(prefix="gantrain-", buffering=0)  # noqa: SIM115 - see close
+
+    def write(self, first: int, rows: Tensor) -> None:
+        """Write rows (1, C, rows, W)."""
+        values = rows[0].permute(1, 0, 2).to("cpu", self._dtype).contiguous()
+        left = memoryview(values.numpy().data).cast("B")
+        with storage_errors(self._action):
+            self._file.seek(first * self._row)
+            while left:
+                left = left[self._file.write(left) :]
+
+    def read(self, first: int, last: int) -> Tensor:
+        """The rows from ``first`` to ``last - 1``: (1, C, last - first, W)."""
+        channels, width = self._shape
+        values = torch.empty(last - first, channels, width, dtype=self._dtype)
+        left = memoryview(values.numpy().data).cast("B")
+        with storage_errors(self._action):
+            self._file.seek(first * self._row)
+            while left:
+                left = left[self._file.readinto(left) or len(left) :]
+        return values.permute(1, 0, 2)[None].contiguous()
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._file.close()
 
 
 @dataclass(eq=False)

@@ -41,7 +41,8 @@ def config_of(entry: str) -> tuple[str, dict[str, Any]]:
         return "generator", {"name": "unet", **UNET, "width": 64, "depth": depth, **ends}
     if words["netD"] == "pixel":
         return "discriminator", {"name": "pixelgan", "width": 64, **ends}
-    return "discriminator", {"name": "patchgan", "width": 64, "layers": int(words["n_layers_D"]), "scales": 1, **ends}
+    own = {"width": 64, "layers": int(words["n_layers_D"]), "scales": 1, "antialias": False}
+    return "discriminator", {"name": "patchgan", **own, **ends}
 
 
 def saved(state: dict[str, Tensor], *, prefix: str = "", **options: Any) -> Path:

@@ -19,7 +19,7 @@ from gantrain.cli.main import main
 SMALL = ["data.batch_size=4", "data.num_workers=0", "network.width=4", "trainer.accelerator=cpu"]
 TINY_DIGITS = [*SMALL, "data.load_size=16"]
 # The demonstration data of models that translate.
-IMAGES = {"pix2pix": "edges2digits", "cyclegan": "digits2stripes", "discogan": "digits2stripes"}
+IMAGES = {"pix2pix": "edges2digits", **dict.fromkeys(["cyclegan", "discogan", "cut", "fastcut"], "digits2stripes")}
 # Files of Hydra's plugins, which need not be installed.
 PLUGINS = [(group, path.stem) for group in ("launcher", "sweeper") for path in sorted((CONFIGS / group).glob("*.yaml"))]
 

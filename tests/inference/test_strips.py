@@ -13,8 +13,7 @@ from torch import nn
 
 from gantrain.errors import ConfigError
 from gantrain.inference import strips
-from gantrain.inference.strip_layers import RowFile
-from gantrain.inference.strips import Strips
+from gantrain.inference.strips import RowFile, Strips
 from gantrain.networks.per_image import as_in_training
 from gantrain.networks.unet import ResizeUNetGenerator
 
@@ -25,6 +24,7 @@ NETWORKS = {
     "resnet_9": partial(resnet, blocks=9),
     "textbook": partial(resnet, blocks=6, downsamplings=3, kernel=4),
     "zero": partial(resnet, kernel=4, padding="zero", upsample="resize"),
+    "antialias": partial(resnet, antialias=True, blocks=6),
     "replicate": partial(resnet, padding="replicate", kernel=4, stem=3),
     "unet": unet,
     "encoder_decoder": partial(unet, skips=False, upsample="resize"),

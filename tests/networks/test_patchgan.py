@@ -25,7 +25,7 @@ KEYS = {
 
 
 def patchgan(**keys: Any) -> PatchGANDiscriminator:
-    return PatchGANDiscriminator(**{**KEYS, "layers": 3, "scales": 1, **keys})
+    return PatchGANDiscriminator(**{**KEYS, "layers": 3, "scales": 1, "antialias": False, **keys})
 
 
 def textbook(**keys: Any) -> TextbookPatchGANDiscriminator:

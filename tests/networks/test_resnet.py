@@ -26,6 +26,7 @@ KEYS = {
     "dropout": 0.0,
     "norm": "batch",
     "upsample": "transposed",
+    "antialias": False,
     "init": "default",
     "init_gain": 0.02,
 }
