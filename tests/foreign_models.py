@@ -21,7 +21,7 @@ LABELLED_IMAGES = ImageSpec(32, 32, {"image": 3}, {"image": "uint8"}, class_name
 
 def config(model: dict[str, Any], generator: dict[str, Any], discriminator: dict[str, Any]) -> dict[str, Any]:
     sides = {"generator": generator, "discriminator": discriminator}
-    return {"model": model, "network": {**sides, "width": 4, "norm": "none", "dropout": 0.0}}
+    return {"model": model, "network": {**sides, "width": 4, "norm": "none", "dropout": 0.0, "antialias": False}}
 
 
 def networks(side: str) -> list[dict[str, Any]]:

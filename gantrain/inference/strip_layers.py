@@ -262,10 +262,11 @@ class Chain(Layer):
 def _blur(module: Any, alone: bool) -> Layer:
     """A layer of ``networks.blur``: its padding, then its filter."""
     channels, down = len(module.filt), isinstance(module, BlurDown)
-    kind, padding = (nn.Conv2d, 0) if down else (nn.ConvTranspose2d, module.crop)
-    filters = kind(channels, channels, module.filt.size(-1), 2, padding, groups=channels, bias=False, device="meta")
+    kind, layer = (nn.Conv2d, Convolution) if down else (nn.ConvTranspose2d, TransposedConvolution)
+    crop, size = 0 if down else module.crop, module.filt.size(-1)
+    filters: Any = kind(channels, channels, size, 2, crop, groups=channels, bias=False, device="meta")
     filters.weight = nn.Parameter(module.filt, requires_grad=False)
-    return Chain(Padding(module.pad, alone), (Convolution if down else TransposedConvolution)(filters, alone))
+    return Chain(Padding(module.pad, alone), layer(filters, alone))
 
 
 LAYERS: dict[tuple[type[nn.Module], ...], Any] = {

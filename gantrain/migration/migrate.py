@@ -10,6 +10,7 @@ from gantrain.errors import ConfigError
 from gantrain.migration.command import Migration, parse, read_options
 from gantrain.migration.options import MODELS
 from gantrain.migration.words import (
+    write_cut,
     write_data,
     write_length,
     write_logging,
@@ -28,8 +29,8 @@ gantrain migrate "python train.py --dataroot ./datasets/maps --model cycle_gan .
 gantrain migrate checkpoints/maps_cyclegan/train_opt.txt
 
 Prints the gantrain command for a command of pytorch-CycleGAN-and-pix2pix (train.py or test.py, with the options of 2017
-to 2025), or for the options that it has stored, and, as comments, the options without a counterpart and those that mean
-something else."""
+to 2025) or of contrastive-unpaired-translation, or for the options that it has stored, and, as comments, the options
+without a counterpart and those that mean something else."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,12 +62,23 @@ def migrate(arguments: list[str]) -> Migration:
 
 def _train(options: dict[str, str]) -> Migration:
     """The migration of a command of train.py."""
-    model = options.get("model", "cycle_gan")
-    if model in ("cut", "fastcut", "sincut") or model not in MODELS:
+    model = options.get("model", "cut" if "CUT_mode" in options else "cycle_gan")
+    if model == "cut" and options.get("CUT_mode", "CUT").lower() == "fastcut":
+        model = "fastcut"
+    if model not in MODELS:
         known = "test is for test.py" if model == "test" else f"these have a counterpart: {', '.join(MODELS)}"
         raise ConfigError(f"--model {model}: {known}")
     found = Migration(["train", f"model={MODELS[model]}"])
-    for write in (write_data, write_run, write_networks, write_losses, write_length, write_optimizer, write_logging):
+    for write in (
+        write_data,
+        write_run,
+        write_networks,
+        write_losses,
+        write_cut,
+        write_length,
+        write_optimizer,
+        write_logging,
+    ):
         write(options, model, found)
     write_unused(options, found)
     return found

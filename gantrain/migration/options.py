@@ -7,7 +7,7 @@ from typing import Final
 # Options that take no value.
 SWITCHES: Final = {
     *("no_dropout", "serial_batches", "no_flip", "verbose", "use_wandb", "no_html", "save_by_iter", "continue_train"),
-    *("eval", "no_lsgan", "align_data"),
+    *("eval", "no_lsgan", "align_data", "no_antialias", "no_antialias_up"),
 }
 
 # Options whose value is a whole number that is computed with.
@@ -36,7 +36,10 @@ OLD_NAMES: Final = {
     "align_data": "dataset_mode=aligned",
 }
 
-MODELS: Final = {"cycle_gan": "cyclegan", "pix2pix": "pix2pix", "colorization": "colorization"}
+MODELS: Final = {
+    **{"cycle_gan": "cyclegan", "pix2pix": "pix2pix", "colorization": "colorization"},
+    **{"cut": "cut", "fastcut": "fastcut"},  # Of contrastive-unpaired-translation, the latter by its --CUT_mode.
+}
 DATA_MODES: Final = {"unaligned": "unaligned", "aligned": "aligned", "single": "single", "colorization": "single"}
 LOSSES: Final = {"vanilla": "logistic", "lsgan": "least_squares", "wgangp": "wasserstein"}
 
@@ -59,6 +62,14 @@ SAME: Final = {
     "lambda_B": "model.lambda_b",
     "lambda_identity": "model.lambda_identity",
     "lambda_L1": "model.lambda_l1",
+    "lambda_NCE": "model.lambda_nce",
+    "nce_idt": "model.nce_idt",
+    "netF_nc": "model.head_width",
+    "nce_T": "model.nce_temperature",
+    "num_patches": "model.num_patches",
+    "flip_equivariance": "model.flip_equivariance",
+    "normG": "network.generator.norm",
+    "normD": "network.discriminator.norm",
     "wandb_project_name": "logger.wandb.project",
     "display_server": "logger.visdom.server",
     "display_port": "logger.visdom.port",
@@ -83,12 +94,14 @@ UNUSED: Final = {
     "aspect_ratio": "images are stored in their own size",
 }
 
-# Options of CUT, FastCUT and SinCUT.
+# Options of CUT and FastCUT alone: those that have a counterpart, and those of theirs and of SinCUT that have none.
+CUT_KEYS: Final = (
+    *("lambda_NCE", "nce_idt", "nce_layers", "netF_nc", "nce_T", "num_patches", "flip_equivariance", "normG", "normD"),
+    *("no_antialias", "no_antialias_up", "CUT_mode"),
+)
 OF_CUT: Final = {
-    *("CUT_mode", "lambda_GAN", "lambda_NCE", "nce_idt", "nce_layers", "netF", "netF_nc", "nce_T", "num_patches"),
-    *("flip_equivariance", "nce_includes_all_negatives_from_minibatch", "lambda_R1", "normG", "normD", "no_antialias"),
-    *("no_antialias_up", "pretrained_name", "evaluation_freq", "random_scale_max", "stylegan2_G_num_downsampling"),
-    "easy_label",
+    *("lambda_GAN", "netF", "nce_includes_all_negatives_from_minibatch", "lambda_R1", "pretrained_name"),
+    *("evaluation_freq", "random_scale_max", "stylegan2_G_num_downsampling", "easy_label"),
 }
 
 # All other options, each of which has a function in `gantrain.migration.words` or in `gantrain.migration.migrate`.
@@ -100,4 +113,4 @@ HANDLED: Final = {
     *("num_test", "model_suffix", "lambda_regression"),
 }
 
-OPTIONS: Final = {*SAME, *IN_IMAGES, *UNUSED, *OF_CUT, *HANDLED, *OLD_NAMES}
+OPTIONS: Final = {*SAME, *IN_IMAGES, *UNUSED, *CUT_KEYS, *OF_CUT, *HANDLED, *OLD_NAMES}

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from gantrain.errors import ConfigError
 from gantrain.migration.command import PROCESSES, Migration
-from gantrain.migration.options import DATA_MODES, IN_IMAGES, LOSSES, MODELS, OF_CUT, SAME, UNUSED
+from gantrain.migration.options import CUT_KEYS, DATA_MODES, IN_IMAGES, LOSSES, MODELS, OF_CUT, SAME, UNUSED
 
 # Their default values where a mapping depends on them.
-EPOCHS = 100
+EPOCHS = {"cut": (200, 200), "fastcut": (150, 50)}  # Of the other models, 100 and 100.
 DECAY_ITERS = 50
+WATCHED = {"cycle_gan": "g_a", "pix2pix": "g_l1", "colorization": "g_l1"}  # The loss of the generator.
 BETAS = ("0.5", "0.999")
 
 
@@ -144,6 +145,8 @@ def write_losses(options: dict[str, str], model: str, found: Migration) -> None:
         "cycle_gan": ("lambda_A", "lambda_B", "lambda_identity", "pool_size"),
         "pix2pix": ("lambda_L1",),
         "colorization": ("lambda_L1",),
+        "cut": (),
+        "fastcut": (),
     }
     for name in ("lambda_A", "lambda_B", "lambda_identity", "lambda_L1", "pool_size"):
         if name in options and name in own[model]:
@@ -152,17 +155,38 @@ def write_losses(options: dict[str, str], model: str, found: Migration) -> None:
             found.unsupported.append(f"--{name} {options[name]}: model={MODELS[model]} has none")
 
 
+def write_cut(options: dict[str, str], model: str, found: Migration) -> None:
+    """What only CUT and FastCUT have."""
+    typed = [name for name in CUT_KEYS if name in options]
+    if model not in EPOCHS:
+        found.unsupported += [f"--{name}: it belongs to CUT" for name in typed]
+        return
+    for name in typed:
+        if name == "nce_layers":
+            found.words.append(f"model.nce_layers=[{options[name]}]")
+        elif name in SAME:
+            found.words.append(f"{SAME[name]}={options[name].lower()}")
+    switches = {"no_antialias", "no_antialias_up"} & options.keys()
+    if len(switches) == 2:
+        found.words.append("network.antialias=false")
+    elif switches:
+        found.unsupported.append(f"--{switches.pop()}: network.antialias=false is for both directions")
+
+
 def write_length(options: dict[str, str], model: str, found: Migration) -> None:
     """The length of the run, and the learning rate's schedule."""
-    steady, decaying = (int(options.get(name, EPOCHS)) for name in ("n_epochs", "n_epochs_decay"))
+    usual = EPOCHS.get(model, (100, 100))
+    steady, decaying = (
+        int(options.get(name, value)) for name, value in zip(("n_epochs", "n_epochs_decay"), usual, strict=True)
+    )
     total = steady + decaying
-    if {"n_epochs", "n_epochs_decay"} & options.keys() or model == "colorization":
+    if {"n_epochs", "n_epochs_decay"} & options.keys() or model in ("colorization", *EPOCHS):
         found.words.append(f"trainer.epochs={total}")
     policy = options.get("lr_policy", "linear")
     if policy in ("linear", "lambda"):
         if not decaying:
             found.words.append("schedule=constant")
-        elif steady != decaying:
+        elif steady * sum(usual) != usual[0] * total:
             found.words.append(f"schedule.start={steady / total:g}")
         found.differences.append("the learning rate falls at every step here, at every epoch there")
     elif policy == "step":
@@ -173,7 +197,7 @@ def write_length(options: dict[str, str], model: str, found: Migration) -> None:
         found.words.append("schedule=cosine")
         found.differences.append("--lr_policy cosine reaches zero after --n_epochs there, at the end of the run here")
     elif policy == "plateau":
-        found.words += ["schedule=plateau", f"schedule.metric={'g_a' if model == 'cycle_gan' else 'g_l1'}"]
+        found.words += ["schedule=plateau", f"schedule.metric={WATCHED.get(model, 'g')}"]
         found.differences.append(
             "--lr_policy plateau watches no loss there and falls in any case; here schedule.metric"
         )

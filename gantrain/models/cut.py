@@ -70,7 +70,7 @@ class CUT(TranslationGAN):
         self.lambda_nce, self.nce_idt, self.nce_layers = lambda_nce, nce_idt, nce_layers
         self.nce_temperature, self.num_patches = nce_temperature, num_patches
         self.flip_equivariance = flip_equivariance
-        self.generator = make_generator(input_shape=a, shape=b)
+        self.generator: Any = make_generator(input_shape=a, shape=b)
         if not hasattr(self.generator, "features"):
             raise ConfigError(
                 f"network/generator: model=cut compares features, and {type(self.generator).__name__} has no method "

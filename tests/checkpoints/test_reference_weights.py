@@ -23,6 +23,7 @@ from gantrain.networks.resnet import ResnetGenerator
 from gantrain.networks.unet import UNetGenerator
 
 INIT = {"init": "normal", "init_gain": 0.02}
+ONE = {"scales": 1, "antialias": False}
 RESNET = {**RESNET_KEYS, **INIT, "width": 3, "blocks": 2}
 UNET = {**UNET_KEYS, **INIT, "width": 2, "depth": 5, "dropout": 0.5, "norm": "batch"}
 PATH = Path("latest_net_G.pth")
@@ -41,8 +42,8 @@ def config_of(entry: str) -> tuple[str, dict[str, Any]]:
         return "generator", {"name": "unet", **UNET, "width": 64, "depth": depth, **ends}
     if words["netD"] == "pixel":
         return "discriminator", {"name": "pixelgan", "width": 64, **ends}
-    own = {"width": 64, "layers": int(words["n_layers_D"]), "scales": 1, "antialias": False}
-    return "discriminator", {"name": "patchgan", **own, **ends}
+    layers = int(words["n_layers_D"])
+    return "discriminator", {"name": "patchgan", "width": 64, "layers": layers, **ONE, **ends}
 
 
 def saved(state: dict[str, Tensor], *, prefix: str = "", **options: Any) -> Path:
@@ -102,9 +103,13 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "unet": lambda: UNetGenerator(**SIZES, **UNET),
     "unet, instance": lambda: UNetGenerator(**SIZES, **UNET | {"norm": "instance"}),
     "unet, none": lambda: UNetGenerator(**SIZES, **UNET | {"norm": "none"}),
-    "patchgan": lambda: PatchGANDiscriminator(**JUDGED, width=3, layers=3, scales=1, norm="instance", **INIT),
-    "patchgan, one": lambda: PatchGANDiscriminator(**JUDGED, width=3, layers=1, scales=1, norm="batch", **INIT),
-    "patchgan, none": lambda: PatchGANDiscriminator(**JUDGED, width=9, layers=2, scales=1, norm="none", **INIT),
+    "patchgan": lambda: PatchGANDiscriminator(**JUDGED, **ONE, width=3, layers=3, norm="instance", **INIT),
+    "resnet, smooth": lambda: ResnetGenerator(**SIZES, **RESNET | {"antialias": True}),
+    "patchgan, smooth": lambda: PatchGANDiscriminator(
+        **JUDGED, **ONE | {"antialias": True}, width=3, layers=3, norm="instance", **INIT
+    ),
+    "patchgan, one": lambda: PatchGANDiscriminator(**JUDGED, **ONE, width=3, layers=1, norm="batch", **INIT),
+    "patchgan, none": lambda: PatchGANDiscriminator(**JUDGED, **ONE, width=9, layers=2, norm="none", **INIT),
     "pixelgan": lambda: PixelGANDiscriminator(**JUDGED, width=3, norm="instance", **INIT),
     "pixelgan, batch": lambda: PixelGANDiscriminator(**JUDGED, width=3, norm="batch", **INIT),
     "pixelgan, none": lambda: PixelGANDiscriminator(**JUDGED, width=3, norm="none", **INIT),
@@ -262,8 +267,8 @@ def test_a_checkpoint_of_gantrain_is_refused_with_the_run_option() -> None:
         ),
         (
             "patchgan",
-            {"model.12.filt": torch.zeros(3, 3)},
-            "patchgan, but model.12.filt is (3, 3) and should be missing",
+            {"model.12.filter": torch.zeros(3, 3)},
+            "patchgan, but model.12.filter is (3, 3) and should be missing",
         ),
         (
             "pixelgan",

@@ -71,6 +71,7 @@ def test_pix2pix_also_loads_the_discriminator_of_the_same_epoch() -> None:
         "layers": 2,
         "scales": 1,
         "norm": "instance",
+        "antialias": False,
         **INIT,
     }
 
