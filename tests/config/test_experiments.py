@@ -34,7 +34,8 @@ def finite_losses(name: str) -> list[dict[str, float]]:
 
 PAIRED = {"g_gan", "g_l1", "d_real", "d_fake"}
 UNPAIRED = {"g_a", "g_b", "cycle_a", "cycle_b", "idt_a", "idt_b", "d_a", "d_b"}
-LOSSES = {"pix2pix": PAIRED, "colorization": PAIRED, "cyclegan": UNPAIRED}
+CONTRASTED = {"g", "g_gan", "nce", "d_real", "d_fake"}
+LOSSES = {"pix2pix": PAIRED, "colorization": PAIRED, "cyclegan": UNPAIRED, "cut": CONTRASTED}
 
 
 @pytest.mark.parametrize("experiment", files_of("experiment"))
@@ -51,6 +52,8 @@ def test_every_experiment_trains_two_steps(experiment: str, made, capsys) -> Non
         typed += ["data.batch_size=2", "network.width=4", f"data.load_size={size + 4}", f"data.crop_size={size}"]
     if "blocks" in chosen["network"]["generator"]:
         typed.append("network.generator.blocks=1")
+    if "nce_layers" in chosen["model"]:
+        typed.append("model.nce_layers=[0,4,12]")
     narrow = [
         f"network.{side}.hidden=8" for side in ("generator", "discriminator") if "hidden" in chosen["network"][side]
     ]
@@ -63,7 +66,8 @@ def test_every_experiment_trains_two_steps(experiment: str, made, capsys) -> Non
     losses = finite_losses("run")
     assert losses[0]["step"] == 2
     if translates:
-        assert losses[0].keys() - {"step", "epoch", "kimg"} == LOSSES[chosen["model"]["name"]]
+        both = {"nce_y"} if chosen["model"].get("nce_idt") else set()
+        assert losses[0].keys() - {"step", "epoch", "kimg"} == LOSSES[chosen["model"]["name"]] | both
     else:
         assert {"d_real", "d_fake", "g"} <= losses[0].keys()
     if chosen["model"]["name"] == "cyclegan":
@@ -128,6 +132,8 @@ PAPERS = {
     "colorization_imagenet": (None, *MIRRORED, 4, 6),
     "cyclegan_cityscapes": ("a_to_b", 143, 128, True, 1, 200),
     "cyclegan_edges2shoes": ("a_to_b", *PLAIN, 1, 5),
+    **dict.fromkeys(["cut_cat2dog", "cut_horse2zebra"], ("a_to_b", *JITTER, 1, 400)),
+    **dict.fromkeys(["fastcut_cat2dog", "fastcut_horse2zebra"], ("a_to_b", *JITTER, 1, 200)),
 }
 PAPERS |= {
     f"cyclegan_{name}": ("a_to_b", *JITTER, 1, 200)
@@ -147,7 +153,7 @@ PAPERS |= {
 
 
 def test_every_translation_experiment_is_in_the_table_of_papers() -> None:
-    ours = [name for name in files_of("experiment") if name.startswith(("pix2pix", "cyclegan", "colorization"))]
+    ours = [name for name in files_of("experiment") if name.startswith(("pix2pix", "cyclegan", "colorization", "cut", "fastcut"))]
     assert sorted(PAPERS) == [name for name in ours if not name.endswith("_reference")]
 
 
@@ -164,6 +170,16 @@ def test_every_translation_experiment_has_the_settings_of_its_paper(experiment: 
         assert (model["loss"], config["network"]["norm"]) == ("least_squares", "instance")
         assert config["network"]["generator"]["blocks"] == (9 if data["crop_size"] == 256 else 6)
         assert config["schedule"] == {"name": "linear", "start": 0.5, "extend": False}
+    elif model["name"] == "cut":
+        fast = experiment.startswith("fastcut")
+        assert (model["lambda_nce"], model["nce_idt"], model["flip_equivariance"]) == (10 if fast else 1, not fast, fast)
+        assert (model["nce_layers"], model["num_patches"]) == ([0, 4, 8, 12, 16], 256)
+        assert (model["nce_temperature"], model["head_width"], model["pool_size"]) == (0.07, 256, 0)
+        assert (model["loss"], config["network"]["norm"]) == ("least_squares", "instance")
+        for network in (config["network"]["generator"], config["network"]["discriminator"]):
+            assert (network["antialias"], network["init"], network["init_gain"]) == (True, "xavier", 0.02)
+        assert config["network"]["generator"]["blocks"] == 9
+        assert config["schedule"] == {"name": "linear", "start": 0.75 if fast else 0.5, "extend": False}
     else:
         assert model["lambda_l1"] == 100
         assert (model["loss"], config["network"]["norm"]) == ("logistic", "batch")
