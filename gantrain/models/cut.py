@@ -53,7 +53,7 @@ class CUT(TranslationGAN):
         nce_temperature: Annotated[float, Range(above=0)],
         num_patches: PositiveInt,
         flip_equivariance: bool,
-        head_width: PositiveInt,
+        head_width: Annotated[int, Range(at_least=1, at_most=4096)],
         head_init_gain: NonNegativeFloat,
         pool_size: NonNegativeInt,
         **others: Any,

@@ -153,7 +153,11 @@ PAPERS |= {
 
 
 def test_every_translation_experiment_is_in_the_table_of_papers() -> None:
-    ours = [name for name in files_of("experiment") if name.startswith(("pix2pix", "cyclegan", "colorization", "cut", "fastcut"))]
+    ours = [
+        name
+        for name in files_of("experiment")
+        if name.startswith(("pix2pix", "cyclegan", "colorization", "cut", "fastcut"))
+    ]
     assert sorted(PAPERS) == [name for name in ours if not name.endswith("_reference")]
 
 
@@ -172,7 +176,11 @@ def test_every_translation_experiment_has_the_settings_of_its_paper(experiment: 
         assert config["schedule"] == {"name": "linear", "start": 0.5, "extend": False}
     elif model["name"] == "cut":
         fast = experiment.startswith("fastcut")
-        assert (model["lambda_nce"], model["nce_idt"], model["flip_equivariance"]) == (10 if fast else 1, not fast, fast)
+        assert (model["lambda_nce"], model["nce_idt"], model["flip_equivariance"]) == (
+            10 if fast else 1,
+            not fast,
+            fast,
+        )
         assert (model["nce_layers"], model["num_patches"]) == ([0, 4, 8, 12, 16], 256)
         assert (model["nce_temperature"], model["head_width"], model["pool_size"]) == (0.07, 256, 0)
         assert (model["loss"], config["network"]["norm"]) == ("least_squares", "instance")

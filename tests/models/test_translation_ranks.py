@@ -20,6 +20,7 @@ from tiny import (
 )
 from translation_batches import batches_for, noise, part
 
+from gantrain.networks.patch_head import PatchHead
 from gantrain.runtime import distributed
 from gantrain.runtime.seeding import StepRandom
 
@@ -33,6 +34,7 @@ GAMES: dict[str, dict[str, Any]] = {
     "cyclegan relativistic": {"loss": "relativistic", "r2": 1.0},
     "pix2pix with features": {"generator": unet, "lambda_features": 10.0, "augment": "ada", **ADA},
     "cyclegan with features": {"lambda_features": 10.0, "augment": "ada", **ADA},
+    "cut": {"nce_layers": [0, 4, 8, 10]},
     "cyclegan with a penalty": {"loss": "wasserstein", "gradient_penalty": 10.0},
 }
 
@@ -50,7 +52,8 @@ def three_steps(game: str, *, rank: int = 0, world_size: int = 1) -> dict[str, A
     # Without biases, which have no effect before an instance norm: Adam amplifies their rounding errors.
     weights = {key: value for key, value in model.state_dict().items() if key.endswith("weight")}
     networks = [*model.generators(), *model.discriminators()]
-    outputs = [n(noise(1, next(n.parameters()).size(1), 32, 32)).detach() for n in networks]
+    images = [n for n in networks if not isinstance(n, PatchHead)]
+    outputs = [n(noise(1, next(n.parameters()).size(1), 32, 32)).detach() for n in images]
     return {"weights": weights, "outputs": outputs, "logged": logged}
 
 
