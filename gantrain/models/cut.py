@@ -71,18 +71,21 @@ class CUT(TranslationGAN):
         self.nce_temperature, self.num_patches = nce_temperature, num_patches
         self.flip_equivariance = flip_equivariance
         self.generator: Any = make_generator(input_shape=a, shape=b)
+        self.head = PatchHead(channels=self._feature_channels(), outputs=head_width, gain=head_init_gain)
+        self.discriminator = make_discriminator(shape=b)
+        self.pool = ImagePool(pool_size)
+
+    def _feature_channels(self) -> list[int]:
         if not hasattr(self.generator, "features"):
             raise ConfigError(
                 f"network/generator: model=cut compares features, and {type(self.generator).__name__} has no method "
                 "`features`; resnet has"
             )
         try:
-            channels = self.generator.feature_channels(nce_layers)
+            channels: list[int] = self.generator.feature_channels(self.nce_layers)
         except ConfigError as error:
-            raise ConfigError(f"model.nce_layers={nce_layers}: {error}") from None
-        self.head = PatchHead(channels=channels, outputs=head_width, gain=head_init_gain)
-        self.discriminator = make_discriminator(shape=b)
-        self.pool = ImagePool(pool_size)
+            raise ConfigError(f"model.nce_layers={self.nce_layers}: {error}") from None
+        return channels
 
     def generators(self) -> list[nn.Module]:
         return [self.generator, self.head]

@@ -77,6 +77,7 @@ def test_both_directions_have_the_names_of_the_original() -> None:
         ("resnet", {"blocks": 6, "norm": "spectral"}, ["norm=batch or instance or none", "spectral"]),
         ("resnet", {"blocks": 6, "downsamplings": 1}, ["downsamplings=2", "1"]),
         ("resnet", {"blocks": 6, "upsample": "resize"}, ["upsample=transposed", "resize"]),
+        ("resnet", {"blocks": 6, "antialias": True}, ["antialias=False", "True"]),
         ("resnet", {"blocks": 6, "padding": "replicate"}, ["padding=reflection", "replicate"]),
         ("unet", {}, ["depth=7 or 8", "5"]),
         ("unet", {"skips": False}, ["skips=True", "False"]),

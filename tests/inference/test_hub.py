@@ -35,6 +35,7 @@ def written(model: str = "pix2pix", generator: str = "resnet", *, half: bool = F
     [
         ("pix2pix", "resnet", "spectral"),
         ("cyclegan", "unet_resize", "batch"),
+        ("cut", "resnet", "instance"),
         ("infogan", "dcgan", "batch"),
         ("dcgan", "resnet_gan", "spectral"),
         ("colorization", "unet_resize", "instance"),

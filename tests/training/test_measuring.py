@@ -194,6 +194,16 @@ def test_each_direction_of_a_translation_is_measured() -> None:
 
 
 @pytest.mark.usefixtures("few_digits")
+def test_the_only_direction_of_unpaired_domains_is_named() -> None:
+    data = ["model=fastcut", "data=digits2stripes", "data.load_size=32", "data.crop_size=32", "model.nce_layers=[0,4]"]
+    small = ["network.width=2", "network.generator.blocks=1", "data.batch_size=2", "trainer.steps=1"]
+    chosen = ["metrics=fid", "metrics.features=digits", "metrics.channels=[0]"]
+    assert main(["train", *data, *small, "name=run", *chosen]) == 0
+    (line,) = map(json.loads, (RUN / "metrics.jsonl").open())
+    assert {key for key in line if key.startswith("fid")} == {"fid_a_to_b"}
+
+
+@pytest.mark.usefixtures("few_digits")
 def test_pairs_are_all_compared_and_features_of_as_many_as_asked(capsys) -> None:
     data = ["model=pix2pix", "data=edges2digits", "data.load_size=32", "data.crop_size=32", "network.width=2"]
     chosen = ["metrics=[fid,l1,psnr]", "metrics.features=digits", "metrics.channels=[0]"]
