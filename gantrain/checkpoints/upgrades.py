@@ -86,7 +86,7 @@ def _to_format_5(state: dict[str, Any]) -> dict[str, Any]:
 def _to_format_6(state: dict[str, Any]) -> dict[str, Any]:
     """Augmentation of what adversarial models' discriminators see; R1 of all, R2, and no ramp-up of averages.
 
-    Classes were not balanced, and no network had filters against aliasing.
+    Classes were not balanced.
     """
     config = state["config"]
     model = config.get("model", {})
@@ -94,27 +94,28 @@ def _to_format_6(state: dict[str, Any]) -> dict[str, Any]:
         rampup = 0.0 if model["ema"] else 0.05  # It has no effect without averages, and would differ from new runs.
         model = {"r1": 0.0, "r2": 0.0, "r1_every": 1, "ema_rampup": rampup, "augment": [], **model}
     data = {"balance": False, **config.get("data", {})}
-    network = {"antialias": False, **config.get("network", {})}
-    for side, name in (("generator", "resnet"), ("discriminator", "patchgan")):
-        if network.get(side, {}).get("name") == name:
-            network[side] = {"antialias": False, **network[side]}
-    state = {**state, "config": {**config, "model": model, "data": data, "network": network}}
+    state = {**state, "config": {**config, "model": model, "data": data}}
     if state.get("updates", {}).get("averages") is not None:
         state["updates"] = {**state["updates"], "averaged_updates": state["step"]}
     return state
 
 
 def _to_format_7(state: dict[str, Any]) -> dict[str, Any]:
-    """Adaptive augmentation, discriminators of several scales, feature matching, and a perceptual loss."""
+    """Adaptive augmentation, feature matching, perceptual losses; scales and filters of networks; micro-batches."""
     config = dict(state["config"])
-    model, network = config.get("model", {}), config.get("network", {})
+    model = config.get("model", {})
     if "augment" in model:
         model = {"augment_target": 0.6, "augment_every": 4, "augment_kimg": 500.0, **model}
     if "lambda_l1" in model or "cycle_loss" in model:
         model = {"lambda_features": 0.0, **({"lambda_lpips": 0.0} if "lambda_l1" in model else {}), **model}
-    discriminator = network.get("discriminator", {})
-    if discriminator.get("name") == "patchgan":
-        config["network"] = {**network, "discriminator": {"scales": 1, **discriminator}}
+    if network := config.get("network"):
+        config["network"] = network = {"antialias": False, **network}
+        new = {"resnet": {"antialias": False}, "patchgan": {"antialias": False, "scales": 1}}
+        for side in ("generator", "discriminator"):
+            if side in network:
+                network[side] = {**new.get(network[side].get("name"), {}), **network[side]}
+    if "trainer" in config:
+        config["trainer"] = {"micro_batch": None, "threads": "auto", **config["trainer"]}
     return {**state, "config": {**config, "model": model}}
 
 

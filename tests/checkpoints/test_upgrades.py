@@ -29,7 +29,7 @@ def test_missing_keys_get_the_values_that_old_versions_had() -> None:
     state = {"format": 1, "config": config, "spec": {"height": 16}, "step": 3, "position": 6, "images": 6}
     new = upgraded({**state, "overrides": ["model=gan"]})
     assert new["format"] == FORMAT
-    assert new["config"]["network"] == {"width": 8, "norm": "batch", "dropout": 0.0}
+    assert new["config"]["network"] == {"width": 8, "norm": "batch", "dropout": 0.0, "antialias": False}
     assert new["config"]["data"] == {
         "mode": "single",
         "root": "x",
@@ -90,12 +90,23 @@ def test_discriminators_of_format_6_have_one_scale() -> None:
     new = upgraded({"format": 6, "config": {"model": model, "network": networks}})["config"]
     ada = {"augment_target": 0.6, "augment_every": 4, "augment_kimg": 500.0}
     assert new["model"] == {**model, **ada, "lambda_features": 0.0, "lambda_lpips": 0.0}
-    assert new["network"]["discriminator"] == {"name": "patchgan", "layers": 2, "scales": 1}
+    assert new["network"]["discriminator"] == {"name": "patchgan", "layers": 2, "scales": 1, "antialias": False}
     for other in ({"name": "cyclegan", "cycle_loss": "l1"}, {"name": "of_a_plugin"}):
         networks = {"discriminator": {"name": "dcgan"}}
         new = upgraded({"format": 6, "config": {"model": other, "network": networks}})["config"]
-        assert new["network"] == networks
+        assert new["network"] == {"antialias": False, **networks}
         assert new["model"] == {**other, **({"lambda_features": 0.0} if "cycle_loss" in other else {})}
+
+
+def test_networks_of_format_6_have_no_filters_against_aliasing() -> None:
+    network = {"generator": {"name": "resnet", "blocks": 9}, "discriminator": {"name": "pixelgan"}}
+    old = {"format": 6, "config": {"network": network}}
+    assert upgraded(old)["config"]["network"] == {
+        "antialias": False,
+        "generator": {"antialias": False, "name": "resnet", "blocks": 9},
+        "discriminator": {"name": "pixelgan"},
+    }
+    assert "antialias" not in network["generator"]
 
 
 def test_a_checkpoint_of_the_newest_format_is_not_changed() -> None:
