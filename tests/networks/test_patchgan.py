@@ -66,6 +66,18 @@ def test_the_presets_map_256_pixels_to_the_published_number_of_logits(name: str,
     assert preset("discriminator", name, "network.norm=batch", shape=(3, 256, 256))(image).shape == (1, 1, side, side)
 
 
+def test_filters_are_where_the_authors_of_cut_have_them() -> None:
+    network = patchgan(norm="instance", antialias=True, shape=(3, 34, 50))
+    shapes = {key.removeprefix("model."): tuple(value.shape) for key, value in network.state_dict().items()}
+    assert {key: shape for key, shape in shapes.items() if len(shape) == 4} == {
+        **{"0.weight": (3, 3, 4, 4), "2.filt": (3, 1, 3, 3), "3.weight": (6, 3, 4, 4), "6.filt": (6, 1, 3, 3)},
+        **{"7.weight": (12, 6, 4, 4), "10.filt": (12, 1, 3, 3), "11.weight": (24, 12, 4, 4)},
+        "14.weight": (1, 24, 4, 4),
+    }
+    image = torch.randn(2, 3, 34, 50)
+    assert network(image).shape == patchgan(norm="instance", shape=(3, 34, 50))(image).shape == (2, 1, 2, 4)
+
+
 # ---- receptive fields
 
 

@@ -75,6 +75,19 @@ def test_the_textbook_preset_has_even_kernels_and_batch_norm() -> None:
     assert network(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 1, 64, 64)
 
 
+def test_filters_are_where_the_authors_of_cut_have_them() -> None:
+    network = resnet(norm="instance", antialias=True)
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items() if value.ndim == 4}
+    outside = {key.removeprefix("model."): shape for key, shape in shapes.items() if "conv_block" not in key}
+    assert outside == {
+        **{"1.weight": (3, 3, 7, 7), "4.weight": (6, 3, 3, 3), "7.filt": (6, 1, 3, 3)},
+        **{"8.weight": (12, 6, 3, 3), "11.filt": (12, 1, 3, 3)},
+        **{"14.filt": (12, 1, 4, 4), "15.weight": (6, 12, 3, 3)},
+        **{"18.filt": (6, 1, 4, 4), "19.weight": (3, 6, 3, 3), "23.weight": (2, 3, 7, 7)},
+    }
+    assert layers_of(network.model)[12:14] == ["ResidualBlock"] * 2
+
+
 # ---- the formula
 
 
@@ -137,6 +150,7 @@ def test_the_generator_computes_its_formula(norm: str, padding: str, kernel: int
         {"kernel": 4, "downsamplings": 3, "blocks": 1},
         {"stem": 3, "padding": "replicate", "upsample": "resize"},
         {"downsamplings": 0, "stem": 1},
+        {"antialias": True},
         {"padding": "zero", "downsamplings": 1, "dropout": 0.3, "upsample": "resize"},
     ],
 )
