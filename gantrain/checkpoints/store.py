@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -147,7 +148,7 @@ class Checkpoints:
             try:
                 return checkpoint_file.read(left[0])
             except CorruptCheckpointError as error:
-                if left[0].exists():
+                if os.path.lexists(left[0]):
                     distributed.print_rank_zero(f"warning: {error}; trying the previous checkpoint")
                 else:  # A run that trains meanwhile has replaced it.
                     paths = self.paths()

@@ -110,7 +110,7 @@ def _to_format_7(state: dict[str, Any]) -> dict[str, Any]:
         model = {"lambda_features": 0.0, **({"lambda_lpips": 0.0} if "lambda_l1" in model else {}), **model}
     if network := config.get("network"):
         config["network"] = network = {"antialias": False, **network}
-        new = {"resnet": {"antialias": False}, "patchgan": {"antialias": False, "scales": 1}}
+        new: dict[Any, dict[str, Any]] = {"resnet": {"antialias": False}, "patchgan": {"antialias": False, "scales": 1}}
         for side in ("generator", "discriminator"):
             if side in network:
                 network[side] = {**new.get(network[side].get("name"), {}), **network[side]}

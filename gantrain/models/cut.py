@@ -101,13 +101,13 @@ class CUT(TranslationGAN):
         d_loss, parts = self.discriminator_loss(self.discriminator, b, old, update.draws)
         update.discriminator(d_loss)
         logits = self.discriminator(self.augmented(fake, update.draws))
-        g_gan = self.loss.generator_term(logits, self.compared(self.discriminator, b, update.draws))
+        g_gan = self.adversarial_term(logits, self.compared(self.discriminator, b, update.draws))
         terms = {"nce": self._nce(a, fake, mirrored, update.draws)}
         if self.nce_idt:
             terms["nce_y"] = self._nce(b, identity, mirrored, update.draws)
         loss = g_gan + torch.stack(list(terms.values())).mean()
         update.generator(loss)
-        losses = {"g": loss, "g_gan": g_gan, **terms, **parts}
+        losses = {"g": loss, "g_gan": g_gan, **terms, **parts, **self.adapt_augmentation(update.draws, len(a))}
         return {name: value.detach() for name, value in losses.items()}
 
     def _nce(self, source: Tensor, target: Tensor, mirrored: Tensor | None, draws: StepRandom) -> Tensor:

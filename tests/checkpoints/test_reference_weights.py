@@ -42,8 +42,8 @@ def config_of(entry: str) -> tuple[str, dict[str, Any]]:
         return "generator", {"name": "unet", **UNET, "width": 64, "depth": depth, **ends}
     if words["netD"] == "pixel":
         return "discriminator", {"name": "pixelgan", "width": 64, **ends}
-    layers = int(words["n_layers_D"])
-    return "discriminator", {"name": "patchgan", "width": 64, "layers": layers, **ONE, **ends}
+    own = {"width": 64, "layers": int(words["n_layers_D"]), "scales": 1, "norm": words["norm"], "antialias": False}
+    return "discriminator", {"name": "patchgan", **own, **INIT}
 
 
 def saved(state: dict[str, Tensor], *, prefix: str = "", **options: Any) -> Path:
