@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
 
 from gantrain.errors import ConfigError
 from gantrain.models.base import GAN, AdversarialGAN
@@ -48,7 +49,7 @@ def check_critic(model: GAN, *, loss: object, batch_size: int) -> list[str]:
 
 
 def check_micro_batch(model: GAN, micro_batch: int | None, batch_size: int) -> list[str]:
-    """Refuse micro-batches that don't divide a batch; warn of batch norm and of means of features, which are of parts.
+    """Refuse micro-batches that don't divide a batch; warn of what depends on more than one image of a batch.
 
     Args:
         model: The model.
@@ -69,15 +70,14 @@ def check_micro_batch(model: GAN, micro_batch: int | None, batch_size: int) -> l
             f"trainer.micro_batch={micro_batch} does not divide the {batch_size} images of a batch in each process: "
             f"give one of {', '.join(divisors)}"
         )
-    warnings = []
-    if micro_batch < batch_size and any(isinstance(module, _BatchNorm) for module in model.modules()):
-        warnings.append(
-            f"warning: trainer.micro_batch={micro_batch}: batch norm takes its statistics from {micro_batch} of "
-            f"{batch_size} images at a time; to train as on whole batches, give network.norm=instance or none"
-        )
-    if micro_batch < batch_size and isinstance(model, CycleGAN) and model.lambda_features:
-        warnings.append(
-            f"warning: trainer.micro_batch={micro_batch}: model.lambda_features compares mean features of "
-            f"{micro_batch} of {batch_size} images at a time; to train as on whole batches, set it to 0"
-        )
-    return warnings
+    if micro_batch == batch_size:
+        return []
+    part = f"{micro_batch} of {batch_size} images"
+    found = []
+    if any(isinstance(module, _BatchNorm) for module in model.modules()):
+        found.append(f"batch norm takes its statistics from {part}: give network.norm=instance or none")
+    if any(map(is_parametrized, model.modules())):
+        found.append(f"spectral norm is improved by every {part}, not once a batch, which changes results slightly")
+    if isinstance(model, CycleGAN) and model.lambda_features:
+        found.append(f"model.lambda_features compares mean features of {part}: give model.lambda_features=0")
+    return [f"warning: trainer.micro_batch={micro_batch} does not train as whole batches do: {line}" for line in found]

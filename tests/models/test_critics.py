@@ -85,10 +85,21 @@ def test_one_layer_without_spectral_norm_leaves_the_critic_unbounded() -> None:
         check_critic(model, loss="wasserstein", batch_size=4)
 
 
-def test_mean_features_of_micro_batches_are_warned_of() -> None:
-    unpaired = build_translator("cyclegan", lambda_features=10.0)
-    (warning,) = check_micro_batch(unpaired, 2, 4)
-    assert "trainer.micro_batch=2: model.lambda_features " in warning
-    paired = build_translator("pix2pix", lambda_features=10.0)
-    for model, size in ((unpaired, 4), (unpaired, None), (build_translator("cyclegan"), 2), (paired, 2)):
-        assert check_micro_batch(model, size, 4) == []
+@pytest.mark.parametrize(
+    ("model", "mentioned"),
+    [
+        (build_translator("cyclegan", lambda_features=10.0), "model.lambda_features"),
+        (build_translator("pix2pix", norm="batch"), "network.norm=instance"),
+        (model_of("lsgan", norm="spectral"), "spectral norm"),
+    ],
+)
+def test_what_micro_batches_change_is_warned_of(model: Any, mentioned: str) -> None:
+    (warning,) = check_micro_batch(model, 2, 4)
+    assert "trainer.micro_batch=2" in warning
+    assert mentioned in warning
+    assert check_micro_batch(model, 4, 4) == check_micro_batch(model, None, 4) == []
+
+
+def test_micro_batches_that_change_nothing_are_not_warned_of() -> None:
+    for model in (build_translator("cyclegan"), build_translator("pix2pix", lambda_features=10.0)):
+        assert check_micro_batch(model, 2, 4) == []
