@@ -40,5 +40,5 @@ def _names(model: Any, wanted: str) -> str:
     return found[0] if found and wanted not in found else ""
 
 
-_MODELS = "acgan cgan colorization cyclegan dcgan gan infogan lsgan pix2pix sgan wgan wgan_gp"
+_MODELS = "acgan cgan colorization cut cyclegan dcgan gan infogan lsgan pix2pix sgan wgan wgan_gp"
 globals().update({name: _entry(name) for name in _MODELS.split()})

@@ -41,7 +41,14 @@ def network(name: str, width: int, blocks: int) -> nn.Module:
     sides = {"input_shape": (3, 256, 256), "shape": (3, 256, 256)}
     others = {"width": width, "dropout": 0.0, "init": "normal", "init_gain": 0.02, "upsample": "transposed"}
     if name == "resnet":
-        keys = {"blocks": blocks, "downsamplings": 2, "kernel": 3, "stem": 7, "padding": "reflection"}
+        keys = {
+            "blocks": blocks,
+            "downsamplings": 2,
+            "kernel": 3,
+            "stem": 7,
+            "padding": "reflection",
+            "antialias": False,
+        }
         return ResnetGenerator(**sides, **others, **keys, norm="instance").eval().requires_grad_(False)
     return UNetGenerator(**sides, **others, depth=8, skips=True, norm="batch").eval().requires_grad_(False)
 

@@ -216,6 +216,7 @@ KEYS = {
     "kernel": 3,
     "stem": 7,
     "padding": "reflection",
+    "antialias": False,
     "dropout": 0.0,
     "upsample": "transposed",
     **INIT,

@@ -122,7 +122,7 @@ def test_files_without_a_generator_are_refused_in_one_line(trained, capsys) -> N
     run = trained("cyclegan")
     image("photo.png", 32, 32)
     data = ["data=single", "data.root=photo.png"]
-    judge = PatchGANDiscriminator(shape=(3, 32, 32), width=2, layers=3, scales=1, norm="batch", **INIT)
+    judge = PatchGANDiscriminator(shape=(3, 32, 32), width=2, layers=3, scales=1, norm="batch", antialias=False, **INIT)
     torch.save(judge.state_dict(), "latest_net_D.pth")
     Path("text.pth").write_text("hello\n")
     weights_file("G.pth", "resnet", "instance")
