@@ -1,4 +1,4 @@
-"""The networks of dcgan at sizes that are no powers of two, from training to a file of ONNX."""
+"""The networks of dcgan at a size that is no power of two, from training to a file of ONNX."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from gantrain.cli.main import main
 
 
-@pytest.mark.parametrize("size", [(28, 28), (96, 128)])
+@pytest.mark.parametrize("size", [(28, 36)])
 def test_dcgan_trains_tests_and_exports_at_any_size(size: tuple[int, int]) -> None:
     for number in range(4):
         save(f"pics/{number}.png", number, size=size)

@@ -33,7 +33,7 @@ def losses(name: str) -> str:
     return (Path("checkpoints") / name / "losses.jsonl").read_text()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [model for model in MODELS if model != "sngan"])  # All of it is in sagan.
 def test_every_model_resumes_bit_identically(model: str, train, monkeypatch) -> None:
     settings = [f"model={model}", *sized(model), *EVERYTHING_ON, "trainer.steps=5", "trainer.log_every=2"]
     whole = train("whole", *settings)
