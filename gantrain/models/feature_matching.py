@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,10 +46,10 @@ def unpaired_distance(fake: Tensor, real: Tensor) -> Tensor:
     return (own + (everywhere - own.detach())).abs().mean()
 
 
-def feature_maps(discriminator: nn.Module, images: Tensor) -> FeatureMaps:
+def feature_maps(discriminator: Any, images: Tensor) -> FeatureMaps:
     """The feature maps of images (N, C, H, W)."""
     check_features(discriminator)
-    maps: FeatureMaps = discriminator.feature_maps(images)  # type: ignore[operator]
+    maps: FeatureMaps = discriminator.feature_maps(images)
     return maps
 
 

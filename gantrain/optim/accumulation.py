@@ -83,15 +83,15 @@ class _Part(Updates):
         self.number = number
         self._whole, self._count = update, count
         self.draws = update.draws.part(number, count)
-        self._runs, self._waits = Semaphore(0), Semaphore(0)
-        self._has_ended, self._is_abandoned = True, False
-        self._error: BaseException | None = None
+        self.prepare()
 
     def prepare(self) -> None:
         """Prepare for the step of the whole update."""
         self.step = self._whole.step
         self.draws.start(self.step)
-        self._has_ended, self._is_abandoned, self._error = False, False, None
+        self._runs, self._waits = Semaphore(0), Semaphore(0)
+        self._error: BaseException | None = None
+        self._has_ended = self._is_abandoned = False
 
     def advances(self) -> bool:
         """Run to the next update, or to the end of the step; whether it is at an update."""

@@ -106,9 +106,8 @@ class Plateau(Schedule):
     depends_on_length = False
     _STATE = ("best", "bad", "factor", "sum", "count")
 
-    metric: (
-        str  # Name of a logged loss; ``g`` is that of the generator also where it is logged in parts: see ``PARTS``.
-    )
+    # Name of a logged loss; ``g`` is that of the generator also where it is logged in parts: see ``PARTS``.
+    metric: str
     mode: Literal["min", "max"]  # Whether lower or higher values are better.
     interval: PositiveInt  # Steps.
     patience: NonNegativeInt  # Intervals without improvement that are tolerated.

@@ -48,9 +48,8 @@ def recommended(summaries: Sequence[Summary], config: Mapping[str, Any], *, imag
     for summary in training:
         for (height, width), count in summary.sizes.items():
             shapes[height, width // len(summary.part.readers)] += count
-    found = [_size(shapes, data) if from_noise else _scaling(shapes, data)]
-    if any(isinstance(network, Mapping) and network["name"] == FEW_SIZES for network in config["network"].values()):
-        found = []
+    networks = [network["name"] for network in config["network"].values() if isinstance(network, Mapping)]
+    found = [] if FEW_SIZES in networks else [_size(shapes, data) if from_noise else _scaling(shapes, data)]
     if from_noise and images < IMAGES_FROM_NOISE and not config["model"].get("augment"):
         reason = f"{images:,} images are few: without augmentation the discriminator memorises them"
         found.append(Recommendation(FEW_IMAGES, f"{reason} (Zhao et al. 2020, arXiv:2006.10738)"))

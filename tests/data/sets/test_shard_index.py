@@ -304,4 +304,5 @@ def test_a_flipped_bit_anywhere_changes_nothing_silently(tmp_path: Path, shard_i
         except ConfigError as error:
             found, refused = expected, [*refused, str(error)]
         assert found == expected
+    assert refused
     assert all(f"{path} is corrupt: delete it" in error for error in refused)
