@@ -16,10 +16,13 @@ from gantrain.data.tools.dataset_parts import find_parts, select
 # With fewer images the discriminator memorises them: Karras et al. 2020, arXiv:2006.06676.
 IMAGES_FROM_NOISE = 5000
 FEW_IMAGES = "model.augment=[color,translation,cutout]"
+WITHOUT_COLOR = "model.augment=[translation,cutout]"
+COLORIZES = "colorization"  # Its images are lightness and colour.
 UNEQUAL = 2  # The ratio of the largest to the smallest class from which on classes are balanced.
 MULTIPLE = 8  # Sides of images are multiples of it, which all networks from noise but those of ``FEW_SIZES`` accept.
 FEW_SIZES = "resnet_gan"  # Its networks take squares of a few sizes, and refuse others with these.
 SMALLEST = 16
+HALVED = 32  # Translated images are halved five times, so their sides are multiples of it.
 SAMPLE = 200  # The number of images whose headers are read before a run.
 WIDE = 1.15  # The ratio of the sides from which on images are not treated as squares.
 
@@ -49,26 +52,38 @@ def recommended(summaries: Sequence[Summary], config: Mapping[str, Any], *, imag
         for (height, width), count in summary.sizes.items():
             shapes[height, width // len(summary.part.readers)] += count
     networks = [network["name"] for network in config["network"].values() if isinstance(network, Mapping)]
-    found = [] if FEW_SIZES in networks else [_size(shapes, data) if from_noise else _scaling(shapes, data)]
+    colorizes = config["model"]["name"] == COLORIZES
+    found = [] if colorizes else _channels(training, data)
+    if FEW_SIZES not in networks:
+        found += _size(shapes, data) if from_noise and not colorizes else _translated_size(shapes, data)
     if from_noise and images < IMAGES_FROM_NOISE and not config["model"].get("augment"):
         reason = f"{images:,} images are few: without augmentation the discriminator memorises them"
-        found.append(Recommendation(FEW_IMAGES, f"{reason} (Zhao et al. 2020, arXiv:2006.10738)"))
+        override = WITHOUT_COLOR if colorizes else FEW_IMAGES
+        found.append(Recommendation(override, f"{reason} (Zhao et al. 2020, arXiv:2006.10738)"))
     classes = Counter[str]()
     for summary in training:
         classes.update(summary.classes)
     if classes and max(classes.values()) >= UNEQUAL * max(1, min(classes.values())) and not data.get("balance"):
-        sizes = f"classes have {min(classes.values()):,} to {max(classes.values()):,} images"
+        sizes = f"classes have {min(classes.values()):,} to {max(classes.values()):,} of {classes.total():,} images"
         found.append(Recommendation("data.balance=true", f"{sizes}: each is drawn equally often"))
     if from_noise and images < data.get("batch_size", 1):
         found.append(Recommendation(f"data.batch_size={images}", "a batch has more images than the data set"))
-    return [each for each in found if each is not None]
+    return found
 
 
-def _size(shapes: Counter[tuple[int, int]], data: Mapping[str, Any]) -> Recommendation | None:
+def _channels(training: Sequence[Summary], data: Mapping[str, Any]) -> list[Recommendation]:
+    """For images that are all stored in gray."""
+    stored = {channels for summary in training for channels in summary.channels}
+    if stored != {1} or data.get("channels") != 3 or data.get("channels_b", 3) != 3:
+        return []
+    return [Recommendation("data.channels=1", "images are in gray")]
+
+
+def _size(shapes: Counter[tuple[int, int]], data: Mapping[str, Any]) -> list[Recommendation]:
     """A size of the shape of most images, which enlarges none of them and has at most as many pixels as the given."""
     load_size = data.get("load_size")
     if not shapes or not isinstance(load_size, int):
-        return None
+        return []
     height, width = shapes.most_common(1)[0][0]
     ratio = _common_ratio(shapes)
     if ratio is None:
@@ -77,21 +92,26 @@ def _size(shapes: Counter[tuple[int, int]], data: Mapping[str, Any]) -> Recommen
     sides = [max(SMALLEST, math.floor(scale * side / MULTIPLE + 1e-6) * MULTIPLE) for side in (height, width)]
     if ratio is not None and sides[0] != sides[1]:
         reason = f"images are {ratio:.3g} times as wide as high, and squares leave out the rest of them"
-        return Recommendation(f"data.load_size=[{sides[0]},{sides[1]}]", reason)
+        return [Recommendation(f"data.load_size=[{sides[0]},{sides[1]}]", reason)]
     if sides[0] >= load_size:
-        return None
-    return Recommendation(f"data.load_size={sides[0]}", f"images of {height} x {width} pixels would be enlarged")
+        return []
+    return [Recommendation(f"data.load_size={sides[0]}", f"images of {height} x {width} pixels would be enlarged")]
 
 
-def _scaling(shapes: Counter[tuple[int, int]], data: Mapping[str, Any]) -> Recommendation | None:
-    """For translation, where networks may require squares: crops instead of distorted images."""
+def _translated_size(shapes: Counter[tuple[int, int]], data: Mapping[str, Any]) -> list[Recommendation]:
+    """For translation, where networks may require squares: their side, and crops instead of distorted images."""
+    found = []
+    crop_size = data.get("crop_size")
+    shorter = median_low(min(shape) for shape in shapes.elements()) if shapes else 0
+    if isinstance(crop_size, int) and (side := shorter // HALVED * HALVED) and side < crop_size > shorter:
+        reason = f"images have a shorter side of {shorter} pixels, and would be enlarged"
+        found = [Recommendation(f"data.{key}={side}", reason) for key in ("load_size", "crop_size")]
     uneven = sum(count for (height, width), count in shapes.items() if not 1 / WIDE < width / height < WIDE)
-    if data.get("preprocess") != "resize_and_crop" or 2 * uneven < shapes.total() or not uneven:
-        return None
-    if not isinstance(data.get("load_size"), int):
-        return None
-    reason = "most images are not square: they would be distorted, instead of which squares are cut from them"
-    return Recommendation("data.preprocess=scale_shortside_and_crop", reason)
+    distorts = data.get("preprocess") == "resize_and_crop" and isinstance(data.get("load_size"), int)
+    if distorts and uneven and 2 * uneven >= shapes.total():
+        reason = "most images are not square: they would be distorted, instead of which squares are cut from them"
+        found.append(Recommendation("data.preprocess=scale_shortside_and_crop", reason))
+    return found
 
 
 def _common_ratio(shapes: Counter[tuple[int, int]]) -> float | None:

@@ -78,6 +78,42 @@ def test_pairs_and_domains_are_cut_rather_than_distorted() -> None:
         assert recommended(check(*words, *small)[1])[0] == expected
 
 
+def test_translated_images_are_not_enlarged() -> None:
+    for size, expected in ((100, 96), (20, None), (300, None)):
+        for number, folder in enumerate(("trainA", "trainB")):
+            save(f"set{size}/{folder}/0.png", number, size=(size, size))
+        sizes = [f"data.load_size={expected}", f"data.crop_size={expected}"] if expected else []
+        assert recommended(check("data=unaligned", f"data.root=set{size}", "quick=true")[1])[0] == sizes
+
+
+def test_one_channel_is_recommended_for_gray_images_only() -> None:
+    for number in range(2):
+        save(f"gray/{number}.png", number, size=(64, 64), channels=1)
+        save(f"mixed/{number}.png", number, size=(64, 64), channels=1 + 2 * number)
+    for words, expected in ((["gray"], True), (["mixed"], False), (["gray", "data.channels=1"], False)):
+        found = recommended(check("data=single", f"data.root={words[0]}", *words[1:])[1])[0]
+        assert ("data.channels=1" in found) is expected
+
+
+@pytest.mark.parametrize("model", ["gan", "sgan", "sngan", "colorization", "pix2pix", "discogan", "fastcut"])
+def test_what_is_recommended_is_accepted(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        save(f"pics/{'few' if number < 1 else 'many'}/{number}.png", number, size=(40, 40))
+        for folder in ("trainA", "trainB"):
+            save(f"pairs/{folder}/{number}.png", number, size=(40, 60), channels=1)
+    data = ["data=single", "data.root=pics"]
+    if model in {"pix2pix", "discogan", "fastcut"}:
+        data = [f"data={'aligned' if model == 'pix2pix' else 'unaligned'}", "data.root=pairs"]
+    elif model == "sngan":
+        data += ["data.load_size=32"]
+    small = ["network.width=4", "metrics=[]", "data.num_workers=0", "dry_run=true"]
+    assert main(["train", f"model={model}", *data, *small]) == 0
+    found, command = recommended(capsys.readouterr().out)
+    assert found
+    assert main([*command[1:], "dry_run=true"]) == 0
+    assert recommended(capsys.readouterr().out) == ([], [])
+
+
 def test_nothing_is_recommended_for_the_built_in_data() -> None:
     status, printed = check("data=digits", "quick=true")
     assert status == 0
