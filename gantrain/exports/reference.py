@@ -26,7 +26,7 @@ RESNET: dict[str, list[Any]] = {
     "antialias": [False],
 }
 UNET: dict[str, list[Any]] = {"skips": [True], "upsample": ["transposed"]}
-SHARED: dict[str, list[Any]] = {"norm": ["batch", "instance", "none"], "dropout": [0.0, DROPOUT]}
+SHARED: dict[str, list[Any]] = {"norm": ["batch", "sync_batch", "instance", "none"], "dropout": [0.0, DROPOUT]}
 NAMES: dict[str, tuple[str, dict[int, str], dict[str, list[Any]]]] = {
     "resnet": ("blocks", {9: "resnet_9blocks", 6: "resnet_6blocks"}, RESNET | SHARED),
     "unet": ("depth", {7: "unet_128", 8: "unet_256"}, UNET | SHARED),
@@ -91,7 +91,7 @@ def options_of(source: Source) -> dict[str, str]:
         able = " or ".join(map(str, names))
         raise ConfigError(f"format=reference: a {config['name']} of {REFERENCE} has {key}={able}, not {size}")
     ins, outs = source.channels
-    options = {"--netG": names[size], "--norm": config["norm"], "--ngf": str(config["width"])}
+    options = {"--netG": names[size], "--norm": config["norm"].removeprefix("sync_"), "--ngf": str(config["width"])}
     options |= {"--input_nc": str(ins), "--output_nc": str(outs)}
     options |= {} if config["dropout"] else {"--no_dropout": ""}
     return options | ({} if own_statistics(source) else {"--eval": ""})

@@ -15,8 +15,14 @@ from torch.nn.utils.parametrize import is_parametrized
 from gantrain.config.renamed import renamed
 from gantrain.config.schema import NonNegativeFloat, PositiveInt, UnitFloat
 from gantrain.errors import ConfigError
+from gantrain.networks.sync_batch import SyncBatchNorm2d
 
-Norm: TypeAlias = Literal["batch", "instance", "none", "spectral"]
+Norm: TypeAlias = Literal["batch", "instance", "none", "spectral", "sync_batch"]
+NORMS_2D: dict[str, Callable[..., nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "instance": nn.InstanceNorm2d,
+    "sync_batch": SyncBatchNorm2d,
+}
 Order: TypeAlias = Literal["conv_norm_act", "conv_act_norm"]
 Init: TypeAlias = Literal["default", "normal", "xavier", "kaiming", "orthogonal"]
 ImageShape: TypeAlias = tuple[int, int, int]  # Channels, height, width.
@@ -95,10 +101,8 @@ def needs_bias(norm: Norm) -> bool:
 
 def norm_2d(norm: Norm, channels: int, *, affine: bool = True) -> list[nn.Module]:
     """The normalisation layer for (N, C, H, W), in a list; empty for ``none`` and ``spectral``."""
-    if norm == "batch":
-        return [nn.BatchNorm2d(channels, affine=affine)]
-    if norm == "instance":
-        return [nn.InstanceNorm2d(channels, affine=affine)]
+    if norm in NORMS_2D:
+        return [NORMS_2D[norm](channels, affine=affine)]
     return []
 
 
@@ -108,9 +112,7 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
     For ``none`` and ``spectral`` it is the identity, so that the positions of later layers in a sequence, and the keys
     of their weights, do not depend on the norm.
     """
-    if norm == "batch":
-        return nn.BatchNorm2d(channels)
-    return nn.InstanceNorm2d(channels) if norm == "instance" else nn.Identity()
+    return NORMS_2D[norm](channels) if norm in NORMS_2D else nn.Identity()
 
 
 def reference_bias(norm: Norm) -> bool:

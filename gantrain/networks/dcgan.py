@@ -11,13 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.config.schema import NonNegativeInt, PositiveInt, RepeatCountOrZero, UnitFloat
-from gantrain.networks.common import NO_LABELS, ImageShape, Network, Norm, Order, doublings, needs_bias, norm_2d
+from gantrain.networks.common import (
+    NO_LABELS,
+    NORMS_2D,
+    ImageShape,
+    Network,
+    Norm,
+    Order,
+    doublings,
+    needs_bias,
+    norm_2d,
+)
 from gantrain.registry import DISCRIMINATORS, GENERATORS
 
 
 def _without_effect(norm: Norm, num_classes: int) -> dict[str, str]:
     """The keys of these networks that would change nothing, each with the reason; see ``Network``."""
-    reasons = {} if norm in ("batch", "instance") else {"order": f"norm={norm} adds no layers that could be ordered"}
+    reasons = {} if norm in NORMS_2D else {"order": f"norm={norm} adds no layers that could be ordered"}
     return reasons if num_classes else reasons | {"label_dim": NO_LABELS}
 
 

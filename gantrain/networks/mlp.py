@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from gantrain.config.schema import NonNegativeInt, PositiveInt, RepeatCountOrZero, UnitFloat
 from gantrain.errors import ConfigError
 from gantrain.networks.common import NO_LABELS, ImageShape, Network, Norm, needs_bias
+from gantrain.networks.sync_batch import SyncBatchNorm1d
 from gantrain.registry import DISCRIMINATORS, GENERATORS
+
+NORMS_1D = {"batch": nn.BatchNorm1d, "sync_batch": SyncBatchNorm1d}
 
 
 class MLP(Network):
@@ -23,7 +26,7 @@ class MLP(Network):
         num_layers: Number of hidden layers.
         doubling: Whether sizes double from layer to layer, away from the narrowest.
         dropout: After every activation; 0 is off.
-        norm: ``batch``, ``none`` or ``spectral``.
+        norm: Not ``instance``.
     """
 
     def __init__(
@@ -40,7 +43,9 @@ class MLP(Network):
     ) -> None:
         super().__init__(norm=norm, **init)
         if norm == "instance":
-            raise ConfigError("norm=instance is undefined for a fully connected network; use batch, none or spectral")
+            raise ConfigError(
+                "norm=instance is undefined for a fully connected network; use batch, sync_batch, none or spectral"
+            )
         if not num_classes:
             self.without_effect["label_dim"] = NO_LABELS
         if num_layers < 2:
@@ -58,8 +63,8 @@ class MLP(Network):
         layers: list[nn.Module] = []
         for inputs, outputs in zip(sizes[:-2], sizes[1:-1], strict=True):
             layers.append(nn.Linear(inputs, outputs, bias=needs_bias(self.norm)))
-            if self.norm == "batch":
-                layers.append(nn.BatchNorm1d(outputs))
+            if self.norm in NORMS_1D:
+                layers.append(NORMS_1D[self.norm](outputs))
             layers.append(nn.LeakyReLU(0.2, inplace=True))
             if self.dropout:
                 layers.append(nn.Dropout(self.dropout))
