@@ -28,6 +28,7 @@ from gantrain.registry import higher_metrics
 from gantrain.report import Report
 from gantrain.report.provenance import provenance
 from gantrain.runtime import console, distributed
+from gantrain.runtime.cluster.slurm import adopt_slurm_step
 from gantrain.runtime.launch import launch
 from gantrain.runtime.parallel import available_cores
 from gantrain.runtime.run_lock import RunLock
@@ -50,6 +51,7 @@ def train(config: dict[str, Any], overrides: list[str] | None = None, defaults: 
     Raises:
         ConfigError: The configuration is wrong, or the run can't continue.
     """
+    adopt_slurm_step(os.environ)
     context = RunContext.create(config, overrides, defaults)
     processes = count_processes(context.trainer)
     if processes == 1 or distributed.world_size() > 1 or context.settings.dry_run:

@@ -6,9 +6,10 @@ import atexit
 import itertools
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -19,12 +20,14 @@ from torch.distributed.rendezvous import rendezvous
 
 from gantrain.errors import ConfigError
 from gantrain.runtime import console
+from gantrain.runtime.cluster.heartbeat import Heartbeat, store_of_the_run
 from gantrain.runtime.signals import LAUNCHER, follow_launcher
 
 LOST = 3  # Exit status of a rank that ends because another one did.
 TIMEOUT = timedelta(minutes=30)  # For one collective operation.
 
 _store: Any = None  # torch's key-value store, through which ranks can wait for each other without a timeout.
+_heartbeat: Heartbeat | None = None  # Of runs on several machines.
 _runs = 0  # The number of runs that this process has started; a sweep starts several.
 _turns = itertools.count()
 
@@ -55,21 +58,48 @@ def local_world_size() -> int:
 
 def join(device: torch.device) -> None:
     """Join the process group, once per process: the jobs of a sweep share it. Does nothing in a single process."""
-    global _store, _runs
+    global _store, _runs, _heartbeat
     _runs += 1
     if world_size() > 1 and not dist.is_initialized():
         if "TORCHELASTIC_RUN_ID" in os.environ and LAUNCHER not in os.environ:
             follow_launcher()  # torchrun started this process; gantrain's own launcher is followed from the start.
+        _check_variables()
         backend, device_id = ("nccl", device) if device.type == "cuda" else ("gloo", None)
-        _store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
-        dist.init_process_group(
-            backend, store=_store, rank=number, world_size=count, timeout=TIMEOUT, device_id=device_id
-        )
+        try:
+            _store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
+            dist.init_process_group(
+                backend, store=_store, rank=number, world_size=count, timeout=TIMEOUT, device_id=device_id
+            )
+        except RuntimeError as error:
+            place = f"MASTER_ADDR={os.environ['MASTER_ADDR']} MASTER_PORT={os.environ['MASTER_PORT']}"
+            raise ConfigError(f"the ranks did not meet at {place}: {_reason(error)}") from error
+        if local_world_size() < count:
+            _heartbeat = Heartbeat(store_of_the_run(), rank=number, world_size=count, lost=_end)
+            _heartbeat.start()
         atexit.register(leave)
+
+
+def _check_variables() -> None:
+    """Refuse variables of a launcher, or set by hand, from which no process group can be made."""
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "RANK") if name not in os.environ]
+    if missing:
+        raise ConfigError(f"WORLD_SIZE={os.environ['WORLD_SIZE']} is set, but not {' and '.join(missing)}")
+    if not 0 <= rank() < world_size():
+        raise ConfigError(f"RANK={rank()} must be from 0 to WORLD_SIZE - 1 = {world_size() - 1}")
+
+
+def _end(reason: str) -> None:
+    """End this rank, which may wait for another one in a collective operation."""
+    console.err(*f"\ngantrain: {_lost(reason)}".split("\n"))
+    with suppress(OSError):
+        sys.stderr.flush()
+    os._exit(LOST)
 
 
 def leave() -> None:
     """Leave the process group at the end of the process."""
+    if _heartbeat is not None:
+        _heartbeat.stop()
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -98,12 +128,16 @@ def _lost_rank_errors() -> Iterator[None]:
         # Neither is a failure of communication; Python may report the death of a data worker at any point.
         if isinstance(error, torch.OutOfMemoryError) or "DataLoader worker" in str(error):
             raise
-        # The source location and the guesses about the cause that gloo adds are left out.
-        reason = re.sub(r"^\[\S+\] | This is typically caused.*", "", str(error).strip().splitlines()[0])
-        raise LostRankError(
-            f"lost connection to the other ranks: one of them died or is unreachable ({reason}); run the same command "
-            "to resume from the newest checkpoint"
-        ) from error
+        raise LostRankError(_lost(f"one of them died or is unreachable ({_reason(error)})")) from error
+
+
+def _lost(why: str) -> str:
+    return f"lost connection to the other ranks: {why}; run the same command to resume from the newest checkpoint"
+
+
+def _reason(error: RuntimeError) -> str:
+    """The first line, without the source location and the guesses about the cause that gloo adds."""
+    return re.sub(r"^\[\S+\] | This is typically caused.*", "", str(error).strip().splitlines()[0])
 
 
 def average(tensors: Sequence[Tensor]) -> None:
@@ -157,9 +191,9 @@ def print_rank_zero(message: str) -> None:
 def print_fatal_once(message: str) -> None:
     """Print an error on stderr unless another rank has printed one; before ranks have joined, only rank 0 does."""
     try:
-        is_first = rank() == 0 if _store is None else _store.add(f"gantrain/fatal/{_runs}", 1) == 1
+        is_first = not 0 < rank() < world_size() if _store is None else _store.add(f"gantrain/fatal/{_runs}", 1) == 1
     except RuntimeError:  # The process that hosts the store is gone.
         is_first = True
     if is_first:
-        start = "\n" if rank() else ""  # Rank 0 may have an unfinished progress bar on the line.
+        start = "\n" if rank() and _store is not None else ""  # Rank 0 may have an unfinished progress bar on the line.
         console.err(*f"{start}{message}".split("\n"))
