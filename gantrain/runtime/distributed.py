@@ -20,7 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from gantrain.errors import ConfigError
 from gantrain.runtime import console
-from gantrain.runtime.cluster.heartbeat import Heartbeat, store_of_the_run
+from gantrain.runtime.cluster.heartbeat import Heartbeat, connect, of_this_attempt
 from gantrain.runtime.signals import LAUNCHER, follow_launcher
 
 LOST = 3  # Exit status of a rank that ends because another one did.
@@ -66,7 +66,8 @@ def join(device: torch.device) -> None:
         _check_variables()
         backend, device_id = ("nccl", device) if device.type == "cuda" else ("gloo", None)
         try:
-            _store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
+            store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
+            _store = of_this_attempt(store)
             dist.init_process_group(
                 backend, store=_store, rank=number, world_size=count, timeout=TIMEOUT, device_id=device_id
             )
@@ -74,7 +75,7 @@ def join(device: torch.device) -> None:
             place = f"MASTER_ADDR={os.environ['MASTER_ADDR']} MASTER_PORT={os.environ['MASTER_PORT']}"
             raise ConfigError(f"the ranks did not meet at {place}: {_reason(error)}") from error
         if local_world_size() < count:
-            _heartbeat = Heartbeat(store_of_the_run(), rank=number, world_size=count, lost=_end)
+            _heartbeat = Heartbeat(connect(), rank=number, world_size=count, lost=_end)
             _heartbeat.start()
         atexit.register(leave)
 

@@ -44,11 +44,32 @@ BatchStream._open = seen
 """
 
 
-def two_ranks(*overrides: str, torchrun: bool = False) -> subprocess.CompletedProcess[str]:
+# Rank 1 is killed once.
+DIES = """
+import os, signal
+from gantrain.optim.updates import Updates
+begin = Updates.begin
+def dies(self, step, progress):
+    if step == 3 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+    begin(self, step, progress)
+Updates.begin = dies
+"""
+
+
+def two_ranks(*overrides: str, torchrun: bool = False, restarts: int = 0) -> subprocess.CompletedProcess[str]:
     """The command on two processes, started by gantrain or by a user's torchrun."""
     start = ["-m", "gantrain"]
     if torchrun:
-        start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gantrain"]
+        start = [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node=2",
+            "--max-restarts=1",
+            "-m",
+            "gantrain",
+        ]
     command = [sys.executable, *start, "train", *TINY, "trainer.devices=2", *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -99,6 +120,16 @@ def test_ranks_stay_equal_read_different_images_and_resume() -> None:
     for key in ("step", "position", "model", "updates", "ranks"):
         assert_same_bits(again[key], whole[key], key)
     assert len(whole["ranks"]) == 2
+
+
+def test_a_run_that_torchrun_restarts_resumes_by_itself(train) -> None:
+    Path("dies.py").write_text(DIES)
+    settings = ["trainer.steps=4", "trainer.save_every=2"]
+    result = two_ranks(*settings, "plugins=[dies]", "name=restarted", torchrun=True, restarts=1)
+    assert result.returncode == 0, result.stderr
+    assert "Resuming checkpoints/restarted at step 2" in result.stderr
+    assert two_ranks(*settings, "name=whole").returncode == 0
+    assert_same_bits(newest("restarted")["model"], newest("whole")["model"])
 
 
 def test_another_number_of_ranks_resumes_with_a_warning(train, capsys) -> None:

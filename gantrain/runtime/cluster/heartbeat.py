@@ -21,10 +21,15 @@ PATIENCE = timedelta(seconds=20)  # For an answer of the store.
 GONE = -(2**40)  # What is added to the count of a rank that has ended: it is negative.
 
 
-def store_of_the_run() -> Any:
-    """A connection of its own to the key-value store of this process group, where heartbeats have their own keys."""
-    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=PATIENCE)
-    return PrefixStore(f"gantrain/heartbeat/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+def of_this_attempt(store: Any) -> Any:
+    """The store without what ranks wrote into it before torchrun restarted them."""
+    return PrefixStore(f"gantrain/attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def connect() -> Any:
+    """Another connection to the key-value store of this process group."""
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return of_this_attempt(TCPStore(address, port, is_master=False, timeout=PATIENCE))
 
 
 class Heartbeat:
@@ -58,14 +63,14 @@ class Heartbeat:
     def _beat(self) -> None:
         with suppress(RuntimeError):  # The store has ended, with rank 0's machine or because the run is over.
             while not self._over.is_set():
-                self._store.add(str(self._rank), 1)
+                self._store.add(_key(self._rank), 1)
                 for rank, before in self._counts.items():
-                    count = self._store.add(str(rank), 0)
+                    count = self._store.add(_key(rank), 0)
                     if count != before or count < 0:
                         self._counts[rank], self._missed[rank] = count, 0
                 self._missed[self._rank] = 0
                 self._over.wait(POLL)
-            self._store.add(str(self._rank), GONE)
+            self._store.add(_key(self._rank), GONE)
 
     def _watch(self) -> None:
         while not self._over.wait(POLL):
@@ -79,3 +84,7 @@ class Heartbeat:
                     others = f"the process at {os.environ.get('MASTER_ADDR')}, where ranks meet,"
                 self._lost(f"{others} did not answer for {seconds:.0f} seconds")
                 return
+
+
+def _key(rank: int) -> str:
+    return f"gantrain/heartbeat/{rank}"
