@@ -66,7 +66,7 @@ def two_ranks(*overrides: str, torchrun: bool = False, restarts: int = 0) -> sub
             "torch.distributed.run",
             "--standalone",
             "--nproc-per-node=2",
-            "--max-restarts=1",
+            f"--max-restarts={restarts}",
             "-m",
             "gantrain",
         ]
