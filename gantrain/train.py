@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import torch
 
 import gantrain
+from gantrain.checkpoints.mirror import Mirror
 from gantrain.checkpoints.store import Checkpoints
 from gantrain.config.overrides import command_line, differences, other_length
 from gantrain.config.settings import count_processes, set_up_torch
@@ -207,7 +208,13 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
         higher=higher_metrics(),
     )
     claim = lock.renew if lock is not None else lambda: None
-    checkpoints = Checkpoints(context.folder, keep=settings.keep, keep_every=settings.keep_every, claim=claim)
+    mirror = None
+    if settings.mirror is not None:
+        name = context.folder.relative_to(context.settings.runs_folder).as_posix()
+        mirror = Mirror(settings.mirror, context.folder, name=name, warn=distributed.print_rank_zero)
+    checkpoints = Checkpoints(
+        context.folder, keep=settings.keep, keep_every=settings.keep_every, claim=claim, mirror=mirror
+    )
     constants = {
         "config": context.config,
         "overrides": context.overrides,

@@ -14,6 +14,7 @@ import torch
 
 from gantrain.checkpoints import file as checkpoint_file
 from gantrain.checkpoints.file import CorruptCheckpointError
+from gantrain.checkpoints.mirror import Mirror
 from gantrain.errors import ConfigError, listed
 from gantrain.runtime import distributed
 
@@ -54,14 +55,22 @@ class Checkpoints:
         keep: The number of newest checkpoints that are not deleted; 0 for all.
         keep_every: Checkpoints at multiples of this step are not deleted either; None for no others.
         claim: Called before anything is written; raises ``ConfigError`` if another run has taken over the folder.
+        mirror: Where checkpoints are copied to as well.
     """
 
     def __init__(
-        self, folder: Path, *, keep: int = 0, keep_every: int | None = None, claim: Callable[[], None] = lambda: None
+        self,
+        folder: Path,
+        *,
+        keep: int = 0,
+        keep_every: int | None = None,
+        claim: Callable[[], None] = lambda: None,
+        mirror: Mirror | None = None,
     ) -> None:
         self.folder = folder
         self._keep, self._keep_every = keep, keep_every
         self._claim = claim
+        self._mirror = mirror
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
@@ -103,8 +112,17 @@ class Checkpoints:
             self.wait()
 
     def close(self) -> None:
-        """Wait until the last checkpoint is written, ignoring its errors."""
+        """Wait until the last checkpoint is written, and copied to the mirror, ignoring errors."""
         self._pool.shutdown()
+        if self._mirror is not None:
+            self._mirror.close()
+
+    def fetch(self) -> str | None:
+        """Copy the run from its mirror into a folder without checkpoints; returns a line about it."""
+        if self._mirror is None or self.paths():
+            return None
+        self._mirror.fetch()
+        return f"Copied the run from {self._mirror.url}" if self.paths() else None
 
     def _write(self, state: dict[str, Any], best: bool, remove: Sequence[int]) -> None:
         step: int = state["step"]
@@ -128,6 +146,8 @@ class Checkpoints:
         ):
             with suppress(OSError):  # The next save tries again.
                 self.path(other).unlink(missing_ok=True)
+        if self._mirror is not None:
+            self._mirror.send()
 
     def load(self, step: Step | None = None) -> dict[str, Any]:
         """The state of a step, on the CPU; by default of the newest checkpoint that is not corrupt.

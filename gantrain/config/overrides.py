@@ -15,7 +15,14 @@ RUNTIME_ONLY_KEYS = {
     *("trainer.accelerator", "trainer.devices", "trainer.deterministic", "trainer.compile", "trainer.channels_last"),
     *("trainer.micro_batch", "trainer.threads"),
     *("trainer.log_every", "trainer.image_every", "trainer.save_every", "trainer.save_minutes"),
-    *("trainer.keep", "trainer.keep_every", "trainer.max_minutes", "trainer.on_divergence", "trainer.rollbacks"),
+    *(
+        "trainer.keep",
+        "trainer.keep_every",
+        "trainer.mirror",
+        "trainer.max_minutes",
+        "trainer.on_divergence",
+        "trainer.rollbacks",
+    ),
     *("data.cache", "data.cache_limit", "data.num_workers", "data.on_error", "data.root"),
 }
 PATHS = {"data.root", "data.list"}  # Relative to the folder in which a run was started.

@@ -47,8 +47,12 @@ def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -
         ConfigError: The run can't resume with these settings, or its files can't be read or deleted.
     """
     checkpoints = trainer.checkpoints
-    existing = checkpoints.paths()
     is_requeued = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+    if context.settings.resume != "never" or is_requeued:
+        with distributed.rank_zero_first():
+            if fetched := checkpoints.fetch():
+                distributed.print_rank_zero(fetched)
+    existing = checkpoints.paths()
     if existing and (context.settings.resume != "never" or is_requeued):
         news = _resume(trainer, context)
         _use_threads(trainer)

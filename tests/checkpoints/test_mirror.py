@@ -1,0 +1,105 @@
+"""Runs that are copied elsewhere, and resume from there where their folder is missing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import fsspec
+import pytest
+from conftest import TINY, assert_same_bits, newest
+
+from gantrain.checkpoints.mirror import Mirror
+from gantrain.cli.main import main
+
+RUN = [
+    "name=run",
+    "trainer.save_every=2",
+    "trainer.image_every=2",
+    "trainer.keep=2",
+    "trainer.log_every=1",
+    "schedule=constant",
+]
+
+
+@pytest.fixture
+def memory() -> fsspec.AbstractFileSystem:
+    """An empty bucket, ``memory://bucket``."""
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+    return files
+
+
+def test_a_run_resumes_from_its_mirror_on_a_machine_that_lacks_it(train, memory, capsys) -> None:
+    whole = train("run", *RUN, "trainer.steps=9")
+    lines = Path("checkpoints/run/losses.jsonl").read_text()
+    shutil.rmtree("checkpoints")
+    mirrored = [*RUN, "trainer.mirror=memory://bucket/runs"]
+    train("run", *mirrored, "trainer.steps=6")
+    names = {path.removeprefix("/bucket/runs/run/") for path in memory.find("/bucket/runs/run")}
+    assert {"step_4.pt", "step_6.pt", "losses.jsonl", "config.yaml", "images/step_2_samples.png"} <= names
+    assert not [name for name in names if name.startswith("step_2.") or "lock" in name]
+    shutil.rmtree("checkpoints")
+    capsys.readouterr()
+    again = train("run", *mirrored, "trainer.steps=9")
+    printed = capsys.readouterr().err
+    assert "Copied the run from memory://bucket/runs/run" in printed
+    assert "Resuming checkpoints/run at step 6" in printed
+    for key in ("step", "position", "model", "updates"):
+        assert_same_bits(again[key], whole[key], key)
+    assert [line.split(', "seconds"')[0] for line in Path("checkpoints/run/losses.jsonl").read_text().splitlines()] == [
+        line.split(', "seconds"')[0] for line in lines.splitlines()
+    ]
+    assert memory.exists("/bucket/runs/run/step_9.pt")
+    assert not memory.exists("/bucket/runs/run/step_6.pt")
+
+
+def test_starting_over_replaces_what_the_mirror_has(train, memory) -> None:
+    mirrored = [*RUN, "trainer.mirror=memory://bucket"]
+    train("run", *mirrored, "trainer.steps=6")
+    shutil.rmtree("checkpoints")
+    train("run", *mirrored, "trainer.steps=2", "seed=1", "resume=never")
+    assert [path for path in memory.find("/bucket/run") if "step_" in path and path.endswith(".pt")] == [
+        "/bucket/run/step_2.pt"
+    ]
+
+
+def test_a_mirror_that_fails_is_a_warning(train, capsys) -> None:
+    Path("file").touch()
+    train("run", *RUN, "trainer.mirror=file/mirror", "trainer.steps=2")
+    assert newest("run")["step"] == 2
+    assert "warning: trainer.mirror: can't write to file/mirror/run: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "words"), [("nowhere://a", ["nowhere://", "s3://"]), ("s3://b/a", ["pip install s3fs"])]
+)
+def test_a_mirror_that_cannot_be_opened_is_refused(url: str, words: list[str], capsys) -> None:
+    assert main(["train", *TINY, *RUN, f"trainer.mirror={url}", "trainer.steps=2"]) == 2
+    printed = capsys.readouterr().err
+    for word in ("trainer.mirror", *words):
+        assert word in printed
+    assert not list(Path().glob("checkpoints/run/*.pt"))
+
+
+def test_a_file_has_its_name_only_when_it_is_whole(memory, monkeypatch, tmp_path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "step_1.pt").write_bytes(b"whole")
+    seen, put = [], type(memory).put_file
+
+    def interrupted(files, source, target, **keys) -> None:
+        put(files, source, target, **keys)
+        seen.append(target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(memory), "put_file", interrupted)
+    mirror = Mirror("memory://bucket", folder, name="run", warn=print)
+    with pytest.raises(KeyboardInterrupt):
+        mirror._send()
+    assert seen
+    monkeypatch.undo()
+    shutil.rmtree(folder)
+    mirror.fetch()
+    assert not folder.exists()
