@@ -189,7 +189,8 @@ def set_up_torch(settings: TrainerSettings, device: torch.device) -> None:
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # Deterministic matrix products need it.
-    torch.use_deterministic_algorithms(settings.deterministic)
+    if torch.are_deterministic_algorithms_enabled() != settings.deterministic:  # The call imports torch's compiler.
+        torch.use_deterministic_algorithms(settings.deterministic)
     # On a GPU, backward passes run in another thread, and gradients are summed by its count of graph nodes.
     # A resumed run starts that count at 0, which would change the order after a gradient penalty.
     torch.autograd.set_multithreading_enabled(not settings.deterministic)

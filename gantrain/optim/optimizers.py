@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import TypeVar
+
 import torch
 from torch import nn
 
 from gantrain.config.schema import NonNegativeFloat, UnitFloat
 from gantrain.registry import OPTIMIZERS
+
+Class = TypeVar("Class", bound=type[torch.optim.Optimizer])
+
+
+def _eager(optimizer: Class) -> Class:
+    """Undo torch's decorators of methods, which import its compiler (two seconds) to exclude optimizers from graphs.
+
+    They are never part of one here: ``trainer.compile`` compiles networks.
+    """
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        setattr(optimizer, name, inspect.unwrap(getattr(optimizer, name)))
+    optimizer.step = torch.no_grad()(inspect.unwrap(optimizer.step))  # type: ignore[method-assign]
+    return optimizer
 
 
 class _AdamArguments:
@@ -25,16 +41,19 @@ class _AdamArguments:
 
 
 @OPTIMIZERS.register("adam")
+@_eager
 class Adam(_AdamArguments, torch.optim.Adam):
     """Kingma and Ba 2015 (arXiv:1412.6980)."""
 
 
 @OPTIMIZERS.register("adamw")
+@_eager
 class AdamW(_AdamArguments, torch.optim.AdamW):
     """Adam with decoupled weight decay: Loshchilov and Hutter 2019 (arXiv:1711.05101)."""
 
 
 @OPTIMIZERS.register("rmsprop")
+@_eager
 class RMSprop(torch.optim.RMSprop):
     """Gradients divided by their running root mean square (Hinton's lecture; the optimizer of WGAN)."""
 
@@ -45,6 +64,7 @@ class RMSprop(torch.optim.RMSprop):
 
 
 @OPTIMIZERS.register("sgd")
+@_eager
 class SGD(torch.optim.SGD):
     """Stochastic gradient descent, with momentum or without."""
 

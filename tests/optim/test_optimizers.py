@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -188,3 +189,10 @@ def test_a_network_in_float16_learns_what_it_learns_in_float32() -> None:
     assert full[-1] < 0.6 * full[0]
     torch.testing.assert_close(half_precision, full, atol=0.01, rtol=0)
     assert not torch.equal(half_precision, full)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop", "sgd"])
+def test_training_does_not_import_the_compiler_of_torch(optimizer: str, train, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("torch._dynamo", "torch._inductor", "torch._inductor.config"):
+        monkeypatch.setitem(sys.modules, module, None)  # Importing it is an error.
+    train("run", "model=gan", f"optimizer={optimizer}", "trainer.steps=2", "trainer.save_every=1")
