@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -88,8 +87,7 @@ def run_hydra(command: str, arguments: list[str], job: Job, sweep: Sweep | None 
         only_safe_files(),
     ):
         try:
-            with sweep.defer_sigint() if sweep else nullcontext():
-                hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
+            hydra.main(config_path="pkg://gantrain.configs", config_name=command, version_base="1.3")(task)()
         except ConfigError as error:
             statuses.append(fail(error))
         except SystemExit as stop:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
 
 from gantrain.cli.arguments import config_flags, of_sweeps
 from gantrain.cli.compose import (
@@ -33,6 +39,8 @@ from gantrain.sweeps.sweep import Sweep
 
 MAX_MESSAGE = 400  # Characters of a run's error message in the summary.
 MAX_RUNS = 10  # Runs with an error in the summary.
+IDLE_SECONDS = 300  # Of a process that waits for a run, also if this process was killed.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> int:
@@ -72,7 +80,8 @@ def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> i
     status, interrupted = 0, False
     try:
         restore_sigint()  # An interrupted sweep still reports its runs.
-        status = run_hydra("train", [*demo_data(typed, flags), *arguments, *folder], job, sweep)
+        with separate_processes(sweep):
+            status = run_hydra("train", [*demo_data(typed, flags), *arguments, *folder], job, sweep)
         interrupted = status > 128
     except KeyboardInterrupt:
         interrupted = True
@@ -80,6 +89,67 @@ def train_all(arguments: Sequence[str], flags: list[str], typed: list[str]) -> i
     finally:
         status = max(status, finish(sweep, stopped=interrupted))
     return status
+
+
+@contextmanager
+def separate_processes(sweep: Sweep) -> Iterator[None]:
+    """Inside, Hydra's launcher for joblib starts each process by itself; joblib would end all of them with one.
+
+    Ctrl-C is deferred as ``Sweep.defer_sigint`` says. Does nothing for other launchers.
+    """
+    if not sweep.waits:
+        yield
+        return
+    from hydra_plugins.hydra_joblib_launcher import _core
+
+    parallel, name, died = _core.Parallel, "Parallel", sweep.count_death
+
+    def replacement(**keys: Any) -> Callable[[Iterable[Any]], list[JobReturn]]:
+        if keys.get("timeout") is not None:
+            raise ConfigError(
+                f"hydra.launcher.timeout={keys['timeout']}: give trainer.max_minutes, which saves the run"
+            )
+        return lambda jobs: _run_jobs(deque(enumerate(jobs)), keys["n_jobs"], died)
+
+    setattr(_core, name, replacement)
+    try:
+        with sweep.defer_sigint():
+            yield
+    finally:
+        setattr(_core, name, parallel)
+
+
+def _run_jobs(waiting: deque[tuple[int, Any]], n_jobs: int | None, died: Callable[[], None]) -> list[JobReturn]:
+    """Results of ``(number, (function, arguments, keywords))``, by number; of a job whose process died, ``None``."""
+    import joblib
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    count = min(joblib.effective_n_jobs(n_jobs), len(waiting))
+    threads = str(max(1, joblib.cpu_count() // max(1, count)))
+    environment = {name: os.environ.get(name, threads) for name in THREADS}  # As joblib does.
+    results = {number: JobReturn(status=JobStatus.COMPLETED) for number, _ in waiting}
+    idle: list[Any] = []
+    running: dict[Future[Any], tuple[int, Any]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < count:
+                number, (function, arguments, keywords) = waiting.popleft()
+                process = idle.pop() if idle else ProcessPoolExecutor(1, timeout=IDLE_SECONDS, env=environment)
+                running[process.submit(function, *arguments, **keywords)] = number, process
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                number, process = running[future]
+                try:
+                    results[number] = future.result()
+                    idle.append(process)
+                except BrokenProcessPool:
+                    died()
+                del running[future]
+    finally:
+        for process in idle:
+            process.shutdown()
+        for _, process in running.values():  # After a second Ctrl-C, or another error.
+            process.shutdown(kill_workers=True)
+    return [results[number] for number in sorted(results)]
 
 
 def plan(arguments: Sequence[str], flags: Sequence[str], typed: Sequence[str]) -> tuple[Sweep, list[str]]:
@@ -128,6 +198,8 @@ def finish(sweep: Sweep, *, stopped: bool) -> int:
     if distributed.rank() != 0:
         return 0
     records = sweep.finalize(stopped=stopped)
+    if sweep.unrecorded:
+        distributed.print_rank_zero(f"Processes that were killed before their run started: {sweep.unrecorded}")
     if sweep.folder.exists() and records:
         page = compare_sweep(sweep.folder, home_of(sweep.runs_folder) or sweep.home)
         for line in summary(records):
@@ -135,7 +207,7 @@ def finish(sweep: Sweep, *, stopped: bool) -> int:
         if stopped:  # Each run has printed how to resume it alone.
             distributed.print_rank_zero(f"Interrupted; the same command completes the sweep: {sweep.command}")
         distributed.print_rank_zero(f"Page: {os.path.relpath(page)}")
-    return max((record["exit"] for record in records), default=0)
+    return max((record["exit"] for record in records), default=0) or min(sweep.unrecorded, 1)
 
 
 def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:

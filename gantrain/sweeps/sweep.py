@@ -61,6 +61,8 @@ class Sweep:
         self.setup_failed = False  # Whether the error of a run in this process ends the whole sweep.
         self.keys: Sequence[str] = ()  # Those in which the runs differ, which are named first.
         self.waits = False  # Whether Ctrl-C waits until the worker processes have saved their runs.
+        self.died = 0  # The number of worker processes that ended in the middle of a run.
+        self.unrecorded = 0  # The number of these that ended before their runs were recorded; set by ``finalize``.
         self._needs_metric = False
         self._machine = socket.gethostname(), os.environ.get("CUDA_VISIBLE_DEVICES")
         self._main_process = os.getpid()
@@ -76,6 +78,10 @@ class Sweep:
     def _stop(self) -> Path:
         """The file whose existence stops other processes from starting more runs."""
         return self.folder / JOBS / f".stop-{self._session}"
+
+    def count_death(self) -> None:
+        """A worker process has ended in the middle of a run."""
+        self.died += 1
 
     @contextmanager
     def defer_sigint(self) -> Iterator[None]:
@@ -232,6 +238,7 @@ class Sweep:
             if record["exit"] is None:  # The process ended without recording a result.
                 record |= {"status": "stopped", "exit": 130} if stopped else LOST
                 self._save(record)
+        self.unrecorded = max(0, self.died - sum(record["message"] == LOST["message"] for record in records))
         if not any((self.folder / record["folder"]).exists() for record in read_jobs(self.folder)):
             for path in (*(self.folder / JOBS).glob("*.json"), self.folder / HYDRA_RECORD):
                 path.unlink(missing_ok=True)

@@ -17,6 +17,8 @@ from warm import Child, Warm
 
 from gantrain.cli import compose as cli_hydra
 from gantrain.cli.main import main
+from gantrain.cli.sweep import finish
+from gantrain.sweeps.sweep import Sweep
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,7 @@ def test_runs_in_other_processes_are_reported_and_skipped(launcher: str, capfd) 
     [
         (["hydra.launcher.n_jobs=4"], "launcher=joblib"),
         (["launcher=joblib", "hydra.launcher.n_job=4"], "did you mean 'hydra.launcher.n_jobs'?"),
+        (["launcher=joblib", "hydra.launcher.timeout=4"], "hydra.launcher.timeout=4.0: give trainer.max_minutes"),
     ],
 )
 def test_unknown_keys_of_launchers_are_refused_with_the_remedy(typed: list[str], message: str, capsys) -> None:
@@ -111,28 +114,51 @@ def test_runs_stop_and_save_if_their_launcher_is_killed(warm: Warm) -> None:
     os.killpg(process.pid, signal.SIGKILL)  # Idle workers would wait for jobs for minutes.
 
 
-def test_a_dead_process_is_reported(warm: Warm) -> None:
+def test_a_killed_process_ends_only_its_own_run(warm: Warm) -> None:
     needs("hydra_plugins.hydra_joblib_launcher")
     Path("deadly.py").write_text(
-        "import os\n"
+        "import os, signal\n"
+        "from pathlib import Path\n"
         "from gantrain.registry import LOGGERS\n"
         "from gantrain.report.loggers import Logger\n"
         "if 'deadly' not in LOGGERS:\n"
         "    @LOGGERS.register('deadly')\n"
         "    class Deadly(Logger):\n"
-        "        'Kills.'\n"
+        "        'Kills the first process with seed 1 while another one trains with seed 2.'\n"
+        "        def __init__(self, folder: Path):\n"
+        "            self.seed = int(folder.name.partition('seed-')[2][0])\n"
         "        def scalars(self, step, values):\n"
-        "            os._exit(9)\n"
+        "            Path(f'marks/{self.seed}').touch()\n"
+        "            awaited = {1: '2', 2: 'killed', 3: '3'}[self.seed]\n"
+        "            while not Path('marks', awaited).exists():\n"
+        "                pass\n"
+        "            if self.seed == 1 and not Path('marks/killed').exists():\n"
+        "                Path('marks/killed').touch()\n"
+        "                os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    typed = [*SHORT, "seed=1,2", "plugins=[deadly]", "+logger.deadly={name: deadly}", "trainer.steps=2000"]
-    # With one GPU, and so one run at a time, joblib would run it in this process.
+    Path("marks").mkdir()
+    typed = [*SHORT, "seed=1,2,3", "plugins=[deadly]", "+logger.deadly={name: deadly}"]
     command = ["-m", "gantrain", "train", "-m", "launcher=joblib", "hydra.launcher.n_jobs=2", *typed]
     result = warm.run(command, executable=warm.python)
-    assert result.returncode == 2
-    assert "the sweep has ended early" in result.stderr
+    assert result.returncode == 1
+    assert "2 of 3 runs are done" in result.stderr
     assert "Traceback" not in result.stderr
-    assert {record["status"] for record in jobs().values()} == {"crashed"}
-    assert all("process" in record["message"] for record in jobs().values())
+    statuses = {"seed-1": "crashed", "seed-2": "done", "seed-3": "done"}
+    assert {name: record["status"] for name, record in jobs().items()} == statuses
+    assert "process" in jobs()["seed-1"]["message"]
+    written = {path: path.stat().st_mtime_ns for path in Path("checkpoints").glob("sweeps/*/*seed-[23]*/step_*.pt")}
+    assert len(written) == 2
+    assert warm.run(command, executable=warm.python).returncode == 0
+    assert {record["status"] for record in jobs().values()} == {"done"}
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_a_process_killed_before_its_run_is_recorded_is_counted(tmp_path: Path, capsys) -> None:
+    sweep = Sweep(tmp_path / "sweep", runs_folder=tmp_path, command="", gpus=())
+    assert finish(sweep, stopped=False) == 0
+    sweep.count_death()
+    assert finish(sweep, stopped=False) == 1
+    assert "killed before their run started: 1" in capsys.readouterr().err
 
 
 def test_optuna_searches_by_the_objective_reproducibly(runs, capsys) -> None:
