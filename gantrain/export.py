@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, Protocol
 
 import torch
@@ -37,6 +36,7 @@ from gantrain.report.provenance import provenance
 from gantrain.runtime import console
 from gantrain.runtime.atomic import atomic_write
 from gantrain.runtime.directories import refuse_links
+from gantrain.runtime.scratch import scratch_folder
 from gantrain.runtime.storage import storage_errors
 from gantrain.test import find_run
 
@@ -252,10 +252,12 @@ def _write(sources: Sequence[Source], path: Path, form: Format, settings: Export
             with atomic_write(path) as file:
                 difference = write_and_compare(Path(file.name))
         else:
-            with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-                difference = write_and_compare(Path(folder))
+            with scratch_folder(path.parent, f".{path.name}-") as scratch:
+                folder = scratch / path.name
+                folder.mkdir()
+                difference = write_and_compare(folder)
                 path.mkdir(exist_ok=True)
-                for written in Path(folder).iterdir():
+                for written in folder.iterdir():
                     written.replace(path / written.name)
         size = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path])) / 1e6
     console.err(f"{path}: {size:.2f} MB, differs from the model by at most {difference:.2g} grey levels of 255")

@@ -7,11 +7,11 @@ import subprocess
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from gantrain.errors import ConfigError
 from gantrain.runtime.atomic import cache_dir
 from gantrain.runtime.directories import atomic_dir
+from gantrain.runtime.scratch import scratch_folder
 
 VERSION = "1.30.0"
 PACKAGE = f"onnxruntime-web@{VERSION}"
@@ -58,7 +58,7 @@ def fetched(*, fetch: bool = True) -> Path:
     remedy = f"ort=FOLDER names a folder in which `npm install {PACKAGE}` was run elsewhere"
     if npm is None:
         raise ConfigError(f"format=html needs {PACKAGE}, and npm, which fetches it, is not installed; or {remedy}")
-    with atomic_dir(target) as folder, TemporaryDirectory() as scratch:
+    with atomic_dir(target) as folder, scratch_folder() as scratch:
         try:
             subprocess.run(
                 [npm, "pack", "--silent", PACKAGE], cwd=scratch, check=True, capture_output=True, timeout=SECONDS
@@ -68,7 +68,7 @@ def fetched(*, fetch: bool = True) -> Path:
             reason = (output.decode(errors="replace").strip().splitlines() or [type(error).__name__])[-1]
             raise ConfigError(f"format=html needs {PACKAGE}, and npm can't fetch it ({reason}); or {remedy}") from None
         folder.mkdir()
-        (archive,) = Path(scratch).glob("*.tgz")
+        (archive,) = scratch.glob("*.tgz")
         with tarfile.open(archive) as package:
             for name in (RUNTIME, MODULE, WASM):
                 member = package.extractfile(f"package/dist/{name}")

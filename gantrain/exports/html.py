@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import Tensor
@@ -27,6 +26,7 @@ from gantrain.exports.source import Source
 from gantrain.models.base import LatentGAN
 from gantrain.models.infogan import InfoGAN
 from gantrain.report.images import to_image
+from gantrain.runtime.scratch import scratch_folder
 
 EXAMPLES = 6  # Test images on the page.
 EXAMPLE_SIDE = 256  # Pixels, at most.
@@ -83,8 +83,8 @@ class HtmlFormat:
             packed = re.search(rf'<script id="model-{source.direction or "sample"}"[^>]*>([^<]*)<', text)
             if packed is None:
                 raise ConfigError(f"{path} does not contain its model")
-            with TemporaryDirectory() as folder:
-                model = Path(folder, "model.onnx")
+            with scratch_folder() as folder:
+                model = folder / "model.onnx"
                 model.write_bytes(gzip.decompress(base64.b64decode(packed[1])))
                 worst = max(worst, self._onnx.difference([source], model))
         return worst
@@ -99,8 +99,8 @@ class HtmlFormat:
         return OnnxFormat("float", self.half, self.opset)
 
     def _model(self, source: Source) -> bytes:
-        with TemporaryDirectory() as folder:
-            path = Path(folder, "model.onnx")
+        with scratch_folder() as folder:
+            path = folder / "model.onnx"
             self._onnx.write([source], path)
             return path.read_bytes()
 

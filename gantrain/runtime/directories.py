@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from gantrain.errors import ConfigError
 from gantrain.runtime.atomic import file_lock
+from gantrain.runtime.scratch import scratch_folder
 from gantrain.runtime.storage import storage_errors
 
 NOTE = "made_by"  # The file with the signature of unfinished work.
@@ -21,7 +21,7 @@ def atomic_dir(target: Path) -> Iterator[Path]:
     """A path for a new directory that is renamed to ``target`` if the block succeeds, and removed otherwise.
 
     A ``target`` that another process has created in the meantime is not replaced. Anything else that is written to the
-    parent of the yielded path is removed in any case.
+    parent of the yielded path is removed in any case, by the next call for this ``target`` if the process is killed.
 
     Raises:
         ConfigError: It can't be written.
@@ -30,8 +30,8 @@ def atomic_dir(target: Path) -> Iterator[Path]:
     try:
         with storage_errors(f"write {target}"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-                folder = Path(scratch) / target.name
+            with scratch_folder(target.parent, f".{target.name}-") as scratch:
+                folder = scratch / target.name
                 yield folder
                 try:
                     folder.rename(target)
@@ -80,17 +80,33 @@ def resumable_dir(out: Path, inputs: Sequence[Path], signature: str) -> Iterator
                     shutil.rmtree(scratch, ignore_errors=True)
                     _remove_empty(new)
                 raise
-            shutil.rmtree(scratch, ignore_errors=True)
+            _remove(scratch)
 
 
 def is_complete(out: Path, signature: str) -> bool:
-    """Whether a process of this signature has completed ``out`` and was killed before it removed its other files."""
+    """Whether a process of this signature has completed ``out`` and was killed before it removed its other files.
+
+    These are removed.
+    """
     scratch = _scratch(out)
     note = scratch / NOTE
+    if out.is_dir():
+        with suppress(OSError):  # It is not there, or not empty.
+            scratch.rmdir()
     if not out.is_dir() or (scratch / "whole").exists() or not note.is_file() or note.read_bytes() != _bytes(signature):
         return False
-    shutil.rmtree(scratch, ignore_errors=True)
+    _remove(scratch)
     return True
+
+
+def _remove(scratch: Path) -> None:
+    """Remove unfinished work, and last the signature, by which the next process recognises what a killed one leaves."""
+    for path in {*scratch.iterdir()} - {scratch / NOTE}:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _scratch(out: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import gantrain
 from gantrain.runtime.scratch import LOCK, scratch_folder
 
 OTHER = "from gantrain.runtime.scratch import scratch_folder\nwith scratch_folder() as f: print(f, flush=True); input()"
@@ -47,3 +49,10 @@ def test_only_the_folders_of_killed_processes_are_removed(temporary: Path) -> No
         assert (theirs / LOCK).exists()
         with scratch_folder() as folder:
             assert sorted(os.listdir(temporary)) == sorted(["gantrain-mine", folder.name])
+
+
+def test_every_temporary_folder_is_one_that_is_removed_after_a_kill() -> None:
+    for path in Path(gantrain.__file__).parent.rglob("*.py"):
+        calls = re.findall(r"(?:TemporaryDirectory|mkdtemp)\((.*?)\)", path.read_text())
+        # Those inside the folder of resumable_dir are removed with it.
+        assert path.name == "scratch.py" or set(calls) <= {"dir=scratch"}, f"{path}: {calls}"

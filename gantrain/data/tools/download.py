@@ -27,7 +27,7 @@ from gantrain.data.sets.lmdb_index import open_database
 from gantrain.data.sets.tar_samples import HeaderReader
 from gantrain.errors import ConfigError, nearest, reason_of
 from gantrain.runtime import console
-from gantrain.runtime.directories import resumable_dir
+from gantrain.runtime.directories import is_complete, resumable_dir
 
 TIMEOUT = 30  # The maximum number of seconds without data.
 CHUNK = 1 << 20  # In bytes.
@@ -60,6 +60,7 @@ def download(name: str, root: Path = Path("datasets")) -> None:
 def _download_archive(address: str, target: Path, check: Callable[[Path, str], str]) -> None:
     """Download one archive; ``check`` returns a summary of the unpacked folder, or raises an error."""
     if target.exists():
+        is_complete(target, f"{address}\n")  # Removes what a killed process has left beside it.
         console.out(f"{target} already exists")
         return
     with resumable_dir(target, (), f"{address}\n") as scratch, TemporaryDirectory(dir=scratch) as unpacked:

@@ -28,7 +28,7 @@ from gantrain.data.sets.single import classes_in
 from gantrain.data.tools.folder_writer import changed
 from gantrain.errors import ConfigError
 from gantrain.runtime import console
-from gantrain.runtime.directories import resumable_dir
+from gantrain.runtime.directories import is_complete, resumable_dir
 from gantrain.runtime.parallel import in_parallel
 
 MAX_KEY_BYTES = 511  # The limit of an LMDB with default build options.
@@ -72,6 +72,7 @@ def write_lmdb(folder: Path, out: Path) -> None:
 
 def _is_complete(out: Path, signature: str) -> bool:
     """Whether ``out`` has been written by the same command; if so, print that."""
+    is_complete(out, signature)  # Removes what a killed process has left beside it.
     note = out / SIGNATURE
     if not note.is_file() or note.read_bytes() != os.fsencode(signature):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -65,8 +66,10 @@ def test_a_server_may_give_no_length(serve) -> None:
 
 def test_an_existing_data_set_is_left_unchanged(capsys) -> None:
     Path("datasets/facades").mkdir(parents=True)
+    Path("datasets/.facades-unfinished").mkdir()  # Of a call that was killed at its end.
     assert main(["data", "download", "facades"]) == 0
     assert capsys.readouterr().out == "datasets/facades already exists\n"
+    assert os.listdir("datasets") == ["facades"]
     assert files(Path("datasets")) == set()
 
 

@@ -31,11 +31,13 @@ def test_a_database_contains_unchanged_files_under_their_paths(tmp_path: Path, c
 def test_a_complete_database_is_left_unchanged(tmp_path: Path, capsys) -> None:
     fill(tmp_path / "in", classes())
     write_lmdb(Path("in"), Path("out"))
+    Path(".out-unfinished").mkdir()  # Of a call that was killed at its end.
     before = (tmp_path / "out/data.mdb").stat()
     capsys.readouterr()
     assert main(["data", "lmdb", "in", "out"]) == 0
     assert capsys.readouterr().out == "out already exists\n"
     assert (tmp_path / "out/data.mdb").stat() == before
+    assert not Path(".out-unfinished").exists()
 
 
 def test_a_database_of_another_folder_is_refused(tmp_path: Path, capsys) -> None:
