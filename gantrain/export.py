@@ -256,9 +256,11 @@ def _write(sources: Sequence[Source], path: Path, form: Format, settings: Export
                 folder = scratch / path.name
                 folder.mkdir()
                 difference = write_and_compare(folder)
-                path.mkdir(exist_ok=True)
-                for written in folder.iterdir():
-                    written.replace(path / written.name)
+                if path.is_dir():
+                    for written in folder.iterdir():
+                        written.replace(path / written.name)
+                else:
+                    folder.replace(path)
         size = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path])) / 1e6
     console.err(f"{path}: {size:.2f} MB, differs from the model by at most {difference:.2g} grey levels of 255")
     if not form.whole and sources[0].direction is not None:

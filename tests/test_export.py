@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import runpy
 import shutil
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,6 +95,17 @@ def test_nothing_is_replaced_unless_it_is_wanted(trained, capsys) -> None:
         export(capsys, f"run={run}", f"format={form}", f"out={out}", "half=true", "overwrite=true")
         assert [path.read_bytes() for path in files] != before
     assert sorted(path.name for path in Path().iterdir()) == ["checkpoints", "x", "x.safetensors"]
+
+
+def test_a_folder_is_complete_as_soon_as_it_appears(trained, monkeypatch) -> None:
+    run = trained("dcgan")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Path, "replace", lambda *_: os.kill(os.getpid(), signal.SIGINT)
+        )  # As if killed while it is moved.
+        assert main(["export", f"run={run}", "format=hub"]) == 130
+    assert not (run / "exports/dcgan_hub").exists()
+    assert main(["export", f"run={run}", "format=hub"]) == 0
 
 
 def test_a_file_that_differs_is_not_kept(trained, capsys, monkeypatch) -> None:

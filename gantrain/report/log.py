@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import stat
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -66,8 +69,8 @@ class AppendLog(Generic[Record]):
             if offset and path.is_file() and path.stat().st_size == size:
                 with path.open("ab") as file:
                     file.write(self._text(self.written, end))
-            else:  # It is a new file, or it was deleted or changed since the last write.
-                write_file(path, self._text(first, end))
+            elif (text := self._text(first, end)) != _content(path, len(text)):
+                write_file(path, text)  # It is a new file, or it was deleted or changed since the last write.
             self.written, self._size = end, path.stat().st_size
 
     def _file(self, number: int) -> Path:
@@ -84,8 +87,16 @@ class JsonlLog(AppendLog[Line]):
         super().__init__(path, json.dumps)
 
     def truncate(self, step: int) -> None:
-        """Remove the lines after ``step``; the first call reads the file, whose last line may be incomplete."""
-        self.replace(line for line in self.records or read_lines(self.path) if line["step"] <= step)
+        """Remove the lines after ``step``; the first call reads the file, whose last line may be incomplete.
+
+        A file from which nothing has to be removed is not written again.
+        """
+        lines = self.records or read_lines(self.path)
+        kept = [line for line in lines if line["step"] <= step]
+        if not self.records and kept and len(kept) == _complete_lines(self.path):
+            self.records, self.written, self._size = kept, len(kept), self.path.stat().st_size
+        else:
+            self.replace(kept)
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -113,16 +124,42 @@ def read_lines(path: Path) -> list[Line]:
 
 
 def _line(text: bytes) -> Line | None:
-    """A line of a log; None if it is damaged."""
+    """A line of a log; None if it is damaged. All lines share the strings of their names, which saves memory."""
     try:
-        line = json.loads(text.decode("utf-8-sig"))
+        parsed = json.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return None
-    valid = (
-        isinstance(line, dict)
-        and all(
-            is_number(value) or (name in (PROTOCOL, NOTE) and isinstance(value, str)) for name, value in line.items()
-        )
-        and type(line.get("step")) is int
-    )
-    return line if valid and line["step"] >= 0 else None
+    if not isinstance(parsed, dict) or type(parsed.get("step")) is not int or parsed["step"] < 0:
+        return None
+    line = {sys.intern(name): value for name, value in parsed.items()}
+    for name, value in line.items():
+        if not is_number(value) and not (name in (PROTOCOL, NOTE) and isinstance(value, str)):
+            return None
+    return line
+
+
+def _is_only_here(path: Path) -> bool:
+    """Whether this is a file without links, through which a stranger's run folder could have others written to."""
+    status = path.lstat()
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+
+
+def _content(path: Path, size: int) -> bytes | None:
+    """The content of a file of this size that may be appended to; None if there is none."""
+    with suppress(OSError):
+        if _is_only_here(path) and path.stat().st_size == size:
+            return path.read_bytes()
+    return None
+
+
+def _complete_lines(path: Path) -> int:
+    """The number of lines in a file; -1 if it begins with a BOM, has an incomplete line, or may not be appended to."""
+    if not _is_only_here(path):
+        return -1
+    count, last, first = 0, b"", True
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            if first and block.startswith(codecs.BOM_UTF8):
+                return -1
+            count, last, first = count + block.count(b"\n"), block[-1:], False
+    return count if last == b"\n" else -1

@@ -99,11 +99,14 @@ class Report:
         self._attempt(write_file, self.folder / "config.yaml", config)
         self._attempt(self._open_page, step, done=done, total=total, unit=unit, segments=segments)
         self._step = step
-        records = sorted((*self._logs["losses"].records, *self._logs["metrics"].records), key=lambda line: line["step"])
-        hidden = (*CLOCK[1:], PROTOCOL)
-        lines = [{name: value for name, value in line.items() if name not in hidden} for line in records]
-        for logger in self._loggers:
-            logger.begin(step, flatten(self._config), lines)
+        if self._loggers:
+            lines = sorted(
+                (*self._logs["losses"].records, *self._logs["metrics"].records), key=lambda line: line["step"]
+            )
+            hidden = (*CLOCK[1:], PROTOCOL)
+            lines = [{name: value for name, value in line.items() if name not in hidden} for line in lines]
+            for logger in self._loggers:
+                logger.begin(step, flatten(self._config), lines)
         if self._bar is not None:  # The run resumes from an earlier step.
             self._bar.close()
         self._bar = ProgressBar(self.folder.name, total=math.ceil(total), initial=done, unit=unit)

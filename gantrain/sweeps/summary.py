@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,14 +118,16 @@ def metrics(run: Run) -> dict[str, dict[str, float]]:
     """
     objective = run.settings.get("objective.metric")
     found: dict[str, dict[str, float]] = {}
+    better: dict[str, Callable[[float, float], float]] = {}  # Which of two values, by name.
     for line in (*run.measured, *run.lines):
         for name, value in line.items():
             if name in (*CLOCK, "time", PROTOCOL) or name.startswith(LR_PREFIX) or value != value:
                 continue
-            mode = run.settings.get("objective.mode") if name == objective else None
-            higher = mode == "max" if mode else higher_is_better(name)
-            best = found.get(name, {"best": value})["best"]
-            found[name] = {"final": value, "best": (max if higher else min)(best, value)}
+            if name not in found:
+                mode = run.settings.get("objective.mode") if name == objective else None
+                better[name] = max if (mode == "max" if mode else higher_is_better(name)) else min
+                found[name] = {"final": value, "best": value}
+            found[name] = {"final": value, "best": better[name](found[name]["best"], value)}
     metrics = {name for line in run.measured for name in line} | {objective}
     for name, values in found.items():
         if name not in metrics and not name.startswith("held_out_"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +85,32 @@ def test_truncating_drops_the_lines_after_a_step() -> None:
     assert LOG.read_text() == text(1, 2, 2, 6)
     log.truncate(2)  # Again, in the same run.
     assert LOG.read_text() == text(1, 2, 2)
+
+
+def test_a_log_that_needs_no_change_is_read_and_not_written_again(monkeypatch) -> None:
+    LOG.write_text(text(1, 2))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_file", lambda *_: pytest.fail("written again"))
+        log = JsonlLog(LOG)
+        log.truncate(2)
+        again = AppendLog(Path("copy*.js"), json.dumps)
+        Path("copy0.js").write_text(text(1, 2))
+        again.replace(log.records)
+    names = [list(record) for record in log.records]
+    assert all(first is second for first, second in zip(*names, strict=True))  # 100,000 lines have few names.
+    assert added(log, 3).records[-1] == line(3)
+    assert LOG.read_text() == text(1, 2, 3)
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_nothing_is_appended_to_a_link_out_of_the_run_folder(link: Callable[[str, Path], None]) -> None:
+    Path("private").write_text(text(1, 2))
+    link("private", LOG)
+    log = JsonlLog(LOG)
+    log.truncate(2)
+    added(log, 3)
+    assert LOG.read_text() == text(1, 2, 3)
+    assert Path("private").read_text() == text(1, 2)
 
 
 def test_truncating_without_a_file_creates_none() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from run_folders import job, make_run
 
 from gantrain.report.pages.page import write_data
+from gantrain.sweeps import summary
 from gantrain.sweeps.summary import Run, higher_is_better, metrics, read_run
 from gantrain.sweeps.sweep import LOST, read_jobs
 
@@ -91,3 +92,12 @@ def test_the_final_and_the_best_value_of_each_metric() -> None:
     run.settings |= {"objective.metric": "g", "objective.mode": "max"}  # As an objective it has a best value.
     assert metrics(run)["g"]["best"] == 2.0
     assert [higher_is_better(name) for name in ("heldout_psnr", "SSIM", "g_l1", "fid", "is_real")] == [1, 1, 0, 0, 0]
+
+
+def test_the_better_direction_of_a_metric_is_looked_up_once_for_all_lines(monkeypatch) -> None:
+    names = []
+    monkeypatch.setattr(summary, "higher_is_better", lambda name: names.append(name) or name == "score")
+    lines = [{"step": step, "score": float(step), "fid": float(step)} for step in (2, 3, 1)]
+    run = Run("run", Path("run"), "done", "", measured=lines)
+    assert metrics(run) == {"score": {"final": 1.0, "best": 3.0}, "fid": {"final": 1.0, "best": 1.0}}
+    assert names == ["score", "fid"]

@@ -29,6 +29,7 @@ ABOUT = {  # What ``rebuild`` needs besides the configuration, stored in the dat
     "networks": dict[str, int],
 }
 LINES_PER_FILE = 500  # An open page loads only the last file of the log again.
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass
@@ -154,7 +155,7 @@ def list_evaluations(folder: Path) -> None:
 
 def _log_line(entry: tuple[str, Any]) -> str:
     table, line = entry
-    return f"gantrain.line({json.dumps(table)}, {json.dumps(line, separators=(',', ':'))});"
+    return f"gantrain.line({json.dumps(table)}, {_COMPACT.encode(line)});"
 
 
 def configuration(config: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> list[tags.html_tag]:
