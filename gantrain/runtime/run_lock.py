@@ -118,7 +118,7 @@ class RunLock:
             self._file = file
 
     def _acquire(self) -> IO[bytes] | None:
-        """The locked file; None if its last holder has deleted it meanwhile.
+        """The locked file; None if its last holder has deleted it meanwhile, or if it was a hard link, which is removed.
 
         Raises:
             LostFolderError: Another process holds the lock.
@@ -136,6 +136,8 @@ class RunLock:
             if not self._is_current(file):
                 return None
             undo.callback(self.path.unlink)
+            if os.fstat(file.fileno()).st_nlink > 1:  # Of an unpacked archive or a backup: it is a file elsewhere, too.
+                return None
             owner = f"process {os.getpid()} on {socket.gethostname()} (since {time.strftime('%Y-%m-%d %H:%M')})"
             file.truncate(0)
             file.write(owner.encode()[:MAX_OWNER_BYTES])

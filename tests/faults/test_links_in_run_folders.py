@@ -84,6 +84,17 @@ def test_a_lock_that_is_a_link_is_refused(run: Path, capsys) -> None:
     assert ".lock" in capsys.readouterr().err
 
 
+def test_files_elsewhere_with_hard_links_in_the_run_folder_are_unchanged(run: Path) -> None:
+    (run / ".lock").hardlink_to("victim/a.txt")
+    log = Path("log")
+    log.write_bytes((run / "losses.jsonl").read_bytes())
+    (run / "losses.jsonl").unlink()
+    (run / "losses.jsonl").hardlink_to(log)
+    before = log.read_bytes()
+    assert main(["train", *TINY, STEP_2, "name=run"]) == 0
+    assert log.read_bytes() == before
+
+
 def test_links_in_place_of_files_are_replaced(run: Path) -> None:
     for name in ("images/step_2_samples.png", "step_2.tmp", "best.tmp", "losses.jsonl", "index.html", "config.yaml"):
         link(run / name, "victim/a.txt")
