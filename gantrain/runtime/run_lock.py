@@ -118,7 +118,7 @@ class RunLock:
             self._file = file
 
     def _acquire(self) -> IO[bytes] | None:
-        """The locked file; None if its last holder has deleted it meanwhile, or if it was a hard link, which is removed.
+        """The locked file; None if its last holder has deleted it meanwhile, or it was a hard link, which is removed.
 
         Raises:
             LostFolderError: Another process holds the lock.
