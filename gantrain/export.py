@@ -31,7 +31,7 @@ from gantrain.models.base import LatentGAN
 from gantrain.models.translation import Direction, NetworkMode, Translator
 from gantrain.registry import import_plugins
 from gantrain.report.images import sample_images
-from gantrain.report.log import EVALUATIONS, read_lines
+from gantrain.report.log import EVALUATIONS, readable_lines
 from gantrain.report.provenance import provenance
 from gantrain.runtime import console
 from gantrain.runtime.atomic import atomic_write
@@ -196,7 +196,7 @@ def _hub(settings: ExportSettings, run: Path, state: dict[str, Any]) -> HubForma
     segments, data = state.get("segments") or [{}], state["config"]["data"]
     step = state["step"]
     images = [path for path, at in sample_images(run) if at <= step]
-    measured = [line for name in MEASURED for line in read_lines(run / name) if line["step"] == step]
+    measured = [line for name in MEASURED for line in readable_lines(run / name) if line["step"] == step]
     return HubFormat(
         half=settings.half,
         licence=settings.licence,

@@ -123,6 +123,15 @@ def read_lines(path: Path) -> list[Line]:
     return lines
 
 
+def readable_lines(path: Path) -> list[Line]:
+    """``read_lines``, or none of a file that can't be read, which is reported."""
+    try:
+        return read_lines(path)
+    except OSError as error:
+        report_damage(path, error.strerror or error)
+        return []
+
+
 def _line(text: bytes) -> Line | None:
     """A line of a log; None if it is damaged. All lines share the strings of their names, which saves memory."""
     try:

@@ -14,7 +14,7 @@ from gantrain.config.schema import checked
 from gantrain.config.side_files import report_damage
 from gantrain.errors import ConfigError
 from gantrain.report.images import image_entries
-from gantrain.report.log import CLOCK, LR_PREFIX, PROTOCOL, Line, read_lines
+from gantrain.report.log import CLOCK, LR_PREFIX, PROTOCOL, Line, readable_lines
 from gantrain.report.pages.page import DATA, PAGE, address, read_data, read_status, seconds_of
 from gantrain.runtime.run_lock import is_locked
 from gantrain.sweeps.sweep import LOST, read_config
@@ -54,7 +54,7 @@ def read_run(folder: Path, job: Mapping[str, Any] | None = None) -> Run:
     _, state, message = max(states, key=lambda each: each[0])
     if state == "running" and not is_locked(folder):
         state, message = LOST["status"], LOST["message"]
-    lines, speeds = (_read_lines(folder / f"{table}.jsonl") for table in ("losses", "speed"))
+    lines, speeds = (readable_lines(folder / f"{table}.jsonl") for table in ("losses", "speed"))
     seconds = _training_seconds(speeds)
     return Run(
         name=folder.name,
@@ -66,18 +66,10 @@ def read_run(folder: Path, job: Mapping[str, Any] | None = None) -> Run:
         settings=flatten(read_config(folder)),
         typed=None if job is None else dict(split_override(word) for word in job["overrides"] if word[:1] != "-"),
         lines=lines,
-        measured=_read_lines(folder / "metrics.jsonl"),
+        measured=readable_lines(folder / "metrics.jsonl"),
         images=image_entries(folder),
         tested=_tested(folder),
     )
-
-
-def _read_lines(path: Path) -> list[Line]:
-    try:
-        return read_lines(path)
-    except OSError as error:
-        report_damage(path, error.strerror or error)
-        return []
 
 
 def _tested(run: Path) -> dict[str, dict[str, str]]:

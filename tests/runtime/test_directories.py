@@ -55,7 +55,7 @@ def test_folders_of_killed_processes_are_removed_and_no_others(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("removed", [0, 1, 2])
-def test_what_a_process_leaves_that_is_killed_while_it_tidies_up_is_removed(
+def test_what_a_kill_during_the_tidying_up_leaves_is_removed(
     removed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rmtree, calls = directories.shutil.rmtree, []

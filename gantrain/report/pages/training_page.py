@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from gantrain.config.expected import expected_in
 from gantrain.config.overrides import flatten
-from gantrain.report.log import EVALUATIONS, AppendLog, read_lines
+from gantrain.report.log import EVALUATIONS, AppendLog, readable_lines
 from gantrain.report.pages import page
 from gantrain.report.pages.home_page import write_home
 from gantrain.report.pages.reproductions_page import paper_table
@@ -57,7 +57,7 @@ class TrainingPage:
         choices = {"model": "name", "data": "mode"}
         names = {group: (self.config.get(group) or {}).get(key) for group, key in choices.items()}
         self._status = {"name": self.folder.name, **names, "started": started, "ran": ran}
-        self._status |= {"opened": now, "paused": 0.0, "silence": 0.0}
+        self._status |= {"opened": now, "paused": 0.0, "silence": 0.0, "state": "running", "reason": None}
         page.make_folder(self.folder, page.DATA)
         page.write_data(self.folder, "about", {key: getattr(self, key) for key in ABOUT})
         self._log.replace((table, line) for table, lines in tables.items() for line in lines)
@@ -150,7 +150,7 @@ class TrainingPage:
 
 def list_evaluations(folder: Path) -> None:
     """Write what ``gantrain evaluate`` has measured, for the page of a run."""
-    page.write_data(folder, "evaluations", read_lines(folder / EVALUATIONS))
+    page.write_data(folder, "evaluations", readable_lines(folder / EVALUATIONS))
 
 
 def _log_line(entry: tuple[str, Any]) -> str:

@@ -12,6 +12,7 @@ from browsing import Browser
 from pages import HOSTILE, data_of, lines_of
 from run_pages import READY, RUNS, run, shown, train_on
 
+from gantrain.report.pages import training_page
 from gantrain.report.pages.page import read_status, seconds_of, write_data
 
 
@@ -164,3 +165,19 @@ def test_a_resumed_run_ran_for_all_its_sessions_without_pauses(browser: Browser,
     browser.open(RUNS / "run" / "index.html")
     browser.until("document.querySelector('#facts dt')")
     assert shown(browser, "ran for") == "1 h 52 min"
+
+
+def test_evaluations_that_cannot_be_read_are_reported(capsys) -> None:
+    (RUNS / "run").mkdir(parents=True)
+    os.mkfifo(RUNS / "run/evaluations.jsonl")
+    run().close("done", 100)
+    assert read_status(RUNS / "run")["state"] == "done"
+    assert "evaluations.jsonl" in capsys.readouterr().err
+
+
+def test_a_page_that_could_not_be_opened_is_completed_later(monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(training_page, "list_results", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
+        report = run()
+    report.close("done", 100)
+    assert read_status(RUNS / "run")["state"] == "done"
