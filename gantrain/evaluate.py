@@ -36,17 +36,19 @@ from gantrain.test import find_run
 class EvaluateSettings:
     """The keys of ``gantrain evaluate``."""
 
-    run: str | list[str] | None  # Run folders, or the names of runs in ``checkpoints_dir``.
+    # Run folders, or the names of runs in ``checkpoints_dir``: one, or several as [RUN,RUN].
+    run: str | list[str] | None
     checkpoints_dir: str  # The folder that contains the run folders.
-    step: NonNegativeInt | Literal["best", "all"] | None  # Of the checkpoint; None for the newest.
-    network_weights: NetworkWeights  # As in ``gantrain test``.
+    # The step of the checkpoint, ``best``, or ``all`` for every checkpoint; null for the newest.
+    step: NonNegativeInt | Literal["best", "all"] | None
+    network_weights: NetworkWeights  # ``average`` (EMA), ``last``, or ``auto``: the average if the run has one.
     fake: str | None  # Instead of a run, a folder of generated images.
     real: str | None  # For ``fake``, a folder of real images, or a ``.npz`` with ``mu`` and ``sigma``.
-    size: PositiveInt | None  # The side to which images of folders are scaled; None for as they are.
-    accelerator: Literal["auto", "cpu", "cuda", "mps"]  # As in training.
-    plugins: list[str]  # Modules that register classes.
-    trust_plugins: bool  # Also import the modules that the run's checkpoint names.
-    metrics: dict[str, Any]  # As in training.
+    size: PositiveInt | None  # Side in pixels to which images of folders are scaled first; null for none.
+    accelerator: Literal["auto", "cpu", "cuda", "mps"]  # The device; ``auto`` is the first available.
+    plugins: list[str]  # Modules that register classes; required again for a run that was trained with plugins.
+    trust_plugins: bool  # true imports every module that the run's checkpoint names, and so runs its code.
+    metrics: dict[str, Any]  # What is measured, and how, as in training.
 
     def __post_init__(self) -> None:
         if (self.run is None) == (self.fake is None):

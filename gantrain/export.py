@@ -51,21 +51,25 @@ class ExportSettings:
 
     run: str | None  # A run folder, or the name of a run in ``checkpoints_dir``.
     checkpoints_dir: str  # The folder that contains the run folders.
-    format: Literal["onnx", "html", "safetensors", "pt2", "reference", "hub"] | None
-    out: str | None  # The file or folder; None for one in ``exports`` in the run folder.
+    format: Literal["onnx", "html", "safetensors", "pt2", "reference", "hub"] | None  # Of the file.
+    out: str | None  # The file or folder to write; null for one in ``exports`` in the run folder.
     overwrite: bool  # Whether an existing file is replaced.
-    step: NonNegativeInt | Literal["best"] | None  # Of the checkpoint; None for the newest.
-    network_weights: NetworkWeights  # As in ``gantrain test``.
-    direction: Direction | None  # None for every direction of the model.
-    network_mode: NetworkMode  # Of a translator; see ``Source``.
-    pixels: Pixels  # The form of inputs and outputs.
-    half: bool  # Whether weights are stored as float16.
-    opset: Annotated[int, Range(at_least=18, at_most=25)]  # Of ONNX; older ones are not written correctly.
-    licence: str | None  # Of the weights, for the model card.
-    to: str | None  # ``hf:USER/NAME``.
-    ort: str | None  # The folder of the npm package ``onnxruntime-web``.
-    plugins: list[str]  # Modules that register classes.
-    trust_plugins: bool  # Also import the modules that the run's checkpoint names.
+    step: NonNegativeInt | Literal["best"] | None  # The step of the checkpoint, or ``best``; null for the newest.
+    network_weights: NetworkWeights  # ``average`` (EMA), ``last``, or ``auto``: the average if the run has one.
+    direction: Direction | None  # The direction; null for every one of the model, each in a file.
+    # The statistics that batch norm uses in a model that translates: ``train`` and ``per_image`` as in gantrain test,
+    # ``eval`` the running ones. Dropout is off in all files.
+    network_mode: NetworkMode
+    # Of ``onnx`` and ``pt2``: ``float`` is (N, C, H, W) in [-1, 1], ``uint8`` is (N, H, W, C) in 0 to 255.
+    pixels: Pixels
+    half: bool  # Whether weights are stored in half precision; all formats compute in float32.
+    opset: Annotated[int, Range(at_least=18, at_most=25)]  # Of ``onnx``: the version of its operators.
+    licence: str | None  # Of ``hub``: the licence of the weights, as an identifier of the hub (cc-by-4.0).
+    to: str | None  # Of ``hub``: hf:USER/NAME uploads the folder to the Hugging Face Hub.
+    # Of ``html``: a folder with the npm package onnxruntime-web; null for npm to fetch it once.
+    ort: str | None
+    plugins: list[str]  # Modules that register classes; required again for a run that was trained with plugins.
+    trust_plugins: bool  # true imports every module that the run's checkpoint names, and so runs its code.
 
     def __post_init__(self) -> None:
         if self.to is not None and not re.fullmatch(r"hf:[\w.-]+/[\w.-]+", self.to):

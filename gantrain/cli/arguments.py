@@ -79,6 +79,11 @@ def is_sweep(flags: Sequence[str], typed: Sequence[str]) -> bool:
     return bool(asked) and not shows_only(flags)
 
 
+def asks_help(flags: Sequence[str]) -> bool:
+    """Whether the help of a command is requested."""
+    return not {"--help", "-h"}.isdisjoint(flags)
+
+
 def shows_only(flags: Sequence[str]) -> bool:
     """Whether Hydra is to show something instead of running."""
     shown = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -17,7 +19,9 @@ from gantrain.cli.arguments import process, split
 from gantrain.cli.compose import Composed, add_resolvers, config_folders
 from gantrain.cli.config_files import TRUSTED, only_safe_files, refuse_shadowed
 from gantrain.cli.errors import fail, report_errors
+from gantrain.cli.help import completed
 from gantrain.cli.hydra_errors import in_one_line, is_of_hydra
+from gantrain.config.keys import COMMANDS
 from gantrain.config.overrides import flatten
 from gantrain.errors import ConfigError
 from gantrain.runtime import console
@@ -118,3 +122,33 @@ def _resolved(config: DictConfig, runtime: Any, command: str, typed: list[str]) 
         if scratch and scratch in str(value):
             raise ConfigError(f"{key}={value} is in a temporary folder of this command: give a folder of your own")
     return composed
+
+
+def complete_words(arguments: list[str], commands: list[str]) -> int:
+    """Answer Hydra's completion protocol, which has no sub-commands: gantrain's are removed from ``COMP_LINE``."""
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    rest = [word for word in arguments if word not in commands]
+    if "query" not in " ".join(rest):
+        return run_hydra("train", rest, lambda _: 0)
+    if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
+        console.out(" ".join(command for command in commands if command.startswith(words[1] if len(words) > 1 else "")))
+        return 0
+    program, command, *typed = words
+    is_value = bool(typed) and "=" in typed[-1] and not line.endswith(" ")
+    if (is_value or command == "help") and (found := completed(command, typed, line)):
+        console.out(*found if "query=fish" in rest else [" ".join(found)])
+        return 0
+    if command not in ("train", *COMMANDS):
+        return 0
+    for place, word in enumerate(typed[:-1]):
+        if word.startswith("--config-dir="):
+            rest.append(typed.pop(place))
+            break
+        if word in ("--config-dir", "-cd"):  # Hydra completes from there only if it is among its arguments.
+            rest += typed[place : place + 2]
+            del typed[place : place + 2]
+            break
+    tail = " " if line.endswith(" ") else ""
+    with process(sys.argv, COMP_LINE=shlex.join([program, *typed]).replace("'", "") + tail):
+        return run_hydra(command, rest, lambda _: 0)

@@ -5,7 +5,6 @@ Nothing heavy is imported before it is needed, so that help and completion work 
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -16,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gantrain import __version__
-from gantrain.cli.arguments import config_flags, is_sweep, process, refuse_sweep_keys, split
+from gantrain.cli.arguments import asks_help, config_flags, is_sweep, refuse_sweep_keys, split
 from gantrain.cli.errors import fail, report_errors
-from gantrain.cli.home import refresh_home
 from gantrain.config.guesses import guess_path
 from gantrain.errors import ConfigError, nearest
 from gantrain.runtime import console
 from gantrain.runtime.signals import exit_on_sigint, restore_sigint
+from gantrain.sweeps.home import refresh_home
 
 if TYPE_CHECKING:
     from gantrain.cli.compose import Composed
@@ -46,7 +45,8 @@ gantrain trains the classic GANs from a configuration.
 
   gantrain doctor                     what is installed and found here, and what to do about what is missing
 
-  gantrain train --help               all keys and their values
+  gantrain train --help               all keys, their values, and what they mean
+  gantrain help model.pool_size       one key: its type, range, default and meaning
   gantrain train -m KEY=A,B           one run for every combination
   gantrain --version
 
@@ -86,7 +86,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     if "-sc" in arguments or "--shell-completion" in arguments:
-        return _complete(arguments)
+        from gantrain.cli.hydra_main import complete_words
+
+        return complete_words(arguments, list(COMMANDS))
+    if arguments[:1] == ["help"] and len(arguments) > 1 and arguments[1] not in COMMANDS:
+        from gantrain.cli.help import explain_key
+
+        return explain_key(arguments[1:])
+    if arguments[:1] == ["help"] and len(arguments) > 1:
+        return COMMANDS[arguments[1]](["--help"])
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         console.out(*HELP.splitlines())
         return 0
@@ -113,6 +121,10 @@ def _train(arguments: list[str]) -> int:
 
     refuse_sweep_keys(flags, typed)
     refuse_open_braces(typed)
+    if asks_help(flags):
+        from gantrain.cli.help import explain_command
+
+        return explain_command("train", flags, [*demo_data(typed, flags), *typed])
     if not is_plain(flags, typed):
         from gantrain.cli.hydra_main import run_hydra
 
@@ -166,6 +178,10 @@ def _run_composed(command: str, flags: list[str], typed: list[str], job: Callabl
     from gantrain.cli.compose import compose_once, is_plain, refuse_open_braces
 
     refuse_open_braces(typed)
+    if asks_help(flags):
+        from gantrain.cli.help import explain_command
+
+        return explain_command(command, flags, typed)
     if is_plain(flags, typed):
         return job(compose_once(command, flags, typed))
     from gantrain.cli.hydra_main import run_hydra
@@ -266,31 +282,3 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "doctor": _doctor,
     "data": _data,
 }
-
-
-def _complete(arguments: list[str]) -> int:
-    """Answer Hydra's completion protocol, which has no sub-commands: gantrain's are removed from ``COMP_LINE``."""
-    from gantrain.cli.hydra_main import run_hydra
-
-    line = os.environ.get("COMP_LINE", "")
-    words = line.split()
-    rest = [word for word in arguments if word not in COMMANDS]
-    if "query" not in " ".join(rest):
-        return run_hydra("train", rest, lambda _: 0)
-    if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
-        console.out(" ".join(command for command in COMMANDS if command.startswith(words[1] if len(words) > 1 else "")))
-        return 0
-    program, command, *typed = words
-    if command != "train" and command not in COMPOSED:
-        return 0
-    for place, word in enumerate(typed[:-1]):
-        if word.startswith("--config-dir="):
-            rest.append(typed.pop(place))
-            break
-        if word in ("--config-dir", "-cd"):  # Hydra completes from there only if it is among its arguments.
-            rest += typed[place : place + 2]
-            del typed[place : place + 2]
-            break
-    tail = " " if line.endswith(" ") else ""
-    with process(sys.argv, COMP_LINE=shlex.join([program, *typed]).replace("'", "") + tail):
-        return run_hydra(command, rest, lambda _: 0)

@@ -121,7 +121,7 @@ def checked(value: Any, annotation: Any, key: str) -> Any:
     try:
         return _converted(value, annotation)
     except _MisfitError:
-        raise ConfigError(f"{key}: expected {_describe(annotation)}, got {value!r}") from None
+        raise ConfigError(f"{key}: expected {describe(annotation)}, got {value!r}") from None
 
 
 class _MisfitError(Exception):
@@ -173,21 +173,21 @@ def _converted_number(value: Any, kind: type[int] | type[float]) -> float:
     raise _MisfitError
 
 
-def _describe(annotation: Any) -> str:
+def describe(annotation: Any) -> str:
     """An annotation in a user's words: ``one of 'adam', 'sgd'``, ``a whole number or null``."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (Union, types.UnionType):
-        return " or ".join(map(_describe, arguments))
+        return " or ".join(map(describe, arguments))
     if origin is Literal:
         choices = ", ".join(map(repr, arguments))
         return f"one of {choices}" if len(arguments) > 1 else choices
     if origin is Annotated:
-        return f"{_describe(arguments[0])} {arguments[1]}".rstrip()
+        return f"{describe(arguments[0])} {arguments[1]}".rstrip()
     if origin is tuple:
-        return f"a list of {len(arguments)} ({_describe(arguments[0])} each)"
+        return f"a list of {len(arguments)} ({describe(arguments[0])} each)"
     if origin is dict:
         return "a group of keys"
     if origin is list:
-        return f"a list ({_describe(arguments[0])} each)"
+        return f"a list ({describe(arguments[0])} each)"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))

@@ -88,10 +88,9 @@ class NetworkSettings:
 
     generator: dict[str, Any]  # Its name and keys.
     discriminator: dict[str, Any]  # Its name and keys.
-    # Default width of convolutional networks; the YAML files of networks refer to it and to the next ones.
-    width: PositiveInt
-    norm: str  # Default normalization.
-    dropout: UnitFloat  # Default dropout probability.
+    width: PositiveInt  # Channels of the first layer of networks that have no other width of their own.
+    norm: str  # Normalization of networks that have no other of their own: batch, instance, none or spectral.
+    dropout: UnitFloat  # Dropout probability of networks that have no other of their own.
     antialias: bool  # Whether networks that can resize without aliasing do so by default.
 
 
@@ -100,7 +99,7 @@ class RunSettings:
     """The top level of a training configuration. The dictionaries are checked by what they configure."""
 
     name: str  # The name of the run folder.
-    checkpoints_dir: str  # The folder that contains the run folders, the page of all runs and the sweeps.
+    checkpoints_dir: str  # The folder with the run folders, the page of all runs and the sweeps.
     seed: int  # The seed of all random numbers.
     # ``auto`` resumes from the newest checkpoint of the run folder, ``never`` starts over. The run folder itself also
     # resumes, and other settings then begin a new segment of the run.
@@ -109,14 +108,14 @@ class RunSettings:
     plugins: list[str]  # Modules that register classes.
     dry_run: bool  # Print sizes and stop.
     objective: dict[str, Any]  # The logged value that selects the best checkpoint.
-    trainer: dict[str, Any]
-    model: dict[str, Any]
-    network: dict[str, Any]
-    data: dict[str, Any]
-    optimizer: dict[str, Any]
-    schedule: dict[str, Any]
-    logger: dict[str, Any]
-    metrics: dict[str, Any] = field(default_factory=dict)  # Runs of earlier versions have none.
+    trainer: dict[str, Any]  # Where, how precisely and how long a run trains.
+    model: dict[str, Any]  # What a step computes.
+    network: dict[str, Any]  # The generator and the discriminator.
+    data: dict[str, Any]  # The images.
+    optimizer: dict[str, Any]  # How a loss becomes an update.
+    schedule: dict[str, Any]  # How the learning rates change.
+    logger: dict[str, Any]  # Where values are logged besides the run folder, by name.
+    metrics: dict[str, Any] = field(default_factory=dict)  # How good the images are.
     expected: list[Any] = field(default_factory=list)  # What the paper or other code has reached: ``Expected``.
 
     def __post_init__(self) -> None:

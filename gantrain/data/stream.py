@@ -44,7 +44,7 @@ class BatchStream(Iterator[Batch]):
 
     Args:
         dataset: The data set.
-        batch_size: Items of a global batch, a multiple of ``world_size``.
+        batch_size: Images of a batch, of all processes together; a multiple of their number.
         seed: The run's.
         num_workers: Worker processes; None for a number that suits the machine and the data set.
         on_error: For an image that can't be read: ``raise`` ends the run with its name, ``skip`` replaces it by the

@@ -22,29 +22,28 @@ class TestSettings:
 
     run: str | None  # A run folder, or the name of a run in ``checkpoints_dir``.
     checkpoints_dir: str  # The folder that contains the run folders.
-    weights: str | None  # Instead of a run, a generator file of pytorch-CycleGAN-and-pix2pix.
-    # The step of one of the run's checkpoints, or ``best``; None for the newest.
-    step: NonNegativeInt | Literal["best"] | None
-    # Folder for the results; None for ``results/<phase>_<step>`` in the run folder, or ``results/<file stem>``.
+    weights: str | None  # Instead of a run, a generator of pytorch-CycleGAN-and-pix2pix: latest_net_G.pth.
+    step: NonNegativeInt | Literal["best"] | None  # The step of the checkpoint, or ``best``; null for the newest.
+    # Folder for the results; null for ``results/<phase>_<step>`` in the run folder, or ``results/<file>`` with weights.
     out: str | None
-    # Number of samples, rounded up to equally many of each class; or number of images to translate, None for all.
+    # Samples (null for 64), rounded up to equally many of each class; or images to translate, null for all.
     num: PositiveInt | None
-    # The classes to generate, by number or by name; None for all.
+    # The classes to generate, by number or by name, as in [3,cat]; null for all.
     labels: NonNegativeInt | str | list[NonNegativeInt | str] | None
     seed: NonNegativeInt  # The seed of the noise.
-    direction: Direction | None  # The direction to translate in; None for every direction of the model.
+    direction: Direction | None  # The direction to translate in; null for every direction of the model.
     phase: str  # The phase of the data that is translated.
     batch_size: PositiveInt  # Images translated at a time in ``network_mode=eval``, where it only affects rounding.
     # ``train``: dropout, and batch norm by the statistics of each image if the run was trained on single images, else
-    # by its running statistics. ``per_image``: always by those of each image.
+    # by its running statistics. ``per_image``: dropout, and always the statistics of each image. ``eval``: no dropout,
+    # and running statistics.
     network_mode: NetworkMode
-    # The dropout rate of a U-Net given as ``weights``, whose file does not contain it; None for that of pix2pix.
+    # The dropout rate of a U-Net given as ``weights``, whose file does not contain it; null for 0.5, that of pix2pix.
     dropout: UnitFloat | None
-    # ``average`` are the moving averages, ``last`` the trained weights; ``auto`` takes the averages if the run has any.
-    network_weights: NetworkWeights
-    accelerator: Literal["auto", "cpu", "cuda", "mps"]  # As in training.
-    plugins: list[str]  # Modules that register classes.
-    trust_plugins: bool  # Also import the modules that the run's checkpoint names.
+    network_weights: NetworkWeights  # ``average`` (EMA), ``last``, or ``auto``: the average if the run has one.
+    accelerator: Literal["auto", "cpu", "cuda", "mps"]  # The device; ``auto`` is the first available.
+    plugins: list[str]  # Modules that register classes; required again for a run that was trained with plugins.
+    trust_plugins: bool  # true imports every module that the run's checkpoint names, and so runs its code.
     data: dict[str, Any] | None  # Other data than the run's; None for the run's data.
 
 
@@ -54,31 +53,42 @@ class PredictSettings:
 
     run: str | None  # A run folder, or the name of a run in ``checkpoints_dir``.
     checkpoints_dir: str  # The folder that contains the run folders.
-    weights: str | None  # Instead of a run, a generator file of pytorch-CycleGAN-and-pix2pix.
-    step: NonNegativeInt | Literal["best"] | None  # Of the checkpoint; None for the newest.
-    out: str | None  # The folder for the results, a file for a single one, or ``-``; see ``results_of``.
+    weights: str | None  # Instead of a run, a generator of pytorch-CycleGAN-and-pix2pix: latest_net_G.pth.
+    step: NonNegativeInt | Literal["best"] | None  # The step of the checkpoint, or ``best``; null for the newest.
+    # Folder for the results; a file for a single image, stack, video or animation; or ``-`` for standard output.
+    out: str | None
     overwrite: bool  # Whether results that are there already are replaced.
     # Of models that translate.
-    source: str | None  # What is translated; see ``find_source``.
-    direction: Direction | None  # None for the first direction of the model.
+    # An image, a folder, a pattern ('photos/**/*.jpg'), a video, a stack (.npy), or ``-`` for standard input.
+    source: str | None
+    direction: Direction | None  # The direction to translate in; null for the first that the model has.
     batch_size: BatchSize  # Images of one size translated at a time; it only affects rounding.
-    network_mode: NetworkMode  # As in ``gantrain test``.
-    dropout: UnitFloat | None  # As in ``gantrain test``.
-    memory: Memory  # Whether images are translated whole or in strips.
-    devices: PositiveInt | Literal["auto"]  # That translate batches in turns; ``auto`` is every GPU of the machine.
+    # ``train``: dropout, and batch norm by the statistics of each image if the run was trained on single images, else
+    # by its running statistics. ``per_image``: dropout, and always the statistics of each image. ``eval``: no dropout,
+    # and running statistics.
+    network_mode: NetworkMode
+    # The dropout rate of a U-Net given as ``weights``, whose file does not contain it; null for 0.5, that of pix2pix.
+    dropout: UnitFloat | None
+    # ``whole``, ``strips`` (the same result in little memory), or ``auto``: strips if the whole does not fit.
+    memory: Memory
+    # GPUs that translate batches in turns; ``auto`` is every one of the machine.
+    devices: PositiveInt | Literal["auto"]
     # Of models that generate from noise.
-    num: PositiveInt | None  # As in ``gantrain test``.
-    labels: NonNegativeInt | str | list[NonNegativeInt | str] | None  # As in ``gantrain test``.
+    num: PositiveInt | None  # Samples; null for 64.
+    # The classes to generate, by number or by name, as in [3,cat]; null for all.
+    labels: NonNegativeInt | str | list[NonNegativeInt | str] | None
     seed: NonNegativeInt  # The seed of the noise.
-    truncation: PositiveFloat | None  # The largest absolute value of normal noise; None for any.
-    interpolate: PositiveInt | None  # Frames from one sample to the next; None for no animation.
-    animation: Literal["gif", "mp4"]  # Its format.
+    truncation: (
+        PositiveFloat | None
+    )  # Largest absolute value of normal noise, as 0.7: less variety, often better images.
+    interpolate: PositiveInt | None  # Frames from one sample to the next in an animation; null for none.
+    animation: Literal["gif", "mp4"]  # Its format; ``mp4`` needs pip install 'gantrain[video]'.
     # Of all.
-    network_weights: NetworkWeights  # As in ``gantrain test``.
-    precision: Literal["float32", "bfloat16", "float16"]  # The last two are autocast.
-    accelerator: Literal["auto", "cpu", "cuda", "mps"]  # As in training.
-    plugins: list[str]  # Modules that register classes.
-    trust_plugins: bool  # Also import the modules that the run's checkpoint names.
+    network_weights: NetworkWeights  # ``average`` (EMA), ``last``, or ``auto``: the average if the run has one.
+    precision: Literal["float32", "bfloat16", "float16"]  # The last two are faster on most GPUs, and less exact.
+    accelerator: Literal["auto", "cpu", "cuda", "mps"]  # The device; ``auto`` is the first available.
+    plugins: list[str]  # Modules that register classes; required again for a run that was trained with plugins.
+    trust_plugins: bool  # true imports every module that the run's checkpoint names, and so runs its code.
 
     def __post_init__(self) -> None:
         if (self.run is None) == (self.weights is None):

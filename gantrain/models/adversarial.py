@@ -63,10 +63,11 @@ class AdversarialGAN(GAN):
     """A GAN with one of the adversarial losses by name, and penalties on the discriminator.
 
     Args:
+        loss: The adversarial loss; see ``gantrain.models.losses.adversarial``.
         label_smoothing: Difference between 1 and the target for real images; 0 is off.
         gradient_penalty: Weight of the penalty of Gulrajani et al. 2017 (arXiv:1704.00028); 0 is off.
         r1: gamma of the penalty gamma/2 |grad D|^2 on real images (Mescheder et al. 2018, arXiv:1801.04406); 0 is off.
-        r2: That of the same penalty on generated images; 0 is off.
+        r2: gamma of the same penalty on generated images; 0 is off.
         r1_every: Period, in steps, of both, which then have so many times their weight (lazy regularisation: Karras et
             al. 2020, arXiv:1912.04958).
         ema: Decay of the generators' moving averages per update, used for samples and tests; 0 is off.

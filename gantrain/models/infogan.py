@@ -27,6 +27,8 @@ class InfoGAN(LatentGAN):
     Args:
         categories: Number of values of the categorical code.
         continuous: Number of continuous codes.
+        lambda_categorical: Weight of the loss of recovering the categorical code from the image.
+        lambda_continuous: Weight of the loss of recovering the continuous codes.
         others: The keys of ``LatentGAN``; ``latent_dim`` is the length of the noise alone.
     """
 

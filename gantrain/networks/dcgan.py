@@ -52,7 +52,9 @@ class DCGANGenerator(Network):
         num_classes: 0, or the number of labels, whose learned embeddings are concatenated to the latent vectors.
         width: Channels of the last hidden layer; they double toward the latent vector.
         extra_layers: 3 x 3 convolutions at the last hidden layer's resolution (Arjovsky et al.'s code).
+        label_dim: Length of the learned embedding of a label; of conditional models alone.
         norm: In every layer but the last.
+        order: Whether the norm of a layer comes before or after its activation.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class DCGANDiscriminator(Network):
         extra_layers: 3 x 3 convolutions after the first layer (Arjovsky et al.'s code).
         dropout: After every activation; 0 is off (0.5 in Odena et al. 2017, arXiv:1610.09585).
         norm: In every layer but the first and the last.
+        order: Whether the norm of a layer comes before or after its activation.
     """
 
     def __init__(

@@ -25,8 +25,9 @@ class MLP(Network):
         hidden: Size of the narrowest hidden layer.
         num_layers: Number of hidden layers.
         doubling: Whether sizes double from layer to layer, away from the narrowest.
+        label_dim: Length of the learned embedding of a label; of conditional models alone.
         dropout: After every activation; 0 is off.
-        norm: Not ``instance``.
+        norm: Of every hidden layer; not ``instance``.
     """
 
     def __init__(

@@ -26,7 +26,16 @@ def _eager(optimizer: Class) -> Class:
 
 
 class _AdamArguments:
-    """The constructor of both forms of Adam, which come after it in the order of their bases."""
+    """The constructor of both forms of Adam, which come after it in the order of their bases.
+
+    Args:
+        params: What is optimized.
+        fused: Whether a step is one kernel.
+        lr: Learning rate.
+        betas: Decay of the running averages of the gradient and of its square.
+        weight_decay: Weight of the L2 penalty; in ``adamw``, the decay of weights per step relative to the learning
+            rate. 0 is off.
+    """
 
     def __init__(
         self,
@@ -55,7 +64,14 @@ class AdamW(_AdamArguments, torch.optim.AdamW):
 @OPTIMIZERS.register("rmsprop")
 @_eager
 class RMSprop(torch.optim.RMSprop):
-    """Gradients divided by their running root mean square (Hinton's lecture; the optimizer of WGAN)."""
+    """Gradients divided by their running root mean square (Hinton's lecture; the optimizer of WGAN).
+
+    Args:
+        params: What is optimized.
+        lr: Learning rate.
+        alpha: Decay of the running average of squared gradients.
+        momentum: Of the updates; 0 is off.
+    """
 
     def __init__(
         self, *, params: list[nn.Parameter], lr: NonNegativeFloat, alpha: UnitFloat, momentum: UnitFloat
@@ -66,7 +82,15 @@ class RMSprop(torch.optim.RMSprop):
 @OPTIMIZERS.register("sgd")
 @_eager
 class SGD(torch.optim.SGD):
-    """Stochastic gradient descent, with momentum or without."""
+    """Stochastic gradient descent, with momentum or without.
+
+    Args:
+        params: What is optimized.
+        fused: Whether a step is one kernel.
+        lr: Learning rate.
+        momentum: Of the updates; 0 is off.
+        weight_decay: Weight of the L2 penalty; 0 is off.
+    """
 
     def __init__(
         self,

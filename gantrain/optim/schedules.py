@@ -64,7 +64,7 @@ class Linear(Schedule):
     """The base rate until ``start``, then linear decay to zero at the end (Zhu et al. 2017, arXiv:1703.10593)."""
 
     start: UnitFloat  # Fraction of the run after which the decay begins.
-    extend: bool
+    extend: bool  # Whether a run that is lengthened decays anew instead of keeping its last rate.
 
     def factor(self, progress: float) -> float:
         return min(1.0, (1 - progress) / (1 - self.start))
@@ -76,8 +76,8 @@ class MultiStep(Schedule):
     """Multiplied by ``gamma`` at each milestone."""
 
     milestones: list[Annotated[float, Range(above=0, below=1)]]  # Fractions of the run.
-    gamma: NonNegativeFloat
-    extend: bool
+    gamma: NonNegativeFloat  # Factor of the learning rate, each time.
+    extend: bool  # Whether a run that is lengthened decays anew instead of keeping its last rate.
 
     def factor(self, progress: float) -> float:
         return self.gamma ** sum(progress >= milestone for milestone in self.milestones)
@@ -89,7 +89,7 @@ class Cosine(Schedule):
     """Half a cosine from the base rate down to ``final`` of it (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
 
     final: Annotated[float, Range(at_least=0, at_most=1)]  # The rate at the end as a fraction of the base rate.
-    extend: bool
+    extend: bool  # Whether a run that is lengthened decays anew instead of keeping its last rate.
 
     def factor(self, progress: float) -> float:
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
@@ -106,13 +106,13 @@ class Plateau(Schedule):
     depends_on_length = False
     _STATE = ("best", "bad", "factor", "sum", "count")
 
-    # Name of a logged loss; ``g`` is that of the generator also where it is logged in parts: see ``PARTS``.
+    # Name of a logged loss; ``g`` is the generator's, and the reconstruction in models that log it in parts.
     metric: str
     mode: Literal["min", "max"]  # Whether lower or higher values are better.
-    interval: PositiveInt  # Steps.
+    interval: PositiveInt  # Steps over which the loss is averaged before it is compared.
     patience: NonNegativeInt  # Intervals without improvement that are tolerated.
     threshold: NonNegativeFloat  # Least change that counts as an improvement.
-    gamma: NonNegativeFloat
+    gamma: NonNegativeFloat  # Factor of the learning rate, each time.
 
     def __post_init__(self) -> None:
         self._best = math.inf

@@ -41,7 +41,8 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         (["--help"], "gantrain test run="),
         ([], "gantrain test run="),
         (["train", "--help"], "lsgan"),
-        (["test", "--help"], "network_weights: auto"),
+        (["test", "--help"], "network_weights=auto"),
+        (["help", "model.pool_size"], "50:  model=cyclegan"),
         (["train", "--cfg", "job"], "critic_steps: 1"),
         (["--version"], "gantrain 0."),
     ],
@@ -62,6 +63,7 @@ def test_help_and_version_do_not_import_torch(arguments: list[str], shown: str) 
         ("gantrain train model=wgan model.cl", ["model.clip="]),
         ("gantrain train --config-dir mine model=min", ["model=mine"]),
         ("gantrain test ru", ["run="]),
+        ("gantrain train model.loss=h", ["model.loss=hinge"]),
         ("gantrain t", ["train", "test"]),
         (
             "gantrain ",

@@ -41,9 +41,9 @@ REMEDY = "set data.cache=off, or GANTRAIN_CACHE to a folder on a larger disk"
 class Cache(ImageCache):
     """Stores decoded images as configured by the keys ``data.cache`` and ``data.cache_limit``."""
 
-    # ``disk`` stores images in ``cache_dir``, for all runs and processes; ``memory`` stores them in each training
-    # process, for this run; ``auto`` is ``disk`` if there is space and decoding all images takes two seconds of a core
-    # or more, and otherwise ``off``.
+    # ``disk`` stores decoded images in $GANTRAIN_CACHE, for all runs and processes; ``memory`` stores them in each
+    # training process, for this run; ``auto`` is ``disk`` if there is space and decoding all images takes two seconds
+    # of a core or more, and otherwise ``off``.
     cache: CacheMode = "off"
     # Gigabytes (10^9 bytes) of all caches on the disk, or of what this object stores in memory. A cache never takes
     # more than four fifths of the free disk or memory. On the disk, the least recently used caches that no process has

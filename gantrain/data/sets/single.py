@@ -56,8 +56,13 @@ class Images(ImageDataset):
         channels: 1 for gray, 3 for colour; any other number for files with exactly that many channels.
         crop: Position of the crop in training, ``random`` or ``center``. In testing it is always the center.
         phase: ``train`` for training; any other for testing.
-        preprocess: See ``Preprocess``, also for ``load_size``, ``crop_size``, ``flip`` and ``decoder``; null scales the
-            shorter side to ``load_size`` in every phase, then crops.
+        preprocess: How images are scaled and cropped; null scales the shorter side to ``load_size`` in every phase,
+            then crops. See ``Preprocess``.
+        load_size: Height and width in pixels to which images are scaled, a number or [height, width].
+        crop_size: Height and width in pixels of the crop, which is what networks see; at most ``load_size``.
+        flip: Whether half of the images, drawn at random, are mirrored in training.
+        decoder: ``exact`` scales as Pillow; ``fast`` is faster and differs by at most one grey level in photographs;
+            ``draft`` also decodes JPEGs at a fraction of their size, which differs more.
         range: The stored values that become -1 and 1; null for the full range of the type.
         depth: ``auto`` for the depth of the first image.
 

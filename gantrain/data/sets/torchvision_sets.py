@@ -27,7 +27,8 @@ class TorchvisionDataset(ImageDataset):
     Args:
         dataset: The name of torchvision's class.
         root: The download folder.
-        load_size: In pixels, like ``crop_size``, which must not exceed it.
+        load_size: Pixels of the shorter side.
+        crop_size: Side of the square that is cropped, in pixels; at most ``load_size``.
         flip: Whether half of the images are mirrored in training.
         phase: The split.
 

@@ -30,7 +30,12 @@ class TwoDomains(ImageDataset):
         range: The stored values of A that become -1 and 1; null for the full range of the type.
         range_b: The same for B.
         depth: ``auto`` for the depth of the first image of each domain.
-        preprocess: See ``Preprocess``, also for ``load_size``, ``crop_size``, ``flip`` and ``decoder``.
+        preprocess: How images are scaled and cropped; see ``Preprocess``.
+        load_size: Height and width in pixels to which images are scaled, a number or [height, width].
+        crop_size: Height and width in pixels of the crop, which is what networks see; at most ``load_size``.
+        flip: Whether half of the images, drawn at random, are mirrored in training.
+        decoder: ``exact`` scales as Pillow; ``fast`` is faster and differs by at most one grey level in photographs;
+            ``draft`` also decodes JPEGs at a fraction of their size, which differs more.
         phase: ``train`` for training; any other for testing.
 
     Attributes:

@@ -10,11 +10,11 @@ import pytest
 from pages import data_of
 from run_folders import make_run
 
-from gantrain.cli.home import refresh_home
 from gantrain.cli.main import main
 from gantrain.report.pages import home_page
 from gantrain.report.pages.home_page import write_home
 from gantrain.report.pages.page import write_data
+from gantrain.sweeps.home import refresh_home
 
 RUNS = Path("checkpoints")
 DATA = RUNS / "index_files/data/runs.js"
