@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "__version__", "load", "train"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Installed, the configurations are a package inside this one. In a clone they stand beside it, and `python -m gantrain`
 # there shall find them too.

@@ -197,10 +197,10 @@ def _explained(key: Key) -> Iterator[str]:
             yield from _wrapped(f"{allowed(meaning.argument)}.")
         yield from _wrapped(meaning.argument.text)
     yield from ("", "default:")
-    yield from _by_value(key.defaults)
+    yield from _values(key.defaults)
     if key.others:
         yield "set by other files, which win:"
-        yield from _by_value(key.others)
+        yield from _values(key.others)
     others = [other for value in key.defaults.values() for other in referred(value)]
     for other in others:  # The list grows.
         values = {name: each[other] for name, each in files().items() if other in each and name not in COMMANDS}
@@ -209,17 +209,22 @@ def _explained(key: Key) -> Iterator[str]:
         values = {name: each[other] for name, each in files().items() if other in each and name not in COMMANDS}
         if values:
             yield f"{other}:"
-            yield from _by_value(values)
+            yield from _values(values)
 
 
-def _by_value(values: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each value, with the files that have it."""
+def by_value(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The different values, in words, each with the files that have it; ``values`` are by file."""
     for value in dict.fromkeys(map(_value, values.values())):
         folders: dict[str, list[str]] = {}
         for name in (name for name, each in values.items() if _value(each) == value):
             folder, _, file = name.rpartition("/")
             folders.setdefault(folder, []).append(file)
-        yield from _wrapped(f"{in_words(value)}:  {'; '.join(itertools.starmap(_named, folders.items()))}")
+        yield in_words(value), "; ".join(itertools.starmap(_named, folders.items()))
+
+
+def _values(values: Mapping[str, Any]) -> Iterator[str]:
+    for value, names in by_value(values):
+        yield from _wrapped(f"{value}:  {names}")
 
 
 def _named(folder: str, names: list[str]) -> str:
