@@ -30,12 +30,13 @@ SETTINGS = {"test": TestSettings, "predict": PredictSettings, "evaluate": Evalua
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if path.name != "reproductions.md")
 
 
-def commands(page: str) -> list[list[str]]:
+def commands(page: str, *, blocks_only: bool = False) -> list[list[str]]:
     """The complete commands of gantrain in the code blocks, tables and sentences of a page, as words."""
     text = (DOCS / page).read_text(encoding="utf-8").replace("\\\n", " ").replace("\\|", "|")
     blocks = re.findall(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     rest = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.splitlines()]
+    rest = "" if blocks_only else rest
     lines += [" ".join(words.split()) for words in re.findall(r"(?<!`)`(gantrain [^`]+)`", rest)]
     found = [re.fullmatch(r"(?:srun |torchrun .*-m |pip install .* && )?gantrain (.+)", line.strip()) for line in lines]
     typed = dict.fromkeys(match[1] for match in found if match and "..." not in match[1] and "KEY=" not in match[1])
