@@ -18,7 +18,7 @@ project, author, release = "gantrain", "the gantrain authors", __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence", "attrs_inline"]
 myst_heading_anchors = 3
-exclude_patterns = ["reproductions.md", "checkpoints", "datasets"]
+exclude_patterns = ["reproductions.md", "checkpoints", "datasets", "clusters"]
 html_theme, html_title = "furo", f"gantrain {release}"
 html_static_path, html_css_files = ["_static"], ["site.css"]
 html_show_sphinx = html_show_copyright = html_copy_source = False
