@@ -1,4 +1,4 @@
-"""``hydra.main``, for Hydra's help and completion and for the runs of a sweep."""
+"""``hydra.main``, for Hydra's own flags, completion, and the runs of a sweep."""
 
 from __future__ import annotations
 
