@@ -80,8 +80,9 @@ def is_sweep(flags: Sequence[str], typed: Sequence[str]) -> bool:
 
 
 def asks_help(flags: Sequence[str]) -> bool:
-    """Whether the help of a command is requested."""
-    return not {"--help", "-h"}.isdisjoint(flags)
+    """Whether the help of a command is requested; of another configuration (--config-name), Hydra has it."""
+    others = any(flag.startswith(("--config-name", "-cn", "--config-path", "-cp")) for flag in flags)
+    return not others and not {"--help", "-h"}.isdisjoint(flags)
 
 
 def shows_only(flags: Sequence[str]) -> bool:

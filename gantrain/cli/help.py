@@ -14,7 +14,7 @@ from hydra import compose
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from gantrain.cli.compose import hydra_settings
+from gantrain.cli.compose import hydra_settings, swept
 from gantrain.cli.hydra_errors import in_one_line
 from gantrain.config.guesses import group_options
 from gantrain.config.keys import (
@@ -64,6 +64,8 @@ def explain_command(command: str, flags: Sequence[str], typed: Sequence[str]) ->
     Raises:
         ConfigError: It can't be composed.
     """
+    if {"-m", "--multirun"}.intersection(flags):
+        typed = swept(typed)[0]  # What all runs share.
     try:
         with hydra_settings(flags) as search:
             config = compose(command, [*typed, *search], return_hydra_config=True)
@@ -98,7 +100,7 @@ def _groups() -> Iterator[str]:
 
 def _lines(command: str, values: Mapping[str, Any]) -> Iterator[str]:
     """The keys with their values, what is allowed, and the first sentence of their descriptions, by group."""
-    shown = [path for path in values if command != "train" or can_be_typed(path)]
+    shown = [path for path in values if can_be_typed(path)]
     for place, paths in itertools.groupby(sorted(shown, key=_place), key=_place):
         typed = {path: f"{path}={_value(values[path])}" for path in paths}
         if place:

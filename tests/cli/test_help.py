@@ -32,6 +32,7 @@ def test_the_help_of_train_names_what_is_missing_and_own_files(capsys, tmp_path)
     (tmp_path / "model" / "mine.yaml").write_text("defaults: [dcgan]\nname: mine\nstrange: 7\n")
     lines = shown(capsys, "train", "--help", "model=mine", "--config-dir", str(tmp_path)).splitlines()
     assert "model.strange=7" in lines  # Of a plug-in, which is not imported for help.
+    assert "model.ema=0.5" in shown(capsys, "train", "--help", "-m", "seed=1,2", "model.ema=0.5")
     assert main(["train", "--help", "model=nothing"]) == 2
     assert "nothing" in capsys.readouterr().err
 
