@@ -89,7 +89,7 @@ class NetworkSettings:
     generator: dict[str, Any]  # Its name and keys.
     discriminator: dict[str, Any]  # Its name and keys.
     width: PositiveInt  # Channels of the first layer of networks that have no other width of their own.
-    norm: str  # Normalization of networks that have no other of their own; the allowed ones are those of their key ``norm``.
+    norm: str  # Normalization of networks that have no other of their own; see their key ``norm``.
     dropout: UnitFloat  # Dropout probability of networks that have no other of their own.
     antialias: bool  # Whether networks that can resize without aliasing do so by default.
 
