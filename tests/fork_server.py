@@ -159,25 +159,32 @@ def supervise(client: socket.socket) -> None:
 
 
 def import_everything() -> None:
-    """What commands import, without starting a thread, and the most frequent compositions."""
+    """What commands import and read, without starting a thread, and the most frequent compositions."""
     import pytest
     import torch
     import torch.distributed.launcher.api
-    from hydra import compose
     from hydra.core.plugins import Plugins
-    from shortcuts import remember_compositions
+    from shortcuts import collect_garbage_less, remember_compositions, remember_what_is_read
 
+    import gantrain.cli.main
     import gantrain.test
     import gantrain.train  # noqa: F401
-    from gantrain.cli.compose import hydra_settings
+    from gantrain.cli.compose import compose_training
+    from gantrain.data.sets import digits
+    from gantrain.report.provenance import provenance
 
     Plugins.instance()
-    remember_compositions(pytest.MonkeyPatch())
-    with hydra_settings([]):
-        for words in ([], ["model=dcgan", "data=digits"]):  # Of a command, and of the defaults that its page shows.
-            compose("train", words)
+    for remember in (remember_compositions, remember_what_is_read):
+        remember(pytest.MonkeyPatch())
     torch.set_num_threads(1)
+    for words in ([], ["model=dcgan"], ["model=cyclegan"]):
+        *_, defaults = compose_training([], [*words, "trainer.steps=1", "data.batch_size=4"])
+        defaults()
+    provenance(torch.device("cpu"))
+    for phase in ("train", "test"):
+        digits._read(16, phase)
     torch.use_deterministic_algorithms(False)  # imports much more
+    collect_garbage_less()  # The first collection in a command would copy all memory of this process.
 
 
 def serve(path: str) -> None:

@@ -25,11 +25,13 @@ from gantrain.errors import ConfigError
 from gantrain.exports import browser as runtime
 from gantrain.exports.browser import MODULE, RUNTIME, WASM, BrowserRuntime
 from gantrain.exports.html import HtmlFormat
+from gantrain.exports.onnx_file import OnnxFormat
 from gantrain.exports.source import Source
 
 ORT = "GANTRAIN_TEST_ORT"  # The folder of the npm package onnxruntime-web, for the tests that need the real one.
 GRAY = ImageSpec(height=32, width=32, channels={"a": 1, "b": 3}, depth={"a": "uint8", "b": "uint8"})
 PAGE = Path("page.html")
+WRITTEN: dict[str, bytes] = {}  # ONNX files by what they contain.
 
 
 @pytest.fixture
@@ -51,6 +53,21 @@ def fake_ort() -> str:
     return "fake"
 
 
+@pytest.fixture(autouse=True)
+def _models_are_exported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages share the file of each model, which takes seconds to export."""
+    write = OnnxFormat.write
+
+    def remembered(self: OnnxFormat, sources: list[Source], path: Path) -> None:
+        key = json.dumps({**sources[0].facts, "run": ""})
+        if key not in WRITTEN:
+            write(self, sources, path)
+            WRITTEN[key] = path.read_bytes()
+        path.write_bytes(WRITTEN[key])
+
+    monkeypatch.setattr(OnnxFormat, "write", remembered)
+
+
 def page_format(ort: str, images: Callable[[], Any] | None = None) -> HtmlFormat:
     def none() -> Any:
         raise ConfigError("no data")
@@ -59,7 +76,7 @@ def page_format(ort: str, images: Callable[[], Any] | None = None) -> HtmlFormat
 
 
 def translator() -> Source:
-    return source_of("pix2pix", "unet", spec=GRAY, norm="batch")
+    return source_of("pix2pix", "resnet", spec=GRAY, norm="batch")
 
 
 def facts_of(page: Path) -> dict[str, Any]:
