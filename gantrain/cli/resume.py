@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
@@ -107,12 +107,19 @@ def with_overrides(state: Mapping[str, Any], typed: Sequence[str]) -> dict[str, 
     config, old, new = deepcopy(dict(state["config"])), flatten(before), flatten(after)
     known = flatten(config)  # The run may be older than some keys.
     for key in sorted(old.keys() | new.keys()):
-        is_new = old.get(key) != new.get(key) or key in keys or (_is_runtime(key) and key not in known)
+        is_new = old.get(key) != new.get(key) or key in keys or _is_missing(key, known)
         if is_new and not key.startswith(COMPOSITION_ONLY):
             _set(config, key, new)
     if typed_lengths := {key for key in keys if key in LENGTH}:  # It replaces the length in any unit.
         config["trainer"] |= {key.removeprefix("trainer."): None for key in LENGTH if key not in typed_lengths}
     return config
+
+
+def _is_missing(key: str, known: Collection[str]) -> bool:
+    """Whether a run is older than a key that it needs; those of metrics and loggers that it has not chosen are not."""
+    parent = key.rpartition(".")[0]
+    is_chosen = "." not in parent or any(other.startswith(f"{parent}.") for other in known)
+    return _is_runtime(key) and key not in known and is_chosen
 
 
 def _is_runtime(key: str) -> bool:

@@ -46,6 +46,13 @@ def test_without_overrides_the_configuration_is_the_recorded_one() -> None:
     assert config == state["config"]
 
 
+def test_a_run_without_metrics_resumes_without_metrics() -> None:
+    state = stored("metrics=none", "trainer.epochs=2", "name=x")
+    for typed in ([], ["trainer.epochs=3"]):
+        assert with_overrides(state, typed)["metrics"] == state["config"]["metrics"]
+    assert with_overrides(state, ["metrics=kid"])["metrics"]["kid"]["subsets"] == 100
+
+
 def test_values_that_refer_to_a_changed_one_change_too() -> None:
     state = stored("optimizer=sgd", "optimizer.lr=0.5", "network/generator=unet", "trainer.epochs=2")
     assert state["config"]["optimizer"]["discriminator_lr"] == 0.5
