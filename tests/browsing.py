@@ -91,7 +91,7 @@ class Browser:
         """Drag with the mouse from a position in an element, relative to its centre."""
         from selenium.webdriver.common.action_chains import ActionChains
 
-        chain = ActionChains(self.driver).move_to_element_with_offset(element, *start).click_and_hold()
+        chain = ActionChains(self.driver, duration=0).move_to_element_with_offset(element, *start).click_and_hold()
         chain.move_by_offset(by[0] // 2, by[1] // 2).move_by_offset(by[0] - by[0] // 2, by[1] - by[1] // 2)
         chain.release().perform()
 

@@ -164,8 +164,8 @@ def settled(browser: Browser, before: str | None) -> str:
     return str(browser.run("return document.body.dataset.done"))
 
 
-def test_a_drawing_is_translated_in_the_browser_as_by_onnxruntime(browser: Browser, ort: str) -> None:
-    page_format(ort).write([translator()], PAGE)
+def test_drawings_and_images_are_translated_as_by_onnxruntime(browser: Browser, ort: str) -> None:
+    page_format(ort, lambda: Digits(load_size=32, phase="test")).write([translator()], PAGE)
     browser.open(PAGE, size=NARROW)
     done = settled(browser, None)
     empty = pixels(browser, "#output")
@@ -184,14 +184,9 @@ def test_a_drawing_is_translated_in_the_browser_as_by_onnxruntime(browser: Brows
     browser.until("document.querySelector('#status').textContent.includes('32 × 32')")
     browser.find("#compare").click()
     assert browser.run("return document.querySelector('#pair').classList.contains('comparing')")
-    browser.check()
-
-
-def test_an_image_of_another_size_is_opened(browser: Browser, ort: str) -> None:
-    page_format(ort, lambda: Digits(load_size=32, phase="test")).write([translator()], PAGE)
-    browser.open(PAGE)
-    done = settled(browser, None)
+    # Another size, and an image.
     browser.run("document.querySelector('#size').value = 64; document.querySelector('#size').onchange()")
+    browser.until("document.querySelector('#output').width === 64")
     done = settled(browser, done)
     assert pixels(browser, "#output").shape == (64, 64, 4)
     browser.find("#examples img").click()

@@ -1,4 +1,4 @@
-"""Runs that are killed at random moments end bit-identical to an uninterrupted one: 18 kills in all."""
+"""Runs that are killed at random moments end bit-identical to an uninterrupted one: 8 kills in all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gantrain.data.sets.digit_sets import Digits2Stripes
 
 
 @pytest.mark.usefixtures("few_digits")
-@pytest.mark.parametrize(("model", "kills"), [("dcgan", 8), ("cyclegan", 4)])
+@pytest.mark.parametrize(("model", "kills"), [("dcgan", 5), ("cyclegan", 3)])
 def test_a_killed_run_ends_like_an_uninterrupted_one(model: str, kills: int, warm: Warm, workplace: Path) -> None:
     if model == "cyclegan":
         Digits2Stripes.write(workplace / "runs" / "data", 24)

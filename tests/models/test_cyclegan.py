@@ -48,7 +48,7 @@ def copies(model: Any) -> dict[str, nn.Module]:
 
 
 def play_by_hand(
-    networks: dict[str, nn.Module], batches: Iterator[Batch], criterion: Criterion, identity: float, steps: int = 10
+    networks: dict[str, nn.Module], batches: Iterator[Batch], criterion: Criterion, identity: float, steps: int
 ) -> list[dict[str, float]]:
     """Zhu et al. 2017, arXiv:1703.10593, with lambdas of 10 and 7 and no pool; the networks are changed.
 
@@ -79,16 +79,26 @@ def play_by_hand(
     return logged
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch"])
-@pytest.mark.parametrize("loss", CRITERIA)
-@pytest.mark.parametrize("size", [1, 2])
-@pytest.mark.parametrize("identity", [0.5, 0.0])
-def test_ten_steps_are_those_of_the_paper(identity: float, size: int, loss: str, norm: str) -> None:
+# Half of all combinations: every three values of different keys are in one of them.
+@pytest.mark.parametrize(
+    ("identity", "size", "loss", "norm"),
+    [
+        (0.5, 1, "logistic", "instance"),
+        (0.5, 1, "least_squares", "batch"),
+        (0.5, 2, "logistic", "batch"),
+        (0.5, 2, "least_squares", "instance"),
+        (0.0, 1, "logistic", "batch"),
+        (0.0, 1, "least_squares", "instance"),
+        (0.0, 2, "logistic", "instance"),
+        (0.0, 2, "least_squares", "batch"),
+    ],
+)
+def test_five_steps_are_those_of_the_paper(identity: float, size: int, loss: str, norm: str) -> None:
     spec = PAIRS if identity else UNLIKE
     model = build_translator("cyclegan", spec=spec, loss=loss, norm=norm, lambda_identity=identity)
     networks, first = copies(model), copies(model)
-    expected = play_by_hand(networks, translation_batches(size, spec=spec), CRITERIA[loss], identity)
-    logged = play(model, translation_batches(size, spec=spec), adam_updates(model))
+    expected = play_by_hand(networks, translation_batches(size, spec=spec), CRITERIA[loss], identity, 5)
+    logged = play(model, translation_batches(size, spec=spec), adam_updates(model), 5)
     torch.testing.assert_close(logged, expected, atol=1e-9, rtol=0)
     batch = next(translation_batches(2, spec=spec, seed=5))
     for name, source in (("g_a", "a"), ("g_b", "b"), ("d_a", "b"), ("d_b", "a")):

@@ -20,7 +20,8 @@ def test_curves_can_be_zoomed_smoothed_and_hidden(browser: Browser) -> None:
         """The legend of the first chart at a position, from 0 to 1."""
         over = browser.find(".chart .u-over")
         offset = round((share - 0.5) * over.size["width"])
-        chain = ActionChains(browser.driver).move_to_element(over).move_to_element_with_offset(over, offset, 0)
+        chain = ActionChains(browser.driver, duration=0)
+        chain.move_to_element(over).move_to_element_with_offset(over, offset, 0)
         chain.perform()
         rows = "[...document.querySelector('.chart').querySelectorAll('.u-legend tr:not([hidden])')]"
         cells = "['.u-label', '.u-value'].map((cell) => row.querySelector(cell).textContent)"
