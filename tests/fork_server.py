@@ -164,7 +164,7 @@ def import_everything() -> None:
     import torch
     import torch.distributed.launcher.api
     from hydra.core.plugins import Plugins
-    from shortcuts import collect_garbage_less, remember_compositions, remember_what_is_read
+    from shortcuts import collect_garbage_less, remember_compositions, remember_what_is_read, seed_no_absent_device
 
     import gantrain.cli.main
     import gantrain.test
@@ -174,8 +174,8 @@ def import_everything() -> None:
     from gantrain.report.provenance import provenance
 
     Plugins.instance()
-    for remember in (remember_compositions, remember_what_is_read):
-        remember(pytest.MonkeyPatch())
+    for shortcut in (remember_compositions, remember_what_is_read, seed_no_absent_device):
+        shortcut(pytest.MonkeyPatch())
     torch.set_num_threads(1)
     for words in ([], ["model=dcgan"], ["model=cyclegan"]):
         *_, defaults = compose_training([], [*words, "trainer.steps=1", "data.batch_size=4"])

@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import omegaconf
 import pytest
+import torch
 from hydra._internal import config_loader_impl as loading
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra._internal.defaults_list import DefaultsList, Overrides
 from hydra.core.utils import JobRuntime
-from omegaconf import DictConfig
+from omegaconf import DictConfig, grammar_parser
 
 from gantrain.data.sets import digits
 from gantrain.report import provenance
@@ -87,11 +89,20 @@ def remember_compositions(patch: pytest.MonkeyPatch) -> None:
 
 def remember_what_is_read(patch: pytest.MonkeyPatch) -> None:
     """Read once what no test changes: gantrain's configurations and digits, and what is installed and checked out."""
-    load, points, git = ImportlibResourcesConfigSource.load_config, importlib.metadata.entry_points, provenance._git
     remembered = Remembered()
+    for name in ("load_config", "is_config", "is_group"):
+        read = getattr(ImportlibResourcesConfigSource, name)
 
-    def loaded(self: ImportlibResourcesConfigSource, config_path: str) -> Any:
-        return remembered((self.path, self.provider, config_path), lambda: load(self, config_path))
+        def asked(self: ImportlibResourcesConfigSource, path: str, name: str = name, read: Any = read) -> Any:
+            if not self.path.startswith(("gantrain.configs", "hydra.")):
+                return read(self, path)
+            return remembered((name, self.path, self.provider, path), lambda: read(self, path))
+
+        patch.setattr(ImportlibResourcesConfigSource, name, asked)
+    parsed = functools.lru_cache(4096)(grammar_parser.parse)
+    for module in (omegaconf.base, omegaconf._utils):
+        patch.setattr(module, "parse", parsed)
+    points, git = importlib.metadata.entry_points, provenance._git
 
     @functools.cache
     def points_on(path: tuple[str, ...], **chosen: Any) -> Any:
@@ -99,16 +110,22 @@ def remember_what_is_read(patch: pytest.MonkeyPatch) -> None:
 
     commits: dict[Any, str] = {}
 
-    def asked(folder: Path, *arguments: str) -> str:
+    def committed(folder: Path, *arguments: str) -> str:
         checkout = next((str(each) for each in (folder, *folder.parents) if (each / ".git").exists()), None)
         if (checkout, arguments) not in commits:
             commits[checkout, arguments] = git(folder, *arguments)
         return commits[checkout, arguments]
 
-    patch.setattr(ImportlibResourcesConfigSource, "load_config", loaded)
     patch.setattr(importlib.metadata, "entry_points", lambda **chosen: points_on((*sys.path,), **chosen))
-    patch.setattr(provenance, "_git", asked)
+    patch.setattr(provenance, "_git", committed)
     patch.setattr(digits, "_read", functools.cache(digits._read.__wrapped__))
+
+
+def seed_no_absent_device(patch: pytest.MonkeyPatch) -> None:
+    """Spare ``torch.manual_seed`` the three traces of the stack that it stores for devices that are not there."""
+    for backend in (torch.cuda, torch.xpu, torch.mtia):
+        if not backend.is_available():
+            patch.setattr(backend, "manual_seed_all", lambda seed: None)
 
 
 def collect_garbage_less() -> None:
@@ -124,6 +141,7 @@ def _shortcuts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         remember_compositions(patch)
         remember_what_is_read(patch)
+        seed_no_absent_device(patch)
         collect_garbage_less()
         patch.setattr(os, "fsync", lambda file: None)
         yield
