@@ -163,7 +163,6 @@ def import_everything() -> None:
     import pytest
     import torch
     import torch.distributed.launcher.api
-    from hydra.core.plugins import Plugins
     from shortcuts import collect_garbage_less, remember_compositions, remember_what_is_read, seed_no_absent_device
 
     import gantrain.cli.main
@@ -173,7 +172,6 @@ def import_everything() -> None:
     from gantrain.data.sets import digits
     from gantrain.report.provenance import provenance
 
-    Plugins.instance()
     for shortcut in (remember_compositions, remember_what_is_read, seed_no_absent_device):
         shortcut(pytest.MonkeyPatch())
     torch.set_num_threads(1)

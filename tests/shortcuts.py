@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
 import importlib.metadata
@@ -17,8 +18,10 @@ import pytest
 import torch
 from hydra._internal import config_loader_impl as loading
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
+from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.defaults_list import DefaultsList, Overrides
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobRuntime
 from omegaconf import DictConfig, grammar_parser
 
@@ -90,15 +93,22 @@ def remember_compositions(patch: pytest.MonkeyPatch) -> None:
 def remember_what_is_read(patch: pytest.MonkeyPatch) -> None:
     """Read once what no test changes: gantrain's configurations and digits, and what is installed and checked out."""
     remembered = Remembered()
+    Plugins.instance()
+    packages = SourcesRegistry.instance().resolve("pkg")  # Hydra has imported its module for itself.
     for name in ("load_config", "is_config", "is_group"):
-        read = getattr(ImportlibResourcesConfigSource, name)
+        read = getattr(packages, name)
 
-        def asked(self: ImportlibResourcesConfigSource, path: str, name: str = name, read: Any = read) -> Any:
+        def asked(self: Any, config_path: str, name: str = name, read: Any = read) -> Any:
             if not self.path.startswith(("gantrain.configs", "hydra.")):
-                return read(self, path)
-            return remembered((name, self.path, self.provider, path), lambda: read(self, path))
+                return read(self, config_path)
+            return remembered((name, self.path, self.provider, config_path), lambda: read(self, config_path))
 
-        patch.setattr(ImportlibResourcesConfigSource, name, asked)
+        patch.setattr(packages, name, asked)
+
+    def shallow(self: CachingConfigRepository, delegate: Any) -> None:
+        self.delegate, self.cache = copy.copy(delegate), {}  # Of its list of sources, which is replaced, if anything.
+
+    patch.setattr(CachingConfigRepository, "__init__", shallow)
     parsed = functools.lru_cache(4096)(grammar_parser.parse)
     for module in (omegaconf.base, omegaconf._utils):
         patch.setattr(module, "parse", parsed)

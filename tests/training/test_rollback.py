@@ -20,7 +20,7 @@ from gantrain.data.base import Batch
 from gantrain.data.stream import BatchStream
 from gantrain.optim.updates import Updates
 
-ROLLBACK = [*RUN, "trainer.steps=9", "trainer.save_every=2", "trainer.on_divergence=rollback", "data.num_workers=2"]
+ROLLBACK = [*RUN, "trainer.steps=9", "trainer.save_every=2", "trainer.on_divergence=rollback", "data.num_workers=1"]
 
 
 def test_a_run_that_rolls_back_finishes_with_consistent_logs(capsys) -> None:
