@@ -151,7 +151,7 @@ def test_a_resumed_run_removes_incomplete_files(train) -> None:
     train("run", "trainer.steps=1")
     home, run = Path("checkpoints"), Path("checkpoints/run")
     places = [run, run / "index_files/uplot", run / "index_files/data"]
-    left = [place / "file.js.123.tmp" for place in places]
+    left = [*(place / "file.js.123.tmp" for place in places), run / "images/step_1_samples.png.6.tmp"]
     young, old = home / "index.html.4.tmp", home / "index_files/icon.svg.5.tmp"  # of any run
     for path in (*left, young, old, run / "mine.tmp"):
         path.touch()

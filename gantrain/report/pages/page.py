@@ -167,12 +167,12 @@ def make_folder(folder: Path, inside: str) -> Path:
 
 
 def remove_leftovers(folder: Path, *, age: float = 0.0) -> None:
-    """Remove the incomplete files that a killed process left of a page and its assets.
+    """Remove the incomplete files that a killed process left of a page, its assets and its images.
 
     Another process may still be writing files that are younger than ``age`` seconds.
     """
-    assets = folder / ASSETS
-    for path in (*folder.glob("*.tmp"), *(() if assets.is_symlink() else assets.rglob("*.tmp"))):
+    own = [each for each in (folder / ASSETS, folder / "images") if not each.is_symlink()]
+    for path in (*folder.glob("*.tmp"), *(path for each in own for path in each.rglob("*.tmp"))):
         with suppress(OSError):
             if is_leftover(path) and path.stat().st_mtime <= time.time() - age:
                 path.unlink()
