@@ -24,6 +24,7 @@ ROOMS = {  # What each does, in a few words.
     "papers": "experiments beside their papers",
     "migration": "commands of other tools",
     "exports": "one module per format",
+    "benchmarking": "speed and memory of steps",
     "inference": "opens models, applies them",
     "training": "build, the loop, failures",
     "metrics": "features, distances, pairs",

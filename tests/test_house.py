@@ -35,7 +35,7 @@ FLOORS = [
     ["models"],
     ["metrics"],
     ["training"],
-    ["inference"],
+    ["inference", "benchmarking"],
     ["exports"],
     ["sweeps", "papers", "migration"],
     ["train", "test"],

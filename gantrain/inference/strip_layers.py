@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from gantrain.errors import ConfigError
 from gantrain.networks.blur import BlurDown, BlurUp
+from gantrain.networks.instance import InstanceNorm2d
 from gantrain.networks.sync_batch import SyncBatchNorm2d
 
 
@@ -276,7 +277,7 @@ LAYERS: dict[tuple[type[nn.Module], ...], Any] = {
     (nn.ReflectionPad2d, nn.ReplicationPad2d): Padding,
     (nn.Upsample,): Enlargement,
     (BlurDown, BlurUp): _blur,
-    (nn.BatchNorm2d, SyncBatchNorm2d, nn.InstanceNorm2d): Normalisation,
+    (nn.BatchNorm2d, SyncBatchNorm2d, nn.InstanceNorm2d, InstanceNorm2d): Normalisation,
     (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.Dropout): Pointwise,
 }
 

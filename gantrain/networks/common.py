@@ -15,12 +15,13 @@ from torch.nn.utils.parametrize import is_parametrized
 from gantrain.config.renamed import renamed
 from gantrain.config.schema import NonNegativeFloat, PositiveInt, UnitFloat
 from gantrain.errors import ConfigError
+from gantrain.networks.instance import InstanceNorm2d
 from gantrain.networks.sync_batch import SyncBatchNorm2d
 
 Norm: TypeAlias = Literal["batch", "instance", "none", "spectral", "sync_batch"]
 NORMS_2D: dict[str, Callable[..., nn.Module]] = {
     "batch": nn.BatchNorm2d,
-    "instance": nn.InstanceNorm2d,
+    "instance": InstanceNorm2d,
     "sync_batch": SyncBatchNorm2d,
 }
 Order: TypeAlias = Literal["conv_norm_act", "conv_act_norm"]

@@ -1,0 +1,1 @@
+"""Measurement of training steps: their speed, memory and operations."""
