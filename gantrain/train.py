@@ -38,7 +38,7 @@ from gantrain.training import failures, resume
 from gantrain.training.build import Parts
 from gantrain.training.context import Defaults, RunContext
 from gantrain.training.expectations import repetition
-from gantrain.training.footprint import check_memory
+from gantrain.training.footprint import check_memory, describe
 from gantrain.training.names import check_objective
 from gantrain.training.trainer import Trainer
 
@@ -74,8 +74,6 @@ def _train_here(context: RunContext) -> int:
         parts = Parts.build(context, world_size=distributed.world_size())
         check_objective(parts)
         if context.settings.dry_run:
-            from gantrain.training.dry_run import describe
-
             with closing(parts.stream):
                 missing = str(context.settings.data["root"]) if isinstance(parts.dataset, StandIn) else None
                 console.out(*describe(parts, missing=missing))

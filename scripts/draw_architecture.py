@@ -19,12 +19,13 @@ ROOMS = {  # What each does, in a few words.
     "predict": "a model applied to files",
     "evaluate": "metrics of runs and folders",
     "export": "writes other formats, compares",
+    "benchmark": "speed and memory of steps",
     "doctor": "what is installed and found",
     "sweeps": "many runs, comparison",
     "papers": "experiments beside their papers",
     "migration": "commands of other tools",
     "exports": "one module per format",
-    "benchmarking": "speed and memory of steps",
+    "benchmarking": "clock, counts, tables",
     "inference": "opens models, applies them",
     "training": "build, the loop, failures",
     "metrics": "features, distances, pairs",
@@ -41,7 +42,7 @@ ROOMS = {  # What each does, in a few words.
 }
 HIDDEN = {"__init__", "__main__"}
 # Drawn in another colour: the way in, and the files that connect rooms.
-CONNECTING = {"api", "cli", "train", "test", "predict", "evaluate", "export", "doctor"}
+CONNECTING = {"api", "cli", "train", "test", "predict", "evaluate", "export", "doctor", "benchmark"}
 WIDTH, HEIGHT, GAP, ROW = 230, 50, 14, 64
 MOST = 4  # Boxes of a row; more are drawn in two rows.
 

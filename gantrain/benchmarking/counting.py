@@ -30,6 +30,12 @@ class Counting(TorchDispatchMode):
         self.flops = 0
         self.reads = 0
 
+    def __add__(self, other: Counting) -> Counting:
+        both = Counting()
+        both.operations = self.operations + other.operations
+        both.flops, both.reads = self.flops + other.flops, self.reads + other.reads
+        return both
+
     def __torch_dispatch__(
         self, function: Any, types: Any, arguments: tuple[Any, ...] = (), keywords: dict[str, Any] | None = None
     ) -> Any:

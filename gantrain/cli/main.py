@@ -43,6 +43,7 @@ gantrain trains the classic GANs from a configuration.
   gantrain data download NAME         download a data set of the papers: gantrain data download horse2zebra
   gantrain data                       all other commands for images
 
+  gantrain benchmark                  speed and memory of training steps: gantrain benchmark model=dcgan,wgan_gp
   gantrain doctor                     what is installed and found here, and what to do about what is missing
 
   gantrain train --help               all keys, their values, and what they mean
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments[0] if arguments else ""
     try:
         with (
-            exit_on_sigint() if command in (*RESUMING, *COMPOSED) else nullcontext(),
+            exit_on_sigint() if command in (*RESUMING, *COMPOSED, "benchmark") else nullcontext(),
             report_errors() as outcome,
         ):
             outcome.status = _run(arguments)
@@ -189,10 +190,10 @@ def _run_composed(command: str, flags: list[str], typed: list[str], job: Callabl
     return run_hydra(command, [*flags, *typed], job)
 
 
-def _list(arguments: list[str]) -> int:
-    from gantrain.cli.listing import main as list_choices
-
-    return list_choices(arguments)
+def _call(module: str, function: str, arguments: list[str]) -> int:
+    """A command that a function of a module runs."""
+    status: int = getattr(import_module(module), function)(arguments)
+    return status
 
 
 def _compare(arguments: list[str]) -> int:
@@ -224,24 +225,6 @@ def _reproduce(arguments: list[str]) -> int:
         compose=lambda words: complete(compose_once("train", flags, words)),
         train=lambda words: _train([*flags, *words]),
     )
-
-
-def _runs(arguments: list[str]) -> int:
-    from gantrain.sweeps.runs import main as runs
-
-    return runs(arguments)
-
-
-def _migrate(arguments: list[str]) -> int:
-    from gantrain.migration.migrate import main as migrate
-
-    return migrate(arguments)
-
-
-def _doctor(arguments: list[str]) -> int:
-    from gantrain.doctor import doctor
-
-    return doctor(arguments)
 
 
 def _data(arguments: list[str]) -> int:
@@ -276,9 +259,10 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "export": partial(_apply, "export"),
     "compare": _compare,
     "reproduce": _reproduce,
-    "runs": _runs,
-    "list": _list,
-    "migrate": _migrate,
-    "doctor": _doctor,
+    "runs": partial(_call, "gantrain.sweeps.runs", "main"),
+    "list": partial(_call, "gantrain.cli.listing", "main"),
+    "migrate": partial(_call, "gantrain.migration.migrate", "main"),
+    "doctor": partial(_call, "gantrain.doctor", "doctor"),
+    "benchmark": partial(_call, "gantrain.cli.sweep", "benchmark_all"),
     "data": _data,
 }

@@ -1,7 +1,8 @@
-"""``gantrain train --multirun``: planning a sweep, running it by Hydra, and summarising it."""
+"""Commands for many settings: ``gantrain train --multirun``, whose sweeps Hydra runs, and ``gantrain benchmark``."""
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shlex
@@ -13,20 +14,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 
-from gantrain.cli.arguments import config_flags, of_sweeps
+from gantrain.cli.arguments import config_flags, of_sweeps, shows_only, split
 from gantrain.cli.compose import (
     Composed,
     check_plugins,
     complete,
     compose_once,
+    compose_training,
     defaults_of,
     demo_data,
     refuse_open_braces,
     swept,
     with_own_demo,
 )
+from gantrain.cli.hydra_errors import in_one_line
 from gantrain.cli.hydra_main import run_hydra
 from gantrain.cli.quoting import quoted
 from gantrain.config.naming import SWEEPS, home_of, name_of_sweep
@@ -224,3 +229,58 @@ def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if measured:
         best = (max if measured[0]["mode"] == "max" else min)(measured, key=lambda record: record["objective"])
         yield f"Best: {best['run']} ({best['metric']}={best['objective']:.4g})"
+
+
+# ---- gantrain benchmark
+
+BENCHMARK = ("steps=", "warmup=", "out=", "against=")  # Its own keys; all others are those of training.
+
+
+def benchmark_all(arguments: Sequence[str]) -> int:
+    """Measure the training steps of every combination of the values that are typed, without files of images.
+
+    Args:
+        arguments: What follows ``gantrain benchmark``.
+
+    Returns:
+        Exit status.
+    """
+    flags, typed = split(["--multirun", *(word for word in arguments if word not in ("-m", "--multirun"))])
+    flags.remove("--multirun")
+    own = [word for word in typed if word.startswith(BENCHMARK)]
+    if shows_only(flags):
+        return run_hydra("benchmark", [*flags, *own], lambda _: 0)
+    settings = compose_once("benchmark", flags, own).config
+    from gantrain.benchmark import Case, benchmark
+
+    keys, products = _product([word for word in typed if word not in own])
+    cases = []
+    for fixed, chosen in products:
+        config, overrides = composed(flags, [*fixed, *map("=".join, zip(keys, chosen, strict=True))])
+        cases.append(Case(", ".join(chosen) or config["model"]["name"], overrides, config))
+    command = shlex.join(["gantrain", "benchmark", *arguments])
+    return benchmark(settings, cases, varied=", ".join(keys), command=command)
+
+
+def _product(typed: list[str]) -> tuple[list[str], list[tuple[list[str], tuple[str, ...]]]]:
+    """The keys with several values, and for every combination of these the other overrides and the values."""
+    try:
+        overrides = OverridesParser.create().parse_overrides(typed)
+    except HydraException as error:
+        raise ConfigError(in_one_line(error, "train", typed)) from None
+    several = [each for each in overrides if each.is_sweep_override()]
+    fixed = [str(each.input_line) for each in overrides if not each.is_sweep_override()]
+    values = itertools.product(*(each.sweep_string_iterator() for each in several))
+    return [each.get_key_element() for each in several], [(fixed, chosen) for chosen in values]
+
+
+def composed(flags: list[str], typed: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The configuration of a case and its overrides; where the data is a folder, it need not be given."""
+    try:
+        config, overrides, _ = compose_training(flags, typed)
+    except ConfigError as error:
+        if "data.root is missing" not in str(error):
+            raise
+        config, _, _ = compose_training(flags, [*typed, "data.root=random"])
+        overrides = [*config_flags(flags), *typed]
+    return config, overrides

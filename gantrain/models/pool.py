@@ -37,9 +37,10 @@ class ImagePool(nn.Module):
         if len(self._stored) < self.size:
             self._stored.append([tensor.clone() for tensor in new])
             return new
-        if torch.rand(()) < 0.5:
+        chance: Any = torch.rand(()).tolist()  # This dispatches no operation that would wait for a device.
+        if chance < 0.5:
             return new
-        place = int(torch.randint(self.size, ()))
+        place: Any = torch.randint(self.size, ()).tolist()
         old, self._stored[place] = self._stored[place], [tensor.clone() for tensor in new]
         # After a checkpoint was loaded, the stored ones are on the CPU.
         return [stored.to(tensor.device) for stored, tensor in zip(old, new, strict=True)]

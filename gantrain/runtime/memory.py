@@ -1,4 +1,4 @@
-"""How much memory a process may still take."""
+"""How much memory a process may still take, and how much it has taken at most."""
 
 from __future__ import annotations
 
@@ -37,6 +37,26 @@ def free_on(device: torch.device) -> int | None:
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + cached
     return free_memory() if device.type == "cpu" else None
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start to measure ``peak_memory`` anew; on the CPU, only Linux can do so."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):
+            (PROC / "self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that were in use: of torch's tensors on a GPU, or else by this process; 0 if unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError, ValueError):
+        return 1024 * _number(PROC / "self/status", "VmHWM:")
+    if sys.platform == "win32":
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _left_in_groups() -> list[int]:

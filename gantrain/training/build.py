@@ -187,9 +187,7 @@ def _build_data(context: RunContext) -> ImageDataset:
     settings = context.settings
     if not (settings.dry_run and is_missing(settings.data)):
         return context.data.build(phase="train", seed=settings.seed)
-    needs: frozenset[str] = MODELS[str(settings.model.get("name"))].needs
-    labelled = "label" in needs or (settings.data.get("mode") == "torchvision" and settings.data["dataset"] != "CelebA")
-    return StandIn(settings.data, needs - {"label"} or frozenset({"image"}), labelled=labelled)
+    return StandIn.of(settings.data, MODELS[str(settings.model.get("name"))].needs)
 
 
 def _objective_settings(context: RunContext, measurement: Measurement | None) -> ObjectiveSettings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from gantrain.errors import ConfigError
+from gantrain.runtime.memory import peak_memory
 
 if sys.platform != "win32":
-    import resource
+    pass
 
 NO_SHARED_MEMORY = (
     "out of shared memory (df /dev/shm), which passes batches between processes: give data.num_workers=0 or a smaller "
@@ -78,13 +79,11 @@ def out_of_memory(config: Mapping[str, Any], device: torch.device) -> str:
 
 
 def _peak(device: torch.device) -> str:
+    peak = peak_memory(device)
     if device.type == "cuda":
-        peak, total = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
+        total = torch.cuda.get_device_properties(device).total_memory
         return f"peak {peak / 2**30:.1f} of {total / 2**30:.1f} GiB on {device}; "
-    if sys.platform == "win32":
-        return ""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return f"peak {peak / 2**30:.1f} GiB; "
+    return f"peak {peak / 2**30:.1f} GiB; " if peak else ""
 
 
 def _has_failed(exit_code: int) -> bool:
@@ -129,3 +128,8 @@ def advice(config: Mapping[str, Any]) -> str:
     if trainer["on_divergence"] == "stop":
         options.append("trainer.on_divergence=rollback")
     return f"Try {', or '.join(options)}"
+
+
+def worst(values: Sequence[float]) -> float:
+    """The first value that is not finite, or else the first."""
+    return next((value for value in values if not math.isfinite(value)), values[0])

@@ -10,8 +10,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gantrain.checkpoints.store import explain_mismatch
 from gantrain.config.overrides import (
     LENGTH,
@@ -27,15 +25,13 @@ from gantrain.errors import ConfigError
 from gantrain.report.removal import remove_report
 from gantrain.runtime import distributed
 from gantrain.runtime.atomic import write_file
-from gantrain.runtime.parallel import faster_threads
 from gantrain.training import failures
+from gantrain.training.automatic import use_threads
 from gantrain.training.context import RunContext
 from gantrain.training.failures import DivergedError
 from gantrain.training.init_from import load_networks
 from gantrain.training.segments import IMAGES, changed_settings, other_settings
 from gantrain.training.trainer import Trainer
-
-MAX_THREADS = 1024  # A checkpoint with more is damaged.
 
 
 def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -> None:
@@ -55,7 +51,7 @@ def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -
     existing = checkpoints.paths()
     if existing and (context.settings.resume != "never" or is_requeued):
         news = _resume(trainer, context)
-        _use_threads(trainer)
+        use_threads(trainer)
         if trainer.progress < 1:
             ready()
         if distributed.rank() == 0:
@@ -63,7 +59,7 @@ def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -
         for line in (f"Resuming {checkpoints.folder} at step {trainer.step}", *news):
             distributed.print_rank_zero(line)
         return
-    _use_threads(trainer)
+    use_threads(trainer)
     if context.settings.init_from is not None:
         names = load_networks(trainer.model, Path(context.settings.init_from).expanduser(), context.config)
         _use_class_names(trainer, names)
@@ -81,18 +77,6 @@ def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -
             remove_report(checkpoints.folder)
         except OSError as error:
             raise ConfigError(f"can't delete {error.filename}: {error.strerror or error}") from None
-
-
-def _use_threads(trainer: Trainer) -> None:
-    """Compute with the configured number of threads, or that of the run, or else one that is measured; record it."""
-    chosen, recorded = trainer.settings.threads, trainer.constants.get("threads")
-    if not isinstance(recorded, int) or not 0 < recorded <= MAX_THREADS:
-        recorded = None
-    if chosen == "auto":
-        measures = trainer.parts.context.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ
-        chosen = recorded or (faster_threads(torch.get_num_threads()) if measures else torch.get_num_threads())
-    torch.set_num_threads(chosen)
-    trainer.constants["threads"] = chosen
 
 
 def _resume(trainer: Trainer, context: RunContext) -> list[str]:

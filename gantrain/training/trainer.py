@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from dataclasses import asdict
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from gantrain.runtime import distributed
 from gantrain.training.build import Parts
 from gantrain.training.diagnostics import IMAGES as REAL_IMAGES
 from gantrain.training.diagnostics import Diagnostics
-from gantrain.training.failures import DivergedError
+from gantrain.training.failures import DivergedError, worst
 from gantrain.training.means import Means
 from gantrain.training.names import check_logged
 from gantrain.training.objective import Kind
@@ -88,9 +87,7 @@ class Trainer:
         self.model.train()
         stopped = opened = False
         while self.progress < 1 and not stopped and not self.is_exhausted:
-            self.update.begin(self.step, self.plan.progress(self._done(self.plan.unit)))
-            losses = (self._accumulation or self.model.train_step)(self.stream, self.update)
-            self.update.schedule.observe(losses)
+            losses = self.take_step()
             if not opened:  # A first step has shown that model, data and memory fit together.
                 self.report.open(self.step, **self.extent)
                 opened = True
@@ -118,6 +115,13 @@ class Trainer:
         self.report.say(self.stream.faults.summary())
         return not stopped
 
+    def take_step(self) -> dict[str, Tensor]:
+        """The updates of the next step; returns its losses. Nothing is counted, logged or saved."""
+        self.update.begin(self.step, self.plan.progress(self._done(self.plan.unit)))
+        losses = (self._accumulation or self.model.train_step)(self.stream, self.update)
+        self.update.schedule.observe(losses)
+        return losses
+
     def _poll(self, *, sync: bool) -> StepStatus:
         """Whether to stop or save after this step; raise ``DivergedError`` if it or the one before has diverged."""
         status = self.update.monitor.poll(sync=sync)
@@ -135,7 +139,7 @@ class Trainer:
             diverged,
             {
                 "step": diverged,
-                "losses": {name: _worst([values[name] for values, _ in ranks]) for name in losses},
+                "losses": {name: worst([values[name] for values, _ in ranks]) for name in losses},
                 "images": [name for _, names in ranks for name in names],
                 "gradient_norms": self.update.monitor.gradient_norms(),
                 "nonfinite_sides": nonfinite_sides,
@@ -294,7 +298,3 @@ class Trainer:
         if not self.update.schedule.depends_on_length:
             self.plan = Plan(self.unit, 0, self.total)
         self.segments.append({"step": self.step, "command": command, "changes": changes})
-
-
-def _worst(values: list[float]) -> float:
-    return next((value for value in values if not math.isfinite(value)), values[0])

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from gantrain.cli.main import main
-from gantrain.data.stand_in import StandIn, is_missing
+from gantrain.data.base import collate
+from gantrain.data.stand_in import RandomImages, StandIn, is_missing
 
 EXPERIMENTS = ["gan_mnist", "sgan_mnist", "dcgan_cifar10", "dcgan_celeba", "lsgan_lsun_bedroom", "pix2pix_facades"]
 SMALL = ["dry_run=true", "data.batch_size=2"]
@@ -41,3 +43,19 @@ def test_only_data_that_does_not_exist_is_missing() -> None:
 def test_a_run_still_needs_its_data(capsys) -> None:
     assert main(["train", "data=single", "data.root=nowhere"]) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_random_images_have_the_keys_that_a_model_needs() -> None:
+    labelled = RandomImages.of({"mode": "digits", "load_size": 16}, frozenset({"image", "label"}))
+    pairs = RandomImages.of({"mode": "aligned", "crop_size": 8, "channels": 1, "channels_b": 3}, frozenset({"a", "b"}))
+    assert (labelled.keys, pairs.keys) == ({"image", "label"}, {"a", "b"})
+    for images, shapes in ((labelled, {"image": (1, 16, 16)}), (pairs, {"a": (1, 8, 8), "b": (3, 8, 8)})):
+        batch = images.items([0, 63, 64], [0, 0, 0])
+        expected = collate([images.item(index, 0) for index in (0, 63, 64)])
+        assert batch.keys() == expected.keys()
+        for key, shape in shapes.items():
+            assert tuple(batch[key].shape) == (3, *shape)
+            assert torch.equal(batch[key], expected[key])
+            assert batch[key].float().std() > 60  # Uniform bytes have 74.
+    assert torch.equal(labelled.items([1, 2], [0, 0])["label"], torch.tensor(labelled.labels[1:3]))
+    assert set(labelled.labels) == set(range(10))

@@ -11,7 +11,7 @@ from conftest import TINY
 
 from gantrain.cli.main import main
 from gantrain.runtime import parallel
-from gantrain.training import resume
+from gantrain.training import automatic
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_a_run_resumes_with_the_threads_that_it_began_with(monkeypatch: pytest.M
     used: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", used.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    monkeypatch.setattr(resume, "faster_threads", lambda most: most - 1)
+    monkeypatch.setattr(automatic, "faster_threads", lambda most: most - 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     assert threads_of("trainer.steps=1", "name=other", "name=run") == 4  # The user has chosen it.
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert threads_of("trainer.steps=1", "resume=never") == 3
-    monkeypatch.setattr(resume, "faster_threads", lambda most: most)
+    monkeypatch.setattr(automatic, "faster_threads", lambda most: most)
     assert threads_of("trainer.steps=2") == 3
     assert threads_of("trainer.steps=3", "trainer.threads=2") == 2
     assert threads_of("trainer.steps=4") == 2

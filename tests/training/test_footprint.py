@@ -12,7 +12,7 @@ from conftest import TINY
 
 from gantrain.cli.main import main
 from gantrain.data.stream import BatchStream
-from gantrain.training import dry_run, footprint
+from gantrain.training import footprint
 
 GIB = 2**30
 LARGER = ["data.load_size=32", "data.crop_size=32"]
@@ -80,7 +80,6 @@ def test_networks_that_do_not_fit_are_refused_without_proposing_a_batch(monkeypa
 
 def test_a_dry_run_says_what_does_not_fit(monkeypatch, capsys) -> None:
     monkeypatch.setattr(footprint, "free_on", lambda device: GIB)
-    monkeypatch.setattr(dry_run, "free_on", lambda device: GIB)
     assert main(["train", *SIZES, "dry_run=true", "data.batch_size=1000000"]) == 0
     assert re.search(r"too large .*data\.batch_size=\d+ fits", capsys.readouterr().out)
 

@@ -1,4 +1,4 @@
-"""The training loop: when it logs, what it reads from the device, and what its page shows."""
+"""The training loop: when it logs, and what its page shows."""
 
 from __future__ import annotations
 
@@ -7,58 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from conftest import MODELS, TINY, sized
+from conftest import TINY
 from pages import data_of, lines_of
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gantrain.cli.main import main
-from gantrain.training.trainer import Trainer
-
-
-class Reads(TorchDispatchMode):
-    """Counts how often the value of a tensor is read by Python, which on a GPU waits for all queued kernels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
-        if function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
-            self.count += 1
-        return function(*arguments, **(options or {}))
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_a_step_reads_nothing_back_from_the_device(model: str, train, monkeypatch) -> None:
-    counts = []
-    fit = Trainer.fit
-
-    def counted(self: Trainer) -> bool:
-        step = self.model.train_step
-
-        def watched(batches, update):
-            batch = [next(batches) for _ in range(5)]  # Loading is not part of the step.
-            with Reads() as reads:
-                losses = step(iter(batch), update)
-            counts.append(reads.count)
-            return losses
-
-        self.model.train_step = watched
-        return fit(self)
-
-    monkeypatch.setattr(Trainer, "fit", counted)
-    augment = "ada" if model in ("dcgan", "cgan") else "[color,translation,cutout]"
-    penalties = ["model.gradient_penalty=1", "model.r1=1", "model.r2=1", f"model.augment={augment}"]
-    penalties += ["network.discriminator.norm=none"]
-    train("run", f"model={model}", *sized(model), "model.ema=0.9", *penalties, "trainer.steps=2")
-    assert counts == [0, 0]
-
-
-def test_the_check_detects_a_read_from_the_device() -> None:
-    with Reads() as reads:
-        torch.ones(()).item()
-    assert reads.count == 1
 
 
 def test_logs_images_and_checkpoints_are_due_at_their_steps_and_the_last(train) -> None:
