@@ -181,6 +181,7 @@ def measure(case: Case, settings: BenchmarkSettings, rates: dict[torch.dtype, Ra
         images_per_second=measured.images / measured.seconds,
         step_ms=1000 * measured.seconds,
         **{f"{name}_ms": 1000 * seconds for name, seconds in measured.parts.items()},
+        cpu_ms=1000 * measured.cpu,
         peak_mib=measured.peak / 2**20,
         gflop_per_step=measured.flops / 1e9,
         gflop_per_second=measured.flops / measured.seconds / 1e9,

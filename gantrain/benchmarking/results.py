@@ -37,6 +37,7 @@ class Row:
     forward_ms: float  # With all that is not one of the others.
     backward_ms: float
     optimizer_ms: float
+    cpu_ms: float  # CPU time of the process; on a busy machine, compare this.
     peak_mib: float  # Of the process on the CPU, of torch's tensors on a GPU.
     gflop_per_step: float  # Of matrix products and convolutions.
     gflop_per_second: float
@@ -55,6 +56,7 @@ MEASURED = {
     "forward_ms": "  forward",
     "backward_ms": "  backward",
     "optimizer_ms": "  optimizer",
+    "cpu_ms": "CPU ms per step",
     "peak_mib": "peak memory, MiB",
     "gflop_per_step": "GFLOP per step",
     "gflop_per_second": "GFLOP/s",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,7 @@ class Measured:
 
     seconds: float
     parts: dict[str, float]  # Seconds of each of ``PARTS``; those of the forward pass include all else.
+    cpu: float  # Seconds of CPU time of the process.
     images: float  # Images drawn in a step.
     peak: int  # Bytes: of the process on the CPU, of torch's tensors on a GPU.
     flops: float  # Floating-point operations of matrix products and convolutions.
@@ -66,14 +68,16 @@ class Steps:
         start, images = self._clock.idle(), self.trainer.stream.images
         self._part_clock.take()
         reset_peak_memory(self._device)
+        cpu = time.process_time()
         for _ in range(steps):
             self._take_step()
-        seconds = self._clock.idle() - start
+        seconds, cpu = self._clock.idle() - start, time.process_time() - cpu
         parts = {name: value / steps for name, value in self._part_clock.take().items()}
         parts["forward"] = seconds / steps - sum(parts.values())
         return Measured(
             seconds=seconds / steps,
             parts={name: parts.get(name, 0.0) for name in PARTS},
+            cpu=cpu / steps,
             images=(self.trainer.stream.images - images) / steps,
             peak=peak_memory(self._device),
             flops=counted.flops / (warmup - 1),
