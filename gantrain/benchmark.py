@@ -158,8 +158,10 @@ def measure(case: Case, settings: BenchmarkSettings, rates: dict[torch.dtype, Ra
             parts = steps.trainer.parts
             with closing(parts.stream):
                 automatic.use_threads(steps.trainer)
+                automatic.use_precision(steps.trainer)
                 measured = steps.measure(warmup=settings.warmup, steps=settings.steps)
-    dtype = context.trainer.autocast or context.trainer.dtype
+    precision = steps.trainer.constants.get("precision", context.trainer.precision)
+    dtype: torch.dtype = getattr(torch, precision)
     batch_size, spec = parts.stream.batch_size, parts.dataset.spec
     del parts, steps
     gc.collect()
@@ -170,7 +172,7 @@ def measure(case: Case, settings: BenchmarkSettings, rates: dict[torch.dtype, Ra
         model=str(context.config["model"]["name"]),
         images=", ".join(f"{key} {'x'.join(map(str, spec.shape(key)))}" for key in spec.channels),
         batch_size=batch_size,
-        precision=str(dtype).removeprefix("torch."),
+        precision=precision,
         hardware=_hardware(device),
         threads=torch.get_num_threads(),
         gantrain=__version__,

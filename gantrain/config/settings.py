@@ -32,8 +32,9 @@ class TrainerSettings:
     devices: PositiveInt | Literal["auto"]  # Processes, one device each; ``auto`` is every GPU of the machine.
     # Threads of torch on the CPU; ``auto`` measures whether several are faster, unless OMP_NUM_THREADS is set.
     threads: PositiveInt | Literal["auto"]
-    # ``bfloat16`` and ``float16`` are autocast, in the networks only.
-    precision: Literal["float32", "bfloat16", "float16", "float64"]
+    # ``bfloat16`` and ``float16`` are autocast, in the networks only; ``auto`` measures whether bfloat16 is faster than
+    # float32 here.
+    precision: Literal["auto", "float32", "bfloat16", "float16", "float64"]
     deterministic: bool  # Use deterministic GPU kernels only, so that a resumed run is bit-identical.
     compile: bool  # Run networks through ``torch.compile``.
     micro_batch: PositiveInt | None  # Images of a process at a time, whose gradients are accumulated; None for all.
@@ -78,7 +79,7 @@ class TrainerSettings:
 
     @property
     def autocast(self) -> torch.dtype | None:
-        """The dtype of autocast in the networks; None for no autocast."""
+        """The dtype of autocast in the networks; None for no autocast, and for ``auto``."""
         import torch
 
         return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.precision)

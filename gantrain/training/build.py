@@ -213,11 +213,17 @@ def _objective_settings(context: RunContext, measurement: Measurement | None) ->
 
 
 def prepare_model(model: GAN, settings: TrainerSettings, device: torch.device) -> None:
-    """Move the model to its device, in the configured dtype, memory layout and precision."""
+    """Move the model to its device, in the configured dtype, layout and precision; ``auto`` is set once it is known."""
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     model.to(device=device, dtype=settings.dtype).to(memory_format=layout)
+    if settings.precision != "auto":
+        set_precisions(model, device, autocast=settings.autocast, compiled=settings.compile)
+
+
+def set_precisions(model: GAN, device: torch.device, *, autocast: torch.dtype | None, compiled: bool) -> None:
+    """Set the precision of all networks, and compile them; see ``set_precision``."""
     for network in (*model.generators(), *model.discriminators()):
-        set_precision(network, device=device, autocast=settings.autocast, compiled=settings.compile)
+        set_precision(network, device=device, autocast=autocast, compiled=compiled)
 
 
 def build_updates(context: RunContext, model: GAN, monitor: RunMonitor, *, world_size: int) -> Updates:

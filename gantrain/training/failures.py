@@ -72,7 +72,7 @@ def out_of_memory(config: Mapping[str, Any], device: torch.device) -> str:
     lower = [f"data.{key} ({data[key]})" for key in ("batch_size", size_key) if key]
     lower.append(f"network.width ({config['network']['width']})")
     trainer, at_once = config["trainer"], config["trainer"].get("micro_batch") or data["batch_size"]
-    give = [] if trainer["precision"] in ("bfloat16", "float16") else ["trainer.precision=bfloat16"]
+    give = [] if trainer["precision"] in ("bfloat16", "float16", "auto") else ["trainer.precision=bfloat16"]
     give += [f"trainer.micro_batch={at_once // 2}"] if at_once % 2 == 0 else []
     others = f", or give {' or '.join(give)}" if give else ""
     return f"out of memory ({_peak(device)}batches of {data['batch_size']}{size}): lower {' or '.join(lower)}{others}"
@@ -120,7 +120,7 @@ def diverged(step: int, facts: Mapping[str, Any], record: Path) -> str:
 def advice(config: Mapping[str, Any]) -> str:
     """What to change in a run that has diverged."""
     model, trainer = config["model"], config["trainer"]
-    options = ["trainer.precision=float32"] if trainer["precision"] in ("float16", "bfloat16") else []
+    options = ["trainer.precision=float32"] if trainer["precision"] in ("float16", "bfloat16", "auto") else []
     options.append(f"a lower optimizer.lr (now {config['optimizer'].get('lr')})")
     if not any(model.get(key) for key in ("gradient_penalty", "r1", "r2", "clip")):
         penalty = next((key for key in ("r1", "gradient_penalty") if key in model), None)

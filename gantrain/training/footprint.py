@@ -95,7 +95,7 @@ class _Trial(Updates):
 
 def measure(parts: Parts) -> Footprint:
     """The footprint of a run, by trial steps of another model of the same configuration."""
-    model, item = _other_model(parts)
+    model, item = other_model(parts)
     names = {network: name for name, network in model.named_modules()}
     networks = [*model.generators(), *model.discriminators()]
     shapes: dict[str, tuple[str, str]] = {}
@@ -106,7 +106,7 @@ def measure(parts: Parts) -> Footprint:
 
     for network in networks:
         network.register_forward_hook(note)
-    batches = (_repeated(item, size) for size in TRIAL_SIZES)
+    batches = (repeated(item, size) for size in TRIAL_SIZES)
     (few, drawn, _), (more, _, _) = (_trial_step(model, parts.update, batch) for batch in batches)
     per_image = max(0.0, (more - few) / (TRIAL_SIZES[1] - TRIAL_SIZES[0]))
     weights = sum(parameter.nbytes for network in networks for parameter in network.parameters())
@@ -118,8 +118,8 @@ def trial_names(parts: Parts) -> set[str]:
 
     The first step is one of them: a loss of every n-th step is a loss of step 0.
     """
-    model, item = _other_model(parts)
-    batch = _repeated(item, TRIAL_SIZES[0])
+    model, item = other_model(parts)
+    batch = repeated(item, TRIAL_SIZES[0])
     found = [_trial_step(model, parts.update, batch, step=step)[2] for step in (0, TRIAL_STEP)]
     model.eval()
     with torch.no_grad():
@@ -127,7 +127,7 @@ def trial_names(parts: Parts) -> set[str]:
     return {name for losses in found for name in losses} | held_out.keys()
 
 
-def _other_model(parts: Parts) -> tuple[GAN, Batch]:
+def other_model(parts: Parts) -> tuple[GAN, Batch]:
     """Another model of the same configuration, and a batch of one image."""
     context = parts.context
     model = build_model(context.config, parts.dataset.spec)
@@ -214,7 +214,7 @@ def _trial_step(
     return trial.peak, drawn, losses
 
 
-def _repeated(item: Batch, size: int) -> Batch:
+def repeated(item: Batch, size: int) -> Batch:
     """A batch of ``size`` times the first image."""
     first = [0] * size
     return {key: value[first] if isinstance(value, Tensor) else value[:1] * size for key, value in item.items()}

@@ -26,7 +26,7 @@ from gantrain.report.removal import remove_report
 from gantrain.runtime import distributed
 from gantrain.runtime.atomic import write_file
 from gantrain.training import failures
-from gantrain.training.automatic import use_threads
+from gantrain.training.automatic import AUTOMATIC, use_precision, use_threads
 from gantrain.training.context import RunContext
 from gantrain.training.failures import DivergedError
 from gantrain.training.init_from import load_networks
@@ -52,6 +52,7 @@ def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -
     if existing and (context.settings.resume != "never" or is_requeued):
         news = _resume(trainer, context)
         use_threads(trainer)
+        use_precision(trainer)
         if trainer.progress < 1:
             ready()
         if distributed.rank() == 0:
@@ -60,6 +61,7 @@ def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -
             distributed.print_rank_zero(line)
         return
     use_threads(trainer)
+    use_precision(trainer)
     if context.settings.init_from is not None:
         names = load_networks(trainer.model, Path(context.settings.init_from).expanduser(), context.config)
         _use_class_names(trainer, names)
@@ -99,8 +101,7 @@ def _restore(trainer: Trainer, context: RunContext, state: dict[str, Any]) -> li
         Lines about the new segment.
     """
     changes = other_settings(state, trainer.constants)
-    if "threads" in state:  # Runs of earlier versions have not recorded it.
-        trainer.constants["threads"] = state["threads"]
+    trainer.constants.update({key: state[key] for key in AUTOMATIC if key in state})
     with explain_mismatch(state, trainer.checkpoints.folder):
         if context.is_named:
             typed = [word for word in context.overrides if split_override(word)[0] not in RUNTIME_ONLY_KEYS - PATHS]
