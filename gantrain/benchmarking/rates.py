@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gantrain.benchmarking.clock import Clock
 from gantrain.benchmarking.counting import Counting
 
-ROUNDS = 5  # The fastest one counts.
+ROUNDS = 20  # The fastest one counts: on a busy machine, few are undisturbed.
 # On a CPU these take some 20 to 50 ms per core; a GPU needs larger ones.
 SIZES = {"cpu": (1024, 1, 128), "cuda": (8192, 32, 256)}  # Rows of a matrix; images and channels of a convolution.
 SIDE = 64  # Pixels of the images.

@@ -80,6 +80,7 @@ def test_help_and_version_do_not_import_torch(arguments: list[str], shown: str) 
                 "list",
                 "migrate",
                 "doctor",
+                "benchmark",
                 "data",
             ],
         ),

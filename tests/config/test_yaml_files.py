@@ -32,6 +32,7 @@ def test_every_file_belongs_to_a_group_that_is_tested_here() -> None:
         "predict",
         "evaluate",
         "export",
+        "benchmark",
         "measuring",
     }
 
