@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from conftest import TINY, assert_mentions
 
+from gantrain.benchmarking import rates
 from gantrain.cli.main import main
 
 FEW = ["steps=1", "warmup=2"]
 
 
-def test_every_combination_of_values_is_measured_and_compared(capsys) -> None:
+def test_every_combination_of_values_is_measured_and_compared(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(rates, "ROUNDS", 1)
     sizes = [word for word in TINY if "load_size" not in word]
     typed = [*sizes, *FEW, "data.crop_size=32", "model=colorization,pix2pix", "trainer.precision=float32,bfloat16"]
     assert main(["benchmark", *typed, "out=first"]) == 0

@@ -1,4 +1,4 @@
-"""The free memory of a process is the least of what the machine and the limits of its groups leave."""
+"""Free memory is the least of what the machine and the limits of groups leave; peak memory is that since a reset."""
 
 from __future__ import annotations
 
@@ -63,3 +63,15 @@ def test_a_full_group_leaves_nothing_and_unknown_devices_are_not_guessed() -> No
     assert memory.free_on(torch.device("cpu")) == 0
     Path("proc/meminfo").unlink()
     assert memory.free_memory() > 10 * MIB  # Half of what is installed.
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux can reset it")
+def test_peak_memory_is_that_since_it_was_reset() -> None:
+    cpu = torch.device("cpu")
+    large = torch.ones(256 * MIB, dtype=torch.uint8)
+    before = memory.peak_memory(cpu)
+    del large
+    memory.reset_peak_memory(cpu)
+    assert memory.peak_memory(cpu) < before - 200 * MIB
+    torch.ones(128 * MIB, dtype=torch.uint8)
+    assert before - 200 * MIB < memory.peak_memory(cpu) < before - 80 * MIB
