@@ -130,9 +130,10 @@ def _writing(out: str) -> Iterator[None]:
 
 
 def context_of(case: Case, runs_folder: Path) -> RunContext:
-    """The checked configuration of a case, in a folder without runs and without loggers."""
+    """The checked configuration of a case, in a folder without runs, without a mirror and loggers."""
     own: dict[str, Any] = {"checkpoints_dir": str(runs_folder), "resume": "auto", "init_from": None, "logger": {}}
-    context = RunContext.create({**case.config, **own}, case.overrides)
+    trainer = {**case.config["trainer"], "mirror": None}
+    context = RunContext.create({**case.config, **own, "trainer": trainer}, case.overrides)
     if context.trainer.devices != 1:
         raise ConfigError(f"trainer.devices={context.trainer.devices}: a benchmark measures one process: give 1")
     return context
