@@ -139,6 +139,8 @@ def complete_words(arguments: list[str], commands: list[str]) -> int:
     if (is_value or command == "help") and (found := completed(command, typed, line)):
         console.out(*found if "query=fish" in rest else [" ".join(found)])
         return 0
+    if command == "benchmark":  # Its own keys are few.
+        command = "train"
     if command not in ("train", *COMMANDS):
         return 0
     for place, word in enumerate(typed[:-1]):
