@@ -12,8 +12,20 @@ from hydra.errors import HydraException
 
 # Keys whose values can only be a path or a name.
 PATHS = {
-    *("checkpoints_dir", "data.list", "data.root", "hydra.run.dir", "hydra.sweep.dir", "init_from", "name", "out"),
-    *("resume", "run", "weights"),
+    *("against", "checkpoints_dir", "data.list", "data.root", "fake", "hydra.run.dir", "hydra.sweep.dir", "init_from"),
+    *(
+        "metrics.segmenter",
+        "metrics.weights",
+        "name",
+        "ort",
+        "out",
+        "real",
+        "resume",
+        "run",
+        "source",
+        "trainer.mirror",
+    ),
+    "weights",
 }
 
 
