@@ -112,7 +112,10 @@ def first_of(word: str) -> str:
 
 def understand_data(typed: list[str]) -> None:
     """The command exists and takes these arguments."""
-    name = next(key for key in OF_DATA if typed[: len(key.split())] == key.split() or len(typed) == 0)
+    name = next((key for key in OF_DATA if typed[: len(key.split())] == key.split()), None)
+    if name is None:  # Several commands are meant.
+        assert any(key.startswith(" ".join(typed)) for key in OF_DATA)
+        return
     given = typed[len(name.split()) :]
     takes = inspect.signature(OF_DATA[name].function()).parameters
     required = [key for key, parameter in takes.items() if parameter.default is parameter.empty]
