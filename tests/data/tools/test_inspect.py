@@ -53,7 +53,7 @@ def test_quick_reads_headers_alone() -> None:
 def test_quick_does_not_report_gray_images() -> None:
     for number in range(3):
         save(f"set/{number}.png", number, channels=1)
-    assert "in gray" in check("data=single", "data.root=set", *SMALL)[1]
+    assert "in gray, in a colour data set" in check("data=single", "data.root=set", *SMALL)[1]
     assert "in gray, in a colour data set" not in check("data=single", "data.root=set", "quick=true", *SMALL)[1]
 
 
