@@ -10,6 +10,7 @@ a small part on the CPU, to try the script itself.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 import os
@@ -137,13 +138,19 @@ class Check:
         return Row(name, True, (done.stdout.strip().splitlines() or ["no output"])[-1])
 
     def speed(self, name: str, steps: int, *overrides: str) -> Row:
-        """Steps per second between the first log line and the last."""
-        length = [f"trainer.steps={steps}", f"trainer.log_every={steps // 4}", f"trainer.image_every={steps}"]
-        done = self.train(name, *length, f"trainer.save_every={steps}", *overrides, code=TIMED)
-        rates = [line for line in done.stdout.splitlines() if line.startswith("rate ")]
-        if done.returncode or not rates:
+        """``gantrain benchmark`` of a model in several precisions; passed if no step waits for the device."""
+        out = self.folder / folder_name(name)
+        typed = [f"trainer.accelerator={self.accelerator}", f"steps={steps}", f"out={out}", *overrides]
+        done = self.run("-m", "gantrain", "benchmark", *typed)
+        if done.returncode:
             return failure(name, done)
-        return Row(name, True, f"{float(rates[-1].split()[1]):.1f} steps/s")
+        with (out / "benchmark.csv").open(newline="") as file:
+            found = list(csv.DictReader(file))
+        speeds = [f"{line['precision']} {float(line['images_per_second']):.4g}" for line in found]
+        waits = [line["host_reads"] for line in found]
+        return Row(
+            name, set(waits) == {"0"}, f"images/s: {', '.join(speeds)}; host synchronisations: {', '.join(waits)}"
+        )
 
     def resumed(self, model: str) -> Row:
         """A deterministic run in two parts has the weights of one in one part."""
@@ -177,29 +184,6 @@ class Check:
         return Row(f"{name}, synchronisations", passed, note)
 
 
-# the steps of the second half of a run, timed on the host with the device idle at both ends
-TIMED = """
-import sys, time, torch
-from gantrain.cli.main import main
-from gantrain.training.trainer import Trainer
-fit = Trainer.fit
-def hooked(self):
-    start, marks, total = self.update.begin, [], int(self.total)
-    def begin(step, progress):
-        if step in (total // 2, total - 1):
-            if torch.cuda.is_available(): torch.cuda.synchronize()
-            marks.append((step, time.perf_counter()))
-        start(step, progress)
-    self.update.begin = begin
-    done = fit(self)
-    (a, before), (b, after) = marks
-    print("rate", (b - a) / (after - before))
-    return done
-Trainer.fit = hooked
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 def rows(check: Check, *, small: bool) -> Iterator[Row]:
     """All checks, those without timing several at a time."""
     parallel = max(2, (os.cpu_count() or 2) - 2)
@@ -217,6 +201,8 @@ def rows(check: Check, *, small: bool) -> Iterator[Row]:
         cases += [("dcgan, augmented adaptively, deterministic", *ada, "trainer.deterministic=true")]
         scales = ("model=pix2pix", "network.discriminator.layers=1", "network.discriminator.scales=2")
         cases += [("pix2pix, features", *scales, "model.lambda_features=10", "trainer.precision=bfloat16")]
+        cases += [("dcgan, automatic precision", "trainer.precision=auto")]
+        cases += [("sngan, micro-batches", "model=sngan", "trainer.micro_batch=4", "data.batch_size=16")]
         cases += [("dcgan, relativistic", "model.loss=relativistic", "model.r1=1", "model.r2=1")]
         cases += [("cyclegan, compiled", "model=cyclegan", "trainer.compile=true", "trainer.precision=bfloat16")]
     with ThreadPoolExecutor(1 if small else parallel) as pool:
@@ -224,7 +210,7 @@ def rows(check: Check, *, small: bool) -> Iterator[Row]:
         yield from pool.map(check.resumed, ["dcgan"] if small else ["dcgan", "cyclegan", "pix2pix", "wgan_gp"])
     if small:
         yield check.used("dcgan, float32", "predict", "num=2", "out=samples", "accelerator=cpu")
-        yield check.speed("dcgan, speed", 8)
+        yield check.speed("dcgan, speed", 2, "model=dcgan", "network.width=4")
         return
     with ThreadPoolExecutor(parallel) as pool:
         yield from pool.map(lambda model: check.synchronisations(model, f"model={model}"), models)
@@ -241,13 +227,15 @@ def rows(check: Check, *, small: bool) -> Iterator[Row]:
         ]
         yield from pool.map(lambda use: check.used(*use), uses)
     yield check.out_of_memory()
-    large = ["model=cyclegan", "data.load_size=256", "data.crop_size=256", "data.batch_size=1", "network.width=64"]
-    large += ["network/generator=resnet_9blocks"]
-    for precision in PRECISIONS:
-        typed = [f"trainer.precision={precision}"]
-        yield check.speed(f"dcgan, speed in {precision}", 400, *typed)
-        layout = ["trainer.channels_last=true"] if precision != "float32" else []
-        yield check.speed(f"cyclegan at 256 pixels, speed in {precision}", 40, *large, *typed, *layout)
+    precisions = f"trainer.precision={','.join(PRECISIONS)}"
+    at_256 = ["data.load_size=256", "data.crop_size=256", "data.batch_size=1", "network.width=64"]
+    yield check.speed("dcgan at 64 pixels", 100, "model=dcgan", "data.load_size=64", "data.batch_size=64", precisions)
+    yield check.speed(
+        "wgan_gp at 64 pixels", 20, "model=wgan_gp", "data.load_size=64", "data.batch_size=64", precisions
+    )
+    yield check.speed("pix2pix at 256 pixels", 50, "model=pix2pix", *at_256, precisions)
+    resnet = "network/generator=resnet_9blocks"
+    yield check.speed("cyclegan at 256 pixels", 20, "model=cyclegan", *at_256, resnet, precisions)
 
 
 def failure(name: str, done: subprocess.CompletedProcess[str]) -> Row:
