@@ -102,9 +102,9 @@ class Mirror:
                 for path in sorted(self._folder.glob(pattern)):
                     self._send_file(path)
             kept = {path.name for path in self._folder.glob(CHECKPOINTS)}
-            for path in self._found(CHECKPOINTS):
-                if path.rpartition("/")[2] not in kept:
-                    self._files.rm_file(path)
+            for copy in self._found(CHECKPOINTS):
+                if copy.rpartition("/")[2] not in kept:
+                    self._files.rm_file(copy)
         except Exception as error:  # Drivers have their own. What is not copied now is copied with the next checkpoint.
             self._warn(f"warning: trainer.mirror: can't write to {self.url}: {_line(error)}")
 
