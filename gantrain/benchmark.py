@@ -48,9 +48,8 @@ class BenchmarkSettings:
     """The keys of ``gantrain benchmark``, which come beside those of training."""
 
     steps: Annotated[int, Range(at_least=1, at_most=1_000_000)]  # Timed steps.
-    warmup: Annotated[
-        int, Range(at_least=2, at_most=1_000_000)
-    ]  # Steps before, all but the first of which are counted.
+    # Steps before; operations are counted in all but the first.
+    warmup: Annotated[int, Range(at_least=2, at_most=1_000_000)]
     out: str  # The folder of the page and the CSV file.
     against: str | None  # The CSV file of another benchmark, whose values are compared.
 

@@ -53,6 +53,7 @@ def train(config: dict[str, Any], overrides: list[str] | None = None, defaults: 
         ConfigError: The configuration is wrong, or the run can't continue.
     """
     adopt_slurm_step(os.environ)
+    distributed.check_variables()
     context = RunContext.create(config, overrides, defaults)
     processes = count_processes(context.trainer)
     if processes == 1 or distributed.world_size() > 1 or context.settings.dry_run:

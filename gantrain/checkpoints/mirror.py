@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import glob
+import itertools
+import re
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -28,12 +31,14 @@ class Mirror:
         warn: Prints a line.
 
     Raises:
-        ConfigError: The protocol is unknown, or its driver is not installed.
+        ConfigError: The protocol is unknown, its driver is not installed, or it is the run folder itself.
     """
 
     def __init__(self, url: str, folder: Path, *, name: str, warn: Callable[[str], None]) -> None:
         self._files, root = _open(url)
         self._root = f"{root.rstrip('/')}/{name}"
+        if "file" in self._files.protocol and Path(self._root).resolve() == folder.resolve():
+            raise ConfigError(f"trainer.mirror={url}: this is the folder of the runs itself; give another one")
         self.url = f"{url.rstrip('/')}/{name}"
         self._folder, self._warn = folder, warn
         self._sent: dict[str, tuple[int, int]] = {}  # By name, the size and the time of what is there.
@@ -51,19 +56,38 @@ class Mirror:
             self._pool.submit(self._send)
         self._pool.shutdown()
 
-    def fetch(self) -> None:
-        """Copy everything into the run folder, the log files before the checkpoints.
+    def fetch(self, *, after: int) -> bool:
+        """Copy everything into the run folder, the log files before the checkpoints, if there is a later checkpoint.
+
+        Args:
+            after: The step of the newest checkpoint of the run folder; -1 if there is none.
 
         Raises:
             ConfigError: It can't be read.
         """
         try:
+            steps = [re.search(r"/step_([0-9]+)\.pt$", path) for path in self._found(CHECKPOINTS)]
+            if not any(step and int(step[1]) > after for step in steps):
+                return False
             for pattern in PATTERNS:
-                for path in self._files.glob(f"{self._root}/{pattern}"):
+                for path in self._found(pattern):
                     if not path.endswith(UNFINISHED):
                         self._fetch(path, self._folder / path[path.rindex(self._root) + len(self._root) + 1 :])
         except Exception as error:  # Drivers have their own.
             raise ConfigError(f"trainer.mirror: can't read {self.url}: {_line(error)}") from error
+        return True
+
+    def clear(self) -> None:
+        """Delete what is there of an earlier run."""
+        try:
+            for path in itertools.chain.from_iterable(map(self._found, PATTERNS[::-1])):
+                self._files.rm_file(path)
+        except Exception as error:  # Drivers have their own.
+            self._warn(f"warning: trainer.mirror: can't delete from {self.url}: {_line(error)}")
+
+    def _found(self, pattern: str) -> list[str]:
+        found: list[str] = self._files.glob(f"{glob.escape(self._root)}/{pattern}")
+        return found
 
     def _fetch(self, path: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -78,9 +102,9 @@ class Mirror:
                 for path in sorted(self._folder.glob(pattern)):
                     self._send_file(path)
             kept = {path.name for path in self._folder.glob(CHECKPOINTS)}
-            for path in self._files.glob(f"{self._root}/{CHECKPOINTS}"):
-                if path.rpartition("/")[2] not in kept:
-                    self._files.rm_file(path)
+            for copy in self._found(CHECKPOINTS):
+                if copy.rpartition("/")[2] not in kept:
+                    self._files.rm_file(copy)
         except Exception as error:  # Drivers have their own. What is not copied now is copied with the next checkpoint.
             self._warn(f"warning: trainer.mirror: can't write to {self.url}: {_line(error)}")
 

@@ -118,11 +118,10 @@ class Checkpoints:
             self._mirror.close()
 
     def fetch(self) -> str | None:
-        """Copy the run from its mirror into a folder without checkpoints; returns a line about it."""
-        if self._mirror is None or self.paths():
+        """Copy the run from its mirror if that has a newer checkpoint; returns a line about it."""
+        if self._mirror is None or not self._mirror.fetch(after=max(self.steps(), default=-1)):
             return None
-        self._mirror.fetch()
-        return f"Copied the run from {self._mirror.url}" if self.paths() else None
+        return f"Copied the run from {self._mirror.url}"
 
     def _write(self, state: dict[str, Any], best: bool, remove: Sequence[int]) -> None:
         step: int = state["step"]
@@ -175,6 +174,11 @@ class Checkpoints:
         raise ConfigError(
             f"all checkpoints in {self.folder} are corrupt or unreadable; give resume=never to start over"
         )
+
+    def clear_mirror(self) -> None:
+        """Delete what the mirror has of an earlier run."""
+        if self._mirror is not None:
+            self._mirror.clear()
 
     def remove_all(self) -> None:
         """Delete every checkpoint of the folder."""

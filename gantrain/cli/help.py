@@ -161,16 +161,16 @@ def explain_key(words: Sequence[str]) -> int:
     Raises:
         ConfigError: There is no such key.
     """
-    if len(words) != 1:
+    if len(words) != 1 or words[0].startswith("-"):
         raise ConfigError(f"gantrain help {' '.join(words)}: give one key; {USAGE}")
-    path = words[0].partition("=")[0].lstrip("+~-")
+    path = words[0].partition("=")[0].lstrip("+~")
     command, _, rest = path.partition(".")
     if command in COMMANDS and (argument := of_command(command, rest)):
         value = files()[command].get(rest)
         console.out(f"{path}: {allowed(argument)}", "", *_wrapped(argument.text), f"  default: {_value(value)}")
         return 0
     if (key := keys().get(path)) is None:
-        near = [*(each for each in keys() if each.split(".")[-1] == path.split(".")[-1])]
+        near = [each for each in every_key() if each.split(".")[-1] == path.split(".")[-1]]
         if near:
             raise ConfigError(f"gantrain help {words[0]}: no such key; did you mean {' or '.join(near)}?")
         inside = [key for key in keys().values() if key.path.startswith(f"{path}.")]
@@ -267,11 +267,10 @@ def completed(command: str, typed: Sequence[str], line: str) -> list[str]:
     if command == "help":
         return [key for key in every_key() if key.startswith(word)]
     key, _, start = word.partition("=")
-    if command in COMMANDS:
-        argument = of_command(command, key)
-        meanings = [Meaning(argument, [])] if argument else []
+    if command in COMMANDS and (argument := of_command(command, key)):
+        meanings = [Meaning(argument, [])]
     else:
-        meanings = keys()[key].meanings if key in keys() else []
+        meanings = keys()[key].meanings if command in ("train", "benchmark") and key in keys() else []
     options = {other.partition("=")[2] for other in typed}  # Of a group that has been chosen.
     meanings = [meaning for meaning in meanings if options.intersection(meaning.options)] or meanings
     values = dict.fromkeys(choice for meaning in meanings for choice in choices(meaning.argument.annotation))

@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 
-from gantrain.cli.arguments import config_flags, of_sweeps, shows_only, split
+from gantrain.cli.arguments import asks_help, config_flags, of_sweeps, shows_only, split
 from gantrain.cli.compose import (
     Composed,
     check_plugins,
@@ -31,6 +31,7 @@ from gantrain.cli.compose import (
     swept,
     with_own_demo,
 )
+from gantrain.cli.help import explain_command
 from gantrain.cli.hydra_errors import in_one_line
 from gantrain.cli.hydra_main import run_hydra
 from gantrain.cli.quoting import quoted
@@ -248,6 +249,8 @@ def benchmark_all(arguments: Sequence[str]) -> int:
     flags, typed = split(["--multirun", *(word for word in arguments if word not in ("-m", "--multirun"))])
     flags.remove("--multirun")
     own = [word for word in typed if word.startswith(BENCHMARK)]
+    if asks_help(flags):
+        return explain_command("benchmark", flags, own)
     if shows_only(flags):
         return run_hydra("benchmark", [*flags, *own], lambda _: 0)
     settings = compose_once("benchmark", flags, own).config

@@ -35,6 +35,7 @@ COMMANDS = {  # The classes that read the keys of other commands, whose files ar
     "predict": "gantrain.inference.settings.PredictSettings",
     "evaluate": "gantrain.evaluate.EvaluateSettings",
     "export": "gantrain.export.ExportSettings",
+    "benchmark": "gantrain.benchmark.BenchmarkSettings",  # Beside those of ``train``.
 }
 OWN = {  # Keys that no class reads.
     "sweep.skip_done": Argument(

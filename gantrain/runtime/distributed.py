@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +26,15 @@ from gantrain.runtime.signals import LAUNCHER, follow_launcher
 
 LOST = 3  # Exit status of a rank that ends because another one did.
 TIMEOUT = timedelta(minutes=30)  # For one collective operation.
+PATIENCE = 15.0  # Seconds that ranks wait for each other at the start before they say so.
+# What launchers set, with the least and the largest value.
+VARIABLES = {
+    "WORLD_SIZE": (1, 1_000_000),
+    "RANK": (0, 1_000_000),
+    "LOCAL_RANK": (0, 1_000_000),
+    "LOCAL_WORLD_SIZE": (1, 1_000_000),
+    "MASTER_PORT": (0, 65_535),
+}
 
 _store: Any = None  # torch's key-value store, through which ranks can wait for each other without a timeout.
 _heartbeat: Heartbeat | None = None  # Of runs on several machines.
@@ -38,22 +48,42 @@ class LostRankError(ConfigError):
 
 def rank() -> int:
     """The global rank of this process, from 0."""
-    return dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", "0"))
+    return dist.get_rank() if dist.is_initialized() else _variable("RANK", 0)
 
 
 def world_size() -> int:
     """The number of ranks; before ``join``, as the launcher (gantrain's or torchrun) has set it."""
-    return dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+    return dist.get_world_size() if dist.is_initialized() else _variable("WORLD_SIZE", 1)
 
 
 def local_rank() -> int:
     """The rank of this process on its machine, which is the number of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return _variable("LOCAL_RANK", 0)
 
 
 def local_world_size() -> int:
     """The number of ranks on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return _variable("LOCAL_WORLD_SIZE", 1)
+
+
+def _variable(name: str, default: int) -> int:
+    """A number that a launcher has set; the default if it is none, which ``check_variables`` refuses."""
+    value = os.environ.get(name, "")
+    return int(value) if value.isdecimal() else default
+
+
+def check_variables() -> None:
+    """Refuse numbers of a launcher, or set by hand, that are none.
+
+    Raises:
+        ConfigError: There is such a variable.
+    """
+    for name, (least, most) in VARIABLES.items() if "WORLD_SIZE" in os.environ else ():
+        value = os.environ.get(name)
+        if value is not None and not (value.isdecimal() and least <= int(value) <= most):
+            raise ConfigError(
+                f"{name}={value}: set this variable to a whole number from {least} to {most}, or unset it"
+            )
 
 
 def join(device: torch.device) -> None:
@@ -65,6 +95,11 @@ def join(device: torch.device) -> None:
             follow_launcher()  # torchrun started this process; gantrain's own launcher is followed from the start.
         _check_variables()
         backend, device_id = ("nccl", device) if device.type == "cuda" else ("gloo", None)
+        place = f"MASTER_ADDR={os.environ['MASTER_ADDR']} MASTER_PORT={os.environ['MASTER_PORT']}"
+        waiting = f"Rank {rank()} of {world_size()} (RANK, WORLD_SIZE) is waiting for the others at {place}"
+        notice = threading.Timer(PATIENCE, console.err, [waiting])
+        notice.daemon = True
+        notice.start()
         try:
             store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
             _store = of_this_attempt(store)
@@ -72,8 +107,9 @@ def join(device: torch.device) -> None:
                 backend, store=_store, rank=number, world_size=count, timeout=TIMEOUT, device_id=device_id
             )
         except RuntimeError as error:
-            place = f"MASTER_ADDR={os.environ['MASTER_ADDR']} MASTER_PORT={os.environ['MASTER_PORT']}"
             raise ConfigError(f"the ranks did not meet at {place}: {_reason(error)}") from error
+        finally:
+            notice.cancel()
         if local_world_size() < count:
             _heartbeat = Heartbeat(connect(), rank=number, world_size=count, lost=_end)
             _heartbeat.start()

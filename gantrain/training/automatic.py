@@ -81,8 +81,8 @@ def speed_of_bfloat16(parts: Parts) -> float:
                 module.__dict__.pop("forward", None)  # That of the other precision.
             set_precisions(model, device, autocast=autocast, compiled=False)
             seconds[name].append(_time_step(model, batch, update, device))
-        # The same on all ranks, which wait for each other in steps with ``sync_batch``.
-        if distributed.all_gather_object(sum(map(sum, seconds.values())) > PROBE_SECONDS)[0]:
+        # All ranks take the same steps, in which they may exchange statistics.
+        if max(distributed.all_gather_object(sum(map(sum, seconds.values())))) > PROBE_SECONDS:
             break
     # The first step is slower, which does not matter where it takes seconds.
     fastest = {name: min(times[1:] or times) for name, times in seconds.items()}

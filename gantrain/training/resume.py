@@ -72,6 +72,8 @@ def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -
     if existing:
         step = max(checkpoints.steps(), default=0)
         distributed.print_rank_zero(f"resume=never: overwriting {checkpoints.folder}, which was at step {step}")
+    if distributed.rank() == 0:
+        checkpoints.clear_mirror()
     if distributed.rank() == 0 and (existing or (checkpoints.folder / "losses.jsonl").exists()):
         try:
             checkpoints.tidy()

@@ -10,7 +10,9 @@ import pytest
 from conftest import TINY, assert_same_bits, newest
 
 from gantrain.checkpoints.mirror import Mirror
+from gantrain.checkpoints.store import Checkpoints
 from gantrain.cli.main import main
+from gantrain.errors import ConfigError
 
 RUN = [
     "name=run",
@@ -58,11 +60,31 @@ def test_a_run_resumes_from_its_mirror_on_a_machine_that_lacks_it(train, memory,
 def test_starting_over_replaces_what_the_mirror_has(train, memory) -> None:
     mirrored = [*RUN, "trainer.mirror=memory://bucket"]
     train("run", *mirrored, "trainer.steps=6")
+    memory.pipe("/bucket/run/best.pt", b"of the earlier run")
     shutil.rmtree("checkpoints")
     train("run", *mirrored, "trainer.steps=2", "seed=1", "resume=never")
-    assert [path for path in memory.find("/bucket/run") if "step_" in path and path.endswith(".pt")] == [
-        "/bucket/run/step_2.pt"
+    assert [path for path in memory.find("/bucket/run") if not path.endswith((".jsonl", ".yaml"))] == [
+        "/bucket/run/images/step_2_samples.png",
+        "/bucket/run/step_2.pt",
     ]
+
+
+def test_a_run_continues_from_its_mirror_where_that_is_ahead(memory, tmp_path) -> None:
+    (tmp_path / "step_2.pt").touch()
+    memory.pipe({f"/bucket/[a]/run/{name}": b"other" for name in ("step_8.pt", "step_x.pt", "losses.jsonl")})
+    checkpoints = Checkpoints(tmp_path, mirror=Mirror("memory://bucket/[a]", tmp_path, name="run", warn=print))
+    assert checkpoints.fetch() == "Copied the run from memory://bucket/[a]/run"
+    assert checkpoints.steps() == [2, 8]
+    assert (tmp_path / "losses.jsonl").read_bytes() == b"other"
+    (tmp_path / "losses.jsonl").write_bytes(b"this")
+    assert checkpoints.fetch() is None
+    assert (tmp_path / "losses.jsonl").read_bytes() == b"this"
+
+
+def test_the_run_folder_is_no_mirror_of_itself(tmp_path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(ConfigError, match=r"trainer\.mirror=.*link.* give another"):
+        Mirror(f"{tmp_path}/link", tmp_path / "run", name="run", warn=print)
 
 
 def test_a_mirror_that_fails_is_a_warning(train, capsys) -> None:
@@ -101,5 +123,5 @@ def test_a_file_has_its_name_only_when_it_is_whole(memory, monkeypatch, tmp_path
     assert seen
     monkeypatch.undo()
     shutil.rmtree(folder)
-    mirror.fetch()
+    assert not mirror.fetch(after=-1)
     assert not folder.exists()

@@ -40,6 +40,7 @@ def test_the_help_of_train_names_what_is_missing_and_own_files(capsys, tmp_path)
 def test_the_help_of_other_commands_describes_their_keys(capsys) -> None:
     assert re.search(r"^memory=auto +\(auto\|whole\|strips\) .*strips", shown(capsys, "predict", "-h"), re.MULTILINE)
     assert "metrics.samples=" in shown(capsys, "help", "evaluate")
+    assert re.search(r"^warmup=3 +\(int >= 2 .*\) Steps before", shown(capsys, "benchmark", "--help"), re.MULTILINE)
 
 
 def test_a_key_is_explained(capsys) -> None:
@@ -61,7 +62,9 @@ def test_a_key_is_explained(capsys) -> None:
         (["model.pol_size"], "model.pool_size"),
         (["lambda_l1"], "model.lambda_l1"),
         (["predict.memry"], "predict.memory"),
+        (["warmup"], "benchmark.warmup"),
         (["a", "b"], "give one key"),
+        (["--help"], "give one key"),
     ],
 )
 def test_a_mistyped_key_is_refused_with_a_suggestion(typed: list[str], meant: str, capsys) -> None:
@@ -75,9 +78,11 @@ def test_a_mistyped_key_is_refused_with_a_suggestion(typed: list[str], meant: st
         ("train trainer.precision=b", ["trainer.precision=bfloat16"]),
         ("train model.ema=", []),
         ("predict memory=w", ["memory=whole"]),
+        ("benchmark trainer.precision=b", ["trainer.precision=bfloat16"]),
         ("train network/generator=resnet network.generator.kernel=", [f"network.generator.kernel={n}" for n in (3, 4)]),
         ("help model.pool", ["model.pool_size"]),
         ("help export.ops", ["export.opset"]),
+        ("help benchmark.w", ["benchmark.warmup"]),
     ],
 )
 def test_values_and_keys_are_completed(line: str, found: list[str]) -> None:

@@ -7,15 +7,19 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, assert_same_bits, newest, sized
+from conftest import TINY, assert_mentions, assert_same_bits, newest, sized
 from PIL import Image
 
 from gantrain.cli.main import main
 from gantrain.data.order import epochs
+from gantrain.errors import ConfigError
+from gantrain.runtime import distributed
 
 pytestmark = pytest.mark.usefixtures("warm_python")
 
@@ -174,3 +178,32 @@ def test_a_cache_that_cannot_be_built_ends_all_ranks_with_one_line() -> None:
     assert result.returncode != 0
     assert result.stderr.count("gantrain: ") == result.stderr.count("gantrain: can't read the image photos/") == 1
     assert "[rank" not in result.stderr  # Lines of torch's traces begin with it.
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("WORLD_SIZE", "two"), ("WORLD_SIZE", "0"), ("RANK", "x"), ("LOCAL_RANK", "-1"), ("MASTER_PORT", "99999")],
+)
+def test_a_variable_of_a_launcher_that_is_no_number_is_refused(name, value, monkeypatch, capsys) -> None:
+    for variable, text in {"WORLD_SIZE": "2", "RANK": "0", name: value}.items():
+        monkeypatch.setenv(variable, text)
+    assert main(["train", *TINY]) == 2
+    assert f"gantrain: {name}={value}: set this variable to a whole number from" in capsys.readouterr().err
+
+
+def test_a_rank_says_that_it_waits_for_the_others(monkeypatch) -> None:
+    printed, said = [], threading.Event()
+    monkeypatch.setattr(distributed.console, "err", lambda line: (printed.append(line), said.set()))
+    monkeypatch.setattr(distributed, "PATIENCE", 0.0)
+
+    def rendezvous(*_: object, **__: object) -> Iterator[None]:
+        assert said.wait(60)
+        raise RuntimeError("nobody came")
+        yield
+
+    monkeypatch.setattr(distributed, "rendezvous", rendezvous)
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "host", "MASTER_PORT": "1234"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="MASTER_PORT=1234: nobody came"):
+        distributed.join(torch.device("cpu"))
+    assert_mentions(printed[0], "Rank 1 of 2", "MASTER_ADDR=host MASTER_PORT=1234")

@@ -60,3 +60,13 @@ def test_steps_of_another_model_are_measured_by_turns(typed: list[str], monkeypa
     before = copy.deepcopy(trainer.state_dict())
     assert automatic.speed_of_bfloat16(trainer.parts) == pytest.approx(3.0)
     assert_same_bits(before, trainer.state_dict())
+
+
+def test_ranks_measure_as_many_steps_as_the_slowest_of_them(monkeypatch) -> None:
+    """With ``network.norm=sync_batch``, ranks exchange statistics in each of these steps."""
+    trainer = tiny_steps("model=gan", "trainer.precision=auto", "data.batch_size=2").trainer
+    taken = []
+    monkeypatch.setattr(automatic, "_time_step", lambda *_: taken.append(1) or 0.1)
+    monkeypatch.setattr(automatic.distributed, "all_gather_object", lambda seconds: [seconds, 60.0])
+    automatic.speed_of_bfloat16(trainer.parts)
+    assert len(taken) == 2

@@ -12,6 +12,7 @@ import pytest
 from conftest import TINY, newest
 
 from gantrain.cli.main import main
+from gantrain.errors import ConfigError
 from gantrain.runtime.cluster.slurm import adopt_slurm_step, first_host, tasks_of_nodes
 
 # As srun sets them for the fourth of five tasks, on the second of two nodes.
@@ -54,6 +55,12 @@ def test_nothing_changes_where_tasks_are_no_ranks(environ: dict[str, str]) -> No
     before = dict(environ)
     adopt_slurm_step(environ)
     assert environ == before
+
+
+def test_a_step_that_lacks_variables_is_refused() -> None:
+    environ = {key: value for key, value in STEP.items() if key != "SLURM_PROCID"}
+    with pytest.raises(ConfigError, match="SLURM_STEP_NUM_TASKS=5 is set, but not SLURM_PROCID"):
+        adopt_slurm_step(environ)
 
 
 @pytest.mark.parametrize(
