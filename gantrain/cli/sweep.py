@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 
-from gantrain.cli.arguments import config_flags, of_sweeps, shows_only, split
+from gantrain.cli.arguments import asks_help, config_flags, of_sweeps, shows_only, split
 from gantrain.cli.compose import (
     Composed,
     check_plugins,
@@ -31,11 +31,14 @@ from gantrain.cli.compose import (
     swept,
     with_own_demo,
 )
+from gantrain.cli.help import explain_command
 from gantrain.cli.hydra_errors import in_one_line
 from gantrain.cli.hydra_main import run_hydra
 from gantrain.cli.quoting import quoted
+from gantrain.config.keys import COMMANDS
 from gantrain.config.naming import SWEEPS, home_of, name_of_sweep
 from gantrain.config.overrides import split_override
+from gantrain.config.source import arguments_at
 from gantrain.errors import ConfigError
 from gantrain.runtime import distributed
 from gantrain.runtime.gpus import visible_gpus
@@ -233,8 +236,6 @@ def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 # ---- gantrain benchmark
 
-BENCHMARK = ("steps=", "warmup=", "out=", "against=")  # Its own keys; all others are those of training.
-
 
 def benchmark_all(arguments: Sequence[str]) -> int:
     """Measure the training steps of every combination of the values that are typed, without files of images.
@@ -247,19 +248,22 @@ def benchmark_all(arguments: Sequence[str]) -> int:
     """
     flags, typed = split(["--multirun", *(word for word in arguments if word not in ("-m", "--multirun"))])
     flags.remove("--multirun")
-    own = [word for word in typed if word.startswith(BENCHMARK)]
+    keys = arguments_at(COMMANDS["benchmark"])  # All others are those of training.
+    own = [word for word in typed if word.partition("=")[0] in keys]
+    if asks_help(flags):
+        return explain_command("benchmark", flags, own)
     if shows_only(flags):
         return run_hydra("benchmark", [*flags, *own], lambda _: 0)
     settings = compose_once("benchmark", flags, own).config
     from gantrain.benchmark import Case, benchmark
 
-    keys, products = _product([word for word in typed if word not in own])
+    several, products = _product([word for word in typed if word not in own])
     cases = []
     for fixed, chosen in products:
-        config, overrides = composed(flags, [*fixed, *map("=".join, zip(keys, chosen, strict=True))])
+        config, overrides = composed(flags, [*fixed, *map("=".join, zip(several, chosen, strict=True))])
         cases.append(Case(", ".join(chosen) or config["model"]["name"], overrides, config))
     command = shlex.join(["gantrain", "benchmark", *arguments])
-    return benchmark(settings, cases, varied=", ".join(keys), command=command)
+    return benchmark(settings, cases, varied=", ".join(several), command=command)
 
 
 def _product(typed: list[str]) -> tuple[list[str], list[tuple[list[str], tuple[str, ...]]]]:

@@ -64,7 +64,7 @@ def test_choices_are_listed() -> None:
         assert argument is not None
         return choices(argument.annotation)
 
-    assert of("trainer.precision") == ["float32", "bfloat16", "float16", "float64"]
+    assert of("trainer.precision") == ["auto", "float32", "bfloat16", "float16", "float64"]
     assert of("data.flip", "single") == ["true", "false"]
     assert of("objective.mode") == ["min", "max", "null"]
     assert "hinge" in of("model.loss", "dcgan")
