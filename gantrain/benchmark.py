@@ -47,8 +47,8 @@ HINTS = (
 class BenchmarkSettings:
     """The keys of ``gantrain benchmark``, which come beside those of training."""
 
-    steps: Annotated[int, Range(at_least=1, at_most=1_000_000)]  # Timed steps.
-    # Steps before; operations are counted in all but the first.
+    steps: Annotated[int, Range(at_least=1, at_most=1_000_000)]  # Steps that are timed.
+    # Steps before, which are not timed; the operations of all but the first are counted.
     warmup: Annotated[int, Range(at_least=2, at_most=1_000_000)]
     out: str  # The folder of the page and the CSV file.
     against: str | None  # The CSV file of another benchmark, whose values are compared.

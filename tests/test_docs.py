@@ -13,6 +13,7 @@ import pytest
 from test_readme import arguments
 from test_readme import commands as of_readme
 
+from gantrain.benchmark import BenchmarkSettings
 from gantrain.cli.arguments import split
 from gantrain.cli.compose import compose_once, compose_training
 from gantrain.cli.data import COMMANDS as OF_DATA
@@ -27,6 +28,7 @@ from gantrain.inference.settings import PredictSettings, TestSettings
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 SETTINGS = {"test": TestSettings, "predict": PredictSettings, "evaluate": EvaluateSettings, "export": ExportSettings}
+HELP = ROOT / "gantrain/report/assets/help.html"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if path.name != "reproductions.md")
 
 
@@ -81,6 +83,9 @@ def understand(words: list[str]) -> None:
             check_groups(typed)
             typed = [first_of(word) for word in typed if not word.startswith(("hydra.", "launcher=", "sweeper=", "-m"))]
         compose_training([], split([word for word in typed if word not in ("--cfg", "job", "--help")])[1])
+    elif name == "benchmark":
+        own = BenchmarkSettings.__annotations__.keys()
+        compose_training([], [first_of(word) for word in typed if word.partition("=")[0] not in own])
     elif name in SETTINGS and typed:  # Others are only mentioned.
         config = compose_once(name, [], split(typed)[1]).config
         takes = inspect.signature(SETTINGS[name]).parameters
@@ -169,3 +174,31 @@ def test_links_of_a_built_site_are_checked(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b/index.html").write_text('<p id="x"><a href="../a.html#there">a</a><img src="lost.png">')
     assert broken(tmp_path) == ["b/index.html: ../a.html#there", "b/index.html: lost.png"]
+
+
+# ---- the help beside pages
+
+
+def test_the_help_beside_pages_is_that_of_the_documentation() -> None:
+    pytest.importorskip("markdown_it")
+    written = runpy.run_path(str(ROOT / "scripts/make_help.py"))["document"]()
+    assert written == HELP.read_text(encoding="utf-8"), "run scripts/make_help.py"
+
+
+def test_links_to_the_help_lead_to_its_sections() -> None:
+    text = HELP.read_text(encoding="utf-8")
+    found = re.findall(r'id="([^"]+)"', text)
+    assert len(found) == len(set(found)) > 20
+    assert re.findall(r'(?:src|href)="(?!https?:|#)([^"]+)"', text) == ["icon.svg", "page.css"]
+    script = (HELP.parent / "training.js").read_text(encoding="utf-8")
+    topics = dict(
+        re.findall(r'^    "?([a-z ]+)"?: "([a-z-]+)",$', script.partition("TOPICS = {")[2].partition("}")[0], re.M)
+    )
+    notes = (ROOT / "gantrain/training/diagnostics.py").read_text(encoding="utf-8")
+    assert len(topics) == 4
+    assert all(words in notes for words in topics)
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "gantrain/report/pages").glob("*.py")]
+    links = [*re.findall(r'href="#([^"]+)"', text), *topics.values(), *re.findall(r'helpOn\("([^"]+)"', script)]
+    links += [topic for page in pages for topic in re.findall(r'topic(?:: str)? ?= ?"([^"]+)"', page)]
+    assert len(links) > 12
+    assert set(links) <= set(found)

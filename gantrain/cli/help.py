@@ -270,7 +270,7 @@ def completed(command: str, typed: Sequence[str], line: str) -> list[str]:
     if command in COMMANDS and (argument := of_command(command, key)):
         meanings = [Meaning(argument, [])]
     else:
-        meanings = keys()[key].meanings if command in ("train", "benchmark") and key in keys() else []
+        meanings = keys()[key].meanings if key in keys() and command in ("train", "benchmark") else []
     options = {other.partition("=")[2] for other in typed}  # Of a group that has been chosen.
     meanings = [meaning for meaning in meanings if options.intersection(meaning.options)] or meanings
     values = dict.fromkeys(choice for meaning in meanings for choice in choices(meaning.argument.annotation))

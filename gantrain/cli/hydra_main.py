@@ -139,7 +139,7 @@ def complete_words(arguments: list[str], commands: list[str]) -> int:
     if (is_value or command == "help") and (found := completed(command, typed, line)):
         console.out(*found if "query=fish" in rest else [" ".join(found)])
         return 0
-    if command == "benchmark":  # Its own keys are few.
+    if command == "benchmark":  # Nearly all of its keys are those of training.
         command = "train"
     if command not in ("train", *COMMANDS):
         return 0

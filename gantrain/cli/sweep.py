@@ -35,8 +35,10 @@ from gantrain.cli.help import explain_command
 from gantrain.cli.hydra_errors import in_one_line
 from gantrain.cli.hydra_main import run_hydra
 from gantrain.cli.quoting import quoted
+from gantrain.config.keys import COMMANDS
 from gantrain.config.naming import SWEEPS, home_of, name_of_sweep
 from gantrain.config.overrides import split_override
+from gantrain.config.source import arguments_at
 from gantrain.errors import ConfigError
 from gantrain.runtime import distributed
 from gantrain.runtime.gpus import visible_gpus
@@ -234,8 +236,6 @@ def summary(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 # ---- gantrain benchmark
 
-BENCHMARK = ("steps=", "warmup=", "out=", "against=")  # Its own keys; all others are those of training.
-
 
 def benchmark_all(arguments: Sequence[str]) -> int:
     """Measure the training steps of every combination of the values that are typed, without files of images.
@@ -248,7 +248,8 @@ def benchmark_all(arguments: Sequence[str]) -> int:
     """
     flags, typed = split(["--multirun", *(word for word in arguments if word not in ("-m", "--multirun"))])
     flags.remove("--multirun")
-    own = [word for word in typed if word.startswith(BENCHMARK)]
+    keys = arguments_at(COMMANDS["benchmark"])  # All others are those of training.
+    own = [word for word in typed if word.partition("=")[0] in keys]
     if asks_help(flags):
         return explain_command("benchmark", flags, own)
     if shows_only(flags):
@@ -256,13 +257,13 @@ def benchmark_all(arguments: Sequence[str]) -> int:
     settings = compose_once("benchmark", flags, own).config
     from gantrain.benchmark import Case, benchmark
 
-    keys, products = _product([word for word in typed if word not in own])
+    several, products = _product([word for word in typed if word not in own])
     cases = []
     for fixed, chosen in products:
-        config, overrides = composed(flags, [*fixed, *map("=".join, zip(keys, chosen, strict=True))])
+        config, overrides = composed(flags, [*fixed, *map("=".join, zip(several, chosen, strict=True))])
         cases.append(Case(", ".join(chosen) or config["model"]["name"], overrides, config))
     command = shlex.join(["gantrain", "benchmark", *arguments])
-    return benchmark(settings, cases, varied=", ".join(keys), command=command)
+    return benchmark(settings, cases, varied=", ".join(several), command=command)
 
 
 def _product(typed: list[str]) -> tuple[list[str], list[tuple[list[str], tuple[str, ...]]]]:

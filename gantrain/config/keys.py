@@ -31,11 +31,11 @@ READERS = {  # Classes that read the keys at a place, besides those that a name 
     "metrics": ["gantrain.metrics.settings.MetricsSettings"],
 }
 COMMANDS = {  # The classes that read the keys of other commands, whose files are configs/<command>.yaml.
+    "benchmark": "gantrain.benchmark.BenchmarkSettings",
     "test": "gantrain.inference.settings.TestSettings",
     "predict": "gantrain.inference.settings.PredictSettings",
     "evaluate": "gantrain.evaluate.EvaluateSettings",
     "export": "gantrain.export.ExportSettings",
-    "benchmark": "gantrain.benchmark.BenchmarkSettings",  # Beside those of ``train``.
 }
 OWN = {  # Keys that no class reads.
     "sweep.skip_done": Argument(

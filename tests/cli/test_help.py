@@ -40,7 +40,9 @@ def test_the_help_of_train_names_what_is_missing_and_own_files(capsys, tmp_path)
 def test_the_help_of_other_commands_describes_their_keys(capsys) -> None:
     assert re.search(r"^memory=auto +\(auto\|whole\|strips\) .*strips", shown(capsys, "predict", "-h"), re.MULTILINE)
     assert "metrics.samples=" in shown(capsys, "help", "evaluate")
-    assert re.search(r"^warmup=3 +\(int >= 2 .*\) Steps before", shown(capsys, "benchmark", "--help"), re.MULTILINE)
+    assert re.search(
+        r"^steps=7 +\(int >= 1 .*\) Steps that are timed", shown(capsys, "benchmark", "-h", "steps=7"), re.M
+    )
 
 
 def test_a_key_is_explained(capsys) -> None:
@@ -53,6 +55,7 @@ def test_a_key_is_explained(capsys) -> None:
     assert "none:  model=wgan_gp" in text  # By way of a key that files refer to.
     assert "instance:  model=cut, cyclegan" in text
     assert "a whole number at least 18" in shown(capsys, "help", "export.opset")
+    assert shown(capsys, "help", "benchmark.out").endswith("default: benchmark\n")
     assert "schedule.gamma" in shown(capsys, "help", "schedule")
 
 
@@ -77,8 +80,8 @@ def test_a_mistyped_key_is_refused_with_a_suggestion(typed: list[str], meant: st
     [
         ("train trainer.precision=b", ["trainer.precision=bfloat16"]),
         ("train model.ema=", []),
-        ("predict memory=w", ["memory=whole"]),
         ("benchmark trainer.precision=b", ["trainer.precision=bfloat16"]),
+        ("predict memory=w", ["memory=whole"]),
         ("train network/generator=resnet network.generator.kernel=", [f"network.generator.kernel={n}" for n in (3, 4)]),
         ("help model.pool", ["model.pool_size"]),
         ("help export.ops", ["export.opset"]),

@@ -45,10 +45,24 @@
 
   // ---- notes
 
+  // The sections of the help on what notes contain.
+  const TOPICS = {
+    "mode collapse": "all-samples-are-alike",
+    "discriminator has won": "the-discriminator-wins",
+    memorising: "memorised-images",
+    "has not improved": "it-gets-worse-again",
+  };
+  const helpOn = (topic, text) => make("a", { href: `index_files/help.html#${topic}` }, text);
+
+  function noteOf({ step, note }) {
+    const known = Object.keys(TOPICS).find((words) => note.includes(words));
+    return make("li", {}, `Step ${number(step)}: ${note}. `, known && helpOn(TOPICS[known], "What helps"));
+  }
+
   function showNotes() {
     const lines = rows("notes");
     byId("notes").hidden = lines.length === 0;
-    byId("notes").querySelector("ul").replaceChildren(...lines.map(({ step, note }) => make("li", {}, `Step ${number(step)}: ${note}.`)));
+    byId("notes").querySelector("ul").replaceChildren(...lines.map(noteOf));
   }
 
   // ---- metrics of generated images
@@ -85,7 +99,7 @@
     const isOpen = section.querySelector("details")?.open ?? false;
     section.replaceChildren(section.firstElementChild, table(entries(false)),
       ...(classes.length ? [make("details", { open: isOpen }, make("summary", {}, "by class"), table(classes))] : []),
-      make("p", { class: "hint" }, `Newest: step ${number(lines.at(-1).step)}; ${lines.at(-1).protocol}.`));
+      make("p", { class: "hint" }, `Newest: step ${number(lines.at(-1).step)}; ${lines.at(-1).protocol}. `, helpOn("metrics-and-protocols", "How metrics are measured")));
   }
 
   /** Show the samples of a step, or the last ones before it. */

@@ -31,7 +31,7 @@ def benchmark_page(
         table: The name of the CSV file, which the page links to.
         hints: Lines below the table.
     """
-    document, body = page.new_document("Benchmark")
+    document, body = page.new_document("Benchmark", topic="performance")
     body.add(tags.section(page.facts_list(facts), aria_label="facts"))
     rows = []
     for heading, *cells in lines:

@@ -35,7 +35,7 @@ def data_page(
         classes: Number of images of each class, by heading.
         sheets: Example images by heading: a name, and one image or a pair.
     """
-    document, body = page.new_document(name)
+    document, body = page.new_document(name, topic="data")
     rows = list(dict.fromkeys(key for facts in columns.values() for key in facts))
     facts = tags.table(tags.tr(tags.th(), *(tags.th(heading) for heading in columns)))
     for row in rows:

@@ -36,6 +36,7 @@ from gantrain.runtime.atomic import is_leftover, write_file
 PAGE = "index.html"
 ASSETS = "index_files"  # Named as browsers name the folder of a saved page.
 DATA = f"{ASSETS}/data"
+HELP = f"{ASSETS}/help.html"  # Parts of the documentation, by scripts/make_help.py.
 NEEDS = {"curves": ("uplot/uPlot.iife.min.js", "uplot/uPlot.min.css")}
 COPIED_TOO = {"uplot/uPlot.iife.min.js": "uplot/LICENSE"}
 LIVE = "status_"
@@ -54,14 +55,15 @@ STATUS = {  # What the status of a run contains.
 
 
 def new_document(
-    title: str, *, scripts: Sequence[str] = (), back: Mapping[str, str] | None = None
+    title: str, *, scripts: Sequence[str] = (), back: Mapping[str, str] | None = None, topic: str = "pages-and-loggers"
 ) -> tuple[dominate.document, tags.html_tag]:
     """An empty page, and the element to add content to.
 
     Args:
         title: The title and heading.
         scripts: Names of assets without ``.js``, besides ``page``, which every page with scripts has.
-        back: Addresses of the pages above this one, by link text; None for a page without navigation.
+        back: Addresses of the pages above this one, by link text.
+        topic: The section of the help that the page links to.
     """
     document = dominate.document(title=title)
     document["lang"] = "en"
@@ -69,12 +71,14 @@ def new_document(
     document.head.add(tags.meta(charset="utf-8"), tags.meta(name="viewport", content=viewport))
     # Without an icon, browsers would ask the server for one.
     document.head.add(tags.link(rel="icon", href=f"{ASSETS}/icon.svg", type="image/svg+xml"))
+    document.head.add(tags.link(rel="help", href=HELP))
     needed = [asset for name in scripts for asset in (*NEEDS.get(name, ()), f"{name}.js")]
     for asset in (*(["page.js"] if scripts else []), *needed, "page.css"):  # The last style sheet takes precedence.
         url, is_script = f"{ASSETS}/{asset}", asset.endswith(".js")
         document.head.add(tags.script(src=url, defer=True) if is_script else tags.link(rel="stylesheet", href=url))
-    links = [] if back is None else [tags.nav(*(tags.a(f"← {text}", href=url) for text, url in back.items()), id="nav")]
-    body = document.add(tags.main(tags.header(tags.h1(title), *links)))
+    links = [tags.a(f"← {text}", href=url) for text, url in (back or {}).items()]
+    nav = tags.nav(*links, tags.a("help", href=f"{HELP}#{topic}"), id="nav")
+    body = document.add(tags.main(tags.header(tags.h1(title), nav)))
     if scripts:
         body.add(tags.noscript(tags.p("The images and curves of this page need JavaScript; the files are beside it.")))
     return document, body

@@ -112,6 +112,18 @@ def test_samples_have_a_slider_can_be_played_and_enlarged(browser: Browser) -> N
     browser.check()
 
 
+def test_a_note_leads_to_the_help_beside_the_page(browser: Browser) -> None:
+    report = run()
+    report.notes(50, ["mode collapse: generated images are alike", "something new"])
+    report.close("done", 100)
+    browser.open(RUNS / "run" / "index.html", size=NARROW, scheme="dark")
+    browser.until(READY)
+    assert [len(note.find_elements("css selector", "a")) for note in browser.find_all("#notes li")] == [1, 0]
+    browser.find("#notes a").click()
+    browser.until("document.querySelector(':target')?.textContent === 'All samples are alike'")
+    browser.check()
+
+
 def test_every_preview_image_has_a_row_over_time(browser: Browser) -> None:
     from io import BytesIO
 
