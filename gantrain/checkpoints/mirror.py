@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from gantrain.errors import ConfigError
+from gantrain.config.extras import open_url, without_credentials
+from gantrain.errors import ConfigError, reason_of
 
-DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 # In this order: no checkpoint is there without the log lines before it.
 PATTERNS = ("config.yaml", "*.jsonl", "images/*", "best.pt", "step_*.pt")
 CHECKPOINTS = "step_*.pt"
@@ -32,9 +31,9 @@ class Mirror:
     """
 
     def __init__(self, url: str, folder: Path, *, name: str, warn: Callable[[str], None]) -> None:
-        self._files, root = _open(url)
+        self._files, root = open_url(url, "trainer.mirror")
         self._root = f"{root.rstrip('/')}/{name}"
-        self.url = f"{url.rstrip('/')}/{name}"
+        self.url = f"{without_credentials(url).rstrip('/')}/{name}"
         self._folder, self._warn = folder, warn
         self._sent: dict[str, tuple[int, int]] = {}  # By name, the size and the time of what is there.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="mirror")
@@ -101,29 +100,10 @@ class Mirror:
         self._sent[name] = stamp
 
 
-def _open(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path in it."""
-    import fsspec  # Torch depends on it.
-
-    protocol = url.partition("://")[0] if "://" in url else "file"
-    try:
-        files, root = fsspec.core.url_to_fs(url)
-    except ImportError:
-        driver = DRIVERS.get(protocol)
-        remedy = f"pip install {driver}" if driver else f"install what fsspec needs for {protocol}://"
-        raise ConfigError(f"trainer.mirror={url}: {remedy}") from None
-    except ValueError:
-        known = ", ".join(f"{name}://" for name in ("s3", "gs", "abfs"))
-        raise ConfigError(
-            f"trainer.mirror={url}: fsspec knows no {protocol}://; there are {known} and others"
-        ) from None
-    return files, str(root)
-
-
 def _stamp(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return without_credentials(reason_of(error))
