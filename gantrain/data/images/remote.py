@@ -169,6 +169,7 @@ class RangeReader(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
+        """Read into a writable buffer; return the number of bytes, 0 at the end."""
         size = max(0, min(len(buffer), self._size - self._position))
         buffer[:size] = read_range(self._url, self._position, size)
         self._position += size
