@@ -17,6 +17,7 @@ class Handler(SimpleHTTPRequestHandler):
 
     server: Any
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         path = Path(self.translate_path(self.path))

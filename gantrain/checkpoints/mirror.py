@@ -51,14 +51,17 @@ class Mirror:
         self._pool.shutdown()
 
     def fetch(self) -> None:
-        """Copy everything into the run folder, the log files before the checkpoints.
+        """Copy everything into the run folder, the log files before the checkpoints, of which the newest comes first.
+
+        So a run whose copy was interrupted starts again, or resumes from the newest.
 
         Raises:
             ConfigError: It can't be read.
         """
         try:
             for pattern in PATTERNS:
-                for path in self._files.glob(f"{self._root}/{pattern}"):
+                found = self._files.glob(f"{self._root}/{pattern}")
+                for path in sorted(found, key=lambda path: (len(path), path), reverse=True):  # The newest one first.
                     if not path.endswith(UNFINISHED):
                         self._fetch(path, self._folder / path[path.rindex(self._root) + len(self._root) + 1 :])
         except Exception as error:  # Drivers have their own.

@@ -16,6 +16,7 @@ from sharded import made, names, pack, png, refusal, shards
 
 from gantrain.cli.main import main
 from gantrain.data.images import remote
+from gantrain.data.sets import tar_samples
 from gantrain.data.settings import DataSettings
 from gantrain.errors import ConfigError
 
@@ -40,7 +41,10 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield server
 
 
-def test_batches_equal_those_of_the_same_shards_on_a_disk(tmp_path: Path, bucket: Any) -> None:
+def test_batches_equal_those_of_the_same_shards_on_a_disk(
+    tmp_path: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tar_samples, "AT_ONCE", 700)  # Bytes, fewer than a header and an image.
     made(tmp_path / "in/train", 12)
     made(tmp_path / "in/test", 2, phase="test")
     bucket.put(str(tmp_path / "in"), "/bucket/in", recursive=True)
@@ -154,6 +158,8 @@ def test_transient_errors_are_tried_again_and_others_end_in_a_line(tmp_path: Pat
     web.ranges = False
     assert "ranges of bytes" in refusal(url)
     assert "no such file" in refusal(f"{web.url}/in/none.tar")
+    web.ranges = True
+    assert_same_bits([*batches(shards(f"{web.url}/in/part-*.tar"))], wanted)
 
 
 def test_a_lost_storage_ends_a_run_that_skips_broken_images(tmp_path: Path, web: Any) -> None:
