@@ -8,11 +8,10 @@ import re
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from gantrain.errors import ConfigError
+from gantrain.config.extras import open_url, without_credentials
+from gantrain.errors import ConfigError, reason_of
 
-DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 # In this order: no checkpoint is there without the log lines before it.
 PATTERNS = ("config.yaml", "*.jsonl", "images/*", "best.pt", "step_*.pt")
 CHECKPOINTS = "step_*.pt"
@@ -35,11 +34,11 @@ class Mirror:
     """
 
     def __init__(self, url: str, folder: Path, *, name: str, warn: Callable[[str], None]) -> None:
-        self._files, root = _open(url)
+        self._files, root = open_url(url, "trainer.mirror")
         self._root = f"{root.rstrip('/')}/{name}"
         if "file" in self._files.protocol and Path(self._root).resolve() == folder.resolve():
             raise ConfigError(f"trainer.mirror={url}: this is the folder of the runs itself; give another one")
-        self.url = f"{url.rstrip('/')}/{name}"
+        self.url = f"{without_credentials(url).rstrip('/')}/{name}"
         self._folder, self._warn = folder, warn
         self._sent: dict[str, tuple[int, int]] = {}  # By name, the size and the time of what is there.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="mirror")
@@ -59,6 +58,8 @@ class Mirror:
     def fetch(self, *, after: int) -> bool:
         """Copy everything into the run folder, the log files before the checkpoints, if there is a later checkpoint.
 
+        The newest checkpoint comes first: a run whose copy was interrupted starts again, or resumes from the newest.
+
         Args:
             after: The step of the newest checkpoint of the run folder; -1 if there is none.
 
@@ -70,7 +71,7 @@ class Mirror:
             if not any(step and int(step[1]) > after for step in steps):
                 return False
             for pattern in PATTERNS:
-                for path in self._found(pattern):
+                for path in sorted(self._found(pattern), key=lambda path: (len(path), path), reverse=True):
                     if not path.endswith(UNFINISHED):
                         self._fetch(path, self._folder / path[path.rindex(self._root) + len(self._root) + 1 :])
         except Exception as error:  # Drivers have their own.
@@ -125,29 +126,10 @@ class Mirror:
         self._sent[name] = stamp
 
 
-def _open(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path in it."""
-    import fsspec  # Torch depends on it.
-
-    protocol = url.partition("://")[0] if "://" in url else "file"
-    try:
-        files, root = fsspec.core.url_to_fs(url)
-    except ImportError:
-        driver = DRIVERS.get(protocol)
-        remedy = f"pip install {driver}" if driver else f"install what fsspec needs for {protocol}://"
-        raise ConfigError(f"trainer.mirror={url}: {remedy}") from None
-    except ValueError:
-        known = ", ".join(f"{name}://" for name in ("s3", "gs", "abfs"))
-        raise ConfigError(
-            f"trainer.mirror={url}: fsspec knows no {protocol}://; there are {known} and others"
-        ) from None
-    return files, str(root)
-
-
 def _stamp(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return without_credentials(reason_of(error))

@@ -12,6 +12,7 @@ from typing import Any
 
 from gantrain.cli.arguments import split
 from gantrain.cli.compose import COMPOSITION_ONLY, compose_once, defaults_of
+from gantrain.config.extras import is_url
 from gantrain.config.naming import RUNS, SWEEPS
 from gantrain.config.overrides import (
     LENGTH,
@@ -60,7 +61,7 @@ def resume(run: str, flags: Sequence[str], typed: Sequence[str]) -> int:
         import_saved(saved, folder, given=given, trusted="trust_plugins=true" in overrides)
         config["plugins"] = [*given, *(name for name in saved if name not in given)]
         for group, key in (path.split(".") for path in PATHS if path in values and not home.samefile(here)):
-            if isinstance(path := config[group].get(key), str):
+            if isinstance(path := config[group].get(key), str) and not is_url(path):
                 config[group][key] = str(here / Path(path).expanduser())
         config |= {"name": folder.name, "checkpoints_dir": str(parent), "resume": str(parent / folder.name)}
         return train(config, [f"resume={run}", *overrides], lambda: _defaults(state, folder.name))
@@ -152,7 +153,7 @@ def _working_folder(folder: Path, state: Mapping[str, Any]) -> Path:
         candidates = [parent.parents[depth - 1]]
     candidates += [Path(recorded)] if isinstance(recorded, str) else []
     candidates += [Path.cwd()]
-    paths = [path for key in PATHS if isinstance(path := flatten(config).get(key), str)]
+    paths = [path for key in PATHS if isinstance(path := flatten(config).get(key), str) and not is_url(path)]
     existing = [each for each in candidates if each.is_dir()]
     complete = (each for each in existing if all((each / os.path.expanduser(path)).exists() for path in paths))
     return next(complete, existing[0])

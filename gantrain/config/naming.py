@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from gantrain.config.extras import without_credentials
 from gantrain.config.overrides import LENGTH, RUNTIME_ONLY_GROUPS, RUNTIME_ONLY_KEYS, split_override
 from gantrain.errors import ConfigError
 
@@ -72,7 +73,7 @@ def _parts(what: str, overrides: Sequence[str]) -> tuple[list[str], list[tuple[s
     lossy = False
     for key, value in pairs:
         if key in ("data.root", "init_from"):
-            value, lossy = value.rstrip("/").rpartition("/")[2], True
+            value, lossy = without_credentials(value).rstrip("/").rpartition("/")[2], True
         readable = re.sub(r"[^A-Za-z0-9.]+", "_", value.replace("-", "m" if value.startswith("-") else "-")).strip("_")
         plain = re.fullmatch(r"[A-Za-z0-9._]+([-][0-9]+)?", value)
         lossy = lossy or not plain
@@ -144,7 +145,7 @@ def of_root(data: dict[str, Any] | None, data_name: str | None) -> str:
     """A suffix for results of ``data=single`` and ``data=shards``: ``_photos`` for ``data.root=some/photos/*.jpg``."""
     if data_name not in ("single", "shards") or data is None:
         return ""
-    root = os.path.abspath(os.path.expanduser(str(data.get("root"))))
+    root = os.path.abspath(os.path.expanduser(without_credentials(str(data.get("root")))))
     fixed = root.split("*")[0].split("?")[0].split("[")[0]
     last = root[fixed.rstrip("/").rfind("/") + 1 :]  # Including a pattern.
     safe = re.sub(r"[^\w.+-]+", "_", last).strip("_")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 from gantrain.data.base import Batch, ImageDataset
+from gantrain.data.images.remote import UnreachableConfigError
 from gantrain.errors import ConfigError, reason_of
 from gantrain.runtime import distributed
 
@@ -53,6 +54,8 @@ def next_readable(dataset: ImageDataset, index: int, seed_of: Callable[[int], in
         candidate %= len(dataset)
         try:
             return get_item(dataset, candidate, seed_of(candidate)), reasons
+        except UnreachableConfigError:
+            raise
         except ConfigError as error:
             reasons.append(str(error))
     raise ConfigError(

@@ -70,6 +70,8 @@ class DataSettings:
         also = (*STREAM_KEYS, *SELECTION_KEYS, *CACHE_KEYS)
         phase = phase_of(phase)
         dataset: ImageDataset = DATASETS.build(self.dataset, also=also, phase=phase)
+        for reader in getattr(dataset, "readers", {}).values():
+            reader.source.keep(self.cache.bytes_of_files)
         selection = self.selection
         if selection.labelled is not None and dataset.labels is None:
             raise ConfigError(f"data.labelled={selection.labelled}: this data set has no labels{because(dataset)}")
@@ -103,5 +105,5 @@ def because(dataset: ImageDataset) -> str:
 
 
 def build_dataset(data: Mapping[str, Any], *, phase: str, seed: int = 0) -> ImageDataset:
-    """The data set of a phase from all keys under ``data``; those of the stream and the cache have no effect."""
+    """The data set of a phase from all keys under ``data``; those of the stream have no effect."""
     return DataSettings.split(data).build(phase=phase, seed=seed)

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from gantrain.config.schema import BatchSize, ProcessCount
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_shapes, to_signed_range
 from gantrain.data.errors import Faults, OnError, as_config_error, get_item, next_readable
+from gantrain.data.images.remote import UnreachableConfigError
 from gantrain.data.order import balanced, batches, check_balance, epochs
 from gantrain.data.workers import batches_ahead, good_number_of_workers
 from gantrain.errors import ConfigError
@@ -261,7 +262,7 @@ def _each(dataset: ImageDataset, on_error: OnError, left_out: set[str]) -> Itera
             yield get_item(dataset, index, derive_seed("in order", index))
         except ConfigError as error:
             failed += 1
-            if on_error == "raise" or failed == len(dataset):
+            if on_error == "raise" or failed == len(dataset) or isinstance(error, UnreachableConfigError):
                 raise
             left_out.add(str(error))
 

@@ -19,6 +19,7 @@ import PIL
 import torch
 
 from gantrain.config.schema import Range
+from gantrain.data.images.remote import UnreachableConfigError
 from gantrain.data.images.store import DecodeJob, FileStore, ImageCache, ImageStore, Pixels, write_images
 from gantrain.errors import ConfigError
 from gantrain.runtime import console, distributed
@@ -47,11 +48,16 @@ class Cache(ImageCache):
     cache: CacheMode = "off"
     # Gigabytes (10^9 bytes) of all caches on the disk, or of what this object stores in memory. A cache never takes
     # more than four fifths of the free disk or memory. On the disk, the least recently used caches that no process has
-    # open are evicted for new ones.
+    # open are evicted for new ones. With ``disk`` and ``auto``, files that are read from a URL take at most as much.
     cache_limit: Gigabytes = 50
     skips: bool = False  # Whether unreadable images are left out instead of ending the run.
     stop: Callable[[], bool] = lambda: False  # Called while images are decoded; returns whether to stop.
     _bytes_in_memory: list[int] = field(init=False, repr=False, default_factory=list)  # For each domain.
+
+    @property
+    def bytes_of_files(self) -> float:
+        """The limit of the encoded images on the disk that are read from elsewhere."""
+        return self.cache_limit * GB if self.cache in ("auto", "disk") else 0
 
     def get_or_build(self, job: DecodeJob) -> ImageStore | None:
         if self.cache == "off":
@@ -137,8 +143,8 @@ class Cache(ImageCache):
     def _decode(self, job: DecodeJob, index: int) -> Pixels | None:
         try:
             return job.decode(index)
-        except ConfigError:
-            if not self.skips:
+        except ConfigError as error:
+            if not self.skips or isinstance(error, UnreachableConfigError):
                 raise
         return None
 

@@ -16,6 +16,7 @@ from gantrain.data.errors import MAX_CONSECUTIVE_ERRORS, as_config_error
 from gantrain.data.images.convert import ImageFormat, ValueRange, converted, needs_range, share_outside
 from gantrain.data.images.decoding import decode
 from gantrain.data.images.headers import read_header
+from gantrain.data.images.remote import UnreachableConfigError
 from gantrain.data.images.sources import EncodedImage, Source
 from gantrain.data.images.store import DecodeJob, ImageCache, ImageStore, Pixels
 from gantrain.data.images.transforms import Preprocess
@@ -127,6 +128,8 @@ class ImageReader:
         for index in range(min(MAX_CONSECUTIVE_ERRORS, len(self))):
             try:
                 return inspect(index)
+            except UnreachableConfigError:
+                raise
             except ConfigError as error:
                 first_error = first_error or error
         raise first_error or ConfigError("no images")

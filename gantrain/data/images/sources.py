@@ -37,6 +37,9 @@ class Source(ABC):
     def location(self, index: int) -> str:
         """The location of an image in messages."""
 
+    def keep(self, limit: float) -> None:
+        """Keep at most so many bytes of images that are read from elsewhere on the disk."""
+
     @abstractmethod
     def stamp(self, indices: Sequence[int]) -> str:
         """A digest that changes whenever the content, location, name or order of these images may have changed."""

@@ -105,7 +105,7 @@ def _open(path: Path) -> ShardIndex | None:
 
 def label(shards: Sequence[Shard]) -> str:
     """The name of shards in messages."""
-    return str(shards[0].path) + ("" if len(shards) == 1 else f" and {len(shards) - 1:,} more")
+    return str(shards[0]) + ("" if len(shards) == 1 else f" and {len(shards) - 1:,} more")
 
 
 def _build(shards: Sequence[Shard], path: Path) -> None:
@@ -150,8 +150,8 @@ def _numbered(shards: Sequence[Shard], unread: Counter[str]) -> Iterator[tuple[i
             for sample in samples(shard, ignore):
                 bar.update(before + sample.start - bar.n)
                 yield number, sample
-            if Shard.at(shard.path) != shard:
-                raise ConfigError(f"data.root: the shard {shard.path} was changed while it was read: start again")
+            if not shard.is_current():
+                raise ConfigError(f"data.root: the shard {shard} was changed while it was read: start again")
             before += shard.size
             bar.update(before - bar.n)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,20 @@ from typing import Any
 import numpy as np
 from braceexpand import braceexpand
 
+from gantrain.config.extras import is_url, is_web, without_credentials
 from gantrain.data.images.finding import contents, counted, matching, report_once
+from gantrain.data.images.remote import RangeCache, listed, read_range
 from gantrain.data.images.sources import Source, state_of
+from gantrain.data.names import phase_of
 from gantrain.data.sets.layout import no_folder, of_phase, root_path
 from gantrain.data.sets.shard_index import ShardIndex, label, shard_index
 from gantrain.data.sets.single import Found, Images
-from gantrain.data.sets.tar_samples import LABEL, SUFFIXES, Shard, compressed
+from gantrain.data.sets.tar_samples import LABEL, SUFFIXES, Shard, compressed, path_of
 from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
 from gantrain.runtime import distributed
 
+URLS_AT_ONCE = 16  # Requests for the states of shards.
 MAX_OPEN = 128  # The maximum number of open shards of a data set in each process.
 
 
@@ -51,17 +55,39 @@ class OpenShard:
         return b"".join(parts)
 
 
-class ShardSource(Source):
-    """The images in shards."""
+class RemoteShard:
+    """A shard at a URL to read from."""
 
-    def __init__(self, shards: Sequence[Shard], index: ShardIndex) -> None:
+    def __init__(self, shard: Shard) -> None:
+        if not shard.is_current():
+            raise OSError("the shard was changed after the run was started")
+        self._url = shard.url
+
+    def read(self, start: int, size: int) -> bytes:
+        """Bytes from an offset on; processes and threads may read at the same time."""
+        return read_range(self._url, start, size)
+
+
+class ShardSource(Source):
+    """The images in shards.
+
+    Args:
+        limit: Bytes of the images of shards at URLs that are kept on the disk; see ``RangeCache``.
+    """
+
+    def __init__(self, shards: Sequence[Shard], index: ShardIndex, limit: float = 0) -> None:
         self.shards = shards
         self.index = index
         self._folder = os.path.commonpath([shard.path.parent for shard in shards])
         self._opened = lru_cache(maxsize=MAX_OPEN)(OpenShard)
+        self._opened_urls = lru_cache(maxsize=None)(RemoteShard)
+        self._stored = RangeCache(limit)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ShardSource, (self.shards, self.index)  # Each process opens the shards itself.
+        return ShardSource, (self.shards, self.index, self._stored.limit)  # Each process opens the shards itself.
+
+    def keep(self, limit: float) -> None:
+        self._stored = RangeCache(limit)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -74,13 +100,21 @@ class ShardSource(Source):
     def open(self, index: int) -> bytes:
         """The content of the member."""
         member = self.index[index]
+        shard = self.shards[member.shard]
         try:
-            return self._opened(self.shards[member.shard]).read(member.start, member.size)
+            if not shard.url:
+                return self._opened(shard).read(member.start, member.size)
+            key = f"{shard} {shard.state} {member.start}"
+            content = self._stored.get(key, member.size)
+            if content is None:
+                content = self._opened_urls(shard).read(member.start, member.size)
+                self._stored.put(key, content)
+            return content
         except OSError as error:
             raise ConfigError(f"can't read the image {self.location(index)}: {error.strerror or error}") from None
 
     def location(self, index: int) -> str:
-        return f"{self.shards[self.index[index].shard].path}/{self.index.name(index)}"
+        return f"{self.shards[self.index[index].shard]}/{self.index.name(index)}"
 
     def stamp(self, indices: Sequence[int]) -> str:
         digest = hashlib.blake2b(self.fingerprint().encode(), digest_size=16)
@@ -109,12 +143,13 @@ class Shards(Images):
     Args:
         root: A folder of ``.tar`` files, read in the order of their names; if it contains folders named ``train`` and
             ``test`` (or ``val``), each phase reads its own. Or one file, or a pattern (``shards/*.tar``,
-            ``shards/train-{000..012}.tar``).
+            ``shards/train-{000..012}.tar``). Or a URL of one of these (``s3://bucket/shards``, ``gs://``, ``https://``),
+            of which images are read in ranges and kept in $GANTRAIN_CACHE.
         others: The arguments of ``Images``.
     """
 
     def _find(self, root: str, phase: str) -> Found:
-        of_train, own = (of_phase(root_path(root), each) for each in ("train", phase))
+        of_train, own = (_of_phase(root, each) for each in ("train", phase))
         train = open_source(find_shards(str(of_train or root)))
         source = train if own == of_train else open_source(find_shards(str(own)))
         classes = _classes(train)
@@ -134,8 +169,10 @@ def open_source(shards: Sequence[Shard]) -> ShardSource:
 
 def find_shards(root: str) -> list[Shard]:
     """The shards of a root, at least one; see ``Shards``."""
-    if re.match(r"\w+://|pipe:", root):
-        raise ConfigError(f"data.root={root}: shards are read as files: copy them, or mount the storage")
+    if root.startswith("pipe:"):
+        raise ConfigError(f"data.root={root}: shards are read as files, or by URL (s3://, gs://, https://)")
+    if is_url(root):
+        return _at_urls(root)
     path = root_path(root)
     if path.is_dir():
         paths = _tars(path)
@@ -147,6 +184,39 @@ def find_shards(root: str) -> list[Shard]:
         if found.suffix.lower() in SUFFIXES:
             raise compressed(found)
     return [Shard.at(Path(found)) for found in dict.fromkeys(map(os.path.abspath, paths))]
+
+
+def _of_phase(root: str, phase: str) -> Path | str | None:
+    """The folder of a phase, or its URL; see ``of_phase``."""
+    if not is_url(root):
+        return of_phase(root_path(root), phase)
+    if _is_tar(root) or "*" in root or "{" in root:
+        return None
+    folders = {phase_of(url.rpartition("/")[2]): url for url in listed(root) if not _is_tar(url)}
+    if "train" not in folders or not {"test", "val"} & folders.keys():
+        return None
+    return folders.get(phase) or folders.get("val" if phase == "test" else phase, f"{root.rstrip('/')}/{phase}")
+
+
+def _at_urls(root: str) -> list[Shard]:
+    """The shards of a URL of a folder, of a file, or with a pattern."""
+    urls = []
+    for url in expanded(root):
+        found = [url] if _is_tar(url) and "*" not in url else [each for each in listed(url) if _is_tar(each)]
+        if not found:
+            what = "no shard matches" if "*" in url else "there are no .tar files in"
+            raise ConfigError(f"data.root: {what} {without_credentials(url)}")
+        urls += found
+    for url in urls:
+        if path_of(url).suffix.lower() in SUFFIXES:
+            raise compressed(without_credentials(url))
+    with ThreadPoolExecutor(URLS_AT_ONCE) as pool:
+        return list(pool.map(Shard.at_url, dict.fromkeys(urls)))
+
+
+def _is_tar(url: str) -> bool:
+    """Whether a URL is that of a file instead of a folder; one with a query is."""
+    return path_of(url).suffix.lower() in (".tar", *SUFFIXES) or (is_web(url) and "?" in url)
 
 
 def expanded(pattern: str) -> list[str]:

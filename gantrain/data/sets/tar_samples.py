@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import re
@@ -9,8 +10,11 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, cast
+from urllib.parse import unquote
 
+from gantrain.config.extras import is_web, without_credentials
 from gantrain.data.images.formats import EXTENSIONS
+from gantrain.data.images.remote import AT_ONCE, RangeReader, status_of
 from gantrain.data.images.sources import state_of
 from gantrain.data.names import IGNORED
 from gantrain.errors import ConfigError, reason_of
@@ -28,9 +32,10 @@ MAX_LABEL_SIZE = 32  # In bytes, with white space.
 class Shard(NamedTuple):
     """A tar file, as it was when it was listed."""
 
-    path: Path  # Absolute.
+    path: Path  # Absolute; of a URL, its host and path.
     size: int  # In bytes.
-    state: tuple[int, ...]  # See ``state_of``.
+    state: tuple[int | str, ...]  # See ``state_of``; of a URL, ``status_of``.
+    url: str = ""
 
     @classmethod
     def at(cls, path: Path) -> Shard:
@@ -41,10 +46,39 @@ class Shard(NamedTuple):
             raise ConfigError(f"data.root: can't read the shard {path}: {error.strerror}") from None
         return cls(path, status.st_size, state_of(status))
 
+    @classmethod
+    def at_url(cls, url: str) -> Shard:
+        """The current file at a URL."""
+        size, state = status_of(url)
+        return cls(path_of(url), size, (state,), url)
+
+    def __str__(self) -> str:
+        return without_credentials(self.url) or str(self.path)
+
+    def is_current(self) -> bool:
+        """Whether the file is as it was."""
+        return (Shard.at_url(self.url) if self.url else Shard.at(self.path)) == self
+
+    def open(self) -> IO[bytes]:
+        """The file, to be read from the beginning to the end."""
+        if self.url:
+            return io.BufferedReader(RangeReader(self.url, self.size), AT_ONCE)
+        return self.path.open("rb")
+
     @property
     def identity(self) -> bytes:
-        """The resolved path and the state; the same for every link to the file."""
-        return f"{os.path.realpath(self.path)} {self.state}\n".encode("utf-8", "surrogateescape")
+        """The resolved path, or the URL, and the state; the same for every link to the file."""
+        where = str(self) if self.url else os.path.realpath(self.path)
+        return f"{where} {self.state}\n".encode("utf-8", "surrogateescape")
+
+
+def path_of(url: str) -> Path:
+    """The host and the path of a URL, by which its images are named as those of the same files on a disk."""
+    _, _, rest = url.partition("://")
+    if is_web(url):
+        rest = unquote(re.split(r"[?#]", rest)[0])
+    host, _, path = rest.partition("/")
+    return Path("/", host.rpartition("@")[2], path.lstrip("/"))
 
 
 class HeaderReader:
@@ -92,7 +126,7 @@ class TarFile(NamedTuple):
         return self.kind in EXTENSIONS
 
 
-def compressed(path: Path) -> ConfigError:
+def compressed(path: Path | Shard | str) -> ConfigError:
     """The error for a compressed shard."""
     return ConfigError(
         f"data.root: the shard {path} is compressed, so that single images can't be read: unpack it to a .tar (with "
@@ -106,7 +140,7 @@ def samples(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
     ``ignore`` is called with the kind of every file that is neither an image nor the label of one.
     """
     try:
-        with shard.path.open("rb") as tar:
+        with shard.open() as tar:
             for _, files in itertools.groupby(_files(shard, tar), key=lambda file: file.key):
                 sample, others = _sample(shard, tar, [*files])
                 if sample is not None:
@@ -114,7 +148,7 @@ def samples(shard: Shard, ignore: Callable[[str], None]) -> Iterator[Sample]:
                 for file in others:
                     ignore(file.kind or file.name)
     except OSError as error:
-        raise ConfigError(f"data.root: can't read the shard {shard.path}: {error.strerror or error}") from None
+        raise ConfigError(f"data.root: can't read the shard {shard}: {error.strerror or error}") from None
 
 
 def _sample(shard: Shard, tar: IO[bytes], files: list[TarFile]) -> tuple[Sample | None, list[TarFile]]:
@@ -126,7 +160,7 @@ def _sample(shard: Shard, tar: IO[bytes], files: list[TarFile]) -> tuple[Sample 
     image, *more = images
     if more:
         raise ConfigError(
-            f"data.root: the shard {shard.path} contains {image.name} and {more[0].name}, two images of one sample: "
+            f"data.root: the shard {shard} contains {image.name} and {more[0].name}, two images of one sample: "
             f"rename the one that is not to be read, as to {more[0].key}.other{more[0].kind}"
         )
     label = next((file for file in files if file.kind == LABEL), None)
@@ -136,12 +170,17 @@ def _sample(shard: Shard, tar: IO[bytes], files: list[TarFile]) -> tuple[Sample 
 
 
 def _label(shard: Shard, tar: IO[bytes], file: TarFile) -> int:
-    text = os.pread(tar.fileno(), min(file.size, MAX_LABEL_SIZE), file.start)
+    size = min(file.size, MAX_LABEL_SIZE)
+    if shard.url:
+        tar.seek(file.start)
+        text = tar.read(size)
+    else:
+        text = os.pread(tar.fileno(), size, file.start)  # This keeps the buffer.
     found = NUMBER.fullmatch(text)
     if not found or file.size > MAX_LABEL_SIZE:
         found_text = text.decode(errors="replace").strip()
         raise ConfigError(
-            f"data.root: {shard.path}/{file.name}: a label must be an integer from 0 to 999999999, not {found_text!r}"
+            f"data.root: {shard}/{file.name}: a label must be an integer from 0 to 999999999, not {found_text!r}"
         )
     return int(found[1])
 
@@ -161,21 +200,21 @@ def _files(shard: Shard, tar: IO[bytes]) -> Iterator[TarFile]:
             what = "a sparse file: pack the shard without --sparse"
             if not member.issparse():
                 what = "a link without content: pack the shard with tar --dereference --hard-dereference"
-            raise ConfigError(f"data.root: {shard.path}/{name} is {what}")
+            raise ConfigError(f"data.root: {shard}/{name} is {what}")
 
 
 def _members(shard: Shard, tar: IO[bytes]) -> Iterator[tarfile.TarInfo]:
     """Yield all members without storing them; the end mark of a tar shows that it is complete."""
     beginning = tar.read(8)
     if beginning.startswith(COMPRESSED):
-        raise compressed(shard.path)
+        raise compressed(shard)
     tar.seek(0)
     try:
         archive = tarfile.TarFile(
             fileobj=cast(IO[bytes], HeaderReader(tar)), encoding="utf-8", errors="surrogateescape"
         )
     except TAR_ERRORS as error:
-        raise ConfigError(f"data.root: {shard.path} is not a tar file ({reason_of(error)})") from None
+        raise ConfigError(f"data.root: {shard} is not a tar file ({reason_of(error)})") from None
     offset = 0
     while True:
         tar.seek(min(offset, shard.size))  # A corrupt size may be any number.
@@ -184,13 +223,13 @@ def _members(shard: Shard, tar: IO[bytes]) -> Iterator[tarfile.TarInfo]:
             while rest := tar.read(tarfile.RECORDSIZE):
                 if any(rest):
                     raise ConfigError(
-                        f"data.root: the shard {shard.path} continues after its end mark at byte {offset:,}, as if "
+                        f"data.root: the shard {shard} continues after its end mark at byte {offset:,}, as if "
                         "several were joined by cat: keep each in a separate file"
                     )
             return
         if len(block) < tarfile.BLOCKSIZE:
             raise ConfigError(
-                f"data.root: the shard {shard.path} is truncated, or was never closed: its end mark is missing after "
+                f"data.root: the shard {shard} is truncated, or was never closed: its end mark is missing after "
                 f"{shard.size:,} bytes"
             )
         tar.seek(offset)
@@ -200,7 +239,7 @@ def _members(shard: Shard, tar: IO[bytes]) -> Iterator[tarfile.TarInfo]:
                 raise ValueError("invalid size or name")
         except TAR_ERRORS as error:
             raise ConfigError(
-                f"data.root: the shard {shard.path} is corrupt at byte {offset:,} ({reason_of(error)})"
+                f"data.root: the shard {shard} is corrupt at byte {offset:,} ({reason_of(error)})"
             ) from None
         yield member
         offset = archive.offset
