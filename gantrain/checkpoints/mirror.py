@@ -31,7 +31,7 @@ class Mirror:
         warn: Prints a line.
 
     Raises:
-        ConfigError: The protocol is unknown, its driver is not installed, or it is the run folder itself.
+        ConfigError: The protocol is unknown, its driver is not installed or fails, or it is the run folder.
     """
 
     def __init__(self, url: str, folder: Path, *, name: str, warn: Callable[[str], None]) -> None:
@@ -129,6 +129,8 @@ def _open(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path in it."""
     import fsspec  # Torch depends on it.
 
+    if not url.strip():
+        raise ConfigError("trainer.mirror is empty: give a URL or a folder, or null")
     protocol = url.partition("://")[0] if "://" in url else "file"
     try:
         files, root = fsspec.core.url_to_fs(url)
@@ -136,7 +138,9 @@ def _open(url: str) -> tuple[Any, str]:
         driver = DRIVERS.get(protocol)
         remedy = f"pip install {driver}" if driver else f"install what fsspec needs for {protocol}://"
         raise ConfigError(f"trainer.mirror={url}: {remedy}") from None
-    except ValueError:
+    except Exception as error:  # Drivers have their own.
+        if protocol in fsspec.available_protocols():
+            raise ConfigError(f"trainer.mirror={url}: can't be opened: {_line(error)}") from error
         known = ", ".join(f"{name}://" for name in ("s3", "gs", "abfs"))
         raise ConfigError(
             f"trainer.mirror={url}: fsspec knows no {protocol}://; there are {known} and others"
