@@ -50,6 +50,8 @@ def open_url(url: str, key: str) -> tuple[Any, str]:
     import fsspec  # Torch depends on it.
 
     protocol = url.partition("://")[0].lower() if is_url(url) else "file"
+    if not url.strip():
+        raise ConfigError(f"{key} is empty: give a URL or a folder, or null")
     where = f"{key}={without_credentials(url)}"
     try:
         if is_web(url):
@@ -64,7 +66,9 @@ def open_url(url: str, key: str) -> tuple[Any, str]:
         extra = EXTRAS.get(protocol)
         remedy = f"pip install 'gantrain[{extra}]'" if extra else f"install what fsspec needs for {protocol}://"
         raise ConfigError(f"{where}: {remedy}") from None
-    except ValueError:
+    except Exception as error:  # Drivers have their own.
+        if protocol in fsspec.available_protocols():
+            raise ConfigError(f"{where} can't be opened: {str(error) or type(error).__name__}") from error
         known = ", ".join(f"{name}://" for name in ("s3", "gs", "abfs", "https"))
         raise ConfigError(f"{where}: fsspec knows no {protocol}://; there are {known} and others") from None
     return files, str(root)
