@@ -130,3 +130,18 @@ def test_a_file_has_its_name_only_when_it_is_whole(memory, monkeypatch, tmp_path
     shutil.rmtree(folder)
     assert not mirror.fetch(after=-1)
     assert not folder.exists()
+
+
+def test_the_newest_checkpoint_is_fetched_first(memory, monkeypatch, tmp_path) -> None:
+    memory.pipe({f"/bucket/run/{name}": b"x" for name in ("step_9.pt", "step_10.pt", "losses.jsonl")})
+    get = type(memory).get_file
+
+    def interrupted(files, source, target, **keys) -> None:
+        if source.endswith("step_9.pt"):
+            raise KeyboardInterrupt
+        get(files, source, target, **keys)
+
+    monkeypatch.setattr(type(memory), "get_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Mirror("memory://bucket", tmp_path, name="run", warn=print).fetch(after=-1)
+    assert {path.name for path in tmp_path.iterdir()} == {"losses.jsonl", "step_10.pt"}
