@@ -50,7 +50,7 @@ PHOTOS = (
     "immunohistochemistry",
 )
 GRAIN = 3.0  # standard deviation of the noise that a sensor adds, of 255
-WARM_UP = 6  # batches; more than workers prepare in advance
+WARM_UP = 16  # Batches; more than workers prepare in advance, and until both sides have touched all of their memory.
 WAYS = {
     "exact": ["data.decoder=exact", "data.cache=off"],
     "fast": ["data.decoder=fast", "data.cache=off"],

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, default_collate
 from gantrain.config.renamed import RenamedMethod, rename_overrides, renamed
 from gantrain.data.images.store import ImageCache
 from gantrain.data.names import fingerprint_of
+from gantrain.data.slots import stack
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 
@@ -232,8 +233,11 @@ def collate(items: Sequence[Batch]) -> Batch:
                 f"data.preprocess leaves images of different sizes in one batch: {sizes}; give a mode that crops "
                 "(resize_and_crop, scale_width_and_crop, scale_shortside_and_crop), or data.batch_size=1"
             )
-    batch: Batch = default_collate(list(items))
-    return batch
+    columns = {key: [item[key] for item in items] for key in items[0]}
+    return {
+        key: stack(values) if isinstance(values[0], Tensor) else default_collate(values)
+        for key, values in columns.items()
+    }
 
 
 def image_shapes(item: Batch) -> list[torch.Size]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
@@ -11,14 +12,16 @@ from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from gantrain.config.schema import BatchSize, ProcessCount
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_shapes, to_signed_range
 from gantrain.data.errors import Faults, OnError, as_config_error, get_item, next_readable
 from gantrain.data.images.remote import UnreachableConfigError
 from gantrain.data.order import balanced, batches, check_balance, epochs
+from gantrain.data.slots import Slots
 from gantrain.data.workers import batches_ahead, good_number_of_workers
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
@@ -100,6 +103,7 @@ class BatchStream(Iterator[Batch]):
         self._loader: Iterator[Batch] | None = None
         self._names: list[str] = []
         self._workers: list[BaseProcess] = []
+        self._slots: Slots | None = None
 
     @property
     def images(self) -> int:
@@ -133,7 +137,8 @@ class BatchStream(Iterator[Batch]):
         self.seconds_waited += time.perf_counter() - start
         self.position += 1
         self._names += [*stored.get("name", ()), *stored.get("name_b", ())]
-        return to_device(stored, device=self._device, dtype=self._dtype, channels_last=self._channels_last)
+        batch = to_device(stored, device=self._device, dtype=self._dtype, channels_last=self._channels_last)
+        return batch if self._slots is None else self._slots.kept(batch)
 
     def take_names(self) -> list[str]:
         """The names of the images since the last call."""
@@ -165,6 +170,7 @@ class BatchStream(Iterator[Batch]):
         if shut_down := getattr(loader, "_shutdown_workers", None):
             with suppress(RuntimeError):  # A worker has died, which has been reported.
                 shut_down()
+        self._slots = None
 
     def _open(self) -> Iterator[Batch]:
         workers = self.num_workers
@@ -176,14 +182,19 @@ class BatchStream(Iterator[Batch]):
         # It is no method of the stream, since the loader would then refer to the stream: workers of such a reference
         # cycle end late, each after a timeout of five seconds.
         places = batches(self.position, self.batch_size, self._slice, order)
+        ahead = batches_ahead(workers) if workers else None
+        if ahead is not None:  # One slot more, for the batch that the main process has taken last.
+            spec, images = self._dataset.spec, self._slice.stop - self._slice.start
+            items = [math.prod(spec.shape(domain)) * np.dtype(depth).itemsize for domain, depth in spec.depth.items()]
+            self._slots = Slots([images * size for size in (*items, torch.int64.itemsize)], workers, ahead + 1)
         loader = DataLoader(
-            _Seeded(self._dataset, seed, self.on_error),
+            _Seeded(self._dataset, seed, self.on_error, self._slots),
             batch_sampler=places,
             num_workers=workers,
-            prefetch_factor=batches_ahead(workers) if workers else None,
+            prefetch_factor=ahead,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # The loader would draw from the global one.
-            collate_fn=passthrough_collate,  # The data set makes batches itself.
+            collate_fn=_as_it_is,  # The data set makes batches itself.
             worker_init_fn=_ignore_signals,
         )
         before = multiprocessing.active_children()
@@ -200,12 +211,19 @@ def _ignore_signals(worker: int) -> None:
 class _Seeded(Dataset[Batch]):
     """Batches by the (epoch, index) of their items, each with its own seed."""
 
-    def __init__(self, dataset: ImageDataset, seed: int, on_error: OnError) -> None:
+    def __init__(self, dataset: ImageDataset, seed: int, on_error: OnError, slots: Slots | None) -> None:
         self._dataset = dataset
         self._seed = seed
         self._on_error = on_error
+        self.slots = slots  # What ``stack`` uses.
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Batch:
+        if self.slots is None:
+            return self._batch(keys)
+        self.slots.next_slot()
+        return self.slots.sent(self._batch(keys))
+
+    def _batch(self, keys: Sequence[tuple[int, int]]) -> Batch:
         indices, seeds = [index for _, index in keys], [self._seed_of(epoch, index) for epoch, index in keys]
         try:
             with as_config_error("make a batch of the data"):
@@ -222,12 +240,7 @@ class _Seeded(Dataset[Batch]):
         return derive_seed(self._seed, "item", epoch, index)
 
 
-def passthrough_collate(batch: Any) -> Batch:
-    """The batch itself; a worker's in shared memory, where torch would move it in a thread that reports no errors."""
-    if get_worker_info() is not None:
-        for value in batch.values():
-            if isinstance(value, torch.Tensor):
-                value.share_memory_()
+def _as_it_is(batch: Any) -> Batch:
     return batch
 
 
@@ -270,8 +283,9 @@ def _each(dataset: ImageDataset, on_error: OnError, left_out: set[str]) -> Itera
 def to_device(batch: Batch, *, device: torch.device, dtype: torch.dtype, channels_last: bool = False) -> Batch:
     """Move a stored batch to the device, with images in [-1, 1]."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
+    pinned = device.type == "cuda"  # By the loader. No other copy may go on while a worker writes the next batch.
     moved = {
-        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        key: value.to(device, non_blocking=pinned) if isinstance(value, torch.Tensor) else value
         for key, value in batch.items()
     }
     for key in IMAGE_KEYS:

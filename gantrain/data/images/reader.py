@@ -85,6 +85,8 @@ class ImageReader:
     def location(self, index: int) -> str:
         """The location of an image in messages, in one line."""
         location = self.source.location(self._indices[index])
+        if location.isprintable():
+            return location
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in location)
 
     def subset(self, indices: Sequence[int]) -> ImageReader:
