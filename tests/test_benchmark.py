@@ -45,6 +45,7 @@ def test_every_combination_of_values_is_measured_and_compared(monkeypatch, capsy
         (["against=missing.csv"], ["against=missing.csv", "another benchmark"]),
         (["trainer.precision=float32,float33"], ["trainer.precision", "float33", "bfloat16"]),
         (["model=dcgan,dcgam"], ["model=dcgam", "dcgan"]),
+        (["model=glob(l*)"], ["model=glob(l*)", "give model=A,B"]),
     ],
 )
 def test_mistakes_are_reported_in_one_line_before_anything_is_measured(typed, mentioned, capsys) -> None:

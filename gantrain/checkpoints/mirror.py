@@ -30,7 +30,7 @@ class Mirror:
         warn: Prints a line.
 
     Raises:
-        ConfigError: The protocol is unknown, its driver is not installed, or it is the run folder itself.
+        ConfigError: The protocol is unknown, its driver is not installed or fails, or it is the run folder.
     """
 
     def __init__(self, url: str, folder: Path, *, name: str, warn: Callable[[str], None]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 
@@ -273,6 +274,8 @@ def _product(typed: list[str]) -> tuple[list[str], list[tuple[list[str], tuple[s
     except HydraException as error:
         raise ConfigError(in_one_line(error, "train", typed)) from None
     several = [each for each in overrides if each.is_sweep_override()]
+    if globs := [f"{each.input_line}" for each in several if isinstance(each.value(), Glob)]:
+        raise ConfigError(f"{globs[0]}: a benchmark measures values that are listed: give {globs[0].split('=')[0]}=A,B")
     fixed = [str(each.input_line) for each in overrides if not each.is_sweep_override()]
     values = itertools.product(*(each.sweep_string_iterator() for each in several))
     return [each.get_key_element() for each in several], [(fixed, chosen) for chosen in values]

@@ -45,10 +45,12 @@ def open_url(url: str, key: str) -> tuple[Any, str]:
     """The file system of a URL in this process, and the path in it; without ``://``, of this machine.
 
     Raises:
-        ConfigError: The protocol is unknown, or its driver is not installed. The message begins with ``key``.
+        ConfigError: The protocol is unknown, or its driver is not installed or fails. The message begins with ``key``.
     """
     import fsspec  # Torch depends on it.
 
+    if not url.strip():
+        raise ConfigError(f"{key} is empty: give a URL or a folder, or null")
     protocol = url.partition("://")[0].lower() if is_url(url) else "file"
     where = f"{key}={without_credentials(url)}"
     try:
@@ -64,7 +66,10 @@ def open_url(url: str, key: str) -> tuple[Any, str]:
         extra = EXTRAS.get(protocol)
         remedy = f"pip install 'gantrain[{extra}]'" if extra else f"install what fsspec needs for {protocol}://"
         raise ConfigError(f"{where}: {remedy}") from None
-    except ValueError:
+    except Exception as error:  # Drivers have their own.
+        if protocol in fsspec.available_protocols():
+            reason = without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])
+            raise ConfigError(f"{where}: can't be opened: {reason}") from error
         known = ", ".join(f"{name}://" for name in ("s3", "gs", "abfs", "https"))
         raise ConfigError(f"{where}: fsspec knows no {protocol}://; there are {known} and others") from None
     return files, str(root)

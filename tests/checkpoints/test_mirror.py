@@ -95,7 +95,12 @@ def test_a_mirror_that_fails_is_a_warning(train, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "words"), [("nowhere://a", ["nowhere://", "s3://"]), ("s3://b/a", ["pip install 'gantrain[s3]'"])]
+    ("url", "words"),
+    [
+        ("nowhere://a", ["nowhere://", "s3://"]),
+        ("s3://b/a", ["pip install 'gantrain[s3]'"]),
+        ("zip://a", ["zip://a", "can't be opened"]),
+    ],
 )
 def test_a_mirror_that_cannot_be_opened_is_refused(url: str, words: list[str], capsys) -> None:
     assert main(["train", *TINY, *RUN, f"trainer.mirror={url}", "trainer.steps=2"]) == 2
