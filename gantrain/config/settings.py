@@ -49,8 +49,8 @@ class TrainerSettings:
     save_minutes: PositiveFloat | None  # Minutes after which a checkpoint is saved in any case; None for never.
     keep: NonNegativeInt  # The number of newest checkpoints that are not deleted; 0 for all.
     keep_every: PositiveInt | None  # Checkpoints at multiples of this step are not deleted either.
-    # A URL (s3://bucket/path, gs://...) or a folder to which the run is copied, and from which it resumes on a machine
-    # that lacks it.
+    # A URL (s3://bucket/path, gs://...) or a folder to which the run is copied, and from which it resumes where its own
+    # folder has no checkpoint or an older one.
     mirror: str | None
     max_minutes: PositiveFloat | None  # The run saves and stops after this time.
     # The response to a loss or gradient that is not finite: ``stop`` ends the run, ``rollback`` restores the newest
