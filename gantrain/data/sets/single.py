@@ -61,7 +61,7 @@ class Images(ImageDataset):
         load_size: Height and width in pixels to which images are scaled, a number or [height, width].
         crop_size: Height and width in pixels of the crop, which is what networks see; at most ``load_size``.
         flip: Whether half of the images, drawn at random, are mirrored in training.
-        decoder: ``exact`` scales as Pillow; ``fast`` is faster and differs by one grey level in places, hardly ever by two;
+        decoder: ``exact`` scales as Pillow; ``fast`` is faster and differs by one grey level in places;
             ``draft`` also decodes JPEGs at a fraction of their size, which differs more.
         range: The stored values that become -1 and 1; null for the full range of the type.
         depth: ``auto`` for the depth of the first image.
