@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -18,6 +19,7 @@ from torch._C._distributed_c10d import PrefixStore, TCPStore
 POLL = 2.0  # Seconds.
 MISSED = 15  # Polls without an answer after which a rank is lost. Counted, as this process may have been suspended.
 PATIENCE = timedelta(seconds=20)  # For an answer of the store.
+GOODBYES = 3  # Polls during which rank 0 waits for the others at its end.
 GONE = -(2**40)  # What is added to the count of a rank that has ended: it is negative.
 
 
@@ -56,9 +58,9 @@ class Heartbeat:
         self._watching.start()
 
     def stop(self) -> None:
-        """Say goodbye: the others no longer wait for this rank."""
+        """Say goodbye: the others no longer wait for this rank. Rank 0 waits until they know, as its store ends."""
         self._over.set()
-        self._beating.join(POLL)
+        self._beating.join((1 + GOODBYES) * POLL)
 
     def _beat(self) -> None:
         with suppress(RuntimeError):  # The store has ended, with rank 0's machine or because the run is over.
@@ -69,8 +71,14 @@ class Heartbeat:
                     if count != before or count < 0:
                         self._counts[rank], self._missed[rank] = count, 0
                 self._missed[self._rank] = 0
+                if self._counts.get(0, 0) < 0:  # The run is over, and so is the store soon.
+                    self._over.set()
                 self._over.wait(POLL)
             self._store.add(_key(self._rank), GONE)
+            for _ in range(GOODBYES if self._rank == 0 else 0):
+                if all(self._store.add(_key(rank), 0) < 0 for rank in self._counts):
+                    break
+                time.sleep(POLL)
 
     def _watch(self) -> None:
         while not self._over.wait(POLL):

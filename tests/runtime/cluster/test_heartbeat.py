@@ -75,3 +75,16 @@ def test_ranks_that_count_and_ranks_that_have_ended_are_not_lost() -> None:
     assert not lost_first.is_set()
     assert not lost_second.is_set()
     first.stop()
+
+
+def test_a_rank_that_ends_later_than_rank_0_is_not_ended_by_it() -> None:
+    store = Store()
+    (first, _, _), (second, lost, _) = started(store, 0), started(store, 1)
+    for _ in range(MISSED):
+        assert store.answers.acquire(timeout=LONG)
+    first.stop()
+    store.plugged.clear()  # It was in rank 0's process.
+    assert second._watching.join(LONG) is None
+    assert not second._watching.is_alive()
+    assert not lost.is_set()
+    store.plugged.set()
