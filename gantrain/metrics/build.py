@@ -94,7 +94,8 @@ def _comparisons(
         against = settings.against or ("test" if sets["test"] is not None else "train")
         found = []
         for direction in model.directions:
-            source, target = direction[0], direction[-1]
+            colours = "image" in model.needs  # Both domains are of the same images, as in colorization.
+            source, target = ("image", "image") if colours else (direction[0], direction[-1])
             # Models of unpaired domains are compared with each other, whether they translate one way or both.
             unpaired = model.needs >= {"a", "b"} and not model.needs_pairs
             suffix = f"_{direction}" if unpaired or len(model.directions) > 1 else ""

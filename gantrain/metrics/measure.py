@@ -268,13 +268,16 @@ def _check_pairs(name: str, metric: PairMetric, comparison: Comparison) -> None:
     source = comparison.source
     if metric.of_generated and source is not None:
         raise ConfigError(f"metrics={name} compares images that are generated from noise, and this model translates")
-    if not metric.of_generated and (source is None or not source.paired):
+    paired = source is not None and (source.paired or comparison.real.key == "image")
+    if not metric.of_generated and not paired:
         raise ConfigError(f"metrics={name} compares pairs of images, and this data set has none")
 
 
 def _translated(model: TranslationGAN, batch: Batch, direction: Direction) -> tuple[Tensor, Tensor, Tensor | None]:
     """Translated images, their sources, and the targets that they should equal, if any; all (N, C, H, W) uint8."""
     shown = model.results(batch, direction)
-    target = shown.get(f"real_{direction[-1]}")
-    fake, source = to_uint8(shown[f"fake_{direction[-1]}"]), to_uint8(batch[direction[0]])
-    return fake, source, None if target is None else to_uint8(target)
+    suffix = "_rgb" if "image" in batch else ""  # Of colour that is shown with its lightness.
+    target = shown.get(f"real_{direction[-1]}{suffix}")
+    source = batch.get(direction[0], shown[f"real_{direction[0]}"])
+    fake = shown[f"fake_{direction[-1]}{suffix}"]
+    return to_uint8(fake), to_uint8(source), None if target is None else to_uint8(target)
