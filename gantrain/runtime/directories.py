@@ -88,6 +88,8 @@ def is_complete(out: Path, signature: str) -> bool:
 
     These are removed.
     """
+    if not out.name:  # The current folder or the root, which no process writes.
+        return False
     scratch = _scratch(out)
     note = scratch / NOTE
     if out.is_dir():

@@ -74,7 +74,7 @@ def test_both_directions_have_the_names_of_the_original() -> None:
     [
         ("unet_resize", {}, ["unet_resize", "resnet and unet"]),
         ("resnet", {"blocks": 3}, ["blocks=9 or 6", "3"]),
-        ("resnet", {"blocks": 6, "norm": "spectral"}, ["norm=batch or instance or none", "spectral"]),
+        ("resnet", {"blocks": 6, "norm": "spectral"}, ["norm=batch or sync_batch or instance or none", "spectral"]),
         ("resnet", {"blocks": 6, "downsamplings": 1}, ["downsamplings=2", "1"]),
         ("resnet", {"blocks": 6, "upsample": "resize"}, ["upsample=transposed", "resize"]),
         ("resnet", {"blocks": 6, "antialias": True}, ["antialias=False", "True"]),

@@ -108,5 +108,5 @@ def test_dropout_follows_every_activation_and_is_off_in_evaluation() -> None:
 
 @pytest.mark.parametrize("make", [mlp_generator, mlp_discriminator])
 def test_instance_norm_is_refused_with_the_supported_norms(make: Any) -> None:
-    with pytest.raises(ConfigError, match="norm=instance .*; use batch, none or spectral$"):
+    with pytest.raises(ConfigError, match="norm=instance .*; use batch, sync_batch, none or spectral$"):
         make(norm="instance")
