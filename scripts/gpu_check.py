@@ -3,7 +3,7 @@
 
 Checked are all models in float32, bfloat16 and float16, compiled networks, the channels-last layout, a deterministic
 run that is interrupted and resumed (bit-identical to one that is not), host synchronisations per step, metrics, the
-commands that use a trained model, and running out of memory. Speed is measured for DCGAN and CycleGAN. ``--cpu`` runs
+commands that use a trained model, and running out of memory. Speed is that of ``gantrain benchmark``. ``--cpu`` runs
 a small part on the CPU, to try the script itself.
 """
 

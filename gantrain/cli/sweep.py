@@ -129,7 +129,7 @@ def separate_processes(sweep: Sweep) -> Iterator[None]:
 
 
 def _run_jobs(waiting: deque[tuple[int, Any]], n_jobs: int | None, died: Callable[[], None]) -> list[JobReturn]:
-    """Results of ``(number, (function, arguments, keywords))``, by number; of a job whose process died, ``None``."""
+    """Results of ``(number, (function, arguments, keywords))``, by number; empty ones of processes that died."""
     import joblib
     from joblib.externals.loky import ProcessPoolExecutor
 

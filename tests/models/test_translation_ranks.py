@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,12 +15,12 @@ from tiny import (
     unet,
 )
 from translation_batches import batches_for, noise, part
+from two_ranks import as_two_ranks
 
 from gantrain.networks.patch_head import PatchHead
 from gantrain.runtime import distributed
 from gantrain.runtime.seeding import StepRandom
 
-HERE = Path(__file__).parent
 ADA = {"augment_every": 1, "augment_kimg": 0.01, "augment_target": 0.0}
 GAMES: dict[str, dict[str, Any]] = {
     "pix2pix": {"generator": unet},
@@ -66,12 +62,7 @@ def work() -> None:
 
 @pytest.mark.usefixtures("warm_python")
 def test_two_ranks_make_the_same_updates_as_one_rank() -> None:
-    Path("work.py").write_text("from test_translation_ranks import work\nwork()\n")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "work.py"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert result.returncode == 0, result.stderr
-    ranks = [torch.load(f"rank_{rank}.pt", weights_only=True) for rank in (0, 1)]
+    ranks = as_two_ranks(__file__)
     for game in GAMES:
         one, two, other = three_steps(game), ranks[0][game], ranks[1][game]
         for key in ("weights", "outputs"):

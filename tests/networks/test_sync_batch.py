@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +26,7 @@ from tiny import (
 from tiny_keys import LATENT_KEYS
 from torch import Tensor, nn
 from translation_batches import noise, part
+from two_ranks import as_two_ranks
 
 from gantrain.data.base import ImageSpec
 from gantrain.networks.common import norm_2d
@@ -38,7 +35,6 @@ from gantrain.registry import MODELS
 from gantrain.runtime import distributed
 from gantrain.runtime.seeding import StepRandom
 
-HERE = Path(__file__).parent
 MLP, DCGAN = (mlp_generator, mlp_discriminator), (dcgan_generator, dcgan_discriminator)
 RESNET_GAN = (resnet_gan_generator, resnet_gan_discriminator)
 GAMES: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -118,12 +114,7 @@ def work() -> None:
 
 @pytest.mark.usefixtures("warm_python")
 def test_two_ranks_normalise_as_one_process_with_the_whole_batch() -> None:
-    Path("work.py").write_text("from test_sync_batch import work\nwork()\n")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "work.py"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert result.returncode == 0, result.stderr
-    ranks = [torch.load(f"rank_{rank}.pt", weights_only=True) for rank in (0, 1)]
+    ranks = as_two_ranks(__file__)
 
     for place, (kind, shape) in enumerate(SHAPES.items()):
         one = layer({4: nn.BatchNorm2d, 2: nn.BatchNorm1d}[len(shape)](3), noise(*shape))
