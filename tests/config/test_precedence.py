@@ -90,3 +90,9 @@ def test_precedence_of_model_data_and_experiment_of_translation() -> None:
     assert config["choices"]["network/generator"] == "unet"
     assert config["data"]["root"] == "datasets/edges2shoes"
     assert config["data"]["crop_size"] == 128  # the experiment still overrides it
+
+
+def test_every_schedule_replaces_that_of_fastcut(capsys) -> None:
+    for schedule, words in (("plateau", "patience:"), ("linear", "start: 0.5"), ("linear_last_quarter", "start: 0.75")):
+        assert main(["train", "model=fastcut", f"schedule={schedule}", "--cfg", "job"]) == 0
+        assert words in capsys.readouterr().out
