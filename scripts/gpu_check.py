@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,7 +185,7 @@ class Check:
 
 
 def rows(check: Check, *, small: bool) -> Iterator[Row]:
-    """All checks, those without timing several at a time."""
+    """All checks: those of speed and of memory one after the other, the others side by side."""
     parallel = max(2, (os.cpu_count() or 2) - 2)
     models = LATENT[:2] if small else (*LATENT, *TRANSLATORS)
     cases: list[tuple[str, ...]] = [
@@ -205,26 +205,31 @@ def rows(check: Check, *, small: bool) -> Iterator[Row]:
         cases += [("sngan, micro-batches", "model=sngan", "trainer.micro_batch=4", "data.batch_size=16")]
         cases += [("dcgan, relativistic", "model.loss=relativistic", "model.r1=1", "model.r2=1")]
         cases += [("cyclegan, compiled", "model=cyclegan", "trainer.compile=true", "trainer.precision=bfloat16")]
-    with ThreadPoolExecutor(1 if small else parallel) as pool:
-        yield from pool.map(lambda case: check.short(*case), cases)
-        yield from pool.map(check.resumed, ["dcgan"] if small else ["dcgan", "cyclegan", "pix2pix", "wgan_gp"])
+    resumed = ["dcgan"] if small else ["dcgan", "cyclegan", "pix2pix", "wgan_gp"]
+    with ThreadPoolExecutor(1 if small else parallel) as pool:  # all are submitted before any is waited for
+        pending: list[Future[Row]] = []
+        if not small:
+            jobs = [("dcgan", 600, "fid"), ("cyclegan", 400, "fid_a_to_b"), ("pix2pix", 200, "l1")]
+            pending += [pool.submit(check.falls, *job) for job in jobs]
+            pending += [pool.submit(check.synchronisations, model, f"model={model}") for model in models]
+            pending += [pool.submit(check.synchronisations, "dcgan, augmented adaptively", *ada)]
+        pending += [pool.submit(check.resumed, model) for model in resumed]
+        pending += [pool.submit(check.short, *case) for case in cases]
+        for future in pending:
+            yield future.result()
     if small:
         yield check.used("dcgan, float32", "predict", "num=2", "out=samples", "accelerator=cpu")
         yield check.speed("dcgan, speed", 2, "model=dcgan", "network.width=4")
         return
+    uses: list[tuple[str, ...]] = [
+        ("dcgan, metrics", "test"),
+        ("dcgan, metrics", "predict", "num=4", "out=noise"),
+        ("cyclegan, metrics", "test"),
+        ("cyclegan, metrics", "evaluate", "metrics=[fid]", "metrics.channels=[0]"),
+        ("cyclegan, metrics", "export", "format=onnx", "direction=a_to_b", "out=cyclegan.onnx"),
+        ("dcgan, metrics", "export", "format=pt2", "out=dcgan.pt2"),
+    ]
     with ThreadPoolExecutor(parallel) as pool:
-        yield from pool.map(lambda model: check.synchronisations(model, f"model={model}"), models)
-        yield check.synchronisations("dcgan, augmented adaptively", *ada)
-        jobs = [("dcgan", 600, "fid"), ("cyclegan", 400, "fid_a_to_b"), ("pix2pix", 200, "l1")]
-        yield from pool.map(lambda job: check.falls(*job), jobs)
-        uses: list[tuple[str, ...]] = [
-            ("dcgan, metrics", "test"),
-            ("dcgan, metrics", "predict", "num=4", "out=noise"),
-            ("cyclegan, metrics", "test"),
-            ("cyclegan, metrics", "evaluate", "metrics=[fid]", "metrics.channels=[0]"),
-            ("cyclegan, metrics", "export", "format=onnx", "direction=a_to_b", "out=cyclegan.onnx"),
-            ("dcgan, metrics", "export", "format=pt2", "out=dcgan.pt2"),
-        ]
         yield from pool.map(lambda use: check.used(*use), uses)
     yield check.out_of_memory()
     precisions = f"trainer.precision={','.join(PRECISIONS)}"
