@@ -133,6 +133,8 @@ def context_of(case: Case, runs_folder: Path) -> RunContext:
     own: dict[str, Any] = {"checkpoints_dir": str(runs_folder), "resume": "auto", "init_from": None, "logger": {}}
     trainer = {**case.config["trainer"], "mirror": None}
     context = RunContext.create({**case.config, **own, "trainer": trainer}, case.overrides)
+    if context.settings.dry_run:
+        raise ConfigError("dry_run=true: a benchmark has to train: gantrain train shows networks without training")
     if context.trainer.devices != 1:
         raise ConfigError(f"trainer.devices={context.trainer.devices}: a benchmark measures one process: give 1")
     return context

@@ -41,6 +41,7 @@ def test_every_combination_of_values_is_measured_and_compared(monkeypatch, capsy
     [
         (["steps=0"], ["steps", "at least 1", "0"]),
         (["warmup=1"], ["warmup", "at least 2", "1"]),
+        (["dry_run=true"], ["dry_run=true", "gantrain train"]),
         (["trainer.devices=2"], ["trainer.devices=2", "give 1"]),
         (["against=missing.csv"], ["against=missing.csv", "another benchmark"]),
         (["trainer.precision=float32,float33"], ["trainer.precision", "float33", "bfloat16"]),

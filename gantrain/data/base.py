@@ -68,7 +68,7 @@ class ImageDataset(Dataset[Batch], ABC):
         spec: Sizes, channels and classes.
         labels: One class number per item, or None.
         unlabelled: Why there are no labels though there seem to be classes; or empty.
-        in_memory: Whether items are so cheap to read, in memory or in a cache, that worker processes slow it down.
+        in_memory: Whether items are so cheap to read, in memory or in a cache, that worker processes gain nothing.
         held_out: Whether the test phase has other images than the training phase.
         fingerprint: Differs between sets of as many other images; empty where the configuration determines the images.
         shuffled: Whether training shuffles the items in every epoch.

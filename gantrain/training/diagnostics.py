@@ -177,12 +177,13 @@ class Diagnostics:
         real_labels = self._real.get("label")
         real = model.discriminate(self._real["image"][:count], None if real_labels is None else real_labels[:count])
         ranked = (scores(real)[:, None] > fake).float().mean().item()
-        if not self._persists("won", ranked >= (NEARLY_WON if gradient < VANISHED else WON)):
+        vanished = gradient < VANISHED
+        if not self._persists("won", ranked >= (NEARLY_WON if vanished else WON)):
             return []
+        pull = f", and the generator's gradient is {gradient:.1%} of its largest" * vanished
         return [
-            f"the discriminator has won: it ranks {ranked:.1%} of pairs of a real and a generated image correctly, and "
-            f"the generator's gradient is {gradient:.1%} of its largest; a lower optimizer.discriminator_lr, or a "
-            "gradient penalty, gives the generator a chance"
+            f"the discriminator has won: it ranks {ranked:.1%} of pairs of a real and a generated image correctly"
+            f"{pull}; a lower optimizer.discriminator_lr, or a gradient penalty, gives the generator a chance"
         ]
 
     def decline(self, objective: Objective, step: int, progress: float) -> list[str]:

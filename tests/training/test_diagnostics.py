@@ -238,6 +238,14 @@ def test_a_vanished_gradient_counts_against_the_generator() -> None:
     assert_mentions(found[-1][0], "the discriminator has won", "gradient is 0.1% of its largest")
 
 
+def test_a_gradient_that_has_not_vanished_is_not_mentioned() -> None:
+    real = torch.linspace(-1, 1, 20)[:, None, None, None].expand(20, 1, 4, 4)
+    watch = Diagnostics(lambda: {"image": real}, {})
+    notes = [note for _ in range(4) for note in watch.observe(Same(real - 3), {}, norms(1.0))]
+    assert_mentions(notes[0], "the discriminator has won", "gradient penalty")
+    assert "largest" not in notes[0]
+
+
 def test_equal_translations_of_different_images_are_a_collapse() -> None:
     images = torch.rand(4, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
     model = torch.nn.Identity()
