@@ -37,7 +37,7 @@ from gantrain.runtime.signals import Interruption, follow_launcher, is_orphaned,
 from gantrain.training import failures, resume
 from gantrain.training.build import Parts
 from gantrain.training.context import Defaults, RunContext
-from gantrain.training.expectations import repetition
+from gantrain.training.expectations import mirroring, repetition
 from gantrain.training.footprint import check_memory, describe
 from gantrain.training.names import check_objective
 from gantrain.training.trainer import Trainer
@@ -179,6 +179,7 @@ def introduction(parts: Parts, context: RunContext) -> list[str]:
         f"Data: {data.get('root') or data['mode']}: {images}",
         f"Device: {device}{name}, {threads}" + (f" in each of {ranks} processes" if ranks > 1 else ""),
         *repetition(parts.stream.size, parts.stream.batch_size),
+        *mirroring(parts.model, flip=context.settings.data.get("flip", True)),
         *(f"Note: {line}" for line in parts.expectations()),
         f"Run folder: {context.folder}",
     ]

@@ -57,6 +57,21 @@ def repetition(images: int, batch_size: int) -> list[str]:
     ]
 
 
+def mirroring(model: GAN, *, flip: bool) -> list[str]:
+    """A warning if the model mirrors what it translates, and images are never mirrored.
+
+    Args:
+        model: The model.
+        flip: ``data.flip``.
+    """
+    if flip or not getattr(model, "flip_equivariance", False):
+        return []
+    return [
+        "warning: model.flip_equivariance=true mirrors the generator's inputs and data.flip=false no image of B: the "
+        "discriminator learns which are mirrored; give data.flip=true, or model.flip_equivariance=false"
+    ]
+
+
 def _planned_images(model: GAN, stream: BatchStream, settings: TrainerSettings) -> float:
     if settings.epochs is not None:
         return settings.epochs * stream.size

@@ -104,3 +104,20 @@ def test_images_of_any_sides_train_and_are_tested(capsys: pytest.CaptureFixture[
         made = [Image.open(path).size[::-1] for path in results.rglob("*.png")]
         assert made
         assert set(made) == {sides}
+
+
+@pytest.mark.parametrize(
+    ("typed", "warned"),
+    [
+        (["model=fastcut", "data.flip=false"], True),
+        (["model=fastcut", "data.flip=true"], False),
+        (["model=fastcut", "data.flip=false", "model.flip_equivariance=false"], False),
+        (["model=cut", "data.flip=false"], False),
+    ],
+)
+def test_inputs_that_alone_are_mirrored_are_warned_of(
+    capsys: pytest.CaptureFixture[str], typed: list[str], warned: bool
+) -> None:
+    small = ["network.width=2", "data.batch_size=1", "data.num_workers=0", "trainer.steps=1", "model.num_patches=4"]
+    assert main(["train", "data=digits2stripes", *small, *typed]) == 0
+    assert ("model.flip_equivariance=true mirrors" in capsys.readouterr().err) == warned
