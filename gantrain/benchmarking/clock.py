@@ -31,9 +31,11 @@ class Clock:
         self._device, self._now = device, now
 
     def instant(self) -> Any:
-        """The present point in the work of the device; a GPU is not waited for."""
+        """The present point in the work of the device; a GPU is not waited for. None during a capture."""
         if self._device.type != "cuda":
             return self._now()
+        if torch.cuda.is_current_stream_capturing():
+            return None
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
@@ -79,7 +81,8 @@ class PartClock:
             try:
                 return function(*arguments, **options)
             finally:
-                self._spans.append((part, start, self._clock.instant()))
+                if start is not None:
+                    self._spans.append((part, start, self._clock.instant()))
 
         return call
 

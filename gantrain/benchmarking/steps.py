@@ -11,6 +11,7 @@ from gantrain.benchmarking.clock import PARTS, Clock, MeasuredStream, PartClock
 from gantrain.benchmarking.counting import Counting
 from gantrain.runtime.memory import peak_memory, reset_peak_memory
 from gantrain.training.build import Parts
+from gantrain.training.graphs.steps import WARM_UP
 from gantrain.training.trainer import Trainer
 
 FIRST = 10**6  # The number of the first step: no model is still in its warm-up.
@@ -64,6 +65,9 @@ class Steps:
                 self._take_step()
             self._counted += counted
         counted, self._counted = self._counted, None
+        if self.trainer.settings.cuda_graphs:  # A step is captured after some, and replayed from then on.
+            for _ in range(WARM_UP):
+                self._take_step()
 
         start, images = self._clock.idle(), self.trainer.stream.images
         self._part_clock.take()

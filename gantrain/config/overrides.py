@@ -13,7 +13,7 @@ RUNTIME_ONLY_KEYS = {
     *("name", "checkpoints_dir", "resume", "dry_run", "sweep.skip_done", "plugins", "init_from", "schedule.extend"),
     "expected",
     *("trainer.accelerator", "trainer.devices", "trainer.deterministic", "trainer.compile", "trainer.channels_last"),
-    *("trainer.micro_batch", "trainer.threads"),
+    *("trainer.cuda_graphs", "trainer.micro_batch", "trainer.threads"),
     *("trainer.log_every", "trainer.image_every", "trainer.save_every", "trainer.save_minutes"),
     *(
         "trainer.keep",

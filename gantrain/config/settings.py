@@ -38,6 +38,9 @@ class TrainerSettings:
     precision: Literal["auto", "float32", "bfloat16", "float16", "float64"]
     deterministic: bool  # Use deterministic GPU kernels only, so that a resumed run is bit-identical.
     compile: bool  # Run networks through ``torch.compile``.
+    # Capture steps as CUDA graphs and replay them, which is faster where kernels are small: a step is then one launch.
+    # Steps that can't be captured are computed as usual, and a line says why.
+    cuda_graphs: bool
     micro_batch: PositiveInt | None  # Images of a process at a time, whose gradients are accumulated; None for all.
     channels_last: bool  # Memory layout of images and convolutions.
     steps: PositiveInt | None  # Generator updates. Exactly one of ``steps``, ``epochs`` and ``kimg`` is given.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
@@ -37,10 +37,21 @@ class GAN(nn.Module, ABC):
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         rename_overrides(cls)
+        if "train_step" in vars(cls) and "step_kind" not in vars(cls):
+            cls.step_kind = GAN.step_kind  # type: ignore[method-assign]
 
     @abstractmethod
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
         """One generator update and its discriminator updates; returns detached scalars for the log, on the device."""
+
+    def step_kind(self, step: int) -> Hashable | None:
+        """What the operations of step number ``step`` (from 0) depend on, for ``trainer.cuda_graphs``.
+
+        Steps of one kind dispatch the same operations on batches of the same shapes, with the same numbers of the host;
+        what changes is in tensors, which are changed in place. None for a step that is never captured. A class that
+        overrides ``train_step`` overrides this as well, or its steps are never captured.
+        """
+        return None
 
     def visuals(self, batch: Batch) -> dict[str, Tensor]:
         """Images (N, C, H, W) in [-1, 1] for the pages; none by default. ``batch`` has ``previews`` images."""
@@ -149,6 +160,11 @@ class AdversarialGAN(GAN):
         for key, value in own.items():
             state_dict.setdefault(key, value)
         super()._load_from_state_dict(state_dict, prefix, *others)
+
+    def adversarial_kind(self, step: int) -> Hashable:
+        """The part of ``step_kind`` that this class decides: lazy penalties, and changes of adaptive augmentation."""
+        adapts = self.adaptive is not None and self.adaptive.is_due(step)
+        return bool(self.r1 or self.r2) and step % self.r1_every == 0, adapts
 
     def bounds_critic(self) -> bool:
         """Whether penalties, or spectral norm in all layers, bound the critic's slope; overridden for other ways."""

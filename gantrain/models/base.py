@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
@@ -106,6 +106,9 @@ class LatentGAN(AdversarialGAN):
         update.generator(loss)
         adapted = self.adapt_augmentation(update.draws, self.critic_steps_at(update.step) * len(real["image"]))
         return {name: value.detach() for name, value in (losses | parts | adapted).items()}
+
+    def step_kind(self, step: int) -> Hashable | None:
+        return self.critic_steps_at(step), self.adversarial_kind(step)
 
     def generate(self, latent: Tensor, labels: Tensor | None) -> Tensor:
         """The generator's images; it is passed labels only by models that use them."""

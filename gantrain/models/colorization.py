@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -27,11 +28,21 @@ KNEE = 6 / 29  # Below it, Lab replaces the cube root by a line.
 LIGHTNESS, COLOUR = 50.0, 110.0  # L / 50 - 1 and (a, b) / 110 are in [-1, 1], as in the authors' code.
 
 
+def _constant(values: Any, images: Tensor) -> Tensor:
+    """Numbers as a tensor like the images."""
+    return _constant_on(values, images.dtype, images.device)
+
+
+@lru_cache(maxsize=16)
+def _constant_on(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)  # A copy to a GPU waits for it.
+
+
 def rgb_to_lab(rgb: Tensor) -> Tensor:
     """sRGB (N, 3, H, W) in [-1, 1] to CIE Lab under D65: L in [0, 100], a and b within +-110."""
     display = (rgb + 1) / 2
     linear = torch.where(display > 0.04045, ((display + 0.055) / 1.055).clamp(min=0) ** 2.4, display / 12.92)
-    xyz = torch.einsum("ij,njhw->nihw", rgb.new_tensor(RGB_TO_XYZ), linear) / rgb.new_tensor(WHITE).view(3, 1, 1)
+    xyz = torch.einsum("ij,njhw->nihw", _constant(RGB_TO_XYZ, rgb), linear) / _constant(WHITE, rgb).view(3, 1, 1)
     root = torch.where(xyz > KNEE**3, xyz.clamp(min=KNEE**3) ** (1 / 3), xyz / (3 * KNEE**2) + 4 / 29)
     x, y, z = root.unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
@@ -42,8 +53,8 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     lightness, a, b = lab.unbind(1)
     y = (lightness + 16) / 116
     root = torch.stack([y + a / 500, y, y - b / 200], dim=1)
-    xyz = torch.where(root > KNEE, root**3, (root - 4 / 29) * 3 * KNEE**2) * lab.new_tensor(WHITE).view(3, 1, 1)
-    matrix = torch.linalg.inv(lab.new_tensor(RGB_TO_XYZ))
+    xyz = torch.where(root > KNEE, root**3, (root - 4 / 29) * 3 * KNEE**2) * _constant(WHITE, lab).view(3, 1, 1)
+    matrix = torch.linalg.inv(_constant(RGB_TO_XYZ, lab))
     linear = torch.einsum("ij,njhw->nihw", matrix, xyz).clamp(0, 1)
     display = torch.where(linear > 0.0031308, 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055, linear * 12.92)
     return (display * 2 - 1).clamp(-1, 1)
@@ -105,6 +116,9 @@ class Colorization(ColourResults, Pix2Pix):
 
     def train_step(self, batches: Iterator[Batch], update: Updates) -> dict[str, Tensor]:
         return super().train_step((lightness_and_colour(batch["image"]) for batch in batches), update)
+
+    def step_kind(self, step: int) -> Hashable | None:
+        return self.adversarial_kind(step)
 
 
 def lightness_and_colour(rgb: Tensor) -> Batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -109,6 +109,9 @@ class CUT(TranslationGAN):
         update.generator(loss)
         losses = {"g": loss, "g_gan": g_gan, **terms, **parts, **self.adapt_augmentation(update.draws, len(a))}
         return {name: value.detach() for name, value in losses.items()}
+
+    def step_kind(self, step: int) -> Hashable | None:
+        return self.adversarial_kind(step)
 
     def _nce(self, source: Tensor, target: Tensor, mirrored: Tensor | None, draws: StepRandom) -> Tensor:
         """The mean loss of all layers, weighted; ``mirrored`` says whether the target is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -111,6 +111,9 @@ class CycleGAN(TranslationGAN):
         update.discriminator(losses["d_a"] + losses["d_b"])
         losses |= self.adapt_augmentation(update.draws, len(a))
         return {name: value.detach() for name, value in losses.items()}
+
+    def step_kind(self, step: int) -> Hashable | None:
+        return self.adversarial_kind(step)
 
     def _generator_terms(
         self, discriminator: nn.Module, real: Tensor, fake: Tensor, draws: StepRandom

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -64,6 +65,9 @@ class WGAN(LatentGAN):
     def critic_steps_at(self, step: int) -> int:
         warmup = step < self.warmup_steps or (self.warmup_every and step % self.warmup_every == 0)
         return self.warmup_critic_steps if self.warmup_critic_steps and warmup else self.critic_steps
+
+    def step_kind(self, step: int) -> Hashable | None:
+        return super().step_kind(step) if self.critic_steps_at(step) == self.critic_steps else None
 
     def update_discriminator(
         self, real: Batch, fake: Tensor, latent: Tensor, labels: Tensor | None, update: Updates

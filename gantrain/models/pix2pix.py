@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -76,6 +76,9 @@ class Pix2Pix(TranslationGAN):
         losses = {"g_gan": terms.pop("g_gan"), "g_l1": l1 / 2, **terms, **parts}
         losses |= self.adapt_augmentation(update.draws, len(a))
         return {name: value.detach() for name, value in losses.items()}
+
+    def step_kind(self, step: int) -> Hashable | None:
+        return self.adversarial_kind(step)
 
     def _discriminated(self, real_pair: Tensor, fake_pair: Tensor, draws: StepRandom) -> dict[str, Tensor]:
         """The weighted terms of the generator's loss that depend on the discriminator."""

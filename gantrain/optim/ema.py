@@ -21,11 +21,14 @@ class EMA:
 
     Attributes:
         updates: Their number since ``restart``.
+        weight: A scalar on the device that contains ``next_weight()``, if updates are captured in a CUDA graph, which
+            would repeat a number of the host; or None.
     """
 
     def __init__(self, modules: Iterable[nn.Module], decay: float, *, rampup: float = 0.0) -> None:
         self._modules = nn.ModuleList(modules)
         self._decay, self._rampup = decay, rampup
+        self.weight: Tensor | None = None
         self.restart()
 
     def restart(self) -> None:
@@ -47,8 +50,12 @@ class EMA:
     def update(self) -> None:
         """Move the averages one step toward the networks' current values."""
         parameters = dict(self._modules.named_parameters())
-        average = get_ema_multi_avg_fn(self.decay())
-        average([self._averages[key] for key in parameters], list(parameters.values()), torch.zeros(()))
+        averages = [self._averages[key] for key in parameters]
+        if self.weight is None:
+            get_ema_multi_avg_fn(self.decay())(averages, list(parameters.values()), torch.zeros(()))
+        else:
+            for average, live in zip(averages, parameters.values(), strict=True):
+                average.lerp_(live, self.weight)
         self.updates += 1
         for key, buffer in self._modules.named_buffers():
             self._averages[key].copy_(buffer)

@@ -76,6 +76,19 @@ class RunMonitor:
         if not may_be_infinite:
             self._flags[2] += norm.isfinite().logical_not()
 
+    def take_record(self) -> tuple[list[str], list[Tensor]]:
+        """Remove what the present step has recorded: the sides of its updates, and tensors for ``record_step``."""
+        updates = [each for each in self._norms if each[0] == self._step]
+        self._norms = deque([each for each in self._norms if each[0] != self._step], maxlen=MAX_NORMS)
+        numbers = [number for *_, norm, bad in updates for number in (norm, bad)]
+        return [side for _, side, *_ in updates], [self._flags, *numbers]
+
+    def record_step(self, sides: Sequence[str], record: Sequence[Tensor]) -> None:
+        """Record all updates of the present step at once; see ``take_record``."""
+        self._flags, *numbers = record
+        for side, norm, bad in zip(sides, numbers[::2], numbers[1::2], strict=True):
+            self._norms.append((self._step, side, norm, bad))
+
     def poll(self, *, sync: bool) -> StepStatus:
         """What is known at the end of a step; to be called once per step.
 

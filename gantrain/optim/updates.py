@@ -35,17 +35,29 @@ class SideOptimizer:
         self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
         self.parameters: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
-        self._base_rates = [group["lr"] for group in optimizer.param_groups]
+        self._base_rates: list[float] = [group["lr"] for group in optimizer.param_groups]
+        self._factor = 1.0
+
+    def make_capturable(self, rate_dtype: torch.dtype) -> None:
+        """Let steps be captured in a CUDA graph: with learning rates and counts of steps on the device."""
+        for group, base in zip(self.optimizer.param_groups, self._base_rates, strict=True):
+            group["lr"] = torch.full((), base, dtype=rate_dtype, device=self.parameters[0].device)
+            if "capturable" in group:
+                group["capturable"] = True
 
     def set_rate(self, factor: float) -> None:
         """Multiply the base learning rates by ``factor``."""
+        self._factor = factor
         for group, base in zip(self.optimizer.param_groups, self._base_rates, strict=True):
-            group["lr"] = base * factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(base * factor)
+            else:
+                group["lr"] = base * factor
 
     @property
     def rate(self) -> float:
         """The current learning rate."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        return self._base_rates[0] * self._factor
 
     def update(self, loss: Tensor, monitor: RunMonitor, side: str) -> None:
         """Minimise ``loss`` by one step."""
@@ -81,12 +93,22 @@ class SideOptimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """The states of the optimizer and of the scaler."""
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        state = self.optimizer.state_dict()
+        for group, base in zip(state["param_groups"], self._base_rates, strict=True):
+            # As without CUDA graphs.
+            group |= {"lr": base * self._factor, **({"capturable": False} if "capturable" in group else {})}
+        return {"optimizer": state, "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore ``state_dict``, with this optimizer's own hyper-parameters: those of the run may have changed."""
         own = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state["optimizer"])
+        saved = state["optimizer"]
+        # Where step counts are stored depends on the kind of optimizer, not on that of the run so far.
+        groups = [
+            {**group, **{key: value for key, value in options.items() if key != "lr"}}
+            for group, options in zip(saved["param_groups"], own, strict=True)
+        ]
+        self.optimizer.load_state_dict({**saved, "param_groups": groups})
         for group, options in zip(self.optimizer.param_groups, own, strict=True):
             group.update(options)
         if state["scaler"]:  # It is empty unless the run has used float16 so far.
@@ -107,17 +129,22 @@ class Updates:
     draws: StepRandom  # Random numbers, reset at every step and the same for any number of ranks.
     monitor: RunMonitor  # Collects whether the run is to stop or to save, and whether it has diverged.
     step: int = field(default=0, init=False)  # Generator updates before this one.
+    loads: int = field(default=0, init=False)  # How often a state was loaded, which replaces tensors.
 
     def begin(self, step: int, progress: float) -> None:
         """Prepare for generator update number ``step`` (from 0), at ``progress`` in [0, 1) of the run."""
         self.step = step
-        self.monitor.begin(step)
-        self.draws.start(step)
-        # The default generators of torch (dropout, pools) are seeded too, differently on each rank.
-        torch.manual_seed(derive_seed(self.draws.seed, "step", step, self.draws.rank))
+        self.restart()
         factor = self.schedule.factor(progress)
         for side in self.sides:
             side.set_rate(factor)
+
+    def restart(self) -> None:
+        """Begin the present step again."""
+        self.monitor.begin(self.step)
+        self.draws.start(self.step)
+        # The default generators of torch (dropout, pools) are seeded too, differently on each rank.
+        torch.manual_seed(derive_seed(self.draws.seed, "step", self.step, self.draws.rank))
 
     def rates(self) -> dict[str, float]:
         """The learning rates of the last step, for the log."""
@@ -160,6 +187,8 @@ class Updates:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore ``state_dict``."""
+        self.loads += 1
+        self.monitor.reset()
         for side, side_state in zip(self.sides, state["players"], strict=True):
             side.load_state_dict(side_state)
         if self.ema is not None and state["averages"] is not None:

@@ -22,25 +22,26 @@ def derive_seed(*parts: int | str) -> int:
 class StepRandom:
     """The random numbers of one step: drawn for the global batch on every rank, of which each uses its slice.
 
-    So all ranks together use the same numbers as a single rank would. They are generated on ``device``.
+    So all ranks together use the same numbers as a single rank would. They are generated on ``device``, by
+    ``generator``.
     """
 
     def __init__(self, seed: int, device: torch.device, *, rank: int = 0, world_size: int = 1) -> None:
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self._generator = torch.Generator(device)
+        self.generator = torch.Generator(device)
         self.start(0)
 
     def part(self, number: int, count: int) -> StepRandom:
         """The numbers of part ``number`` (from 0) of ``count`` equal parts of this rank's batch."""
-        device, ranks = self._generator.device, self.world_size * count
+        device, ranks = self.generator.device, self.world_size * count
         return StepRandom(self.seed, device, rank=self.rank * count + number, world_size=ranks)
 
     def start(self, step: int) -> None:
         """Reset to the beginning of ``step``."""
         self.step = step
-        self._generator.manual_seed(derive_seed(self.seed, "draws", step))
+        self.generator.manual_seed(derive_seed(self.seed, "draws", step))
 
     def normal(self, count: int, *shape: int) -> Tensor:
         """(count, *shape) from N(0, 1), where ``count`` is the size of this rank's batch."""
@@ -56,13 +57,13 @@ class StepRandom:
 
     def permutation(self, count: int) -> Tensor:
         """(count,), the integers in [0, count) in random order, the same on every rank."""
-        return torch.randperm(count, generator=self._generator, device=self._generator.device)
+        return torch.randperm(count, generator=self.generator, device=self.generator.device)
 
     def coin(self) -> Tensor:
         """(), true with probability one half, the same on every rank."""
-        return torch.rand((), generator=self._generator, device=self._generator.device) < 0.5
+        return torch.rand((), generator=self.generator, device=self.generator.device) < 0.5
 
     def _draw(self, function: Callable[..., Tensor], count: int, *shape: int) -> Tensor:
         size = (count * self.world_size, *shape)
-        numbers = function(size, generator=self._generator, device=self._generator.device)
+        numbers = function(size, generator=self.generator, device=self.generator.device)
         return numbers[self.rank * count : (self.rank + 1) * count]

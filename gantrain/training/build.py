@@ -33,7 +33,6 @@ from gantrain.models.base import GAN
 from gantrain.models.critics import check_critic, check_micro_batch
 from gantrain.models.translation import Translator
 from gantrain.networks.common import set_precision
-from gantrain.optim.accumulation import Accumulation
 from gantrain.optim.ema import EMA
 from gantrain.optim.monitor import RunMonitor
 from gantrain.optim.updates import SideOptimizer, Updates
@@ -129,11 +128,6 @@ class Parts:
         """The images of a batch, or of a micro-batch, of all ranks together."""
         micro_batch = self.context.trainer.micro_batch
         return self.stream.batch_size if micro_batch is None else micro_batch * distributed.world_size()
-
-    def accumulation(self) -> Accumulation | None:
-        """The model's training step on micro-batches, if they are configured."""
-        count = self.stream.batch_size // self.images_at_once
-        return Accumulation(self.model.train_step, self.update, count) if count > 1 else None
 
     def advice(self) -> str:
         """What to change if training waits for data; may be empty."""

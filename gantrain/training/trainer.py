@@ -21,6 +21,7 @@ from gantrain.training.build import Parts
 from gantrain.training.diagnostics import IMAGES as REAL_IMAGES
 from gantrain.training.diagnostics import Diagnostics
 from gantrain.training.failures import DivergedError, worst
+from gantrain.training.graphs.choice import train_step_of
 from gantrain.training.means import Means
 from gantrain.training.names import check_logged
 from gantrain.training.objective import Kind
@@ -58,7 +59,7 @@ class Trainer:
     ) -> None:
         self.parts, self.settings = parts, settings
         self.model, self.update, self.stream, self.objective = parts.model, parts.update, parts.stream, parts.objective
-        self._accumulation = parts.accumulation()
+        self._train_step = train_step_of(parts)
         self.unit: Literal["step", "image"] = "step" if settings.steps is not None else "image"
         self.report, self.checkpoints, self.constants = report, checkpoints, constants
         self.step = 0
@@ -118,7 +119,7 @@ class Trainer:
     def take_step(self) -> dict[str, Tensor]:
         """The updates of the next step; returns its losses. Nothing is counted, logged or saved."""
         self.update.begin(self.step, self.plan.progress(self._done(self.plan.unit)))
-        losses = (self._accumulation or self.model.train_step)(self.stream, self.update)
+        losses = self._train_step(self.stream, self.update)
         self.update.schedule.observe(losses)
         return losses
 
@@ -267,7 +268,6 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from a ``state_dict``."""
-        self.update.monitor.reset()
         self._recent.clear()
         rank = state["ranks"][distributed.rank() % len(state["ranks"])]
         self.step = state["step"]

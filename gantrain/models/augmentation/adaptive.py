@@ -102,6 +102,10 @@ class AdaptiveAugmentation(nn.Module):
         signs = [(logits.detach() - self.boundary).sign().mean() for logits in real_logits]
         self._signs.append(torch.stack(signs).mean())
 
+    def is_due(self, step: int) -> bool:
+        """Whether p changes after step number ``step`` (from 0)."""
+        return (step + 1) % self.every == 0
+
     @torch.no_grad()
     def adapt(self, draws: StepRandom, images: int) -> Tensor:
         """Change p, if it is due after the step of ``draws``, and return it.
@@ -118,7 +122,7 @@ class AdaptiveAugmentation(nn.Module):
             distributed.average([sign])
             self.seen += images * draws.world_size * torch.stack([sign, torch.ones_like(sign)])
             self._signs.clear()
-            if (draws.step + 1) % self.every == 0:
+            if self.is_due(draws.step):
                 signs, count = self.seen
                 self.p.add_((signs - self.target * count).sign() * count * self.rise).clamp_(0, 1)
                 self.seen.zero_()
