@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Trains every model for a few steps on the GPU and prints a table; the exit status is 1 if any check fails.
 
-Checked are all models in float32, bfloat16 and float16, compiled networks, the channels-last layout, a deterministic
-run that is interrupted and resumed (bit-identical to one that is not), host synchronisations per step, metrics, the
-commands that use a trained model, and running out of memory. Speed is that of ``gantrain benchmark``. ``--cpu`` runs
-a small part on the CPU, to try the script itself.
+Checked are all models in float32, bfloat16 and float16, compiled networks, CUDA graphs, the channels-last layout, a
+deterministic run that is interrupted and resumed (bit-identical to one that is not), host synchronisations per step,
+metrics, the commands that use a trained model, and running out of memory. Speed is that of ``gantrain benchmark``.
+``--cpu`` runs a small part on the CPU, to try the script itself.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ import torch
 
 LATENT = ("gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan", "sngan", "sagan")
 TRANSLATORS = ("pix2pix", "cyclegan", "discogan", "cut", "fastcut")
+GRAPHED = ("dcgan", "wgan_gp", "pix2pix", "cyclegan")
+GRAPH_TOLERANCE = {"float32": 1e-3, "bfloat16": 3e-2}  # Of losses after 10 steps.
 PRECISIONS = ("float32", "bfloat16", "float16")
 # counts the warnings of torch's synchronisation debug mode between two steps of a run
 COUNTING = """
@@ -152,17 +154,38 @@ class Check:
             name, set(waits) == {"0"}, f"images/s: {', '.join(speeds)}; host synchronisations: {', '.join(waits)}"
         )
 
-    def resumed(self, model: str) -> Row:
+    def graphed(self, model: str, precision: str) -> Row:
+        """A deterministic run with CUDA graphs has the losses of one without, but for rounded learning rates."""
+        name = f"{model}, {precision}, CUDA graphs"
+        typed = [f"model={model}", f"trainer.precision={precision}", "trainer.deterministic=true", "trainer.steps=10"]
+        for graphs in ("false", "true"):
+            run = f"{name} {graphs}"
+            done = self.train(run, *typed, "trainer.log_every=1", f"trainer.cuda_graphs={graphs}")
+            if done.returncode:
+                return failure(name, done)
+        reasons = [line for line in done.stderr.splitlines() if "trainer.cuda_graphs=true" in line]
+        plain, graphed = (self.losses(f"{name} {graphs}") for graphs in ("false", "true"))
+        pairs = zip(plain, graphed, strict=True)
+        farthest = max(abs(one[key] - other[key]) for one, other in pairs for key in self.compared(one))
+        note = reasons[0] if reasons else f"losses of 10 steps differ by at most {farthest:.1e}"
+        return Row(name, not reasons and farthest < GRAPH_TOLERANCE[precision], note)
+
+    def compared(self, line: dict[str, float]) -> list[str]:
+        """The names of the losses in a logged line."""
+        return [key for key in line if key.split("_")[0] in ("d", "g", "cycle", "idt", "gradient")]
+
+    def resumed(self, model: str, *more: str) -> Row:
         """A deterministic run in two parts has the weights of one in one part."""
-        name = f"{model}, resumed"
+        name = ", ".join([model, "resumed", *more])
         # a schedule that depends on the length would refuse the longer second part
-        deterministic = [f"model={model}", "trainer.deterministic=true", "trainer.log_every=1", "schedule=constant"]
-        for run, lengths in ((f"{model}_whole", (8,)), (f"{model}_parts", (4, 8))):
+        settings = [f"model={model}", "trainer.deterministic=true", "trainer.log_every=1", "schedule=constant", *more]
+        runs = {part: folder_name(f"{name} {part}") for part in ("whole", "parts")}
+        for part, lengths in (("whole", (8,)), ("parts", (4, 8))):
             for steps in lengths:
-                done = self.train(run, *deterministic, f"trainer.steps={steps}")
+                done = self.train(runs[part], *settings, f"trainer.steps={steps}")
                 if done.returncode:
                     return failure(name, done)
-        paths = [self.folder / "checkpoints" / f"{model}_{part}" / "step_8.pt" for part in ("whole", "parts")]
+        paths = [self.folder / "checkpoints" / run / "step_8.pt" for run in runs.values()]
         whole, parts = (torch.load(path, map_location="cpu", weights_only=True)["model"] for path in paths)
         same = all(torch.equal(whole[key], parts[key]) for key in whole if isinstance(whole[key], torch.Tensor))
         return Row(name, same, "bit-identical" if same else "weights differ")
@@ -205,7 +228,6 @@ def rows(check: Check, *, small: bool) -> Iterator[Row]:
         cases += [("sngan, micro-batches", "model=sngan", "trainer.micro_batch=4", "data.batch_size=16")]
         cases += [("dcgan, relativistic", "model.loss=relativistic", "model.r1=1", "model.r2=1")]
         cases += [("cyclegan, compiled", "model=cyclegan", "trainer.compile=true", "trainer.precision=bfloat16")]
-    resumed = ["dcgan"] if small else ["dcgan", "cyclegan", "pix2pix", "wgan_gp"]
     with ThreadPoolExecutor(1 if small else parallel) as pool:  # all are submitted before any is waited for
         pending: list[Future[Row]] = []
         if not small:
@@ -213,7 +235,10 @@ def rows(check: Check, *, small: bool) -> Iterator[Row]:
             pending += [pool.submit(check.falls, *job) for job in jobs]
             pending += [pool.submit(check.synchronisations, model, f"model={model}") for model in models]
             pending += [pool.submit(check.synchronisations, "dcgan, augmented adaptively", *ada)]
-        pending += [pool.submit(check.resumed, model) for model in resumed]
+            for model in GRAPHED:
+                pending += [pool.submit(check.graphed, model, precision) for precision in GRAPH_TOLERANCE]
+                pending += [pool.submit(check.resumed, model, "trainer.cuda_graphs=true")]
+        pending += [pool.submit(check.resumed, model) for model in (["dcgan"] if small else GRAPHED)]
         pending += [pool.submit(check.short, *case) for case in cases]
         for future in pending:
             yield future.result()
@@ -234,13 +259,16 @@ def rows(check: Check, *, small: bool) -> Iterator[Row]:
     yield check.out_of_memory()
     precisions = f"trainer.precision={','.join(PRECISIONS)}"
     at_256 = ["data.load_size=256", "data.crop_size=256", "data.batch_size=1", "network.width=64"]
-    yield check.speed("dcgan at 64 pixels", 100, "model=dcgan", "data.load_size=64", "data.batch_size=64", precisions)
-    yield check.speed(
-        "wgan_gp at 64 pixels", 20, "model=wgan_gp", "data.load_size=64", "data.batch_size=64", precisions
-    )
-    yield check.speed("pix2pix at 256 pixels", 50, "model=pix2pix", *at_256, precisions)
-    resnet = "network/generator=resnet_9blocks"
-    yield check.speed("cyclegan at 256 pixels", 20, "model=cyclegan", *at_256, resnet, precisions)
+    at_64 = ["data.load_size=64", "data.batch_size=64"]
+    cases = [
+        ("dcgan at 64 pixels", 100, "model=dcgan", *at_64),
+        ("wgan_gp at 64 pixels", 20, "model=wgan_gp", *at_64),
+        ("pix2pix at 256 pixels", 50, "model=pix2pix", *at_256),
+        ("cyclegan at 256 pixels", 20, "model=cyclegan", *at_256, "network/generator=resnet_9blocks"),
+    ]
+    for name, steps, *typed in cases:
+        yield check.speed(name, steps, *typed, precisions)
+        yield check.speed(f"{name}, CUDA graphs", steps, *typed, precisions, "trainer.cuda_graphs=true")
 
 
 def failure(name: str, done: subprocess.CompletedProcess[str]) -> Row:

@@ -67,8 +67,8 @@ class RecordedGraphs:
             with torch.no_grad():
                 for tensor, value in recording.before.values():
                     tensor.copy_(value)
-            for generator, state in zip(self._generators, states, strict=True):
-                generator.set_state(state)
+        for generator, state in zip(self._generators, states, strict=True):  # Not after an error, as on a GPU.
+            generator.set_state(state)
         with torch.no_grad():
             for *_, made in recording.operations:
                 for tensor in made:
