@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 aten = torch.ops.aten
-READS = (aten._local_scalar_dense, aten.nonzero, aten.lift_fresh)  # A capture allows none: the host waits for the GPU.
+WAITS = [aten._local_scalar_dense, aten.nonzero, aten.lift_fresh]  # In a capture, the host must not wait for the GPU.
 
 
 class Recording(TorchDispatchMode):
@@ -26,7 +26,7 @@ class Recording(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
         keywords = keywords or {}
-        if function.overloadpacket in READS:
+        if function.overloadpacket in WAITS:
             raise RuntimeError(f"operation not permitted when stream is capturing: {function}")
         given = _addresses((arguments, keywords))
         for tensor in _changed(function, arguments, keywords):
