@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 SYNCHRONISES = "called a synchronizing CUDA operation"  # In the warnings of torch's synchronisation debug mode.
+MODE = "Synchronization debug mode is"  # In the warning that there is such a mode.
 
 
 class CudaGraphs:
@@ -48,9 +49,11 @@ class CudaGraphs:
                 torch.cuda.set_sync_debug_mode(before)
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
         for warning in caught:
+            is_own = MODE in str(warning.message)
             if SYNCHRONISES in str(warning.message):
                 waits.append(f"{Path(warning.filename).name}:{warning.lineno}")
-            if SYNCHRONISES not in str(warning.message) or before:
+                is_own = not before
+            if not is_own:
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
     def capture(self, function: Callable[[], None]) -> Callable[[], None]:
@@ -59,7 +62,7 @@ class CudaGraphs:
         Raises:
             RuntimeError: It can't be captured. Random numbers are to be seeded again.
         """
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
         for generator in self._generators:
             graph.register_generator_state(generator)
         try:
@@ -67,7 +70,7 @@ class CudaGraphs:
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 function()
         except BaseException:
-            torch.cuda.set_stream(torch.cuda.default_stream(self._device))
+            torch.cuda.set_stream(stream)
             for generator in (*self._generators, torch.cuda.default_generators[self._device.index or 0]):
                 # Their states would wait for the end of the capture forever.
                 generator.graphsafe_set_state(torch.Generator(self._device).graphsafe_get_state())
