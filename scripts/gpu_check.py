@@ -84,7 +84,7 @@ class Check:
         start = ["-c", code] if code else ["-m", "gantrain"]
         typed = [
             "train",
-            f"name={name.replace(', ', '_').replace(' ', '_')}",
+            f"name={folder_name(name)}",
             f"trainer.accelerator={self.accelerator}",
             "data.num_workers=0",
             *overrides,

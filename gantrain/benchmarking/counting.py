@@ -51,6 +51,7 @@ class Counting(TorchDispatchMode):
 
 def _waits(arguments: tuple[Any, ...], keywords: dict[str, Any], output: Tensor) -> bool:
     """Whether the host waits for a copy: one from another device to its memory."""
-    if output.device.type != "cpu" or keywords.get("non_blocking"):
+    non_blocking = keywords.get("non_blocking") or arguments[2:3] == (True,)  # The third argument of copy_.
+    if output.device.type != "cpu" or non_blocking:
         return False
     return any(isinstance(value, Tensor) and value.device.type != "cpu" for value in arguments)

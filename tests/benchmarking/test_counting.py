@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from conftest import MODELS, TRANSLATORS, sized
 from measured_steps import tiny_steps
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from gantrain.benchmarking.counting import Counting
+from gantrain.benchmarking.counting import Counting, _waits
 
 
 def test_floating_point_operations_are_those_counted_by_hand() -> None:
@@ -32,6 +34,28 @@ def test_values_that_the_host_reads_are_counted() -> None:
         bool(torch.zeros(()))
         torch.ones(3).nonzero()
     assert counted.reads == 3
+
+
+def test_a_copy_that_does_not_block_is_no_host_read() -> None:
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    class Recorded(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+            output = function(*arguments, **(keywords or {}))
+            calls.append((arguments, keywords or {}))
+            return output
+
+    source, target = torch.ones(2), torch.zeros(2)
+    with Recorded():
+        for non_blocking in (True, False):
+            target.copy_(source, non_blocking=non_blocking)
+            source.to(torch.float64, non_blocking=non_blocking)
+    elsewhere = torch.ones(2, device="meta")  # As if the source were on a GPU.
+    found = [
+        _waits(tuple(elsewhere if value is source else value for value in arguments), keywords, target)
+        for arguments, keywords in calls
+    ]
+    assert found == [False, False, True, True]
 
 
 @pytest.mark.parametrize(("batch", "most"), [(1, 2300), (4, 2800)])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, TRANSLATORS
 from torch import Tensor
 
 from gantrain.benchmark import Case, context_of, steps_of
@@ -50,7 +50,8 @@ def captured(run: Trainer) -> int:
     ["dcgan", "wgan_gp", "cgan", "infogan", "pix2pix", "cyclegan", "cut", "colorization"],
 )
 def test_replayed_steps_are_bit_identical(model: str, precision: str) -> None:
-    typed = [f"model={model}", f"trainer.precision={precision}", "network.dropout=0.2"]
+    size = [f"data.{key}=64" for key in ("load_size", "crop_size")] * (model in TRANSLATORS)
+    typed = [f"model={model}", f"trainer.precision={precision}", "network.dropout=0.2", *size]
     losses, weights = trained(graphed := trainer(*typed))
     assert captured(graphed) == 1
     expected, others = trained(trainer(*typed, captures=False))
