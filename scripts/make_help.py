@@ -28,7 +28,8 @@ HEAD = """\
 <body>
 <main class="text">
 """
-IMAGES = re.compile(r"(^\| \| \|\n\|---\|---\|\n)?(^.*!\[.*\n)+", re.MULTILINE)  # Lines, or a table, of images alone.
+# Paragraphs that begin with an image, below which its caption may stand, and tables of images.
+IMAGES = re.compile(r"(^\| \| \|\n\|---\|---\|\n)?^.*!\[.*\n(.+\n)*", re.MULTILINE)
 
 
 def slug(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -104,4 +105,9 @@ def command_line(name: str, overrides: Sequence[str], *changes: str) -> str:
     """A command of gantrain, quoted for a shell; ``changes`` replace overrides of the same keys."""
     changed = {change.split("=")[0] for change in changes}
     unchanged = [override for override in overrides if split_override(override)[0] not in changed]
-    return shlex.join(["gantrain", name, *unchanged, *changes])
+    return shlex.join(["gantrain", name, *map(_as_typed, unchanged), *changes])
+
+
+def _as_typed(override: str) -> str:
+    """The override without the quotes that Hydra needs around a path, and that the command adds itself."""
+    return re.sub(r"='([^',\\]+)'$", r"=\1", override) if split_override(override)[0] in PATHS else override
