@@ -125,7 +125,7 @@ class _Part(Updates):
         self._pause(1, loss)
 
     def _pause(self, side: int, loss: Tensor) -> None:
-        self.sides[side].accumulate(loss / self._count, first=self.number == 0)
+        self.sides[side].accumulate(loss / self._count, first=self.number == 0, last=self.number == self._count - 1)
         self.side, self.loss = side, loss.detach()
         self._waits.release()
         self._wait()

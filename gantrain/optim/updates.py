@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gantrain.optim.buckets import GradientMean
 from gantrain.optim.ema import EMA
 from gantrain.optim.monitor import RunMonitor
 from gantrain.optim.schedules import Schedule
-from gantrain.runtime import distributed
 from gantrain.runtime.seeding import StepRandom, derive_seed
 
 SIDES = ("generator", "discriminator")
@@ -35,6 +35,7 @@ class SideOptimizer:
         self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
         self.parameters: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
+        self._mean = GradientMean(self.parameters)
         self._base_rates: list[float] = [group["lr"] for group in optimizer.param_groups]
         self._factor = 1.0
 
@@ -61,20 +62,25 @@ class SideOptimizer:
 
     def update(self, loss: Tensor, monitor: RunMonitor, side: str) -> None:
         """Minimise ``loss`` by one step."""
-        self.accumulate(loss, first=True)
+        self.accumulate(loss, first=True, last=True)
         self.step(loss, monitor, side)
 
-    def accumulate(self, loss: Tensor, *, first: bool) -> None:
-        """Add the gradients of a loss to those of this side's parameters, and only these, or replace them."""
+    def accumulate(self, loss: Tensor, *, first: bool, last: bool) -> None:
+        """Add the gradients of a loss to those of this side's parameters, and only these, or replace them.
+
+        Those of the ``last`` one are sent to the other ranks while it is computed.
+        """
         if first:
             self.optimizer.zero_grad(set_to_none=True)
+        if last:
+            self._mean.begin()
         self.scaler.scale(loss).backward(inputs=self.parameters)
 
     def step(self, loss: Tensor, monitor: RunMonitor, side: str) -> None:
         """The optimizer's step by the gradients, which are averaged over all ranks; ``loss`` is what was minimised."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
         message = monitor.message(loss)
-        distributed.average([*gradients, message])
+        self._mean.finish(message)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
         self.scaler.unscale_(self.optimizer)
         monitor.record_update(message, side, gradients, may_be_infinite=self.scaler.is_enabled())
         self.scaler.step(self.optimizer)

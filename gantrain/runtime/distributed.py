@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -175,6 +175,23 @@ def _lost(why: str) -> str:
 def _reason(error: RuntimeError) -> str:
     """The first line, without the source location and the guesses about the cause that gloo adds."""
     return re.sub(r"^\[\S+\] | This is typically caused.*", "", str(error).strip().splitlines()[0])
+
+
+def is_joined() -> bool:
+    """Whether this process is one of several ranks by now."""
+    return dist.is_initialized()
+
+
+def start_sum(tensor: Tensor) -> Callable[[], None]:
+    """Start to replace a tensor, in place, by its sum over all ranks; returns what waits until it is."""
+    with _lost_rank_errors():
+        work = dist.all_reduce(tensor, async_op=True)
+
+    def wait() -> None:
+        with _lost_rank_errors():
+            work.wait()
+
+    return wait
 
 
 def average(tensors: Sequence[Tensor]) -> None:

@@ -18,6 +18,7 @@ from translation_batches import batches_for, noise, part
 from two_ranks import as_two_ranks
 
 from gantrain.networks.patch_head import PatchHead
+from gantrain.optim import buckets
 from gantrain.runtime import distributed
 from gantrain.runtime.seeding import StepRandom
 
@@ -56,6 +57,7 @@ def three_steps(game: str, *, rank: int = 0, world_size: int = 1) -> dict[str, A
 def work() -> None:
     """What each of the processes does."""
     distributed.join(CPU)
+    buckets.BUCKET_BYTES = 2000  # Several messages for each of these small networks.
     rank = distributed.rank()
     torch.save({game: three_steps(game, rank=rank, world_size=2) for game in GAMES}, f"rank_{rank}.pt")
 

@@ -31,6 +31,7 @@ from two_ranks import as_two_ranks
 from gantrain.data.base import ImageSpec
 from gantrain.networks.common import norm_2d
 from gantrain.networks.sync_batch import SyncBatchNorm1d, SyncBatchNorm2d
+from gantrain.optim import buckets
 from gantrain.registry import MODELS
 from gantrain.runtime import distributed
 from gantrain.runtime.seeding import StepRandom
@@ -105,6 +106,7 @@ SHAPES = {SyncBatchNorm1d: (4, 3), SyncBatchNorm2d: (4, 3, 2, 5)}
 def work() -> None:
     """What each of the processes does."""
     distributed.join(CPU)
+    buckets.BUCKET_BYTES = 2000  # Several messages for each of these small networks.
     rank = distributed.rank()
     games = {name: two_steps(name, "sync_batch", rank=rank, world_size=2) for name in GAMES}
     layers = [layer(kind(3), noise(*shape)[rank::2]) for kind, shape in SHAPES.items()]
