@@ -197,7 +197,7 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
         advice=parts.advice,
         active=distributed.rank() == 0,
         home=context.settings.home,
-        defaults=context.defaults(),
+        defaults=context.defaults,
         facts={
             "seed": str(context.settings.seed),
             **provenance(context.device),

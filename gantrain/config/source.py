@@ -147,12 +147,16 @@ def described(docstring: str) -> dict[str, str]:
     return found
 
 
+def _module_at(path: Path) -> Module:
+    return Module.of(".".join(["gantrain", *path.relative_to(PACKAGE).with_suffix("").parts]))
+
+
 @cache
 def classes_of(group: str) -> dict[str, tuple[Module, str]]:
     """The registered classes of a group of the package, by name, each with its module."""
     found: dict[str, tuple[Module, str]] = {}
     for path in sorted((PACKAGE / GROUPS[group].folder).rglob("*.py")):
-        module = Module.of(".".join(["gantrain", *path.relative_to(PACKAGE).with_suffix("").parts]))
+        module = _module_at(path)
         found |= {name: (module, class_name) for name, class_name in module.registered(GROUPS[group].registry)}
     return found
 
@@ -160,8 +164,12 @@ def classes_of(group: str) -> dict[str, tuple[Module, str]]:
 @cache
 def arguments_of(group: str, name: str) -> dict[str, Argument]:
     """The arguments of the class that a group of keys selects by a name; empty for a plug-in's."""
-    module, class_name = classes_of(group).get(name, (None, ""))
-    return module.arguments(class_name) if module is not None else {}
+    folder, registry = GROUPS[group].folder, GROUPS[group].registry
+    for path in (PACKAGE / folder).rglob("*.py"):
+        if f'{registry}.register("{name}")' in path.read_text(encoding="utf-8"):  # Only this one is parsed.
+            module = _module_at(path)
+            return module.arguments(dict(module.registered(registry))[name])
+    return {}
 
 
 def arguments_at(place: str) -> dict[str, Argument]:

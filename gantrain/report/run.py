@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias
 
@@ -41,7 +42,7 @@ class Report:
         advice: Returns what to change if training waits for data; an empty text for nothing.
         active: Whether this process writes.
         home: The folder of all runs, whose page is also written; None for none.
-        defaults: The default configuration of the run's model and data, for the page; None if unknown.
+        defaults: Composes the default configuration of the run's model and data, for the page; None if unknown.
         facts: Facts about the run and its machine, for the page.
         networks: The number of parameters by network, for the page.
         higher: The names of metrics of which higher values are better.
@@ -58,7 +59,7 @@ class Report:
         advice: Callable[[], str],
         active: bool,
         home: Path | None = None,
-        defaults: Mapping[str, Any] | None = None,
+        defaults: Callable[[], Mapping[str, Any] | None] = lambda: None,
         facts: Mapping[str, str] | None = None,
         networks: Mapping[str, int] | None = None,
         higher: Sequence[str] = (),
@@ -74,7 +75,8 @@ class Report:
         self._pauses = PauseMonitor()
         self._active = active
         self._logs = {table: JsonlLog(folder / f"{table}.jsonl") for table in TABLES}
-        self._page = TrainingPage(folder, home, command, config, defaults, facts or {}, networks or {})
+        self._defaults = cache(defaults)  # It takes a while, so the first step does not wait for it.
+        self._page = TrainingPage(folder, home, command, config, None, facts or {}, networks or {})
         self._step = 0
         self._warnings: set[str] = set()
         self._bar: ProgressBar | None = None
@@ -141,6 +143,7 @@ class Report:
         status = {name: last[name] for name in CLOCK if name in last}
         status |= {"step": step, "begun": done, "done": done, "total": math.ceil(total), "unit": unit}
         status["higher"] = self._higher
+        self._page.defaults = self._defaults()
         if segments:
             self._page.command = segments[0]["command"]
         status["segments"] = [

@@ -9,7 +9,7 @@ import pytest
 
 import gantrain.training.build  # noqa: F401 - registers every class
 from gantrain.config import schema
-from gantrain.config.source import GROUPS, arguments_of, loss_names
+from gantrain.config.source import GROUPS, PACKAGE, Module, arguments_of, loss_names
 from gantrain.models.losses.adversarial import ADVERSARIAL_LOSSES
 from gantrain.registry import REGISTRIES as ALL
 
@@ -42,6 +42,13 @@ def test_mistakes_are_found_before_torch_is_imported() -> None:
     assert len(lines) == len(MISTAKES)
     for words, line in zip(MISTAKES, lines, strict=True):
         assert words.split()[-1].split("=")[0] in line
+
+
+def test_only_the_source_of_the_chosen_class_and_its_parents_is_parsed() -> None:
+    for cached in (Module.of, arguments_of):
+        cached.cache_clear()
+    assert "pool_size" in arguments_of("model", "cyclegan")
+    assert Module.of.cache_info().currsize < len([*(PACKAGE / "models").rglob("*.py")]) / 2
 
 
 def test_the_losses_are_read_from_their_table() -> None:

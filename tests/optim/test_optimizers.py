@@ -192,7 +192,8 @@ def test_a_network_in_float16_learns_what_it_learns_in_float32() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop", "sgd"])
-def test_training_does_not_import_the_compiler_of_torch(optimizer: str, train, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("torch._dynamo", "torch._inductor", "torch._inductor.config"):
+def test_training_imports_neither_torchs_compiler_nor_unused_libraries(optimizer: str, train, monkeypatch) -> None:
+    compiler = ("torch._dynamo", "torch._inductor", "torch._inductor.config")
+    for module in (*compiler, "fsspec", "lmdb", "matplotlib", "scipy", "tensorboard", "torchvision"):
         monkeypatch.setitem(sys.modules, module, None)  # Importing it is an error.
     train("run", "model=gan", f"optimizer={optimizer}", "trainer.steps=2", "trainer.save_every=1")

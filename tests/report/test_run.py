@@ -14,7 +14,8 @@ from pages import data_of
 
 from gantrain.report import Report, run
 from gantrain.report.pages.home_page import write_home
-from gantrain.report.pages.page import DATA
+from gantrain.report.pages.page import DATA, read_data
+from gantrain.report.pages.training_page import ABOUT
 from gantrain.report.stalls import DataStallMonitor, PauseMonitor
 
 ADVICE = "data.num_workers=4 (now 1; this process may use 4 cores)"
@@ -39,6 +40,23 @@ class Drive:
         self.waited += share * seconds
         self.step += 1
         self.report.log(step=self.step, epoch=0.0, images=self.step * 1000, losses={"loss": 1.0}, waited=self.waited)
+
+
+def test_the_defaults_are_composed_when_the_page_is_opened_and_once() -> None:
+    composed: list[dict[str, Any]] = []
+
+    def defaults() -> dict[str, Any]:
+        composed.append({"seed": 1})
+        return composed[0]
+
+    report = Report(
+        Path("run"), command="", config={}, columns=None, loggers={}, advice=str, active=True, defaults=defaults
+    )
+    assert not composed
+    for _ in range(2):
+        report.open(0, done=0, total=10, unit="step")
+    assert len(composed) == 1
+    assert read_data(Path("run"), "about", ABOUT)["defaults"] == {"seed": 1}
 
 
 @pytest.mark.parametrize(("share", "shown"), [(0.12, "data=12%"), (0.02, "data=2%"), (0.01, None), (0.0, None)])
