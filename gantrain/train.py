@@ -102,6 +102,8 @@ def _run(parts: Parts, context: RunContext, interruption: Interruption, lock: Ru
         reason = interruption.reason(interruption.signal)
         distributed.print_rank_zero(f"Stopped before the first step ({reason}); run again: {again}")
         return 128 + interruption.signal if interruption.signal else 0
+    if (trainer.is_exhausted or trainer.progress >= 1) and distributed.rank() == 0:
+        checkpoints.complete_mirror()
     if trainer.is_exhausted:
         distributed.print_rank_zero(f"{checkpoints.folder}: {_no_better(trainer)}, or pass resume=never to start over")
         distributed.print_rank_zero(f"Page: {report.page}")
@@ -210,7 +212,8 @@ def build_trainer(parts: Parts, context: RunContext, lock: RunLock | None) -> Tr
     claim = lock.renew if lock is not None else lambda: None
     mirror = None
     if settings.mirror is not None:
-        name = context.folder.relative_to(context.settings.runs_folder).as_posix()
+        home = context.settings.home or context.settings.runs_folder  # Sweeps may have runs of the same name.
+        name = context.folder.relative_to(home).as_posix()
         mirror = Mirror(settings.mirror, context.folder, name=name, warn=distributed.print_rank_zero)
     checkpoints = Checkpoints(
         context.folder, keep=settings.keep, keep_every=settings.keep_every, claim=claim, mirror=mirror

@@ -5,16 +5,18 @@ from __future__ import annotations
 import glob
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 from gantrain.config.extras import open_url, without_credentials
 from gantrain.errors import ConfigError, reason_of
+from gantrain.runtime.atomic import atomic_write
 
-# In this order: no checkpoint is there without the log lines before it.
-PATTERNS = ("config.yaml", "*.jsonl", "images/*", "best.pt", "step_*.pt")
 CHECKPOINTS = "step_*.pt"
+LOGS = ("config.yaml", "*.jsonl", "index_files/data/status.js", "images/*")
+# In this order: no checkpoint is there without the log lines before it.
+PATTERNS = (*LOGS, "best.pt", CHECKPOINTS)
 UNFINISHED = ".part"  # At the end of the name of a file that is being written.
 
 
@@ -55,22 +57,38 @@ class Mirror:
             self._pool.submit(self._send)
         self._pool.shutdown()
 
-    def fetch(self, *, after: int) -> bool:
+    def complete(self) -> None:
+        """Copy what is missing there, or has another size, and wait for it: an earlier process may have failed to."""
+        for path in (path for pattern in PATTERNS for path in self._folder.glob(pattern)):
+            if self.has(path):
+                self._sent[path.relative_to(self._folder).as_posix()] = _stamp(path)
+        self.send()
+        self.close()
+
+    def has(self, path: Path) -> bool:
+        """Whether there is a copy of the size of this file of the run folder."""
+        try:
+            size = self._files.size(f"{self._root}/{path.relative_to(self._folder).as_posix()}")
+        except Exception:  # Drivers have their own; what can't be seen is not there.
+            return False
+        return bool(size == path.stat().st_size)
+
+    def fetch(self, *, after: int, patterns: Sequence[str] = PATTERNS) -> bool:
         """Copy everything into the run folder, the log files before the checkpoints, if there is a later checkpoint.
 
         The newest checkpoint comes first: a run whose copy was interrupted starts again, or resumes from the newest.
 
         Args:
             after: The step of the newest checkpoint of the run folder; -1 if there is none.
+            patterns: Of the files.
 
         Raises:
             ConfigError: It can't be read.
         """
         try:
-            steps = [re.search(r"/step_([0-9]+)\.pt$", path) for path in self._found(CHECKPOINTS)]
-            if not any(step and int(step[1]) > after for step in steps):
+            if newest_step(map(PurePosixPath, self._found(CHECKPOINTS))) <= after:
                 return False
-            for pattern in PATTERNS:
+            for pattern in patterns:
                 for path in sorted(self._found(pattern), key=lambda path: (len(path), path), reverse=True):
                     if not path.endswith(UNFINISHED):
                         self._fetch(path, self._folder / path[path.rindex(self._root) + len(self._root) + 1 :])
@@ -92,9 +110,8 @@ class Mirror:
 
     def _fetch(self, path: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_suffix(".tmp")
-        self._files.get_file(path, str(part))
-        part.replace(target)
+        with atomic_write(target) as part:  # Processes of this machine may fetch the same file.
+            self._files.get_file(path, part.name)
         self._sent[str(target.relative_to(self._folder))] = _stamp(target)
 
     def _send(self) -> None:
@@ -124,6 +141,12 @@ class Mirror:
             return  # The run has deleted it meanwhile.
         self._files.mv(target + UNFINISHED, target)
         self._sent[name] = stamp
+
+
+def newest_step(checkpoints: Iterable[PurePath]) -> int:
+    """The largest step of paths of checkpoints; -1 if there is none."""
+    names = (re.fullmatch(r"step_([0-9]+)\.pt", path.name) for path in checkpoints)
+    return max((int(name[1]) for name in names if name), default=-1)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -175,6 +175,11 @@ class Checkpoints:
             f"all checkpoints in {self.folder} are corrupt or unreadable; give resume=never to start over"
         )
 
+    def complete_mirror(self) -> None:
+        """Copy what the mirror lacks of a run that is finished."""
+        if self._mirror is not None:
+            self._mirror.complete()
+
     def clear_mirror(self) -> None:
         """Delete what the mirror has of an earlier run."""
         if self._mirror is not None:

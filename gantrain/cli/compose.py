@@ -22,6 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from gantrain.checkpoints.by_url import localized
 from gantrain.cli.arguments import config_flags
 from gantrain.cli.config_files import only_safe_files, refuse_shadowed
 from gantrain.cli.hydra_errors import in_one_line
@@ -50,7 +51,7 @@ class Composed:
         """Resolve a composed configuration; ``hydra`` is Hydra's own configuration."""
         add_shared_resolver()  # A launcher may have started this process.
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-        return cls(plain, list(hydra.overrides.task), dict(hydra.runtime.choices), unread(config))
+        return cls(localized(plain), list(hydra.overrides.task), dict(hydra.runtime.choices), unread(config))
 
 
 def is_plain(flags: Sequence[str], typed: Sequence[str]) -> bool:

@@ -10,6 +10,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from gantrain.checkpoints.by_url import runs_folder
 from gantrain.cli.arguments import split
 from gantrain.cli.compose import COMPOSITION_ONLY, compose_once, defaults_of
 from gantrain.config.extras import is_url
@@ -77,7 +78,7 @@ def _defaults(state: Mapping[str, Any], name: str) -> dict[str, Any] | None:
 
 def _find(run: str, checkpoints_dir: str) -> Path:
     """The folder of a run that is given as a path, or else by its name in ``checkpoints_dir``."""
-    home = Path(checkpoints_dir).expanduser()
+    home = runs_folder(checkpoints_dir, [run])
     in_sweeps = [] if os.path.isabs(run) else sorted(home.glob(f"{SWEEPS}/*/{glob.escape(run)}"))
     for folder in (Path(run).expanduser(), home / run, *in_sweeps):
         if any(folder.glob("*.pt")):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from gantrain.config.expected import expected_values
-from gantrain.config.extras import is_url, without_credentials
 from gantrain.config.naming import JOBS, SWEEPS, home_of
 from gantrain.config.schema import NonNegativeInt, PositiveInt, Range, UnitFloat
 from gantrain.errors import ConfigError
@@ -106,7 +105,9 @@ class RunSettings:
     """The top level of a training configuration. The dictionaries are checked by what they configure."""
 
     name: str  # The name of the run folder.
-    checkpoints_dir: str  # The folder with the run folders, the page of all runs and the sweeps.
+    # The folder with the run folders, the page of all runs and the sweeps; or a URL (``s3://bucket/runs``), whose runs
+    # this machine works on in ``$GANTRAIN_CACHE/runs``.
+    checkpoints_dir: str
     seed: int  # The seed of all random numbers.
     # ``auto`` resumes from the newest checkpoint of the run folder, ``never`` starts over. The run folder itself also
     # resumes, and other settings then begin a new segment of the run.
@@ -137,12 +138,6 @@ class RunSettings:
             raise ConfigError(f"name={self.name}: {length} bytes long; at most {LONGEST_NAME} are allowed")
         if not self.checkpoints_dir.strip():
             raise ConfigError("checkpoints_dir is empty; give a folder, such as checkpoints_dir=checkpoints")
-        if is_url(self.checkpoints_dir):
-            url = without_credentials(self.checkpoints_dir)
-            raise ConfigError(
-                f"checkpoints_dir={url}: runs are written to a disk: give a folder; trainer.mirror={url} copies them "
-                "there, and they resume from it"
-            )
         if self.resume not in ("auto", "never", str(self.folder)):
             raise ConfigError(
                 f"resume={self.resume}: give auto, never or, on the command line, the folder of a run that resumes"

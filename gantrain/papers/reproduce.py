@@ -11,6 +11,7 @@ from typing import Any
 
 import gantrain.metrics  # noqa: F401 - registers the metrics, which know their better ends
 from gantrain import __version__
+from gantrain.checkpoints.by_url import runs_folder
 from gantrain.config.expected import expected_values
 from gantrain.config.overrides import RUNTIME_ONLY_KEYS, split_override
 from gantrain.data.sets.catalog import BY_REQUEST, NAMES
@@ -62,7 +63,7 @@ def main(
     overrides = [word for word in typed if "=" in word]
     if not names:
         given = [word.partition("=")[2] for word in overrides if word.startswith("checkpoints_dir=")]
-        list_states(known, Path((given or ["checkpoints"])[-1].strip("'\"")).expanduser())
+        list_states(known, runs_folder((given or ["checkpoints"])[-1].strip("'\""), []))
         return 0
     if len(names) > 1 or names[0] not in known:
         raise ConfigError(f"gantrain reproduce {' '.join(names)}: give one experiment; {nearest(names[0], known)}")

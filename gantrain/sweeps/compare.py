@@ -14,6 +14,8 @@ from itertools import compress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from gantrain.checkpoints.by_url import runs_folder
+from gantrain.config.extras import is_url
 from gantrain.config.naming import JOBS, RUNS, SWEEPS
 from gantrain.errors import ConfigError, nearest
 from gantrain.report.pages.home_page import write_home
@@ -141,16 +143,18 @@ def main(arguments: Sequence[str]) -> int:
         ConfigError: There is no such run, or the output folder contains other files.
     """
     given = {word: (key, value) for word in arguments for key, _, value in [word.partition("=")]}
-    options = {key: Path(value).expanduser() for key, value in given.values() if key in KEYS and value}
-    home, out = options.get("checkpoints_dir", Path("checkpoints")), options.get("out")
+    options = {key: value for key, value in given.values() if key in KEYS and value}
+    place, named = options.get("checkpoints_dir", "checkpoints"), options.get("out")
     words = [word for word, (key, value) in given.items() if key not in KEYS or not value]
     if wrong := next((word for word in words if word.startswith("-") or "=" in word), None):
         raise ConfigError(f"{wrong}: give folders of runs or sweeps, and out=FOLDER or checkpoints_dir=FOLDER")
+    home = runs_folder(place, words or None, logs_only=True)
+    words = words or [str(home)] * is_url(place)
     if len(words) > 1:  # checkpoints/* also matches other files and folders.
         paths = {word: Path(word).expanduser() for word in words}
         words = [word for word, path in paths.items() if path.name not in (ASSETS, "sweeps") and not path.is_file()]
     folders = [folder for word in words for folder in _find(word, home)]
-    if len(folders) == 1 and out is None and (folders[0] / JOBS).is_dir():
+    if len(folders) == 1 and named is None and (folders[0] / JOBS).is_dir():
         parent = folders[0].resolve().parent  # ``sweeps`` in the folder of all runs, by default.
         home = Path(os.path.relpath(parent.parent)) if parent.name == "sweeps" else home
         page = compare_sweep(folders[0], home)
@@ -158,7 +162,7 @@ def main(arguments: Sequence[str]) -> int:
         runs = _unique([run for folder in folders for run in _runs(folder)])
         if len(runs) < 2:
             raise ConfigError("give two runs or more, or the folder of a sweep: gantrain compare checkpoints/*")
-        out = Path("comparison") if out is None else out
+        out = Path(named or "comparison").expanduser()
         if out.exists() and any(out.iterdir()) and not (out / RECORD).exists():
             raise ConfigError(f"out={out}: the folder contains other files; give another out=FOLDER")
         command = shlex.join(["gantrain", "compare", *arguments])

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from gantrain.config.extras import is_url
+
 # As in ``gantrain.report.pages.page``, which is slow to import.
 PAGE, DATA = "index.html", "index_files/data"
 
@@ -17,7 +19,12 @@ def refresh_home(arguments: Sequence[str]) -> None:
     ``arguments`` are those of a command, which may set ``checkpoints_dir``.
     """
     given = [word.partition("=")[2] for word in arguments if word.startswith("checkpoints_dir=")]
-    folder = Path((given or ["checkpoints"])[-1].strip("'\""))
+    place = (given or ["checkpoints"])[-1].strip("'\"")
+    if is_url(place):
+        from gantrain.checkpoints.by_url import working_folder  # It is rarely needed.
+
+        place = str(working_folder(place))
+    folder = Path(place)
     with suppress(OSError, ValueError, RuntimeError):  # Such as a read-only folder; the command itself has succeeded.
         folder = folder.expanduser()
         if "RANK" not in os.environ and (folder / PAGE).is_file() and _is_stale(folder):

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import gantrain.metrics  # noqa: F401 - registers the metrics, which know their better ends
+from gantrain.checkpoints.by_url import runs_folder
+from gantrain.config.extras import is_url, without_credentials
 from gantrain.config.naming import JOBS
 from gantrain.config.side_files import is_path
 from gantrain.errors import ConfigError, nearest
@@ -32,7 +34,7 @@ gantrain runs                       lists all runs
 gantrain runs remove RUN... [--yes] removes runs with their checkpoints, after a question
 gantrain runs rename RUN NAME       gives a run another name
 gantrain runs pages                 writes the pages of all runs and sweeps anew
-  checkpoints_dir=FOLDER            the folder of the runs, by default checkpoints
+  checkpoints_dir=FOLDER            the folder of the runs, by default checkpoints; list also takes a URL
 """
 NEVER_NAMES = ("", ".", "..", "sweeps", ASSETS)
 
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str], *, ask: Callable[[str], str] = input) -> int:
         console.out(*USAGE.splitlines())
         return 0
     given = [word.partition("=")[2] for word in arguments if word.startswith("checkpoints_dir=")]
-    home = Path(given[-1] if given else "checkpoints").expanduser()
+    place = given[-1] if given else "checkpoints"
     command, *words = [word for word in arguments if not word.startswith("checkpoints_dir=")] or ["list"]
     is_sure = "--yes" in words
     words = [word for word in words if word != "--yes"]
@@ -58,8 +60,11 @@ def main(arguments: Sequence[str], *, ask: Callable[[str], str] = input) -> int:
     if not least <= len(words) <= most or any(word.startswith("-") for word in words):
         usage = next(line for line in USAGE.splitlines() if f"runs {command}" in line or command == "list")
         raise ConfigError(f"{' '.join(words) or 'runs ' + command}: expected {' '.join(usage.split())}")
+    if command in ("remove", "rename") and is_url(place):
+        raise ConfigError(f"checkpoints_dir={without_credentials(place)}: gantrain runs {command} needs a folder")
+    home = runs_folder(place, logs_only=True)
     if command == "list":
-        _list(home)
+        _list(home, elsewhere=is_url(place))
     elif command == "pages":
         _write_pages(home, run_folders(home))
     elif command == "remove":
@@ -69,13 +74,13 @@ def main(arguments: Sequence[str], *, ask: Callable[[str], str] = input) -> int:
     return 0
 
 
-def _list(home: Path) -> None:
-    """Print a line for each run, the one that was trained last at the end."""
+def _list(home: Path, *, elsewhere: bool) -> None:
+    """Print a line for each run, the one that was trained last at the end; other machines train those of a URL."""
     rows = []
     for folder in run_folders(home):
         status = read_status(folder)
         state = status.get("state", "unknown")
-        if state == "running" and not is_locked(folder):
+        if state == "running" and not elsewhere and not is_locked(folder):
             state = "killed"
         at = status.get("time", (folder / "config.yaml").stat().st_mtime)
         step = f"step {status['step']:,}" if "step" in status else ""

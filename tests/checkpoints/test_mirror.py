@@ -63,7 +63,7 @@ def test_starting_over_replaces_what_the_mirror_has(train, memory) -> None:
     memory.pipe("/bucket/run/best.pt", b"of the earlier run")
     shutil.rmtree("checkpoints")
     train("run", *mirrored, "trainer.steps=2", "seed=1", "resume=never")
-    assert [path for path in memory.find("/bucket/run") if not path.endswith((".jsonl", ".yaml"))] == [
+    assert [path for path in memory.find("/bucket/run") if not path.endswith((".js", ".jsonl", ".yaml"))] == [
         "/bucket/run/images/step_2_samples.png",
         "/bucket/run/step_2.pt",
     ]
@@ -92,6 +92,14 @@ def test_a_mirror_that_fails_is_a_warning(train, capsys) -> None:
     train("run", *RUN, "trainer.mirror=file/mirror", "trainer.steps=2")
     assert newest("run")["step"] == 2
     assert "warning: trainer.mirror: can't write to file/mirror/run: " in capsys.readouterr().err
+
+    Path("file").unlink()  # The run is finished, and the same command copies it.
+    copy, times = Path("file/mirror/run/step_2.pt"), []
+    for _ in range(2):
+        train("run", *RUN, "trainer.mirror=file/mirror", "trainer.steps=2")
+        times.append(copy.stat().st_mtime_ns)
+    assert copy.stat().st_size == Path("checkpoints/run/step_2.pt").stat().st_size
+    assert times[0] == times[1]  # It is copied once.
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from conftest import assert_same_bits
 from file_server import serving
 from sharded import made, names, pack, png, refusal, shards
 
-from gantrain.cli.main import main
 from gantrain.data.images import remote
 from gantrain.data.sets import tar_samples
 from gantrain.data.settings import DataSettings
@@ -168,11 +167,3 @@ def test_a_lost_storage_ends_a_run_that_skips_broken_images(tmp_path: Path, web:
     web.failures[:] = [503] * 99
     with pytest.raises(ConfigError, match=rf"^data.root: can't read {web.url}/in/part-00\d.tar: 503"):
         [*batches(there, num_workers=1, on_error="skip")]
-
-
-def test_runs_are_not_written_to_a_url(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "data=digits", "checkpoints_dir=s3://key:secret@bucket/runs"]) == 2
-    message = capsys.readouterr().err
-    assert message.startswith("gantrain: checkpoints_dir=s3://bucket/runs: ")
-    assert "trainer.mirror=s3://bucket/runs" in message
-    assert message.count("\n") == 1
