@@ -42,8 +42,8 @@ CASES = {
 }
 
 
-def measure(case: str, repeats: int) -> dict[str, list[float]]:
-    """Seconds per step of each way, by repeat; for one of the ranks."""
+def measure(case: str, repeats: int) -> list[list[float]]:
+    """Of each way, the seconds per step by repeat, then those of CPU time; for one of the ranks."""
     typed = [*CASES[case], "trainer.accelerator=cpu"]
     context = replace(RunContext.create(complete(compose_once("train", [], typed))), device=CPU)
     set_up_torch(context.trainer, CPU)
@@ -55,18 +55,20 @@ def measure(case: str, repeats: int) -> dict[str, list[float]]:
     batches = cycle(list(islice(parts.stream, 4)))
     parts.model.train()
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    busy: dict[str, list[float]] = {way: [] for way in WAYS}
     for repeat in range(repeats + 1):
         for way in list(WAYS)[:: 1 if repeat % 2 else -1]:
             for side, mean in zip(parts.update.sides, means[way], strict=True):
                 side._mean = mean
             distributed.all_gather_object(None)
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             for step in range(STEPS):
                 parts.update.begin(step, 0.0)
                 parts.model.train_step(batches, parts.update)
             seconds[way].append((time.perf_counter() - start) / STEPS)
+            busy[way].append((time.process_time() - used) / STEPS)
     parts.stream.close()
-    return {way: times[1:] for way, times in seconds.items()}
+    return [times[1:] for times in (*seconds.values(), *busy.values())]
 
 
 @contextmanager
@@ -117,9 +119,13 @@ def compare(case: str, rate: str, repeats: int) -> None:
         ]
         printed = [rank.communicate()[0] for rank in ranks]
     times = [list(map(float, line.split())) for line in printed[0].splitlines()]
-    ratio = statistics.median(new / old for old, new in zip(*times, strict=True))
-    first, second = (statistics.median(each) * 1000 for each in times)
-    print(f"| {case} | {'loopback' if rate == 'none' else rate} | {first:,.0f} | {second:,.0f} | {ratio:.2f} |")
+    wall, cpu = (
+        statistics.median(new / old for old, new in zip(*pair, strict=True)) for pair in (times[:2], times[2:])
+    )
+    first, second = (statistics.median(each) * 1000 for each in times[:2])
+    print(
+        f"| {case} | {'loopback' if rate == 'none' else rate} | {first:,.0f} | {second:,.0f} | {wall:.2f} | {cpu:.2f} |"
+    )
 
 
 def main() -> None:
@@ -132,12 +138,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.case:
         distributed.join(CPU)
-        for times in measure(options.case, options.repeats).values():
+        for times in measure(options.case, options.repeats):
             if distributed.rank() == 0:
                 print(*times)
         return
-    print("| model | connection | ms per step, one message after | in buckets | ratio |")
-    print("|---|---|---:|---:|---:|")
+    print("| model | connection | ms per step, one message after | in buckets | ratio | of CPU time |")
+    print("|---|---|---:|---:|---:|---:|")
     for case in options.cases:
         for rate in options.rates:
             compare(case, rate, options.repeats)

@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from gantrain.checkpoints.store import explain_mismatch
+from gantrain.checkpoints.store import Checkpoints, explain_mismatch
 from gantrain.config.overrides import (
     LENGTH,
     PATHS,
@@ -44,13 +44,15 @@ def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -
     """
     checkpoints = trainer.checkpoints
     is_requeued = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+    step = None
     if context.settings.resume != "never" or is_requeued:
         with distributed.rank_zero_first():
             if fetched := checkpoints.fetch():
                 distributed.print_rank_zero(fetched)
+        step = _agreed_step(checkpoints)
     existing = checkpoints.paths()
     if existing and (context.settings.resume != "never" or is_requeued):
-        news = _resume(trainer, context)
+        news = _resume(trainer, context, step)
         use_threads(trainer)
         use_precision(trainer)
         if trainer.progress < 1:
@@ -83,10 +85,28 @@ def start(trainer: Trainer, context: RunContext, *, ready: Callable[[], None]) -
             raise ConfigError(f"can't delete {error.filename}: {error.strerror or error}") from None
 
 
-def _resume(trainer: Trainer, context: RunContext) -> list[str]:
-    """Load the newest checkpoint, if these settings may continue it; returns lines about it to be printed."""
+def _agreed_step(checkpoints: Checkpoints) -> int | None:
+    """The newest step that all ranks have, where machines have folders of their own; None for the newest of the folder.
+
+    Raises:
+        ConfigError: Some have checkpoints, and there is none that all have.
+    """
+    ranks = distributed.all_gather_object(checkpoints.steps())
+    if all(steps == ranks[0] for steps in ranks):
+        return None
+    if common := set(ranks[0]).intersection(*ranks[1:]):
+        return max(common)
+    found = ", ".join(f"{max(steps, default='none')} on rank {rank}" for rank, steps in enumerate(ranks))
+    raise ConfigError(
+        f"{checkpoints.folder}: there is no checkpoint that all ranks have (the newest: {found}): give all machines one "
+        "shared folder, or the same trainer.mirror"
+    )
+
+
+def _resume(trainer: Trainer, context: RunContext, step: int | None) -> list[str]:
+    """Load a checkpoint, if these settings may continue it; returns lines about it to be printed."""
     checkpoints = trainer.checkpoints
-    state = checkpoints.load()
+    state = checkpoints.load(step)
     with explain_mismatch(state, checkpoints.folder):
         _use_class_names(trainer, state["spec"]["class_names"])
         _check(state, trainer, context)

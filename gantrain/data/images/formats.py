@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, cast
 
 import numpy as np
@@ -18,12 +19,14 @@ with suppress(ImportError):  # An optional package, which adds HEIF to Pillow.
 
 # The formats that Pillow may open, where it can; for some others it starts external programs, as Ghostscript for EPS.
 # AVIF and HEIF of more than 8 bits are reduced to 8 by their decoders.
-Image.init()
+for plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Png", "Ppm", "Tiff", "WebP"):  # All of Pillow's take longer to import.
+    with suppress(ImportError):
+        import_module(f"PIL.{plugin}ImagePlugin")
 FORMATS = tuple(
     name for name in ("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP") if name in Image.OPEN
 )
 # In lower case.
-EXTENSIONS = frozenset({suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS} | {".npy"})
+EXTENSIONS = frozenset({suffix for suffix, name in Image.EXTENSION.items() if name in FORMATS} | {".npy"})
 
 
 def is_deep_ppm(image: Image.Image) -> bool:
