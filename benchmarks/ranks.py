@@ -119,13 +119,11 @@ def compare(case: str, rate: str, repeats: int) -> None:
         ]
         printed = [rank.communicate()[0] for rank in ranks]
     times = [list(map(float, line.split())) for line in printed[0].splitlines()]
-    wall, cpu = (
-        statistics.median(new / old for old, new in zip(*pair, strict=True)) for pair in (times[:2], times[2:])
-    )
+    pairs = times[:2], times[2:]
+    wall, cpu = (statistics.median(new / old for old, new in zip(*pair, strict=True)) for pair in pairs)
     first, second = (statistics.median(each) * 1000 for each in times[:2])
-    print(
-        f"| {case} | {'loopback' if rate == 'none' else rate} | {first:,.0f} | {second:,.0f} | {wall:.2f} | {cpu:.2f} |"
-    )
+    place = "loopback" if rate == "none" else rate
+    print(f"| {case} | {place} | {first:,.0f} | {second:,.0f} | {wall:.2f} | {cpu:.2f} |")
 
 
 def main() -> None:

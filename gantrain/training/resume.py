@@ -98,8 +98,8 @@ def _agreed_step(checkpoints: Checkpoints) -> int | None:
         return max(common)
     found = ", ".join(f"{max(steps, default='none')} on rank {rank}" for rank, steps in enumerate(ranks))
     raise ConfigError(
-        f"{checkpoints.folder}: there is no checkpoint that all ranks have (the newest: {found}): give all machines one "
-        "shared folder, or the same trainer.mirror"
+        f"{checkpoints.folder}: there is no checkpoint that all ranks have (the newest: {found}): give all machines "
+        "one shared folder, or the same trainer.mirror"
     )
 
 
