@@ -5,10 +5,11 @@ Nothing heavy is imported before it is needed, so that help and completion work 
 
 from __future__ import annotations
 
+import gc
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module, resources
 from pathlib import Path
@@ -131,10 +132,23 @@ def _train(arguments: list[str]) -> int:
 
         words = [*flags, *demo_data(typed, flags), *typed]
         return run_hydra("train", words, lambda composed: _train_composed(composed, flags))
-    arguments_of_train = compose_training(flags, typed)
-    from gantrain.train import train
+    with _without_collections():
+        arguments_of_train = compose_training(flags, typed)
+        from gantrain.train import train
 
     return train(*arguments_of_train)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """No garbage collections inside: they would search the many objects that imports create, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _resume(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from warm import Warm
 
 from gantrain.cli.main import main
 from gantrain.config.naming import run_name
+from gantrain.errors import ConfigError
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -279,3 +281,16 @@ def test_a_model_of_a_plugin_trains_resumes_and_is_tested(warm: Warm) -> None:
     assert untrusted.returncode == 2
     assert "plugins=[my_models]" in untrusted.stderr
     assert "Traceback" not in untrusted.stderr
+
+
+def test_imports_are_not_interrupted_by_garbage_collections(monkeypatch) -> None:
+    seen = []
+
+    def compose_training(*_: object) -> None:
+        seen.append(gc.isenabled())
+        raise ConfigError("a mistake")
+
+    monkeypatch.setattr("gantrain.cli.compose.compose_training", compose_training)
+    assert main(["train"]) == 2
+    assert seen == [False]
+    assert gc.isenabled()
