@@ -145,7 +145,7 @@ OWN_KEYS: dict[str, dict[str, Any]] = {
     "wgan_gp": {"loss": "wasserstein", "gradient_penalty": 10.0},
     "cgan": {},
     "acgan": {"lambda_class": 0.5, "classify_generated": True},
-    "sgan": {"lambda_class": 1.0},
+    "sgan": {"lambda_class": 1.0, "critic_lambda_class": 1.0},
     "infogan": {"categories": 3, "continuous": 2, "lambda_categorical": 0.5, "lambda_continuous": 0.1},
 }
 LABELLED = ["cgan", "acgan", "sgan"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from gantrain.config.overrides import command_line
 
-FORMAT = 7
+FORMAT = 8
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
@@ -119,4 +119,14 @@ def _to_format_7(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "config": {**config, "model": model}}
 
 
-UPGRADES = (_to_format_2, _to_format_3, _to_format_4, _to_format_5, _to_format_6, _to_format_7)
+def _to_format_8(state: dict[str, Any]) -> dict[str, Any]:
+    """The critic of SGAN had the weight 1 for classes. Steps were not captured."""
+    config = dict(state["config"])
+    if config.get("model", {}).get("name") == "sgan":
+        config["model"] = {"critic_lambda_class": 1.0, **config["model"]}
+    if "trainer" in config:
+        config["trainer"] = {"cuda_graphs": False, **config["trainer"]}
+    return {**state, "config": config}
+
+
+UPGRADES = (_to_format_2, _to_format_3, _to_format_4, _to_format_5, _to_format_6, _to_format_7, _to_format_8)

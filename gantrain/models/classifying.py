@@ -37,12 +37,7 @@ class ClassifyingGAN(LatentGAN):
 
     def __init__(self, *, lambda_class: NonNegativeFloat, **others: Any) -> None:
         super().__init__(**others)
-        self.lambda_class = lambda_class
-
-    @property
-    def critic_lambda_class(self) -> float:
-        """The weight of the classification loss of the discriminator."""
-        return self.lambda_class
+        self.lambda_class = self.critic_lambda_class = lambda_class
 
     @property
     def num_outputs(self) -> int:
@@ -103,13 +98,15 @@ class SGAN(ClassifyingGAN):
     classes, which the paper's is not.
 
     Args:
-        lambda_class: Weight of the classification loss of the generator; that of the critic is 1.
+        lambda_class: Weight of the classification loss of the generator.
+        critic_lambda_class: Weight of the classification loss of the critic, 1 in the paper. A low one makes a worse
+            classifier, and keeps the generator from drawing one image for each class.
         others: See ``LatentGAN``.
     """
 
-    @property
-    def critic_lambda_class(self) -> float:
-        return 1.0
+    def __init__(self, *, critic_lambda_class: NonNegativeFloat, **others: Any) -> None:
+        super().__init__(**others)
+        self.critic_lambda_class = critic_lambda_class
 
     def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         classes, fake = logits[:, :-1], logits[:, -1:]

@@ -63,7 +63,7 @@ def test_a_classifying_critic_of_format_4_has_its_weight_and_its_accuracy() -> N
     config = {"model": {"name": "sgan"}, "objective": {"metric": "accuracy"}}
     new = upgraded({"format": 4, "config": config, "objective": objective})
     assert new["config"] == {
-        "model": {"name": "sgan", "lambda_class": 1.0},
+        "model": {"name": "sgan", "lambda_class": 1.0, "critic_lambda_class": 1.0},
         "objective": {"metric": "held_out_accuracy"},
         "data": {"balance": False},
     }

@@ -33,6 +33,7 @@ def close(actual: Tensor, expected: float | Tensor) -> None:
 ACGAN_REAL = written([[0.0, 0.0, LN2, LN5], [LN2, 0.0, 0.0, 0.0]])
 ACGAN_FAKE = written([[LN3, 0.0, 0.0, 0.0], [0.0, 0.0, LN2, LN5]])
 ACGAN = {"lambda_class": 0.5, "classify_generated": True}
+SGAN = {"lambda_class": 1.0, "critic_lambda_class": 1.0}
 REAL_LABELS, FAKE_LABELS = torch.tensor([2, 0]), torch.tensor([1, 1])
 
 
@@ -94,7 +95,7 @@ def test_the_sgan_critic_minimises_cross_entropy_over_classes_and_fake(labels: l
     ]
     expected = torch.stack(real_terms).mean() - of_fake[:, 3].mean()
     batch = {"image": written(real), "label": torch.tensor(labels)}
-    loss, parts = reading("sgan", lambda_class=1.0).discriminator_loss(batch, written(fake), NO_LATENT, None)
+    loss, parts = reading("sgan", **SGAN).discriminator_loss(batch, written(fake), NO_LATENT, None)
     close(loss, expected)
     close(parts["d_real"], -(1 - of_real[:, 3].exp()).log().mean())
     close(parts["d_fake"], -of_fake[:, 3].mean())
@@ -102,14 +103,26 @@ def test_the_sgan_critic_minimises_cross_entropy_over_classes_and_fake(labels: l
 
 def test_the_sgan_generator_minimises_the_cross_entropy_of_its_label() -> None:
     fake, labels = k_plus_one(6, 1), torch.tensor([0, 1, 2, 2, 0, 1])
-    loss, parts = reading("sgan", lambda_class=1.0).generator_loss(written(fake), NO_LATENT, labels)
+    loss, parts = reading("sgan", **SGAN).generator_loss(written(fake), NO_LATENT, labels)
     logs = fake.log_softmax(dim=1)
     close(loss, -logs[torch.arange(6), labels].mean())
     close(parts["g"], -(1 - logs[:, 3].exp()).log().mean())
 
 
+def test_the_classes_of_the_sgan_critic_are_weighted() -> None:
+    real, fake, labels = k_plus_one(6, 0), k_plus_one(6, 1), torch.tensor([0, 1, 2, 2, 0, 1])
+    batch = {"image": written(real), "label": labels}
+    loss, _ = reading("sgan", lambda_class=1.0, critic_lambda_class=0.25).discriminator_loss(
+        batch, written(fake), NO_LATENT, None
+    )
+    of_real, of_fake = real.log_softmax(dim=1), fake.log_softmax(dim=1)
+    of_classes = real[:, :3].log_softmax(dim=1)[torch.arange(6), labels]
+    is_real = (1 - of_real[:, 3].exp()).log()
+    close(loss, -is_real.mean() - of_fake[:, 3].mean() - 0.25 * of_classes.mean())
+
+
 def test_unknown_labels_do_not_stop_training() -> None:
-    model = build("sgan", lambda_class=1.0)
+    model = build("sgan", **SGAN)
     batch = next(image_batches(labels=True))
     batch["label"][::2] = -1
     losses = model.train_step(iter([batch]), Watched(model))
@@ -125,12 +138,12 @@ def test_accuracy_is_the_fraction_of_images_whose_largest_logit_is_right() -> No
         batch([[3.0, 1.0, 1.0, 9.0], [0.0, 1.0, 0.0, 0.0], [0.0, 1.0, 2.0, 5.0]], [0, 1, 2]),
         batch([[0.0, 1.0, 0.0, 0.0]], [0]),
     ]
-    assert reading("sgan", lambda_class=1.0).evaluate(batches) == {"held_out_accuracy": 0.75}
-    assert reading("sgan", lambda_class=1.0).evaluate([]) == {}
+    assert reading("sgan", **SGAN).evaluate(batches) == {"held_out_accuracy": 0.75}
+    assert reading("sgan", **SGAN).evaluate([]) == {}
 
 
 @pytest.mark.parametrize(
-    ("name", "keys"), [("acgan", {"lambda_class": 1.0, "classify_generated": True}), ("sgan", {"lambda_class": 1.0})]
+    ("name", "keys"), [("acgan", {"lambda_class": 1.0, "classify_generated": True}), ("sgan", SGAN)]
 )
 def test_penalties_take_the_gradient_of_the_adversarial_logit(name: str, keys: dict[str, Any]) -> None:
     model = build(name, gradient_penalty=1.0, **keys)
@@ -146,7 +159,7 @@ def test_penalties_take_the_gradient_of_the_adversarial_logit(name: str, keys: d
 
 
 @pytest.mark.parametrize(
-    ("name", "keys"), [("acgan", {"lambda_class": 1.0, "classify_generated": True}), ("sgan", {"lambda_class": 1.0})]
+    ("name", "keys"), [("acgan", {"lambda_class": 1.0, "classify_generated": True}), ("sgan", SGAN)]
 )
 def test_the_discriminator_has_a_logit_per_class_and_one_more(name: str, keys: dict[str, Any]) -> None:
     model = build(name, **keys)

@@ -24,6 +24,8 @@ FEW_SIZES = "resnet_gan"  # Its networks take squares of a few sizes, and refuse
 SMALLEST = 16
 HALVED = 32  # Translated images are halved five times, so their sides are multiples of it.
 SAMPLE = 200  # The number of images whose headers are read before a run.
+SMALL = 64  # The side up to which the weight of FastCUT for photographs of 256 pixels is too high: docs/letters.md.
+WEAK = 2
 WIDE = 1.15  # The ratio of the sides from which on images are not treated as squares.
 
 
@@ -66,9 +68,20 @@ def recommended(summaries: Sequence[Summary], config: Mapping[str, Any], *, imag
     if classes and max(classes.values()) >= UNEQUAL * max(1, min(classes.values())) and not data.get("balance"):
         sizes = f"classes have {min(classes.values()):,} to {max(classes.values()):,} of {classes.total():,} images"
         found.append(Recommendation("data.balance=true", f"{sizes}: each is drawn equally often"))
+    found += _weight_of_small(shapes, config)
     if from_noise and images < data.get("batch_size", 1):
         found.append(Recommendation(f"data.batch_size={images}", "a batch has more images than the data set"))
     return found
+
+
+def _weight_of_small(shapes: Counter[tuple[int, int]], config: Mapping[str, Any]) -> list[Recommendation]:
+    """For FastCUT on small images, or on large ones that are cropped to a small size."""
+    model, side = config["model"], config["data"].get("crop_size")
+    if not shapes or not isinstance(side, int) or not model.get("flip_equivariance") or model["lambda_nce"] <= WEAK:
+        return []
+    side = min(side, median_low(min(shape) for shape in shapes.elements()))
+    reason = f"images of {side} pixels stay as they are with the weight of photographs, {model['lambda_nce']:g}"
+    return [Recommendation(f"model.lambda_nce={WEAK}", reason)] if side <= SMALL else []
 
 
 def _channels(training: Sequence[Summary], data: Mapping[str, Any]) -> list[Recommendation]:

@@ -114,6 +114,19 @@ def test_what_is_recommended_is_accepted(model: str, capsys: pytest.CaptureFixtu
     assert recommended(capsys.readouterr().out) == ([], [])
 
 
+def test_fastcut_has_a_lower_weight_for_small_images() -> None:
+    for number in range(2):
+        for folder in ("trainA", "trainB"):
+            save(f"pairs/{folder}/{number}.png", number, size=(64, 96))
+    data = ["data=unaligned", "data.root=pairs", "data.preprocess=scale_shortside_and_crop", "data.load_size=64"]
+    for words, expected in (
+        (["model=fastcut", "data.crop_size=64"], ["model.lambda_nce=2"]),
+        (["model=fastcut", "data.crop_size=64", "model.lambda_nce=1"], []),
+        (["model=cut", "data.crop_size=64"], []),
+    ):
+        assert recommended(check(*data, *words)[1])[0] == expected
+
+
 def test_nothing_is_recommended_for_the_built_in_data() -> None:
     status, printed = check("data=digits", "quick=true")
     assert status == 0

@@ -33,7 +33,7 @@ LATENT: dict[str, dict[str, Any]] = {
     "wgan_gp": {"gradient_penalty": 10.0, "critic_steps": 2, "loss": "wasserstein"},
     "cgan": {"r1": 1.0, "r2": 1.0, "r1_every": 3, "loss": "relativistic", **DIFFERENTIABLE},
     "acgan": {"lambda_class": 1.0, "classify_generated": True, "pool_size": 9},
-    "sgan": {"lambda_class": 1.0},
+    "sgan": {"lambda_class": 1.0, "critic_lambda_class": 1.0},
     "infogan": {"categories": 3, "continuous": 2, "lambda_categorical": 1.0, "lambda_continuous": 0.1},
 }
 TRANSLATORS: dict[str, dict[str, Any]] = {
