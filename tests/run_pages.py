@@ -35,7 +35,7 @@ def run(name: str = "run", *, steps: int = 100, total: int = 200, every: int = 2
         "advice": lambda: "",
         "active": True,
         "home": RUNS,
-        "defaults": {**config, "model": {"name": "pix2pix", "lambda_l1": 10.0}},
+        "defaults": lambda: {**config, "model": {"name": "pix2pix", "lambda_l1": 10.0}},
         "facts": {"seed": "0"},
         "networks": {"generator": 1234567},
     }
