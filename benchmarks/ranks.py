@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -117,7 +118,12 @@ def compare(case: str, rate: str, repeats: int) -> None:
             )
             for rank, start in enumerate(starts)
         ]
-        printed = [rank.communicate()[0] for rank in ranks]
+        try:
+            printed = [rank.communicate()[0] for rank in ranks]
+        finally:  # A namespace in use can't be deleted.
+            for rank in ranks:
+                rank.kill()
+                rank.wait()
     times = [list(map(float, line.split())) for line in printed[0].splitlines()]
     pairs = times[:2], times[2:]
     wall, cpu = (statistics.median(new / old for old, new in zip(*pair, strict=True)) for pair in pairs)
@@ -140,6 +146,7 @@ def main() -> None:
             if distributed.rank() == 0:
                 print(*times)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # The namespaces are deleted.
     print("| model | connection | ms per step, one message after | in buckets | ratio | of CPU time |")
     print("|---|---|---:|---:|---:|---:|")
     for case in options.cases:
