@@ -100,7 +100,7 @@ def test_a_tutorial_runs(tutorial: str, capsys) -> None:
         status = main(short(words, tutorial))
         assert status == 0, f"{words}: {capsys.readouterr().err}"
         done += 1
-    assert done > 2
+    assert done > 1  # Without the packages of launchers and sweepers, the tutorial of sweeps has two commands.
 
 
 def test_no_tutorial_is_left_out() -> None:
