@@ -102,14 +102,14 @@ def _run(parts: Parts, context: RunContext, interruption: Interruption, lock: Ru
         reason = interruption.reason(interruption.signal)
         distributed.print_rank_zero(f"Stopped before the first step ({reason}); run again: {again}")
         return 128 + interruption.signal if interruption.signal else 0
-    if (trainer.is_exhausted or trainer.progress >= 1) and distributed.rank() == 0:
-        checkpoints.complete_mirror()
     if trainer.is_exhausted:
+        checkpoints.complete_mirror()
         distributed.print_rank_zero(f"{checkpoints.folder}: {_no_better(trainer)}, or pass resume=never to start over")
         distributed.print_rank_zero(f"Page: {report.page}")
         return 0
     if trainer.progress >= 1:
         report.finish(trainer.step, **trainer.extent)
+        checkpoints.complete_mirror()
         key, length = next((key, value) for key, value in context.trainer.length.items() if value is not None)
         longer = command_line("train", [f"resume={checkpoints.folder}", f"{key}={2 * length:g}"])
         distributed.print_rank_zero(

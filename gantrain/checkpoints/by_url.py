@@ -5,6 +5,7 @@ This is the only code that turns ``checkpoints_dir=URL`` into a folder.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
@@ -15,7 +16,7 @@ from typing import Any
 
 from gantrain.checkpoints.mirror import CHECKPOINTS, LOGS, PATTERNS, Mirror, newest_step
 from gantrain.config.extras import is_url, is_web, open_url, without_credentials
-from gantrain.config.naming import RUNS
+from gantrain.config.naming import RUNS, SWEEPS
 from gantrain.config.side_files import is_path
 from gantrain.errors import ConfigError
 from gantrain.runtime import console
@@ -54,7 +55,8 @@ def runs_folder(place: str, runs: Sequence[str] | None = None, *, logs_only: boo
     if not is_url(place):
         return Path(place).expanduser()
     folder = _prepared(place)
-    fetch_runs(place, names_at(place) if runs is None else runs, logs_only=logs_only)
+    names = names_at(place) if runs is None else [name for run in runs for name in _meant(place, run, sweeps=logs_only)]
+    fetch_runs(place, names, logs_only=logs_only)
     return folder
 
 
@@ -65,33 +67,42 @@ def working_folder(url: str) -> Path:
     return cache_dir() / "runs" / f"{name}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
 
-def names_at(url: str) -> list[str]:
-    """The names of the runs at a URL, those of sweeps as ``sweeps/SWEEP/NAME``."""
+def names_at(url: str, places: Sequence[str] = RUNS) -> list[str]:
+    """The names of the runs at a URL whose paths match a pattern, those of sweeps as ``sweeps/SWEEP/NAME``."""
     files, root = open_url(url, "checkpoints_dir")
     root = root.rstrip("/")
     files.invalidate_cache()
     try:
-        found = [path for place in RUNS for path in files.glob(f"{root}/{place}/config.yaml")]
+        found = [path for place in places for path in files.glob(f"{glob.escape(root)}/{place}/config.yaml")]
     except Exception as error:  # Drivers have their own.
         reason = without_credentials(str(error) or type(error).__name__)
         raise ConfigError(f"checkpoints_dir={without_credentials(url)}: can't be read: {reason}") from error
-    return sorted(path[path.rindex(root) + len(root) + 1 :].rpartition("/")[0] for path in found)
+    return sorted(path[path.index(root) + len(root) + 1 :].rpartition("/")[0] for path in found)
 
 
-def fetch_runs(url: str, runs: Sequence[str], *, logs_only: bool = False) -> None:
-    """Copy these runs, or their logs and images, to the working folder, if they are newer at the URL.
-
-    Those that are paths of folders on this machine are left out.
-    """
+def fetch_runs(url: str, names: Sequence[str], *, logs_only: bool = False) -> None:
+    """Copy these runs, or their logs and images, to the working folder, if they are newer at the URL."""
     folder = working_folder(url)
-    for run in runs:
-        if Path(run).expanduser().exists() or not is_path(run) or os.path.isabs(run) or ".." in Path(run).parts:
-            continue
-        _make_room(url, folder, keep=folder / run)
-        mirror = Mirror(url, folder / run, name=run, warn=console.err)
-        newest = newest_step((folder / run).glob(CHECKPOINTS))
+    for name in names:
+        _make_room(url, folder, keep=folder / name)
+        mirror = Mirror(url, folder / name, name=name, warn=console.err)
+        newest = newest_step((folder / name).glob(CHECKPOINTS))
         if mirror.fetch(after=newest, patterns=LOGS if logs_only else PATTERNS) and not logs_only:
             console.err(f"Copied the run from {mirror.url}")
+
+
+def _meant(url: str, word: str, *, sweeps: bool) -> list[str]:
+    """The names of the runs at a URL that a word means: a run, one of a sweep or, with ``sweeps``, all of a sweep.
+
+    None for the path of a run on this machine.
+    """
+    if not is_path(word) or os.path.isabs(word) or ".." in Path(word).parts:
+        return []
+    if not Path(word).parts or any(Path(word).expanduser().glob("*.pt")):
+        return []
+    name = glob.escape(word.rstrip("/"))
+    all_of_sweep = (f"{name}/*", f"{SWEEPS}/{name}/*") if sweeps else ()
+    return names_at(url, [name]) or names_at(url, [f"{SWEEPS}/*/{name}", *all_of_sweep])
 
 
 def _prepared(url: str) -> Path:
@@ -115,12 +126,19 @@ def _announce(url: str, folder: Path) -> None:
 
 
 def _make_room(url: str, folder: Path, *, keep: Path) -> None:
-    """Delete checkpoints of other runs that are at the URL as well, the oldest first, beyond the limit."""
+    """Delete the checkpoints of other runs that are at the URL as well, the oldest run first, beyond the limit.
+
+    A run loses all or none: what a run that resumes lacks here would be deleted at the URL, too.
+    """
     own = {path: path.stat() for place in RUNS for path in folder.glob(f"{place}/*.pt") if path.parent != keep}
     total = sum(status.st_size for status in own.values())
-    for path in sorted(own, key=lambda path: own[path].st_mtime) if total > LIMIT else ():
-        name = path.parent.relative_to(folder).as_posix()
-        mirror = Mirror(url, path.parent, name=name, warn=console.err)
-        if total > LIMIT and not is_locked(path.parent) and mirror.has(path):
-            path.unlink(missing_ok=True)
-            total -= own[path].st_size
+    newest_first = sorted(own, key=lambda path: own[path].st_mtime, reverse=True)
+    for run in reversed(dict.fromkeys(path.parent for path in newest_first)):
+        if total <= LIMIT:
+            break
+        paths = [path for path in newest_first if path.parent == run]
+        mirror = Mirror(url, run, name=run.relative_to(folder).as_posix(), warn=console.err)
+        if not is_locked(run) and all(map(mirror.has, paths)):
+            for path in paths:
+                path.unlink(missing_ok=True)
+                total -= own[path].st_size

@@ -91,7 +91,7 @@ class Mirror:
             for pattern in patterns:
                 for path in sorted(self._found(pattern), key=lambda path: (len(path), path), reverse=True):
                     if not path.endswith(UNFINISHED):
-                        self._fetch(path, self._folder / path[path.rindex(self._root) + len(self._root) + 1 :])
+                        self._fetch(path, self._folder / path[path.index(self._root) + len(self._root) + 1 :])
         except Exception as error:  # Drivers have their own.
             raise ConfigError(f"trainer.mirror: can't read {self.url}: {_line(error)}") from error
         return True

@@ -176,8 +176,8 @@ class Checkpoints:
         )
 
     def complete_mirror(self) -> None:
-        """Copy what the mirror lacks of a run that is finished."""
-        if self._mirror is not None:
+        """Copy what the mirror lacks of a run that is finished; on rank 0."""
+        if self._mirror is not None and distributed.rank() == 0:
             self._mirror.complete()
 
     def clear_mirror(self) -> None:

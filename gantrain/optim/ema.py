@@ -21,7 +21,7 @@ class EMA:
 
     Attributes:
         updates: Their number since ``restart``.
-        weight: A scalar on the device that contains ``next_weight()``, if updates are captured in a CUDA graph, which
+        weight: A scalar on the device that contains ``1 - decay()``, if updates are captured in a CUDA graph, which
             would repeat a number of the host; or None.
     """
 

@@ -116,3 +116,50 @@ def test_a_url_to_which_no_run_can_be_written_is_refused(words: list[str], menti
     message = capsys.readouterr().err
     assert_mentions(message, *mentioned)
     assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize("root", ["/gan", "/we[i]rd"])
+def test_runs_are_found_whatever_the_url_and_they_are_called(root: str) -> None:
+    for name in ("cyclegan_a", "gan", "sweeps/lr/gan"):
+        fsspec.filesystem("memory").pipe(f"{root}/{name}/config.yaml", b"")
+    assert by_url.names_at(f"memory:/{root}") == ["cyclegan_a", "gan", "sweeps/lr/gan"]
+
+
+def test_runs_of_sweeps_and_of_names_of_other_folders_are_compared(capsys) -> None:
+    at = "checkpoints_dir=memory://bucket/runs"
+    assert train("trainer.steps=2") == 0
+    files = fsspec.filesystem("memory")
+    for name in ("sweeps/lr/low", "sweeps/lr/high"):
+        files.copy("/bucket/runs/run", f"/bucket/runs/{name}", recursive=True)
+    Path("run").mkdir()  # Another folder of this name, which is no run.
+    folder = another_machine()
+    assert main(["compare", "run", "low", at]) == 0
+    assert not (folder / "sweeps/lr/high").exists()
+    assert main(["compare", "lr", at]) == 0
+    assert (folder / "sweeps/lr/high/losses.jsonl").exists()
+    another_machine()
+    assert main(["runs", at]) == 0
+    assert capsys.readouterr().out.count("step 2") == 3
+
+
+def test_making_room_deletes_nothing_at_the_url(monkeypatch) -> None:
+    """A run that resumes would delete there what is not on this machine any more."""
+    url = Path("bucket").absolute().as_uri()
+    for name in ("first", "second"):
+        assert train("trainer.steps=4", "trainer.keep=3", f"name={name}", url=url) == 0
+    sizes = [path.stat().st_size for path in by_url.working_folder(url).rglob("first/*.pt")]
+    monkeypatch.setattr(by_url, "LIMIT", sum(sizes) - 1)
+    assert main(["predict", "run=second", "num=2", "out=made", f"checkpoints_dir={url}"]) == 0
+    assert train("trainer.steps=6", "trainer.keep=3", "name=first", url=url) == 0
+    assert {path.name for path in Path("bucket/first").glob("step_*.pt")} == {"step_2.pt", "step_4.pt", "step_6.pt"}
+
+
+def test_the_url_has_that_a_run_is_done_that_was_killed_before_it_said_so() -> None:
+    assert train("trainer.steps=2") == 0
+    status = by_url.working_folder("memory://bucket/runs") / "run/index_files/data/status.js"
+    files, copy = fsspec.filesystem("memory"), "/bucket/runs/run/index_files/data/status.js"
+    assert '"done"' in status.read_text()
+    status.write_text(status.read_text().replace('"done"', '"running"'))
+    files.pipe(copy, status.read_bytes())
+    assert train("trainer.steps=2") == 0
+    assert '"done"' in files.cat(copy).decode()
