@@ -110,8 +110,9 @@ class Mirror:
 
     def _fetch(self, path: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(target) as part:  # Processes of this machine may fetch the same file.
-            self._files.get_file(path, part.name)
+        if not (target.parent.name == "images" and target.exists() and self.has(target)):  # Images do not change.
+            with atomic_write(target) as part:  # Processes of this machine may fetch the same file.
+                self._files.get_file(path, part.name)
         self._sent[str(target.relative_to(self._folder))] = _stamp(target)
 
     def _send(self) -> None:

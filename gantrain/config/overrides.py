@@ -109,5 +109,10 @@ def command_line(name: str, overrides: Sequence[str], *changes: str) -> str:
 
 
 def _as_typed(override: str) -> str:
-    """The override without the quotes that Hydra needs around a path, and that the command adds itself."""
-    return re.sub(r"='([^',\\]+)'$", r"=\1", override) if split_override(override)[0] in PATHS else override
+    """The override without the quotes that Hydra needs around a path, and that the command adds itself.
+
+    Not those of ``'null'`` and ``'[a]'``, which are other values without quotes.
+    """
+    return (
+        re.sub(r"='(?!\[|null'$)([^',\\]+)'$", r"=\1", override) if split_override(override)[0] in PATHS else override
+    )

@@ -103,10 +103,27 @@ def _agreed_step(checkpoints: Checkpoints) -> int | None:
     )
 
 
+def _load(checkpoints: Checkpoints, step: int | None) -> dict[str, Any]:
+    """The checkpoint of a step, by default the newest that is not corrupt, which is the same on all ranks.
+
+    Raises:
+        ConfigError: It is not the same.
+    """
+    state = checkpoints.load(step)
+    steps = distributed.all_gather_object(state["step"])
+    if len(set(steps)) > 1:
+        found = ", ".join(f"step {own} on rank {rank}" for rank, own in enumerate(steps))
+        raise ConfigError(
+            f"{checkpoints.folder}: the newest checkpoint that can be read is not the same on all ranks ({found}): "
+            "run the command again with one folder that all machines share, or delete the later checkpoints"
+        )
+    return state
+
+
 def _resume(trainer: Trainer, context: RunContext, step: int | None) -> list[str]:
     """Load a checkpoint, if these settings may continue it; returns lines about it to be printed."""
     checkpoints = trainer.checkpoints
-    state = checkpoints.load(step)
+    state = _load(checkpoints, step)
     with explain_mismatch(state, checkpoints.folder):
         _use_class_names(trainer, state["spec"]["class_names"])
         _check(state, trainer, context)
@@ -250,7 +267,7 @@ def _roll_back(trainer: Trainer, context: RunContext, divergence: DivergedError)
         raise ConfigError(f"{message} {failures.advice(context.config)}") from None
     steps = trainer.checkpoints.steps()
     chosen = _untried([step for step in steps if step not in trainer.irregular] or steps, trainer.tried)
-    state = trainer.checkpoints.load(None if chosen == steps[-1] else chosen)
+    state = _load(trainer.checkpoints, None if chosen == steps[-1] else chosen)
     best, irregular, tried = trainer.objective.best, trainer.irregular, [*trainer.tried, state["step"]]
     _restore(trainer, context, {**state, "rollbacks": rollbacks, "irregular": irregular, "tried": tried})
     trainer.objective.best = best  # Only a better checkpoint may replace best.pt.

@@ -142,6 +142,24 @@ def test_runs_of_sweeps_and_of_names_of_other_folders_are_compared(capsys) -> No
     assert capsys.readouterr().out.count("step 2") == 3
 
 
+def test_images_are_copied_once(monkeypatch) -> None:
+    assert train("trainer.steps=2", "trainer.image_every=1") == 0
+    another_machine()
+    copied, get = [], fsspec.get_filesystem_class("memory").get_file
+
+    def counted(files, source, target, **keys) -> None:
+        copied.append(source)
+        get(files, source, target, **keys)
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "get_file", counted)
+    for _ in range(2):
+        assert main(["runs", "checkpoints_dir=memory://bucket/runs"]) == 0
+    images = [path for path in copied if path.endswith(".png")]
+    assert images
+    assert sorted(set(images)) == sorted(images)
+    assert copied.count("/bucket/runs/run/losses.jsonl") == 2
+
+
 def test_making_room_deletes_nothing_at_the_url(monkeypatch) -> None:
     """A run that resumes would delete there what is not on this machine any more."""
     url = Path("bucket").absolute().as_uri()

@@ -17,3 +17,8 @@ def test_a_printed_command_has_paths_as_they_were_typed(path: str) -> None:
     assert (name, words[1:], last) == ("train", ["trainer.steps=5"], "seed=2")
     assert quoted(words[0], sweeps=False) == word
     assert words[0] == (word if set(path) & set(",'\\") else f"data.root={path}")
+
+
+@pytest.mark.parametrize("word", ["data.root='null'", "data.root='[a]'"])
+def test_a_printed_command_has_the_quotes_without_which_it_means_another_value(word: str) -> None:
+    assert shlex.split(command_line("train", [word]))[-1] == word

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -64,6 +66,17 @@ def test_machines_with_folders_of_their_own_resume_from_a_common_step(own, other
             resume._agreed_step(Checkpoints(Path()))
     else:
         assert resume._agreed_step(Checkpoints(Path())) == agreed
+
+
+def test_ranks_that_read_checkpoints_of_different_steps_do_not_resume(monkeypatch) -> None:
+    """As where the newest is corrupt on one of several machines with folders of their own."""
+    states = iter([{"step": 4}, {"step": 4}])
+    checkpoints = cast(Checkpoints, SimpleNamespace(folder="run", load=lambda step: next(states)))
+    monkeypatch.setattr(resume.distributed, "all_gather_object", lambda item: [item, 4])
+    assert resume._load(checkpoints, None) == {"step": 4}
+    monkeypatch.setattr(resume.distributed, "all_gather_object", lambda item: [item, 2])
+    with pytest.raises(ConfigError, match="step 4 on rank 0, step 2 on rank 1.*delete"):
+        resume._load(checkpoints, None)
 
 
 def test_an_adaptively_augmented_run_resumes_bit_identically(train, monkeypatch) -> None:

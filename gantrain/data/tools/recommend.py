@@ -77,11 +77,12 @@ def recommended(summaries: Sequence[Summary], config: Mapping[str, Any], *, imag
 def _weight_of_small(shapes: Counter[tuple[int, int]], config: Mapping[str, Any]) -> list[Recommendation]:
     """For FastCUT on small images, or on large ones that are cropped to a small size."""
     model, side = config["model"], config["data"].get("crop_size")
-    if not shapes or not isinstance(side, int) or not model.get("flip_equivariance") or model["lambda_nce"] <= WEAK:
+    if not shapes or not isinstance(side, int) or not model.get("flip_equivariance"):
         return []
+    weight = model.get("lambda_nce", WEAK)  # A plug-in's model may have none.
     side = min(side, median_low(min(shape) for shape in shapes.elements()))
-    reason = f"images of {side} pixels stay as they are with the weight of photographs, {model['lambda_nce']:g}"
-    return [Recommendation(f"model.lambda_nce={WEAK}", reason)] if side <= SMALL else []
+    reason = f"images of {side} pixels stay as they are with the weight of photographs, {weight:g}"
+    return [Recommendation(f"model.lambda_nce={WEAK}", reason)] if side <= SMALL and weight > WEAK else []
 
 
 def _channels(training: Sequence[Summary], data: Mapping[str, Any]) -> list[Recommendation]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from data_check import check, save
 
 from gantrain.cli.main import main
+from gantrain.data.tools.recommend import _weight_of_small
 
 AUGMENT = "model.augment=[color,translation,cutout]"
 
@@ -125,6 +127,8 @@ def test_fastcut_has_a_lower_weight_for_small_images() -> None:
         (["model=cut", "data.crop_size=64"], []),
     ):
         assert recommended(check(*data, *words)[1])[0] == expected
+    of_a_plugin = {"model": {"flip_equivariance": True}, "data": {"crop_size": 64}}
+    assert _weight_of_small(Counter({(64, 64): 2}), of_a_plugin) == []
 
 
 def test_nothing_is_recommended_for_the_built_in_data() -> None:
