@@ -18,7 +18,7 @@ from gantrain.checkpoints.mirror import CHECKPOINTS, LOGS, PATTERNS, Mirror, new
 from gantrain.config.extras import is_url, is_web, open_url, without_credentials
 from gantrain.config.naming import RUNS, SWEEPS
 from gantrain.config.side_files import is_path
-from gantrain.errors import ConfigError
+from gantrain.errors import ConfigError, nearest
 from gantrain.runtime import console
 from gantrain.runtime.atomic import cache_dir
 from gantrain.runtime.run_lock import is_locked
@@ -95,6 +95,9 @@ def _meant(url: str, word: str, *, sweeps: bool) -> list[str]:
     """The names of the runs at a URL that a word means: a run, one of a sweep or, with ``sweeps``, all of a sweep.
 
     None for the path of a run on this machine.
+
+    Raises:
+        ConfigError: There is none, and nothing of this name on this machine.
     """
     if not is_path(word) or os.path.isabs(word) or ".." in Path(word).parts:
         return []
@@ -102,7 +105,12 @@ def _meant(url: str, word: str, *, sweeps: bool) -> list[str]:
         return []
     name = glob.escape(word.rstrip("/"))
     all_of_sweep = (f"{name}/*", f"{SWEEPS}/{name}/*") if sweeps else ()
-    return names_at(url, [name]) or names_at(url, [f"{SWEEPS}/*/{name}", *all_of_sweep])
+    found = names_at(url, [name]) or names_at(url, [f"{SWEEPS}/*/{name}", *all_of_sweep])
+    own = (place for place in (name, f"{SWEEPS}/{name}", f"{SWEEPS}/*/{name}") if any(working_folder(url).glob(place)))
+    if not (found or Path(word).expanduser().exists() or any(own)):
+        where = f"checkpoints_dir={without_credentials(url)}"
+        raise ConfigError(f"{word}: no run of this name in {where}; {nearest(word, names_at(url))}")
+    return found
 
 
 def _prepared(url: str) -> Path:

@@ -67,8 +67,8 @@ def mirroring(model: GAN, *, flip: bool) -> list[str]:
     if flip or not getattr(model, "flip_equivariance", False):
         return []
     return [
-        "warning: model.flip_equivariance=true mirrors the generator's inputs, but with data.flip=false no image of B is "
-        "mirrored, which is enough for the discriminator to recognise generated images; give data.flip=true, or "
+        "warning: model.flip_equivariance=true mirrors the generator's inputs, but with data.flip=false no image of B "
+        "is mirrored, which is enough for the discriminator to recognise generated images; give data.flip=true, or "
         "model.flip_equivariance=false"
     ]
 

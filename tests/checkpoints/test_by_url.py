@@ -142,6 +142,13 @@ def test_runs_of_sweeps_and_of_names_of_other_folders_are_compared(capsys) -> No
     assert capsys.readouterr().out.count("step 2") == 3
 
 
+@pytest.mark.parametrize("words", [["test", "run=rum"], ["resume", "rum"], ["compare", "rum", "run"]])
+def test_a_run_that_is_not_at_the_url_is_not_found(words: list[str], capsys) -> None:
+    fsspec.filesystem("memory").pipe("/bucket/runs/run/config.yaml", b"")
+    assert main([*words, "checkpoints_dir=memory://bucket/runs"]) == 2
+    assert_mentions(capsys.readouterr().err.splitlines()[-1], "rum: no run", "memory://bucket/runs", "'run'")
+
+
 def test_images_are_copied_once(monkeypatch) -> None:
     assert train("trainer.steps=2", "trainer.image_every=1") == 0
     another_machine()
@@ -172,7 +179,7 @@ def test_making_room_deletes_nothing_at_the_url(monkeypatch) -> None:
     assert {path.name for path in Path("bucket/first").glob("step_*.pt")} == {"step_2.pt", "step_4.pt", "step_6.pt"}
 
 
-def test_the_url_has_that_a_run_is_done_that_was_killed_before_it_said_so() -> None:
+def test_a_run_that_was_killed_at_its_end_is_done_at_the_url() -> None:
     assert train("trainer.steps=2") == 0
     status = by_url.working_folder("memory://bucket/runs") / "run/index_files/data/status.js"
     files, copy = fsspec.filesystem("memory"), "/bucket/runs/run/index_files/data/status.js"

@@ -20,5 +20,5 @@ def test_a_printed_command_has_paths_as_they_were_typed(path: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["data.root='null'", "data.root='[a]'"])
-def test_a_printed_command_has_the_quotes_without_which_it_means_another_value(word: str) -> None:
+def test_a_printed_command_has_quotes_that_its_meaning_needs(word: str) -> None:
     assert shlex.split(command_line("train", [word]))[-1] == word
