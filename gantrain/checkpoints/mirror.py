@@ -120,9 +120,10 @@ class Mirror:
             for pattern in PATTERNS:
                 for path in sorted(self._folder.glob(pattern)):
                     self._send_file(path)
-            kept = {path.name for path in self._folder.glob(CHECKPOINTS)}
+            present = {path.name for path in self._folder.glob(CHECKPOINTS)}
             for copy in self._found(CHECKPOINTS):
-                if copy.rpartition("/")[2] not in kept:
+                name = copy.rpartition("/")[2]
+                if name in self._sent and name not in present:  # Not what an interrupted fetch has left there.
                     self._files.rm_file(copy)
         except Exception as error:  # Drivers have their own. What is not copied now is copied with the next checkpoint.
             self._warn(f"warning: trainer.mirror: can't write to {self.url}: {_line(error)}")

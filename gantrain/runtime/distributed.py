@@ -178,7 +178,7 @@ def _reason(error: RuntimeError) -> str:
 
 
 def is_joined() -> bool:
-    """Whether this process is one of several ranks by now."""
+    """Whether this process has joined the group of several ranks."""
     return dist.is_initialized()
 
 

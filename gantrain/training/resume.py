@@ -157,7 +157,7 @@ def _restore(trainer: Trainer, context: RunContext, state: dict[str, Any]) -> li
     if plan.end < trainer.total and trainer.update.schedule.depends_on_length:
         news.append(
             f"schedule={context.settings.schedule['name']} ends as planned, after {plan.end:g} {plan.unit}s, and the "
-            "last learning rate is kept; schedule.extend=true decays anew"
+            "last learning rate stays; schedule.extend=true decays anew"
         )
     return news
 

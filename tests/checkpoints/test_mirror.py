@@ -153,3 +153,7 @@ def test_the_newest_checkpoint_is_fetched_first(memory, monkeypatch, tmp_path) -
     with pytest.raises(KeyboardInterrupt):
         Mirror("memory://bucket", tmp_path, name="run", warn=print).fetch(after=-1)
     assert {path.name for path in tmp_path.iterdir()} == {"losses.jsonl", "step_10.pt"}
+    resumed = Mirror("memory://bucket", tmp_path, name="run", warn=print)
+    assert not resumed.fetch(after=10)
+    resumed.complete()
+    assert memory.exists("/bucket/run/step_9.pt")  # The only copy.

@@ -25,7 +25,7 @@ SMALLEST = 16
 HALVED = 32  # Translated images are halved five times, so their sides are multiples of it.
 SAMPLE = 200  # The number of images whose headers are read before a run.
 SMALL = 64  # The side up to which the weight of FastCUT for photographs of 256 pixels is too high: docs/letters.md.
-WEAK = 2
+WEAK = 2  # The weight for them.
 WIDE = 1.15  # The ratio of the sides from which on images are not treated as squares.
 
 
@@ -81,7 +81,7 @@ def _weight_of_small(shapes: Counter[tuple[int, int]], config: Mapping[str, Any]
         return []
     weight = model.get("lambda_nce", WEAK)  # A plug-in's model may have none.
     side = min(side, median_low(min(shape) for shape in shapes.elements()))
-    reason = f"images of {side} pixels stay as they are with the weight of photographs, {weight:g}"
+    reason = f"images of {side} pixels hardly change with {weight:g}, the weight for large photographs"
     return [Recommendation(f"model.lambda_nce={WEAK}", reason)] if side <= SMALL and weight > WEAK else []
 
 

@@ -225,8 +225,8 @@ class GraphedSteps:
             ema.updates += captured.averaged
         assert captured.record is not None
         record = list(captured.record.clone().split(captured.sizes))  # The next replay changes it.
-        losses = record[len(record) - len(captured.names) :]
-        flags, *numbers = record[: -len(losses)]
+        first = len(record) - len(captured.names)
+        (flags, *numbers), losses = record[:first], record[first:]
         monitor.record_step(captured.sides, [flags, *(number[0] for number in numbers)])
         return {name: loss[0] for name, loss in zip(captured.names, losses, strict=True)}
 
