@@ -50,7 +50,8 @@ def reason_of(error: BaseException) -> str:
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A suggestion for a mistyped word: the closest choice, or else the list of all."""
     choices = sorted(set(choices) - {word})
-    close = difflib.get_close_matches(word, choices, n=1)
+    same = [choice for choice in choices if choice.lower() == word.lower()]
+    close = same or difflib.get_close_matches(word, choices, n=1)
     if close:
         return f"did you mean '{close[0]}'?"
     return f"there are: {listed(choices)}" if choices else "there are none"

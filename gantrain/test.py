@@ -18,7 +18,7 @@ from gantrain.data.base import ImageSpec
 from gantrain.data.errors import OnError
 from gantrain.data.settings import DataSettings
 from gantrain.data.stream import in_order
-from gantrain.errors import ConfigError, listed
+from gantrain.errors import ConfigError, listed, nearest
 from gantrain.inference.image_folder import ImageFolder
 from gantrain.inference.load import ReadPolicy, load_generator, read_run, rebuild, takes_average
 from gantrain.inference.nearest import nearest_in_training
@@ -108,9 +108,19 @@ def make_results(config: dict[str, Any], overrides: list[str], *, data_name: str
 
 
 def find_run(run: str, checkpoints_dir: str) -> Path:
-    """The folder of a run that is given as a path, or else by its name in ``checkpoints_dir``."""
-    path, named = Path(run).expanduser(), Path(checkpoints_dir).expanduser() / run
-    return named if not path.exists() and named.is_dir() else path
+    """The folder of a run that is given as a path, or else by its name in ``checkpoints_dir``.
+
+    Raises:
+        ConfigError: There is neither.
+    """
+    path, home = Path(run).expanduser(), Path(checkpoints_dir).expanduser()
+    if path.exists():
+        return path
+    if (home / run).is_dir():
+        return home / run
+    known = [folder.parent.name for folder in home.glob("*/config.yaml")]
+    hint = nearest(path.name, [name for name in known if name.startswith(path.name)] or known)
+    raise ConfigError(f"run={run}: no such folder, and no such run in {home}; {hint}")
 
 
 def _check_used(settings: TestSettings) -> None:

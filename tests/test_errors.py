@@ -12,6 +12,8 @@ from gantrain.errors import listed, nearest
 def test_the_nearest_word_is_suggested_if_there_is_one() -> None:
     assert nearest("adm", ["sgd", "adam"]) == "did you mean 'adam'?"
     assert nearest("xyz", ["sgd", "adam"]) == "there are: adam, sgd"
+    assert nearest("lambda_A", ["lambda_a", "lambda_b"]) == "did you mean 'lambda_a'?"
+    assert nearest("DCGAN", ["dcgan", "gan"]) == "did you mean 'dcgan'?"
     assert nearest("xyz", []) == "there are none"
 
 

@@ -22,7 +22,7 @@ FLAGS: dict[str, tuple[str, ...] | None] = {
 }
 
 
-def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def split(arguments: Sequence[str], command: str = "train") -> tuple[list[str], list[str]]:
     """Hydra's flags with their values, and the overrides, which Hydra expects in one block, with its quotes.
 
     Raises:
@@ -47,7 +47,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             close = nearest(name, FLAGS)
             other = close if close[:3] == "did" else "a setting is typed KEY=VALUE, as in data.root=FOLDER"
             value = value or next(rest, "")
-            raise ConfigError(f"no flag {name}; {guess(name, 'train', value) or guess(name, 'test', value) or other}")
+            raise ConfigError(f"no flag {name}; {guess(name, command, value) or other}")
         if name in flags or any(flag.startswith(f"{name}=") for flag in flags):
             raise ConfigError(f"{name} is given twice")
         flags += [word] if equals or FLAGS[name] is None else [word, *itertools.islice(rest, 1)]

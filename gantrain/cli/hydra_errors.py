@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from gantrain.config.guesses import group_options, guess, guess_word, needs_data
+from gantrain.config.guesses import FOLDER, group_options, guess, guess_word, needs_data
 from gantrain.config.overrides import flatten
 from gantrain.errors import nearest
 
@@ -49,7 +49,10 @@ def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
 
 def _no_such_option(found: re.Match[str], command: str, typed: list[str]) -> str:
     group, option = found[2], found[1].removeprefix(f"{found[2]}/")
-    return f"{group}={option}: no such {group}; {nearest(option, found[3].split())}"
+    hint = nearest(option, found[3].split())
+    if group == "data" and hint.startswith("there are"):
+        hint = f"type {FOLDER}, or one of: {hint.removeprefix('there are: ')}"
+    return f"{group}={option}: no such {group}; {hint}"
 
 
 def _unknown_key(found: re.Match[str], command: str, typed: list[str]) -> str:
@@ -113,8 +116,14 @@ def _first_line(error: Exception, text: str) -> str:
 
 
 def _nearest_key(key: str, known: set[str]) -> str:
-    """A hint for a mistyped key: the closest in its group, else the closest of all, else the list of keys."""
+    """A hint for a mistyped key: the closest in its group, else the closest of all, else the list of keys.
+
+    A key without its group is completed, if one group has it.
+    """
     prefix, dot, last = key.rpartition(".")
+    complete = [name for name in known if name.count(".") == 1 and name.lower().endswith(f".{key.lower()}")]
+    if len(complete) == 1:
+        return f"did you mean '{complete[0]}'?"
     beside = {name.removeprefix(prefix + dot).split(".")[0] for name in known if name.startswith(prefix + dot)}
     hint = nearest(last, beside)
     if hint.startswith("did you mean"):

@@ -173,7 +173,7 @@ def _train_composed(composed: Composed, flags: Sequence[str]) -> int:
 
 def _apply(command: str, arguments: list[str]) -> int:
     """One of the commands that apply or judge what was trained, in `gantrain.COMMAND`."""
-    flags, typed = split(arguments)
+    flags, typed = split(arguments, command)
 
     def apply_composed(composed: Composed) -> int:
         if meant := guess_path(str(composed.config["run"])):

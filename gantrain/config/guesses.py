@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 
 SIZE = "data.load_size=64 (and data.crop_size, where the data has it)"
 ACCELERATOR = "trainer.accelerator=cuda, cpu or mps, or trainer=gpu"
@@ -25,7 +26,8 @@ TRAIN = {
     **dict.fromkeys(["size", "image_size", "img_size", "resolution", "load_size", "crop_size"], SIZE),
     **dict.fromkeys(["device", "accelerator", "cuda", "gpu", "trainer.device"], ACCELERATOR),
     **dict.fromkeys(
-        ["gpus", "gpu_ids", "devices", "num_gpus", "trainer.gpus"], "trainer.devices=2, one process per GPU"
+        ["gpus", "gpu_ids", "devices", "num_gpus", "trainer.gpus", "trainer.gpu_ids"],
+        "trainer.devices=2, one process per GPU",
     ),
     **dict.fromkeys(["precision", "amp", "fp16", "bf16", "half"], "trainer.precision=bfloat16"),
     **dict.fromkeys(["dataroot", "data_root", "root", "data_dir", "data.path", "data.dir", "dataset"], FOLDER),
@@ -82,13 +84,19 @@ def guess(key: str, command: str, value: str = "") -> str:
     """What was meant by an unknown key or flag of a command, with the typed ``value``, or an empty string."""
     words = {"train": TRAIN, "predict": PREDICT}.get(command, TEST)
     plain = key.lstrip("-+~").replace("-", "_")
-    if key[:1] == "-" and (plain in KEYS or "." in plain):
-        return f"type {plain}=VALUE"
     meant = words.get(plain) or words.get(plain.lower(), "")
+    if not meant and key[:1] == "-" and (plain in KEYS or plain in _own_keys(command) or "." in plain):
+        return f"type {plain}=VALUE"
     name, _, example = meant.partition("=")
     if any(re.fullmatch(kind, value) and re.fullmatch(kind, example) for kind in (NUMBER, WORD)):
         meant = f"{name}={value}"
     return f"type {meant}" if meant else ""
+
+
+def _own_keys(command: str) -> list[str]:
+    """The keys in the file of a command other than ``train``."""
+    file = resources.files("gantrain.configs").joinpath(f"{command}.yaml")
+    return re.findall(r"^(\w+):", file.read_text(encoding="utf-8"), re.MULTILINE) if command != "train" else []
 
 
 def guess_word(word: str, command: str) -> str:
@@ -100,7 +108,10 @@ def guess_word(word: str, command: str) -> str:
     for group in ("model", "data", "experiment", "optimizer", "schedule", "trainer", "logger", "launcher"):
         if word in group_options(group):
             return f"type {group}={word}"
-    return guess(word, command)
+    group, _, option = word.partition(".")
+    if Path(word).is_dir():
+        return f"type data=single data.root={word} (pairs: data=aligned; two domains: data=unaligned)"
+    return typed_choice(group, option) or guess(word, command)
 
 
 def guess_path(value: str) -> str:

@@ -47,8 +47,8 @@ from gantrain.training.objective import Objective, ObjectiveSettings
 
 EVALUATION_BATCH = 100
 MISSING = {  # How to get data that has a key.
-    "label": "; images get labels from one sub-folder per class, those of shards from a .cls beside each",
-    "image": "; plain images come with data=single data.root=FOLDER",
+    "label": "; images get labels from two or more sub-folders, one per class, those of shards from a .cls beside each",
+    "image": "; plain images come with data=single data.root=FOLDER; two domains are for models such as cyclegan",
     "a": "; two domains come with data=edges2digits and data=digits2stripes, and with data=aligned or data=unaligned "
     "and data.root=FOLDER",
 }
@@ -239,17 +239,17 @@ def build_updates(context: RunContext, model: GAN, monitor: RunMonitor, *, world
 def _check_needs(config: dict[str, Any], dataset: ImageDataset) -> None:
     """Refuse a model that needs something the data lacks."""
     name, data = config["model"].get("name"), config["data"]
-    model, source = MODELS[name], data.get("root") or data.get("mode")
+    model, source = MODELS[name], f"data.root={data['root']}" if data.get("root") else f"data={data.get('mode')}"
     if missing := model.needs - dataset.keys:
         raise ConfigError(
-            f"model={name} needs {', '.join(sorted(missing))}, and data={source} only has "
+            f"model={name} needs {', '.join(sorted(missing))}, and {source} only has "
             + ", ".join(sorted(dataset.keys))
             + "".join(hint for key, hint in MISSING.items() if key in missing)
             + because(dataset)
         )
     if model.needs_pairs and not dataset.paired:
         raise ConfigError(
-            f"model={name} needs pairs, and data={source} has none: give data=aligned, or a model without "
+            f"model={name} needs pairs, and {source} has none: give data=aligned, or a model without "
             "this need, such as cyclegan (or data.serial=true if images of the same number belong together)"
         )
     labelled = data.get("labelled")

@@ -28,6 +28,11 @@ TYPED = [
     ("train network.generator=mlp", "type network/generator=mlp"),
     ("train network.discriminator=mlp", "type network/discriminator=mlp"),
     ("train data.root=foo", "data=single"),
+    ("train model=cyclegan lambda_A=5", "'model.lambda_a'"),
+    ("train model=cyclegan model.lambda_A=5", "'model.lambda_a'"),
+    ("train trainer.gpu_ids=2", "type trainer.devices=2"),
+    ("train data.single", "type data=single"),
+    ("train data=folder", "type data=single data.root=FOLDER"),
     ("train help", "type gantrain train --help"),
     ("train wgan_gp", "type model=wgan_gp"),
     ("train cifar10", "type data=cifar10"),
@@ -35,6 +40,12 @@ TYPED = [
     ("test run=checkpoints/x/step_1.pt", "type run=checkpoints/x step=1"),
     ("test run=checkpoints/x/best.pt", "type run=checkpoints/x step=best"),
     ("test help", "type gantrain test --help"),
+    ("test --name x", "type run="),
+    ("test --model x", "type run="),
+    ("test --batch-size 3", "type batch_size=VALUE"),
+    ("predict --input x", "type source="),
+    ("predict --data x", "type source="),
+    ("test --data x", "type data=VALUE"),
     ("test model=x", "type run="),
     ("test device=cuda", "type accelerator="),
     ("predict input=photos", "type source="),
@@ -49,6 +60,26 @@ def test_a_usual_guess_is_answered_in_one_line_with_what_to_type(typed: str, mea
     assert meant in shown.err
     assert shown.err.count("\n") == 1
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["train", "data check"])
+def test_a_folder_alone_is_answered_with_the_keys_that_read_it(command: str, capsys) -> None:
+    Path("photos").mkdir()
+    assert main([*command.split(), "photos"]) == 2
+    assert "photos: expected KEY=VALUE; type data=single data.root=photos" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["test", "predict source=x out=y", "evaluate", "export format=html"])
+def test_the_runs_whose_names_begin_so_are_named_for_one_that_is_not_there(command: str, capsys) -> None:
+    for name in ("dcgan_single_data.root-images_6129c4", "wgan_digits"):
+        Path("checkpoints", name).mkdir(parents=True)
+        Path("checkpoints", name, "config.yaml").touch()
+    assert main([*command.split(), "run=dcgan_single"]) == 2
+    shown = capsys.readouterr().err
+    assert "run=dcgan_single: no such folder" in shown
+    assert "dcgan_single_data.root-images_6129c4" in shown
+    assert "wgan" not in shown
+    assert shown.count("\n") == 1
 
 
 @pytest.mark.parametrize(("command", "table"), [("train", TRAIN), ("test", TEST), ("predict", PREDICT)])
