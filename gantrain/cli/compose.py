@@ -31,7 +31,7 @@ from gantrain.config.early import check_values
 from gantrain.config.guesses import group_options, typed_choice
 from gantrain.config.naming import name_of_run
 from gantrain.config.overrides import LENGTH, split_override
-from gantrain.errors import ConfigError
+from gantrain.errors import ConfigError, nearest
 
 CONFIGS = "gantrain.configs"
 COMPOSITION_ONLY = (*DEFAULTS, "sweep")  # Keys that no class reads.
@@ -51,7 +51,20 @@ class Composed:
         """Resolve a composed configuration; ``hydra`` is Hydra's own configuration."""
         add_shared_resolver()  # A launcher may have started this process.
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+        _refuse_unknown_metrics(hydra.runtime.choices, hydra.overrides.task)
         return cls(localized(plain), list(hydra.overrides.task), dict(hydra.runtime.choices), unread(config))
+
+
+def _refuse_unknown_metrics(choices: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse metrics that no file has, which Hydra leaves out, as it does those of a data set that has none."""
+    typed = [word.partition("=")[2] for word in overrides if word.startswith("metrics=")]
+    chosen = typed[-1] if typed else choices.get("metrics")  # Hydra's choices have no lists.
+    if chosen is None or chosen == choices.get("data"):
+        return
+    known = GlobalHydra.instance().config_loader().get_group_options("metrics")
+    for name in re.findall(r"[^][\"', ]+", str(chosen)):
+        if name not in known:
+            raise ConfigError(f"metrics={name}: no such metrics; {nearest(name, known)}")
 
 
 def is_plain(flags: Sequence[str], typed: Sequence[str]) -> bool:

@@ -62,3 +62,9 @@ def test_values_may_refer_to_hydra() -> None:
 def test_keys_of_the_composition_do_not_reach_a_run() -> None:
     config = complete(compose_once("train", [], TINY))
     assert not {"demo", "discriminator_defaults", "sweep", "hydra"} & config.keys()
+
+
+@pytest.mark.parametrize(("typed", "wrong", "hint"), [("fidd", "fidd", "fid"), ("[swd,FID]", "FID", "fid")])
+def test_a_misspelt_metric_is_refused_rather_than_left_out(typed: str, wrong: str, hint: str, capsys) -> None:
+    assert main(["train", f"metrics={typed}", "dry_run=true"]) == 2
+    assert f"metrics={wrong}: no such metrics; did you mean '{hint}'?" in capsys.readouterr().err
