@@ -51,17 +51,20 @@ class Composed:
         """Resolve a composed configuration; ``hydra`` is Hydra's own configuration."""
         add_shared_resolver()  # A launcher may have started this process.
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-        _refuse_unknown_metrics(hydra.runtime.choices, hydra.overrides.task)
+        _refuse_unknown_metrics(hydra.runtime, hydra.overrides.task)
         return cls(localized(plain), list(hydra.overrides.task), dict(hydra.runtime.choices), unread(config))
 
 
-def _refuse_unknown_metrics(choices: Mapping[str, Any], overrides: Sequence[str]) -> None:
+def _refuse_unknown_metrics(runtime: DictConfig, overrides: Sequence[str]) -> None:
     """Refuse metrics that no file has, which Hydra leaves out, as it does those of a data set that has none."""
     typed = [word.partition("=")[2] for word in overrides if word.startswith("metrics=")]
-    chosen = typed[-1] if typed else choices.get("metrics")  # Hydra's choices have no lists.
-    if chosen is None or chosen == choices.get("data"):
+    chosen = typed[-1] if typed else runtime.choices.get("metrics")  # Hydra's choices have no lists.
+    if chosen is None or chosen == runtime.choices.get("data"):
         return
     known = GlobalHydra.instance().config_loader().get_group_options("metrics")
+    for source in runtime.config_sources:  # Those of --config-dir are not among the options.
+        if source.schema == "file":
+            known += [path.stem for path in Path(source.path, "metrics").glob("*.yaml")]
     for name in re.findall(r"[^][\"', ]+", str(chosen)):
         if name not in known:
             raise ConfigError(f"metrics={name}: no such metrics; {nearest(name, known)}")
