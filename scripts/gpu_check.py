@@ -29,6 +29,7 @@ import torch
 LATENT = ("gan", "dcgan", "lsgan", "wgan", "wgan_gp", "cgan", "acgan", "sgan", "infogan", "sngan", "sagan")
 TRANSLATORS = ("pix2pix", "cyclegan", "discogan", "cut", "fastcut")
 GRAPHED = ("dcgan", "wgan_gp", "pix2pix", "cyclegan")
+LOSSES = ("d", "g", "cycle", "idt", "gradient")  # How the names of logged losses begin.
 GRAPH_TOLERANCE = {"float32": 1e-3, "bfloat16": 3e-2}  # Of losses after 10 steps.
 PRECISIONS = ("float32", "bfloat16", "float16")
 # counts the warnings of torch's synchronisation debug mode between two steps of a run
@@ -169,13 +170,9 @@ class Check:
         reasons = [line for line in done.stderr.splitlines() if "trainer.cuda_graphs=true" in line]
         plain, graphed = (self.losses(f"{name} {graphs}") for graphs in ("false", "true"))
         pairs = zip(plain, graphed, strict=True)
-        farthest = max(abs(one[key] - other[key]) for one, other in pairs for key in self.compared(one))
+        farthest = max(abs(one[key] - other[key]) for one, other in pairs for key in one if key.split("_")[0] in LOSSES)
         note = reasons[0] if reasons else f"losses of 10 steps differ by at most {farthest:.1e}"
         return Row(name, not reasons and farthest < GRAPH_TOLERANCE[precision], note)
-
-    def compared(self, line: dict[str, float]) -> list[str]:
-        """The names of the losses in a logged line."""
-        return [key for key in line if key.split("_")[0] in ("d", "g", "cycle", "idt", "gradient")]
 
     def resumed(self, model: str, *more: str) -> Row:
         """A deterministic run in two parts has the weights of one in one part."""
