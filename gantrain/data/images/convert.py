@@ -47,6 +47,10 @@ class ImageFormat:
         """Whether values of 8 bits are unchanged, and all others refused or rounded to them."""
         return self.depth == "uint8" and self.value_range is None
 
+    def has(self, image: Image.Image) -> bool:
+        """Whether an image of Pillow is in this format already."""
+        return self.keeps_8_bits and image.mode == {1: "L", 3: "RGB"}.get(self.channels)
+
 
 def read_image(encoded: EncodedImage, target: ImageFormat, location: str | None = None) -> Pixels:
     """Read an image, upright, in the format of its data set.

@@ -44,11 +44,22 @@ class Reduction(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A decoded, upright image: (H, W, C) in the type of the file."""
+    """A decoded, upright image."""
 
-    pixels: Pixels
+    source: Pixels | Image.Image  # (H, W, C) in the type of the file; or, for most of 8 bits, Pillow's own image.
     alpha: str = ""  # "straight" or "premultiplied" if the last channel is alpha.
     reduction: Reduction | None = None  # None for full size.
+
+    @property
+    def pixels(self) -> Pixels:
+        """(H, W, C) in the type of the file."""
+        return self.source if isinstance(self.source, np.ndarray) else as_pixels(self.source)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        source = self.source
+        return (source.height, source.width) if isinstance(source, Image.Image) else source.shape[:2]
 
 
 def decode(encoded: EncodedImage, channels: int, location: str | None = None, shrink: Shrink | None = None) -> Decoded:
@@ -189,20 +200,27 @@ def _reduce(image: JpegImageFile, shrink: Shrink) -> Reduction | None:
     return Reduction(height, width, factor)
 
 
-def _from_8_bits(image: Image.Image, channels: int) -> Pixels:
-    """(H, W, channels) for 1 or 3 channels; for others, the channels of the file."""
+def as_pixels(image: Image.Image) -> Pixels:
+    """(H, W, C) uint8 from an image of Pillow."""
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _from_8_bits(image: Image.Image, channels: int) -> Image.Image:
+    """An image in gray or RGB for 1 or 3 channels; for others, one with the channels of the file."""
     _turn(image)
+    image.load()
     if channels in (1, 3):
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("L" if channels == 1 else "RGB")
-    elif image.has_transparency_data:
-        image = image.convert("LA" if image.mode in ("L", "LA", "La") else "RGBA")
-    elif image.mode in ("1", "P"):
-        image = image.convert("L" if image.mode == "1" else "RGB")
-    pixels = np.asarray(image)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+        mode = "L" if channels == 1 else "RGB"
+        return image if image.mode == mode else image.convert(mode)
+    if image.has_transparency_data:
+        return image.convert("LA" if image.mode in ("L", "LA", "La") else "RGBA")
+    if image.mode in ("1", "P"):
+        return image.convert("L" if image.mode == "1" else "RGB")
+    return image
 
 
 def _with_transparent_colour(pixels: Pixels, colour: Any) -> Decoded:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from gantrain.data.errors import MAX_CONSECUTIVE_ERRORS, as_config_error
@@ -170,15 +171,17 @@ class ImageReader:
 
         with as_config_error(f"read the image {location}"):
             decoded = decode(self.source.open(self._indices[index]), self.format.channels, location, shrink)
-            pixels = converted(decoded, self.format, location)
             reduction = decoded.reduction
-            before = (reduction or pixels.shape)[:2]
+            before = (reduction or decoded.size)[:2]
             height, width = preprocess.scaled_size(before[0], max(1, before[1] // columns))
             if height * width > max(MAX_PIXELS, before[0] * before[1]):
                 raise ConfigError(
                     f"{location} would be scaled to {height} x {width} pixels: leave it out, or give a smaller "
                     "data.load_size, or data.preprocess=resize_and_crop"
                 )
+            if columns == 1 and isinstance(decoded.source, Image.Image) and self.format.has(decoded.source):
+                return preprocess.scaled(decoded.source, reduction)
+            pixels = converted(decoded, self.format, location)
             if columns == 1:
                 return preprocess.scaled(pixels, reduction)
             if pixels.shape[1] % columns:

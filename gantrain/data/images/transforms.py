@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gantrain.config.schema import Side
-from gantrain.data.images.decoding import Reduction
+from gantrain.data.images.decoding import Reduction, as_pixels
 from gantrain.data.images.store import Pixels
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
@@ -117,12 +117,20 @@ class Preprocess:
         """
         return self.cut(self.scaled(pixels), seed, name=name)
 
-    def scaled(self, pixels: Pixels, reduction: Reduction | None = None) -> Pixels:
-        """The deterministic part: scale (H, W, C), which may have been reduced in decoding, without cropping."""
+    def scaled(self, image: Pixels | Image.Image, reduction: Reduction | None = None) -> Pixels:
+        """The deterministic part: scale to (H, W, C) what may have been reduced in decoding, without cropping.
+
+        Images of Pillow are gray or RGB.
+        """
+        if isinstance(image, Image.Image):
+            height, width = self.scaled_size(image.height, image.width)
+            if self._decoder == "exact" and (image.height, image.width) != (height, width):  # Saves two copies.
+                return as_pixels(image.resize((width, height), Image.Resampling.BICUBIC))
+            image = as_pixels(image)
         if reduction is not None:
-            return _resize_reduced(pixels, reduction, *self.scaled_size(reduction.height, reduction.width))
-        height, width = self.scaled_size(*pixels.shape[:2])
-        return resize(pixels, height, width, fast=self._decoder != "exact")
+            return _resize_reduced(image, reduction, *self.scaled_size(reduction.height, reduction.width))
+        height, width = self.scaled_size(*image.shape[:2])
+        return resize(image, height, width, fast=self._decoder != "exact")
 
     def shrink(self, height: int, width: int) -> int:
         """The factor by which an image of that size may be reduced in decoding, so that it is not enlarged later."""
