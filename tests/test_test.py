@@ -189,6 +189,7 @@ def test_a_checkpoint_of_every_format_generates_the_same_images() -> None:
         "format_6",
         "format_7",
         "format_8",
+        "format_9",
     ]
     for run in formats:
         again = grid(images_of(gantrain.load(run)), 10)

@@ -6,7 +6,7 @@ from typing import Any
 
 from gantrain.config.overrides import command_line
 
-FORMAT = 8
+FORMAT = 9
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
@@ -129,4 +129,19 @@ def _to_format_8(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "config": config}
 
 
-UPGRADES = (_to_format_2, _to_format_3, _to_format_4, _to_format_5, _to_format_6, _to_format_7, _to_format_8)
+def _to_format_9(state: dict[str, Any]) -> dict[str, Any]:
+    """Images were decoded on the CPU."""
+    data = {"decode_device": "cpu", **state["config"].get("data", {})}
+    return {**state, "config": {**state["config"], "data": data}}
+
+
+UPGRADES = (
+    _to_format_2,
+    _to_format_3,
+    _to_format_4,
+    _to_format_5,
+    _to_format_6,
+    _to_format_7,
+    _to_format_8,
+    _to_format_9,
+)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from gantrain.config.renamed import RenamedMethod, rename_overrides, renamed
+from gantrain.data.images.deferred import Deferred
 from gantrain.data.images.store import ImageCache
 from gantrain.data.names import fingerprint_of
 from gantrain.data.slots import stack
@@ -129,6 +130,13 @@ class ImageDataset(Dataset[Batch], ABC):
         """
         return self
 
+    def deferring(self) -> ImageDataset:
+        """The same items, whose JPEGs may be ``Deferred``: decoded later, on the device of the run.
+
+        To be overridden by data sets that read images with an ``ImageReader``.
+        """
+        raise ConfigError("data.decode_device=cuda: this data set has no image files to decode: leave it out")
+
     keep = RenamedMethod("use_cache")
 
     def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
@@ -193,6 +201,11 @@ class Selection(ImageDataset):
         other.spec = other._dataset.spec
         return other
 
+    def deferring(self) -> ImageDataset:
+        other = copy.copy(self)
+        other._dataset = self._dataset.deferring()
+        return other
+
     def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
         below = self._indices if indices is None else [self._indices[index] for index in indices]
         self._dataset.use_cache(cache, below)
@@ -218,7 +231,7 @@ class Selection(ImageDataset):
 
 
 def collate(items: Sequence[Batch]) -> Batch:
-    """Items as one batch: tensors and numbers are stacked, names listed.
+    """Items as one batch: tensors and numbers are stacked, names listed, and images where one is deferred.
 
     Raises:
         ConfigError: Their images differ in size.
@@ -234,10 +247,13 @@ def collate(items: Sequence[Batch]) -> Batch:
                 "(resize_and_crop, scale_width_and_crop, scale_shortside_and_crop), or data.batch_size=1"
             )
     columns = {key: [item[key] for item in items] for key in items[0]}
-    return {
-        key: stack(values) if isinstance(values[0], Tensor) else default_collate(values)
-        for key, values in columns.items()
-    }
+    return {key: _collated(values) for key, values in columns.items()}
+
+
+def _collated(values: list[Any]) -> Any:
+    if any(isinstance(value, Deferred) for value in values):
+        return values
+    return stack(values) if isinstance(values[0], Tensor) else default_collate(values)
 
 
 def image_shapes(item: Batch) -> list[torch.Size]:
@@ -274,24 +290,6 @@ def to_signed_range(images: Tensor, dtype: torch.dtype) -> Tensor:
 def to_uint8(images: Tensor) -> Tensor:
     """Images in [-1, 1] as 8 bits, rounded to the nearest."""
     return images.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-
-
-def is_held_out(train_set: ImageDataset, test_set: ImageDataset) -> bool:
-    """Whether the test phase has other images than the training phase; a data mode may ignore ``phase``.
-
-    They are the same if both have the same fingerprint (often a digest of file names alone, and empty by default), the
-    same size, and the same first, middle and last item.
-    """
-    size = len(train_set)
-    if (size, train_set.fingerprint) != (len(test_set), test_set.fingerprint):
-        return True
-    indices = sorted({0, size // 2, size - 1}) if size else []
-    try:
-        pairs = [(train_set.item(index, 0), test_set.item(index, 0)) for index in indices]
-    except Exception:  # An unreadable image is reported when a batch needs it.
-        return True
-    keys = [key for key in IMAGE_KEYS if key in train_set.keys & test_set.keys]
-    return not keys or not all(torch.equal(train[key], test[key]) for train, test in pairs for key in keys)
 
 
 __getattr__ = renamed(__name__, "to_unit_range", f"{__name__}.to_signed_range")

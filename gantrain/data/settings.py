@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from gantrain.config.schema import Fraction, PositiveInt, checked, construct
-from gantrain.data.base import ImageDataset, Selection, first_of_each_class, is_held_out
+from gantrain.data.base import ImageDataset, Selection, first_of_each_class
+from gantrain.data.held_out import is_held_out
 from gantrain.data.images.cache import Cache
 from gantrain.data.names import phase_of
 from gantrain.data.stream import BatchStream
@@ -16,7 +17,7 @@ from gantrain.errors import ConfigError
 from gantrain.registry import DATASETS
 from gantrain.runtime import distributed
 
-STREAM_KEYS = ("batch_size", "num_workers", "on_error", "balance")
+STREAM_KEYS = ("batch_size", "num_workers", "on_error", "balance", "decode_device")
 CACHE_KEYS = ("cache", "cache_limit")
 
 
@@ -52,6 +53,13 @@ class DataSettings:
             parts[owner][key] = checked(value, hints[key], f"data.{key}") if owner == "stream" else value
         if parts["cache"].get("cache") is False:  # YAML reads `off` as false.
             parts["cache"]["cache"] = "off"
+        if parts["stream"].get("decode_device") == "cuda":
+            if parts["cache"].get("cache") in ("disk", "memory"):
+                raise ConfigError(
+                    f"data.cache={parts['cache']['cache']} stores images that the CPU decodes once, and "
+                    "data.decode_device=cuda decodes them on the GPU in every epoch: leave one of them out"
+                )
+            parts["cache"]["encoded_only"] = True
         return cls(
             dataset=parts["dataset"],
             stream=parts["stream"],

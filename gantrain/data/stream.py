@@ -5,29 +5,28 @@ from __future__ import annotations
 import math
 import multiprocessing
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from gantrain.config.schema import BatchSize, ProcessCount
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_shapes, to_signed_range
-from gantrain.data.errors import Faults, OnError, as_config_error, get_item, next_readable
+from gantrain.data.errors import Faults, OnError, get_item
+from gantrain.data.images.deferred import DecodeDevice, DeferredDecoder
 from gantrain.data.images.remote import UnreachableConfigError
 from gantrain.data.order import balanced, batches, check_balance, epochs
+from gantrain.data.seeded import REPLACED, Seeded
 from gantrain.data.slots import Slots
 from gantrain.data.workers import batches_ahead, good_number_of_workers
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 from gantrain.runtime.signals import ignore_signals_in_worker
-
-REPLACED = "replaced"  # The key of a batch for the errors of items that were replaced.
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,7 @@ class BatchStream(Iterator[Batch]):
         on_error: For an image that can't be read: ``raise`` ends the run with its name, ``skip`` replaces it by the
             next readable item of the data set.
         balance: Whether classes are drawn equally often; an epoch has as many images as without it, some repeated.
+        decode_device: Where JPEGs are decoded: ``cuda`` for the device of the batches, which must be a GPU.
         device: The device of the batches; ``dtype`` and ``channels_last`` are the type and layout of their images.
         rank: The slice that this process gets, of ``world_size``.
 
@@ -77,6 +77,7 @@ class BatchStream(Iterator[Batch]):
         channels_last: bool,
         on_error: OnError = "raise",
         balance: bool = False,
+        decode_device: DecodeDevice = "cpu",
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -103,6 +104,10 @@ class BatchStream(Iterator[Batch]):
         self._loader: Iterator[Batch] | None = None
         self._names: list[str] = []
         self._workers: list[BaseProcess] = []
+        self._decoder = None
+        if decode_device == "cuda":
+            dataset.deferring()  # Raises an error for data sets that can't.
+            self._decoder = DeferredDecoder(device)
         self._slots: Slots | None = None
 
     @property
@@ -133,6 +138,8 @@ class BatchStream(Iterator[Batch]):
             stored = next(self._loader)
         except ConfigError as error:  # The argument of a worker's error is its traceback there.
             raise ConfigError(str(error.args[-1]).rstrip().rpartition("ConfigError: ")[2]) from None
+        if self._decoder is not None:
+            stored = self._decoder(stored, self._seeded.on_cpu)
         self.faults.add(stored.pop(REPLACED, ()))
         self.seconds_waited += time.perf_counter() - start
         self.position += 1
@@ -187,8 +194,9 @@ class BatchStream(Iterator[Batch]):
             spec, images = self._dataset.spec, self._slice.stop - self._slice.start
             items = [math.prod(spec.shape(domain)) * np.dtype(depth).itemsize for domain, depth in spec.depth.items()]
             self._slots = Slots([images * size for size in (*items, torch.int64.itemsize)], workers, ahead + 1)
+        self._seeded = Seeded(self._dataset, seed, self.on_error, self._slots, defers=self._decoder is not None)
         loader = DataLoader(
-            _Seeded(self._dataset, seed, self.on_error, self._slots),
+            self._seeded,
             batch_sampler=places,
             num_workers=workers,
             prefetch_factor=ahead,
@@ -206,38 +214,6 @@ class BatchStream(Iterator[Batch]):
 def _ignore_signals(worker: int) -> None:
     """Let the main process finish its step and save."""
     ignore_signals_in_worker()
-
-
-class _Seeded(Dataset[Batch]):
-    """Batches by the (epoch, index) of their items, each with its own seed."""
-
-    def __init__(self, dataset: ImageDataset, seed: int, on_error: OnError, slots: Slots | None) -> None:
-        self._dataset = dataset
-        self._seed = seed
-        self._on_error = on_error
-        self.slots = slots  # What ``stack`` uses.
-
-    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Batch:
-        if self.slots is None:
-            return self._batch(keys)
-        self.slots.next_slot()
-        return self.slots.sent(self._batch(keys))
-
-    def _batch(self, keys: Sequence[tuple[int, int]]) -> Batch:
-        indices, seeds = [index for _, index in keys], [self._seed_of(epoch, index) for epoch, index in keys]
-        try:
-            with as_config_error("make a batch of the data"):
-                return self._dataset.items(indices, seeds)
-        except ConfigError:
-            if self._on_error == "raise":
-                for index, seed in zip(indices, seeds, strict=True):  # Raise the error of the item that fails.
-                    get_item(self._dataset, index, seed)
-                raise
-        found = [next_readable(self._dataset, index, partial(self._seed_of, epoch)) for epoch, index in keys]
-        return {**collate([item for item, _ in found]), REPLACED: [reasons for _, reasons in found if reasons]}
-
-    def _seed_of(self, epoch: int, index: int) -> int:
-        return derive_seed(self._seed, "item", epoch, index)
 
 
 def _as_it_is(batch: Any) -> Batch:

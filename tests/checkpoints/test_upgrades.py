@@ -41,6 +41,7 @@ def test_missing_keys_get_the_values_that_old_versions_had() -> None:
         "depth": "auto",
         "decoder": "exact",
         "balance": False,
+        "decode_device": "cpu",
     }
     assert new["spec"] == {"height": 16, "ranges": {}}
     assert new["step"] == 3
@@ -65,7 +66,7 @@ def test_a_classifying_critic_of_format_4_has_its_weight_and_its_accuracy() -> N
     assert new["config"] == {
         "model": {"name": "sgan", "lambda_class": 1.0, "critic_lambda_class": 1.0},
         "objective": {"metric": "held_out_accuracy"},
-        "data": {"balance": False},
+        "data": {"balance": False, "decode_device": "cpu"},
     }
     assert new["objective"]["metric"] == "held_out_accuracy"
     assert new["objective"]["names"] == {"metrics": ["held_out_accuracy"]}
@@ -81,7 +82,7 @@ def test_discriminators_and_averages_of_format_5_are_as_they_were(name: str) -> 
         found = upgraded({"format": 5, "config": {"model": model}})["config"]["model"]
         assert found == {**model, **new, "ema_rampup": rampup}
     other = {"format": 5, "config": {"model": {"name": "of_another_kind", "ema": 0.0}}}
-    assert upgraded(other)["config"] == {**other["config"], "data": {"balance": False}}
+    assert upgraded(other)["config"] == {**other["config"], "data": {"balance": False, "decode_device": "cpu"}}
 
 
 def test_discriminators_of_format_6_have_one_scale() -> None:
@@ -118,7 +119,14 @@ def test_a_checkpoint_of_the_newest_format_is_not_changed() -> None:
 def test_images_of_old_formats_were_decoded_exactly(mode: str) -> None:
     config = {"network": {}, "data": {"mode": mode, "batch_size": 1}, "trainer": {"steps": 5}}
     state = {"format": 2, "config": config, "spec": {}, "step": 0, "position": 0, "overrides": []}
-    data = {"mode": mode, "batch_size": 1, "fraction": None, "decoder": "exact", "balance": False}
+    data = {
+        "mode": mode,
+        "batch_size": 1,
+        "fraction": None,
+        "decoder": "exact",
+        "balance": False,
+        "decode_device": "cpu",
+    }
     assert upgraded(state)["config"]["data"] == data
 
 

@@ -50,6 +50,7 @@ class Cache(ImageCache):
     # more than four fifths of the free disk or memory. On the disk, the least recently used caches that no process has
     # open are evicted for new ones. With ``disk`` and ``auto``, files that are read from a URL take at most as much.
     cache_limit: Gigabytes = 50
+    encoded_only: bool = False  # Whether only files that are read from a URL are stored.
     skips: bool = False  # Whether unreadable images are left out instead of ending the run.
     stop: Callable[[], bool] = lambda: False  # Called while images are decoded; returns whether to stop.
     _bytes_in_memory: list[int] = field(init=False, repr=False, default_factory=list)  # For each domain.
@@ -60,7 +61,7 @@ class Cache(ImageCache):
         return self.cache_limit * GB if self.cache in ("auto", "disk") else 0
 
     def get_or_build(self, job: DecodeJob) -> ImageStore | None:
-        if self.cache == "off":
+        if self.cache == "off" or self.encoded_only:
             return None
         if self.cache == "memory":
             return self._in_memory(job)

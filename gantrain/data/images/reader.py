@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from gantrain.data.errors import MAX_CONSECUTIVE_ERRORS, as_config_error
 from gantrain.data.images.convert import ImageFormat, ValueRange, converted, needs_range, share_outside
-from gantrain.data.images.decoding import decode
+from gantrain.data.images.decoding import decode, image_errors
+from gantrain.data.images.deferred import Deferred, jpeg_size
 from gantrain.data.images.headers import read_header
 from gantrain.data.images.remote import UnreachableConfigError
 from gantrain.data.images.sources import EncodedImage, Source
@@ -63,6 +65,7 @@ class ImageReader:
         self._indices: Sequence[int] = range(len(source))
         self._columns = columns
         self._store: ImageStore | None = None
+        self._defers = False
         self.format = ImageFormat(channels, depth, value_range, depth != "auto", suffix)
         if depth == "auto":
             stored, location = self._of_first(self._stored_depth)
@@ -100,6 +103,12 @@ class ImageReader:
         """A reader of the same images, none of them cached yet."""
         other = copy.copy(self)
         other._store = None
+        return other
+
+    def deferring(self) -> ImageReader:
+        """A reader that leaves decoding to the device of the run where ``Deferred`` can describe an image."""
+        other = self.uncached()
+        other._defers = True
         return other
 
     def nominal_size(self, preprocess: Preprocess) -> tuple[int, int]:
@@ -151,15 +160,28 @@ class ImageReader:
         """The names of all images."""
         return [self.name(index) for index in range(len(self))]
 
-    def prepared(self, index: int, preprocess: Preprocess, seed: int) -> Tensor:
-        """An image (C, H, W), scaled, cropped and flipped."""
+    def prepared(self, index: int, preprocess: Preprocess, seed: int) -> Tensor | Deferred:
+        """An image (C, H, W), scaled, cropped and flipped; deferred only by a reader that does so."""
         return preprocess.cut(self.scaled(index, preprocess)[0], seed, name=self.location(index))
 
-    def scaled(self, index: int, preprocess: Preprocess) -> list[Pixels]:
+    def scaled(self, index: int, preprocess: Preprocess) -> list[Pixels] | list[Deferred]:
         """The columns of an image, each (H, W, C), as ``Preprocess.scaled`` returns them."""
+        if self._defers and self.format.keeps_8_bits and (deferred := self._deferred(index, preprocess)):
+            return deferred
         stored = None if self._store is None else self._store.get(index)
         joined = self.decoded(index, preprocess) if stored is None else stored
         return np.split(joined, self._columns, axis=1) if self._columns > 1 else [joined]
+
+    def _deferred(self, index: int, preprocess: Preprocess) -> list[Deferred]:
+        """The columns of an image; none if it has to be decoded here."""
+        encoded, location, columns = self.open(index), self.location(index), self._columns
+        with image_errors(encoded, location):
+            content = encoded.read_bytes() if isinstance(encoded, Path) else encoded
+            size = jpeg_size(content, self.format.channels)
+        if size is None or size[1] % columns:
+            return []
+        scaled = _scaled_size(preprocess, size[0], size[1] // columns, location)
+        return [Deferred(content, self.format.channels, scaled, column, columns) for column in range(columns)]
 
     def decoded(self, index: int, preprocess: Preprocess) -> Pixels:
         """The scaled columns side by side, (H, W, C), decoded: what a cache stores."""
@@ -172,13 +194,8 @@ class ImageReader:
         with as_config_error(f"read the image {location}"):
             decoded = decode(self.source.open(self._indices[index]), self.format.channels, location, shrink)
             reduction = decoded.reduction
-            before = (reduction or decoded.size)[:2]
-            height, width = preprocess.scaled_size(before[0], max(1, before[1] // columns))
-            if height * width > max(MAX_PIXELS, before[0] * before[1]):
-                raise ConfigError(
-                    f"{location} would be scaled to {height} x {width} pixels: leave it out, or give a smaller "
-                    "data.load_size, or data.preprocess=resize_and_crop"
-                )
+            height, width = (reduction or decoded.size)[:2]
+            _scaled_size(preprocess, height, max(1, width // columns), location)
             if columns == 1 and isinstance(decoded.source, Image.Image) and self.format.has(decoded.source):
                 return preprocess.scaled(decoded.source, reduction)
             pixels = converted(decoded, self.format, location)
@@ -214,3 +231,14 @@ class ImageReader:
         label = self.location(int(wanted[0])) + (f" and {len(wanted) - 1:,} more" if len(wanted) > 1 else "")
         job = DecodeJob(label, identity, wanted, decode=lambda index: self.decoded(index, preprocess))
         self._store = cache.get_or_build(job)
+
+
+def _scaled_size(preprocess: Preprocess, height: int, width: int, location: str) -> tuple[int, int]:
+    """``Preprocess.scaled_size``, or a ConfigError if that is enormous."""
+    scaled = preprocess.scaled_size(height, width)
+    if scaled[0] * scaled[1] > max(MAX_PIXELS, height * width):
+        raise ConfigError(
+            f"{location} would be scaled to {scaled[0]} x {scaled[1]} pixels: leave it out, or give a smaller "
+            "data.load_size, or data.preprocess=resize_and_crop"
+        )
+    return scaled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from gantrain.config.schema import Side
 from gantrain.data.images.decoding import Reduction, as_pixels
+from gantrain.data.images.deferred import Deferred
 from gantrain.data.images.store import Pixels
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
@@ -138,11 +139,24 @@ class Preprocess:
         fitting = (f for f in REDUCTIONS if height // f >= scaled_height and width // f >= scaled_width)
         return next(fitting, 1) if self._decoder == "draft" else 1
 
-    def cut(self, pixels: Pixels, seed: int, *, name: str = "an image") -> Tensor:
+    @overload
+    def cut(self, pixels: Pixels, seed: int, *, name: str = ...) -> Tensor: ...
+
+    @overload
+    def cut(self, pixels: Pixels | Deferred, seed: int, *, name: str = ...) -> Tensor | Deferred: ...
+
+    def cut(self, pixels: Pixels | Deferred, seed: int, *, name: str = "an image") -> Tensor | Deferred:
         """The random part: crop and flip scaled pixels (H, W, C) to a copy (C, H, W)."""
+        height, width = pixels.shape[:2]
+        top = left = 0
         if self.cuts:
-            pixels = self._window(pixels, seed, name)
-        if self._flip and derive_seed(seed, "flip") % 2:
+            top, left = self._window(height, width, seed, name)
+            height, width = self.crop_size
+        flip = self._flip and derive_seed(seed, "flip") % 2 == 1
+        if isinstance(pixels, Deferred):
+            return pixels.cut(top, left, height, width, flip=flip)
+        pixels = pixels[top : top + height, left : left + width]
+        if flip:
             pixels = pixels[:, ::-1]
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
@@ -161,8 +175,8 @@ class Preprocess:
             return max(4, round(height / 4) * 4), max(4, round(width / 4) * 4)
         return height, width
 
-    def _window(self, pixels: Pixels, seed: int, name: str) -> Pixels:
-        height, width = pixels.shape[:2]
+    def _window(self, height: int, width: int, seed: int, name: str) -> tuple[int, int]:
+        """The top left corner of the crop."""
         slack_y, slack_x = height - self.crop_size[0], width - self.crop_size[1]
         if min(slack_y, slack_x) < 0:
             raise ConfigError(
@@ -176,7 +190,7 @@ class Preprocess:
             )
         else:
             left, top = slack_x // 2, slack_y // 2
-        return pixels[top : top + self.crop_size[0], left : left + self.crop_size[1]]
+        return top, left
 
 
 def resize(pixels: Pixels, height: int, width: int, *, fast: bool = False) -> Pixels:

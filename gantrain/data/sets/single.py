@@ -137,6 +137,12 @@ class Images(ImageDataset):
         other.spec = resized(self.spec, other._reader.nominal_size(other.preprocess))
         return other
 
+    def deferring(self) -> ImageDataset:
+        other = copy.copy(self)
+        other._reader = self._reader.deferring()
+        other.readers = {"image": other._reader}
+        return other
+
     def use_cache(self, cache: ImageCache, indices: Sequence[int] | None = None) -> None:
         self._reader.use_cache(cache, self.preprocess, indices)
         self.in_memory = self._reader.is_cached

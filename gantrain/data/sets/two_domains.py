@@ -97,6 +97,11 @@ class TwoDomains(ImageDataset):
         other.spec = resized(self.spec, other.reader("a").nominal_size(other.preprocess))
         return other
 
+    def deferring(self: T) -> T:
+        other = copy.copy(self)
+        other.readers = {domain: reader.deferring() for domain, reader in self.readers.items()}
+        return other
+
     def reader(self, key: str) -> ImageReader:
         """The reader of the images that items contain under ``a`` or ``b``."""
         return self.readers[self._domains[key]]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gantrain.data.base import Batch, ImageDataset, ImageSpec, is_held_out
+from gantrain.data.base import Batch, ImageDataset, ImageSpec
+from gantrain.data.held_out import is_held_out
 
 
 class Numbered(ImageDataset):
