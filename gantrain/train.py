@@ -91,8 +91,14 @@ def _train_here(context: RunContext) -> int:
 
 
 def _run(parts: Parts, context: RunContext, interruption: Interruption, lock: RunLock | None) -> int:
-    """Resume or start the run, train, and report how it ended."""
+    """Train with the run folder claimed, also at the mirror."""
     trainer = build_trainer(parts, context, lock)
+    with trainer.checkpoints.claimed():
+        return _fit(trainer, parts, context, interruption)
+
+
+def _fit(trainer: Trainer, parts: Parts, context: RunContext, interruption: Interruption) -> int:
+    """Resume or start the run, train, and report how it ended."""
     report, checkpoints = trainer.report, trainer.checkpoints
     restarts = context.settings.resume == "never"
     again = context.command(*(["resume=auto"] if restarts else []))
