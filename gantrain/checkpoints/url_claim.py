@@ -1,4 +1,4 @@
-"""A file beside a run at a URL that says which process trains it, so that no two machines do without a word."""
+"""A file beside a run at a URL that says which process trains it, so that a second one is refused."""
 
 from __future__ import annotations
 

@@ -118,6 +118,7 @@ def test_a_url_to_which_no_run_can_be_written_is_refused(words: list[str], menti
     message = capsys.readouterr().err
     assert_mentions(message, *mentioned)
     assert message.count("\n") == 1
+    assert "nothing" not in words[0] or "https" not in message
 
 
 @pytest.mark.parametrize("root", ["/gan", "/we[i]rd"])

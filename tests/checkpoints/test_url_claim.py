@@ -1,4 +1,4 @@
-"""Claims of runs at URLs: two machines do not train the same run without a word."""
+"""Claims of runs at URLs: a second machine does not train the same run."""
 
 from __future__ import annotations
 
