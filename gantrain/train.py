@@ -87,12 +87,13 @@ def _train_here(context: RunContext) -> int:
         restore_sigint()  # Every library is imported by now.
         lock = RunLock(context.folder) if distributed.rank() == 0 else None  # Rank 0 writes for all.
         with safe_stderr(), lock or nullcontext(), interruption, closing(parts.stream):
-            return _run(parts, context, interruption, lock)
+            trainer = build_trainer(parts, context, lock)
+            with trainer.checkpoints.claimed():
+                return _run(trainer, parts, context, interruption)
 
 
-def _run(parts: Parts, context: RunContext, interruption: Interruption, lock: RunLock | None) -> int:
+def _run(trainer: Trainer, parts: Parts, context: RunContext, interruption: Interruption) -> int:
     """Resume or start the run, train, and report how it ended."""
-    trainer = build_trainer(parts, context, lock)
     report, checkpoints = trainer.report, trainer.checkpoints
     restarts = context.settings.resume == "never"
     again = context.command(*(["resume=auto"] if restarts else []))

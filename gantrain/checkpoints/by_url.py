@@ -45,7 +45,10 @@ def localized(config: Mapping[str, Any]) -> dict[str, Any]:
                 f"trainer.mirror={without_credentials(trainer['mirror'])}: runs are copied to checkpoints_dir="
                 f"{without_credentials(url)} already; give a folder there, or no mirror"
             )
-        return {**config, "checkpoints_dir": str(_prepared(url)), "trainer": {**trainer, "mirror": url}}
+        folder = _prepared(url)
+        if os.environ.get("RANK", "0") == "0":
+            _make_room(url, folder, keep=folder / str(config.get("name")))
+        return {**config, "checkpoints_dir": str(folder), "trainer": {**trainer, "mirror": url}}
     runs = config.get("run") or []
     return {**config, "checkpoints_dir": str(runs_folder(url, [runs] if isinstance(runs, str) else runs))}
 

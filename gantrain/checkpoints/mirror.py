@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePath, PurePosixPath
 
+from gantrain.checkpoints.url_claim import Claim
 from gantrain.config.extras import open_url, without_credentials
 from gantrain.errors import ConfigError, reason_of
 from gantrain.runtime.atomic import atomic_write
@@ -45,6 +46,7 @@ class Mirror:
         self._sent: dict[str, tuple[int, int]] = {}  # By name, the size and the time of what is there.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="mirror")
         self._sending: Future[None] | None = None
+        self.claim = Claim(self._files, self._root, shown=self.url, warn=warn)
 
     def send(self) -> None:
         """Copy what is new, in the background, unless that is still going on: then the next call does."""

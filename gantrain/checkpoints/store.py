@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -116,6 +116,10 @@ class Checkpoints:
         self._pool.shutdown()
         if self._mirror is not None:
             self._mirror.close()
+
+    def claimed(self) -> AbstractContextManager[None]:
+        """On rank 0, claims the run at its mirror, if there is one, while the context is open; see ``Claim``."""
+        return nullcontext() if self._mirror is None or distributed.rank() else self._mirror.claim
 
     def fetch(self) -> str | None:
         """Copy the run from its mirror if that has a newer checkpoint; returns a line about it."""

@@ -9,14 +9,15 @@ from typing import Any
 
 from PIL import Image
 
-import gantrain.data.sets  # noqa: F401 - Registers the data modes.
+import gantrain.data.sets
+import gantrain.models  # noqa: F401 - These two register the data modes and the models.
 from gantrain.config.schema import checked
 from gantrain.data.settings import DataSettings
 from gantrain.data.tools.check import Summary, findings_in, summarise
 from gantrain.data.tools.dataset_parts import Finding, find_parts, select
-from gantrain.data.tools.recommend import lines, recommended
+from gantrain.data.tools.recommend import Recommendation, lines, recommended
 from gantrain.errors import ConfigError
-from gantrain.registry import import_plugins
+from gantrain.registry import MODELS, import_plugins
 from gantrain.report.pages.data_page import data_page
 from gantrain.report.pages.page import ASSETS, PAGE
 from gantrain.runtime import console
@@ -65,7 +66,9 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], typed
     classes = {summary.part.title: summary.classes for summary in summaries if summary.classes}
     _print(columns, classes, findings)
     images = max((len(summary.part) for summary in summaries if summary.part.phase == "train"), default=0)
-    recommendations = lines(recommended(summaries, config, images=images), typed)
+    counts = [count for summary in summaries if summary.part.phase == "train" for count in summary.classes.values()]
+    found = recommended(summaries, config, images=images, classes=counts)
+    recommendations = lines([*_other_model(summaries, config), *found], typed)
     console.out(*recommendations)
     with storage_errors(f"write the page in {folder}"):
         data_page(
@@ -80,6 +83,19 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], typed
         )
     console.out(f"page: {folder / PAGE}")
     return int(any(finding.stops for finding in findings))
+
+
+def _other_model(summaries: Sequence[Summary], config: Mapping[str, Any]) -> list[Recommendation]:
+    """A model that translates, if the data have two domains, and the configured one can't train on them."""
+    parts = [summary.part for summary in summaries if summary.part.phase == "train"]
+    if not parts or any(part.domain not in ("A", "B", "A | B") for part in parts):
+        return []
+    paired = config["data"].get("serial") or any(part.paired or len(part.readers) > 1 for part in parts)
+    name = config["model"]["name"]
+    if MODELS[name].needs <= {"a", "b"} and (paired or not MODELS[name].needs_pairs):
+        return []
+    other, kind = ("pix2pix", "pairs") if paired else ("cyclegan", "two sets of images without pairs")
+    return [Recommendation(f"model={other}", f"the data are {kind}, on which model={name} can't train")]
 
 
 def _output(folder: Path, data: Mapping[str, Any]) -> Path:

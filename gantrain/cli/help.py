@@ -162,7 +162,7 @@ def explain_key(words: Sequence[str]) -> int:
         ConfigError: There is no such key.
     """
     if len(words) != 1 or words[0].startswith("-"):
-        raise ConfigError(f"gantrain help {' '.join(words)}: give one key; {USAGE}")
+        raise ConfigError(f"help {' '.join(words)}: give one key; {USAGE}")
     path = words[0].partition("=")[0].lstrip("+~")
     command, _, rest = path.partition(".")
     if command in COMMANDS and (argument := of_command(command, rest)):
@@ -172,10 +172,10 @@ def explain_key(words: Sequence[str]) -> int:
     if (key := keys().get(path)) is None:
         near = [each for each in every_key() if each.split(".")[-1] == path.split(".")[-1]]
         if near:
-            raise ConfigError(f"gantrain help {words[0]}: no such key; did you mean {' or '.join(near)}?")
+            raise ConfigError(f"help {words[0]}: no such key; did you mean {' or '.join(near)}?")
         inside = [key for key in keys().values() if key.path.startswith(f"{path}.")]
         if not inside:
-            raise ConfigError(f"gantrain help {words[0]}: no such key; {nearest(path, every_key())}")
+            raise ConfigError(f"help {words[0]}: no such key; {nearest(path, every_key())}")
         column = max(len(key.path) for key in inside)
         console.out(*(_line(key.path.ljust(column), key.meanings[0].argument) for key in inside))
         return 0

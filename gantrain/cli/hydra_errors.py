@@ -47,6 +47,11 @@ def in_one_line(error: Exception, command: str, typed: list[str]) -> str:
     return _first_line(error, text)
 
 
+# Values of a group that are not read as names.
+NO_NAMES = ("null", "true", "false")
+NO_NAME = ("{", "-", *"0123456789")
+
+
 def _no_such_option(found: re.Match[str], command: str, typed: list[str]) -> str:
     group, option = found[2], found[1].removeprefix(f"{found[2]}/")
     hint = nearest(option, found[3].split())
@@ -80,9 +85,12 @@ def _ambiguous_value(found: re.Match[str], command: str, typed: list[str]) -> st
 
 
 def _group_by_list(found: re.Match[str], command: str, typed: list[str]) -> str:
-    known = {key for key in _known_keys(command, []) if "/" not in key and "." not in key} | {"network", "hydra"}
-    groups = [word for word in typed if word.partition("=")[0].lstrip("+~@") in known]
-    return f"{groups[-1] if groups else found[0]}: a group is selected by one name, as in model=dcgan"
+    values = {word: word.partition("=")[2].lower() for word in typed}
+    names = [word for word, value in values.items() if value not in NO_NAMES and not value.startswith(NO_NAME)]
+    groups = [word for word in typed if (key := word.partition("=")[0].lstrip("+~@")) == "hydra" or group_options(key)]
+    wrong = [word for word in groups if word not in names] or groups or [found[0]]
+    none = ", or metrics=[] for none" if wrong[-1].startswith("metrics=") else ""
+    return f"{wrong[-1]}: a group is selected by one name, as in model=dcgan{none}"
 
 
 _KNOWN: dict[str, Callable[[re.Match[str], str, list[str]], str]] = {

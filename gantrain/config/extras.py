@@ -69,6 +69,7 @@ def open_url(url: str, key: str) -> tuple[Any, str]:
     except Exception as error:  # Drivers have their own.
         if protocol in fsspec.available_protocols():
             raise ConfigError(f"{where} can't be opened: {str(error) or type(error).__name__}") from error
-        known = ", ".join(f"{name}://" for name in ("s3", "gs", "abfs", "https"))
+        read_only = ["https"] if key.startswith("data.") else []  # Runs are also written.
+        known = ", ".join(f"{name}://" for name in ("s3", "gs", "abfs", *read_only))
         raise ConfigError(f"{where}: fsspec knows no {protocol}://; there are {known} and others") from None
     return files, str(root)

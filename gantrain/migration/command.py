@@ -89,8 +89,9 @@ def _known(typed: str) -> str:
     name = typed.replace("-", "_")
     matches = [name] if name in OPTIONS else sorted(option for option in OPTIONS if name and option.startswith(name))
     if len(matches) != 1:
-        known = f"it may be {', '.join(matches)}" if matches else nearest(name, OPTIONS)
-        raise ConfigError(f"--{typed}: no option of pytorch-CycleGAN-and-pix2pix; {known}")
+        known = [f"--{option}" for option in matches or OPTIONS]
+        meant = f"it may be {', '.join(known)}" if matches else nearest(f"--{name}", known)
+        raise ConfigError(f"--{typed}: no option of pytorch-CycleGAN-and-pix2pix; {meant}")
     return matches[0]
 
 

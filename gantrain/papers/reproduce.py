@@ -66,7 +66,7 @@ def main(
         list_states(known, runs_folder((given or ["checkpoints"])[-1].strip("'\""), []))
         return 0
     if len(names) > 1 or names[0] not in known:
-        raise ConfigError(f"gantrain reproduce {' '.join(names)}: give one experiment; {nearest(names[0], known)}")
+        raise ConfigError(f"reproduce {' '.join(names)}: give one experiment; {nearest(names[0], known)}")
     words = [f"experiment={names[0]}", *overrides]
     is_sure = "yes=true" in arguments
     return reproduce(names[0], compose(words), overrides, lambda: train(words), is_sure=is_sure)

@@ -142,7 +142,7 @@ class Parts:
         """Settings that suit the images, with the command that has them."""
         context = self.context
         data = DataSettings.split(context.settings.data).dataset
-        return lines(sampled(context.config, data, images=self.stream.size), context.overrides)
+        return lines(sampled(context.config, data, self.dataset, images=self.stream.size), context.overrides)
 
     def cache_images(self) -> None:
         """Decode the training images into the cache, if there is one."""

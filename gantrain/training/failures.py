@@ -39,13 +39,25 @@ class DivergedError(Exception):
         self.facts = facts
 
 
+UNREADABLE = ("can't read the image ", "can't make item ")  # How errors of single items begin.
+
+
 @contextmanager
 def explained(
     config: Mapping[str, Any], device: torch.device, exit_codes: Callable[[], Iterable[int]] = tuple
 ) -> Iterator[None]:
-    """Raise ``ConfigError`` if memory ran out or a data worker died; ``exit_codes`` returns those of the workers."""
+    """Raise ``ConfigError`` with a remedy if memory ran out, a data worker died or an image can't be read.
+
+    ``exit_codes`` returns those of the workers.
+    """
     try:
         yield
+    except ConfigError as error:  # Those of data workers are text.
+        if not str(error).startswith(UNREADABLE) or config["data"].get("on_error") != "raise":
+            raise
+        raise ConfigError(
+            f"{error}; data.on_error=skip leaves out such images, and gantrain data check lists them all"
+        ) from error
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise ConfigError(out_of_memory(config, device)) from error
     except RuntimeError as error:

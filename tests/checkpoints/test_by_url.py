@@ -101,6 +101,8 @@ def test_checkpoints_that_are_at_the_url_make_room_for_others(monkeypatch) -> No
     assert main(["predict", "run=second", "num=2", "out=made", f"checkpoints_dir={url}"]) == 0
     assert {path.parent.name for path in folder.rglob("step_2.pt")} == {"unsent", "second"}
     assert (folder / "first/losses.jsonl").exists()
+    assert train("trainer.steps=2", "name=third", url=url) == 0
+    assert {path.parent.name for path in folder.rglob("step_2.pt")} == {"unsent", "third"}
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,7 @@ def test_a_url_to_which_no_run_can_be_written_is_refused(words: list[str], menti
     message = capsys.readouterr().err
     assert_mentions(message, *mentioned)
     assert message.count("\n") == 1
+    assert "nothing" not in words[0] or "https" not in message
 
 
 @pytest.mark.parametrize("root", ["/gan", "/we[i]rd"])

@@ -133,6 +133,7 @@ BROKEN = [
     ("foo", ["foo"]),
     ("optimizer.lr=[1", ["optimizer.lr=[1"]),
     ("model=dcgan=x", ["model=dcgan=x"]),
+    ("metrics=null model=dcgan dry_run=true", ["gantrain: metrics=null: ", "metrics=[]"]),
     ("model=dcgan,gan", ["model=dcgan,gan", "--multirun"]),
     ("optimizer.lr=${{oops}}", ["oops"]),
     ("--config-dir nowhere", ["nowhere"]),
@@ -199,6 +200,8 @@ def test_a_file_that_overrides_a_missing_group_is_refused(capsys) -> None:
         (["test", "run=x", "labels=[1.5]"], ["labels", "[1.5]"]),
         (["list", "plugins=[nope]"], ["'nope'"]),
         (["list", "modles"], ["modles", "'models'"]),
+        (["help", "nothing"], ["gantrain: help nothing: "]),
+        (["reproduce", "cut_cat2dig"], ["gantrain: reproduce cut_cat2dig: ", "'cut_cat2dog'"]),
     ],
 )
 def test_other_commands_refuse_mistakes_in_one_line(typed: list[str], expected: list[str], capsys) -> None:

@@ -249,8 +249,8 @@ def test_unmarked_stored_options_of_2017_are_all_taken() -> None:
     ("typed", "message"),
     [
         ("python train.py --dataroot", "--dataroot: its value is missing"),
-        ("python train.py --dataroot x --bath_size 1", "did you mean 'batch_size'"),
-        ("python train.py --dataroot x --lambda 1", "it may be lambda_"),
+        ("python train.py --dataroot x --bath_size 1", "did you mean '--batch_size'"),
+        ("python train.py --dataroot x --lambda 1", "it may be --lambda_"),
         ("python train.py --model pix2pix", "--dataroot is missing"),
         ("python train.py --dataroot x --model sincut", "--model sincut"),
         ("python train.py --dataroot x --model test", "test is for test.py"),

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from conftest import TINY, assert_mentions
 from pages import data_of, lines_of
 
 from gantrain.cli.main import main
@@ -126,4 +126,5 @@ def test_a_corrupt_image_in_a_worker_is_reported_in_one_line(workers: int, capsy
     assert main(["train", *tiny, "data=single", "data.root=images"]) == 2
     message = capsys.readouterr().err
     assert message.startswith("gantrain: can't read the image images/")
+    assert_mentions(message, "data.on_error=skip", "gantrain data check")
     assert message.count("\n") == 1

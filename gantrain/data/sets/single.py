@@ -14,7 +14,8 @@ from typing import Any, Literal
 from gantrain.config.schema import PositiveInt
 from gantrain.data.base import Batch, ImageDataset
 from gantrain.data.images.convert import ValueRange
-from gantrain.data.images.finding import is_image, matching
+from gantrain.data.images.finding import contents, is_image, matching, report_once
+from gantrain.data.images.formats import EXTENSIONS
 from gantrain.data.images.reader import Depth, ImageReader
 from gantrain.data.images.sources import FolderSource, Source
 from gantrain.data.images.store import ImageCache
@@ -176,6 +177,8 @@ class SingleFolder(Images):
             train, source = images_in(of_train), images_in(own)
         else:
             train = source = _search(root)
+        if root_path(root).is_dir():  # A pattern leaves out folders on purpose.
+            warn_of_empty_classes(train.folder, train.paths)
         names = [source.name(index) for index in range(len(source))]
         classes = classes_in(train.folder, train.paths)
         labels = labels_of(source, classes, (name.partition("/")[0] for name in names)) if classes else None
@@ -204,6 +207,18 @@ def classes_in(folder: Path, images: Sequence[Path]) -> list[str]:
     parts = [path.relative_to(folder).parts for path in images]
     names = in_order({part[0]: None for part in parts})
     return names if all(len(part) > 1 for part in parts) and len(names) > 1 else []
+
+
+def warn_of_empty_classes(folder: Path, images: Sequence[Path]) -> None:
+    """Warn of each sub-folder without images that would be a class with them, as all images are in others."""
+    parts = [path.relative_to(folder).parts for path in images]
+    if all(len(part) > 1 for part in parts):
+        filled = {part[0] for part in parts}
+        for empty in in_order(path.name for path in contents(folder).folders if path.name not in filled):
+            report_once(
+                f"warning: {folder / empty} contains no readable image file, so it is no class (gantrain reads "
+                f"{', '.join(sorted(EXTENSIONS))})"
+            )
 
 
 def why_unlabelled(folder: Path, images: Sequence[Path]) -> str:

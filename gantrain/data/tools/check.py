@@ -193,6 +193,9 @@ def _warnings(summary: Summary) -> Iterator[Finding]:
     if classes and max(classes.values()) >= IMBALANCE * min(classes.values()):
         most, least = (choose(classes, key=classes.__getitem__) for choose in (max, min))
         yield Finding(f"{part.title}: {classes[most]:,} images of {most}, {classes[least]:,} of {least}", False)
+    rare = [name for name, count in classes.items() if count <= 1]
+    if rare and part.phase == "train":
+        yield Finding(f"{part.title}: classes with at most one image, too few to learn: {len(rare):,}", False, rare)
 
 
 def _unequal_pairs(summaries: Sequence[Summary]) -> list[str]:

@@ -41,6 +41,11 @@ class Part:
     def __len__(self) -> int:
         return len(self.readers[0])
 
+    @property
+    def whole(self) -> int:
+        """The number of images before any were selected."""
+        return self.total or len(self)
+
     def location(self, index: int) -> str:
         """The path of an image, for messages."""
         return self.readers[0].location(index)

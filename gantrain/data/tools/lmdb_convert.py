@@ -24,7 +24,7 @@ from gantrain.data.sets.layout import divided
 from gantrain.data.sets.listing import HEADER
 from gantrain.data.sets.lmdb_index import COMMIT_BYTES, KeyIndex, map_size, open_database, open_for_writing
 from gantrain.data.sets.lsun import LmdbSource, class_ranges, open_source
-from gantrain.data.sets.single import classes_in
+from gantrain.data.sets.single import classes_in, warn_of_empty_classes
 from gantrain.data.tools.folder_writer import changed
 from gantrain.errors import ConfigError
 from gantrain.runtime import console
@@ -62,6 +62,7 @@ def write_lmdb(folder: Path, out: Path) -> None:
             f"data=lsun data.root={out.parent} data.category={out.name} then reads them"
         )
     paths = find_images(folder, key="")
+    warn_of_empty_classes(folder, paths)
     files = {key_of(path.relative_to(folder).as_posix()): path for path in paths}
     with resumable_dir(out, [folder], signature) as scratch:
         fill(scratch / "whole", files, label=out.name)

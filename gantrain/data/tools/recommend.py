@@ -9,7 +9,7 @@ from statistics import median_low
 from typing import Any, NamedTuple
 
 from gantrain.config.overrides import command_line
-from gantrain.data.base import BUILT_IN
+from gantrain.data.base import BUILT_IN, ImageDataset
 from gantrain.data.tools.check import Summary, summarise
 from gantrain.data.tools.dataset_parts import find_parts, select
 
@@ -36,13 +36,16 @@ class Recommendation(NamedTuple):
     reason: str
 
 
-def recommended(summaries: Sequence[Summary], config: Mapping[str, Any], *, images: int) -> list[Recommendation]:
+def recommended(
+    summaries: Sequence[Summary], config: Mapping[str, Any], *, images: int, classes: Sequence[int]
+) -> list[Recommendation]:
     """The settings that a run on these images should have, except those that it has.
 
     Args:
         summaries: Of the parts of a data set, or of some of its images.
         config: The composed training configuration.
         images: The number of training images.
+        classes: The number of training images of each class; empty without classes.
     """
     data = config["data"]
     if data["mode"] in BUILT_IN:
@@ -58,17 +61,17 @@ def recommended(summaries: Sequence[Summary], config: Mapping[str, Any], *, imag
     found = [] if colorizes else _channels(training, data)
     if FEW_SIZES not in networks:
         found += _size(shapes, data) if from_noise and not colorizes else _translated_size(shapes, data)
+    found += _weight_of_small(shapes, config)
+    seen, of = (sum(map(size, training)) for size in (lambda each: len(each.part), lambda each: each.part.whole))
+    if seen < of:
+        found = [each._replace(reason=f"{each.reason} (as seen in {seen:,} of {of:,} images)") for each in found]
     if from_noise and images < IMAGES_FROM_NOISE and not config["model"].get("augment"):
         reason = f"{images:,} images are few: without augmentation the discriminator memorises them"
         override = WITHOUT_COLOR if colorizes else FEW_IMAGES
         found.append(Recommendation(override, f"{reason} (Zhao et al. 2020, arXiv:2006.10738)"))
-    classes = Counter[str]()
-    for summary in training:
-        classes.update(summary.classes)
-    if classes and max(classes.values()) >= UNEQUAL * max(1, min(classes.values())) and not data.get("balance"):
-        sizes = f"classes have {min(classes.values()):,} to {max(classes.values()):,} of {classes.total():,} images"
+    if classes and max(classes) >= UNEQUAL * max(1, min(classes)) and not data.get("balance"):
+        sizes = f"classes have {min(classes):,} to {max(classes):,} of {sum(classes):,} images"
         found.append(Recommendation("data.balance=true", f"{sizes}: each is drawn equally often"))
-    found += _weight_of_small(shapes, config)
     if from_noise and images < data.get("batch_size", 1):
         found.append(Recommendation(f"data.batch_size={images}", "a batch has more images than the data set"))
     return found
@@ -135,11 +138,15 @@ def _common_ratio(shapes: Counter[tuple[int, int]]) -> float | None:
     return None if 1 / WIDE < ratio < WIDE or alike < 0.9 * shapes.total() else ratio
 
 
-def sampled(config: Mapping[str, Any], dataset: Mapping[str, Any], *, images: int) -> list[Recommendation]:
-    """``recommended`` from the headers of some images, with the keys of the data set."""
-    parts = [part for part in find_parts(dataset)[0] if part.phase == "train"]
+def sampled(
+    config: Mapping[str, Any], data: Mapping[str, Any], dataset: ImageDataset, *, images: int
+) -> list[Recommendation]:
+    """``recommended`` from the headers of some images, with the keys of the data set and the training images."""
+    parts = [part for part in find_parts(data)[0] if part.phase == "train"]
     chosen = [select(part, fraction=min(1.0, SAMPLE / len(part)), max_size=None, seed=0) for part in parts]
-    return recommended([summarise(part, quick=True) for part in chosen], config, images=images)
+    labels = Counter(dataset.labels or ())
+    classes = [labels[number] for number in range(dataset.spec.num_classes)]
+    return recommended([summarise(part, quick=True) for part in chosen], config, images=images, classes=classes)
 
 
 def lines(found: Sequence[Recommendation], typed: Sequence[str]) -> list[str]:

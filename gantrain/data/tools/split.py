@@ -15,7 +15,7 @@ from gantrain.config.schema import Range
 from gantrain.data.images.finding import find_images
 from gantrain.data.names import nfc
 from gantrain.data.sets.layout import PHASES, SubFolders, images_in, match, phase_folders, some_of
-from gantrain.data.sets.single import classes_in
+from gantrain.data.sets.single import classes_in, warn_of_empty_classes
 from gantrain.data.tools.folder_writer import FileTask, already_written, write_folder
 from gantrain.errors import ConfigError
 from gantrain.runtime.directories import check_output
@@ -101,6 +101,8 @@ def _units(folder: Path) -> list[Unit]:
         pairs, alone, ambiguous = match(*sources)
         if not any(alone) and not ambiguous:
             return [Unit("all", (files[a], files[b])) for a, b in pairs.values()]
+    if len(sources) == 1:
+        warn_of_empty_classes(sources[0].folder, sources[0].paths)
     has_classes = len(sources) == 1 and classes_in(sources[0].folder, sources[0].paths)
     return [Unit(nfc(file[1].partition("/")[0]) if has_classes else file[0], (file,)) for file in files.values()]
 

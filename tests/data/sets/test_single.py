@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import assert_mentions
 from single_folder import FORMATS, colour, folder, image, noise, paint, save
 
 from gantrain.data.sets.single import SingleFolder
@@ -51,6 +52,22 @@ def test_sub_folders_are_classes_if_they_contain_every_image(tmp_path: Path) -> 
     ]
     assert found.labels == [0, 0, 1, 1]
     assert found.keys == {"image", "label"}
+
+
+@pytest.mark.parametrize("others", [["cat", "dog"], ["cat"]])
+def test_a_folder_without_images_beside_classes_is_reported(tmp_path: Path, others: list[str], capsys) -> None:
+    for name in others:
+        paint(tmp_path / name / "1.png")
+    (tmp_path / "owl/young").mkdir(parents=True)
+    (tmp_path / "owl/young/1.raw").touch()
+    for phase in ("train", "test"):  # It is said once.
+        assert folder(tmp_path, phase=phase).spec.num_classes == (2 if others[1:] else 0)
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "no class" in line)
+    assert_mentions(line, str(tmp_path / "owl"), "no readable image", ".png")
+    folder(f"{tmp_path}/*/*.png")  # Which leaves out folders on purpose.
+    paint(tmp_path / "beside.png")
+    folder(tmp_path)
+    assert "no class" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("names", [("cat/1.png", "dog/2.png", "3.png"), ("cat/1.png", "cat/2.png")])

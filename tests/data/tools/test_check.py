@@ -197,6 +197,13 @@ def test_classes_are_counted_and_a_rare_one_is_reported() -> None:
     assert findings(printed) == {"warning: train: 20 images of cat, 2 of dog": []}
 
 
+def test_classes_with_a_single_image_are_listed() -> None:
+    for number, name in enumerate(("cat/0", "cat/1", "dog/0", "owl/0")):
+        save(f"set/{name}.png", number)
+    _, printed = check("data=single", "data.root=set", *SMALL, "quick=true")
+    assert findings(printed)["warning: train: classes with at most one image, too few to learn: 2"] == ["dog", "owl"]
+
+
 def test_no_finding_without_images() -> None:
     assert findings_in([], {}) == []
 

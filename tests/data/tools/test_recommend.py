@@ -7,9 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from conftest import assert_mentions
 from data_check import check, save
 
 from gantrain.cli.main import main
+from gantrain.data.tools import recommend
 from gantrain.data.tools.recommend import _weight_of_small
 
 AUGMENT = "model.augment=[color,translation,cutout]"
@@ -77,7 +79,10 @@ def test_pairs_and_domains_are_cut_rather_than_distorted() -> None:
         (["data=aligned", "data.root=square"], []),
         (["data=unaligned", "data.root=set", *scaling], []),
     ):
-        assert recommended(check(*words, *small)[1])[0] == expected
+        found, _ = recommended(check(*words, *small)[1])
+        model = "model=pix2pix" if words[0] == "data=aligned" else "model=cyclegan"
+        assert found == [model, *expected]
+        assert recommended(check(*words, *small, model)[1])[0] == expected
 
 
 def test_translated_images_are_not_enlarged() -> None:
@@ -85,6 +90,7 @@ def test_translated_images_are_not_enlarged() -> None:
         for number, folder in enumerate(("trainA", "trainB")):
             save(f"set{size}/{folder}/0.png", number, size=(size, size))
         sizes = [f"data.load_size={expected}", f"data.crop_size={expected}"] if expected else []
+        sizes.insert(0, "model=cyclegan")  # The default model makes images from noise.
         assert recommended(check("data=unaligned", f"data.root=set{size}", "quick=true")[1])[0] == sizes
 
 
@@ -114,6 +120,33 @@ def test_what_is_recommended_is_accepted(model: str, capsys: pytest.CaptureFixtu
     assert found
     assert main([*command[1:], "dry_run=true"]) == 0
     assert recommended(capsys.readouterr().out) == ([], [])
+
+
+def test_a_dry_run_says_of_how_many_images_it_knows(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(recommend, "SAMPLE", 4)
+    for number in range(12):
+        save(f"pics/{'few' if number < 3 else 'many'}/{number}.png", number, size=(40, 40))
+    small = ["network.width=4", "metrics=[]", "data.num_workers=0", "dry_run=true"]
+    assert main(["train", "data=single", "data.root=pics", *small]) == 0
+    reasons = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines() if ": " in line)
+    assert_mentions(reasons["recommended data.load_size=40"], "4 of 12 images")
+    assert_mentions(reasons["recommended data.balance=true"], "3 to 9 of 12 images")
+
+
+def test_a_model_that_can_train_on_two_domains_is_recommended() -> None:
+    for folder in ("trainA", "trainB"):
+        save(f"set/{folder}/0.png", size=(32, 32))
+    words = ["data=unaligned", "data.root=set", "quick=true", "data.load_size=32", "data.crop_size=32"]
+    small = ["network.width=4", "metrics=[]", "data.num_workers=0", "dry_run=true"]
+    for more, expected in (
+        ([], ["model=cyclegan"]),
+        (["model=pix2pix"], ["model=cyclegan"]),
+        (["data.serial=true"], ["model=pix2pix"]),
+        (["model=pix2pix", "data.serial=true"], []),
+    ):
+        found, command = recommended(check(*words, *more)[1])
+        assert found == expected
+        assert not expected or main([*command[1:], *small]) == 0
 
 
 def test_fastcut_has_a_lower_weight_for_small_images() -> None:
