@@ -16,7 +16,7 @@ from gantrain.errors import ConfigError, reason_of
 
 NAME = "claim.json"
 REFRESH = 30  # Seconds between two writes, by a thread: the time between two checkpoints may be hours.
-STALE = 4 * REFRESH  # Seconds without one after which a run counts as ended, such as one on a preempted machine.
+WATCHED = 1.5 * REFRESH  # Seconds without one after which a run has ended, such as one on a preempted machine.
 
 
 class Owner(NamedTuple):
@@ -41,10 +41,10 @@ class Owner(NamedTuple):
 class Claim:
     """Held, as a context, by the process that trains a run at a URL.
 
-    ``__enter__`` raises ``ConfigError`` if another process has refreshed its claim in the last ``STALE`` seconds. This
-    is no lock, as storages have none: machines that start in the same second both begin, and the one whose claim was
-    overwritten warns at its next refresh. The clocks of machines must agree by less than ``STALE``, and processes in
-    containers of one host name must see each other. If the claim can't be read or written, there is a warning only.
+    ``__enter__`` watches the claim of another process for ``WATCHED`` seconds, and raises ``ConfigError`` if it is
+    refreshed in that time. This is no lock, as storages have none: machines that start in the same second both begin,
+    and the one whose claim was overwritten warns at its next refresh. Processes in containers of one host name must see
+    each other. If the claim can't be read or written, there is a warning only.
 
     Args:
         files: The file system.
@@ -81,17 +81,26 @@ class Claim:
     def _take(self) -> None:
         owner, then = self._owner()
         if owner not in (None, self._me):
-            ended, seconds = owner.has_ended(), abs(time.time() - then)
-            who = f"process {owner.pid} on {owner.host}"
-            if not ended and seconds < STALE:
-                at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(then))
-                raise ConfigError(
-                    f"{self._shown} is in use: {who} trains it (seen at {at}); stop it, or give another name=...; if "
-                    f"that machine is gone, try again {STALE} seconds after this time"
-                )
-            why = "has ended" if ended else f"was last seen {seconds:.0f} seconds ago"
+            who, why = f"process {owner.pid} on {owner.host}", "has ended"
+            if not owner.has_ended():
+                self._warn(f"Looking for up to {WATCHED:g} seconds whether {who} still trains {self._shown}")
+                if self._is_refreshed(then):
+                    raise ConfigError(f"{self._shown} is in use: {who} trains it; stop it, or give another name=...")
+                why = f"has not refreshed its claim for {WATCHED:g} seconds"
             self._warn(f"Taking over {self._shown} from {who}, which {why}")
         self._write()
+
+    def _is_refreshed(self, then: float) -> bool:
+        """Whether the claim of another process changes while it is watched, so that clocks need not agree."""
+        end = time.monotonic() + WATCHED
+        while time.monotonic() < end:
+            time.sleep(WATCHED / 45)
+            owner, now = self._owner()
+            if owner is None:
+                return False
+            if now != then:
+                return True
+        return False
 
     def _keep(self) -> None:
         while not self._ends.wait(REFRESH):

@@ -47,6 +47,8 @@ def advice(data: Mapping[str, Any], dataset: ImageDataset, workers: int) -> str:
     ways = []
     if better > workers:
         ways.append(f"data.num_workers={better} (now {workers}; this process may use {cores} cores)")
+    if data.get("decode_device") == "cuda":  # Of the keys below, none applies.
+        return ", or ".join(ways)
     cache = data.get("cache", "disk")
     if cache != "disk":  # With auto, there was too little space or too little to decode.
         space = "" if cache in ("off", False) else " if there is space,"

@@ -9,14 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from threading import Event, Thread
 
 import fsspec
 import pytest
 from conftest import TINY, assert_mentions
 
 from gantrain.checkpoints import url_claim
-from gantrain.checkpoints.url_claim import NAME, STALE, Claim
+from gantrain.checkpoints.url_claim import NAME, Claim
 from gantrain.cli.main import main
 from gantrain.errors import ConfigError
 
@@ -35,8 +38,34 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSyste
     files.store.clear()
 
 
-def claim_of(host: str, *, pid: int = 7, ago: float = 0) -> bytes:
-    return json.dumps({"host": host, "pid": pid, "time": time.time() - ago}).encode()
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(url_claim, "WATCHED", 1)
+
+
+def claim_of(host: str, *, pid: int = 7, at: float = 0) -> bytes:
+    return json.dumps({"host": host, "pid": pid, "time": at}).encode()
+
+
+@contextmanager
+def refreshing(bucket: fsspec.AbstractFileSystem, path: str, host: str, pid: int = 7) -> Iterator[None]:
+    """Inside, another process refreshes its claim."""
+    ends = Event()
+
+    def refresh() -> None:
+        for number in count():
+            bucket.pipe(path, claim_of(host, pid=pid, at=number))
+            if ends.wait(0.05):
+                return
+
+    bucket.pipe(path, claim_of(host, pid=pid, at=-1))
+    thread = Thread(target=refresh)
+    thread.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        thread.join()
 
 
 def ended_process() -> int:
@@ -46,18 +75,19 @@ def ended_process() -> int:
 
 
 def test_a_run_that_another_machine_trains_is_refused(bucket, capsys) -> None:
-    bucket.pipe(PATH, claim_of("other-host"))
-    assert main(["train", *RUN]) == 2
+    with refreshing(bucket, PATH, "other-host"):
+        assert main(["train", *RUN]) == 2
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("gantrain: "))
-    year = time.strftime("%Y-")
-    assert_mentions(line, "memory://bucket/runs/run", "other-host", "process 7", year, "name=...", f"{STALE} seconds")
+    assert_mentions(line, "memory://bucket/runs/run", "other-host", "process 7", "name=...")
     assert bucket.find("/bucket") == [PATH]
 
 
 def test_what_no_process_trains_any_more_is_taken_over(bucket, capsys) -> None:
     own = socket.gethostname()
     for claim, mentioned in (
-        (claim_of("other-host", ago=STALE + 1), ["other-host", "last seen", "seconds ago"]),
+        (claim_of("other-host"), ["other-host", "not refreshed"]),
+        (claim_of("other-host", at=time.time() + 1e6), ["other-host", "not refreshed"]),  # Its clock is wrong.
+        (claim_of(own, pid=os.getppid()), [own, "not refreshed"]),  # The number is another process's now.
         (claim_of(own, pid=(pid := ended_process())), [own, f"process {pid}", "ended"]),
         (b'{"host": 1', []),
     ):
@@ -101,7 +131,7 @@ def test_a_storage_that_fails_is_no_reason_to_stop(bucket, monkeypatch) -> None:
 
 
 def test_a_process_that_lives_on_this_machine_keeps_its_claim(bucket) -> None:
-    bucket.pipe("/bucket/run/claim.json", claim_of(socket.gethostname(), pid=os.getppid()))
     claim = Claim(bucket, "/bucket/run", shown="memory://bucket/run", warn=print)
-    with pytest.raises(ConfigError, match=f"process {os.getppid()} "), claim:
+    alive = refreshing(bucket, "/bucket/run/claim.json", socket.gethostname(), os.getppid())
+    with alive, pytest.raises(ConfigError, match=f"process {os.getppid()} "), claim:
         pass

@@ -95,6 +95,7 @@ FAST = "data.decoder=fast, which scales images in a third of the time"
         ({"cache": "disk", "decoder": "fast"}, 4, ""),
         ({"load_size": 64}, 1, MORE),  # A data set without a cache, as of torchvision.
         ({"load_size": 64}, 4, ""),
+        ({"cache": "auto", "decoder": "exact", "decode_device": "cuda"}, 1, MORE),
     ],
 )
 def test_only_effective_settings_are_recommended(data: dict[str, Any], now: int, expected: str, machine) -> None:
