@@ -40,6 +40,7 @@ class DivergedError(Exception):
 
 
 UNREADABLE = ("can't read the image ", "can't make item ")  # How errors of single items begin.
+SKIP_THEM = "; data.on_error=skip leaves out such images, and gantrain data check lists them all"
 
 
 @contextmanager
@@ -53,11 +54,10 @@ def explained(
     try:
         yield
     except ConfigError as error:  # Those of data workers are text.
-        if not str(error).startswith(UNREADABLE) or config["data"].get("on_error") != "raise":
+        of_an_item = str(error).startswith(UNREADABLE) and not str(error).endswith(SKIP_THEM)  # Contexts may be nested.
+        if not of_an_item or config["data"].get("on_error") != "raise":
             raise
-        raise ConfigError(
-            f"{error}; data.on_error=skip leaves out such images, and gantrain data check lists them all"
-        ) from error
+        raise ConfigError(f"{error}{SKIP_THEM}") from error
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise ConfigError(out_of_memory(config, device)) from error
     except RuntimeError as error:

@@ -38,7 +38,8 @@ def test_a_context_is_frozen_and_knows_its_folder_and_command(context: RunContex
 
 
 def test_data_is_split_by_what_reads_it(context: RunContext) -> None:
-    assert context.data.stream == {"batch_size": 4, "num_workers": None, "on_error": "raise", "balance": False}
+    expected = {"batch_size": 4, "num_workers": None, "on_error": "raise", "decode_device": "cpu", "balance": False}
+    assert context.data.stream == expected
     assert context.data.dataset["mode"] == "digits"
     assert not {"batch_size", "fraction", "cache"} & context.data.dataset.keys()
 
