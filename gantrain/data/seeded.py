@@ -56,6 +56,7 @@ class Seeded(Dataset[Batch]):
     def _batch(self, keys: Sequence[tuple[int, int]]) -> Batch:
         if self._deferring is not None:
             indices, seeds = [index for _, index in keys], [self._seed_of(epoch, index) for epoch, index in keys]
-            with suppress(ConfigError):  # Errors are reported, or the images replaced, below.
+            # Errors of any kind are reported, or the images replaced, below.
+            with suppress(ConfigError), as_config_error("make a batch of the data"):
                 return {**self._deferring.items(indices, seeds), KEYS: list(keys)}
         return self.on_cpu(keys)
