@@ -77,10 +77,8 @@ def decode_deferred(images: Sequence[Deferred | Tensor], device: torch.device) -
         chosen = {key: image.content for key, image in jpegs.items() if image.channels == channels}
         if chosen:
             encoded = [torch.frombuffer(bytearray(content), dtype=torch.uint8) for content in chosen.values()]
-            with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", DeprecationWarning
-                )  # In favour of TorchCodec, from torchvision 0.29 on.
+            with warnings.catch_warnings():  # From 0.29 on, torchvision recommends TorchCodec.
+                warnings.simplefilter("ignore", DeprecationWarning)
                 decoded |= zip(chosen, io.decode_jpeg(encoded, mode=mode, device=device), strict=True)
     return torch.stack(
         [
