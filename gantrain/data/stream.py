@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from gantrain.config.schema import BatchSize, ProcessCount
+from gantrain.data import queues
 from gantrain.data.base import IMAGE_KEYS, Batch, ImageDataset, collate, image_shapes, to_signed_range
 from gantrain.data.errors import Faults, OnError, get_item
 from gantrain.data.images.deferred import DecodeDevice, DeferredDecoder
@@ -202,6 +203,7 @@ class BatchStream(Iterator[Batch]):
             prefetch_factor=ahead,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # The loader would draw from the global one.
+            multiprocessing_context=queues.context(workers * ahead) if ahead is not None else None,
             collate_fn=_as_it_is,  # The data set makes batches itself.
             worker_init_fn=_ignore_signals,
         )
