@@ -13,7 +13,9 @@ and put into [-1, 1], in batches of 16, with 0, 1 and 2 worker processes:
 
 The files were read before, so that the disk is not what is measured. Prints a table per size: medians over the repeats,
 in which all ways take turns. *per core* are images per second of CPU time of all processes together, which other load
-on the machine hardly changes; *per second* are those of the clock on the wall, which it does.
+on the machine hardly changes; *per second* are those of the clock on the wall, which it does. *of no workers* is the
+speed per core relative to that without workers, measured next to it while a second process does the same: with workers,
+several cores are busy as well, and often share a cache, memory or even one physical core.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,6 @@ from gantrain.cli.compose import complete, compose_once
 from gantrain.training.build import Parts
 from gantrain.training.context import RunContext
 
-CPU = torch.device("cpu")
 LOAD, CROP, BATCH = 286, 256, 16
 PHOTOS = (
     "astronaut",
@@ -51,7 +53,9 @@ PHOTOS = (
 )
 GRAIN = 3.0  # standard deviation of the noise that a sensor adds, of 255
 WARM_UP = 16  # Batches; more than workers prepare in advance, and until both sides have touched all of their memory.
-WAYS = {
+SECOND = "second"  # The name of the process that keeps a second core busy.
+WAYS: dict[str, list[str] | None] = {  # The settings; None for the plain way.
+    "plain": None,
     "exact": ["data.decoder=exact", "data.cache=off"],
     "fast": ["data.decoder=fast", "data.cache=off"],
     "draft": ["data.decoder=draft", "data.cache=off"],
@@ -124,8 +128,11 @@ def plain(folder: Path, workers: int) -> Iterator[Any]:
         yield from loader
 
 
-def ours(folder: Path, workers: int, *overrides: str) -> Iterator[Any]:
+def batches_of(way: str, folder: Path, workers: int) -> Iterator[Any]:
     """Batches without end, as a run has them."""
+    overrides = WAYS[way]
+    if overrides is None:
+        return plain(folder, workers)
     typed = ["model=dcgan", "network.width=2", "data=single", f"data.root={folder}", "data.preprocess=resize_and_crop"]
     typed += [f"data.load_size={LOAD}", f"data.crop_size={CROP}", f"data.batch_size={BATCH}"]
     typed += [f"data.num_workers={workers}", "trainer.accelerator=cpu", *overrides]
@@ -140,40 +147,57 @@ def ours(folder: Path, workers: int, *overrides: str) -> Iterator[Any]:
 
 def cpu_seconds() -> float:
     """Of this process and of its workers, which are alive."""
+    workers = [child for child in multiprocessing.active_children() if child.name != SECOND]
     # What clock_getcpuclockid(3) returns on Linux; /proc/PID/stat counts in steps of 10 ms.
-    clocks = [~worker.pid << 3 | 2 for worker in multiprocessing.active_children() if worker.pid is not None]
+    clocks = [~worker.pid << 3 | 2 for worker in workers if worker.pid is not None]
     return time.process_time() + sum(map(time.clock_gettime, clocks))
 
 
-def rates(batches: Iterator[Any], images: int) -> tuple[float, float]:
+def rates(way: str, folder: Path, workers: int, images: int) -> tuple[float, float]:
     """Images per second of CPU time and of the wall clock, once workers are busy."""
+    batches = batches_of(way, folder, workers)
     for _ in range(WARM_UP):
         next(batches)
     wall, cpu = time.perf_counter(), cpu_seconds()
-    count = max(1, images // BATCH)
+    count = max(1, images * (20 if way == "cached" else 1) // BATCH)
     for _ in range(count):
         next(batches)
     return count * BATCH / (cpu_seconds() - cpu), count * BATCH / (time.perf_counter() - wall)
 
 
-def measure(folder: Path, workers: int, images: int, repeats: int) -> dict[str, list[tuple[float, float]]]:
-    """Every way in turns, forwards and backwards."""
-    ways: dict[str, Callable[[], Iterator[Any]]] = {"plain": lambda: plain(folder, workers)}
-    for way, overrides in WAYS.items():
-        ways[way] = lambda overrides=overrides: ours(folder, workers, *overrides)
-    found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+def without_workers(way: str, folder: Path, images: int) -> float:
+    """Images per second of CPU time without workers, while a second process does the same."""
+    started = multiprocessing.Event()
+    second = multiprocessing.Process(target=draw_forever, args=(way, folder, started), name=SECOND)
+    second.start()
+    started.wait()
+    try:
+        return rates(way, folder, 0, images)[0]
+    finally:
+        second.kill()
+        second.join()
+
+
+def draw_forever(way: str, folder: Path, started: Event) -> None:
+    """Draw batches without workers."""
+    for _ in batches_of(way, folder, 0):
+        started.set()
+
+
+def measure(folder: Path, workers: int, images: int, repeats: int) -> dict[str, list[tuple[float, ...]]]:
+    """Every way in turns, forwards and backwards: both rates and, for workers, the one per core without them."""
+    found: dict[str, list[tuple[float, ...]]] = {way: [] for way in WAYS}
     for repeat in range(repeats):
-        for way in list(ways)[:: 1 if repeat % 2 else -1]:
-            batches = ways[way]()
-            found[way].append(rates(batches, images * (20 if way == "cached" else 1)))
-            del batches  # its workers end
+        for way in list(WAYS)[:: 1 if repeat % 2 else -1]:
+            below = [without_workers(way, folder, images)] if workers else []
+            found[way].append((*rates(way, folder, workers, images), *below))
     return found
 
 
-def print_table(found: dict[int, dict[str, list[tuple[float, float]]]]) -> None:
+def print_table(found: dict[int, dict[str, list[tuple[float, ...]]]]) -> None:
     """A row for each number of workers and each way."""
-    print("| workers | way | per core | times plain | per second | times plain |")
-    print("|---:|---|---:|---:|---:|---:|")
+    print("| workers | way | per core | times plain | of no workers | per second | times plain |")
+    print("|---:|---|---:|---:|---:|---:|---:|")
     for workers, ways in found.items():
         for way, figures in ways.items():
             cells = []
@@ -182,6 +206,7 @@ def print_table(found: dict[int, dict[str, list[tuple[float, float]]]]) -> None:
                 pairs = zip(figures, ways["plain"], strict=True)
                 ratio = statistics.median(mine[column] / its[column] for mine, its in pairs)
                 cells += [f"{middle:,.0f}", f"{ratio:.2f}"]
+            cells.insert(2, f"{statistics.median(figure[0] / figure[2] for figure in figures):.2f}" if workers else "")
             print(f"| {workers} | {way} | {' | '.join(cells)} |", flush=True)
 
 
