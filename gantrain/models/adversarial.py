@@ -37,7 +37,8 @@ class GAN(nn.Module, ABC):
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         rename_overrides(cls)
-        if "train_step" in vars(cls) and "step_kind" not in vars(cls):
+        changes_steps = "train_step" in vars(cls) or not cls.__module__.startswith("gantrain.")
+        if changes_steps and "step_kind" not in vars(cls):
             cls.step_kind = GAN.step_kind  # type: ignore[method-assign]
 
     @abstractmethod
@@ -49,7 +50,7 @@ class GAN(nn.Module, ABC):
 
         Steps of one kind dispatch the same operations on batches of the same shapes, with the same numbers of the host;
         what changes is in tensors, which are changed in place. None for a step that is never captured. A class that
-        overrides ``train_step`` overrides this as well, or its steps are never captured.
+        overrides ``train_step``, and every class of a plug-in, overrides this as well, or its steps are never captured.
         """
         return None
 

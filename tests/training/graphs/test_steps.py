@@ -187,6 +187,9 @@ def test_what_cannot_be_captured_is_computed_as_usual(fails: str, capsys: pytest
             loss, parts = super().generator_loss(*arguments)
             return (loss * (2 if loss.item() > 0 else 1) if fails == "reads" else loss), parts
 
+        def step_kind(self, step: int) -> int:
+            return 0
+
     runs = []
     for captures in (False, True):
         model, batches = fresh("gan")
@@ -227,6 +230,9 @@ def test_only_the_step_whose_loss_is_infinite_has_diverged() -> None:
         def discriminator_loss(self, real: Batch, *others: Any) -> Any:
             loss, parts = super().discriminator_loss(real, *others)
             return loss + torch.where(real["image"].max() > 5, torch.inf, 0.0), parts  # Its gradient stays finite.
+
+        def step_kind(self, step: int) -> int:
+            return 0
 
     model, batches = fresh("gan")
     model.__class__ = Infinite
