@@ -86,15 +86,19 @@ def check(config: Mapping[str, Any], *, name: str, options: Sequence[str], typed
 
 
 def _other_model(summaries: Sequence[Summary], config: Mapping[str, Any]) -> list[Recommendation]:
-    """A model that translates, if the data have two domains, and the configured one can't train on them."""
+    """A model that can train on the data, if the configured one can't."""
     parts = [summary.part for summary in summaries if summary.part.phase == "train"]
-    if not parts or any(part.domain not in ("A", "B", "A | B") for part in parts):
-        return []
     paired = config["data"].get("serial") or any(part.paired or len(part.readers) > 1 for part in parts)
     name = config["model"]["name"]
-    if MODELS[name].needs <= {"a", "b"} and (paired or not MODELS[name].needs_pairs):
+    needs, needs_pairs = MODELS[name].needs, MODELS[name].needs_pairs
+    if all(part.domain == "image" for part in parts):
+        keys = {"image", "label"} if any(part.labels for part in parts) else {"image"}
+        other, kind = "dcgan", "images without labels" if needs == {"image", "label"} else "one set of images"
+    else:
+        keys = {"a", "b"}
+        other, kind = ("pix2pix", "pairs") if paired else ("cyclegan", "two sets of images without pairs")
+    if not parts or (needs <= keys and (paired or not needs_pairs)):
         return []
-    other, kind = ("pix2pix", "pairs") if paired else ("cyclegan", "two sets of images without pairs")
     return [Recommendation(f"model={other}", f"the data are {kind}, on which model={name} can't train")]
 
 

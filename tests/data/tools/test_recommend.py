@@ -149,6 +149,26 @@ def test_a_model_that_can_train_on_two_domains_is_recommended() -> None:
         assert not expected or main([*command[1:], *small]) == 0
 
 
+@pytest.mark.parametrize(
+    ("model", "labelled", "expected"),
+    [
+        ("cgan", False, "dcgan"),
+        ("cgan", True, ""),
+        ("acgan", False, "dcgan"),
+        ("cyclegan", True, "dcgan"),
+        ("gan", 0, ""),
+    ],
+)
+def test_a_model_that_can_train_on_one_set_is_recommended(model: str, labelled: bool, expected: str) -> None:
+    for number in range(4):
+        save(f"set/{f'class {number % 2}/' * labelled}{number}.png", number, size=(32, 32))
+    words = ["data=single", "data.root=set", "quick=true", "data.load_size=32", f"model={model}"]
+    found, command = recommended(check(*words)[1])
+    assert [override for override in found if override.startswith("model=")] == [f"model={expected}"] * bool(expected)
+    small = ["network.width=4", "metrics=[]", "data.num_workers=0", "dry_run=true"]
+    assert main([*command[1:], *small]) == 0
+
+
 def test_fastcut_has_a_lower_weight_for_small_images() -> None:
     for number in range(2):
         for folder in ("trainA", "trainB"):
