@@ -38,7 +38,7 @@ class Seeded(Dataset[Batch]):
 
     def on_cpu(self, keys: Sequence[tuple[int, int]]) -> Batch:
         """A batch without deferred images."""
-        indices, seeds = [index for _, index in keys], [self._seed_of(epoch, index) for epoch, index in keys]
+        indices, seeds = self._seeded(keys)
         try:
             with as_config_error("make a batch of the data"):
                 return self._dataset.items(indices, seeds)
@@ -50,13 +50,15 @@ class Seeded(Dataset[Batch]):
         found = [next_readable(self._dataset, index, partial(self._seed_of, epoch)) for epoch, index in keys]
         return {**collate([item for item, _ in found]), REPLACED: [reasons for _, reasons in found if reasons]}
 
+    def _seeded(self, keys: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+        return [index for _, index in keys], [self._seed_of(epoch, index) for epoch, index in keys]
+
     def _seed_of(self, epoch: int, index: int) -> int:
         return derive_seed(self._seed, "item", epoch, index)
 
     def _batch(self, keys: Sequence[tuple[int, int]]) -> Batch:
         if self._deferring is not None:
-            indices, seeds = [index for _, index in keys], [self._seed_of(epoch, index) for epoch, index in keys]
             # Errors of any kind are reported, or the images replaced, below.
             with suppress(ConfigError), as_config_error("make a batch of the data"):
-                return {**self._deferring.items(indices, seeds), KEYS: list(keys)}
+                return {**self._deferring.items(*self._seeded(keys)), KEYS: list(keys)}
         return self.on_cpu(keys)
