@@ -28,7 +28,7 @@ class PromptQueue(Queue):  # type: ignore[type-arg]  # It is generic for type ch
     """Writes short messages to the pipe in ``put``; only longer ones are written by a thread, as by its base class."""
 
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Send an object."""
+        """Send an object; on return, a short one is in the pipe. ``block`` and ``timeout`` are for longer ones."""
         # Pickled only once: tensors that are not in shared memory yet are moved there by it.
         content = bytes(ForkingPickler.dumps(obj))
         if len(content) > SHORT:
