@@ -26,6 +26,7 @@ from gantrain.runtime.seeding import derive_seed
 Batch: TypeAlias = dict[str, Any]
 
 IMAGE_KEYS = ("image", "a", "b")
+HALF_RANGES = {torch.uint8: 127.5, torch.uint16: 32767.5}
 # The modes of the data that come with gantrain, whose settings and lengths of runs suit them.
 BUILT_IN = ("digits", "digits_lmdb", "stacked_digits", "digits2stripes", "edges2digits")
 
@@ -278,13 +279,11 @@ def first_of_each_class(labels: Sequence[int], count: int) -> list[int]:
     return sorted(index for _, index in sorted(ranked)[:count])
 
 
-def to_signed_range(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Stored images as ``dtype`` in [-1, 1], where floating-point images must be already."""
-    if images.dtype == torch.uint8:
-        return images.to(dtype).div_(127.5).sub_(1)
-    if images.dtype == torch.uint16:
-        return images.to(dtype).div_(32767.5).sub_(1)
-    return images.to(dtype)
+def to_signed_range(images: Tensor, dtype: torch.dtype, *, out: Tensor | None = None) -> Tensor:
+    """Stored images as ``dtype`` in [-1, 1], where floating-point images must be already; ``out`` receives them."""
+    signed = images.to(dtype) if out is None else out.copy_(images)
+    half = HALF_RANGES.get(images.dtype)
+    return signed if half is None else signed.div_(half).sub_(1)
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 from gantrain.runtime.signals import ignore_signals_in_worker
 
+IN_CACHE = 2**18  # Values of images, as floating-point numbers, that fit into the cache of a core.
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -268,5 +270,16 @@ def to_device(batch: Batch, *, device: torch.device, dtype: torch.dtype, channel
     }
     for key in IMAGE_KEYS:
         if key in moved:
-            moved[key] = to_signed_range(moved[key], dtype).contiguous(memory_format=layout)
+            moved[key] = _signed(moved[key], dtype).contiguous(memory_format=layout)
     return moved
+
+
+def _signed(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """``to_signed_range``; on the CPU, in parts that its cache holds from one operation to the next."""
+    if images.device.type != "cpu":
+        return to_signed_range(images, dtype)
+    signed = torch.empty(images.shape, dtype=dtype)
+    count = max(1, IN_CACHE // images.shape[1:].numel())
+    for stored, part in zip(images.split(count), signed.split(count), strict=True):
+        to_signed_range(stored, dtype, out=part)
+    return signed

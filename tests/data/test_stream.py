@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gantrain.data.base import Batch, ImageDataset, ImageSpec, Selection, collate
-from gantrain.data.stream import BatchStream, in_order
+from gantrain.data.stream import BatchStream, in_order, to_device
 from gantrain.errors import ConfigError
 from gantrain.runtime.seeding import derive_seed
 
@@ -226,3 +226,18 @@ def test_in_order_every_item_comes_once_and_the_last_batch_is_short() -> None:
     assert [batch["name"] for batch in read()] == [batch["name"] for batch in read()]
     assert {batch["image"].dtype for batch in read()} == {torch.float64}
     assert read()[0]["image"][0, 1, 0, 0] == 1
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
+def test_images_of_any_number_and_size_become_signed(dtype: torch.dtype, channels_last: bool) -> None:
+    """A large batch is converted in parts: of several images each, of one, and of one larger than a part."""
+    largest = 1 if dtype.is_floating_point else torch.iinfo(dtype).max
+    draws = torch.Generator().manual_seed(0)
+    for shape in [(1000, 1, 28, 28), (5, 3, 256, 256), (2, 3, 400, 300), (1, 1, 1, 1), (0, 3, 8, 8)]:
+        values = torch.rand(shape, generator=draws, dtype=torch.float64)
+        stored = (values * largest).round().to(dtype) if largest > 1 else (2 * values - 1).to(dtype)
+        expected = stored.double() if largest == 1 else 2 * stored.double() / largest - 1
+        image = to_device({"image": stored}, device=CPU, dtype=torch.float64, channels_last=channels_last)["image"]
+        torch.testing.assert_close(image, expected, atol=1e-15, rtol=0)
+        assert image.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
