@@ -57,20 +57,24 @@ class Diagnostics:
         return self._read()
 
     @torch.no_grad()
-    def observe(self, model: GAN, visuals: Mapping[str, Tensor], gradients: Sequence[Mapping[str, Any]]) -> list[str]:
+    def observe(
+        self, model: GAN, visuals: Mapping[str, Tensor], gradients: Sequence[Mapping[str, Any]], progress: float
+    ) -> list[str]:
         """What is wrong with the model, in evaluation mode, at this step, in one sentence each.
 
         Args:
             model: One that generates from noise, or translates.
             visuals: The images that it shows.
             gradients: The norms of the last ones, oldest first: ``gradient_norms`` of the run's monitor.
+            progress: The completed share of the run; 1 or more at its end.
         """
         try:
             if not isinstance(model, LatentGAN):
-                return self._collapsed_translations(visuals)
+                return self._collapsed_translations(visuals, progress)
             samples = model.sample(model.preview_latent, model.preview_labels)
             gradient = self._gradient(gradients)
-            return [*self._collapse(samples, model.preview_labels), *self._won(model, samples, gradient)]
+            collapse = self._collapse(samples, model.preview_labels, progress)
+            return [*collapse, *self._won(model, samples, gradient)]
         except Exception:  # A plug-in's networks may return anything.
             return []
 
@@ -82,19 +86,19 @@ class Diagnostics:
         largest = self._counts["gradient"] = max(norm, self._counts.get("gradient", 0.0))
         return norm / largest if largest else 1.0
 
-    def _collapse(self, samples: Tensor, labels: Tensor | None) -> list[str]:
+    def _collapse(self, samples: Tensor, labels: Tensor | None, progress: float) -> list[str]:
         real, real_labels = self._real["image"], None if labels is None else self._real.get("label")
         found, usual = variety(samples, labels), variety(real, real_labels)
         contrast = real.float().std().item()
         alike = usual < MIN_CONTRAST * contrast
         limit = MIN_CONTRAST * contrast if alike else MIN_VARIETY * usual
-        if not self._persists("collapse", found < limit):
+        if not self._persists("collapse", found < limit, last=progress >= 1):
             return []
         data = "and the real images are all alike" if alike else f"{found / usual:.0%} as much as in real ones"
         which = "generated images" if labels is None else "generated images of a class"
         return [f"mode collapse: {which} are alike, their pixels vary by {found:.2g} (of 2), {data}"]
 
-    def _collapsed_translations(self, visuals: Mapping[str, Tensor]) -> list[str]:
+    def _collapsed_translations(self, visuals: Mapping[str, Tensor], progress: float) -> list[str]:
         """Outputs of different inputs that are nearly equal, while real images of that domain are not."""
         notes = []
         for domain in IMAGE_KEYS:
@@ -106,7 +110,7 @@ class Diagnostics:
                 continue
             found, usual = variety(fake), variety(real)
             differ = usual > MIN_CONTRAST * real.float().std().item()
-            if self._persists(f"collapse_{domain}", differ and found < MIN_VARIETY * usual):
+            if self._persists(f"collapse_{domain}", differ and found < MIN_VARIETY * usual, last=progress >= 1):
                 notes.append(
                     f"mode collapse: translations of different images to {domain} are alike, their pixels vary by "
                     f"{found:.2g} (of 2), {found / usual:.0%} as much as in real ones"
@@ -159,7 +163,8 @@ class Diagnostics:
             least = min(map(min, shares.values()))
             most = self._counts[f"variety{suffix}"] = max(least, self._counts.get(f"variety{suffix}", 0.0))
             observed = bool(alike) and (most >= MIN_VARIETY or progress > UNTRAINED)
-            if self._persists(f"features{suffix}", observed) and not in_pixels:
+            last = progress >= 1 and most >= MIN_VARIETY
+            if self._persists(f"features{suffix}", observed, last=last) and not in_pixels:
                 classes = [name for name in alike if name]
                 which = f" of {'the classes' if len(classes) > 1 else 'the class'} {listed(classes)}" * bool(classes)
                 distance, nearest = min(alike.values(), key=min)
@@ -197,10 +202,19 @@ class Diagnostics:
             "objective.patience stops such runs"
         ]
 
-    def _persists(self, fault: str, observed: bool, *, times: int = IN_A_ROW) -> bool:
-        """Whether a fault has just been observed so many times in a row."""
-        self._counts[fault] = self._counts.get(fault, 0) + 1 if observed else 0
-        return self._counts[fault] == times
+    def _persists(self, fault: str, observed: bool, *, times: int = IN_A_ROW, last: bool = False) -> bool:
+        """Whether a fault has just been observed so many times in a row.
+
+        At the last step of a run, once is enough for a fault that was absent before: no other observation follows.
+        """
+        count = self._counts.get(fault, 0) + 1 if observed else 0
+        absent = f"{fault} absent"
+        if not observed:
+            self._counts[absent] = 1
+        elif last and absent in self._counts:
+            count = max(count, times)
+        self._counts[fault] = count
+        return count == times
 
 
 def distance_to(real: Tensor, features: Tensor) -> float:

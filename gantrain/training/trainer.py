@@ -187,7 +187,8 @@ class Trainer:
             with evaluating(self.model, self.update):
                 metrics = self.model.evaluate(self.parts.held_out())
                 visuals = self.model.visuals(self.parts.preview())
-                notes = self._diagnostics.observe(self.model, visuals, self.update.monitor.gradient_norms())
+                norms = self.update.monitor.gradient_norms()
+                notes = self._diagnostics.observe(self.model, visuals, norms, self.progress)
             self.report.notes(self.step, notes)
             if visuals:
                 self.report.images(self.step, visuals)

@@ -73,8 +73,33 @@ def test_a_fault_is_reported_once_until_it_is_over() -> None:
     real = torch.rand(8, 1, 4, 4, generator=generator) * 2 - 1
     watch = Diagnostics(lambda: {"image": real}, {})
     collapsed, healthy = Same(real[:1].expand(8, 1, 4, 4)), Same(real.flip(0))
-    found = [bool(watch.observe(model, {}, [])) for model in [collapsed] * 5 + [healthy] + [collapsed] * 3]
+    found = [bool(watch.observe(model, {}, [], 0.5)) for model in [collapsed] * 5 + [healthy] + [collapsed] * 3]
     assert found == [False, False, True, False, False, False, False, False, True]
+
+
+@pytest.mark.parametrize(("before", "reported"), [(["healthy"], True), (["alike"], False), ([], False)])
+@pytest.mark.parametrize("translates", [False, True])
+def test_a_run_that_ends_in_a_collapse_says_so_at_once(translates: bool, before: list[str], reported: bool) -> None:
+    """Unless its samples have been alike from its start, as those of an untrained generator are."""
+    real = torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    samples = {"healthy": real.flip(0), "alike": real[:1].expand(8, 1, 4, 4)}
+    watch = Diagnostics(lambda: {"image": real}, {})
+
+    def observed(name: str, progress: float) -> list[str]:
+        shown = {"fake_b": samples[name], "real_b": real}
+        model = torch.nn.Identity() if translates else Same(samples[name])
+        return [note for note in watch.observe(model, shown, [], progress) if "mode collapse" in note]
+
+    assert not [note for name in before for note in observed(name, 0.5)]
+    assert bool(observed("alike", 1.0)) == reported
+
+
+def test_the_last_measurement_of_a_run_reports_features_that_have_become_alike() -> None:
+    for varied, reported in ((True, True), (False, False)):
+        watch = Diagnostics(dict, {})
+        collapses(watch, normal(100, 0) * (1 if varied else 0.05), 0.2)
+        assert bool(collapses(watch, normal(100, 0) * 0.05, 1.0)) == reported
+        assert not collapses(watch, normal(100, 0) * 0.05, 1.0)  # Only once.
 
 
 def test_the_spread_of_images_is_that_of_each_pixel() -> None:
@@ -89,7 +114,7 @@ def test_classes_of_one_image_each_are_a_collapse() -> None:
     watch = Diagnostics(lambda: {"image": real, "label": labels}, {})
     model = Same(real[:3][labels])
     model.preview_labels = labels
-    found = [line for _ in range(3) for line in watch.observe(model, {}, [])]
+    found = [line for _ in range(3) for line in watch.observe(model, {}, [], 0.5)]
     assert len(found) == 1
     assert_mentions(found[0], "mode collapse", "of a class")
     assert variety(model.sample(labels, labels)) > 0.25  # Over all classes, nothing is to be seen.
@@ -232,8 +257,8 @@ def test_a_vanished_gradient_counts_against_the_generator() -> None:
     model = Same(real.flip(0) - 1.5)  # 96% of pairs are ranked correctly.
     for gradient, reported in ((0.5, False), (0.001, True)):
         watch = Diagnostics(lambda: {"image": real}, {})
-        watch.observe(model, {}, norms(1.0))
-        found = [watch.observe(model, {}, norms(gradient)) for _ in range(3)]
+        watch.observe(model, {}, norms(1.0), 0.5)
+        found = [watch.observe(model, {}, norms(gradient), 0.5) for _ in range(3)]
         assert bool(found[-1]) == reported
     assert_mentions(found[-1][0], "the discriminator has won", "gradient is 0.1% of its largest")
 
@@ -241,7 +266,7 @@ def test_a_vanished_gradient_counts_against_the_generator() -> None:
 def test_a_gradient_that_has_not_vanished_is_not_mentioned() -> None:
     real = torch.linspace(-1, 1, 20)[:, None, None, None].expand(20, 1, 4, 4)
     watch = Diagnostics(lambda: {"image": real}, {})
-    notes = [note for _ in range(4) for note in watch.observe(Same(real - 3), {}, norms(1.0))]
+    notes = [note for _ in range(4) for note in watch.observe(Same(real - 3), {}, norms(1.0), 0.5)]
     assert_mentions(notes[0], "the discriminator has won", "gradient penalty")
     assert "largest" not in notes[0]
 
@@ -256,7 +281,7 @@ def test_equal_translations_of_different_images_are_a_collapse() -> None:
     ):
         shown = {"real_a": images, "fake_b": fake.expand(4, 1, 4, 4), "real_b": real.expand(4, 1, 4, 4)}
         watch = Diagnostics(dict, {})
-        found = [watch.observe(model, shown, []) for _ in range(3)]
+        found = [watch.observe(model, shown, [], 0.5) for _ in range(3)]
         assert [len(each) for each in found] == [0, 0, int(reported)]
         if reported:
             assert_mentions(found[-1][0], "mode collapse", "to b are alike", "0% as much")
