@@ -215,12 +215,7 @@ class Trainer:
         judged = objective.settings.metric in numbers
         improves = judged and objective.improves()
         self.report.measured(
-            self.step,
-            numbers,
-            epoch=self.stream.epoch,
-            images=self.stream.images,
-            protocol=protocol,
-            best=improves,
+            self.step, numbers, epoch=self.stream.epoch, images=self.stream.images, protocol=protocol, best=improves
         )
         self.report.notes(self.step, self._diagnostics.measured(self.progress))
         if not improves:

@@ -94,7 +94,7 @@ def test_a_run_that_ends_in_a_collapse_says_so_at_once(translates: bool, before:
     assert bool(observed("alike", 1.0)) == reported
 
 
-def test_the_last_measurement_of_a_run_reports_features_that_have_become_alike() -> None:
+def test_the_last_measurement_of_a_run_is_enough_for_a_collapse() -> None:
     for varied, reported in ((True, True), (False, False)):
         watch = Diagnostics(dict, {})
         collapses(watch, normal(100, 0) * (1 if varied else 0.05), 0.2)
