@@ -26,7 +26,7 @@ from gantrain.runtime.seeding import derive_seed
 Batch: TypeAlias = dict[str, Any]
 
 IMAGE_KEYS = ("image", "a", "b")
-HALF_RANGES = {torch.uint8: 127.5, torch.uint16: 32767.5}
+HALF_RANGES = {torch.uint8: 127.5, torch.uint16: 32767.5}  # Half of the largest value, which becomes 0.
 # The modes of the data that come with gantrain, whose settings and lengths of runs suit them.
 BUILT_IN = ("digits", "digits_lmdb", "stacked_digits", "digits2stripes", "edges2digits")
 
