@@ -1,20 +1,24 @@
 #!/usr/bin/env python3
-"""What gantrain's loop costs beyond the bare model, on the CPU.
+"""What gantrain's loop costs beyond the bare model.
 
     OMP_NUM_THREADS=1 python benchmarks/loop.py --steps 50 --repeats 11
+    python benchmarks/loop.py --accelerator cuda --steps 20 --repeats 5
 
 For each model, one training step in three ways, in turns within one run: in a loop written by hand as for a single
 script (the same networks, losses, optimizers and batches, and nothing else), in ``Trainer.fit`` with its logs and its
-progress bar, and in ``Trainer.fit`` with a model that does nothing, which is the loop alone and hardly noisy. All have
-their batches ready; what it costs to draw one from ``BatchStream`` is a row of its own, and images and checkpoints,
-which come at intervals that one chooses, are left out.
+progress bar, and in ``Trainer.fit`` with a model that does nothing, which is the loop alone and hardly noisy; on a GPU,
+also in ``Trainer.fit`` with ``trainer.cuda_graphs=true``. All have their batches ready; what it costs to draw one from
+``BatchStream`` is a row of its own, and images, metrics and checkpoints, which come at intervals that one chooses, are
+left out.
 
-Prints a table: medians over the repeats, of wall-clock time and of the CPU time of the whole process.
+Prints a table: medians over the repeats, of wall-clock time and of the CPU time of the whole process. ``--csv`` writes
+the same medians to a file.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import statistics
 import tempfile
@@ -25,114 +29,58 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+import steps_by_hand
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
+from gantrain.benchmarking.clock import Clock
 from gantrain.checkpoints.store import Checkpoints
 from gantrain.cli.compose import complete, compose_once
 from gantrain.config.settings import TrainerSettings, set_up_torch
 from gantrain.data.base import Batch
 from gantrain.data.stream import BatchStream
-from gantrain.models.pool import ImagePool
 from gantrain.report import Report
 from gantrain.training.build import Parts
 from gantrain.training.context import RunContext
 from gantrain.training.trainer import Trainer
 
-CPU = torch.device("cpu")
 READY = 16  # batches, used over and over
 WARM_UP = 5  # steps that are not timed
+WIDTH = "network.width=64"
+CYCLEGAN = ["model=cyclegan", "data=digits2stripes", "model.lambda_identity=0"]
+GRAPHS = "trainer.cuda_graphs=true"
 CASES = {
-    "dcgan, digits of 32 pixels, batches of 64": ["model=dcgan", "data=digits", "model.ema=0"],
-    "cyclegan, stripes of 64 pixels, batches of 1": [
-        "model=cyclegan",
-        "data=digits2stripes",
-        "data.load_size=64",
-        "data.batch_size=1",
-        "model.lambda_identity=0",
-    ],
+    "cpu": {
+        "dcgan, 32 pixels, batches of 64": ["model=dcgan", "data.batch_size=64"],
+        "cyclegan, 64 pixels, batches of 1": [*CYCLEGAN, "data.load_size=64", "data.batch_size=1"],
+    },
+    "cuda": {
+        "dcgan, 64 pixels, batches of 64": ["model=dcgan", "data.load_size=64", "data.batch_size=64", WIDTH],
+        "wgan_gp, 64 pixels, batches of 64": ["model=wgan_gp", "data.load_size=64", "data.batch_size=64", WIDTH],
+        "pix2pix, 256 pixels, batches of 1": [
+            "model=pix2pix",
+            "data=edges2digits",
+            "data.load_size=256",
+            "data.batch_size=1",
+            WIDTH,
+        ],
+        "cyclegan, resnet_9blocks, 256 pixels, batches of 1": [
+            *CYCLEGAN,
+            "network/generator=resnet_9blocks",
+            "data.load_size=256",
+            "data.batch_size=1",
+            WIDTH,
+        ],
+    },
 }
 Times = tuple[float, float]  # seconds of the wall clock and of the CPU
 
 
 def build(overrides: list[str]) -> tuple[Parts, TrainerSettings]:
     """The parts of a run, as the command builds them."""
-    typed = [*overrides, "trainer.accelerator=cpu"]
-    context = RunContext.create(complete(compose_once("train", [], typed)))
-    set_up_torch(context.trainer, CPU)
+    context = RunContext.create(complete(compose_once("train", [], overrides)))
+    set_up_torch(context.trainer, context.device)
     return Parts.build(context, world_size=1), context.trainer
-
-
-# ---- by hand
-
-
-def bare_dcgan(parts: Parts) -> Callable[[Batch], dict[str, Tensor]]:
-    """One step of DCGAN as in a script of its own."""
-    generator, discriminator = parts.model.generator, parts.model.discriminator
-    optimizer_g, optimizer_d = (player.optimizer for player in parts.update.sides)
-
-    def step(batch: Batch) -> dict[str, Tensor]:
-        real = batch["image"]
-        with torch.no_grad():
-            fake = generator(torch.randn(len(real), parts.model.latent_dim), None)
-        d_real = F.softplus(-discriminator(real)).mean()
-        d_fake = F.softplus(discriminator(fake)).mean()
-        optimizer_d.zero_grad()
-        (d_real + d_fake).backward()
-        optimizer_d.step()
-        set_gradients(discriminator, False)
-        g = F.softplus(-discriminator(generator(torch.randn(len(real), parts.model.latent_dim), None))).mean()
-        optimizer_g.zero_grad()
-        g.backward()
-        optimizer_g.step()
-        set_gradients(discriminator, True)
-        return {"d_real": d_real.detach(), "d_fake": d_fake.detach(), "g": g.detach()}
-
-    return step
-
-
-def bare_cyclegan(parts: Parts) -> Callable[[Batch], dict[str, Tensor]]:
-    """One step of CycleGAN without identity loss as in a script of its own."""
-    model: Any = parts.model
-    g_ab, g_ba, d_a, d_b = model.generator_ab, model.generator_ba, model.discriminator_a, model.discriminator_b
-    optimizer_g, optimizer_d = (player.optimizer for player in parts.update.sides)
-    pool_a, pool_b = ImagePool(model.pool_a.size), ImagePool(model.pool_b.size)
-
-    def mse(logits: Tensor, target: float) -> Tensor:
-        return (logits - target).square().mean()
-
-    def step(batch: Batch) -> dict[str, Tensor]:
-        a, b = batch["a"], batch["b"]
-        set_gradients(d_a, False)
-        set_gradients(d_b, False)
-        fake_b, fake_a = g_ab(a), g_ba(b)
-        losses = {
-            "g_a": mse(d_b(fake_b), 1.0),
-            "g_b": mse(d_a(fake_a), 1.0),
-            "cycle_a": 10 * F.l1_loss(g_ba(fake_b), a),
-            "cycle_b": 10 * F.l1_loss(g_ab(fake_a), b),
-        }
-        optimizer_g.zero_grad()
-        sum(losses.values()).backward()
-        optimizer_g.step()
-        set_gradients(d_a, True)
-        set_gradients(d_b, True)
-        (old_b,), (old_a,) = pool_b(fake_b), pool_a(fake_a)
-        losses["d_a"] = (mse(d_b(b), 1.0) + mse(d_b(old_b), 0.0)) / 2
-        losses["d_b"] = (mse(d_a(a), 1.0) + mse(d_a(old_a), 0.0)) / 2
-        optimizer_d.zero_grad()
-        (losses["d_a"] + losses["d_b"]).backward()
-        optimizer_d.step()
-        return {name: loss.detach() for name, loss in losses.items()}
-
-    return step
-
-
-def set_gradients(network: nn.Module, wanted: bool) -> None:
-    """Whether the parameters receive gradients."""
-    for parameter in network.parameters():
-        parameter.requires_grad_(wanted)
 
 
 # ---- timing
@@ -162,10 +110,12 @@ class Laps:
 
     Args:
         timed: Steps, after those of the warm-up.
+        clock: That of the device, which is waited for.
     """
 
-    def __init__(self, timed: int) -> None:
+    def __init__(self, timed: int, clock: Clock) -> None:
         self._timed = timed
+        self._clock = clock
         self._done = 0
         self._clocks: list[Times] = []
 
@@ -173,7 +123,7 @@ class Laps:
         """Never."""
         self._done += 1
         if self._done in (WARM_UP, WARM_UP + self._timed):
-            self._clocks.append((time.perf_counter(), time.process_time()))
+            self._clocks.append((self._clock.idle(), time.process_time()))
         return False
 
     def per_step(self) -> Times:
@@ -182,18 +132,18 @@ class Laps:
         return (wall_end - wall) / self._timed, (cpu_end - cpu) / self._timed
 
 
-def by_hand(step: Callable[[Batch], dict[str, Tensor]], batches: list[Batch], steps: int) -> Times:
+def by_hand(step: steps_by_hand.Step, batches: list[Batch], steps: int, clock: Clock) -> Times:
     """Seconds per step."""
-    laps = Laps(steps)
-    for batch in islice(cycle(batches), WARM_UP + steps):
-        step(batch)
+    laps, drawn = Laps(steps, clock), cycle(batches)
+    for _ in range(WARM_UP + steps):
+        step(drawn)
         laps()
     return laps.per_step()
 
 
 def by_trainer(parts: Parts, settings: TrainerSettings, stream: Any, steps: int) -> Times:
     """Seconds per step, logs and progress bar included."""
-    laps = Laps(steps)
+    laps = Laps(steps, Clock(parts.context.device))
     with tempfile.TemporaryDirectory() as folder:
         report = Report(
             Path(folder) / "run",
@@ -208,7 +158,7 @@ def by_trainer(parts: Parts, settings: TrainerSettings, stream: Any, steps: int)
         checkpoints = Checkpoints(Path(folder) / "run", keep=1)
         trainer = WithoutImages(parts, settings, report=report, checkpoints=checkpoints, constants={})
         trainer.stream = stream
-        parts.update.monitor.wants_stop = laps
+        parts.update.monitor.wants_stop, parts.update.monitor.wants_save = laps, lambda: False
         trainer.fit()
     return laps.per_step()
 
@@ -234,9 +184,9 @@ def drawing(stream: BatchStream, count: int) -> Times:
 def measure(overrides: list[str], steps: int, repeats: int) -> dict[str, list[Times]]:
     """Every way in turns, forwards and backwards, so that neither gains by what else the machine does."""
     (parts, settings), (hand, _) = build(overrides), build(overrides)
-    stream = Ready(parts.stream)
-    step = (bare_dcgan if "model=dcgan" in overrides else bare_cyclegan)(hand)
-    losses = step(stream.batches[0])
+    stream, clock = Ready(parts.stream), Clock(parts.context.device)
+    step = getattr(steps_by_hand, overrides[0].removeprefix("model="))(hand)
+    losses = step(stream)
     idle, _ = build(overrides)
 
     def nothing(batches: Iterator[Batch], update: Any) -> dict[str, Tensor]:
@@ -245,11 +195,14 @@ def measure(overrides: list[str], steps: int, repeats: int) -> dict[str, list[Ti
 
     idle.model.train_step = nothing
     ways: dict[str, Callable[[], Times]] = {
-        "by hand": lambda: by_hand(step, stream.batches, steps),
+        "by hand": lambda: by_hand(step, stream.batches, steps, clock),
         "Trainer.fit": lambda: by_trainer(parts, settings, stream, steps),
         "the loop alone": lambda: by_trainer(idle, settings, stream, 10 * settings.log_every),
         "drawing a batch": lambda: drawing(hand.stream, 2 * READY),
     }
+    if parts.context.device.type == "cuda":
+        graphed, its_settings = build([*overrides, GRAPHS])
+        ways[GRAPHS] = lambda: by_trainer(graphed, its_settings, stream, steps)
     found: dict[str, list[Times]] = {way: [] for way in ways}
     for repeat in range(repeats):
         for way in list(ways)[:: 1 if repeat % 2 else -1]:
@@ -260,23 +213,37 @@ def measure(overrides: list[str], steps: int, repeats: int) -> dict[str, list[Ti
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--accelerator", choices=CASES, default="cpu", help="where; each has cases of its own")
     parser.add_argument("--steps", type=int, default=50, help="timed at a time")
     parser.add_argument("--repeats", type=int, default=11, help="of every way")
+    parser.add_argument("--csv", type=Path, help="a file for the medians")
     typed = parser.parse_args()
+    file = None if typed.csv is None else typed.csv.resolve()
     os.chdir(tempfile.mkdtemp())  # the stripes are written where one stands
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; {typed.repeats} times {typed.steps} steps\n")
     print("| ms per step, median | wall | CPU | beyond the bare step, of its CPU time |")
     print("|---|---:|---:|---:|")
-    for case, overrides in CASES.items():
-        found = measure(overrides, typed.steps, typed.repeats)
+    medians = []
+    for case, overrides in CASES[typed.accelerator].items():
+        found = measure(
+            [*overrides, "model.ema=0", "metrics=[]", f"trainer.accelerator={typed.accelerator}"],
+            typed.steps,
+            typed.repeats,
+        )
         bare = statistics.median(cpu for _, cpu in found["by hand"])
         print(f"| **{case}** | | | |")
         for way, times in found.items():
             wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
             pairs = zip(times, found["by hand"], strict=True)
             share = statistics.median(mine / its - 1 for (_, mine), (_, its) in pairs)
-            beyond = {"by hand": "", "Trainer.fit": f"{share:+.2%}"}.get(way, f"{cpu / bare:.2%}")
-            print(f"| {way} | {wall * 1e3:.3f} | {cpu * 1e3:.3f} | {beyond} |", flush=True)
+            beyond = {"by hand": "", "the loop alone": f"{cpu / bare:.2%}", "drawing a batch": f"{cpu / bare:.2%}"}
+            print(f"| {way} | {wall * 1e3:.3f} | {cpu * 1e3:.3f} | {beyond.get(way, f'{share:+.2%}')} |", flush=True)
+            medians.append({"case": case, "way": way, "wall_ms": wall * 1e3, "cpu_ms": cpu * 1e3})
+    if file is not None:
+        with file.open("w", newline="") as opened:
+            table = csv.DictWriter(opened, list(medians[0]))
+            table.writeheader()
+            table.writerows(medians)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 
 Checked are all models in float32, bfloat16 and float16, compiled networks, CUDA graphs, the channels-last layout, a
 deterministic run that is interrupted and resumed (bit-identical to one that is not), host synchronisations per step,
-metrics, the commands that use a trained model, and running out of memory. Speed is that of ``gantrain benchmark``.
+metrics, the commands that use a trained model, and running out of memory. Speed is that of ``gantrain benchmark``,
+and that of ``benchmarks/loop.py`` beside steps written by hand.
 ``--cpu`` runs a small part on the CPU, to try the script itself.
 """
 
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,31 +33,9 @@ GRAPHED = ("dcgan", "wgan_gp", "pix2pix", "cyclegan")
 LOSSES = ("d", "g", "cycle", "idt", "gradient")  # How the names of logged losses begin.
 GRAPH_TOLERANCE = {"float32": 1e-3, "bfloat16": 3e-2}  # Of losses after 10 steps.
 PRECISIONS = ("float32", "bfloat16", "float16")
-# counts the warnings of torch's synchronisation debug mode between two steps of a run
-COUNTING = """
-import sys, warnings, torch
-from gantrain.cli.main import main
-from gantrain.training.trainer import Trainer
-steps, counts, begin = [20, 120], [], None
-def counted(message, *rest):
-    if counts: counts[-1] += "called a synchronizing CUDA operation" in str(message)
-fit = Trainer.fit
-def hooked(self):
-    start = self.update.begin
-    def begin(step, progress):
-        if step in steps:
-            counts.append(0)
-            torch.cuda.set_sync_debug_mode("warn" if step == steps[0] else "default")
-        start(step, progress)
-    self.update.begin = begin
-    return fit(self)
-Trainer.fit = hooked
-warnings.showwarning = counted
-warnings.simplefilter("always")
-status = main(sys.argv[1:])
-print("synchronisations", counts[0])
-sys.exit(status)
-"""
+COUNTER = Path(__file__).with_name("count_synchronisations.py")
+LOOP = Path(__file__).parents[1] / "benchmarks" / "loop.py"
+SLOWEST = 1.25  # Times the wall time of a step written by hand.
 
 
 @dataclass(frozen=True)
@@ -80,17 +59,12 @@ class Check:
         self.folder = folder
         self.accelerator = accelerator
 
-    def train(self, name: str, *overrides: str, code: str = "") -> subprocess.CompletedProcess[str]:
-        """The finished process of a run called ``name``; ``code`` is run instead of the command."""
-        start = ["-c", code] if code else ["-m", "gantrain"]
-        typed = [
-            "train",
-            f"name={folder_name(name)}",
-            f"trainer.accelerator={self.accelerator}",
-            "data.num_workers=0",
-            *overrides,
-        ]
-        return self.run(*start, *typed)
+    def train(
+        self, name: str, *overrides: str, program: Sequence[str] = ("-m", "gantrain")
+    ) -> subprocess.CompletedProcess[str]:
+        """The finished process of a run called ``name``; ``program`` is run instead of the command."""
+        own = [f"name={folder_name(name)}", f"trainer.accelerator={self.accelerator}", "data.num_workers=0"]
+        return self.run(*program, "train", *own, *overrides)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The finished process of Python with arguments."""
@@ -158,6 +132,25 @@ class Check:
             name, set(waits) == {"0"}, f"images/s: {', '.join(speeds)}; host synchronisations: {', '.join(waits)}"
         )
 
+    def loops(self, steps: int, repeats: int) -> Iterator[Row]:
+        """Training beside steps written by hand, in one process; passed on a GPU if it is hardly slower."""
+        out = self.folder / "loop.csv"
+        sizes = ["--steps", str(steps), "--repeats", str(repeats)]
+        done = self.run(str(LOOP), "--accelerator", self.accelerator, *sizes, "--csv", str(out))
+        if done.returncode:
+            yield failure("steps by hand", done)
+            return
+        with out.open(newline="") as file:
+            found = {(line["case"], line["way"]): float(line["wall_ms"]) for line in csv.DictReader(file)}
+        for case in dict.fromkeys(case for case, _ in found):
+            times = {
+                way: found[case, way]
+                for way in ("by hand", "Trainer.fit", "trainer.cuda_graphs=true")
+                if (case, way) in found
+            }
+            quick = self.accelerator == "cpu" or times["Trainer.fit"] < SLOWEST * times["by hand"]
+            yield Row(case, quick, "ms per step: " + ", ".join(f"{way} {time:.4g}" for way, time in times.items()))
+
     def graphed(self, model: str, precision: str) -> Row:
         """A deterministic run with CUDA graphs has the losses of one without, but for rounded learning rates."""
         name = f"{model}, {precision}, CUDA graphs"
@@ -200,7 +193,7 @@ class Check:
     def synchronisations(self, name: str, *overrides: str) -> Row:
         """How often the host waits for the GPU in 100 steps without a log line."""
         steps = ["trainer.steps=140", "trainer.log_every=130", "trainer.image_every=130", "trainer.save_every=130"]
-        done = self.train(f"{name}_sync", *overrides, *steps, code=COUNTING)
+        done = self.train(f"{name}_sync", *overrides, *steps, program=[str(COUNTER)])
         counts = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("synchronisations")]
         passed = done.returncode == 0 and counts == ["0"]
         note = f"{counts[0]} in 100 steps" if counts else (done.stderr.strip().splitlines() or ["?"])[-1]
@@ -245,6 +238,7 @@ def rows(check: Check, *, small: bool) -> Iterator[Row]:
     if small:
         yield check.used("dcgan, float32", "predict", "num=2", "out=samples", "accelerator=cpu")
         yield check.speed("dcgan, speed", 2, "model=dcgan", "network.width=4")
+        yield from check.loops(2, 1)
         return
     uses: list[tuple[str, ...]] = [
         ("dcgan, metrics", "test"),
@@ -268,6 +262,7 @@ def rows(check: Check, *, small: bool) -> Iterator[Row]:
     ]
     for name, steps, *typed in benchmarks:
         yield check.speed(name, steps, *typed, precisions, "trainer.cuda_graphs=false,true")
+    yield from check.loops(20, 5)
 
 
 def failure(name: str, done: subprocess.CompletedProcess[str]) -> Row:

@@ -43,6 +43,8 @@ class Steps:
     def __init__(self, parts: Parts, make_trainer: Callable[[Parts], Trainer], clock: Clock) -> None:
         self._clock, self._device = clock, parts.context.device
         self._part_clock = PartClock(clock, parts.update)
+        # There is no run folder. Training would take it for deleted and wait for the device at every step, to save.
+        parts.update.monitor.wants_save = lambda: False
         self._counted: Counting | None = None
         if parts.context.trainer.micro_batch is not None:
             parts.model.__dict__["train_step"] = self._counted_in_its_thread(parts.model.train_step)

@@ -91,3 +91,11 @@ def test_counts_are_those_of_a_step_after_the_first() -> None:
     few, many = (tiny_steps("model=dcgan").measure(warmup=count, steps=1) for count in (2, 4))
     assert few.operations == many.operations == int(few.operations)
     assert few.flops == many.flops
+
+
+def test_the_missing_run_folder_makes_no_step_wait_to_be_saved() -> None:
+    steps = tiny_steps()
+    trainer = steps.trainer
+    assert not trainer.parts.context.folder.exists()
+    trainer.take_step()
+    assert not trainer.update.monitor.poll(sync=False).save
