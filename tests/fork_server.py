@@ -163,7 +163,7 @@ def import_everything() -> None:
     import pytest
     import torch
     import torch.distributed.launcher.api
-    from shortcuts import collect_garbage_less, remember_compositions, remember_what_is_read, seed_no_absent_device
+    from shortcuts import collect_garbage_less, remember_compositions, remember_what_is_read
 
     import gantrain.cli.main
     import gantrain.test
@@ -172,7 +172,7 @@ def import_everything() -> None:
     from gantrain.data.sets import digits
     from gantrain.report.provenance import provenance
 
-    for shortcut in (remember_compositions, remember_what_is_read, seed_no_absent_device):
+    for shortcut in (remember_compositions, remember_what_is_read):
         shortcut(pytest.MonkeyPatch())
     torch.set_num_threads(1)
     for words in ([], ["model=dcgan"], ["model=cyclegan"]):

@@ -15,7 +15,6 @@ from typing import Any
 
 import omegaconf
 import pytest
-import torch
 from hydra._internal import config_loader_impl as loading
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository
@@ -132,13 +131,6 @@ def remember_what_is_read(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(digits, "_read", lambda size, phase: (small if size <= 32 else all_sizes)(size, phase))
 
 
-def seed_no_absent_device(patch: pytest.MonkeyPatch) -> None:
-    """Spare ``torch.manual_seed`` the three traces of the stack that it stores for devices that are not there."""
-    for backend in (torch.cuda, torch.xpu, torch.mtia):
-        if not backend.is_available():
-            patch.setattr(backend, "manual_seed_all", lambda seed: None)
-
-
 def collect_garbage_less() -> None:
     """Look for cyclic garbage among new objects alone, and a tenth as often: it takes a tenth of the time of tests."""
     gc.collect()
@@ -152,7 +144,6 @@ def _shortcuts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         remember_compositions(patch)
         remember_what_is_read(patch)
-        seed_no_absent_device(patch)
         collect_garbage_less()
         patch.setattr(os, "fsync", lambda file: None)
         yield

@@ -167,7 +167,7 @@ def updates_of(
         schedule=schedule or Constant(),
         ema=ema,
         draws=StepRandom(seed, CPU),
-        monitor=RunMonitor(CPU),
+        monitor=RunMonitor(),
     )
 
 
@@ -238,7 +238,7 @@ class Watched(Updates):
             schedule=Constant(),
             ema=averages,
             draws=StepRandom(seed, CPU),
-            monitor=RunMonitor(CPU),
+            monitor=RunMonitor(),
         )
         self._model = model
         self.log: list[tuple[str, set[str]]] = []

@@ -1,14 +1,16 @@
 """What all ranks must know at the same step, without extra messages and without waiting for the device.
 
-Two flags are averaged together with the gradients: whether any rank wants to stop, or to save. A third, whether a loss
-or gradient was not finite, is computed on the device. All are read one step late, when the device has computed them,
-except where a checkpoint is about to be saved.
+Whether a loss is not finite, and whether any rank wants to stop or to save, is averaged together with the gradients.
+These numbers and the norms of the gradients are copied to the host in one transfer per step and read one step late,
+when the device has computed them, except where a checkpoint is about to be saved.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,42 +30,51 @@ class StepStatus:
     diverged: int | None = None  # The step (from 1) in which a loss or gradient was not finite, or None.
 
 
+@dataclass(frozen=True)
+class Update:
+    """What is recorded of an update."""
+
+    side: str
+    may_be_infinite: bool  # Whether infinite gradients mean that a gradient scaler skips it.
+    norm: Tensor  # (1,): that of all gradients, averaged over ranks.
+    message: Tensor  # See ``RunMonitor.message``; averaged over ranks.
+
+
 class RunMonitor:
     """Collects whether a run is to stop or to save, and whether it has diverged.
 
     Args:
-        device: Of the model.
         wants_stop: Whether this rank wants to stop.
         wants_save: Whether this rank wants to save.
     """
 
     def __init__(
         self,
-        device: torch.device,
         *,
         wants_stop: Callable[[], bool] = lambda: False,
         wants_save: Callable[[], bool] = lambda: False,
     ) -> None:
         self.wants_stop = wants_stop
         self.wants_save = wants_save
-        self._flags = torch.zeros(3, device=device)  # In this order: stop, save, not finite.
-        self._pending: tuple[int, Tensor, torch.cuda.Event | None] | None = None
-        self._norms: deque[tuple[int, str, Tensor, Tensor]] = deque(maxlen=MAX_NORMS)
-        self._step = 0
+        self._pending: tuple[int, list[Update], Tensor, torch.cuda.Event | None] | None = None
+        self._norms: deque[tuple[int, Update]] = deque(maxlen=MAX_NORMS)
+        self.begin(0)
 
     def begin(self, step: int) -> None:
         """Start ``step`` (from 0), to which the next updates belong."""
         self._step = step + 1
-        self._flags = torch.zeros_like(self._flags)
+        self._updates: list[Update] = []
 
     def message(self, loss: Tensor) -> Tensor:
-        """The flags, (3,), to be averaged over ranks together with the gradients of ``loss``."""
-        flags = loss.new_zeros(self._flags.shape)  # In the gradients' dtype, to be sent in the same message.
-        if distributed.world_size() > 1:
-            flags[0] = float(self.wants_stop())
-            flags[1] = float(self.wants_save())
-        flags[2] = loss.detach().isfinite().logical_not()
-        return flags
+        """What is to be averaged over ranks together with the gradients of ``loss``.
+
+        Of one process, (1,): 0, or nan if the loss is not finite. Of several, (3,): the same, and whether this rank
+        wants to stop and to save.
+        """
+        mark = (loss.detach() * 0).view(1)
+        if distributed.world_size() == 1:
+            return mark
+        return torch.cat([mark, loss.new_tensor([self.wants_stop(), self.wants_save()])])
 
     def record_update(self, message: Tensor, side: str, gradients: Sequence[Tensor], *, may_be_infinite: bool) -> None:
         """Record an update of a side, with its ``message`` and unscaled gradients averaged over ranks.
@@ -71,36 +82,37 @@ class RunMonitor:
         Where they ``may_be_infinite``, a gradient scaler skips the update.
         """
         norm = torch.nn.utils.get_total_norm(gradients)
-        self._norms.append((self._step, side, norm, message[2]))
-        self._flags += message
-        if not may_be_infinite:
-            self._flags[2] += norm.isfinite().logical_not()
+        self._record(Update(side, may_be_infinite, norm.view(1), message))
 
-    def take_record(self) -> tuple[list[str], list[Tensor]]:
-        """Remove what the present step has recorded: the sides of its updates, and tensors for ``record_step``."""
-        updates = [each for each in self._norms if each[0] == self._step]
+    def _record(self, update: Update) -> None:
+        self._updates.append(update)
+        self._norms.append((self._step, update))
+
+    def take_record(self) -> list[Update]:
+        """Remove what the present step has recorded."""
+        updates = self._updates
         self._norms = deque([each for each in self._norms if each[0] != self._step], maxlen=MAX_NORMS)
-        numbers = [number for *_, norm, bad in updates for number in (norm, bad)]
-        return [side for _, side, *_ in updates], [self._flags, *numbers]
+        self._updates = []
+        return updates
 
-    def record_step(self, sides: Sequence[str], record: Sequence[Tensor]) -> None:
+    def record_step(self, updates: Iterable[Update]) -> None:
         """Record all updates of the present step at once; see ``take_record``."""
-        self._flags, *numbers = record
-        for side, norm, bad in zip(sides, numbers[::2], numbers[1::2], strict=True):
-            self._norms.append((self._step, side, norm, bad))
+        for update in updates:
+            self._record(update)
 
     def poll(self, *, sync: bool) -> StepStatus:
         """What is known at the end of a step; to be called once per step.
 
         Args:
-            sync: Wait for the device, so that the step's own flags are known. Done in any case if a rank wants to stop
+            sync: Wait for the device, so that the step's own record is known. Done in any case if a rank wants to stop
                 or to save.
         """
-        pending, self._pending = self._pending, (self._step, *_copy_to_host(self._flags))
-        found = [_read(*pending)] if pending is not None else []
+        found = [_read(*self._pending)] if self._pending is not None else []
+        numbers = [number for update in self._updates for number in (update.norm, update.message)]
+        self._pending = (self._step, self._updates, *_copy_to_host(torch.cat(numbers))) if numbers else None
         if distributed.world_size() == 1:
             found.append(StepStatus(self.wants_stop(), self.wants_save()))
-        if sync or any(status.stop or status.save for status in found):
+        if self._pending is not None and (sync or any(status.stop or status.save for status in found)):
             found.append(_read(*self._pending))
             self._pending = None
         return StepStatus(
@@ -115,8 +127,13 @@ class RunMonitor:
         Waits for the device.
         """
         return [
-            {"step": step, "side": side, "norm": float(norm), "finite_loss": not bool(bad)}
-            for step, side, norm, bad in self._norms
+            {
+                "step": step,
+                "side": update.side,
+                "norm": float(update.norm),
+                "finite_loss": math.isfinite(update.message[0]),
+            }
+            for step, update in self._norms
         ]
 
     def reset(self) -> None:
@@ -125,19 +142,26 @@ class RunMonitor:
         self._norms.clear()
 
 
-def _copy_to_host(flags: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+def _copy_to_host(numbers: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
     """A copy that may still be in transfer, and the event that marks its end."""
-    if flags.device.type != "cuda":
-        return flags, None
-    copy = torch.empty(flags.shape, pin_memory=True)
-    copy.copy_(flags, non_blocking=True)
+    if numbers.device.type != "cuda":
+        return numbers, None
+    copy = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+    copy.copy_(numbers, non_blocking=True)
     event = torch.cuda.Event()
     event.record()
     return copy, event
 
 
-def _read(step: int, flags: Tensor, event: torch.cuda.Event | None) -> StepStatus:
+def _read(step: int, updates: Sequence[Update], numbers: Tensor, event: torch.cuda.Event | None) -> StepStatus:
+    """What the numbers of a step's updates mean, one after the other: of each its norm, then its message."""
     if event is not None:
         event.synchronize()
-    stop, save, bad = flags.tolist()
-    return StepStatus(stop > 0, save > 0, step if bad > 0 else None)
+    values = iter(numbers.tolist())
+    stop = save = bad = False
+    for update in updates:
+        norm, mark, *wishes = itertools.islice(values, 1 + len(update.message))
+        bad |= not math.isfinite(mark) or not (update.may_be_infinite or math.isfinite(norm))
+        if wishes:
+            stop, save = stop or wishes[0] > 0, save or wishes[1] > 0
+    return StepStatus(stop, save, step if bad else None)

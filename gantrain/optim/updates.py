@@ -14,7 +14,7 @@ from gantrain.optim.buckets import GradientMean
 from gantrain.optim.ema import EMA
 from gantrain.optim.monitor import RunMonitor
 from gantrain.optim.schedules import Schedule
-from gantrain.runtime.seeding import StepRandom, derive_seed
+from gantrain.runtime.seeding import StepRandom, derive_seed, seed_default_generators
 
 SIDES = ("generator", "discriminator")
 
@@ -150,7 +150,8 @@ class Updates:
         self.monitor.begin(self.step)
         self.draws.start(self.step)
         # The default generators of torch (dropout, pools) are seeded too, differently on each rank.
-        torch.manual_seed(derive_seed(self.draws.seed, "step", self.step, self.draws.rank))
+        seed = derive_seed(self.draws.seed, "step", self.step, self.draws.rank)
+        seed_default_generators(seed, self.draws.generator.device)
 
     def rates(self) -> dict[str, float]:
         """The learning rates of the last step, for the log."""

@@ -19,6 +19,19 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+def seed_default_generators(seed: int, device: torch.device) -> None:
+    """Seed the default generators of the CPU and of ``device`` as ``torch.manual_seed`` does.
+
+    That function is slow in a training step: it formats stack traces for the kinds of devices that are not there.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(seed)
+    elif device.type != "cpu":
+        torch.manual_seed(seed)
+
+
 class StepRandom:
     """The random numbers of one step: drawn for the global batch on every rank, of which each uses its slice.
 
@@ -66,4 +79,4 @@ class StepRandom:
     def _draw(self, function: Callable[..., Tensor], count: int, *shape: int) -> Tensor:
         size = (count * self.world_size, *shape)
         numbers = function(size, generator=self.generator, device=self.generator.device)
-        return numbers[self.rank * count : (self.rank + 1) * count]
+        return numbers if self.world_size == 1 else numbers[self.rank * count : (self.rank + 1) * count]

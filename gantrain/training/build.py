@@ -109,7 +109,7 @@ class Parts:
             else None
         )
         save_timer = SaveTimer(context.folder, context.trainer.save_minutes)
-        monitor = RunMonitor(device, wants_stop=context.wants_stop, wants_save=save_timer.is_due)
+        monitor = RunMonitor(wants_stop=context.wants_stop, wants_save=save_timer.is_due)
         return cls(
             context=context,
             model=model,

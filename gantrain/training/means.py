@@ -19,9 +19,14 @@ class Means:
 
     def add(self, scalars: dict[str, Tensor]) -> None:
         """Accumulate the scalars of one step."""
-        for name, value in scalars.items():
-            total = self._sums.get(name)  # On the CPU after loading.
-            self._sums[name] = value.clone() if total is None else total.to(value.device) + value
+        known = [name for name in scalars if name in self._sums]
+        if known:
+            values = [scalars[name] for name in known]
+            # Loaded sums are on the CPU.
+            sums = [self._sums[name].to(value.device) for name, value in zip(known, values, strict=True)]
+            self._sums |= zip(known, torch._foreach_add(sums, values), strict=True)
+        self._sums |= {name: value.clone() for name, value in scalars.items() if name not in self._sums}
+        for name in scalars:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:

@@ -53,7 +53,10 @@ def trained(game: str, *, after: bool) -> dict[str, Any]:
     for number in range(3):
         update.begin(number, 0.0)
         step(batches, update)
-    return {"weights": dict(model.named_parameters()), "flags": update.monitor._flags}
+    return {
+        "weights": dict(model.named_parameters()),
+        "norms": [each["norm"] for each in update.monitor.gradient_norms()],
+    }
 
 
 def unlike(used: bool) -> list[Tensor | None]:

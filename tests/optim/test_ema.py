@@ -78,9 +78,7 @@ def test_training_continues_with_the_networks_own_weights() -> None:
     saved, before = copy.deepcopy(averages.state_dict()), weights(network)
     with averages.swapped_in():
         pass
-    side.update(
-        sum(parameter.sum() for parameter in network.parameters()), RunMonitor(CPU), "generator"
-    )  # of gradient 1
+    side.update(sum(parameter.sum() for parameter in network.parameters()), RunMonitor(), "generator")  # of gradient 1
     for name, value in network.named_parameters():
         torch.testing.assert_close(value.detach(), before[name] - 0.1)
     torch.testing.assert_close(averages.state_dict(), saved, atol=0, rtol=0)

@@ -30,7 +30,7 @@ def update(monitor: RunMonitor, *, loss: float = 1.0, gradient: float = 1.0, may
 
 @pytest.mark.parametrize("bad", [{"loss": NAN}, {"loss": INF}, {"loss": -INF}, {"gradient": NAN}, {"gradient": -INF}])
 def test_divergence_is_known_one_step_later_or_after_a_sync(bad: dict[str, float]) -> None:
-    monitor = RunMonitor(CPU)
+    monitor = RunMonitor()
     step(monitor, 7, **bad)
     assert monitor.poll(sync=False) == StepStatus()
     step(monitor, 8)
@@ -42,7 +42,7 @@ def test_divergence_is_known_one_step_later_or_after_a_sync(bad: dict[str, float
 
 
 def test_the_first_of_two_diverged_steps_is_reported() -> None:
-    monitor = RunMonitor(CPU)
+    monitor = RunMonitor()
     step(monitor, 1, loss=NAN)
     monitor.poll(sync=False)
     step(monitor, 2, loss=NAN)
@@ -50,7 +50,7 @@ def test_the_first_of_two_diverged_steps_is_reported() -> None:
 
 
 def test_every_update_of_a_step_counts() -> None:
-    monitor = RunMonitor(CPU)
+    monitor = RunMonitor()
     step(monitor, 1)
     update(monitor, gradient=NAN)
     update(monitor)
@@ -58,7 +58,7 @@ def test_every_update_of_a_step_counts() -> None:
 
 
 def test_infinite_scaled_gradients_do_not_count_as_divergence() -> None:
-    monitor = RunMonitor(CPU)
+    monitor = RunMonitor()
     step(monitor, 1, gradient=INF, may_be_infinite=True)
     assert monitor.poll(sync=True) == StepStatus()
     step(monitor, 2, loss=NAN, may_be_infinite=True)
@@ -66,7 +66,7 @@ def test_infinite_scaled_gradients_do_not_count_as_divergence() -> None:
 
 
 def test_a_single_process_stops_and_saves_in_the_same_step() -> None:
-    monitor = RunMonitor(CPU)
+    monitor = RunMonitor()
     wants = {"stop": False, "save": False}
     monitor.wants_stop, monitor.wants_save = lambda: wants["stop"], lambda: wants["save"]
     step(monitor, 1)
@@ -80,7 +80,7 @@ def test_a_single_process_stops_and_saves_in_the_same_step() -> None:
 
 
 def test_reset_discards_pending_flags_and_norms() -> None:
-    monitor = RunMonitor(CPU)
+    monitor = RunMonitor()
     step(monitor, 5, loss=NAN)
     monitor.poll(sync=False)
     monitor.reset()
@@ -90,7 +90,7 @@ def test_reset_discards_pending_flags_and_norms() -> None:
 
 
 def test_the_last_norms_are_stored() -> None:
-    monitor = RunMonitor(CPU)
+    monitor = RunMonitor()
     for number in range(1, MAX_NORMS + 3):
         monitor.begin(number - 1)
         message = monitor.message(torch.tensor(1.0))
@@ -116,7 +116,7 @@ class Ranks:
 
     def __init__(self, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(distributed, "world_size", lambda: count)
-        self.monitors = [RunMonitor(CPU) for _ in range(count)]
+        self.monitors = [RunMonitor() for _ in range(count)]
 
     def step(self, number: int, losses: list[float], *, sync: bool = False) -> list[StepStatus]:
         messages: list[Tensor] = []

@@ -27,7 +27,7 @@ KEYS: dict[str, dict[str, Any]] = {
 }
 FUSABLE = ["adam", "adamw", "sgd"]
 
-MONITOR = RunMonitor(CPU)
+MONITOR = RunMonitor()
 
 
 def player(name: str, parameters: list[nn.Parameter], *, fused: bool = False, scaled: bool = False) -> SideOptimizer:

@@ -14,7 +14,7 @@ from gantrain.optim.ema import EMA
 from gantrain.optim.monitor import RunMonitor
 from gantrain.optim.updates import SideOptimizer
 
-MONITOR = RunMonitor(CPU)
+MONITOR = RunMonitor()
 
 
 def two_sides() -> tuple[nn.Linear, nn.Linear]:

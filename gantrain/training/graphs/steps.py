@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -16,6 +16,7 @@ from gantrain.errors import ConfigError
 from gantrain.models.base import GAN
 from gantrain.models.pool import ImagePool
 from gantrain.optim.accumulation import Losses, TrainStep
+from gantrain.optim.monitor import Update
 from gantrain.optim.updates import Updates
 from gantrain.runtime import distributed
 
@@ -53,9 +54,9 @@ class _Captured:
     places: Tensor  # (images, 2): those of ``ImagePool.choose`` for all calls.
     replay: Callable[[], None] = lambda: None
     names: list[str] = field(default_factory=list)  # Of the losses.
-    sides: list[str] = field(default_factory=list)  # Of the updates.
+    updates: list[Update] = field(default_factory=list)  # What the monitor has recorded of them.
     sizes: list[int] = field(default_factory=list)  # Of what ``record`` contains.
-    record: Tensor | None = None  # The record of the monitor, and the losses.
+    record: Tensor | None = None  # The norms and messages of the updates, and the losses.
     averaged: int = 0  # Updates of the moving averages.
 
 
@@ -187,8 +188,9 @@ class GraphedSteps:
         monitor = self._update.monitor
         monitor.begin(self._update.step)
         losses = self._model.train_step(iter(captured.batches), self._update)
-        captured.sides, record = monitor.take_record()
+        captured.updates = monitor.take_record()
         captured.names = list(losses)
+        record = [number for update in captured.updates for number in (update.norm, update.message)]
         record += losses.values()
         captured.sizes = [value.numel() for value in record]
         captured.record = torch.cat([value.flatten() for value in record])
@@ -224,11 +226,9 @@ class GraphedSteps:
         if ema is not None:
             ema.updates += captured.averaged
         assert captured.record is not None
-        record = list(captured.record.clone().split(captured.sizes))  # The next replay changes it.
-        first = len(record) - len(captured.names)
-        (flags, *numbers), losses = record[:first], record[first:]
-        monitor.record_step(captured.sides, [flags, *(number[0] for number in numbers)])
-        return {name: loss[0] for name, loss in zip(captured.names, losses, strict=True)}
+        record = iter(captured.record.clone().split(captured.sizes))  # The next replay changes it.
+        monitor.record_step(replace(update, norm=next(record), message=next(record)) for update in captured.updates)
+        return {name: loss[0] for name, loss in zip(captured.names, record, strict=True)}
 
     def _note(self, text: str) -> None:
         """Print a line once."""
