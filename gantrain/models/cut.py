@@ -17,6 +17,7 @@ from gantrain.models.pool import ImagePool
 from gantrain.models.translation import Direction, TranslationGAN
 from gantrain.networks.common import full_precision
 from gantrain.networks.patch_head import PatchHead
+from gantrain.networks.resnet import ResnetGenerator
 from gantrain.optim.updates import Updates
 from gantrain.registry import MODELS
 from gantrain.runtime.seeding import StepRandom
@@ -71,6 +72,13 @@ class CUT(TranslationGAN):
         self.nce_temperature, self.num_patches = nce_temperature, num_patches
         self.flip_equivariance = flip_equivariance
         self.generator: Any = make_generator(input_shape=a, shape=b)
+        # Whether the features of an image depend on it alone: then they are those of its translation, and those of
+        # several images are computed at once.
+        self._is_per_image = (
+            type(self.generator) is ResnetGenerator
+            and self.generator.norm in ("instance", "none")
+            and not self.generator.dropout
+        )
         self.head = PatchHead(channels=self._feature_channels(), outputs=head_width, gain=head_init_gain)
         self.discriminator = make_discriminator(shape=b)
         self.pool = ImagePool(pool_size)
@@ -94,17 +102,18 @@ class CUT(TranslationGAN):
         """The discriminator's update, then the generator's, on one batch and one forward pass of the generator."""
         batch = self.check_sizes(next(batches))
         a, b = batch["a"], batch["b"]
+        sources = [a, b] if self.nce_idt else [a]
         mirrored = update.draws.coin() if self.flip_equivariance else None
-        made = self.generator(_mirrored(torch.cat([a, b]) if self.nce_idt else a, mirrored))
-        fake, identity = made[: len(a)], made[len(a) :]
+        made, keys = self._translate(torch.cat(sources), len(sources), mirrored)
+        fake = made[: len(a)]
         (old,) = self.pool(fake)
         d_loss, parts = self.discriminator_loss(self.discriminator, b, old, update.draws)
         update.discriminator(d_loss)
         logits = self.discriminator(self.augmented(fake, update.draws))
         g_gan = self.adversarial_term(logits, self.compared(self.discriminator, b, update.draws))
-        terms = {"nce": self._nce(a, fake, mirrored, update.draws)}
-        if self.nce_idt:
-            terms["nce_y"] = self._nce(b, identity, mirrored, update.draws)
+        pairs = zip(self._features(made, len(sources)), keys, strict=True)
+        nce = [self._nce(queries, its, mirrored, update.draws) for queries, its in pairs]
+        terms = dict(zip(("nce", "nce_y"), nce, strict=False))
         loss = g_gan + torch.stack(list(terms.values())).mean()
         update.generator(loss)
         losses = {"g": loss, "g_gan": g_gan, **terms, **parts, **self.adapt_augmentation(update.draws, len(a))}
@@ -113,17 +122,32 @@ class CUT(TranslationGAN):
     def step_kind(self, step: int) -> Hashable | None:
         return self.adversarial_kind(step)
 
-    def _nce(self, source: Tensor, target: Tensor, mirrored: Tensor | None, draws: StepRandom) -> Tensor:
-        """The mean loss of all layers, weighted; ``mirrored`` says whether the target is."""
-        layers = self.generator.features(target, self.nce_layers)
-        queries = [_mirrored(features, mirrored) for features in layers]
+    def _translate(self, sources: Tensor, parts: int, mirrored: Tensor | None) -> tuple[Tensor, list[Sequence[Tensor]]]:
+        """The translations of the sources, and for each of ``parts`` equal parts of these the features, detached."""
+        if self._is_per_image and mirrored is None:
+            made, layers = self.generator(sources, self.nce_layers)
+            return made, _by_part([features.detach() for features in layers], parts)
+        made = self.generator(_mirrored(sources, mirrored))
         with torch.no_grad():
-            keys = self.generator.features(source, self.nce_layers)
-            places = [draws.permutation(features[0, 0].numel())[: self.num_patches] for features in keys]
+            return made, self._features(sources, parts)
+
+    def _features(self, images: Tensor, parts: int) -> list[Sequence[Tensor]]:
+        """For each of ``parts`` equal parts of images (N, C, H, W) the features of all layers."""
+        if self._is_per_image:
+            return _by_part(self.generator.features(images, self.nce_layers), parts)
+        return [self.generator.features(part, self.nce_layers) for part in images.chunk(parts)]
+
+    def _nce(
+        self, queries: Sequence[Tensor], keys: Sequence[Tensor], mirrored: Tensor | None, draws: StepRandom
+    ) -> Tensor:
+        """The mean loss of all layers, weighted; ``mirrored`` says whether the image of the queries is."""
+        places = [draws.permutation(features[0, 0].numel())[: self.num_patches] for features in keys]
+        with torch.no_grad():
             key_vectors = self._vectors(keys, places)
+        query_vectors = self._vectors([_mirrored(features, mirrored) for features in queries], places)
         losses = [
-            patch_nce(query, key, images=len(source), temperature=self.nce_temperature)
-            for query, key in zip(self._vectors(queries, places), key_vectors, strict=True)
+            patch_nce(query, key, images=len(keys[0]), temperature=self.nce_temperature)
+            for query, key in zip(query_vectors, key_vectors, strict=True)
         ]
         return self.lambda_nce * torch.stack(losses).mean()
 
@@ -137,6 +161,11 @@ class CUT(TranslationGAN):
 
     def generator_of(self, direction: Direction) -> nn.Module:
         return self.generator
+
+
+def _by_part(layers: Sequence[Tensor], parts: int) -> list[Sequence[Tensor]]:
+    """Features of each layer, of equal parts of the images, by part."""
+    return list(zip(*(features.chunk(parts) for features in layers), strict=True))
 
 
 def _mirrored(images: Tensor, whether: Tensor | None) -> Tensor:

@@ -120,9 +120,16 @@ class ResnetGenerator(ImageToImage):
         self.model = nn.Sequential(*layers, *_same_size(width, shape[0], stem, padding, bias=True), nn.Tanh())
         self.init_weights()
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C', H, W) in [-1, 1]; both sides are multiples of ``multiple``."""
-        return self.model(image)
+    def forward(self, image: Tensor, layers: Sequence[int] = ()) -> Any:
+        """(N, C, H, W) to (N, C', H, W) in [-1, 1], both sides multiples of ``multiple``; with ``layers``, to a pair.
+
+        Its second part are the ``features`` of the image.
+        """
+        if not layers:
+            return self.model(image)
+        found = self.features(image, layers)
+        # An activation in place may follow.
+        return self.model[layers[-1] + 1 :](found[-1].clone()), found
 
     def features(self, image: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """The outputs of the layers of these numbers, ascending, for images (N, C, H, W).
