@@ -39,6 +39,7 @@ from gantrain.training.build import Parts
 from gantrain.training.context import Defaults, RunContext
 from gantrain.training.expectations import mirroring, repetition
 from gantrain.training.footprint import check_memory, describe
+from gantrain.training.graphs import choice as graphs
 from gantrain.training.names import check_objective
 from gantrain.training.trainer import Trainer
 
@@ -183,7 +184,7 @@ def introduction(parts: Parts, context: RunContext) -> list[str]:
         f"Device: {device}{name}, {threads}" + (f" in each of {ranks} processes" if ranks > 1 else ""),
         *repetition(parts.stream.size, parts.stream.batch_size),
         *mirroring(parts.model, flip=context.settings.data.get("flip", True)),
-        *(f"Note: {line}" for line in parts.expectations()),
+        *(f"Note: {line}" for line in (*parts.expectations(), *graphs.advice(parts))),
         f"Run folder: {context.folder}",
     ]
 

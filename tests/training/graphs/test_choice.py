@@ -43,6 +43,22 @@ def test_settings_that_prevent_a_capture_are_named(typed: list[str], words: list
     assert bool(found) == bool(words)
 
 
+@pytest.mark.parametrize(
+    ("device", "typed", "advised"),
+    [
+        ("cuda", [], True),
+        ("cpu", [], False),
+        ("cuda", ["trainer.cuda_graphs=true"], False),
+        ("cuda", ["trainer.compile=true"], False),
+        ("cuda", ["trainer.micro_batch=2"], False),
+    ],
+)
+def test_graphs_are_recommended_where_steps_could_be_replayed(device: str, typed: list[str], advised: bool) -> None:
+    parts = tiny_steps("network.norm=none", *typed).trainer.parts
+    found = choice.advice(replace(parts, context=replace(parts.context, device=torch.device(device))))
+    assert ["trainer.cuda_graphs=true" in line for line in found] == [True] * advised
+
+
 def test_only_optimizers_that_compute_on_the_device_are_captured() -> None:
     parameters = [*mlp_generator().parameters()]
 
