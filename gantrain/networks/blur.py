@@ -10,6 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+class ReplicationPad2d(nn.ReplicationPad2d):
+    """That of torch, whose compiled backward pass fails on the CPU: compiled, it is made of other operations."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, C, H, W) to larger sides."""
+        if not torch.compiler.is_dynamo_compiling():
+            return super().forward(image)
+        left, right, above, below = self.padding
+        image = torch.cat([*[image[..., :1]] * left, image, *[image[..., -1:]] * right], dim=3)
+        return torch.cat([*[image[:, :, :1]] * above, image, *[image[:, :, -1:]] * below], dim=2)
+
+
 class Blur(nn.Module):
     """A convolution of each channel by a binomial filter, after padding.
 
@@ -44,7 +56,7 @@ class BlurUp(Blur):
     crop = 3  # Pixels at each edge of the transposed convolution that are made of padding.
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, [0.25, 0.75, 0.75, 0.25], nn.ReplicationPad2d(1))
+        super().__init__(channels, [0.25, 0.75, 0.75, 0.25], ReplicationPad2d(1))
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, 2 H, 2 W)."""

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from gantrain.config.schema import PositiveInt, RepeatCount, RepeatCountOrZero
 from gantrain.errors import ConfigError
-from gantrain.networks.blur import BlurDown, BlurUp
+from gantrain.networks.blur import BlurDown, BlurUp, ReplicationPad2d
 from gantrain.networks.common import ImageToImage, Norm, norm_layer, reference_bias
 from gantrain.registry import GENERATORS
 
 Padding: TypeAlias = Literal["reflection", "replicate", "zero"]
-_PADS: dict[Padding, type[nn.Module]] = {"reflection": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d}
+_PADS: dict[Padding, type[nn.Module]] = {"reflection": nn.ReflectionPad2d, "replicate": ReplicationPad2d}
 
 
 def _same_size(inputs: int, outputs: int, kernel: int, padding: Padding, *, bias: bool) -> list[nn.Module]:

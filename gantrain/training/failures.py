@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
-import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +15,7 @@ import torch
 from gantrain.errors import ConfigError
 from gantrain.runtime.memory import peak_memory
 
-if sys.platform != "win32":
-    pass
-
+COMPILER = "_inductor"  # The part of torch that compiles networks, and in which compiled code runs.
 NO_SHARED_MEMORY = (
     "out of shared memory (df /dev/shm), which passes batches between processes: give data.num_workers=0 or a smaller "
     "data.batch_size, or give a container more (docker --shm-size)"
@@ -52,7 +50,8 @@ def explained(
     ``exit_codes`` returns those of the workers.
     """
     try:
-        yield
+        with _compiling(config):
+            yield
     except ConfigError as error:  # Those of data workers are text.
         of_an_item = str(error).startswith(UNREADABLE) and not str(error).endswith(SKIP_THEM)  # Contexts may be nested.
         if not of_an_item or config["data"].get("on_error") != "raise":
@@ -74,6 +73,24 @@ def explained(
         if not any(_has_failed(code) for code in codes):
             raise
         raise ConfigError(lost_worker(codes)) from error
+
+
+@contextmanager
+def _compiling(config: Mapping[str, Any]) -> Iterator[None]:
+    """Explain what torch's compiler and the code that it has written raise, which has many types."""
+    try:
+        yield
+    except (ConfigError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        files = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
+        if not config["trainer"].get("compile") or not any(COMPILER in Path(file).parts for file in files):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"trainer.compile=true: torch can't compile a network, or not run what it has compiled ({reason}): give "
+            "trainer.compile=false"
+        ) from error
 
 
 def out_of_memory(config: Mapping[str, Any], device: torch.device) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gantrain.networks.blur import BlurDown, BlurUp
+from gantrain.networks.blur import BlurDown, BlurUp, ReplicationPad2d
 
 
 def noise(*shape: int) -> Tensor:
@@ -56,3 +56,14 @@ def test_channels_are_independent_and_gradients_are_those_of_the_sum(kind: type)
     assert torch.autograd.gradcheck(layer, image)
     assert torch.equal(layer(image)[:, 1], kind(1).double()(image[:, 1:])[:, 0])
     torch.testing.assert_close(layer(torch.ones(1, 2, 4, 4).double()).unique(), torch.ones(1).double())
+
+
+def test_edges_are_repeated_in_compiled_networks_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = noise(2, 3, 4, 5).requires_grad_()
+    weights = noise(2, 3, 9, 8)
+    found = []
+    for compiling in (False, True):
+        monkeypatch.setattr(torch.compiler, "is_dynamo_compiling", lambda compiling=compiling: compiling)
+        padded = ReplicationPad2d((1, 2, 3, 2))(image)
+        found.append((padded.detach(), *torch.autograd.grad((weights * padded).sum(), image)))
+    torch.testing.assert_close(found[1], found[0], atol=1e-12, rtol=0)

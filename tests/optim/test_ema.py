@@ -22,32 +22,34 @@ def followed(norm: str = "batch", decay: float = 0.9) -> tuple[nn.Module, EMA]:
 
 
 def wander(network: nn.Module, averages: EMA, steps: int) -> list[dict[str, Tensor]]:
-    """Change weights and buffers at random; returns the parameters before and after each step."""
-    seen = [weights(network)]
+    """Change weights and buffers at random; returns the states before and after each step."""
+    seen = [copy.deepcopy(network.state_dict())]
     for _ in range(steps):
         network(torch.randn(8, 3, dtype=torch.float64))  # Changes the running statistics.
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(torch.randn_like(parameter))
         averages.update()
-        seen.append(weights(network))
+        seen.append(copy.deepcopy(network.state_dict()))
     return seen
 
 
 @pytest.mark.parametrize("decay", [0.9, 0.5])
-def test_parameters_are_averaged_with_the_decay_and_buffers_copied(decay: float) -> None:
+def test_parameters_and_batch_statistics_are_averaged_with_the_decay(decay: float) -> None:
     network, averages = followed(decay=decay)
     seen = wander(network, averages, 3)
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    assert any("running_mean" in name for name in buffers)
+    batches = network.state_dict()["layers.1.num_batches_tracked"].clone()
+    assert batches == 3
     with averages.swapped_in():
-        for name, value in network.named_parameters():
-            # starts as the first weights: d^3 w0 + (1 - d) (d^2 w1 + d w2 + w3)
-            w0, w1, w2, w3 = (weights_then[name] for weights_then in seen)
-            expected = decay**3 * w0 + (1 - decay) * (decay**2 * w1 + decay * w2 + w3)
-            torch.testing.assert_close(value.detach(), expected, atol=1e-12, rtol=1e-12)
-        for name, buffer in network.named_buffers():
-            assert torch.equal(buffer, buffers[name])
+        now = network.state_dict()
+        assert torch.equal(now.pop("layers.1.num_batches_tracked"), batches)
+        assert {"layers.0.weight", "layers.1.running_mean", "layers.1.running_var"} < now.keys()
+        for name, value in now.items():
+            if "tracked" not in name:
+                # starts as the first weights: d^3 w0 + (1 - d) (d^2 w1 + d w2 + w3)
+                w0, w1, w2, w3 = (then[name] for then in seen)
+                expected = decay**3 * w0 + (1 - decay) * (decay**2 * w1 + decay * w2 + w3)
+                torch.testing.assert_close(value.detach(), expected, atol=1e-12, rtol=1e-12)
 
 
 def test_the_networks_values_are_restored_even_after_an_error() -> None:

@@ -111,6 +111,24 @@ def test_lost_workers_are_explained_by_their_exit_codes(codes: list[int], word: 
     assert word in failures.lost_worker(codes)
 
 
+@pytest.mark.parametrize("file", ["torch/_inductor/output_code.py", "torch/nn/functional.py"])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_torchs_compiler_raises_is_explained(file: str, compiled: bool) -> None:
+    settings = config()
+    settings["trainer"]["compile"] = compiled
+    code = compile("raise AssertionError('expected size 8==8\\nError in op')", f"/site/{file}", "exec")
+    explains = compiled and "_inductor" in file
+    with (
+        pytest.raises(ConfigError if explains else AssertionError) as caught,
+        failures.explained(settings, torch.device("cpu")),
+    ):
+        exec(code)
+    if explains:
+        assert re.search(
+            r"trainer\.compile=true: .*\(expected size 8==8\).* trainer\.compile=false$", str(caught.value)
+        )
+
+
 def test_a_run_killed_after_its_last_checkpoint_is_finished(monkeypatch, capsys) -> None:
     command = [*RUN, "trainer.steps=4", "trainer.save_every=2"]
 
