@@ -18,10 +18,11 @@ from typing import Any
 from torch import Tensor
 
 from gantrain import __version__
+from gantrain.config.extras import require
 from gantrain.data.base import Batch, ImageDataset
 from gantrain.errors import ConfigError
 from gantrain.exports.browser import BrowserRuntime
-from gantrain.exports.onnx_file import OnnxFormat
+from gantrain.exports.onnx_file import LIBRARIES, OnnxFormat
 from gantrain.exports.source import Source
 from gantrain.models.base import LatentGAN
 from gantrain.models.infogan import InfoGAN
@@ -53,6 +54,7 @@ class HtmlFormat:
 
     def write(self, sources: Sequence[Source], path: Path) -> None:
         """Write the page, which contains everything."""
+        require(*LIBRARIES, extra="export", by="format=html")
         for source in sources:
             ins, outs = source.channels
             if not source.is_8_bit or outs not in (1, 3) or ins not in (0, 1, 3):

@@ -19,6 +19,7 @@ from gantrain.inference.exported import run_onnx
 from gantrain.inference.hub import CONFIG_KEY
 
 STORED_AS_FLOAT32 = 256  # Elements of a weight below which ``half`` stores it in float32.
+LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class OnnxFormat:
     def write(self, sources: Sequence[Source], path: Path) -> None:
         """Write the graph with its weights and metadata into one file."""
         (source,) = sources
-        require("onnx", "onnxscript", "onnxruntime", extra="export", by="format=onnx")
+        require(*LIBRARIES, extra="export", by="format=onnx")
         program = _trace(source, self.pixels, self.opset)
         if self.half:
             _store_as_float16(program.model)

@@ -9,6 +9,7 @@ from gantrain.errors import ConfigError
 from gantrain.models.base import GAN, AdversarialGAN
 from gantrain.models.cyclegan import CycleGAN
 from gantrain.models.feature_matching import check_features
+from gantrain.networks.common import can_be_compiled
 
 
 def check_critic(model: GAN, *, loss: object, batch_size: int) -> list[str]:
@@ -46,6 +47,13 @@ def check_critic(model: GAN, *, loss: object, batch_size: int) -> list[str]:
         raise ConfigError(f"model.gradient_penalty={model.gradient_penalty:g} {why}{remedy}")
     penalties = {"r1": model.r1, "r2": model.r2}
     return [f"warning: model.{key}={value:g} {why}{remedy}" for key, value in penalties.items() if value]
+
+
+def check_compile(model: GAN) -> list[str]:
+    """Warnings of networks that ``trainer.compile=true`` leaves as they are."""
+    sides = {"generator": model.generators(), "discriminator": model.discriminators()}
+    left = [side for side, networks in sides.items() if not all(map(can_be_compiled, networks))]
+    return [f"warning: trainer.compile=true does not compile the {side}, which has spectral norm" for side in left]
 
 
 def check_micro_batch(model: GAN, micro_batch: int | None, batch_size: int) -> list[str]:

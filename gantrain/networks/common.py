@@ -209,12 +209,21 @@ def full_precision() -> Iterator[None]:
         _full_precision.reset(token)
 
 
+def can_be_compiled(network: nn.Module) -> bool:
+    """Whether torch's compiler handles a network: not spectral norm, whose vectors change between passes.
+
+    A discriminator has two passes before one backward pass, which the compiler lets read the vectors of the second.
+    """
+    return not any(map(is_parametrized, network.modules()))
+
+
 def set_precision(network: nn.Module, *, device: torch.device, autocast: torch.dtype | None, compiled: bool) -> None:
-    """Make ``network`` compute under autocast to ``autocast`` and return float32, or compile it, or both.
+    """Make ``network`` compute under autocast to ``autocast`` and return float32, or compile it if it can be, or both.
 
     Layers of the network that a model calls directly compute under autocast as well, but are not compiled. Only
     ``forward`` is replaced: no module is wrapped, so the keys of the state stay the same.
     """
+    compiled = compiled and can_be_compiled(network)
     fast: Callable[..., Any] = torch.compile(network.forward) if compiled else network.forward
     if autocast is not None:
         for name, layer in network.named_modules():

@@ -30,7 +30,7 @@ from gantrain.metrics.build import build_measurement
 from gantrain.metrics.features.perceptual import attach_perceptual
 from gantrain.metrics.measure import Measurement
 from gantrain.models.base import GAN
-from gantrain.models.critics import check_critic, check_micro_batch
+from gantrain.models.critics import check_compile, check_critic, check_micro_batch
 from gantrain.models.translation import Translator
 from gantrain.networks.common import set_precision
 from gantrain.optim.ema import EMA
@@ -100,7 +100,8 @@ class Parts:
                 model, loss=settings.model.get("loss"), batch_size=stream.batch_size // world_size
             ):
                 distributed.print_rank_zero(warning)
-        for warning in check_micro_batch(model, context.trainer.micro_batch, stream.batch_size // world_size):
+        warnings = check_micro_batch(model, context.trainer.micro_batch, stream.batch_size // world_size)
+        for warning in [*warnings, *(check_compile(model) if context.trainer.compile else [])]:
             distributed.print_rank_zero(warning)
         test_set = context.data.build_test_set(dataset, seed=settings.seed)
         measurement = (  # Black images are not measured, so a dry run without data downloads no weights either.

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tiny import Watched, build, build_translator, mlp_discriminator, translation_batches
+import torch
+from tiny import CPU, Watched, build, build_translator, mlp_discriminator, translation_batches
 from tiny_keys import CONV_KEYS, LATENT_KEYS, OWN_KEYS, TRANSLATION_KEYS
 from torch import nn
 
 from gantrain.errors import ConfigError
-from gantrain.models.critics import check_critic, check_micro_batch
+from gantrain.models.critics import check_compile, check_critic, check_micro_batch
+from gantrain.networks.common import set_precision
 from gantrain.networks.patchgan import PixelGANDiscriminator
 
 TRANSLATORS = list(TRANSLATION_KEYS)
@@ -103,3 +105,16 @@ def test_what_micro_batches_change_is_warned_of(model: Any, mentioned: str) -> N
 def test_micro_batches_that_change_nothing_are_not_warned_of() -> None:
     for model in (build_translator("cyclegan"), build_translator("pix2pix", lambda_features=10.0)):
         assert check_micro_batch(model, 2, 4) == []
+
+
+def test_networks_with_spectral_norm_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(torch, "compile", lambda forward: seen.append(forward) or forward)
+    model = model_of("lsgan", norm="spectral")
+    (warning,) = check_compile(model)
+    assert "trainer.compile=true does not compile the discriminator" in warning
+    forward = model.generator.forward
+    for network in (model.generator, model.discriminator):
+        set_precision(network, device=CPU, autocast=None, compiled=True)
+    assert seen == [forward]
+    assert check_compile(build_translator("cyclegan")) == []
