@@ -210,9 +210,10 @@ def full_precision() -> Iterator[None]:
 
 
 def can_be_compiled(network: nn.Module) -> bool:
-    """Whether torch's compiler handles a network: not spectral norm, whose vectors change between passes.
+    """Whether torch's compiler handles a network, which it does not if there is spectral norm.
 
-    A discriminator has two passes before one backward pass, which the compiler lets read the vectors of the second.
+    A discriminator has two passes before its backward pass. The second changes the singular vectors in place, which the
+    compiled backward pass of the first needs as they were, and torch raises an error.
     """
     return not any(map(is_parametrized, network.modules()))
 

@@ -121,9 +121,9 @@ class ResnetGenerator(ImageToImage):
         self.init_weights()
 
     def forward(self, image: Tensor, layers: Sequence[int] = ()) -> Any:
-        """(N, C, H, W) to (N, C', H, W) in [-1, 1], both sides multiples of ``multiple``; with ``layers``, to a pair.
+        """(N, C, H, W) to (N, C', H, W) in [-1, 1]; both sides are multiples of ``multiple``.
 
-        Its second part are the ``features`` of the image.
+        With numbers of ``layers``, to a pair: the same, and the list of ``features``.
         """
         if not layers:
             return self.model(image)
