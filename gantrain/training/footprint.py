@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -100,9 +100,9 @@ def measure(parts: Parts) -> Footprint:
     networks = [*model.generators(), *model.discriminators()]
     shapes: dict[str, tuple[str, str]] = {}
 
-    def note(network: nn.Module, inputs: Any, output: Tensor) -> None:
-        given = [shape_of(value) for value in inputs if isinstance(value, Tensor)]
-        shapes.setdefault(names[network], (", ".join(given), shape_of(output)))
+    def note(network: nn.Module, inputs: Any, output: Any) -> None:
+        given, made = (shapes_of(values) for values in (inputs, (output,) if isinstance(output, Tensor) else output))
+        shapes.setdefault(names[network], (given, made))
 
     for network in networks:
         network.register_forward_hook(note)
@@ -220,9 +220,10 @@ def repeated(item: Batch, size: int) -> Batch:
     return {key: value[first] if isinstance(value, Tensor) else value[:1] * size for key, value in item.items()}
 
 
-def shape_of(tensor: Tensor) -> str:
-    """``(N, 3, 32, 32)``."""
-    return "(N" + "".join(f", {side}" for side in tensor.shape[1:]) + ")"
+def shapes_of(values: Iterable[Any]) -> str:
+    """``(N, 3, 32, 32), (N)``: those of the tensors among the inputs or outputs of a network."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    return ", ".join("(N" + "".join(f", {side}" for side in tensor.shape[1:]) + ")" for tensor in tensors)
 
 
 def gib(count: float) -> str:

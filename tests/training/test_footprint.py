@@ -45,6 +45,23 @@ def test_the_estimate_is_right_within_reason(capsys) -> None:
     assert found < 20 * (hidden + image)
 
 
+@pytest.mark.usefixtures("few_digits")
+@pytest.mark.parametrize(
+    ("typed", "shapes"),
+    [
+        (["model=cut"], ["(N, 3, 32, 32)  (N, 3, 32, 32)", "(N, 3, 32, 32)  (N, 1, 2, 2)"]),
+        (
+            ["model=pix2pix", "network.discriminator.scales=2", "network.discriminator.layers=1"],
+            ["(N, 1, 32, 32)  (N, 1, 32, 32)", "(N, 2, 32, 32)  (N, 1, 14, 14), (N, 1, 6, 6)"],
+        ),
+    ],
+)
+def test_shapes_are_shown_of_networks_with_several_outputs(typed: list[str], shapes: list[str], capsys) -> None:
+    assert main(["train", "dry_run=true", "network.width=4", *typed]) == 0
+    shown = re.findall(r"^(?:generator|discriminator) +(\(N.*?\)) +[\d,]+$", capsys.readouterr().out, re.MULTILINE)
+    assert [" ".join(line.split()) for line in shown] == [" ".join(line.split()) for line in shapes]
+
+
 def test_a_dry_run_reads_no_whole_batch(monkeypatch, capsys) -> None:
     monkeypatch.setattr(BatchStream, "__next__", None)
     assert activations(capsys, "data.batch_size=1000000") > GIB
