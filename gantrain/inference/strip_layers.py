@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantrain.errors import ConfigError
-from gantrain.networks.blur import BlurDown, BlurUp
+from gantrain.networks.blur import BlurDown, BlurUp, ReplicationPad2d
 from gantrain.networks.instance import InstanceNorm2d
 from gantrain.networks.sync_batch import SyncBatchNorm2d
 
@@ -274,7 +274,7 @@ def _blur(module: Any, alone: bool) -> Layer:
 LAYERS: dict[tuple[type[nn.Module], ...], Any] = {
     (nn.Conv2d,): Convolution,
     (nn.ConvTranspose2d,): TransposedConvolution,
-    (nn.ReflectionPad2d, nn.ReplicationPad2d): Padding,
+    (nn.ReflectionPad2d, nn.ReplicationPad2d, ReplicationPad2d): Padding,
     (nn.Upsample,): Enlargement,
     (BlurDown, BlurUp): _blur,
     (nn.BatchNorm2d, SyncBatchNorm2d, nn.InstanceNorm2d, InstanceNorm2d): Normalisation,

@@ -8,6 +8,7 @@ mostly the widest ones at the full resolution, are computed anew where they are 
 
 from __future__ import annotations
 
+import inspect
 import operator
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -149,7 +150,7 @@ class Strips:
     def _build(self, network: nn.Module, image: _Node, alone: bool) -> _Node:
         """Collect the layers of a network; returns the one with the result."""
         try:
-            graph = _Tracer().trace(network)
+            graph = _Tracer().trace(network, concrete_args=_optional(network.forward))
         except Exception as error:  # A network of a plug-in may compute anything.
             name = type(network).__name__
             raise ConfigError(f"{name} can't be computed in strips ({type(error).__name__} while tracing it)") from None
@@ -163,6 +164,8 @@ class Strips:
                 nodes[each] = _Node.after(layer, [nodes[source] for source in sources])
         self._nodes = list(dict.fromkeys(nodes.values()))
         (result,) = each.args
+        if isinstance(result, list):  # Of a single one, if there were default values.
+            (result,) = result
         if not isinstance(result, fx.Node):
             raise ConfigError(f"{type(network).__name__} can't be computed in strips: it has several results")
         return nodes[result]
@@ -268,6 +271,12 @@ def _layer_of(each: fx.Node, modules: dict[str, nn.Module], alone: bool) -> tupl
     if layer is None or not all(isinstance(source, fx.Node) for source in sources):
         raise ConfigError(f"{name} (layer {each.name}) can't be computed in strips")
     return layer, sources
+
+
+def _optional(forward: Callable[..., Any]) -> dict[str, Any]:
+    """The default values of further arguments, such as ``layers`` of the residual generator."""
+    _, *others = inspect.signature(forward).parameters.values()
+    return {other.name: other.default for other in others if other.default is not other.empty}
 
 
 class _Tracer(fx.Tracer):
