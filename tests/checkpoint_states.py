@@ -10,6 +10,13 @@ import torch
 
 from gantrain.checkpoints.store import Checkpoints
 
+STATE = ("step", "position", "origin", "plan", "model", "updates", "ranks")
+
+
+def state_of(checkpoint: dict) -> dict:
+    """The parts of a checkpoint that decide how a run goes on."""
+    return {key: checkpoint[key] for key in STATE}
+
 
 def state_at(step: int) -> dict[str, Any]:
     """The smallest valid state of a run, with tensors of several types."""

@@ -28,6 +28,12 @@ def noise(seed: int, height: int = 6, width: int = 8, channels: int = 3, dtype: 
     return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
+def make_images(folder: Path, count: int) -> None:
+    """So many small noisy images, ``0.png`` and so on."""
+    for number in range(count):
+        save(folder / f"{number}.png", noise(number, 24, 30))
+
+
 def prepare(*words: object) -> int:
     return main(["data", "prepare", *map(str, words)])
 
