@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, TRANSLATORS
+from conftest import MODELS, TINY, TRANSLATORS
 from torch import Tensor
 
 from gantrain.benchmark import Case, context_of, steps_of
@@ -44,20 +44,34 @@ def captured(run: Trainer) -> int:
     return sum(kind.captured is not None for kind in kinds.values())
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize(
-    "model",
-    ["dcgan", "wgan_gp", "cgan", "infogan", "pix2pix", "cyclegan", "cut", "colorization"],
-)
-def test_replayed_steps_are_bit_identical(model: str, precision: str) -> None:
-    size = [f"data.{key}=64" for key in ("load_size", "crop_size")] * (model in TRANSLATORS)
-    typed = [f"model={model}", f"trainer.precision={precision}", "network.dropout=0.2", *size]
+def compared(*typed: str) -> int:
+    """How many kinds of steps were captured, of a run that equals one whose steps are not."""
     losses, weights = trained(graphed := trainer(*typed))
-    assert captured(graphed) == 1
     expected, others = trained(trainer(*typed, captures=False))
     assert losses == expected
     assert weights.keys() == others.keys()
     assert all(torch.equal(weights[key], others[key]) for key in weights)
+    return captured(graphed)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("model", [*MODELS, *TRANSLATORS])
+def test_replayed_steps_are_bit_identical(model: str, precision: str) -> None:
+    size = [f"data.{key}=64" for key in ("load_size", "crop_size")] * (model in TRANSLATORS)
+    assert compared(f"model={model}", f"trainer.precision={precision}", "network.dropout=0.2", *size) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "kinds"),
+    [
+        ("model.ema=0.9", 1),
+        ("model.augment=ada model.augment_every=2", 2),
+        ("model.augment=[color,translation,cutout]", 1),
+        ("model.loss=relativistic model.r1=1 model.r2=1 model.r1_every=2", 2),
+    ],
+)
+def test_replayed_options_are_bit_identical(options: str, kinds: int) -> None:
+    assert compared("model=dcgan", *options.split()) == kinds
 
 
 @pytest.mark.parametrize("waits", [True, False])
