@@ -55,8 +55,8 @@ def refuse_unread(overrides: Sequence[str], unread_keys: dict[str, list[str]], n
         key = split_override(override)[0]
         first, _, rest = key.partition(".")
         if first in DEFAULTS:
-            instead = ".".join([DEFAULTS[first], *([rest] if rest else [])])
-            raise ConfigError(f"{override} has no effect: it is for files of models and data; give {instead}=...")
+            keys = " and ".join(f"{key}=..." for key in _instead(DEFAULTS[first], rest, network))
+            raise ConfigError(f"{override} has no effect: it is for files of models and data; give {keys}")
         if first == "network" and rest in unread_keys:
             names = " and ".join(f"network/{side}={network[side].get('name')}" for side in SIDES)
             own = " or ".join(f"{name}=..." for name in unread_keys[rest])
@@ -64,3 +64,11 @@ def refuse_unread(overrides: Sequence[str], unread_keys: dict[str, list[str]], n
                 f"{override} has no effect on {names}: "
                 + (f"their own keys are set; give {own}" if own else "neither has such a key, or its own is set")
             )
+
+
+def _instead(group: str, key: str, network: dict[str, Any]) -> list[str]:
+    """The keys to give for a key of a group: its own, or those of both networks where ``network`` has none for both."""
+    sides = [f"network.{side}.{key}" for side in SIDES if key in network[side]]
+    if group == "network" and key not in network and sides:
+        return sides
+    return [f"{group}.{key}" if key else group]

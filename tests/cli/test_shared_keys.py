@@ -78,6 +78,7 @@ def test_a_shared_key_that_no_network_reads_is_refused() -> None:
     [
         ("demo=digits2stripes", "data=..."),
         ("network_defaults.norm=instance", "network.norm=..."),
+        ("network_defaults.init=xavier", "network.generator.init=... and network.discriminator.init=..."),
         ("model=sgan discriminator_defaults.norm=batch", "network.discriminator.norm=..."),
         ("+network_defaults.depth=3", "network.depth=..."),
     ],
