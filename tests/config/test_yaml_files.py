@@ -139,6 +139,9 @@ def test_typed_keys_override_the_discriminator_defaults_of_a_model() -> None:
     typed = composed("model=sgan", "network.discriminator.norm=batch", "network.discriminator.dropout=0")
     assert typed["network"]["discriminator"]["norm"] == "batch"
     assert typed["network"]["discriminator"]["dropout"] == 0
+    for typed_keys, expected in (([], (False, True)), (["network.antialias=true"], (True, True))):
+        network = composed("model=cut", "data=digits2stripes", *typed_keys)["network"]
+        assert (network["generator"]["antialias"], network["discriminator"]["antialias"]) == expected
 
 
 def test_sngan_and_sagan_have_the_settings_of_their_papers() -> None:
