@@ -12,8 +12,8 @@ from gantrain.config.overrides import split_override
 from gantrain.errors import ConfigError
 
 SIDES = ("generator", "discriminator")
-# Keys that no class reads, by which files give defaults to files of other groups; and what to type instead.
-DEFAULTS = {"demo": "data", "discriminator_defaults": "network.discriminator", "network_defaults": "network"}
+# Keys that no class reads, by which files give defaults to files of other groups.
+DEFAULTS = ("demo", "discriminator_defaults", "network_defaults")
 
 
 def add_shared_resolver() -> None:
@@ -55,8 +55,9 @@ def refuse_unread(overrides: Sequence[str], unread_keys: dict[str, list[str]], n
         key = split_override(override)[0]
         first, _, rest = key.partition(".")
         if first in DEFAULTS:
-            keys = " and ".join(f"{key}=..." for key in _instead(DEFAULTS[first], rest, network))
-            raise ConfigError(f"{override} has no effect: it is for files of models and data; give {keys}")
+            keys = " and ".join(f"{key}=..." for key in _instead(first, rest, network))
+            remedy = f"; give {keys}" if keys else ", and no network here has such a key"
+            raise ConfigError(f"{override} has no effect: it is for files of models and data{remedy}")
         if first == "network" and rest in unread_keys:
             names = " and ".join(f"network/{side}={network[side].get('name')}" for side in SIDES)
             own = " or ".join(f"{name}=..." for name in unread_keys[rest])
@@ -67,8 +68,10 @@ def refuse_unread(overrides: Sequence[str], unread_keys: dict[str, list[str]], n
 
 
 def _instead(group: str, key: str, network: dict[str, Any]) -> list[str]:
-    """The keys to give for a key of a group: its own, or those of both networks where ``network`` has none for both."""
-    sides = [f"network.{side}.{key}" for side in SIDES if key in network[side]]
-    if group == "network" and key not in network and sides:
-        return sides
-    return [f"{group}.{key}" if key else group]
+    """The keys that exist of those that may be typed instead of a key of one of ``DEFAULTS``."""
+    if group == "demo":
+        return ["data"]
+    if group == "network_defaults" and key in network:
+        return [f"network.{key}"]
+    sides = SIDES if group == "network_defaults" else ("discriminator",)
+    return [f"network.{side}.{key}" for side in sides if isinstance(network.get(side), dict) and key in network[side]]

@@ -80,7 +80,9 @@ def test_a_shared_key_that_no_network_reads_is_refused() -> None:
         ("network_defaults.norm=instance", "network.norm=..."),
         ("network_defaults.init=xavier", "network.generator.init=... and network.discriminator.init=..."),
         ("model=sgan discriminator_defaults.norm=batch", "network.discriminator.norm=..."),
-        ("+network_defaults.depth=3", "network.depth=..."),
+        ("+network_defaults.depth=3", "no network here has such a key"),
+        ("network.generator=5 network_defaults.init=xavier", "give network.discriminator.init=..."),
+        ("~network.generator network_defaults.init=xavier", "give network.discriminator.init=..."),
     ],
 )
 def test_keys_of_files_are_refused_on_the_command_line(typed: str, instead: str) -> None:
