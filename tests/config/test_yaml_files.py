@@ -64,6 +64,17 @@ def test_every_file_composes_and_sets_one_length_of_training(group: str, name: s
     assert len(lengths) == 1, lengths
 
 
+@pytest.mark.parametrize("name", files_of("model"))
+def test_resolved_values_are_those_of_the_run(name: str, capsys) -> None:
+    shown = []
+    for flags in ([], ["--resolve"]):
+        assert main(["train", f"model={name}", "--cfg", "job", *flags]) == 0
+        shown.append(OmegaConf.create(capsys.readouterr().out))
+    with_interpolations, resolved = shown
+    assert OmegaConf.to_container(resolved) == OmegaConf.to_container(with_interpolations, resolve=True)
+    assert "${" not in OmegaConf.to_yaml(resolved)
+
+
 @pytest.mark.parametrize("family", ["dcgan", "mlp", "resnet_gan"])
 @pytest.mark.parametrize("model", MODELS)
 def test_every_latent_model_builds_with_every_network(model: str, family: str, capsys) -> None:
