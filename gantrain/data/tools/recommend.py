@@ -26,6 +26,8 @@ HALVED = 32  # Translated images are halved five times, so their sides are multi
 SAMPLE = 200  # The number of images whose headers are read before a run.
 SMALL = 64  # The side up to which the weight of FastCUT for photographs of 256 pixels is too high: docs/letters.md.
 WEAK = 2  # The weight for them.
+CUT = "cut"
+THIN = 32  # The side up to which CUT is better without filters in its generator: docs/zoo.md and docs/letters.md.
 WIDE = 1.15  # The ratio of the sides from which on images are not treated as squares.
 
 
@@ -61,7 +63,7 @@ def recommended(
     found = [] if colorizes else _channels(training, data)
     if FEW_SIZES not in networks:
         found += _size(shapes, data) if from_noise and not colorizes else _translated_size(shapes, data)
-    found += _weight_of_small(shapes, config)
+    found += _of_small(shapes, config)
     seen, of = (sum(map(size, training)) for size in (lambda each: len(each.part), lambda each: each.part.whole))
     if seen < of:
         found = [each._replace(reason=f"{each.reason} (as seen in {seen:,} of {of:,} images)") for each in found]
@@ -77,15 +79,21 @@ def recommended(
     return found
 
 
-def _weight_of_small(shapes: Counter[tuple[int, int]], config: Mapping[str, Any]) -> list[Recommendation]:
-    """For FastCUT on small images, or on large ones that are cropped to a small size."""
+def _of_small(shapes: Counter[tuple[int, int]], config: Mapping[str, Any]) -> list[Recommendation]:
+    """For CUT and FastCUT on small images, or on large ones that are cropped to a small size."""
     model, side = config["model"], config["data"].get("crop_size")
-    if not shapes or not isinstance(side, int) or not model.get("flip_equivariance"):
+    if not shapes or not isinstance(side, int):
         return []
-    weight = model.get("lambda_nce", WEAK)  # A plug-in's model may have none.
     side = min(side, median_low(min(shape) for shape in shapes.elements()))
-    reason = f"images of {side} pixels hardly change with {weight:g}, the weight for large photographs"
-    return [Recommendation(f"model.lambda_nce={WEAK}", reason)] if side <= SMALL and weight > WEAK else []
+    weight = model.get("lambda_nce", WEAK)  # A plug-in's model may have none.
+    if model.get("flip_equivariance"):
+        reason = f"images of {side} pixels hardly change with {weight:g}, the weight for large photographs"
+        return [Recommendation(f"model.lambda_nce={WEAK}", reason)] if side <= SMALL and weight > WEAK else []
+    if model["name"] != CUT or side > THIN or not config["network"]["generator"].get("antialias"):
+        return []
+    reason = f"the generator's filters blur strokes of two pixels in images of {side} pixels"
+    keys = ("antialias=false", "upsample=resize")
+    return [Recommendation(f"network.generator.{key}", reason) for key in keys]
 
 
 def _channels(training: Sequence[Summary], data: Mapping[str, Any]) -> list[Recommendation]:

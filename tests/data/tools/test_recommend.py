@@ -12,7 +12,7 @@ from data_check import check, save
 
 from gantrain.cli.main import main
 from gantrain.data.tools import recommend
-from gantrain.data.tools.recommend import _weight_of_small
+from gantrain.data.tools.recommend import _of_small
 
 AUGMENT = "model.augment=[color,translation,cutout]"
 
@@ -169,19 +169,24 @@ def test_a_model_that_can_train_on_one_set_is_recommended(model: str, labelled: 
     assert main([*command[1:], *small]) == 0
 
 
-def test_fastcut_has_a_lower_weight_for_small_images() -> None:
+def test_settings_of_cut_and_fastcut_for_small_images() -> None:
     for number in range(2):
         for folder in ("trainA", "trainB"):
             save(f"pairs/{folder}/{number}.png", number, size=(64, 96))
     data = ["data=unaligned", "data.root=pairs", "data.preprocess=scale_shortside_and_crop", "data.load_size=64"]
+    filters = ["network.generator.antialias=false", "network.generator.upsample=resize"]
     for words, expected in (
         (["model=fastcut", "data.crop_size=64"], ["model.lambda_nce=2"]),
         (["model=fastcut", "data.crop_size=64", "model.lambda_nce=1"], []),
         (["model=cut", "data.crop_size=64"], []),
+        (["model=cut", "data.crop_size=32"], filters),
+        (["model=cut", "data.crop_size=32", "network.generator.antialias=false"], []),
+        (["model=fastcut", "data.crop_size=32"], ["model.lambda_nce=2"]),
+        (["model=cyclegan", "data.crop_size=32", "network.antialias=true"], []),
     ):
         assert recommended(check(*data, *words)[1])[0] == expected
     of_a_plugin = {"model": {"flip_equivariance": True}, "data": {"crop_size": 64}}
-    assert _weight_of_small(Counter({(64, 64): 2}), of_a_plugin) == []
+    assert _of_small(Counter({(64, 64): 2}), of_a_plugin) == []
 
 
 def test_nothing_is_recommended_for_the_built_in_data() -> None:
