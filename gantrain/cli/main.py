@@ -119,9 +119,10 @@ def _train(arguments: list[str]) -> int:
         from gantrain.cli.sweep import train_all
 
         return train_all(arguments, flags, typed)
-    from gantrain.cli.compose import compose_training, demo_data, is_plain, refuse_open_braces
+    from gantrain.cli.compose import check_plugins, compose_training, demo_data, is_plain, refuse_open_braces
 
     refuse_sweep_keys(flags, typed)
+    check_plugins(typed)
     refuse_open_braces(typed)
     if asks_help(flags):
         from gantrain.cli.help import explain_command

@@ -36,11 +36,12 @@ def test_a_missing_package_is_refused_with_its_installation_command(word: str, e
             raise ModuleNotFoundError("No module named 'hydra_plugins'")
 
     monkeypatch.setattr(cli_hydra, "find_spec", find_spec)
-    assert main(["train", "-m", *SHORT, "seed=1,2", word]) == 2
-    message = capsys.readouterr().err
-    assert f"pip install 'gantrain[{extra}]'" in message
-    assert message.count("\n") == 1
-    assert list(Path().iterdir()) == []
+    for words in (["-m", *SHORT, "seed=1,2"], ["--cfg", "hydra"], ["--help"]):
+        assert main(["train", *words, word]) == 2
+        message = capsys.readouterr().err
+        assert f"pip install 'gantrain[{extra}]'" in message
+        assert message.count("\n") == 1
+        assert list(Path().iterdir()) == []
 
 
 @pytest.mark.usefixtures("warm_python")
