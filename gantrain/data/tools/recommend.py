@@ -89,11 +89,12 @@ def _of_small(shapes: Counter[tuple[int, int]], config: Mapping[str, Any]) -> li
     if model.get("flip_equivariance"):
         reason = f"images of {side} pixels hardly change with {weight:g}, the weight for large photographs"
         return [Recommendation(f"model.lambda_nce={WEAK}", reason)] if side <= SMALL and weight > WEAK else []
-    if model["name"] != CUT or side > THIN or not config["network"]["generator"].get("antialias"):
+    generator = config["network"].get("generator")
+    filters = isinstance(generator, Mapping) and generator.get("antialias") and "upsample" in generator
+    if model["name"] != CUT or side > THIN or not filters:
         return []
     reason = f"the generator's filters blur strokes of two pixels in images of {side} pixels"
-    keys = ("antialias=false", "upsample=resize")
-    return [Recommendation(f"network.generator.{key}", reason) for key in keys]
+    return [Recommendation(f"network.generator.{key}", reason) for key in ("antialias=false", "upsample=resize")]
 
 
 def _channels(training: Sequence[Summary], data: Mapping[str, Any]) -> list[Recommendation]:

@@ -174,6 +174,7 @@ def test_settings_of_cut_and_fastcut_for_small_images() -> None:
         for folder in ("trainA", "trainB"):
             save(f"pairs/{folder}/{number}.png", number, size=(64, 96))
     data = ["data=unaligned", "data.root=pairs", "data.preprocess=scale_shortside_and_crop", "data.load_size=64"]
+    without = ("network.generator=5", "~network.generator")  # Data are checked all the same.
     filters = ["network.generator.antialias=false", "network.generator.upsample=resize"]
     for words, expected in (
         (["model=fastcut", "data.crop_size=64"], ["model.lambda_nce=2"]),
@@ -181,6 +182,7 @@ def test_settings_of_cut_and_fastcut_for_small_images() -> None:
         (["model=cut", "data.crop_size=64"], []),
         (["model=cut", "data.crop_size=32"], filters),
         (["model=cut", "data.crop_size=32", "network.generator.antialias=false"], []),
+        *((["model=cut", "data.crop_size=32", word], []) for word in ("network/generator=unet_256", *without)),
         (["model=fastcut", "data.crop_size=32"], ["model.lambda_nce=2"]),
         (["model=cyclegan", "data.crop_size=32", "network.antialias=true"], []),
     ):
