@@ -248,12 +248,19 @@ def test_a_deleted_folder_is_not_created_again() -> None:
         assert not FOLDER.exists()
 
 
+def wait_for_checkpoint() -> None:
+    """Return when nothing is being written: a thread saves the checkpoint of step 2."""
+    while not (FOLDER / "step_2.pt").exists():
+        time.sleep(0.01)
+
+
 def test_a_run_stops_if_another_process_has_taken_its_folder(hold, monkeypatch, capsys) -> None:
     advance = Report.advance
     others = []
 
     def acting(self: Report, done: int) -> None:
         if done == 3 and not others:
+            wait_for_checkpoint()
             for path in sorted(FOLDER.rglob("*"), reverse=True):
                 path.rmdir() if path.is_dir() else path.unlink()
             FOLDER.rmdir()
@@ -274,8 +281,7 @@ def test_a_run_stops_if_its_folder_was_replaced(train, monkeypatch, capsys) -> N
 
     def moving(self: Report, done: int) -> None:
         if done == 3:
-            while not (FOLDER / "step_2.pt").exists():
-                time.sleep(0.01)
+            wait_for_checkpoint()
             FOLDER.rename("original")
             FOLDER.mkdir()
             (FOLDER / "theirs").touch()
