@@ -85,8 +85,8 @@ def _of_small(shapes: Counter[tuple[int, int]], config: Mapping[str, Any]) -> li
     if not shapes or not isinstance(side, int):
         return []
     side = min(side, median_low(min(shape) for shape in shapes.elements()))
-    weight = model.get("lambda_nce", WEAK)  # A plug-in's model may have none.
     if model.get("flip_equivariance"):
+        weight = model.get("lambda_nce", WEAK)  # A plug-in's model may have none.
         reason = f"images of {side} pixels hardly change with {weight:g}, the weight for large photographs"
         return [Recommendation(f"model.lambda_nce={WEAK}", reason)] if side <= SMALL and weight > WEAK else []
     generator = config["network"].get("generator")
