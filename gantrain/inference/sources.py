@@ -10,9 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from gantrain.data.images.finding import existing, find_images, is_image, matching
+from gantrain.data.images.opening import open_npy
 from gantrain.data.images.store import Pixels
 from gantrain.errors import ConfigError
 from gantrain.inference.model import Readable
@@ -80,7 +79,7 @@ def _files(folder: Path, paths: list[Path]) -> Source:
 def _stack(path: Path) -> Pixels | None:
     """A stack of images; None if the file is a single image, or can't be read (which its decoder explains)."""
     try:
-        values: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+        values = open_npy(path)
     except Exception:  # Corrupt bytes lead to errors of every kind.
         return None
     return values if values.ndim == 4 and values.size else None

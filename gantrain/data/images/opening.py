@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import warnings
 from contextlib import ExitStack, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import tifffile
@@ -26,6 +27,7 @@ Opened: TypeAlias = Pixels | Image.Image | tifffile.TiffPage
 
 NPY_MAGIC = b"\x93NUMPY"
 LONGEST_NPY_HEADER = 10_000  # Bytes; NumPy refuses longer ones, but only after reading them.
+NPY_HEADER = re.compile(rb"\{'descr': '([^'O]*)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), ?\}\s*")
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277  # Tags of TIFF.
 ORIENTATION = 274  # The tag of EXIF and TIFF.
 TURNED = (5, 6, 7, 8)  # Orientations that exchange rows and columns.
@@ -53,7 +55,10 @@ def open_image(encoded: EncodedImage, stack: ExitStack, channels: int) -> list[O
     magic = file.read(6)
     file.seek(0)
     if magic == NPY_MAGIC:
-        return [_open_npy(encoded, file)]
+        values = open_npy(encoded)
+        if values.ndim not in (2, 3) or not values.size:
+            raise ValueError(f"its shape is {values.shape}, not (H, W), (H, W, C) or (C, H, W)")
+        return [values]
     image = None
     try:
         image = stack.enter_context(Image.open(file, formats=FORMATS))
@@ -83,16 +88,33 @@ def orientation_of(image: Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _open_npy(encoded: EncodedImage, file: IO[bytes]) -> Pixels:
-    version = file.read(8)[6]
-    if int.from_bytes(file.read(2 if version == 1 else 4), "little") > LONGEST_NPY_HEADER:
-        raise ValueError("its header is too long")
-    file.seek(0)
-    mapped = isinstance(encoded, Path)  # A memory map also detects that values are missing.
-    values: Pixels = np.load(encoded if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
-    if values.ndim not in (2, 3) or not values.size:
-        raise ValueError(f"its shape is {values.shape}, not (H, W), (H, W, C) or (C, H, W)")
-    return values
+def open_npy(encoded: EncodedImage) -> Pixels:
+    """An array in NumPy's file format, of any shape; that of a file is memory-mapped, and read-only.
+
+    The header is parsed here if it is as NumPy writes it. ``np.load`` parses it with ``ast``, which fails at random if
+    two threads use it at the same time (python/cpython#106905).
+
+    Raises:
+        Exception: An error of any kind, if the file is corrupt or has Python objects.
+    """
+    with ExitStack() as stack:
+        file = _opened(encoded, stack)
+        version = int.from_bytes(file.read(8)[6:7], "little")
+        length = int.from_bytes(file.read(2 if version == 1 else 4), "little")
+        if length > LONGEST_NPY_HEADER:
+            raise ValueError("its header is too long")
+        header = NPY_HEADER.fullmatch(file.read(length))
+        start = file.tell()
+    if header is None or version not in (1, 2, 3):
+        if isinstance(encoded, Path):
+            return cast("Pixels", np.load(encoded, mmap_mode="r", allow_pickle=False))
+        return cast("Pixels", np.load(BytesIO(encoded), allow_pickle=False))
+    dtype = np.dtype(header[1].decode())
+    order: Literal["F", "C"] = "F" if header[2] == b"True" else "C"
+    shape = tuple(int(size) for size in header[3].split(b",") if size.strip())
+    if isinstance(encoded, Path):  # A memory map also detects that values are missing.
+        return np.memmap(encoded, dtype, "r", start, shape, order)
+    return np.ndarray(shape, dtype, encoded, start, order=order)
 
 
 def _opened(encoded: EncodedImage, stack: ExitStack) -> IO[bytes]:
