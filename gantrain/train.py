@@ -87,7 +87,7 @@ def _train_here(context: RunContext) -> int:
         check_memory(parts)
         restore_sigint()  # Every library is imported by now.
         lock = RunLock(context.folder) if distributed.rank() == 0 else None  # Rank 0 writes for all.
-        with safe_stderr(), lock or nullcontext(), interruption, closing(parts.stream):
+        with safe_stderr(), interruption, lock or nullcontext(), closing(parts.stream):
             trainer = build_trainer(parts, context, lock)
             with trainer.checkpoints.claimed():
                 return _run(trainer, parts, context, interruption)

@@ -111,9 +111,9 @@ def _launch_config(processes: int, folder: Path) -> LaunchConfig:
 
 def _first_failure(failures: Mapping[int, ProcessFailure], remedy: str) -> int:
     """The exit status of the rank that failed first; if it was killed, this prints the reason."""
-    # Times have a resolution of a second: torch may have terminated some of the ranks that ended in the same second.
+    # Times are whole seconds of when torch looked, after it had terminated the ranks that were left.
     causes = {rank: failure for rank, failure in failures.items() if failure.exitcode != LOST} or failures
-    first = min(causes, key=lambda rank: (causes[rank].timestamp, causes[rank].exitcode == -signal.SIGTERM))
+    first = min(causes, key=lambda rank: (causes[rank].exitcode == -signal.SIGTERM, causes[rank].timestamp))
     status = causes[first].exitcode
     if status > 0 and status != LOST:
         return status
