@@ -8,9 +8,10 @@ from collections import Counter
 import pytest
 
 from gantrain.runtime.cluster import heartbeat
-from gantrain.runtime.cluster.heartbeat import MISSED, Heartbeat
+from gantrain.runtime.cluster.heartbeat import Heartbeat
 
 LONG = 30.0  # Seconds after which a test fails.
+PATIENT = 500  # Polls, while a thread may have to wait for a processor.
 
 
 class Store:
@@ -31,7 +32,13 @@ class Store:
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "POLL", 0.002)
+    monkeypatch.setattr(heartbeat, "POLL", 0.001)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "MISSED", PATIENT)
+    monkeypatch.setattr(heartbeat, "GOODBYES", round(LONG / 0.001))
 
 
 def started(store: Store, rank: int) -> tuple[Heartbeat, threading.Event, list[str]]:
@@ -63,24 +70,26 @@ def test_a_store_that_does_not_answer_is_lost(monkeypatch: pytest.MonkeyPatch) -
     store.plugged.set()
 
 
+@pytest.mark.usefixtures("patient")
 def test_ranks_that_count_and_ranks_that_have_ended_are_not_lost() -> None:
     store = Store()
     (first, lost_first, _), (second, lost_second, _) = started(store, 0), started(store, 1)
-    for _ in range(8 * MISSED):
+    for _ in range(8 * PATIENT):
         assert store.answers.acquire(timeout=LONG)
     second.stop()
     assert store.counts["gantrain/heartbeat/1"] < 0
-    for _ in range(8 * MISSED):
+    for _ in range(8 * PATIENT):
         assert store.answers.acquire(timeout=LONG)
     assert not lost_first.is_set()
     assert not lost_second.is_set()
     first.stop()
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_rank_that_ends_later_than_rank_0_is_not_ended_by_it() -> None:
     store = Store()
     (first, _, _), (second, lost, _) = started(store, 0), started(store, 1)
-    for _ in range(MISSED):
+    for _ in range(PATIENT):
         assert store.answers.acquire(timeout=LONG)
     first.stop()
     store.plugged.clear()  # It was in rank 0's process.
