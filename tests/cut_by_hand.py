@@ -131,9 +131,7 @@ def play_by_hand(model: Any, batches: Any, *, smooth: bool) -> tuple[list[dict[s
         a, b = batch["a"], batch["b"]
         draws = torch.Generator().manual_seed(derive_seed(7, "draws", step))
         flip = model.flip_equivariance and torch.rand((), generator=draws).item() < 0.5
-        given = torch.cat([a, b]).flip(3) if flip else torch.cat([a, b])
-        made = layers_of(g, given, smooth=smooth)[-1]
-        fake, identity = made[: len(a)], made[len(a) :]
+        fake, identity = (layers_of(g, each.flip(3) if flip else each, smooth=smooth)[-1] for each in (a, b))
         d_fake = logits_of(d, fake.detach(), smooth=smooth).square().mean()
         d_real = (logits_of(d, b, smooth=smooth) - 1).square().mean()
         of_d.step((d_fake + d_real) * 0.5)

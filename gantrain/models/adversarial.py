@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gantrain.config.renamed import rename_overrides
 from gantrain.config.schema import NonNegativeFloat, PositiveFloat, PositiveInt, UnitFloat
 from gantrain.data.base import Batch, ImageSpec
+from gantrain.errors import ConfigError
 from gantrain.models.augmentation.adaptive import AdaptiveAugmentation
 from gantrain.models.augmentation.differentiable import Operation, augmented
 from gantrain.models.losses.adversarial import adversarial_loss, gradient_penalty, r1_penalty
@@ -125,6 +126,8 @@ class AdversarialGAN(GAN):
         self.gradient_penalty = gradient_penalty
         self.r1, self.r2, self.r1_every = r1, r2, r1_every
         self.ema, self.ema_rampup = ema, ema_rampup
+        if augment != "ada" and len({*augment}) < len(augment):
+            raise ConfigError(f"model.augment=[{','.join(augment)}] has an operation twice: give each once")
         self.augment: list[Operation] = [] if augment == "ada" else augment
         self.adaptive: AdaptiveAugmentation | None = None
         if augment == "ada":

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, PositiveInt, Range
+from gantrain.config.schema import NonNegativeFloat, NonNegativeInt, Range
 from gantrain.data.base import Batch
 from gantrain.errors import ConfigError
 from gantrain.models.base import MakeNetwork
@@ -52,7 +52,7 @@ class CUT(TranslationGAN):
         nce_idt: bool,
         nce_layers: list[NonNegativeInt],
         nce_temperature: Annotated[float, Range(above=0)],
-        num_patches: PositiveInt,
+        num_patches: Annotated[int, Range(at_least=2)],
         flip_equivariance: bool,
         head_width: Annotated[int, Range(at_least=1, at_most=4096)],
         head_init_gain: NonNegativeFloat,
@@ -103,16 +103,20 @@ class CUT(TranslationGAN):
         batch = self.check_sizes(next(batches))
         a, b = batch["a"], batch["b"]
         sources = [a, b] if self.nce_idt else [a]
+        groups = [sources] if a.shape == b.shape else [[source] for source in sources]
         mirrored = update.draws.coin() if self.flip_equivariance else None
-        made, keys = self._translate(torch.cat(sources), len(sources), mirrored)
-        fake = made[: len(a)]
+        translated = [self._translate(torch.cat(group), len(group), mirrored) for group in groups]
+        fake = translated[0][0][: len(a)]
         (old,) = self.pool(fake)
         d_loss, parts = self.discriminator_loss(self.discriminator, b, old, update.draws)
         update.discriminator(d_loss)
         logits = self.discriminator(self.augmented(fake, update.draws))
         g_gan = self.adversarial_term(logits, self.compared(self.discriminator, b, update.draws))
-        pairs = zip(self._features(made, len(sources)), keys, strict=True)
-        nce = [self._nce(queries, its, mirrored, update.draws) for queries, its in pairs]
+        nce = [
+            self._nce(queries, its, mirrored, update.draws)
+            for made, keys in translated
+            for queries, its in zip(self._features(made, len(keys)), keys, strict=True)
+        ]
         terms = dict(zip(("nce", "nce_y"), nce, strict=False))
         loss = g_gan + torch.stack(list(terms.values())).mean()
         update.generator(loss)

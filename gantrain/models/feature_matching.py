@@ -37,10 +37,12 @@ def paired_distance(fake: Tensor, real: Tensor) -> Tensor:
 def unpaired_distance(fake: Tensor, real: Tensor) -> Tensor:
     """The mean absolute difference of the mean features of a batch, for images that do not belong together.
 
-    Means are over images and positions of maps (N, C, H, W), of the batches of all ranks (Salimans et al. 2016,
-    arXiv:1606.03498, section 3.1, who take the square). The gradient is that of the mean over ranks.
+    Means are over images and positions of maps (N, C, H, W), whose sizes may differ, of the batches of all ranks
+    (Salimans et al. 2016, arXiv:1606.03498, section 3.1, who take the square). The gradient is that of the mean over
+    ranks.
     """
-    own = (fake - real).mean(dim=(0, 2, 3))
+    dtype = torch.promote_types(fake.dtype, torch.float32)  # Half precision would round the difference of the means.
+    own = fake.mean(dim=(0, 2, 3), dtype=dtype) - real.mean(dim=(0, 2, 3), dtype=dtype)
     everywhere = own.detach().clone()
     distributed.average([everywhere])
     return (own + (everywhere - own.detach())).abs().mean()

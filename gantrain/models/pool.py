@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gantrain.runtime.seeding import take_turn
+
 
 class ImagePool(nn.Module):
     """A history of generated images: with probability 1/2 an image is exchanged for an older one.
@@ -60,6 +62,7 @@ class ImagePool(nn.Module):
 
     def _exchange(self, given: list[Tensor]) -> list[Tensor]:
         self._use_list()
+        take_turn()
         rows = []
         for *new, read, write in zip(*given, *self.choose(len(given[0])), strict=True):
             # After a checkpoint was loaded, the stored ones are on the CPU.

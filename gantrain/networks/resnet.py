@@ -154,5 +154,5 @@ class ResnetGenerator(ImageToImage):
         for layer in self.model:
             channels.append(layer.out_channels if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) else channels[-1])
         if wrong := [number for number in layers if not 0 <= number < len(self.model)]:
-            raise ConfigError(f"{wrong[0]}: the layers of this generator are numbered from 0 to {len(self.model) - 1}")
+            raise ConfigError(f"there is no layer {wrong[0]}: those of this generator are 0 to {len(self.model) - 1}")
         return [channels[number + 1] for number in layers]

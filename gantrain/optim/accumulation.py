@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gantrain.optim.updates import Updates
+from gantrain.runtime.seeding import wait_in_turns
 
 Batch: TypeAlias = dict[str, Any]
 Losses: TypeAlias = dict[str, Tensor]
@@ -26,7 +27,7 @@ class Accumulation:
     The step of each part has a thread, one of which runs at a time: until its next update, whose backward pass adds to
     the gradients and frees the activations. When all parts have come to an update, the optimizer makes its step, and
     the first part continues. The gradients are those of the whole batch if losses are means over independent images;
-    the random numbers of ``update.draws`` are those of the whole batch, while dropout and image pools draw others.
+    the random numbers of ``update.draws`` and of image pools are those of the whole batch, while dropout draws others.
 
     Args:
         train_step: That of the model.
@@ -51,8 +52,8 @@ class Accumulation:
             while sum(part.advances() for part in self._parts):
                 sides = {part.side for part in self._parts}
                 assert len(sides) == 1, "parts of a batch make different updates"
-                loss = torch.stack([part.loss for part in self._parts]).mean()
-                update.finish(sides.pop(), loss)
+                if (side := sides.pop()) is not None:
+                    update.finish(side, torch.stack([part.loss for part in self._parts]).mean())
         finally:
             for part in self._parts:
                 part.abandon()
@@ -69,12 +70,12 @@ class _Part(Updates):
 
     Attributes:
         number: That of the part, from 0.
-        side: Of the update at which it waits.
+        side: Of the update at which it waits; None if it only waits for the others.
         loss: Of that update.
         losses: The result of its step.
     """
 
-    side: int
+    side: int | None
     loss: Tensor
     losses: Losses
 
@@ -94,7 +95,7 @@ class _Part(Updates):
         self._has_ended = self._is_abandoned = False
 
     def advances(self) -> bool:
-        """Run to the next update, or to the end of the step; whether it is at an update."""
+        """Run to the next update or wait, or to the end of the step; whether there is more to do."""
         self._runs.release()
         self._waits.acquire()
         if self._error is not None:
@@ -112,6 +113,7 @@ class _Part(Updates):
         """In the thread of the part: its step."""
         try:
             self._wait()
+            wait_in_turns(partial(self._wait_for_others, None))
             self.losses = train_step(batches, self)
         except BaseException as error:  # It is raised in the main thread.
             self._error = error
@@ -126,7 +128,11 @@ class _Part(Updates):
 
     def _pause(self, side: int, loss: Tensor) -> None:
         self.sides[side].accumulate(loss / self._count, first=self.number == 0, last=self.number == self._count - 1)
-        self.side, self.loss = side, loss.detach()
+        self.loss = loss.detach()
+        self._wait_for_others(side)
+
+    def _wait_for_others(self, side: int | None) -> None:
+        self.side = side
         self._waits.release()
         self._wait()
 

@@ -93,8 +93,13 @@ def viewable(images: Tensor) -> Tensor:
 
 
 def side_by_side(columns: list[Tensor]) -> Tensor:
-    """Columns of equally many images (N, C, H, W) as (N * columns, 1 or 3, H, W), row by row."""
+    """Columns of equally many images (N, C, H, W) as (N * columns, 1 or 3, H, W), row by row.
+
+    Smaller images than the others get a black margin at the right and at the bottom.
+    """
     shown = [viewable(images).float().cpu() for images in columns]
+    height, width = (max(images.size(axis) for images in shown) for axis in (-2, -1))
+    shown = [F.pad(images, (0, width - images.size(-1), 0, height - images.size(-2)), value=-1.0) for images in shown]
     if len({images.size(1) for images in shown}) > 1:
         shown = [images.expand(-1, 3, -1, -1) for images in shown]
     return torch.stack(shown, dim=1).flatten(0, 1)

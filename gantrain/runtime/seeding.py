@@ -6,6 +6,7 @@ No state is carried from step to step, so a resumed run draws the same numbers a
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -30,6 +31,23 @@ def seed_default_generators(seed: int, device: torch.device) -> None:
         torch.cuda.default_generators[index].manual_seed(seed)
     elif device.type != "cpu":
         torch.manual_seed(seed)
+
+
+_turns = threading.local()
+
+
+def wait_in_turns(wait: Callable[[], None]) -> None:
+    """Have ``take_turn`` call ``wait`` in this thread, which computes a part of a batch."""
+    _turns.wait = wait
+
+
+def take_turn() -> None:
+    """Wait for the other parts of the batch, if this is one (``trainer.micro_batch``).
+
+    It is called before numbers are drawn from torch's default generator for each image in turn, so that the parts
+    together draw those of the whole batch, even if a step draws several times.
+    """
+    getattr(_turns, "wait", lambda: None)()
 
 
 class StepRandom:

@@ -30,7 +30,7 @@ from gantrain.metrics.build import build_measurement
 from gantrain.metrics.features.perceptual import attach_perceptual
 from gantrain.metrics.measure import Measurement
 from gantrain.models.base import GAN
-from gantrain.models.critics import check_compile, check_critic, check_micro_batch
+from gantrain.models.critics import check_batch_norm, check_compile, check_critic, check_micro_batch
 from gantrain.models.translation import Translator
 from gantrain.networks.common import set_precision
 from gantrain.optim.ema import EMA
@@ -97,10 +97,15 @@ class Parts:
         if settings.resume == "never" or not Checkpoints(context.folder).steps():  # Runs of earlier versions resume.
             refuse_without_effect(context.overrides, model, dataset)
             for warning in check_critic(
-                model, loss=settings.model.get("loss"), batch_size=stream.batch_size // world_size
+                model,
+                loss=settings.model.get("loss"),
+                batch_size=stream.batch_size // world_size,
+                world_size=world_size,
             ):
                 distributed.print_rank_zero(warning)
-        warnings = check_micro_batch(model, context.trainer.micro_batch, stream.batch_size // world_size)
+        micro_batch, share = context.trainer.micro_batch, stream.batch_size // world_size
+        warnings = check_micro_batch(model, micro_batch, share)
+        check_batch_norm(model, images=micro_batch or share, world_size=world_size)
         for warning in [*warnings, *(check_compile(model) if context.trainer.compile else [])]:
             distributed.print_rank_zero(warning)
         test_set = context.data.build_test_set(dataset, seed=settings.seed)

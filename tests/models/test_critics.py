@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tiny_keys import CONV_KEYS, LATENT_KEYS, OWN_KEYS, TRANSLATION_KEYS
 from torch import nn
 
 from gantrain.errors import ConfigError
-from gantrain.models.critics import check_compile, check_critic, check_micro_batch
+from gantrain.models.critics import check_batch_norm, check_compile, check_critic, check_micro_batch
 from gantrain.networks.common import set_precision
 from gantrain.networks.patchgan import PixelGANDiscriminator
 
@@ -45,6 +46,39 @@ def test_a_gradient_penalty_is_refused_over_batch_norm_alone(name: str) -> None:
     assert check(name, norm="batch", loss="logistic", gradient_penalty=0.0) == []
     for norm in ("none", "spectral", *(["instance"] if name in TRANSLATORS else [])):
         assert check(name, norm=norm, gradient_penalty=3.0) == []
+
+
+def test_synchronised_batch_norm_mixes_the_images_of_ranks() -> None:
+    model = model_of("dcgan", norm="sync_batch", gradient_penalty=3.0)
+    for batch_size, ranks in ((1, 2), (2, 1)):
+        with pytest.raises(ConfigError, match=r"model\.gradient_penalty=3 .*batch norm"):
+            check_critic(model, loss="logistic", batch_size=batch_size, world_size=ranks)
+    assert check_critic(model, loss="logistic", batch_size=1, world_size=1) == []
+    alone = model_of("dcgan", norm="batch", gradient_penalty=3.0)
+    assert check_critic(alone, loss="logistic", batch_size=1, world_size=2) == []
+
+
+def test_batch_norm_of_vectors_is_refused_for_one_image() -> None:
+    for norm, images, ranks, is_refused in (
+        ("batch", 1, 1, True),
+        ("batch", 1, 2, True),
+        ("batch", 2, 1, False),
+        ("sync_batch", 1, 1, True),
+        ("sync_batch", 1, 2, False),
+        ("none", 1, 1, False),
+    ):
+        model = model_of("lsgan", norm=norm)
+        with pytest.raises(ConfigError, match="at least two images") if is_refused else nullcontext():
+            check_batch_norm(model, images=images, world_size=ranks)
+    check_batch_norm(build_translator("pix2pix", norm="batch"), images=1, world_size=1)  # Means are over places, too.
+
+
+def test_pairs_of_a_history_of_other_classes_are_warned_of() -> None:
+    (warning,) = check("cgan", loss="relativistic", pool_size=4)
+    assert "model.pool_size=0" in warning
+    for keys in ({"loss": "relativistic"}, {"pool_size": 4}):
+        assert check("cgan", **keys) == []
+    assert check("dcgan", loss="relativistic", pool_size=4) == []
 
 
 @pytest.mark.parametrize("name", [name for name in TRANSLATORS if "lambda_features" in TRANSLATION_KEYS[name]])
@@ -93,6 +127,7 @@ def test_one_layer_without_spectral_norm_leaves_the_critic_unbounded() -> None:
         (build_translator("cyclegan", lambda_features=10.0), "model.lambda_features"),
         (build_translator("pix2pix", norm="batch"), "network.norm=instance"),
         (model_of("lsgan", norm="spectral"), "spectral norm"),
+        (build_translator("pix2pix", dropout=0.5), "network.dropout=0"),
     ],
 )
 def test_what_micro_batches_change_is_warned_of(model: Any, mentioned: str) -> None:

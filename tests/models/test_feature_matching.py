@@ -87,6 +87,8 @@ def test_unpaired_features_are_compared_in_their_means() -> None:
     loss.backward()
     expected = torch.tensor(signs).double().view(1, 4, 1, 1).expand(3, 4, 5, 2) / 4 / 30
     torch.testing.assert_close(fake.grad, expected, atol=1e-12, rtol=0)
+    other = torch.cat([real, real], dim=3)  # Another size, with the same means.
+    assert unpaired_distance(fake, other).item() == pytest.approx(total, abs=1e-12)
     shuffled = real[torch.tensor([2, 0, 1])]
     assert float(unpaired_distance(real, shuffled)) == pytest.approx(0, abs=1e-12)
 

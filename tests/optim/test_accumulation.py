@@ -27,7 +27,7 @@ LATENT: dict[str, dict[str, Any]] = {
 }
 TRANSLATORS: dict[str, dict[str, Any]] = {
     "pix2pix": {"lambda_features": 10.0, "augment": "ada", **ADA},
-    "cyclegan": {"pool_size": 0, "lambda_identity": 0.5},
+    "cyclegan": {"pool_size": 2, "lambda_identity": 0.5},
     "colorization": {},
     "cut": {"nce_layers": [0, 4, 8, 10]},
 }

@@ -63,6 +63,7 @@ class Preprocess:
     Attributes:
         crop_size: [height, width].
         cuts: Whether all images are cropped to that.
+        scales: Whether images are scaled to a size before.
         scaling: Everything except the image that the values of a scaled image depend on.
         without_effect: Keys that change nothing because of the other arguments, each with the reason.
     """
@@ -89,13 +90,14 @@ class Preprocess:
         self._decoder, self._mode = decoder, preprocess
         self._load, self.crop_size = as_pair(load_size), as_pair(crop_size)
         self.cuts = preprocess.endswith("crop")
+        self.scales = preprocess not in ("crop", "none")
         checked = {"crop": (), "scale_width_and_crop": (1,)}.get(preprocess, (0, 1) if self.cuts else ())
         if any(self.crop_size[side] > self._load[side] for side in checked):
             raise ConfigError(
                 f"data.crop_size ({_typed(crop_size)}) must not exceed data.load_size ({_typed(load_size)})"
             )
         self.without_effect: dict[str, str] = {}
-        if preprocess in ("crop", "none") and load_size != crop_size:  # It may be what crop_size refers to.
+        if not self.scales and load_size != crop_size:  # It may be what crop_size refers to.
             self.without_effect["load_size"] = f"preprocess={preprocess} does not scale images to it"
         if not self.cuts:
             self.without_effect["crop"] = f"preprocess={preprocess} does not crop images"

@@ -103,8 +103,14 @@ def _read(load_size: int, phase: str) -> tuple[Tensor, Tensor]:
     if load_size != 28:
         images = F.pad(images, (2, 2, 2, 2))
     if load_size not in (28, 32):
-        scaled = F.interpolate(
-            images.float(), size=(load_size, load_size), mode="bicubic", antialias=True, align_corners=False
+        size = (load_size, load_size)
+        images = torch.cat(  # In parts, as floating-point numbers would need four times the memory of the result.
+            [
+                F.interpolate(part.float(), size=size, mode="bicubic", antialias=True, align_corners=False)
+                .round_()
+                .clamp_(0, 255)
+                .to(torch.uint8)
+                for part in images.split(100)
+            ]
         )
-        images = scaled.round().clamp(0, 255).to(torch.uint8)
     return images, labels.long()

@@ -60,7 +60,8 @@ class Summary:
         self.sizes[height, width] += 1
         self.channels[channels] += 1
         self.depths[depth] += 1
-        crop = self.part.preprocess.crop_size if self.part.preprocess is not None else (0, 0)
+        preprocess = self.part.preprocess
+        crop = preprocess.crop_size if preprocess is not None and preprocess.scales else (0, 0)
         if not image.misfit and (height < crop[0] or width // len(self.part.readers) < crop[1]):
             self.upscaled.append(index)
         requested = {reader.format.channels for reader in self.part.readers}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import product
 from statistics import median_low
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ SMALL = 64  # The side up to which the weight of FastCUT for photographs of 256 
 WEAK = 2  # The weight for them.
 CUT = "cut"
 THIN = 32  # The side up to which CUT is better without filters in its generator: docs/zoo.md and docs/letters.md.
+NEARLY = 0.07  # The relative distortion of images up to which a larger size is preferred to their exact shape.
 WIDE = 1.15  # The ratio of the sides from which on images are not treated as squares.
 
 
@@ -68,14 +70,18 @@ def recommended(
     if seen < of:
         found = [each._replace(reason=f"{each.reason} (as seen in {seen:,} of {of:,} images)") for each in found]
     if from_noise and images < IMAGES_FROM_NOISE and not config["model"].get("augment"):
-        reason = f"{images:,} images are few: without augmentation the discriminator memorises them"
+        few = "one image is" if images == 1 else f"{images:,} images are"
+        reason = f"{few} few: without augmentation the discriminator memorises them"
         override = WITHOUT_COLOR if colorizes else FEW_IMAGES
         found.append(Recommendation(override, f"{reason} (Zhao et al. 2020, arXiv:2006.10738)"))
     if classes and max(classes) >= UNEQUAL * max(1, min(classes)) and not data.get("balance"):
         sizes = f"classes have {min(classes):,} to {max(classes):,} of {sum(classes):,} images"
         found.append(Recommendation("data.balance=true", f"{sizes}: each is drawn equally often"))
-    if from_noise and images < data.get("batch_size", 1):
-        found.append(Recommendation(f"data.batch_size={images}", "a batch has more images than the data set"))
+    trainer = config.get("trainer", {})
+    ranks, part = (value if isinstance(value := trainer.get(key), int) else 1 for key in ("devices", "micro_batch"))
+    fitting = images // (ranks * part) * ranks * part  # A batch of one image can be too small for a norm.
+    if from_noise and images < data.get("batch_size", 1) and fitting > 1:
+        found.append(Recommendation(f"data.batch_size={fitting}", "a batch has more images than the data set"))
     return found
 
 
@@ -115,7 +121,7 @@ def _size(shapes: Counter[tuple[int, int]], data: Mapping[str, Any]) -> list[Rec
     if ratio is None:
         height = width = median_low(min(shape) for shape in shapes.elements())
     scale = min(1.0, load_size / math.sqrt(height * width))
-    sides = [max(SMALLEST, math.floor(scale * side / MULTIPLE + 1e-6) * MULTIPLE) for side in (height, width)]
+    sides = _multiples(scale * height, scale * width)
     if ratio is not None and sides[0] != sides[1]:
         reason = f"images are {ratio:.3g} times as wide as high, and squares leave out the rest of them"
         return [Recommendation(f"data.load_size=[{sides[0]},{sides[1]}]", reason)]
@@ -124,12 +130,26 @@ def _size(shapes: Counter[tuple[int, int]], data: Mapping[str, Any]) -> list[Rec
     return [Recommendation(f"data.load_size={sides[0]}", f"images of {height} x {width} pixels would be enlarged")]
 
 
+def _multiples(height: float, width: float) -> tuple[int, int]:
+    """The largest sides that are allowed, at most these, and whose ratio is that of these, or nearly."""
+    heights, widths = (
+        range(SMALLEST, max(SMALLEST, math.floor(side + 1e-6)) + 1, MULTIPLE) for side in (height, width)
+    )
+
+    def rank(sides: tuple[int, int]) -> tuple[float, int]:
+        return max(NEARLY, abs(math.log(sides[1] / sides[0] * height / width))), -sides[0] * sides[1]
+
+    return min(product(heights, widths), key=rank)
+
+
 def _translated_size(shapes: Counter[tuple[int, int]], data: Mapping[str, Any]) -> list[Recommendation]:
     """For translation, where networks may require squares: their side, and crops instead of distorted images."""
     found = []
     crop_size = data.get("crop_size")
     shorter = median_low(min(shape) for shape in shapes.elements()) if shapes else 0
-    if isinstance(crop_size, int) and (side := shorter // HALVED * HALVED) and side < crop_size > shorter:
+    side = max(HALVED, shorter // HALVED * HALVED)
+    scales = data.get("preprocess") != "none"
+    if shorter and scales and isinstance(crop_size, int) and side < crop_size > shorter:
         reason = f"images have a shorter side of {shorter} pixels, and would be enlarged"
         found = [Recommendation(f"data.{key}={side}", reason) for key in ("load_size", "crop_size")]
     uneven = sum(count for (height, width), count in shapes.items() if not 1 / WIDE < width / height < WIDE)

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 from gantrain.errors import ConfigError, nearest
 
+CROP = "give data.preprocess=resize_and_crop (or another that crops)"
+
 
 @dataclass(frozen=True)
 class AdversarialLoss:
@@ -48,12 +50,21 @@ class ComparingLoss:
 
     def discriminator_terms(self, real: Tensor, fake: Tensor, smoothing: float) -> dict[str, Tensor]:
         """The discriminator's loss by its name in the log."""
-        return {"d": self.pair(real - fake)}
+        return {"d": self.pair(_difference(real, fake))}
 
     def generator_term(self, fake: Tensor, real: Tensor | None) -> Tensor:
         """The generator's loss, from logits of equal shapes."""
         assert real is not None
-        return self.pair(fake - real)
+        return self.pair(_difference(fake, real))
+
+
+def _difference(logits: Tensor, others: Tensor) -> Tensor:
+    if logits.shape != others.shape:
+        raise ConfigError(
+            "model.loss=relativistic compares each real image with a generated one, which must have the same size: "
+            f"{CROP}, or choose another loss"
+        )
+    return logits - others
 
 
 def _logistic_real(logits: Tensor, smoothing: float) -> Tensor:
@@ -118,6 +129,12 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
         fake: (N, C, H, W); gradients do not flow back into it.
         mix: (N,), the weight of the real image in each point, uniform in [0, 1].
     """
+    if real.shape != fake.shape:
+        sizes = " and ".join(f"{images.size(-2)} x {images.size(-1)}" for images in (real, fake))
+        raise ConfigError(
+            "model.gradient_penalty mixes each real image with a generated one, which must have the same size, not "
+            f"{sizes} pixels: {CROP}, or set it to 0"
+        )
     weight = mix.to(real.dtype).view(-1, 1, 1, 1)
     points = (weight * real + (1 - weight) * fake.detach()).requires_grad_()
     return (_image_gradient(critic, points).norm(dim=1) - 1).square().mean()

@@ -28,8 +28,10 @@ def recommended(printed: str) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize(
     ("sizes", "expected"),
     [
-        ([(96, 128)] * 3, "data.load_size=[48,72]"),
-        ([(128, 96)] * 3, "data.load_size=[72,48]"),
+        ([(96, 128)] * 3, "data.load_size=[48,64]"),
+        ([(128, 96)] * 3, "data.load_size=[64,48]"),
+        ([(480, 640)] * 3, "data.load_size=[48,64]"),
+        ([(300, 500)] * 3, "data.load_size=[48,80]"),
         ([(40, 50)] * 3, "data.load_size=[40,48]"),
         ([(40, 40)] * 3, "data.load_size=40"),
         ([(64, 64), (100, 90), (80, 200)], None),  # No shape is that of most images.
@@ -46,7 +48,7 @@ def test_the_size_has_the_shape_of_most_images(sizes: list[tuple[int, int]], exp
 def test_no_size_is_recommended_that_the_network_refuses() -> None:
     for number in range(3):
         save(f"pics/{number}.png", number, size=(30, 48))
-    for words, expected in (["model=dcgan"], ["data.load_size=[24,48]"]), (["model=sngan", "data.load_size=32"], []):
+    for words, expected in (["model=dcgan"], ["data.load_size=[24,40]"]), (["model=sngan", "data.load_size=32"], []):
         assert recommended(check("data=single", "data.root=pics", *words)[1])[0][:-2] == expected
 
 
@@ -55,7 +57,7 @@ def test_the_command_trains_and_has_nothing_left_to_recommend(capsys: pytest.Cap
         save(f"pics/{'few' if number < 3 else 'many'}/{number}.png", number, size=(30, 48))
     words = ["data=single", "data.root=pics", "model=cgan", "data.batch_size=20"]
     found, command = recommended(check(*words)[1])
-    assert found == ["data.load_size=[24,48]", AUGMENT, "data.balance=true", "data.batch_size=12"]
+    assert found == ["data.load_size=[24,40]", AUGMENT, "data.balance=true", "data.batch_size=12"]
     assert command[:2] == ["gantrain", "train"]
     assert main(["train", *words, "dry_run=true"]) == 0
     assert recommended(capsys.readouterr().out) == (found, command)
@@ -86,12 +88,48 @@ def test_pairs_and_domains_are_cut_rather_than_distorted() -> None:
 
 
 def test_translated_images_are_not_enlarged() -> None:
-    for size, expected in ((100, 96), (20, None), (300, None)):
+    for size, expected in ((100, 96), (20, 32), (300, None)):
         for number, folder in enumerate(("trainA", "trainB")):
             save(f"set{size}/{folder}/0.png", number, size=(size, size))
         sizes = [f"data.load_size={expected}", f"data.crop_size={expected}"] if expected else []
         sizes.insert(0, "model=cyclegan")  # The default model makes images from noise.
         assert recommended(check("data=unaligned", f"data.root=set{size}", "quick=true")[1])[0] == sizes
+
+
+def test_no_size_is_recommended_for_images_that_are_not_scaled() -> None:
+    for number, folder in enumerate(("trainA", "trainB")):
+        save(f"set/{folder}/0.png", number, size=(100, 100))
+    status, printed = check("data=unaligned", "data.root=set", "model=cyclegan", "data.preprocess=none", "quick=true")
+    assert (status, recommended(printed)[0]) == (0, [])
+    assert "scaled up" not in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["trainer.devices=2"], "data.batch_size=4"),
+        (["trainer.micro_batch=2"], "data.batch_size=4"),
+        (["trainer.micro_batch=5", "data.batch_size=10"], "data.batch_size=5"),
+        (["trainer.devices=2", "trainer.micro_batch=4"], None),  # One batch needs more than there are.
+        ([], "data.batch_size=5"),
+    ],
+)
+def test_a_recommended_batch_fits_ranks_and_micro_batches(words: list[str], expected: str | None, capsys) -> None:
+    for number in range(5):
+        save(f"pics/{number}.png", number, size=(64, 64))
+    small = ["network.width=4", "metrics=[]", "data.num_workers=0", "trainer.accelerator=cpu", "dry_run=true"]
+    assert main(["train", "data=single", "data.root=pics", "data.batch_size=8", *words, *small]) == 0
+    found, command = recommended(capsys.readouterr().out)
+    assert found == [AUGMENT, *([expected] if expected else [])]
+    assert main([*command[1:], "dry_run=true"]) == 0
+
+
+def test_no_batch_of_a_single_image_is_recommended(capsys) -> None:
+    save("pics/0.png", 0, size=(64, 64))
+    assert main(["train", "data=single", "data.root=pics", "data.batch_size=8", "metrics=[]", "dry_run=true"]) == 0
+    printed = capsys.readouterr().out
+    assert recommended(printed)[0] == [AUGMENT]
+    assert "one image is few" in printed
 
 
 def test_one_channel_is_recommended_for_gray_images_only() -> None:
