@@ -14,7 +14,13 @@ from gantrain.checkpoints.upgrades import FORMAT, upgraded
 from gantrain.cli.main import main
 
 # The values of the acgan of these runs, whose recipe has others today.
-ACGAN = ["model.lambda_class=1.0", "model.classify_generated=true", "network.discriminator.dropout=0.5"]
+ACGAN = [
+    "model.lambda_class=1.0",
+    "model.classify_generated=true",
+    "model.r1=0.0",
+    "network.discriminator.norm=batch",
+    "network.discriminator.dropout=0.5",
+]
 CONSTANT = ["model.ema_rampup=0.0"]  # Of the averages of these runs, which ramp up today.
 FORMATS = sorted(Path(__file__).parent.glob("format_*"))
 
