@@ -33,6 +33,7 @@ NEAREST = 100  # Images at most whose nearest images of training are found.
 FEATURES = 1000  # Images at most whose features are compared, of each class.
 FEW = 8  # Images whose features say nothing of their class.
 UNTRAINED = 1 / 2  # The share of a run in which images whose features have never differed are no collapse.
+EARLY = 1 / 4  # The share of a run in which a discriminator that has never been less than perfect has not won yet.
 DECLINE = 1 / 3  # The share of the length of a run after which an objective that is no better has got worse.
 
 
@@ -74,7 +75,7 @@ class Diagnostics:
             samples = model.sample(model.preview_latent, model.preview_labels)
             gradient = self._gradient(gradients)
             collapse = self._collapse(samples, model.preview_labels, progress)
-            return [*collapse, *self._won(model, samples, gradient)]
+            return [*collapse, *self._won(model, samples, gradient, progress)]
         except Exception:  # A plug-in's networks may return anything.
             return []
 
@@ -174,7 +175,8 @@ class Diagnostics:
                 )
         return notes
 
-    def _won(self, model: LatentGAN, samples: Tensor, gradient: float) -> list[str]:
+    def _won(self, model: LatentGAN, samples: Tensor, gradient: float, progress: float) -> list[str]:
+        """Whether the discriminator recognises all images; it always does those of the first quarter of some runs."""
         count = min(len(samples), len(self._real["image"]))
         chosen = torch.linspace(0, len(samples) - 1, count).long().to(samples.device)
         labels = None if model.preview_labels is None else model.preview_labels[chosen]
@@ -183,7 +185,10 @@ class Diagnostics:
         real = model.discriminate(self._real["image"][:count], None if real_labels is None else real_labels[:count])
         ranked = (scores(real)[:, None] > fake).float().mean().item()
         vanished = gradient < VANISHED
-        if not self._persists("won", ranked >= (NEARLY_WON if vanished else WON)):
+        observed = ranked >= (NEARLY_WON if vanished else WON)
+        if observed and progress <= EARLY and "won absent" not in self._counts:
+            return []
+        if not self._persists("won", observed):
             return []
         pull = f", and the generator's gradient is {gradient:.1%} of its largest" * vanished
         return [

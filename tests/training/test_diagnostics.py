@@ -248,25 +248,35 @@ def test_a_run_whose_features_collapse_is_told(monkeypatch, capsys) -> None:
 # ---- a vanished gradient, and translations
 
 
+RAMP = torch.linspace(-1, 1, 20)[:, None, None, None].expand(20, 1, 4, 4)
+
+
 def norms(value: float) -> list[dict[str, object]]:
     return [{"side": "generator", "norm": value}, {"side": "discriminator", "norm": 9.0}]
 
 
 def test_a_vanished_gradient_counts_against_the_generator() -> None:
-    real = torch.linspace(-1, 1, 20)[:, None, None, None].expand(20, 1, 4, 4)
-    model = Same(real.flip(0) - 1.5)  # 96% of pairs are ranked correctly.
+    model = Same(RAMP.flip(0) - 1.5)  # 96% of pairs are ranked correctly.
     for gradient, reported in ((0.5, False), (0.001, True)):
-        watch = Diagnostics(lambda: {"image": real}, {})
+        watch = Diagnostics(lambda: {"image": RAMP}, {})
         watch.observe(model, {}, norms(1.0), 0.5)
         found = [watch.observe(model, {}, norms(gradient), 0.5) for _ in range(3)]
         assert bool(found[-1]) == reported
     assert_mentions(found[-1][0], "the discriminator has won", "gradient is 0.1% of its largest")
 
 
+def test_a_discriminator_that_is_perfect_from_the_start_has_not_won_yet() -> None:
+    perfect, fooled = Same(RAMP - 3), Same(RAMP.flip(0))
+    for before, share, reported in ((perfect, 0.2, False), (fooled, 0.2, True), (perfect, 0.3, True)):
+        watch = Diagnostics(lambda: {"image": RAMP}, {})
+        observed = [(before, 0.1)] * 4 + [(perfect, share)] * 3
+        notes = [watch.observe(model, {}, norms(1.0), progress) for model, progress in observed]
+        assert list(map(bool, notes)) == [False] * 6 + [reported]
+
+
 def test_a_gradient_that_has_not_vanished_is_not_mentioned() -> None:
-    real = torch.linspace(-1, 1, 20)[:, None, None, None].expand(20, 1, 4, 4)
-    watch = Diagnostics(lambda: {"image": real}, {})
-    notes = [note for _ in range(4) for note in watch.observe(Same(real - 3), {}, norms(1.0), 0.5)]
+    watch = Diagnostics(lambda: {"image": RAMP}, {})
+    notes = [note for _ in range(4) for note in watch.observe(Same(RAMP - 3), {}, norms(1.0), 0.5)]
     assert_mentions(notes[0], "the discriminator has won", "gradient penalty")
     assert "largest" not in notes[0]
 
