@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from typing import Any, cast
 
 import torch
@@ -15,8 +16,8 @@ from gantrain.networks.instance import InstanceNorm2d
 from gantrain.networks.sync_batch import SyncBatchNorm2d
 
 
-class Layer:
-    """A layer of one input, in strips.
+class Layer(ABC):
+    """A layer, in strips.
 
     Attributes:
         height: Rows of its input.
@@ -34,23 +35,29 @@ class Layer:
         """Height and width of the output, from those of the input."""
         return height, width
 
+    @abstractmethod
+    def rows(self, inputs: list[tuple[Tensor, int]], first: int, last: int) -> Tensor:
+        """Rows of the output, from rows of each input and the number of its first row."""
+
     def needs(self, first: int, last: int) -> tuple[int, int]:
         """The rows of the input for rows of the output (both ``last`` not included); some may be outside of it."""
         return first, last
 
+
+class SingleInput(Layer):
+    """A layer of one input."""
+
     def rows(self, inputs: list[tuple[Tensor, int]], first: int, last: int) -> Tensor:
-        """Rows of the output, from rows of each input and the number of its first row."""
         x, start = inputs[0]
         low, high = self.needs(first, last)
-        low, high = max(low, 0), min(high, self.height)
-        return self.compute(x[:, :, low - start : high - start], first, last)
+        return self.compute(x[:, :, max(low, 0) - start : min(high, self.height) - start], first, last)
 
+    @abstractmethod
     def compute(self, x: Tensor, first: int, last: int) -> Tensor:
         """Rows of the output, from exactly the rows of the input that it needs."""
-        raise NotImplementedError
 
 
-class Pointwise(Layer):
+class Pointwise(SingleInput):
     """A function of each value alone."""
 
     def __init__(self, module: nn.Module, alone: bool) -> None:
@@ -62,7 +69,7 @@ class Pointwise(Layer):
         return self.module(x)
 
 
-class Normalisation(Layer):
+class Normalisation(SingleInput):
     """Batch or instance norm."""
 
     def __init__(self, module: Any, alone: bool) -> None:
@@ -98,7 +105,7 @@ class Normalisation(Layer):
         return torch.addcmul(shift, x, scale)
 
 
-class Convolution(Layer):
+class Convolution(SingleInput):
     """A convolution with padding by zeros."""
 
     def __init__(self, module: nn.Conv2d, alone: bool) -> None:
@@ -132,7 +139,7 @@ class Convolution(Layer):
         return F.conv2d(x, module.weight, module.bias, module.stride, padding, module.dilation, module.groups)
 
 
-class TransposedConvolution(Layer):
+class TransposedConvolution(SingleInput):
     """A transposed convolution whose kernel is not smaller than its stride."""
 
     def __init__(self, module: nn.ConvTranspose2d, alone: bool) -> None:
@@ -168,7 +175,7 @@ class TransposedConvolution(Layer):
         return y[:, :, skipped : skipped + last - first]
 
 
-class Padding(Layer):
+class Padding(SingleInput):
     """Padding by reflection or by repeating the edge."""
 
     def __init__(self, module: Any, alone: bool) -> None:
@@ -193,7 +200,7 @@ class Padding(Layer):
         return F.pad(x.index_select(2, (rows - rows.min()).to(x.device)), (self.left, self.right, 0, 0), mode=self.mode)
 
 
-class Enlargement(Layer):
+class Enlargement(SingleInput):
     """Upsampling by nearest neighbours."""
 
     def __init__(self, module: nn.Upsample, alone: bool) -> None:
@@ -232,10 +239,10 @@ class Concatenation(Layer):
         return torch.cat([x[:, :, first - start : last - start] for x, start in inputs], dim=1)
 
 
-class Chain(Layer):
+class Chain(SingleInput):
     """Several layers, each of which reads the one before."""
 
-    def __init__(self, *layers: Layer) -> None:
+    def __init__(self, *layers: SingleInput) -> None:
         self.layers = layers
         self.work = sum(layer.work for layer in layers)
 
